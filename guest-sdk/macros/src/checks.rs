@@ -1,0 +1,240 @@
+//! What is wrong with an author's channel, said at the place where it is wrong.
+//!
+//! What the compiler says well by itself, such as a wrong signature, is left to it.
+
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Result, Type};
+
+/// The callbacks of `wharf::Channel`.
+const CALLBACKS: [&str; 9] = [
+    "on_connect",
+    "on_message",
+    "on_binary",
+    "on_invalid_message",
+    "on_ping",
+    "on_pong",
+    "on_error",
+    "on_fault",
+    "on_close",
+];
+
+/// Its constants.
+const CONSTANTS: [&str; 3] = ["PATHS", "SUBPROTOCOLS", "SESSION_FORMAT"];
+
+/// An implementation of `Channel` that can be expanded.
+pub struct Channel {
+    /// As the author wrote it.
+    pub item: ItemImpl,
+    /// `type Message`, where it has to be added.
+    pub message: Option<Type>,
+    /// Where `PATHS` is, for what is found wrong with its value.
+    pub paths: Span,
+    /// The `#[cfg]`s of each callback that was written, by its name.
+    pub callbacks: Vec<(String, Vec<Attribute>)>,
+}
+
+/// Read the attribute's arguments and the item below it.
+pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(
+            arguments,
+            "`#[wharf::channel]` takes no arguments; paths belong into the implementation: \
+             `const PATHS: &[&str] = &[\"/chat/:room_id\"];`",
+        ));
+    }
+    let item = implementation(syn::parse2(item)?)?;
+    let header = header(&item);
+    let mut errors = Errors::default();
+    let mut message = None;
+    let mut message_argument = None;
+    let mut paths = None;
+    let mut callbacks: Vec<(String, Vec<Attribute>)> = Vec::new();
+    for item in &item.items {
+        match item {
+            ImplItem::Fn(function) => {
+                errors.note(callback(function));
+                if function.sig.ident == "on_message" {
+                    message_argument = message_type(function);
+                }
+                let cfgs = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+                callbacks.push((function.sig.ident.to_string(), cfgs.cloned().collect()));
+            }
+            ImplItem::Const(constant) => {
+                errors.note(known(&constant.ident, "constant", &CONSTANTS));
+                if constant.ident == "PATHS" {
+                    paths = Some(constant.expr.span());
+                }
+            }
+            ImplItem::Type(alias) => {
+                errors.note(known(&alias.ident, "type", &["Message"]));
+                message = Some(&alias.ident);
+            }
+            other => errors.note(Err(Error::new_spanned(
+                other,
+                "`#[wharf::channel]` has to see which callbacks there are: write them out here",
+            ))),
+        }
+    }
+    if paths.is_none() {
+        errors.note(Err(Error::new_spanned(
+            &header,
+            "the channel has no path: add `const PATHS: &[&str] = &[\"/chat/:room_id\"];`",
+        )));
+    }
+    if !callbacks.iter().any(|(name, _)| name == "on_connect") {
+        errors.note(Err(Error::new_spanned(
+            &header,
+            "the channel has no `on_connect`, which makes the session of a new connection: add \
+             `fn on_connect(conn: &Connection) -> Result<Self, Refusal> { … }`",
+        )));
+    }
+    let message = match (message, message_argument) {
+        (Some(_), _) => None,
+        (None, Some(Ok(ty))) => Some(ty),
+        (None, Some(Err(error))) => {
+            errors.note(Err(error));
+            None
+        }
+        (None, None) => Some(syn::parse_quote!(::std::string::String)),
+    };
+    errors.finish()?;
+    let paths = paths.unwrap_or_else(Span::call_site);
+    Ok(Channel { item, message, paths, callbacks })
+}
+
+/// `Channel for Chat`, to point at.
+fn header(item: &ItemImpl) -> TokenStream {
+    let path = item.trait_.as_ref().map(|(_, path, _)| path);
+    let (for_token, ty) = (item.trait_.as_ref().map(|(_, _, token)| token), &item.self_ty);
+    let mut header = path.to_token_stream();
+    for_token.to_tokens(&mut header);
+    ty.to_tokens(&mut header);
+    header
+}
+
+/// The item must be `impl Channel for` some type.
+fn implementation(item: Item) -> Result<ItemImpl> {
+    let item = match item {
+        Item::Impl(item) => item,
+        Item::Struct(item) => return Err(not_on_a_type(&item.ident)),
+        Item::Enum(item) => return Err(not_on_a_type(&item.ident)),
+        other => {
+            return Err(Error::new_spanned(
+                other,
+                "`#[wharf::channel]` belongs above `impl Channel for …`",
+            ));
+        }
+    };
+    let ty = item.self_ty.to_token_stream();
+    let Some((negative, path, _)) = &item.trait_ else {
+        return Err(Error::new_spanned(
+            &item.self_ty,
+            format!("`#[wharf::channel]` belongs above `impl Channel for {ty}`, and is not needed \
+                     above an implementation without a trait"),
+        ));
+    };
+    let is_channel = path.segments.last().is_some_and(|segment| segment.ident == "Channel");
+    if negative.is_some() || !is_channel {
+        return Err(Error::new_spanned(
+            path,
+            format!("`#[wharf::channel]` belongs above `impl Channel for {ty}`"),
+        ));
+    }
+    if !item.generics.params.is_empty() || item.generics.where_clause.is_some() {
+        return Err(Error::new_spanned(
+            &item.generics.params,
+            "a channel cannot be generic: a plugin exports one channel, whose session has one type",
+        ));
+    }
+    Ok(item)
+}
+
+fn not_on_a_type(name: &Ident) -> Error {
+    Error::new_spanned(
+        name,
+        format!("`#[wharf::channel]` belongs above `impl Channel for {name}`, not above the type"),
+    )
+}
+
+fn callback(function: &ImplItemFn) -> Result<()> {
+    known(&function.sig.ident, "callback", &CALLBACKS)?;
+    match &function.sig.asyncness {
+        Some(asyncness) => Err(Error::new_spanned(
+            asyncness,
+            "callbacks are not async: host calls that wait hold up this connection only, since \
+             other connections' events run on other instances",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The type of the message that `on_message` takes, if it takes one that `type Message` can be.
+/// Whatever else is wrong with the signature is the compiler's to say.
+fn message_type(function: &ImplItemFn) -> Option<Result<Type>> {
+    let FnArg::Typed(argument) = function.sig.inputs.iter().nth(2)? else { return None };
+    let ty = &*argument.ty;
+    Some(match ty {
+        Type::Reference(_) => Err(Error::new_spanned(
+            ty,
+            "`on_message` is given the message for good: take `String` for the text as it came, or \
+             your own type for its JSON",
+        )),
+        Type::Path(path) if path.path.segments.first().is_some_and(|s| s.ident == "Self") => {
+            Err(Error::new_spanned(ty, "say what it is: `type Message = …;` is missing"))
+        }
+        ty => Ok(ty.clone()),
+    })
+}
+
+/// The name must be one of those that `Channel` has.
+fn known(name: &Ident, what: &str, names: &[&str]) -> Result<()> {
+    let text = name.to_string();
+    if names.contains(&text.as_str()) {
+        return Ok(());
+    }
+    let nearest = names.iter().min_by_key(|known| distance(known, &text));
+    let hint = match nearest.filter(|known| distance(known, &text) <= 3) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("it has {}; your own belong into an `impl` without a trait", list(names)),
+    };
+    Err(Error::new_spanned(name, format!("`Channel` has no {what} `{text}`: {hint}")))
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// How many letters must be added, removed or replaced to make one name of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// Collects errors, so that an author sees all of them at once.
+#[derive(Default)]
+struct Errors(Option<Error>);
+
+impl Errors {
+    fn note(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            match &mut self.0 {
+                Some(errors) => errors.combine(error),
+                none => *none = Some(error),
+            }
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

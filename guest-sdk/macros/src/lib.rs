@@ -1,0 +1,20 @@
+//! The attribute `#[wharf::channel]`; its documentation for authors is in the crate `wharf`.
+//!
+//! [`checks`] reads what the author wrote and says what is wrong with it, at the place where it is
+//! wrong; [`expand`] adds what the compiler and the host need.
+
+#![deny(missing_docs)]
+
+mod checks;
+mod expand;
+
+use proc_macro::TokenStream;
+
+/// Makes an implementation of `Channel` the channel of this plugin; see `wharf::channel`.
+#[proc_macro_attribute]
+pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    checks::check(arguments.into(), item.into())
+        .map(expand::expand)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

@@ -1,0 +1,183 @@
+//! The backend of everything that is not a component: the fake host of the test kit.
+//!
+//! A thread runs one event at a time, as an instance does, and the event's host is in a
+//! thread-local for as long as its handler runs.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::error::HostError;
+use crate::log::Level;
+use crate::outgoing::Kind;
+use crate::testing::effects::{Audience, Effect};
+use crate::testing::world::{Request, Shared, World};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Shared>> = const { RefCell::new(None) };
+}
+
+/// Makes `world` the host of what runs in this thread until the guard goes, panics included.
+pub(crate) fn enter(world: &Shared) -> impl Drop {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CURRENT.set(None);
+        }
+    }
+    let before = CURRENT.replace(Some(world.clone()));
+    assert!(before.is_none(), "a handler cannot drive the test host that runs it");
+    Leave
+}
+
+fn host<R>(call: impl FnOnce(&mut World) -> R) -> R {
+    let world = CURRENT.with_borrow(Clone::clone).expect(
+        "there is no host outside an event: drive the channel with wharf::testing::TestHost, \
+         and run what needs no connection with its `run`",
+    );
+    call(&mut world.borrow_mut())
+}
+
+/// The connection of the event, by its number in the fake host.
+pub(crate) struct Connection {
+    request: Rc<Request>,
+}
+
+impl Connection {
+    pub(crate) fn of(request: Rc<Request>) -> Self {
+        Self { request }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.request.id()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.request.path.clone()
+    }
+
+    pub(crate) fn query(&self) -> String {
+        self.request.query.clone()
+    }
+
+    pub(crate) fn params(&self) -> Vec<(String, String)> {
+        self.request.params.clone()
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.request.headers.clone()
+    }
+
+    pub(crate) fn remote_address(&self) -> String {
+        self.request.remote_address.clone()
+    }
+
+    pub(crate) fn subprotocol(&self) -> Option<String> {
+        self.request.subprotocol.clone()
+    }
+
+    pub(crate) fn ending(&self) -> Option<String> {
+        host(|world| world.ending(self.request.number))
+    }
+
+    pub(crate) fn send(&self, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+        host(|world| world.send(kind, data))
+    }
+
+    pub(crate) fn ping(&self, data: &[u8]) -> Result<(), HostError> {
+        host(|world| world.ping(data))
+    }
+
+    pub(crate) fn close(&self, code: u16, reason: &str) -> Result<(), HostError> {
+        host(|world| world.close(code, reason))
+    }
+
+    pub(crate) fn join(&self, room: &str) -> Result<(), HostError> {
+        host(|world| world.join(room))
+    }
+
+    pub(crate) fn leave(&self, room: &str) -> Result<(), HostError> {
+        host(|world| world.leave(room))
+    }
+
+    pub(crate) fn joined(&self) -> Vec<String> {
+        host(|world| world.joined(self.request.number))
+    }
+}
+
+/// The response of the event's handshake.
+pub(crate) struct Handshake;
+
+impl Handshake {
+    pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
+        host(|world| world.set_header(name, value))
+    }
+}
+
+pub(crate) fn room_count(room: &str) -> u32 {
+    host(|world| world.members(room).len() as u32)
+}
+
+pub(crate) fn room_members(room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+    host(|world| world.page(room, after, limit))
+}
+
+pub(crate) fn broadcast_to_room(
+    room: &str,
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    host(|world| world.broadcast(Audience::rooms(&[room])?, kind, data, skip))
+}
+
+pub(crate) fn broadcast_to_rooms(
+    rooms: &[&str],
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    host(|world| world.broadcast(Audience::rooms(rooms)?, kind, data, skip))
+}
+
+pub(crate) fn broadcast_to_all(
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    host(|world| world.broadcast(Audience::All, kind, data, skip))
+}
+
+pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    host(|world| {
+        let to = world.find(to)?;
+        let message = world.message(kind, data)?;
+        world.record(Effect::SendTo(to, message), data.len())
+    })
+}
+
+pub(crate) fn flush() -> Result<(), HostError> {
+    host(World::flush)
+}
+
+pub(crate) fn discard() {
+    host(World::discard);
+}
+
+pub(crate) fn report_error(detail: &str) {
+    host(|world| world.failed(detail.to_owned()));
+}
+
+pub(crate) fn generation() -> u64 {
+    host(|world| world.generation)
+}
+
+/// Code that logs should be testable without a host, so here none is needed.
+pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+    let fields_text: String =
+        fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
+    // Shown by the test runner for tests that fail.
+    eprintln!("{level:?}: {message}{fields_text}");
+    if let Some(world) = CURRENT.with_borrow(Clone::clone) {
+        world.borrow_mut().log(level, message, fields);
+    }
+}

@@ -1,0 +1,181 @@
+//! The backend of a component: the imports of the contract.
+
+use std::mem::ManuallyDrop;
+
+use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
+use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
+use crate::bindings::channel::wharf::channel::{event, log as host_log, rooms, types};
+use crate::error::{HostError, Remedy};
+use crate::log::Level;
+use crate::outgoing::Kind;
+
+/// The handle of the connection that was lent to this event. Whoever lent it gives it back.
+pub(crate) struct Connection(ManuallyDrop<LentConnection>);
+
+impl Connection {
+    pub(crate) fn lent(conn: &LentConnection) -> Self {
+        // SAFETY: the handle is the one that the bindings hold for this call. It is not dropped
+        // here, and the SDK's `Connection` around it does not outlive the call: handlers only
+        // ever get a reference to it.
+        Self(ManuallyDrop::new(unsafe { LentConnection::from_handle(conn.handle()) }))
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.0.id()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.0.path()
+    }
+
+    pub(crate) fn query(&self) -> String {
+        self.0.query()
+    }
+
+    pub(crate) fn params(&self) -> Vec<(String, String)> {
+        self.0.params()
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        self.0.headers()
+    }
+
+    pub(crate) fn remote_address(&self) -> String {
+        self.0.remote_address()
+    }
+
+    pub(crate) fn subprotocol(&self) -> Option<String> {
+        self.0.subprotocol()
+    }
+
+    pub(crate) fn ending(&self) -> Option<String> {
+        self.0.ending()
+    }
+
+    pub(crate) fn send(&self, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+        Ok(self.0.send(kind.into(), data)?)
+    }
+
+    pub(crate) fn ping(&self, data: &[u8]) -> Result<(), HostError> {
+        Ok(self.0.ping(data)?)
+    }
+
+    pub(crate) fn close(&self, code: u16, reason: &str) -> Result<(), HostError> {
+        Ok(self.0.close(code, reason)?)
+    }
+
+    pub(crate) fn join(&self, room: &str) -> Result<(), HostError> {
+        Ok(rooms::join(&self.0, room)?)
+    }
+
+    pub(crate) fn leave(&self, room: &str) -> Result<(), HostError> {
+        Ok(rooms::leave(&self.0, room)?)
+    }
+
+    pub(crate) fn joined(&self) -> Vec<String> {
+        rooms::joined(&self.0)
+    }
+}
+
+/// The handle of the response that was lent to `on_connect`.
+pub(crate) struct Handshake(ManuallyDrop<LentHandshake>);
+
+impl Handshake {
+    pub(crate) fn lent(shake: &LentHandshake) -> Self {
+        // SAFETY: as for the connection.
+        Self(ManuallyDrop::new(unsafe { LentHandshake::from_handle(shake.handle()) }))
+    }
+
+    pub(crate) fn set_header(&self, name: &str, value: &[u8]) -> Result<(), HostError> {
+        Ok(self.0.set_header(name, value)?)
+    }
+}
+
+pub(crate) fn room_count(room: &str) -> u32 {
+    rooms::count(room)
+}
+
+pub(crate) fn room_members(room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+    rooms::members(room, after, limit)
+}
+
+pub(crate) fn broadcast_to_room(
+    room: &str,
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    Ok(rooms::broadcast_to_room(room, kind.into(), data, skip)?)
+}
+
+pub(crate) fn broadcast_to_rooms(
+    rooms: &[&str],
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    let rooms: Vec<String> = rooms.iter().map(|room| (*room).to_owned()).collect();
+    Ok(rooms::broadcast_to_rooms(&rooms, kind.into(), data, skip)?)
+}
+
+pub(crate) fn broadcast_to_all(
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    Ok(rooms::broadcast_to_all(kind.into(), data, skip)?)
+}
+
+pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    Ok(rooms::send_to(to, kind.into(), data)?)
+}
+
+pub(crate) fn flush() -> Result<(), HostError> {
+    Ok(event::flush()?)
+}
+
+pub(crate) fn discard() {
+    event::discard();
+}
+
+pub(crate) fn report_error(detail: &str) {
+    event::report_error(detail);
+}
+
+pub(crate) fn generation() -> u64 {
+    event::generation()
+}
+
+pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+    let level = match level {
+        Level::Error => host_log::Level::Error,
+        Level::Warn => host_log::Level::Warn,
+        Level::Info => host_log::Level::Info,
+        Level::Debug => host_log::Level::Debug,
+        Level::Trace => host_log::Level::Trace,
+    };
+    host_log::log(level, message, fields);
+}
+
+impl From<Kind> for types::Kind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => types::Kind::Text,
+            Kind::Binary => types::Kind::Binary,
+        }
+    }
+}
+
+impl From<types::Error> for HostError {
+    fn from(types::Error { remedy, code, detail }: types::Error) -> Self {
+        let remedy = match remedy {
+            types::Remedy::FixCall => Remedy::FixCall,
+            types::Remedy::ShedLoad => Remedy::ShedLoad,
+            types::Remedy::Gone => Remedy::Gone,
+            types::Remedy::AskOperator => Remedy::AskOperator,
+            types::Remedy::RetryLater => Remedy::RetryLater,
+            types::Remedy::Other => Remedy::Other,
+        };
+        HostError { remedy, code, detail }
+    }
+}

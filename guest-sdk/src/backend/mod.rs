@@ -1,0 +1,14 @@
+//! The host, as the handles reach it.
+//!
+//! Two backends have the same functions: in a component they are the imports of the contract,
+//! everywhere else the fake host of the test kit. Nothing above this line knows which.
+
+#[cfg(target_family = "wasm")]
+mod imports;
+#[cfg(target_family = "wasm")]
+pub(crate) use imports::*;
+
+#[cfg(not(target_family = "wasm"))]
+mod fake;
+#[cfg(not(target_family = "wasm"))]
+pub(crate) use fake::*;

@@ -1,0 +1,247 @@
+//! The connection an event belongs to.
+
+use std::cell::OnceCell;
+
+use crate::backend;
+use crate::error::{Context, Error, HostError, Remedy, Result};
+use crate::outgoing::{Outgoing, encoded};
+use crate::rooms::{self, Except};
+use crate::urlencoded;
+
+/// One open WebSocket or, in `on_connect`, one that is about to open.
+///
+/// It is lent to a handler for the length of one event. What a later event needs belongs into
+/// the channel's struct: the [`id`](Connection::id) is the same in all events of a connection.
+///
+/// Everything that sends or changes something is an *effect*: it is recorded at the call and
+/// happens when the handler returns `Ok`. `Ok` from the call means that it is recorded and within
+/// all limits; see the [crate's documentation](crate#an-event-is-a-transaction).
+pub struct Connection {
+    raw: backend::Connection,
+    /// The answer to the handshake, while there is one to shape.
+    handshake: Option<backend::Handshake>,
+    // What the request said never changes, so each is asked for at most once an event.
+    id: OnceCell<String>,
+    path: OnceCell<String>,
+    query: OnceCell<String>,
+    params: OnceCell<Vec<(String, String)>>,
+    headers: OnceCell<Vec<(String, Vec<u8>)>>,
+}
+
+impl Connection {
+    pub(crate) fn new(raw: backend::Connection, handshake: Option<backend::Handshake>) -> Self {
+        Self {
+            raw,
+            handshake,
+            id: OnceCell::new(),
+            path: OnceCell::new(),
+            query: OnceCell::new(),
+            params: OnceCell::new(),
+            headers: OnceCell::new(),
+        }
+    }
+}
+
+/// Who connected, and how.
+impl Connection {
+    /// The connection's name: opaque ASCII of at most 32 bytes, the same in all its events, unique
+    /// across nodes and never used again.
+    pub fn id(&self) -> &str {
+        self.id.get_or_init(|| self.raw.id())
+    }
+
+    /// The path as the client requested it, still percent-encoded, without the query.
+    pub fn path(&self) -> &str {
+        self.path.get_or_init(|| self.raw.path())
+    }
+
+    /// The query string as the client sent it, still percent-encoded, without the `?`; empty where
+    /// there was none.
+    pub fn query_string(&self) -> &str {
+        self.query.get_or_init(|| self.raw.query())
+    }
+
+    /// The first value of a query parameter, decoded: `?name=Ann+Lee` and `?name=Ann%20Lee` are
+    /// both `Ann Lee`. A name without a value is empty: `?debug` is `Some("")`.
+    pub fn query(&self, name: &str) -> Option<String> {
+        urlencoded::pairs(self.query_string())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// All query parameters, decoded, in the order sent.
+    pub fn query_pairs(&self) -> Vec<(String, String)> {
+        urlencoded::pairs(self.query_string())
+            .map(|(key, value)| (key.into_owned(), value.into_owned()))
+            .collect()
+    }
+
+    /// The path parameters by name, percent-decoded, in the order of the pattern: `/chat/:room_id`
+    /// makes `room_id`.
+    pub fn params(&self) -> &[(String, String)] {
+        self.params.get_or_init(|| self.raw.params())
+    }
+
+    /// A path parameter, percent-decoded. Errors: where the pattern that matched has no parameter
+    /// of that name; a channel with several patterns asks [`params`](Connection::params).
+    pub fn param(&self, name: &str) -> Result<String> {
+        self.params()
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+            .with_context(|| {
+                let known: Vec<_> = self.params().iter().map(|(key, _)| key.as_str()).collect();
+                format!(
+                    "the path has no parameter `{name}`: it has {known:?}; name it `:{name}` in PATHS"
+                )
+            })
+    }
+
+    /// The headers of the handshake request, in the order received: names in lower case, repeated
+    /// headers kept, values as bytes (RFC 9110 does not promise UTF-8).
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        self.headers.get_or_init(|| self.raw.headers())
+    }
+
+    /// The first header of that name, in whatever case, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers()
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .and_then(|(_, value)| str::from_utf8(value).ok())
+    }
+
+    /// The client's address and port, such as `192.0.2.7:52114` or `[2001:db8::7]:52114`.
+    pub fn remote_address(&self) -> String {
+        self.raw.remote_address()
+    }
+
+    /// The subprotocol that was agreed upon, out of the channel's
+    /// [`SUBPROTOCOLS`](crate::Channel::SUBPROTOCOLS).
+    pub fn subprotocol(&self) -> Option<String> {
+        self.raw.subprotocol()
+    }
+
+    /// Why the connection ends, once it does; `None` while it is open. One of the tokens
+    /// `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`, `protocol-error`,
+    /// `invalid-utf8`, `policy`, `message-too-big`, `guest-failure`, `slow-consumer`, `overload`,
+    /// `shutdown`, `removed`. The set grows.
+    pub fn ending(&self) -> Option<String> {
+        self.raw.ending()
+    }
+}
+
+/// Talking to this client.
+impl Connection {
+    /// Send a message to this client. Messages arrive in the order of the calls. What can be sent
+    /// is listed at [`Outgoing`].
+    ///
+    /// Errors: `message-too-big`, `too-many-effects`, `connection-ended`, and JSON that cannot be
+    /// encoded.
+    pub fn send(&self, message: impl Outgoing) -> Result {
+        encoded(&message, |kind, data| self.raw.send(kind, data))
+    }
+
+    /// Send a ping frame with at most 125 bytes; the answer reaches
+    /// [`on_pong`](crate::Channel::on_pong). The host keeps connections alive by itself: this is
+    /// for measuring.
+    ///
+    /// Errors: `control-frame-too-big`, `too-many-effects`, `connection-ended`,
+    /// `refused-while-connecting`.
+    pub fn ping(&self, data: &[u8]) -> Result {
+        Ok(self.raw.ping(data)?)
+    }
+
+    /// Close the connection; what was sent before is delivered first. The code is 1000 or one of
+    /// 3000 to 4999, the reason at most 123 bytes of UTF-8. A second close in one event is ignored.
+    ///
+    /// Errors: `close-code-invalid`, `close-reason-too-long`, `connection-ended`.
+    pub fn close(&self, code: u16, reason: &str) -> Result {
+        Ok(self.raw.close(code, reason)?)
+    }
+
+    /// Add a header to the response that opens the WebSocket: in `on_connect` only, at most 32.
+    ///
+    /// Errors: `header-invalid` (not a field name or value of RFC 9110, or one that the handshake
+    /// itself owns), `too-many-headers`, and outside `on_connect` `only-while-connecting`.
+    pub fn set_response_header(&self, name: &str, value: impl AsRef<[u8]>) -> Result {
+        let Some(handshake) = &self.handshake else {
+            return Err(Error::from(HostError {
+                remedy: Remedy::FixCall,
+                code: "only-while-connecting".to_owned(),
+                detail: format!("the response is sent: set `{name}` in on_connect"),
+            }));
+        };
+        Ok(handshake.set_header(name, value.as_ref())?)
+    }
+
+    /// Commit the effects recorded so far, for progress messages in a handler that takes its time.
+    /// The changed session is not part of it, and what was flushed stays even where the handler
+    /// fails later. Errors: `refused-while-connecting` in `on_connect`.
+    pub fn flush(&self) -> Result {
+        Ok(backend::flush()?)
+    }
+}
+
+/// Rooms. All of this is in [`wharf::rooms`](crate::rooms) for whoever has no connection at hand.
+impl Connection {
+    /// Become a member of a room; joining twice is joining once. A room exists while it has
+    /// members, and its name is 1 to 255 bytes of UTF-8.
+    ///
+    /// Errors: `room-name-invalid`, `too-many-rooms`, `too-many-effects`, `connection-ended`.
+    pub fn join(&self, room: &str) -> Result {
+        Ok(self.raw.join(room)?)
+    }
+
+    /// End the membership; leaving a room one is not in is no error. A connection that ends
+    /// leaves its rooms without being told to.
+    ///
+    /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn leave(&self, room: &str) -> Result {
+        Ok(self.raw.leave(room)?)
+    }
+
+    /// The rooms of this connection, in the order joined. In `on_close`: those it was in last.
+    pub fn joined(&self) -> Vec<String> {
+        self.raw.joined()
+    }
+
+    /// Send to every member of the room: to this connection too, if it is one.
+    /// See [`rooms::broadcast_to_room`].
+    pub fn broadcast_to_room(&self, room: &str, message: impl Outgoing) -> Result {
+        rooms::broadcast_to_room(room, message)
+    }
+
+    /// Send to the members of several rooms, once each. See [`rooms::broadcast_to_rooms`].
+    pub fn broadcast_to_rooms<R: AsRef<str>>(
+        &self,
+        rooms: &[R],
+        message: impl Outgoing,
+    ) -> Result {
+        rooms::broadcast_to_rooms(rooms, message)
+    }
+
+    /// Send to every connection of this channel, in whatever room or none.
+    /// See [`rooms::broadcast_to_all`].
+    pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
+        rooms::broadcast_to_all(message)
+    }
+
+    /// Everybody but this connection: the same broadcasts, without oneself.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result {
+    /// conn.others().broadcast_to_room("lobby", json!({ "type": "user_typing" }))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn others(&self) -> Except<'_> {
+        rooms::except(self.id())
+    }
+
+    /// Send to one connection of this channel by its id. See [`rooms::send_to`].
+    pub fn send_to(&self, id: &str, message: impl Outgoing) -> Result {
+        rooms::send_to(id, message)
+    }
+}

@@ -1,0 +1,134 @@
+//! From an event to the author's handler and back: decoding, the transaction, the new session.
+//!
+//! Both the exports of a component and the test kit come through here, so what a plugin's tests
+//! see is what the host will get.
+
+use crate::backend;
+use crate::channel::{Channel, Fault};
+use crate::connection::Connection;
+use crate::error::{Context, Error, Result};
+use crate::incoming::{Incoming, decode};
+use crate::refusal::{Answer, Refusal};
+use crate::session;
+
+/// The first session, or why not.
+pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answer> {
+    let connected = C::on_connect(conn).and_then(|channel| Ok(session::encode(&channel)?));
+    connected.map_err(|Refusal { answer, cause }| {
+        if let Some(error) = cause {
+            report("on_connect", &error);
+        }
+        answer
+    })
+}
+
+pub(crate) fn on_message<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    message: Incoming,
+) -> Option<Vec<u8>> {
+    match message {
+        Incoming::Text(text) => match decode(text) {
+            Ok(message) => answered::<C>("on_message", conn, session, |channel| {
+                channel.on_message(conn, message)
+            }),
+            Err(invalid) => answered::<C>("on_invalid_message", conn, session, |channel| {
+                channel.on_invalid_message(conn, invalid)
+            }),
+        },
+        Incoming::Binary(data) => {
+            answered::<C>("on_binary", conn, session, |channel| channel.on_binary(conn, data))
+        }
+    }
+}
+
+pub(crate) fn on_ping<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    data: Vec<u8>,
+) -> Option<Vec<u8>> {
+    answered::<C>("on_ping", conn, session, |channel| channel.on_ping(conn, data))
+}
+
+pub(crate) fn on_pong<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    data: Vec<u8>,
+) -> Option<Vec<u8>> {
+    answered::<C>("on_pong", conn, session, |channel| channel.on_pong(conn, data))
+}
+
+pub(crate) fn on_fault<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    fault: Fault,
+) -> Option<Vec<u8>> {
+    handled::<C>(session, |channel| channel.on_fault(conn, fault))
+        .unwrap_or_else(|error| undone("on_fault", &error))
+}
+
+pub(crate) fn on_close<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    code: Option<u16>,
+    reason: &str,
+) {
+    if let Err(error) = handled::<C>(session, |channel| channel.on_close(conn, code, reason)) {
+        undone("on_close", &error);
+    }
+}
+
+/// Runs a handler whose failure the client may be told of: an `Err` undoes what it did and is
+/// followed by `on_error`, on the session as it was before.
+fn answered<C: Channel>(
+    name: &str,
+    conn: &Connection,
+    session: &[u8],
+    handler: impl FnOnce(&mut C) -> Result,
+) -> Option<Vec<u8>> {
+    handled(session, handler).unwrap_or_else(|error| {
+        undone(name, &error);
+        handled::<C>(session, |channel| channel.on_error(conn, error))
+            .unwrap_or_else(|error| undone("on_error", &error))
+    })
+}
+
+/// Decodes the session, runs the handler, and encodes the session if it changed.
+fn handled<C: Channel>(
+    bytes: &[u8],
+    handler: impl FnOnce(&mut C) -> Result,
+) -> Result<Option<Vec<u8>>> {
+    let mut channel = decoded::<C>(bytes);
+    handler(&mut channel)?;
+    session::changed(&channel, bytes)
+}
+
+/// Forgets what a failed handler did, and tells the operator. The session is unchanged.
+fn undone(handler: &str, error: &Error) -> Option<Vec<u8>> {
+    backend::discard();
+    report(handler, error);
+    None
+}
+
+fn report(handler: &str, error: &Error) {
+    backend::report_error(&format!("{handler} failed: {error}"));
+}
+
+/// The author's struct out of the bytes that the host kept.
+///
+/// Panics where they do not fit, which the host answers as every panic: the event fails and the
+/// connection is closed. There is no session that `on_error` could run on.
+fn decoded<C: Channel>(bytes: &[u8]) -> C {
+    session::decode(bytes)
+        .with_context(|| {
+            format!(
+                "the session that an earlier generation wrote does not fit `{}`: give new fields \
+                 `#[serde(default)]`, and new types to fields under new names only",
+                std::any::type_name::<C>(),
+            )
+        })
+        .unwrap_or_else(|error| {
+            backend::report_error(&error.to_string());
+            panic!("{error}")
+        })
+}

@@ -1,0 +1,208 @@
+//! What went wrong: one error type that anything converts into, and the host's own errors inside it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What handlers return: `Result` alone is `Result<(), wharf::Error>`.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// Any failure of a handler. Every [`std::error::Error`] converts into it, so `?` works on all of
+/// them; so does a plain sentence, with [`Error::msg`] or [`bail!`](crate::bail).
+///
+/// It is meant for the operator: what it says goes to the host's log, never to a client.
+///
+/// ```
+/// use wharf::prelude::*;
+///
+/// fn port(text: &str) -> Result<u16> {
+///     let port: u16 = text.parse()?;
+///     if port == 0 {
+///         wharf::bail!("port {port} is not for us");
+///     }
+///     Ok(port)
+/// }
+///
+/// assert_eq!(port("80").unwrap(), 80);
+/// assert_eq!(port("0").unwrap_err().to_string(), "port 0 is not for us");
+/// assert_eq!(port("x").unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+//
+// It does not implement `std::error::Error` itself: the conversion from everything that does
+// would then overlap with the conversion of a type into itself.
+pub struct Error(Box<Cause>);
+
+enum Cause {
+    Said(String),
+    Source(Box<dyn StdError>),
+    Context(String, Error),
+}
+
+impl Error {
+    /// An error that says `message`.
+    pub fn msg(message: impl fmt::Display) -> Self {
+        Self(Box::new(Cause::Said(message.to_string())))
+    }
+
+    /// Put a sentence before this error that says what was being done; see also
+    /// [`Context::context`], which does it to a whole `Result`.
+    pub fn context(self, what: impl fmt::Display) -> Self {
+        Self(Box::new(Cause::Context(what.to_string(), self)))
+    }
+
+    /// The error underneath, if it is an `E`: for handlers that can do something about it.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        match &*self.0 {
+            Cause::Said(_) => None,
+            Cause::Source(source) => source.downcast_ref(),
+            Cause::Context(_, error) => error.downcast_ref(),
+        }
+    }
+
+    /// The host's refusal of a call, if that is what this is.
+    pub fn host_error(&self) -> Option<&HostError> {
+        self.downcast_ref()
+    }
+
+    /// Whether the host refused a call because what it was about has ended: the receiver of a
+    /// [`send_to`](crate::rooms::send_to), mostly. Often no reason to fail.
+    pub fn is_gone(&self) -> bool {
+        self.host_error().is_some_and(|error| error.remedy == Remedy::Gone)
+    }
+}
+
+/// The whole chain in one line: each error, then what caused it.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Cause::Said(message) => f.write_str(message),
+            Cause::Context(what, error) => write!(f, "{what}: {error}"),
+            Cause::Source(error) => {
+                let mut said = error.to_string();
+                f.write_str(&said)?;
+                let mut source = error.source();
+                while let Some(cause) = source {
+                    // Many errors repeat their cause in their own text; once is enough.
+                    let text = cause.to_string();
+                    if !said.contains(&text) {
+                        write!(f, ": {text}")?;
+                    }
+                    said = text;
+                    source = cause.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// As [`Display`](fmt::Display): what `unwrap` prints in a test should be readable.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<E: StdError + 'static> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self(Box::new(Cause::Source(Box::new(error))))
+    }
+}
+
+/// Adds to an error what was being done.
+///
+/// ```
+/// use wharf::prelude::*;
+///
+/// let error = "x".parse::<u16>().context("reading the port").unwrap_err();
+/// assert_eq!(error.to_string(), "reading the port: invalid digit found in string");
+/// ```
+pub trait Context<T> {
+    /// Say what was being done when the error came.
+    fn context(self, what: impl fmt::Display) -> Result<T>;
+
+    /// The same, where saying it costs something: the closure runs only if there is an error.
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(what))
+    }
+
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| error.into().context(what()))
+    }
+}
+
+/// `None` becomes an error that says `what`.
+impl<T> Context<T> for Option<T> {
+    fn context(self, what: impl fmt::Display) -> Result<T> {
+        self.ok_or_else(|| Error::msg(what))
+    }
+
+    fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.ok_or_else(|| Error::msg(what()))
+    }
+}
+
+/// Return early with an error: `bail!("no board for game {game}")`.
+#[macro_export]
+macro_rules! bail {
+    ($($message:tt)+) => {
+        return ::core::result::Result::Err($crate::Error::msg(::std::format!($($message)+)).into())
+    };
+}
+
+/// A call that the host refused. A refused call has recorded nothing; the event goes on unless
+/// the handler passes the error on.
+///
+/// ```
+/// use wharf::prelude::*;
+/// use wharf::Remedy;
+///
+/// # fn handler(conn: &Connection) -> Result {
+/// if let Err(error) = send_to("someone", "psst") {
+///     match error.host_error() {
+///         // Whoever it was has gone: nothing to do.
+///         Some(host) if host.remedy == Remedy::Gone => {}
+///         _ => return Err(error),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostError {
+    /// What can be done about it.
+    pub remedy: Remedy,
+    /// A short token in kebab-case, such as `message-too-big`. The set grows: treat an unknown
+    /// one by its `remedy`.
+    pub code: String,
+    /// A sentence for the log, with the limit that was met. Not for clients.
+    pub detail: String,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the host refused: {} ({})", self.detail, self.code)
+    }
+}
+
+impl StdError for HostError {}
+
+/// What can be done about a [`HostError`]. Closed for good: code can match on it exhaustively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The call itself is wrong, and will fail each time: mend the plugin.
+    FixCall,
+    /// A limit is reached: send less, or ask the operator for more.
+    ShedLoad,
+    /// What the call was about has ended: a connection, mostly.
+    Gone,
+    /// The operator has not allowed it; the detail says what to write into the configuration.
+    AskOperator,
+    /// It may work a moment later.
+    RetryLater,
+    /// None of these.
+    Other,
+}

@@ -1,0 +1,104 @@
+//! The exports of a component: from the contract's types to [`dispatch`] and back.
+
+use std::marker::PhantomData;
+
+use crate::backend;
+use crate::bindings::channel::exports::wharf::channel::lifecycle;
+use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
+use crate::bindings::channel::wharf::channel::description::Description;
+use crate::bindings::channel::wharf::channel::handshake::{
+    CloseRefusal, Handshake as LentHandshake, HttpRefusal, Refusal,
+};
+use crate::bindings::channel::wharf::channel::types::{Message, Session};
+use crate::bindings::control_frames::exports::wharf::channel::control_frames;
+use crate::bindings::faults::exports::wharf::channel::faults;
+use crate::channel::{Channel, Fault};
+use crate::connection::Connection;
+use crate::dispatch;
+use crate::incoming::Incoming;
+use crate::outgoing::Payload;
+use crate::refusal::Answer;
+
+/// The component that a channel is.
+pub struct Component<C>(PhantomData<C>);
+
+fn open(conn: &LentConnection) -> Connection {
+    Connection::new(backend::Connection::lent(conn), None)
+}
+
+impl<C: Channel> lifecycle::Guest for Component<C> {
+    fn describe(into: &Description) {
+        for pattern in C::PATHS {
+            into.path(pattern);
+        }
+        for name in C::SUBPROTOCOLS {
+            into.subprotocol(name);
+        }
+        into.session_format(C::SESSION_FORMAT);
+    }
+
+    fn on_connect(conn: &LentConnection, shake: &LentHandshake) -> Result<Session, Refusal> {
+        let conn = Connection::new(
+            backend::Connection::lent(conn),
+            Some(backend::Handshake::lent(shake)),
+        );
+        dispatch::on_connect::<C>(&conn).map_err(Refusal::from)
+    }
+
+    fn on_message(conn: &LentConnection, session: Session, message: Message) -> Option<Session> {
+        let message = match message {
+            Message::Text(text) => Incoming::Text(text),
+            Message::Binary(data) => Incoming::Binary(data),
+        };
+        dispatch::on_message::<C>(&open(conn), &session, message)
+    }
+
+    fn on_close(conn: &LentConnection, session: Session, code: Option<u16>, reason: String) {
+        dispatch::on_close::<C>(&open(conn), &session, code, &reason);
+    }
+}
+
+impl<C: Channel> control_frames::Guest for Component<C> {
+    fn on_ping(conn: &LentConnection, session: Session, data: Vec<u8>) -> Option<Session> {
+        dispatch::on_ping::<C>(&open(conn), &session, data)
+    }
+
+    fn on_pong(conn: &LentConnection, session: Session, data: Vec<u8>) -> Option<Session> {
+        dispatch::on_pong::<C>(&open(conn), &session, data)
+    }
+}
+
+impl<C: Channel> faults::Guest for Component<C> {
+    fn on_fault(
+        conn: &LentConnection,
+        session: Session,
+        code: String,
+        detail: String,
+    ) -> Option<Session> {
+        dispatch::on_fault::<C>(&open(conn), &session, Fault { code, detail })
+    }
+}
+
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Http { status, headers, body } => {
+                Refusal::Http(HttpRefusal { status, headers, body })
+            }
+            Answer::Close { code, reason, messages } => Refusal::Close(CloseRefusal {
+                messages: messages.into_iter().map(Message::from).collect(),
+                code,
+                reason,
+            }),
+        }
+    }
+}
+
+impl From<Payload<'_>> for Message {
+    fn from(payload: Payload<'_>) -> Self {
+        match payload {
+            Payload::Text(text) => Message::Text(text.into_owned()),
+            Payload::Binary(data) => Message::Binary(data.into_owned()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a handler asked the fake host to do, and what is checked at the call.
+
+use std::collections::BTreeSet;
+
+use crate::error::{HostError, Remedy};
+
+use super::client::Received;
+
+/// How much a channel may do: the host's settings of the same names, with its defaults.
+///
+/// ```
+/// use wharf::testing::Limits;
+///
+/// let limits = Limits { max_rooms_per_connection: 1, ..Limits::default() };
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of one message from a client. A larger one closes the connection with code 1009.
+    /// Default: 1 MiB.
+    pub max_message_bytes: usize,
+    /// Size of one message to a client. A larger one is refused with `message-too-big`. Default:
+    /// 1 MiB.
+    pub max_outbound_message_bytes: usize,
+    /// Rooms one connection may be in. A further one is refused with `too-many-rooms`. Default:
+    /// 64.
+    pub max_rooms_per_connection: usize,
+    /// Size of an encoded session. An event that returns more fails as a trap would. Default: 64
+    /// KiB.
+    pub max_session_bytes: usize,
+    /// Effects of one event. Further ones are refused with `too-many-effects`. Default: 1024.
+    pub max_effects_per_event: usize,
+    /// Bytes of the messages of one event, each broadcast counted once. Further ones are refused
+    /// with `too-many-effects`. Default: 4 MiB.
+    pub max_effect_bytes_per_event: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1024 * 1024,
+            max_outbound_message_bytes: 1024 * 1024,
+            max_rooms_per_connection: 64,
+            max_session_bytes: 64 * 1024,
+            max_effects_per_event: 1024,
+            max_effect_bytes_per_event: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// One thing a handler asked for; connections by their numbers.
+#[derive(Debug, Clone)]
+pub(crate) enum Effect {
+    Send(Received),
+    SendTo(u64, Received),
+    Broadcast { to: Audience, message: Received, skip: Option<u64> },
+    Join(String),
+    Leave(String),
+}
+
+/// Who a broadcast is for.
+#[derive(Debug, Clone)]
+pub(crate) enum Audience {
+    Rooms(BTreeSet<String>),
+    All,
+}
+
+/// Rooms that one broadcast may name.
+const MAX_ROOMS_PER_BROADCAST: usize = 256;
+
+impl Audience {
+    pub(crate) fn rooms(rooms: &[&str]) -> Result<Self, HostError> {
+        if rooms.len() > MAX_ROOMS_PER_BROADCAST {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-rooms",
+                format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
+            ));
+        }
+        let names = rooms.iter().map(|room| room_name(room));
+        Ok(Self::Rooms(names.collect::<Result<_, _>>()?))
+    }
+}
+
+pub(crate) fn room_name(room: &str) -> Result<String, HostError> {
+    match room.len() {
+        1..=255 => Ok(room.to_owned()),
+        length => Err(refused(
+            Remedy::FixCall,
+            "room-name-invalid",
+            format!("a room's name has 1 to 255 bytes, this one has {length}"),
+        )),
+    }
+}
+
+/// Payload of a control frame, at most (RFC 6455, 5.5).
+const MAX_CONTROL_BYTES: usize = 125;
+/// The same, less the code: a close frame's reason.
+pub(crate) const MAX_REASON_BYTES: usize = 123;
+
+pub(crate) fn ping(data: &[u8]) -> Result<Received, HostError> {
+    if data.len() > MAX_CONTROL_BYTES {
+        return Err(refused(
+            Remedy::FixCall,
+            "control-frame-too-big",
+            format!("a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}", data.len()),
+        ));
+    }
+    Ok(Received::Ping(data.to_vec()))
+}
+
+/// The close codes that a channel may send (RFC 6455, 7.4.2).
+pub(crate) fn is_channel_code(code: u16) -> bool {
+    code == 1000 || (3000..=4999).contains(&code)
+}
+
+pub(crate) fn close(code: u16, reason: &str) -> Result<(u16, String), HostError> {
+    if !is_channel_code(code) {
+        return Err(refused(
+            Remedy::FixCall,
+            "close-code-invalid",
+            format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
+        ));
+    }
+    if reason.len() > MAX_REASON_BYTES {
+        return Err(refused(
+            Remedy::FixCall,
+            "close-reason-too-long",
+            format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
+        ));
+    }
+    Ok((code, reason.to_owned()))
+}
+
+/// Whether a channel may put this header into a response.
+pub(crate) fn is_channel_header(name: &str, value: &[u8]) -> bool {
+    const OWNED: [&str; 5] =
+        ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
+    let name = name.to_ascii_lowercase();
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    !name.is_empty()
+        && name.bytes().all(is_token)
+        && !OWNED.contains(&name.as_str())
+        && !name.starts_with("sec-websocket-")
+        && value.iter().all(is_text)
+}
+
+pub(crate) fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> HostError {
+    HostError { remedy, code: code.to_owned(), detail: detail.into() }
+}

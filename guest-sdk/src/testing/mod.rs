@@ -1,0 +1,63 @@
+//! A fake host, so that `cargo test` in a plugin needs no server.
+//!
+//! [`TestHost`] runs a channel as the host does: connections with rooms and sessions, events as
+//! transactions, closes, refusals, limits, panics that cost one connection, reloads. Decoding,
+//! sessions and error handling are the very code that a component runs; only what is below the
+//! contract is imitated. It is deterministic: one event at a time, and each is over when the call
+//! that caused it returns.
+//!
+//! ```
+//! use wharf::prelude::*;
+//! use wharf::testing::TestHost;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Chat { room: String }
+//!
+//! #[wharf::channel]
+//! impl Channel for Chat {
+//!     const PATHS: &[&str] = &["/chat/:room_id"];
+//!
+//!     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+//!         let room = conn.param("room_id")?;
+//!         conn.join(&room)?;
+//!         conn.others().broadcast_to_room(&room, json!({ "type": "user_joined" }))?;
+//!         Ok(Chat { room })
+//!     }
+//!
+//!     fn on_message(&mut self, conn: &Connection, message: String) -> Result {
+//!         conn.broadcast_to_room(&self.room, message)
+//!     }
+//!
+//!     fn on_close(&mut self, _: &Connection, _: Option<u16>, _: &str) -> Result {
+//!         broadcast_to_room(&self.room, json!({ "type": "user_left" }))
+//!     }
+//! }
+//!
+//! let host = TestHost::new::<Chat>();
+//! let alice = host.connect("/chat/lobby").expect_open();
+//! let bob = host.connect("/chat/lobby").header("user-agent", "test").expect_open();
+//! alice.assert_received(json!({ "type": "user_joined" }));
+//!
+//! bob.send("hello");
+//! alice.assert_received("hello");
+//! bob.assert_received("hello");
+//!
+//! bob.disconnect(1000, "");
+//! alice.assert_received(json!({ "type": "user_left" }));
+//! alice.assert_received_nothing();
+//! assert_eq!(host.room_count("lobby"), 1);
+//! ```
+//!
+//! What is not imitated: time (deadlines, keep-alive), memory, slow consumers, and other
+//! connections' events between the host calls of one handler.
+
+mod client;
+pub(crate) mod effects;
+mod host;
+mod pattern;
+mod plugin;
+pub(crate) mod world;
+
+pub use client::{Client, Received};
+pub use effects::Limits;
+pub use host::{Connecting, LogLine, Refused, TestHost};

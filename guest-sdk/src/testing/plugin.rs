@@ -1,0 +1,40 @@
+//! A channel as the fake host holds it: the same entry points that a component exports.
+
+use crate::channel::{Channel, Exports, Fault};
+use crate::connection::Connection;
+use crate::dispatch;
+use crate::incoming::Incoming;
+use crate::refusal::Answer;
+
+type Handled = Option<Vec<u8>>;
+
+/// The entry points of one channel, whose type the fake host need not know any more. So a
+/// reload can put another channel in its place, while its connections stay open.
+#[derive(Clone, Copy)]
+pub(crate) struct Plugin {
+    pub(crate) paths: &'static [&'static str],
+    pub(crate) subprotocols: &'static [&'static str],
+    pub(crate) exports: Exports,
+    pub(crate) on_connect: fn(&Connection) -> Result<Vec<u8>, Answer>,
+    pub(crate) on_message: fn(&Connection, &[u8], Incoming) -> Handled,
+    pub(crate) on_ping: fn(&Connection, &[u8], Vec<u8>) -> Handled,
+    pub(crate) on_pong: fn(&Connection, &[u8], Vec<u8>) -> Handled,
+    pub(crate) on_fault: fn(&Connection, &[u8], Fault) -> Handled,
+    pub(crate) on_close: fn(&Connection, &[u8], Option<u16>, &str),
+}
+
+impl Plugin {
+    pub(crate) fn of<C: Channel>() -> Self {
+        Self {
+            paths: C::PATHS,
+            subprotocols: C::SUBPROTOCOLS,
+            exports: C::__WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL,
+            on_connect: dispatch::on_connect::<C>,
+            on_message: dispatch::on_message::<C>,
+            on_ping: dispatch::on_ping::<C>,
+            on_pong: dispatch::on_pong::<C>,
+            on_fault: dispatch::on_fault::<C>,
+            on_close: dispatch::on_close::<C>,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The command line: which command, and what was given to it.
+//!
+//! Every setting of [`Config`] is a flag, made from the same list as the rest of it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::config::{self, Config, Given, SETTINGS, Setting, Sources};
+
+/// What the operator asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Run the server.
+    Serve(Config, Sources),
+    /// Print the configuration that `serve` would have, with where each value came from:
+    /// [`Config::effective`].
+    Config(Config, Sources),
+}
+
+impl Command {
+    /// Read the process's arguments, environment and configuration file. Where they ask for
+    /// help or the version, or cannot be used, this prints what there is to say and
+    /// ends the process; with exit code 2 if something was wrong.
+    pub fn from_process() -> Command {
+        let environment = std::env::vars_os().collect();
+        match Command::read(std::env::args_os(), environment, PathBuf::new()) {
+            Ok(command) => command,
+            Err(error) => error.exit(),
+        }
+    }
+
+    /// Read the given arguments (the program's name is the first) and environment. `wharf.toml`
+    /// is looked for in `working_folder`.
+    ///
+    /// # Errors
+    ///
+    /// Help and version as well as mistakes; the error knows what to print and the exit code.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: Vec<(OsString, OsString)>,
+        working_folder: PathBuf,
+    ) -> Result<Command, clap::Error> {
+        let mut parser = parser();
+        let matches = parser.try_get_matches_from_mut(arguments)?;
+        let Some((name, matches)) = matches.subcommand() else {
+            return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
+        };
+        let given = Given {
+            working_folder,
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            environment,
+            flags: flags(matches),
+        };
+        let (config, sources) = config::load(&given).map_err(|error| {
+            let text = format!("the configuration cannot be used: {error}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text)
+        })?;
+        match name {
+            "config" => Ok(Command::Config(config, sources)),
+            _ => Ok(Command::Serve(config, sources)),
+        }
+    }
+}
+
+/// The names of all flags, which clap wants to borrow for as long as the process lives.
+static FLAGS: LazyLock<Vec<String>> =
+    LazyLock::new(|| SETTINGS.iter().map(Setting::flag).collect());
+
+const ABOUT: &str = "Wharf, a WASM-scriptable channel host: it owns the sockets, and what a \
+    channel does lives in plugins that can be replaced under open connections.";
+
+const EXAMPLES: &str = "\
+Examples:
+  wharf serve
+      Serve the plugins in ./plugins on 127.0.0.1:4000
+  wharf serve --plugins /srv/plugins --listen 0.0.0.0:4000
+      Serve another folder to other machines
+  wharf serve --config /etc/wharf.toml --log info,wharf_host=debug
+      Take the settings from a file, and log more than it says
+  WHARF_MAX_MESSAGE_BYTES=64KiB wharf config
+      Show the configuration that results, and where each value comes from";
+
+const SOURCES: &str = "\
+Every setting can be given in three ways; the flag wins over the variable, and that over the file:
+  --max-message-bytes 65536           as a flag
+  WHARF_MAX_MESSAGE_BYTES=65536       as an environment variable
+  max_message_bytes = 65536           in the file, ./wharf.toml unless --config names another
+Sizes may have a unit (64KiB, 1MiB). Durations are in milliseconds.
+
+`wharf config` shows what is in effect, as a file.";
+
+fn parser() -> clap::Command {
+    let serve = clap::Command::new("serve")
+        .about("Run the server")
+        .long_about(
+            "Run the server: load the plugins, listen, and replace plugins as their files change.\n\
+             It stops on SIGINT or SIGTERM, after saying goodbye to its clients.",
+        );
+    let config = clap::Command::new("config")
+        .about("Print the configuration that `serve` would have")
+        .long_about(
+            "Print the configuration that `serve` would have with the same flags, as a wharf.toml. \
+             A comment after each value says where it comes from.",
+        );
+    clap::Command::new("wharf")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help("`wharf serve --help` explains every setting.")
+        .after_long_help(EXAMPLES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_settings(serve))
+        .subcommand(with_settings(config))
+}
+
+fn with_settings(command: clap::Command) -> clap::Command {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help_heading(SETTINGS.first().map_or("", |setting| setting.group))
+        .help("The configuration file [default: wharf.toml if it exists]")
+        .long_help(
+            "The configuration file, also named by WHARF_CONFIG. A file that is named must exist. \
+             [default: wharf.toml in the working directory, if it exists]",
+        );
+    let default = Config::default();
+    let settings = SETTINGS.iter().zip(FLAGS.iter());
+    command
+        .after_help("`--help` says more about each setting.")
+        .after_long_help(format!("{EXAMPLES}\n\n{SOURCES}"))
+        .arg(file)
+        .args(settings.map(|(setting, flag)| argument(setting, flag, &default)))
+}
+
+fn argument(setting: &'static Setting, flag: &'static str, default: &Config) -> Arg {
+    let doc = setting.doc();
+    // Most of the list has to fit on a screen: the first sentence names the setting.
+    let summary = doc.split_inclusive(". ").next().unwrap_or_default();
+    let summary = summary.trim_end().trim_end_matches('.');
+    let default = setting.show(default);
+    let argument = Arg::new(setting.key)
+        .long(flag)
+        .value_name(setting.metavar())
+        .help_heading(setting.group)
+        .help(format!("{summary} [default: {default}]"))
+        .long_help(format!(
+            "{doc} [default: {default}] [allowed: {}]",
+            setting.allowed()
+        ));
+    if setting.is_switch() {
+        return argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(PossibleValuesParser::new(["true", "false"]))
+            .hide_possible_values(true);
+    }
+    // A value that starts with a dash is not read as a flag where it can only be a number.
+    let argument = argument.allow_negative_numbers(true);
+    match setting.is_list() {
+        true => argument.action(ArgAction::Append),
+        false => argument,
+    }
+}
+
+/// The flags that were given, as text. Reading it is the configuration's task.
+fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
+    let text = |setting: &'static Setting| {
+        let values: Vec<_> = matches.get_many::<String>(setting.key)?.cloned().collect();
+        Some((setting.key, values.join(",")))
+    };
+    SETTINGS.iter().filter_map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, clap::Error> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments = ["wharf"].iter().chain(arguments).map(OsString::from);
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        Command::read(arguments, environment.collect(), folder.path().to_owned())
+    }
+
+    fn served(arguments: &[&str]) -> Config {
+        let arguments: Vec<_> = ["serve"].iter().chain(arguments).copied().collect();
+        match read(&arguments, &[]) {
+            Ok(Command::Serve(config, _)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_parser_is_sound() {
+        parser().debug_assert();
+    }
+
+    #[test]
+    fn serve_without_flags_has_the_defaults() {
+        assert_eq!(served(&[]), Config::default());
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_that_takes_its_default() {
+        for setting in SETTINGS {
+            let default = setting.show(&Config::default());
+            let value = default.trim_matches(['"', '[', ']']);
+            let flag = format!("--{}={value}", setting.flag());
+            assert_eq!(served(&[&flag]), Config::default(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment() {
+        let environment = [("WHARF_WORKERS", "3"), ("WHARF_MAX_CONNECTIONS", "30")];
+        let command = read(&["config", "--workers", "2"], &environment);
+        let Ok(Command::Config(config, sources)) = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!((config.workers, config.max_connections), (2, 30));
+        assert_eq!(sources.of("workers").to_string(), "--workers");
+        assert_eq!(
+            sources.of("max_connections").to_string(),
+            "WHARF_MAX_CONNECTIONS"
+        );
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        assert!(served(&["--require-origin"]).require_origin);
+        assert!(!served(&["--page=false"]).page);
+        // Were the value taken from the next argument, this flag would swallow it.
+        assert_eq!(served(&["--require-origin", "--workers", "1"]).workers, 1);
+    }
+
+    #[test]
+    fn a_list_is_given_by_commas_or_by_repeating_the_flag() {
+        let once = served(&["--allowed-origins", "https://a.example,https://b.example"]);
+        let twice = served(&[
+            "--allowed-origins",
+            "https://a.example",
+            "--allowed-origins",
+            "https://b.example",
+        ]);
+        assert_eq!(once.allowed_origins.len(), 2);
+        assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn mistakes_exit_with_code_2_and_name_the_flag() {
+        for arguments in [
+            ["serve", "--workers=-1"].as_slice(),
+            &["serve", "--workers", "-1"],
+            &["serve", "--workers", "many"],
+            &["config", "--workers", "513"],
+            &["serve", "--workers"],
+        ] {
+            let error = read(arguments, &[]).expect_err("not allowed");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+            assert!(error.to_string().contains("--workers"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_is_refused_with_a_suggestion() {
+        let error = read(&["serve", "--max-mesage-bytes", "1"], &[]).expect_err("unknown");
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--max-message-bytes"), "{error}");
+    }
+
+    #[test]
+    fn help_lists_every_setting_with_its_default() {
+        let help = read(&["serve", "--help"], &[]).expect_err("help is not a command");
+        assert_eq!(help.exit_code(), 0);
+        let help = help.to_string();
+        for setting in SETTINGS {
+            let flag = format!("--{}", setting.flag());
+            let after = help
+                .split(&flag)
+                .nth(1)
+                .unwrap_or_else(|| panic!("no {flag}"));
+            let default = format!("[default: {}]", setting.show(&Config::default()));
+            let entry: String = after.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(entry.contains(&default), "{flag} without {default}");
+        }
+    }
+
+    #[test]
+    fn without_a_command_there_is_help() {
+        let error = read(&[], &[]).expect_err("no command");
+        assert!(
+            error.to_string().contains("Usage: wharf <COMMAND>"),
+            "{error}"
+        );
+    }
+}

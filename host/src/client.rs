@@ -1,0 +1,229 @@
+//! What the host knows of one connection: its id, what its client asked for, where it may be
+//! written to, and which rooms it is in.
+//!
+//! The connection's own task and the guest calls that it makes share this record; nobody
+//! else changes it.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::close::Reason;
+use crate::hub::Hub;
+use crate::outbound::Outbound;
+use crate::room::Room;
+
+/// One connection, open or about to open.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name.
+    pub id: ConnectionId,
+    /// What its client asked for.
+    pub request: Request,
+    /// Where it may be written to.
+    pub outbound: Arc<Outbound>,
+    /// The rooms it is in, in the order joined. Once it ends: those it was in last.
+    joined: Mutex<Vec<Arc<Room>>>,
+    ending: OnceLock<Reason>,
+}
+
+impl Client {
+    /// A connection that is about to open, with a new id.
+    pub fn new(request: Request, outbound: Arc<Outbound>) -> Client {
+        Client {
+            id: ConnectionId::next(),
+            request,
+            outbound,
+            joined: Mutex::default(),
+            ending: OnceLock::new(),
+        }
+    }
+
+    /// Why it ends, once it does.
+    pub fn ending(&self) -> Option<Reason> {
+        self.ending.get().copied()
+    }
+
+    /// Say why it ends; the first reason stays.
+    pub fn set_ending(&self, reason: Reason) {
+        let _ = self.ending.set(reason);
+    }
+
+    /// The names of its rooms, in the order joined.
+    pub fn rooms(&self) -> Vec<Arc<str>> {
+        self.joined
+            .lock()
+            .iter()
+            .map(|room| room.name().clone())
+            .collect()
+    }
+
+    /// How many rooms it is in.
+    pub fn room_count(&self) -> usize {
+        self.joined.lock().len()
+    }
+
+    /// Whether it is in the room.
+    pub fn is_in(&self, name: &str) -> bool {
+        self.joined.lock().iter().any(|room| &**room.name() == name)
+    }
+
+    /// Become a member of a room.
+    pub fn join(&self, hub: &Hub, name: &Arc<str>) {
+        let mut joined = self.joined.lock();
+        if !joined.iter().any(|room| room.name() == name) {
+            joined.push(hub.join(name, self.id.number, &self.outbound));
+        }
+    }
+
+    /// End a membership, if there is one.
+    pub fn leave(&self, hub: &Hub, name: &str) {
+        let mut joined = self.joined.lock();
+        if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
+            let room = joined.remove(at);
+            hub.leave(&room, self.id.number);
+        }
+    }
+
+    /// Leave every room and the hub. [`rooms`](Client::rooms) still answers.
+    pub fn leave_all(&self, hub: &Hub) {
+        for room in self.joined.lock().iter() {
+            hub.leave(room, self.id.number);
+        }
+        hub.disconnect(self.id.number);
+    }
+}
+
+/// A connection's name: unique across nodes and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Counts this node's connections.
+    pub number: u64,
+}
+
+impl ConnectionId {
+    fn next() -> ConnectionId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        ConnectionId {
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    /// An id of this node from its text, as a guest gives it.
+    pub fn parse(text: &str) -> Option<ConnectionId> {
+        let (node, number) = text.split_once('-')?;
+        let is_ours = u64::from_str_radix(node, 16).ok()? == node_id();
+        let number = u64::from_str_radix(number, 16).ok()?;
+        let id = ConnectionId { number };
+        // Only the form that we print ourselves is an id.
+        (is_ours && id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    /// At most 29 bytes: 48 bits that name the node, a hyphen, and the number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}-{:x}", node_id(), self.number)
+    }
+}
+
+/// 48 random bits, chosen once for the life of the process.
+fn node_id() -> u64 {
+    static NODE: OnceLock<u64> = OnceLock::new();
+    // The standard library's hash keys are random and need no further dependency.
+    *NODE.get_or_init(|| RandomState::new().hash_one(std::process::id()) & 0xffff_ffff_ffff)
+}
+
+/// What a client asked for: its upgrade request, kept as small as it can be.
+#[derive(Debug)]
+pub struct Request {
+    /// The path as requested, still percent-encoded.
+    pub path: Box<str>,
+    /// The query as requested, still percent-encoded; empty where there was none.
+    pub query: Box<str>,
+    /// The path parameters by name, decoded.
+    pub params: Box<[(Box<str>, Box<str>)]>,
+    /// The headers.
+    pub headers: Headers,
+    /// The client's address and port.
+    pub remote: SocketAddr,
+    /// The subprotocol agreed upon.
+    pub subprotocol: Option<Box<str>>,
+}
+
+/// Request headers in one piece of memory: thousands of idle connections keep theirs.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// Names and values, one behind the other.
+    bytes: Box<[u8]>,
+    /// Where each name and each value ends.
+    ends: Box<[(u32, u32)]>,
+}
+
+impl Headers {
+    /// Keep these headers, names in lower case already.
+    pub fn collect<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Headers {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        for (name, value) in headers {
+            bytes.extend_from_slice(name.as_bytes());
+            let name_end = bytes.len() as u32;
+            bytes.extend_from_slice(value);
+            ends.push((name_end, bytes.len() as u32));
+        }
+        Headers {
+            bytes: bytes.into(),
+            ends: ends.into(),
+        }
+    }
+
+    /// Names and values in the order kept.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, value_end)| {
+            let name = &self.bytes[start..name_end as usize];
+            let value = &self.bytes[name_end as usize..value_end as usize];
+            start = value_end as usize;
+            // Names were `str` when they were collected.
+            (std::str::from_utf8(name).unwrap_or_default(), value)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn headers_come_back_as_they_were(
+            headers in proptest::collection::vec(("[a-z-]{0,12}", any::<Vec<u8>>()), 0..20),
+        ) {
+            let kept = Headers::collect(headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())));
+            let back: Vec<_> = kept.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(back, headers);
+        }
+
+        #[test]
+        fn no_text_makes_parsing_an_id_panic(text in any::<String>()) {
+            prop_assert!(ConnectionId::parse(&text).is_none());
+        }
+    }
+
+    #[test]
+    fn an_id_survives_its_text_and_is_never_repeated() {
+        let (one, other) = (ConnectionId::next(), ConnectionId::next());
+        assert_ne!(one, other);
+        assert_eq!(ConnectionId::parse(&one.to_string()), Some(one));
+        assert!(ConnectionId { number: u64::MAX }.to_string().len() <= 32);
+        assert_eq!(
+            ConnectionId::parse(&format!("{one}0").replace('-', "-0")),
+            None
+        );
+    }
+}

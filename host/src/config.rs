@@ -1,0 +1,386 @@
+//! What the operator can set: file, environment and flags become one validated [`Config`].
+//!
+//! Each setting has one key, and is written once, in the list below: from it come the field,
+//! the default, the flag, the help text and the table in the README. Sources are merged, later
+//! ones win: the defaults, `wharf.toml`, `WHARF_…` variables, flags. Whatever is wrong is
+//! an error that names the key, where it was given and what is allowed: a server that starts with
+//! a limit other than the one that was meant is worse than one that does not start.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod allowed_origin;
+mod kind;
+mod setting;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use allowed_origin::AllowedOrigin;
+pub use setting::Setting;
+pub use source::{Given, Source, Sources, load};
+
+use kind::{
+    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, Origins, Switch, ms,
+};
+use setting::settings;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people at a terminal.
+    Human,
+    /// One JSON object a line, for whatever collects logs.
+    Json,
+}
+
+/// Hours are a typing error rather than a timeout, mostly; a day is more than anybody needs.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+settings! {
+    "Server" {
+        /// The folder whose `*.wasm` files are the channels. A relative path in a file is
+        /// relative to that file, elsewhere to the working directory.
+        plugins: PathBuf = PathBuf::from("plugins"), Folder;
+
+        /// The IP address and port to listen on. Port 0 takes any free port.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4000)), Address;
+
+        /// Threads that serve connections and run plugins. 0 means one per core.
+        workers: usize = 0, Count(0..=512);
+
+        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives by
+        /// target such as `info,wharf_host=debug`.
+        log: String = "info".to_owned(), Directives;
+
+        /// How log lines are written: `human` for a terminal, `json` for one object a line.
+        log_format: LogFormat = LogFormat::Human,
+            OneOf(&[("human", LogFormat::Human), ("json", LogFormat::Json)]);
+    }
+
+    "HTTP, before the upgrade" {
+        /// Connections open at once, those that are still connecting included. Further ones are
+        /// answered with status 503.
+        max_connections: usize = 10_000, Count(1..=10_000_000);
+
+        /// Time from accepting a connection to its complete answer. A client that has
+        /// not sent its request by then is closed or answered with status 408; one that waits
+        /// for a plugin is answered with 503.
+        handshake_timeout => "handshake_timeout_ms": Duration = ms(10_000), Millis(10..=DAY);
+
+        /// Size of the request line and headers together. Larger ones are answered with
+        /// status 431.
+        max_header_bytes: usize = 16 * KIB, Bytes(8 * KIB..=MIB);
+
+        /// Origins whose pages may connect, such as `https://example.com` or
+        /// `https://*.example.com` for all subdomains; `*` allows any. The server's own host is
+        /// always allowed. Others are answered with status 403.
+        allowed_origins: Vec<AllowedOrigin> = Vec::new(), Origins;
+
+        /// Whether pages without an origin of their own (`Origin: null`: files, sandboxed
+        /// frames) may connect. Otherwise they are answered with status 403.
+        allow_null_origin: bool = false, Switch;
+
+        /// Whether requests must have an `Origin` header. Browsers always send one; other
+        /// clients mostly do not, and would be answered with status 403.
+        require_origin: bool = false, Switch;
+
+        /// Whether the demo page is served at `/`.
+        page: bool = true, Switch;
+    }
+
+    "Connection" {
+        /// Size of one message from a client, all its fragments together. A larger one closes
+        /// the connection with code 1009.
+        max_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Size of one frame from a client; more than `max_message_bytes` has no effect.
+        /// A larger one closes the connection with code 1009.
+        max_frame_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Size of one message to a client. A larger one is refused with an error to the plugin.
+        max_outbound_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Bytes that wait to be written to one client. A client that reads so slowly that more
+        /// would have to wait is closed with code 1013.
+        outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
+
+        /// Silence of a client after which it is sent a ping.
+        keep_alive_interval => "keep_alive_interval_ms": Duration = ms(25_000), Millis(10..=DAY);
+
+        /// Time a client has to answer that ping with anything at all. One that does not is
+        /// dropped, since it is no longer there to be told.
+        keep_alive_timeout => "keep_alive_timeout_ms": Duration = ms(20_000), Millis(10..=DAY);
+
+        /// Time for the closing handshake: writing what is queued and waiting for the client's
+        /// close frame. Then the socket is closed.
+        close_timeout => "close_timeout_ms": Duration = ms(5_000), Millis(10..=DAY);
+
+        /// Messages that are read ahead while a plugin is busy with an earlier one. At the
+        /// limit reading stops, so that the client has to wait.
+        read_ahead_messages: usize = 16, Count(1..=65_536);
+
+        /// Bytes of messages that are read ahead while a plugin is busy with an earlier one. At
+        /// the limit reading stops, so that the client has to wait.
+        read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Buffer for reading, held by every connection. Larger ones make large messages
+        /// cheaper and idle connections dearer.
+        read_buffer_bytes: usize = 4 * KIB, Bytes(512..=MIB);
+
+        /// Rooms one connection may be a member of. Joining a further one is refused with an
+        /// error to the plugin.
+        max_rooms_per_connection: usize = 64, Count(1..=1_000_000);
+
+        /// Size of the state a plugin keeps for one connection. An event that returns more
+        /// fails as a trap would.
+        max_session_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+    }
+
+    "Plugins" {
+        /// CPU time of one event in a plugin. At the limit the event is ended as a missed
+        /// deadline: nothing of it takes effect.
+        cpu_budget => "cpu_budget_ms": Duration = ms(100), Millis(1..=DAY);
+
+        /// Time of one event in a plugin by the clock, waiting included. At the limit the event
+        /// is ended as a missed deadline.
+        wall_budget => "wall_budget_ms": Duration = ms(5_000), Millis(1..=DAY);
+
+        /// Time to start an instance of a plugin, its self-description included. A plugin that
+        /// takes longer is refused when it is loaded.
+        start_budget => "start_budget_ms": Duration = ms(1_000), Millis(1..=DAY);
+
+        /// Memory of one instance. A plugin that asks for more is told there is none, which
+        /// mostly traps.
+        max_memory_bytes: usize = 64 * MIB, Bytes(64 * KIB..=4096 * MIB);
+
+        /// Table elements (function references) of one instance. A plugin that declares more
+        /// cannot be loaded.
+        max_table_elements: usize = 20_000, Count(1..=10_000_000);
+
+        /// Bytes that a plugin may pass to the host in one host call. More is a trap.
+        hostcall_bytes: usize = 8 * MIB, Bytes(64 * KIB..=1024 * MIB);
+
+        /// Effects (messages, joins, leaves, closes) of one event. Further ones are refused with
+        /// an error to the plugin.
+        max_effects_per_event: usize = 1_024, Count(1..=1_000_000);
+
+        /// Bytes of all messages that one event sends; a broadcast counts once. Further ones are
+        /// refused with an error to the plugin.
+        max_effect_bytes_per_event: usize = 4 * MIB, Bytes(1..=1024 * MIB);
+
+        /// Instances of all channels together, beyond each channel's reserve. At the limit
+        /// events wait for a free one.
+        max_instances: usize = 1_000, Count(0..=30_000);
+
+        /// Instances of one channel, and so its events that are handled at the same time. At
+        /// the limit events wait for a free one.
+        max_instances_per_channel: usize = 256, Count(1..=30_000);
+
+        /// Instances each channel may have whatever the others do, so that no channel can
+        /// starve another.
+        reserved_instances_per_channel: usize = 4, Count(1..=1_000);
+
+        /// Time an event waits for a free instance. Then a client that is connecting is answered
+        /// with status 503, and any other is closed with code 1013.
+        instance_wait => "instance_wait_ms": Duration = ms(5_000), Millis(1..=DAY);
+
+        /// Log lines of one channel in a second. Further ones are dropped and counted.
+        log_lines_per_second: usize = 100, Count(0..=1_000_000);
+    }
+
+    "Plugin folder" {
+        /// Time a plugin's file must be absent before its channel is removed and its clients are
+        /// closed with code 1001. Replacing a file by removing and copying takes less.
+        removal_grace => "removal_grace_ms": Duration = ms(5_000), Millis(0..=DAY);
+
+        /// Time a file must be unchanged before it is read. Copies that pause for longer are
+        /// seen half done, and refused until they are complete.
+        settle => "settle_ms": Duration = ms(50), Millis(1..=60_000);
+
+        /// Time after which the folder is listed again even if no change was reported, as on
+        /// network file systems.
+        reconcile => "reconcile_ms": Duration = ms(2_000), Millis(10..=DAY);
+    }
+
+    "Shutdown" {
+        /// Time for open connections to end after the server was asked to stop; they are closed
+        /// with code 1012 at once. Then the process ends whatever is left.
+        drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
+    }
+}
+
+/// Why a configuration cannot be used. The texts are for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named does not exist, cannot be read, or is not TOML.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file as it was named.
+        path: PathBuf,
+        /// What is wrong, with the line where it is known.
+        reason: String,
+    },
+    /// A key that is no setting.
+    #[error("{}", source::unknown_text(key, given, *nearest))]
+    Unknown {
+        /// The key, in lower case as in the file.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// The setting that was perhaps meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value of the wrong type or outside its range.
+    #[error("{stated} is not allowed: it must be {allowed}")]
+    Invalid {
+        /// What was given.
+        stated: Stated,
+        /// The values that are allowed, in words.
+        allowed: String,
+    },
+    /// Two values that are fine alone, and not together.
+    #[error("{small} must not be more than {large}: {reason}")]
+    Contradiction {
+        /// The value that is too large.
+        small: Box<Stated>,
+        /// The value that bounds it.
+        large: Box<Stated>,
+        /// What would go wrong.
+        reason: &'static str,
+    },
+}
+
+/// A key, its value, and where it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The setting's key.
+    pub key: &'static str,
+    /// The value as it would be written in a file.
+    pub value: String,
+    /// Where it was given.
+    pub source: Source,
+}
+
+impl fmt::Display for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.key, self.value, self.source)
+    }
+}
+
+/// Settings of which the first must not be more than the second, and what would go wrong.
+/// The two of a pair have the same unit.
+const ORDERED: &[(&str, &str, &str)] = &[
+    (
+        "max_outbound_message_bytes",
+        "outbound_queue_bytes",
+        "such a message could never be delivered",
+    ),
+    (
+        "max_outbound_message_bytes",
+        "max_effect_bytes_per_event",
+        "such a message could never be sent",
+    ),
+    (
+        "max_outbound_message_bytes",
+        "hostcall_bytes",
+        "such a message could never be sent",
+    ),
+    (
+        "max_session_bytes",
+        "hostcall_bytes",
+        "such a session could never be returned",
+    ),
+    (
+        "max_message_bytes",
+        "max_memory_bytes",
+        "no plugin could hold such a message",
+    ),
+    (
+        "cpu_budget_ms",
+        "wall_budget_ms",
+        "the CPU time could never be used up",
+    ),
+    (
+        "reserved_instances_per_channel",
+        "max_instances_per_channel",
+        "the reserve is part of what a channel may have",
+    ),
+    (
+        "settle_ms",
+        "reconcile_ms",
+        "the folder would be listed before a file can have settled",
+    ),
+];
+
+impl Config {
+    /// Check what no single value shows: that limits which contain each other do.
+    fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
+        let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
+        let stated = |setting: &Setting| {
+            let source = sources.of(setting.key).clone();
+            Box::new(Stated {
+                key: setting.key,
+                value: setting.show(self),
+                source,
+            })
+        };
+        for &(small, large, reason) in ORDERED {
+            let Some((small, large)) = pair(small, large) else {
+                continue;
+            };
+            if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
+                let (small, large) = (stated(small), stated(large));
+                return Err(ConfigError::Contradiction {
+                    small,
+                    large,
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole configuration as a `wharf.toml`, with where each value came from as a comment.
+    /// Saved as `wharf.toml` in the working directory it makes the same configuration.
+    pub fn effective(&self, sources: &Sources) -> String {
+        let mut text = String::new();
+        let mut group = "";
+        for setting in SETTINGS {
+            if setting.group != group {
+                group = setting.group;
+                let gap = if text.is_empty() { "" } else { "\n" };
+                text.push_str(&format!("{gap}# {group}\n"));
+            }
+            let line = format!("{} = {}", setting.key, setting.show(self));
+            text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
+        }
+        text
+    }
+}
+
+/// All settings as Markdown, one table a group, as the README shows them.
+pub fn reference() -> String {
+    let default = Config::default();
+    let mut text = String::new();
+    let mut group = "";
+    for setting in SETTINGS {
+        if setting.group != group {
+            group = setting.group;
+            let gap = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!(
+                "{gap}### {group}\n\n| key | default | allowed | what it does |\n| --- | --- | --- | --- |\n"
+            ));
+        }
+        text.push_str(&format!(
+            "| `{}` | `{}` | {} | {} |\n",
+            setting.key,
+            setting.show(&default),
+            setting.allowed(),
+            setting.doc()
+        ));
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! One setting as data, and the macro that makes settings from a list of fields.
+
+use figment::value::Value;
+
+use super::{Config, SETTINGS};
+
+/// One setting: what flags, help, tables and checks need to know of a field of [`Config`].
+pub struct Setting {
+    /// The key in the file, with its unit as suffix. The flag and the environment variable
+    /// follow from it: see [`Setting::flag`] and [`Setting::variable`].
+    pub key: &'static str,
+    /// The heading under which help and tables show it.
+    pub group: &'static str,
+    pub(super) doc_lines: &'static [&'static str],
+    pub(super) metavar: fn() -> &'static str,
+    pub(super) allowed: fn() -> String,
+    pub(super) show: fn(&Config) -> toml::Value,
+    pub(super) set: fn(&mut Config, &Value) -> bool,
+}
+
+impl Setting {
+    /// The setting with this key, if there is one.
+    pub fn find(key: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
+    /// The flag without its dashes: `max-message-bytes`.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The environment variable: `WHARF_MAX_MESSAGE_BYTES`.
+    pub fn variable(&self) -> String {
+        format!("WHARF_{}", self.key.to_uppercase())
+    }
+
+    /// What the setting does and what happens at the limit, in sentences on one line.
+    pub fn doc(&self) -> String {
+        let lines: Vec<_> = self.doc_lines.iter().map(|line| line.trim()).collect();
+        lines.join(" ")
+    }
+
+    /// What stands for the value in help, such as `BYTES`.
+    pub fn metavar(&self) -> &'static str {
+        (self.metavar)()
+    }
+
+    /// The values it may have, in words, with the unit.
+    pub fn allowed(&self) -> String {
+        (self.allowed)()
+    }
+
+    /// Its value in `config`, as it is written in the file.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config).to_string()
+    }
+
+    /// Whether it is on or off, so that the flag needs no value to switch it on.
+    pub fn is_switch(&self) -> bool {
+        (self.show)(&Config::default()).is_bool()
+    }
+
+    /// Whether it may be given several times.
+    pub fn is_list(&self) -> bool {
+        (self.show)(&Config::default()).is_array()
+    }
+}
+
+/// Makes `Config`, its default and [`SETTINGS`] from a list of
+/// `field => "key": Type = default, Kind;` in groups. The key is the field's name where it is
+/// not given: durations have one, since their unit is part of the key and not of the field.
+macro_rules! settings {
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+    ($($group:literal {
+        $(
+            $(#[doc = $doc:literal])+
+            $field:ident $(=> $key:literal)?: $type:ty = $default:expr, $kind:expr;
+        )+
+    })+) => {
+        /// Everything the operator can set. Each value is within its range, and those that
+        /// depend on each other fit.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($(
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!(
+                    "Key `", settings!(@key $field $($key)?), "`, default `", stringify!($default),
+                    "`, checked as `", stringify!($kind), "`.",
+                )]
+                pub $field: $type,
+            )+)+
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $($($field: $default,)+)+ }
+            }
+        }
+
+        /// All settings, in the order of the fields of [`Config`].
+        pub static SETTINGS: &[Setting] = {
+            use kind::Kind;
+            &[$($(
+                Setting {
+                    key: settings!(@key $field $($key)?),
+                    group: $group,
+                    metavar: || $kind.metavar(),
+                    doc_lines: &[$($doc),+],
+                    allowed: || $kind.allowed(),
+                    show: |config| $kind.show(&config.$field),
+                    set: |config, given| match $kind.read(given) {
+                        Some(value) => {
+                            config.$field = value;
+                            true
+                        }
+                        None => false,
+                    },
+                },
+            )+)+]
+        };
+    };
+}
+pub(super) use settings;

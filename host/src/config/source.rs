@@ -1,0 +1,305 @@
+//! Where values come from, and how they are merged.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::{Config, ConfigError, SETTINGS, Setting, Stated};
+
+/// The file that is read where none is named.
+const DEFAULT_FILE: &str = "wharf.toml";
+/// Names the file.
+const FILE_VARIABLE: &str = "WHARF_CONFIG";
+
+/// Where a value was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere.
+    Default,
+    /// In a file.
+    File(PathBuf),
+    /// In the environment: the variable's name.
+    Environment(String),
+    /// As a flag, without its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            // A line break in a path would end the comment in which this is shown.
+            Source::File(path) => {
+                f.write_str(&path.display().to_string().replace(char::is_control, "?"))
+            }
+            Source::Environment(variable) => f.write_str(variable),
+            Source::Flag(flag) => write!(f, "--{flag}"),
+        }
+    }
+}
+
+/// Where each value of a [`Config`] was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources(BTreeMap<&'static str, Source>);
+
+impl Sources {
+    /// Where the value of this key was given.
+    pub fn of(&self, key: &str) -> &Source {
+        self.0.get(key).unwrap_or(&Source::Default)
+    }
+}
+
+/// What the operator gave, not yet read.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Where `wharf.toml` is looked for and what paths outside of files are relative to: empty
+    /// for the working directory.
+    pub working_folder: PathBuf,
+    /// The file named by a flag.
+    pub file: Option<PathBuf>,
+    /// The environment; only variables that start with `WHARF_` are looked at.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Flags by the key of their setting.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// Merge all sources into one checked configuration.
+///
+/// # Errors
+///
+/// The first thing that is wrong: a file, a key, a value, or two values that do not fit.
+pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
+    let (file, environment) = (read_file(given)?, read_environment(given)?);
+    let flags = given.flags.iter().map(|(key, text)| Layer {
+        source: Source::Flag(key.replace('_', "-")),
+        values: Dict::from([((*key).to_owned(), Value::from(text.as_str()))]),
+    });
+
+    let layers: Vec<Layer> = file.into_iter().chain(environment).chain(flags).collect();
+    let mut merged = Figment::new();
+    for (index, layer) in layers.iter().enumerate() {
+        merged = merged.merge(Numbered { index, layer });
+    }
+
+    let mut values = merged
+        .data()
+        .unwrap_or_default()
+        .remove(&Profile::Default)
+        .unwrap_or_default();
+    let source_of = |value: &Value| {
+        let metadata = merged.get_metadata(value.tag());
+        let index = metadata.and_then(|metadata| metadata.name.parse::<usize>().ok());
+        index
+            .and_then(|index| layers.get(index))
+            .map_or(Source::Default, |layer| layer.source.clone())
+    };
+
+    let mut config = Config::default();
+    let mut sources = Sources::default();
+    for setting in SETTINGS {
+        let Some(value) = values.remove(setting.key) else {
+            continue;
+        };
+        let source = source_of(&value);
+        if !(setting.set)(&mut config, &value) {
+            let stated = Stated {
+                key: setting.key,
+                value: excerpt(&value),
+                source,
+            };
+            return Err(ConfigError::Invalid {
+                stated,
+                allowed: setting.allowed(),
+            });
+        }
+        sources.0.insert(setting.key, source);
+    }
+    if let Some((key, value)) = values.into_iter().next() {
+        return Err(unknown(key, source_of(&value)));
+    }
+
+    if let Source::File(file) = sources.of("plugins")
+        && let Some(folder) = file.parent()
+    {
+        config.plugins = folder.join(&config.plugins);
+    }
+    config.check(&sources)?;
+    Ok((config, sources))
+}
+
+/// The values of one source.
+struct Layer {
+    source: Source,
+    values: Dict,
+}
+
+/// A layer as figment takes it. Its values carry the layer's number, by which their source is
+/// found again after merging.
+struct Numbered<'a> {
+    index: usize,
+    layer: &'a Layer,
+}
+
+impl Provider for Numbered<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.index.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.layer.values.clone()))
+    }
+}
+
+/// The file: the one that is named, else `wharf.toml` if there is one.
+fn read_file(given: &Given) -> Result<Option<Layer>, ConfigError> {
+    let by_variable = || {
+        let found = given
+            .environment
+            .iter()
+            .find(|(name, _)| name == FILE_VARIABLE);
+        found.map(|(_, value)| PathBuf::from(value))
+    };
+    let named = given.file.clone().or_else(by_variable);
+    let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let failed = |reason: String| ConfigError::File {
+        path: path.clone(),
+        reason,
+    };
+
+    let text = match std::fs::read_to_string(given.working_folder.join(&path)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => return Ok(None),
+        Err(error) => {
+            return Err(failed(format!(
+                "cannot read the configuration file: {error}"
+            )));
+        }
+    };
+    // An editor's byte order mark is no part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let values = toml::from_str(text)
+        .map_err(|error| failed(format!("not valid TOML: {}", error.to_string().trim_end())))?;
+    Ok(Some(Layer {
+        source: Source::File(path),
+        values,
+    }))
+}
+
+/// The environment, one layer a variable, so that each is known by its name.
+fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = Vec::new();
+    for (name, value) in &given.environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("WHARF_")) else {
+            continue;
+        };
+        if name == FILE_VARIABLE {
+            continue;
+        }
+        let source = Source::Environment(name.to_owned());
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
+            if is_service_link(name, &value.to_string_lossy()) {
+                continue;
+            }
+            let key = name.trim_start_matches("WHARF_").to_lowercase();
+            return Err(unknown(key, source));
+        };
+        let Some(value) = value.to_str() else {
+            let stated = Stated {
+                key: setting.key,
+                value: format!("{value:?}"),
+                source,
+            };
+            let allowed = format!("UTF-8, and {}", setting.allowed());
+            return Err(ConfigError::Invalid { stated, allowed });
+        };
+        let values = Dict::from([(setting.key.to_owned(), Value::from(value))]);
+        layers.push(Layer { source, values });
+    }
+    Ok(layers)
+}
+
+/// Whether a variable describes a service called `wharf…`, as Kubernetes puts it into every
+/// container beside that service. Nobody wrote those, so they must not keep the host from starting.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let port_number = || {
+        let (_, rest) = name.split_once("_PORT_")?;
+        let (number, protocol) = rest.split_once('_')?;
+        let protocol = protocol.split('_').next()?;
+        Some(number.parse::<u16>().is_ok() && ["TCP", "UDP", "SCTP"].contains(&protocol))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || port_number().unwrap_or(false)
+}
+
+/// The start of a value as it would be written in a file, for errors.
+fn excerpt(value: &Value) -> String {
+    let text = value
+        .deserialize::<toml::Value>()
+        .map_or_else(|_| "…".to_owned(), |v| v.to_string());
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn unknown(key: String, given: Source) -> ConfigError {
+    let nearest = nearest(&key);
+    ConfigError::Unknown {
+        key,
+        given,
+        nearest,
+    }
+}
+
+/// What [`ConfigError::Unknown`] says: names are spelled as the source spells them.
+pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) -> String {
+    let in_environment = matches!(source, Source::Environment(_));
+    let spell = |key: &str| match in_environment {
+        true => format!("WHARF_{}", key.to_uppercase()),
+        false => key.to_owned(),
+    };
+    let what = match in_environment {
+        true => format!("unknown environment variable `{source}`"),
+        false => format!("unknown key `{}` in {source}", key.escape_debug()),
+    };
+    match nearest {
+        Some(nearest) => format!("{what}: did you mean `{}`?", spell(nearest)),
+        None => format!("{what}: `wharf serve --help` lists all settings"),
+    }
+}
+
+/// The setting whose key is most like this one, unless none is.
+fn nearest(key: &str) -> Option<&'static str> {
+    let key = key.to_lowercase().replace('-', "_");
+    let score = |setting: &&Setting| match setting.key.starts_with(&key) {
+        // The unit was forgotten.
+        true => 1,
+        false => distance(&key, setting.key),
+    };
+    let best = SETTINGS.iter().min_by_key(score)?;
+    (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
+}
+
+/// How many characters must be inserted, removed or replaced to make one from the other.
+fn distance(one: &str, other: &str) -> usize {
+    // A key as long as a file must not cost the square of its length.
+    let one: Vec<char> = one.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=one.len()).collect();
+    for (index, target) in other.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, letter) in one.iter().enumerate() {
+            let replaced = diagonal + usize::from(*letter != target);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[one.len()]
+}

@@ -1,0 +1,397 @@
+//! HTTP in front of the upgrade: what is asked for, whether it may be had, and a status that
+//! says why not.
+//!
+//! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
+//! checks here follow RFC 6455, 4.2.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::channel::Channel;
+use crate::client::{self, Client, Headers};
+use crate::config::{AllowedOrigin, Config};
+use crate::connection::{self, Answer, Opening};
+use crate::host_calls::{escape, is_channel_header};
+use crate::outbound::Outbound;
+use crate::page;
+use crate::registry::Registry;
+use crate::router::Match;
+
+/// A response of ours: always small and whole.
+pub type Reply = Response<Full<Bytes>>;
+
+/// The longest request target that is looked at, in bytes; longer ones are answered with 414.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Bytes of a channel's refusal that are sent.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// Headers of a channel's refusal that are sent.
+const MAX_REFUSAL_HEADERS: usize = 32;
+
+/// What every handshake needs.
+#[derive(Debug)]
+pub struct Front {
+    /// The host's configuration.
+    pub config: Arc<Config>,
+    /// The channels.
+    pub registry: Arc<Registry>,
+    /// The host is shutting down.
+    pub is_closing: AtomicBool,
+}
+
+/// Answer a request. A client that gets a `101` has a connection task from then on, which
+/// takes the permit; there is one permit for each connection, so it is taken once.
+pub async fn answer(
+    front: Arc<Front>,
+    remote: SocketAddr,
+    permit: &mut Option<OwnedSemaphorePermit>,
+    request: Request<Incoming>,
+) -> Reply {
+    match handle(front, remote, permit, request).await {
+        Ok(reply) | Err(reply) => reply,
+    }
+}
+
+async fn handle(
+    front: Arc<Front>,
+    remote: SocketAddr,
+    permit: &mut Option<OwnedSemaphorePermit>,
+    mut request: Request<Incoming>,
+) -> Result<Reply, Reply> {
+    let path = request.uri().path();
+    if request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len())
+        > MAX_TARGET_BYTES
+    {
+        return Err(text(
+            StatusCode::URI_TOO_LONG,
+            "the request target is too long",
+        ));
+    }
+    let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
+    if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request) {
+        return Ok(reply);
+    }
+    let routes = front.registry.routes();
+    let (channel, params) = match routes.at(path) {
+        Match::Found { value, params } => (Arc::clone(value), params),
+        Match::NotFound => {
+            return Err(text(
+                StatusCode::NOT_FOUND,
+                "no channel is mounted on this path",
+            ));
+        }
+        Match::BadEncoding => {
+            let why = "the path is not properly percent-encoded UTF-8";
+            return Err(text(StatusCode::BAD_REQUEST, why));
+        }
+    };
+    let accept = check_upgrade(&request)?;
+    check_origin(&front.config, request.headers())?;
+    if front.is_closing.load(Ordering::SeqCst) {
+        return Err(unavailable("the server is shutting down"));
+    }
+    let Some(permit) = permit.take() else {
+        return Err(unavailable(
+            "the server has as many connections as it may have",
+        ));
+    };
+    let subprotocol = agree_on_subprotocol(&channel, request.headers());
+    let headers = request.headers().iter();
+    let client_request = client::Request {
+        path: path.into(),
+        query: request.uri().query().unwrap_or_default().into(),
+        params: params
+            .into_iter()
+            .map(|(n, v)| (n.into(), v.into()))
+            .collect(),
+        headers: Headers::collect(headers.map(|(n, v)| (n.as_str(), v.as_bytes()))),
+        remote,
+        subprotocol: subprotocol.as_deref().map(Box::from),
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let outbound = Outbound::new(front.config.outbound_queue_bytes);
+    let (answer, answered) = oneshot::channel();
+    let is_closing = Box::new({
+        let front = front.clone();
+        move || front.is_closing.load(Ordering::SeqCst)
+    });
+    // A task of its own: hyper drops this future if the client goes away, and a guest call must
+    // not be dropped half-way.
+    tokio::spawn(connection::run(Opening {
+        config: front.config.clone(),
+        channel: channel.clone(),
+        client: Client::new(client_request, outbound),
+        upgrade,
+        answer,
+        permit,
+        is_closing,
+    }));
+    match answered.await {
+        Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
+        Ok(Answer::Refuse {
+            status,
+            headers,
+            body,
+        }) => Err(refused(&channel, status, headers, body)),
+        Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time")),
+        Ok(Answer::Failed) | Err(_) => Err(text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the channel failed",
+        )),
+    }
+}
+
+/// Check what a client must send to get an upgrade. Returns the value that proves that we have
+/// understood it.
+fn check_upgrade(request: &Request<Incoming>) -> Result<String, Reply> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        let mut reply = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "a WebSocket begins with GET",
+        );
+        reply
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET"));
+        return Err(reply);
+    }
+    if !request.body().is_end_stream() {
+        return Err(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a handshake has no body",
+        ));
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1"));
+    }
+    let upgrades = has_token(headers, &UPGRADE, "websocket");
+    if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(upgrade_required(
+            "this path speaks WebSocket; connect with ws:// or wss://",
+        ));
+    }
+    if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
+        return Err(upgrade_required("Sec-WebSocket-Version must be 13"));
+    }
+    match only(headers, &SEC_WEBSOCKET_KEY) {
+        Some(key) if is_key(key) => Ok(derive_accept_key(key)),
+        _ => {
+            let why = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
+            Err(text(StatusCode::BAD_REQUEST, why))
+        }
+    }
+}
+
+/// 16 bytes in base64 (RFC 4648): 22 characters, of which the last carries 2 bits, and padding.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key[..22].iter().all(is_base64) && &key[22..] == b"=="
+}
+
+/// Browsers say which page wants to connect; one that is not ours could act in its visitor's
+/// name. Other clients send no origin.
+fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
+    let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why));
+    if headers.get_all(ORIGIN).iter().count() > 1 {
+        return forbidden("more than one Origin");
+    }
+    let Some(origin) = headers.get(ORIGIN) else {
+        return match config.require_origin {
+            true => forbidden("an Origin is required here"),
+            false => Ok(()),
+        };
+    };
+    let Ok(origin) = origin.to_str() else {
+        return forbidden("the Origin is not ASCII");
+    };
+    if config
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed.matches(origin))
+    {
+        return Ok(());
+    }
+    if origin == "null" {
+        return match config.allow_null_origin {
+            true => Ok(()),
+            false => forbidden("pages without an origin may not connect (allow_null_origin)"),
+        };
+    }
+    let host = only(headers, &HOST).and_then(|host| std::str::from_utf8(host).ok());
+    if host.is_some_and(|host| AllowedOrigin::is_same_host(origin, host)) {
+        return Ok(());
+    }
+    tracing::info!(origin = %escape(origin), "origin refused; see allowed_origins");
+    forbidden("this origin may not connect; the operator can add it to allowed_origins")
+}
+
+/// The first subprotocol of the channel's that the client asks for.
+fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
+    let generation = channel.current();
+    let offered = generation.description.subprotocols.iter();
+    offered
+        .into_iter()
+        .find(|name| is_asked_for(headers, name))
+        .cloned()
+}
+
+fn is_asked_for(headers: &HeaderMap, subprotocol: &str) -> bool {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','));
+    names.any(|name| name.trim() == subprotocol)
+}
+
+fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec<u8>)>) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    // Checked when the guest set them.
+    append(reply.headers_mut(), headers);
+    let ours = reply.headers_mut();
+    ours.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    ours.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    for (name, value) in [
+        (SEC_WEBSOCKET_ACCEPT, Some(accept)),
+        (SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref()),
+    ] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            ours.insert(name, value);
+        }
+    }
+    reply
+}
+
+/// A channel's own response, less what it may not send.
+fn refused(
+    channel: &Channel,
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    mut body: Vec<u8>,
+) -> Reply {
+    body.truncate(MAX_REFUSAL_BYTES);
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = match StatusCode::from_u16(status) {
+        Ok(code) if (300..=599).contains(&status) => code,
+        _ => {
+            let channel = channel.name();
+            tracing::warn!(
+                channel,
+                status,
+                "a refusal needs a status from 300 to 599; 500 sent"
+            );
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    let (good, bad): (Vec<_>, Vec<_>) = headers
+        .into_iter()
+        .partition(|(name, value)| is_channel_header(name, value));
+    for (name, _) in bad {
+        let (channel, header) = (channel.name(), escape(&name));
+        tracing::warn!(
+            channel,
+            header,
+            "a refusal's header cannot be sent; dropped"
+        );
+    }
+    append(
+        reply.headers_mut(),
+        good.into_iter().take(MAX_REFUSAL_HEADERS),
+    );
+    if !reply.headers().contains_key(CONTENT_TYPE) {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        reply.headers_mut().insert(CONTENT_TYPE, plain);
+    }
+    reply
+}
+
+fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>)>) {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(&value),
+        ) {
+            to.append(name, value);
+        }
+    }
+}
+
+/// A plain response with one line of text.
+pub fn text(status: StatusCode, line: &str) -> Reply {
+    let mut reply = Response::new(Full::from(format!("{line}\n")));
+    *reply.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, plain);
+    reply
+}
+
+/// A 503 that asks to come back.
+pub fn unavailable(line: &str) -> Reply {
+    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    reply
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+fn upgrade_required(line: &str) -> Reply {
+    let mut reply = text(StatusCode::UPGRADE_REQUIRED, line);
+    let headers = reply.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    reply
+}
+
+/// The value of a header that is there exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Whether a list header names a token, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_key;
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for bad in [
+            "",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZQ=?",
+            "c2hvcnQ=",
+        ] {
+            assert!(!is_key(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Guest → host: one file for each interface of the contract.
+//!
+//! A host call finds what it works on in the [`Call`] of its instance's state: the connection,
+//! the effects recorded so far, and what is allowed in this kind of event. Each file does the
+//! same in the same order: check what the guest gave, record an effect or answer. Numbers and
+//! strings from guests are clamped or refused, never trusted.
+
+mod connection;
+mod event;
+mod handshake;
+mod log;
+mod rooms;
+mod wasi;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::client::Client;
+use crate::config::Config;
+use crate::effects::{Close, Effect, EffectLimits, Effects};
+use crate::hub::Hub;
+use crate::instance::InstanceState;
+use crate::outbound::{Drains, FrameKind, encode};
+
+pub use handshake::is_channel_header;
+pub use log::{LogBudget, escape};
+pub use wasi::{GuestOutput, Stream};
+
+use bindings::wharf::channel::types::{Error, Kind, Remedy};
+
+/// The contract's world, as generated from `wit/`.
+#[allow(missing_docs)]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "channel",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: {
+            "wharf:channel/connection.connection": super::ConnectionHandle,
+            "wharf:channel/handshake.handshake": super::HandshakeHandle,
+            "wharf:channel/description.description": super::DescriptionHandle,
+        },
+    });
+}
+
+/// The optional export `control-frames`.
+#[allow(missing_docs)]
+pub mod control_frames {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "with-control-frames",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "wharf:channel": super::bindings::wharf::channel },
+    });
+}
+
+/// The optional export `faults`.
+#[allow(missing_docs)]
+pub mod faults {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "with-faults",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "wharf:channel": super::bindings::wharf::channel },
+    });
+}
+
+/// The `connection` resource. An instance serves one event at a time and a borrow cannot
+/// outlive its call, so the handle needs to name nothing: it always means the call's connection.
+#[derive(Debug)]
+pub struct ConnectionHandle;
+
+/// The `handshake` resource, of the call's connection as well.
+#[derive(Debug)]
+pub struct HandshakeHandle;
+
+/// The `description` resource, of the generation being loaded.
+#[derive(Debug)]
+pub struct DescriptionHandle;
+
+/// Make every interface of the contract, and the WASI ones that the standard library of a guest
+/// needs, available to components.
+pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    bindings::wharf::channel::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::connection::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::handshake::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+impl bindings::wharf::channel::types::Host for InstanceState {}
+
+/// What kind of event is being handled, as far as host calls care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// `on-connect`: the connection is not open yet.
+    Connecting,
+    /// Any event of an open connection.
+    Open,
+    /// `on-close`: the connection has ended.
+    Closing,
+}
+
+/// The event that an instance is handling.
+#[derive(Debug)]
+pub struct Call {
+    /// Whose event it is.
+    pub client: Arc<Client>,
+    /// What kind of event it is.
+    pub phase: Phase,
+    /// What the handler has asked for since the last commit.
+    pub effects: Effects,
+    /// The wish to close that a flush has committed already.
+    pub close: Option<Close>,
+    /// Headers for the `101`, while connecting.
+    pub response_headers: Vec<(String, Vec<u8>)>,
+    /// What `report-error` was told; the last one.
+    pub reported_error: Option<String>,
+}
+
+impl Call {
+    /// The beginning of an event.
+    pub fn new(client: Arc<Client>, phase: Phase) -> Call {
+        Call {
+            client,
+            phase,
+            effects: Effects::default(),
+            close: None,
+            response_headers: Vec::new(),
+            reported_error: None,
+        }
+    }
+
+    /// Make the effects happen. Returns the wish to close, from here or from a flush before.
+    pub fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
+        let close = self.effects.commit(&self.client, hub, drains);
+        self.close.take().or(close)
+    }
+}
+
+/// What a generation says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Path patterns, as the guest gave them.
+    pub paths: Vec<String>,
+    /// Subprotocols, best first.
+    pub subprotocols: Vec<String>,
+    /// The version of the session bytes.
+    pub session_format: u32,
+    /// What was wrong with the first call that could not be kept.
+    pub problem: Option<String>,
+}
+
+/// A refusal whose cause is the call itself.
+fn fix_call(code: &str, detail: impl Into<String>) -> Error {
+    refused(Remedy::FixCall, code, detail)
+}
+
+fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> Error {
+    Error {
+        remedy,
+        code: code.to_owned(),
+        detail: detail.into(),
+    }
+}
+
+impl InstanceState {
+    /// The event being handled; there is none while describing.
+    fn call(&mut self) -> Result<&mut Call, Error> {
+        self.call.as_mut().ok_or_else(|| {
+            fix_call(
+                "no-event",
+                "host calls other than description and log need an event",
+            )
+        })
+    }
+
+    /// The event being handled, where its connection must be able to receive something.
+    fn open_call(&mut self) -> Result<&mut Call, Error> {
+        let call = self.call()?;
+        match call.phase {
+            Phase::Connecting | Phase::Open => Ok(call),
+            Phase::Closing => Err(refused(
+                Remedy::Gone,
+                "connection-ended",
+                "the connection has ended; in on_close only others can be reached",
+            )),
+        }
+    }
+
+    /// Record an effect, within the event's limits.
+    fn record(&mut self, effect: Effect, bytes: usize) -> Result<(), Error> {
+        let limits = effect_limits(&self.channel.config);
+        self.call()?
+            .effects
+            .record(effect, bytes, limits)
+            .map_err(|_| {
+                refused(
+                    Remedy::ShedLoad,
+                    "too-many-effects",
+                    format!(
+                        "one event may record {} effects of {} bytes (max_effects_per_event, \
+                     max_effect_bytes_per_event); flush, or do less",
+                        limits.count, limits.bytes
+                    ),
+                )
+            })
+    }
+
+    /// Check a message and encode its frame.
+    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Bytes, Error> {
+        let limit = self.channel.config.max_outbound_message_bytes;
+        if data.len() > limit {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "message-too-big",
+                format!(
+                    "{} bytes; max_outbound_message_bytes is {limit}",
+                    data.len()
+                ),
+            ));
+        }
+        let kind = match kind {
+            Kind::Text if std::str::from_utf8(data).is_err() => {
+                return Err(fix_call("invalid-utf8", "a text message must be UTF-8"));
+            }
+            Kind::Text => FrameKind::Text,
+            Kind::Binary => FrameKind::Binary,
+        };
+        Ok(encode(kind, data))
+    }
+}
+
+fn effect_limits(config: &Config) -> EffectLimits {
+    EffectLimits {
+        count: config.max_effects_per_event,
+        bytes: config.max_effect_bytes_per_event,
+    }
+}

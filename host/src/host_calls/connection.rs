@@ -1,0 +1,139 @@
+//! `wharf:channel/connection`: what the event's connection is, and what to send it.
+
+use wasmtime::component::Resource;
+
+use super::bindings::wharf::channel::connection::{Host, HostConnection};
+use super::bindings::wharf::channel::types::{Error, Kind};
+use super::{ConnectionHandle, Phase, fix_call, refused};
+use crate::close::{MAX_REASON_BYTES, is_channel_code};
+use crate::effects::{Close, Effect};
+use crate::host_calls::bindings::wharf::channel::types::Remedy;
+use crate::instance::InstanceState;
+use crate::outbound::{FrameKind, encode};
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const MAX_CONTROL_BYTES: usize = 125;
+
+impl Host for InstanceState {}
+
+/// Every `self` below is a borrow that the host lent for this very call, so that the call's own
+/// client is the connection it names.
+impl HostConnection for InstanceState {
+    fn id(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.id.to_string())
+    }
+
+    fn path(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.path.to_string())
+    }
+
+    fn query(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.query.to_string())
+    }
+
+    fn params(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, String)> {
+        let Some(call) = &self.call else {
+            return Vec::new();
+        };
+        let params = call.client.request.params.iter();
+        params
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect()
+    }
+
+    fn headers(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, Vec<u8>)> {
+        let Some(call) = &self.call else {
+            return Vec::new();
+        };
+        let headers = call.client.request.headers.iter();
+        headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn remote_address(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.remote.to_string())
+    }
+
+    fn subprotocol(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        let client = &self.call.as_ref()?.client;
+        client.request.subprotocol.as_deref().map(str::to_owned)
+    }
+
+    fn ending(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        let reason = self.call.as_ref()?.client.ending()?;
+        Some(reason.token().to_owned())
+    }
+
+    fn send(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        kind: Kind,
+        data: Vec<u8>,
+    ) -> Result<(), Error> {
+        self.open_call()?;
+        let frame = self.encode(kind, &data)?;
+        self.record(Effect::Send(frame), data.len())
+    }
+
+    fn ping(&mut self, _: Resource<ConnectionHandle>, data: Vec<u8>) -> Result<(), Error> {
+        if self.open_call()?.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "there is nobody to ping before the upgrade",
+            ));
+        }
+        if data.len() > MAX_CONTROL_BYTES {
+            return Err(fix_call(
+                "control-frame-too-big",
+                format!(
+                    "a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}",
+                    data.len()
+                ),
+            ));
+        }
+        let frame = encode(FrameKind::Ping, &data);
+        self.record(Effect::Send(frame), data.len())
+    }
+
+    fn close(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        code: u16,
+        reason: String,
+    ) -> Result<(), Error> {
+        let call = self.open_call()?;
+        if !is_channel_code(code) {
+            return Err(fix_call(
+                "close-code-invalid",
+                format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
+            ));
+        }
+        if reason.len() > MAX_REASON_BYTES {
+            return Err(fix_call(
+                "close-reason-too-long",
+                format!(
+                    "{} bytes; a close frame has room for {MAX_REASON_BYTES}",
+                    reason.len()
+                ),
+            ));
+        }
+        call.effects.record_close(Close { code, reason });
+        Ok(())
+    }
+
+    fn drop(&mut self, _: Resource<ConnectionHandle>) -> wasmtime::Result<()> {
+        // Guests only ever borrow connections.
+        Ok(())
+    }
+}
+
+impl InstanceState {
+    fn client_text(&self, text: impl Fn(&crate::client::Client) -> String) -> String {
+        self.call
+            .as_ref()
+            .map(|call| text(&call.client))
+            .unwrap_or_default()
+    }
+}

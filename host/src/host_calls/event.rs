@@ -1,0 +1,57 @@
+//! `wharf:channel/event`: the transaction that an event is.
+
+use super::bindings::wharf::channel::event::Host;
+use super::bindings::wharf::channel::types::{Error, Remedy};
+use super::{Phase, escape, refused};
+use crate::instance::InstanceState;
+use crate::outbound::Drains;
+
+/// Bytes of a reported error that are kept.
+const MAX_DETAIL_BYTES: usize = 4 * 1024;
+
+impl Host for InstanceState {
+    fn flush(&mut self) -> Result<(), Error> {
+        let hub = self.channel.hub.clone();
+        let call = self.call()?;
+        if call.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "nothing commits before the connection is accepted",
+            ));
+        }
+        let mut drains = Drains::default();
+        call.close = call.commit(&hub, &mut drains);
+        // Progress is worth nothing if it waits for the handler's end.
+        drains.drain_now();
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.effects.discard();
+            call.response_headers.clear();
+        }
+    }
+
+    fn report_error(&mut self, detail: String) {
+        let detail = escape(super::log::cut(&detail, MAX_DETAIL_BYTES));
+        if self.channel.failure_budget.take() {
+            let connection = self.call.as_ref().map(|call| call.client.id.to_string());
+            tracing::warn!(
+                channel = %self.channel.name,
+                generation = self.generation,
+                connection,
+                error = %detail,
+                "handler failed"
+            );
+        }
+        if let Some(call) = &mut self.call {
+            call.reported_error = Some(detail);
+        }
+    }
+
+    fn generation(&mut self) -> u64 {
+        self.generation
+    }
+}

@@ -1,0 +1,186 @@
+//! `wharf:channel/rooms`: memberships and broadcasts.
+
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+
+use super::bindings::wharf::channel::rooms::Host;
+use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::{ConnectionHandle, fix_call, refused};
+use crate::client::ConnectionId;
+use crate::effects::Effect;
+use crate::instance::InstanceState;
+use crate::room::check_name;
+
+/// Rooms that one broadcast may name.
+const MAX_ROOMS_PER_BROADCAST: usize = 256;
+/// Members on one page.
+const MAX_PAGE: u32 = 1000;
+
+impl Host for InstanceState {
+    fn join(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
+        let name = checked(room)?;
+        let limit = self.channel.config.max_rooms_per_connection;
+        let call = self.open_call()?;
+        let is_in = call
+            .effects
+            .membership(&name)
+            .unwrap_or_else(|| call.client.is_in(&name));
+        if is_in {
+            return Ok(());
+        }
+        if call.effects.rooms(call.client.rooms()).len() >= limit {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-rooms",
+                format!("a connection may be in {limit} rooms (max_rooms_per_connection)"),
+            ));
+        }
+        let bytes = name.len();
+        self.record(Effect::Join(name), bytes)
+    }
+
+    fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
+        let name = checked(room)?;
+        self.open_call()?;
+        let bytes = name.len();
+        self.record(Effect::Leave(name), bytes)
+    }
+
+    fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {
+        let Some(call) = &self.call else {
+            return Vec::new();
+        };
+        let rooms = call.effects.rooms(call.client.rooms());
+        rooms.iter().map(|name| name.to_string()).collect()
+    }
+
+    fn count(&mut self, room: String) -> u32 {
+        let committed = self.channel.hub.room(&room).map_or(0, |room| room.count());
+        let count = match self.own_change(&room) {
+            Some(true) => committed + 1,
+            Some(false) => committed.saturating_sub(1),
+            None => committed,
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
+        let limit = limit.min(MAX_PAGE) as usize;
+        let after = match after.as_deref().map(ConnectionId::parse) {
+            // A page after an id that is none of ours has no beginning.
+            Some(None) => return Vec::new(),
+            Some(Some(id)) => Some(id.number),
+            None => None,
+        };
+        let mut numbers = match self.channel.hub.room(&room) {
+            Some(room) => room.page(after, limit.saturating_add(1)),
+            None => Vec::new(),
+        };
+        if let (Some(joined), Some(call)) = (self.own_change(&room), &self.call) {
+            let own = call.client.id.number;
+            numbers.retain(|number| *number != own);
+            if joined && after.is_none_or(|after| own > after) {
+                let at = numbers.partition_point(|number| *number < own);
+                numbers.insert(at, own);
+            }
+        }
+        numbers.truncate(limit);
+        numbers
+            .into_iter()
+            .map(|number| ConnectionId { number }.to_string())
+            .collect()
+    }
+
+    fn broadcast_to_room(
+        &mut self,
+        room: String,
+        kind: Kind,
+        data: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<(), Error> {
+        let name = checked(room)?;
+        let frame = self.encode(kind, &data)?;
+        self.record(
+            Effect::BroadcastToRoom(name, frame, number(skip)),
+            data.len(),
+        )
+    }
+
+    fn broadcast_to_rooms(
+        &mut self,
+        rooms: Vec<String>,
+        kind: Kind,
+        data: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<(), Error> {
+        if rooms.len() > MAX_ROOMS_PER_BROADCAST {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-rooms",
+                format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
+            ));
+        }
+        let names = rooms
+            .into_iter()
+            .map(checked)
+            .collect::<Result<Box<[_]>, _>>()?;
+        let frame = self.encode(kind, &data)?;
+        self.record(
+            Effect::BroadcastToRooms(names, frame, number(skip)),
+            data.len(),
+        )
+    }
+
+    fn broadcast_to_all(
+        &mut self,
+        kind: Kind,
+        data: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<(), Error> {
+        let frame = self.encode(kind, &data)?;
+        self.record(Effect::BroadcastToAll(frame, number(skip)), data.len())
+    }
+
+    fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
+        let own = &self.call()?.client;
+        let outbound = match ConnectionId::parse(&to) {
+            Some(id) if id == own.id => Some(own.outbound.clone()),
+            Some(id) => self.channel.hub.find(id.number),
+            None => None,
+        };
+        let outbound = outbound.ok_or_else(|| {
+            refused(
+                Remedy::Gone,
+                "unknown-connection",
+                format!(
+                    "{} is no open connection of this channel",
+                    super::escape(&to)
+                ),
+            )
+        })?;
+        let frame = self.encode(kind, &data)?;
+        self.record(Effect::SendTo(outbound, frame), data.len())
+    }
+}
+
+impl InstanceState {
+    /// What this event's own joins and leaves change about its connection's membership.
+    fn own_change(&self, room: &str) -> Option<bool> {
+        let call = self.call.as_ref()?;
+        let membership = call.effects.membership(room)?;
+        (membership != call.client.is_in(room)).then_some(membership)
+    }
+}
+
+fn checked(name: String) -> Result<Arc<str>, Error> {
+    match check_name(&name) {
+        Ok(()) => Ok(Arc::from(name)),
+        Err(error) => Err(fix_call("room-name-invalid", error.to_string())),
+    }
+}
+
+/// The number behind an id to skip; an id that is none of ours skips nobody.
+fn number(skip: Option<String>) -> Option<u64> {
+    Some(ConnectionId::parse(skip.as_deref()?)?.number)
+}

@@ -1,0 +1,138 @@
+//! The WASI interfaces of guests: clocks and randomness as they are, no files, no network, no
+//! arguments, no environment; what they print becomes log lines of their channel.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use super::bindings::wharf::channel::log::Level;
+use super::escape;
+use super::log::write_line;
+use crate::instance::{ChannelContext, InstanceState};
+
+/// Bytes of a printed line that are kept; a longer one is broken there.
+const MAX_LINE_BYTES: usize = 4 * 1024;
+
+impl WasiView for InstanceState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Which of a guest's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Lines are logged as `info`.
+    Stdout,
+    /// Lines are logged as `warn`; panics arrive here.
+    Stderr,
+}
+
+/// A guest's standard output or standard error.
+#[derive(Clone)]
+pub struct GuestOutput {
+    channel: Arc<ChannelContext>,
+    generation: u64,
+    stream: Stream,
+}
+
+impl GuestOutput {
+    /// The output of one instance.
+    pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: Stream) -> GuestOutput {
+        GuestOutput {
+            channel,
+            generation,
+            stream,
+        }
+    }
+}
+
+impl IsTerminal for GuestOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestOutput {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.2 guests are linked, and those use the stream below.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(LineWriter {
+            output: self.clone(),
+            line: Vec::new(),
+        })
+    }
+}
+
+/// Collects what a guest prints into lines.
+struct LineWriter {
+    output: GuestOutput,
+    line: Vec<u8>,
+}
+
+impl LineWriter {
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() || !self.output.channel.log_budget.take() {
+            return;
+        }
+        let level = match self.output.stream {
+            Stream::Stdout => Level::Info,
+            Stream::Stderr => Level::Warn,
+        };
+        let text = escape(&String::from_utf8_lossy(&line));
+        write_line(
+            &self.output.channel.name,
+            self.output.generation,
+            None,
+            level,
+            &text,
+        );
+    }
+}
+
+impl OutputStream for LineWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        for byte in bytes {
+            if byte == b'\n' {
+                self.end_line();
+            } else {
+                self.line.push(byte);
+                if self.line.len() >= MAX_LINE_BYTES {
+                    self.end_line();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}
+
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        // What a panic printed last need not have ended its line.
+        self.end_line();
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LineWriter {
+    async fn ready(&mut self) {}
+}

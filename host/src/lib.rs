@@ -1,0 +1,71 @@
+//! Wharf's host: a server whose channels are WebAssembly components.
+//!
+//! The host owns sockets, rooms and broadcasting. What a channel does on connect, message and
+//! close is a plugin's, which is called with the connection's session as bytes and hands it
+//! back. So an instance of a plugin is a disposable worker, and new code can take over between any
+//! two events.
+//!
+//! # Layout
+//!
+//! The modules stand in the order of a message's journey:
+//!
+//! ```text
+//! accept → handshake → route → connection task → event → instance → guest
+//!        → host calls → effects → hub/room → outbound queue → socket
+//! ```
+//!
+//! - [`config`]: file, environment and flags → one validated [`Config`].
+//! - [`arguments`]: the command line.
+//! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
+//! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
+//! - [`page`]: the demo page and the health check.
+//! - [`router`]: path pattern → channel.
+//! - [`connection`]: the one task that runs a connection: read, call, commit, end.
+//! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
+//! - [`channel`]: a channel and its current generation; the swap.
+//! - [`plugin`]: a file in the folder → settled bytes → a checked component.
+//! - [`pool`]: warm instances of one generation.
+//! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
+//! - [`host_calls`]: one small file for each interface of the contract.
+//! - [`effects`]: what a handler asked for; commit or drop.
+//! - [`client`]: what the host knows of one connection.
+//! - [`hub`], [`room`]: a channel's connections and rooms, and the one order of broadcasts.
+//! - [`outbound`]: the byte-bounded queue and its batched writes.
+//! - [`close`]: why a connection ends.
+
+#![deny(missing_docs)]
+
+pub mod arguments;
+pub mod config;
+
+pub mod server;
+
+pub mod handshake;
+pub mod page;
+pub mod router;
+
+pub mod connection;
+
+pub mod channel;
+pub mod registry;
+
+pub mod plugin;
+
+pub mod pool;
+
+pub mod instance;
+
+pub mod host_calls;
+
+pub mod effects;
+
+pub mod client;
+pub mod hub;
+pub mod room;
+
+pub mod outbound;
+
+pub mod close;
+
+pub use config::Config;
+pub use server::run;

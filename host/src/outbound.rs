@@ -1,0 +1,499 @@
+//! The one way out of a connection: a byte-bounded queue and its batched writes.
+//!
+//! Any task may [`push`](Outbound::push) a frame; that never blocks and makes no system call, so
+//! it may be done under a room's lock. Writing is a second step: the first to push onto an
+//! outbound that nobody is about to write becomes responsible for it and calls
+//! [`drain`](Outbound::drain) once its locks are released. Whoever drains takes the socket out
+//! of the state for the time of a write, so that the lock is never held across a system call;
+//! frames pushed meanwhile are seen when the socket is put back. So there is exactly one writer at
+//! any time, frames leave in the order they were pushed, and a receiver's task need not
+//! be woken to be written to.
+//!
+//! The owner (the connection's task) is woken only where something is left for it: the kernel's
+//! buffer is full, the socket failed, or the connection has to end.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use crate::close::Reason;
+
+/// Frames that one `writev` takes at most; more than this many waiting frames take another.
+const FRAMES_PER_WRITE: usize = 64;
+
+/// Writes that one drain makes at most before it leaves the rest to the owner, so that a
+/// sender is not kept busy by one receiver that reads as fast as others fill its queue.
+const WRITES_PER_DRAIN: usize = 16;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A text message, whole.
+    Text,
+    /// A binary message, whole.
+    Binary,
+    /// A ping.
+    Ping,
+}
+
+/// Encode an unmasked, unfragmented frame (RFC 6455, 5.2). The bytes can be pushed onto any number of
+/// outbounds; they share them.
+pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
+    let opcode = match kind {
+        FrameKind::Text => OpCode::Data(Data::Text),
+        FrameKind::Binary => OpCode::Data(Data::Binary),
+        FrameKind::Ping => OpCode::Control(Control::Ping),
+    };
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    let length = payload.len() as u64;
+    let mut frame = Vec::with_capacity(header.len(length) + payload.len());
+    // Writing into a Vec cannot fail.
+    let _ = header.format(length, &mut frame);
+    frame.extend_from_slice(payload);
+    Bytes::from(frame)
+}
+
+/// What became of a pushed frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// Queued, and the caller must call [`Outbound::drain`] soon: nobody else will.
+    Drain,
+    /// Queued; somebody else is responsible for writing it.
+    Queued,
+    /// Not queued: the connection has ended, or it just overran its bound and is ended for it.
+    Refused,
+}
+
+/// What the owner of an outbound needs to know between two events.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Why it has been asked to end the connection, if it has.
+    pub end: Option<Reason>,
+    /// More than half of the bound waits: no time to read what would be answered.
+    pub is_backed_up: bool,
+    /// Bytes written since the beginning; grows for as long as the receiver reads.
+    pub written_bytes: u64,
+}
+
+/// A connection's outgoing side, shared by everybody who may send to it.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Bytes that may wait; a push beyond it ends the connection as a slow consumer.
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    socket: Socket,
+    queue: VecDeque<Bytes>,
+    /// Bytes waiting, including what a running write has taken out of the queue.
+    queued_bytes: usize,
+    written_bytes: u64,
+    /// Somebody has promised to drain.
+    claimed: bool,
+    /// The last write would have blocked; the owner waits until the socket is writable.
+    blocked: bool,
+    /// The first frame of the queue is the rest of one that was written in part.
+    head_is_rest: bool,
+    /// The owner waits until nothing is queued.
+    owner_waits: bool,
+    /// No messages are accepted any more; control frames of the owner still are.
+    ended: bool,
+    /// Why the owner shall end the connection, until it has noticed.
+    end: Option<Reason>,
+    owner: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    /// The upgrade is not finished: frames wait.
+    Awaited,
+    /// Free to be written by whoever takes it.
+    Idle(OwnedWriteHalf),
+    /// Taken out by a drain that is writing.
+    Taken,
+    /// Failed or shut; nothing is written any more.
+    Gone,
+}
+
+impl Outbound {
+    /// An outbound without a socket yet, for at most `limit` waiting bytes.
+    pub fn new(limit: usize) -> Arc<Outbound> {
+        Arc::new(Outbound {
+            limit,
+            state: Mutex::new(State {
+                socket: Socket::Awaited,
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                written_bytes: 0,
+                claimed: false,
+                blocked: false,
+                head_is_rest: false,
+                owner_waits: false,
+                ended: false,
+                end: None,
+                owner: None,
+            }),
+        })
+    }
+
+    /// Give the outbound its socket. What was pushed before is written by the next drain.
+    pub fn attach(&self, socket: OwnedWriteHalf) {
+        self.state.lock().socket = Socket::Idle(socket);
+    }
+
+    /// Queue a frame of a message. Never blocks and makes no system call.
+    pub fn push(&self, frame: Bytes) -> Pushed {
+        let mut state = self.state.lock();
+        if state.ended {
+            return Pushed::Refused;
+        }
+        if state.queued_bytes + frame.len() > self.limit {
+            state.overrun();
+            return Pushed::Refused;
+        }
+        state.queue(frame)
+    }
+
+    /// Queue a control frame of the owner's own, which is wanted even while the connection ends.
+    /// A client that provokes more of them than `limit` has room for is a slow consumer too.
+    pub fn push_control(&self, frame: Bytes) -> Pushed {
+        let mut state = self.state.lock();
+        if state.queued_bytes + frame.len() > self.limit {
+            if !state.ended {
+                state.overrun();
+            }
+            return Pushed::Refused;
+        }
+        state.queue(frame)
+    }
+
+    /// Write what waits, as far as the kernel takes it. Returns at once if somebody else is
+    /// writing already, for they will see what was pushed.
+    pub fn drain(&self) {
+        let mut state = self.state.lock();
+        state.claimed = false;
+        for _ in 0..WRITES_PER_DRAIN {
+            if state.queue.is_empty() && std::mem::take(&mut state.owner_waits) {
+                state.wake_owner();
+            }
+            if state.blocked || state.queue.is_empty() {
+                return;
+            }
+            let socket = match std::mem::replace(&mut state.socket, Socket::Taken) {
+                Socket::Idle(socket) => socket,
+                other => {
+                    state.socket = other;
+                    return;
+                }
+            };
+            let batch = Batch::take(&mut state.queue);
+            drop(state);
+            let result = batch.write(&socket);
+            state = self.state.lock();
+            if matches!(state.socket, Socket::Gone) {
+                // Shut while we were writing.
+                return;
+            }
+            state.socket = Socket::Idle(socket);
+            match result {
+                Ok(written) => {
+                    state.queued_bytes -= written;
+                    state.written_bytes += written as u64;
+                    state.put_back(batch, written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.put_back(batch, 0);
+                    state.blocked = true;
+                    state.wake_owner();
+                    return;
+                }
+                Err(_) => {
+                    state.fail();
+                    return;
+                }
+            }
+        }
+        // Either something is left for the owner to write, or it may wait for there being nothing.
+        if !state.queue.is_empty() || std::mem::take(&mut state.owner_waits) {
+            state.wake_owner();
+        }
+    }
+
+    /// For the owner: write what waits, waiting for the socket where it is full. Ready when
+    /// nothing waits any more, or nothing can be written. Registers the owner to be woken for all
+    /// that concerns it, [`end`](Outbound::end) included.
+    pub fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut state = self.state.lock();
+            match &state.owner {
+                Some(owner) if owner.will_wake(cx.waker()) => {}
+                _ => state.owner = Some(cx.waker().clone()),
+            }
+            if state.queue.is_empty() && !matches!(state.socket, Socket::Taken) {
+                return Poll::Ready(());
+            }
+            state.owner_waits = true;
+            match &state.socket {
+                Socket::Gone => return Poll::Ready(()),
+                // The drain that has it looks at the queue again before it lets go.
+                Socket::Awaited | Socket::Taken => return Poll::Pending,
+                Socket::Idle(socket) => {
+                    if state.blocked {
+                        match socket.as_ref().poll_write_ready(cx) {
+                            Poll::Pending => return Poll::Pending,
+                            Poll::Ready(Ok(())) => state.blocked = false,
+                            Poll::Ready(Err(_)) => {
+                                state.fail();
+                                return Poll::Ready(());
+                            }
+                        }
+                    }
+                    drop(state);
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    /// Ask the owner to end the connection; the first reason stays.
+    pub fn end(&self, reason: Reason) {
+        let mut state = self.state.lock();
+        if state.end.is_none() && !state.ended {
+            state.end = Some(reason);
+            state.wake_owner();
+        }
+    }
+
+    /// For the owner: how things stand.
+    pub fn standing(&self) -> Standing {
+        let state = self.state.lock();
+        Standing {
+            end: state.end,
+            is_backed_up: state.queued_bytes > self.limit / 2,
+            written_bytes: state.written_bytes,
+        }
+    }
+
+    /// For the owner: accept no more messages. With `discard`, what waits is dropped as well,
+    /// except a frame that is written in part, without which nothing after it could be read.
+    pub fn refuse_messages(&self, discard: bool) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        if discard {
+            let keep = usize::from(state.head_is_rest);
+            let dropped: usize = state.queue.iter().skip(keep).map(Bytes::len).sum();
+            state.queue.truncate(keep);
+            state.queued_bytes -= dropped;
+        }
+    }
+
+    /// For the owner: give the socket up. Nothing is written after this; the write half is
+    /// dropped, which ends the stream once the read half is gone as well.
+    pub fn shut(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        state.socket = Socket::Gone;
+        state.queue = VecDeque::new();
+        state.queued_bytes = 0;
+        state.owner = None;
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.state.lock().queued_bytes
+    }
+
+    /// Whether writing has failed for good.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state.lock().socket, Socket::Gone)
+    }
+}
+
+impl State {
+    fn queue(&mut self, frame: Bytes) -> Pushed {
+        if matches!(self.socket, Socket::Gone) {
+            return Pushed::Refused;
+        }
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame);
+        let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
+        if writable && !self.claimed {
+            self.claimed = true;
+            Pushed::Drain
+        } else {
+            Pushed::Queued
+        }
+    }
+
+    /// Return what a write of `written` bytes left of its batch to the queue's head.
+    fn put_back(&mut self, batch: Batch, mut written: usize) {
+        if matches!(&batch, Batch::One(frame) if frame.len() == written) {
+            self.head_is_rest = false;
+            return;
+        }
+        let mut rest = batch.into_frames();
+        rest.reverse();
+        while let Some(mut frame) = rest.pop() {
+            if written >= frame.len() {
+                written -= frame.len();
+                self.head_is_rest = false;
+            } else {
+                self.head_is_rest |= written > 0;
+                frame.advance(written);
+                rest.push(frame);
+                break;
+            }
+        }
+        // `rest` is in reverse, so pushing to the front restores the order.
+        for frame in rest {
+            self.queue.push_front(frame);
+        }
+        if self.queue.is_empty() && self.queue.capacity() > FRAMES_PER_WRITE {
+            // A burst must not leave its memory with an idle connection.
+            self.queue = VecDeque::new();
+        }
+    }
+
+    fn overrun(&mut self) {
+        self.ended = true;
+        if self.end.is_none() {
+            self.end = Some(Reason::SlowConsumer);
+        }
+        self.wake_owner();
+    }
+
+    fn fail(&mut self) {
+        self.ended = true;
+        self.socket = Socket::Gone;
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+        if self.end.is_none() {
+            self.end = Some(Reason::NetworkLost);
+        }
+        self.wake_owner();
+    }
+
+    fn wake_owner(&self) {
+        if let Some(owner) = &self.owner {
+            owner.wake_by_ref();
+        }
+    }
+}
+
+/// The frames of one write. One is by far the most common number, and costs no allocation.
+enum Batch {
+    One(Bytes),
+    Several(Vec<Bytes>),
+}
+
+impl Batch {
+    fn take(queue: &mut VecDeque<Bytes>) -> Batch {
+        if queue.len() == 1 {
+            Batch::One(queue.pop_front().unwrap_or_default())
+        } else {
+            let frames = queue.len().min(FRAMES_PER_WRITE);
+            Batch::Several(queue.drain(..frames).collect())
+        }
+    }
+
+    fn write(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
+        match self {
+            Batch::One(frame) => socket.try_write(frame),
+            Batch::Several(frames) => {
+                let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+                for (slice, frame) in slices.iter_mut().zip(frames) {
+                    *slice = IoSlice::new(frame);
+                }
+                let used = frames.len().min(FRAMES_PER_WRITE);
+                socket.try_write_vectored(&slices[..used])
+            }
+        }
+    }
+
+    fn into_frames(self) -> Vec<Bytes> {
+        match self {
+            Batch::One(frame) => vec![frame],
+            Batch::Several(frames) => frames,
+        }
+    }
+}
+
+/// Outbounds that this task has promised to drain. Dropping the list keeps the promise.
+#[derive(Debug, Default)]
+pub struct Drains {
+    list: Vec<Arc<Outbound>>,
+    /// Bytes pushed since the last drain.
+    bytes: usize,
+}
+
+/// Sockets that a sender writes in a row before it lets other tasks of its thread run.
+const DRAINS_PER_TURN: usize = 128;
+
+/// Bytes that may be pushed before they are worth a write even though more is about to follow.
+const BYTES_PER_TURN: usize = 64 * 1024;
+
+impl Drains {
+    /// Push a frame and take the responsibility for its being written. Says whether it was
+    /// queued.
+    pub fn push(&mut self, to: &Arc<Outbound>, frame: Bytes) -> bool {
+        self.bytes += frame.len();
+        match to.push(frame) {
+            Pushed::Drain => {
+                self.list.push(to.clone());
+                true
+            }
+            Pushed::Queued => true,
+            Pushed::Refused => false,
+        }
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether so much waits that it should be written before anything else is done.
+    pub fn is_urgent(&self) -> bool {
+        self.bytes > BYTES_PER_TURN
+    }
+
+    /// Write everything now, without letting others run.
+    pub fn drain_now(&mut self) {
+        self.bytes = 0;
+        for outbound in self.list.drain(..) {
+            outbound.drain();
+        }
+        if self.list.capacity() > DRAINS_PER_TURN {
+            self.list = Vec::new();
+        }
+    }
+
+    /// Write everything; other tasks get their turn now and then.
+    pub async fn drain(&mut self) {
+        while self.list.len() > DRAINS_PER_TURN {
+            let rest = self.list.split_off(DRAINS_PER_TURN);
+            self.drain_now();
+            self.list = rest;
+            tokio::task::yield_now().await;
+        }
+        self.drain_now();
+    }
+}
+
+impl Drop for Drains {
+    fn drop(&mut self) {
+        self.drain_now();
+    }
+}

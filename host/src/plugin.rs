@@ -1,0 +1,6 @@
+//! A plugin's way from a file in the folder to a component that is fit to serve.
+
+mod component;
+pub mod watch;
+
+pub use component::{Component, Engine, Refused};

@@ -1,0 +1,289 @@
+//! Bytes → checked component: compiled, its world compared with the contract, ready to make
+//! instances of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{InstancePre, Linker, types::ComponentItem};
+use wasmtime::{Config as EngineConfig, Store};
+
+use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
+use crate::host_calls::{self, control_frames, escape, faults};
+use crate::instance::{EPOCH_TICK, InstanceState};
+
+use control_frames::exports::wharf::channel::control_frames as control_frames_export;
+use faults::exports::wharf::channel::faults as faults_export;
+
+/// The version of the contract that this host speaks.
+const CONTRACT_VERSION: (u64, u64) = (0, 1);
+
+/// Bytes of stack that a guest may use. Rust's own default for wasm is 1 MiB in linear
+/// memory; this is the native stack beside it.
+const GUEST_STACK_BYTES: usize = 512 * 1024;
+
+/// The compiler and what all components share. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Arc<Linker<InstanceState>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Why bytes are no component of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A core module, which any `wasm32-unknown-unknown` or `wasm32-wasip1` build makes.
+    #[error(
+        "it is a core WebAssembly module, not a component; build it with --target wasm32-wasip2"
+    )]
+    CoreModule,
+    /// Neither a module nor a component.
+    #[error("it is no WebAssembly at all: it does not begin with \\0asm")]
+    NotWasm,
+    /// The compiler says no.
+    #[error("it does not compile: {0}")]
+    Broken(String),
+    /// Built against a contract that this host does not speak.
+    #[error(
+        "it was built for wharf:channel {theirs}, this host speaks {}.{}; {}",
+        CONTRACT_VERSION.0, CONTRACT_VERSION.1, advice(*newer)
+    )]
+    OtherContract {
+        /// The version that it names.
+        theirs: String,
+        /// Whether that version is newer than ours.
+        newer: bool,
+    },
+    /// Not a channel.
+    #[error(
+        "it does not export wharf:channel/lifecycle; is #[wharf::channel] missing on the impl, or \
+         \"cdylib\" in its Cargo.toml?"
+    )]
+    NoChannel,
+    /// The lifecycle is not as the contract has it, or an import is not offered here.
+    #[error("it does not fit the contract: {0}")]
+    Misfit(String),
+}
+
+fn advice(newer: bool) -> &'static str {
+    if newer {
+        "update the host"
+    } else {
+        "build it with a newer SDK"
+    }
+}
+
+impl Engine {
+    /// Set the compiler up and start the thread that advances the epoch; it ends with the
+    /// last engine.
+    pub fn new() -> anyhow::Result<Engine> {
+        let mut config = EngineConfig::new();
+        config
+            .epoch_interruption(true)
+            // Calls are async on fibers, but one at a time in an instance: the contract's exports
+            // are synchronous, and this makes a call several times cheaper.
+            .concurrency_support(false)
+            .max_wasm_stack(GUEST_STACK_BYTES)
+            .async_stack_size(2 * GUEST_STACK_BYTES)
+            .memory_init_cow(true)
+            // Proposals that no plugin written in Rust needs.
+            .wasm_tail_call(false)
+            .wasm_memory64(false)
+            .wasm_multi_memory(false)
+            .wasm_relaxed_simd(false)
+            .wasm_custom_page_sizes(false)
+            .wasm_wide_arithmetic(false);
+        let engine = wasmtime::Engine::new(&config).map_err(setup)?;
+        let mut linker = Linker::new(&engine);
+        host_calls::add_to_linker(&mut linker).map_err(setup)?;
+        tick(&engine)?;
+        Ok(Engine {
+            engine,
+            linker: Arc::new(linker),
+        })
+    }
+
+    /// Compile a component and compare it with the contract. Takes tens to hundreds of
+    /// milliseconds and all cores: not for the event loop.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Component, Refused> {
+        match wasmtime::Engine::detect_precompiled(bytes) {
+            // Native code is never taken from a plugin's file.
+            Some(_) => return Err(Refused::NotWasm),
+            None if !bytes.starts_with(b"\0asm") => return Err(Refused::NotWasm),
+            // A module's layer is 0, a component's is 1 (the binary format's preamble).
+            None if bytes.get(6..8) == Some(&[0, 0]) => return Err(Refused::CoreModule),
+            None => {}
+        }
+        let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
+            .map_err(|error| Refused::Broken(one_line(&error)))?;
+        self.check_contract(&component)?;
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| Refused::Misfit(one_line(&error)))?;
+        let control_frames = self.optional(&component, "control-frames", || {
+            control_frames_export::GuestIndices::new(&pre)
+        })?;
+        let faults = self.optional(&component, "faults", || {
+            faults_export::GuestIndices::new(&pre)
+        })?;
+        let lifecycle = lifecycle::GuestIndices::new(&pre)
+            .map_err(|error| Refused::Misfit(one_line(&error)))?;
+        Ok(Component {
+            pre,
+            lifecycle,
+            control_frames,
+            faults,
+        })
+    }
+
+    fn check_contract(&self, component: &wasmtime::component::Component) -> Result<(), Refused> {
+        let ty = component.component_type();
+        let mut has_lifecycle = false;
+        let names = ty
+            .imports(&self.engine)
+            .map(|(name, _)| (name.to_owned(), false));
+        let names = names.chain(
+            ty.exports(&self.engine)
+                .map(|(name, _)| (name.to_owned(), true)),
+        );
+        for (name, is_export) in names {
+            let Some(rest) = name.strip_prefix("wharf:channel/") else {
+                continue;
+            };
+            let Some((interface, version)) = rest.split_once('@') else {
+                continue;
+            };
+            let mut numbers = version
+                .split('.')
+                .map(|number| number.parse::<u64>().unwrap_or(0));
+            let theirs = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+            if theirs != CONTRACT_VERSION {
+                return Err(Refused::OtherContract {
+                    theirs: escape(version),
+                    newer: theirs > CONTRACT_VERSION,
+                });
+            }
+            has_lifecycle |= is_export && interface == "lifecycle";
+        }
+        if has_lifecycle {
+            Ok(())
+        } else {
+            Err(Refused::NoChannel)
+        }
+    }
+
+    /// The indices of an optional interface, if the component exports it.
+    fn optional<I>(
+        &self,
+        component: &wasmtime::component::Component,
+        interface: &str,
+        indices: impl FnOnce() -> wasmtime::Result<I>,
+    ) -> Result<Option<I>, Refused> {
+        let prefix = format!("wharf:channel/{interface}@");
+        let ty = component.component_type();
+        let exported = ty.exports(&self.engine).any(|(name, item)| {
+            name.starts_with(&prefix) && matches!(item.ty, ComponentItem::ComponentInstance(_))
+        });
+        if !exported {
+            return Ok(None);
+        }
+        indices()
+            .map(Some)
+            .map_err(|error| Refused::Misfit(one_line(&error)))
+    }
+}
+
+/// Advance the epoch from a thread of its own, for as long as the engine lives.
+fn tick(engine: &wasmtime::Engine) -> anyhow::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(EPOCH_TICK.max(Duration::from_micros(100)));
+            }
+        })?;
+    Ok(())
+}
+
+fn setup(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("the compiler cannot be set up: {}", one_line(&error))
+}
+
+fn one_line(error: &wasmtime::Error) -> String {
+    let mut line = escape(&format!("{error:#}"));
+    line.truncate(line.floor_char_boundary(1000));
+    line
+}
+
+/// A component that fits the contract.
+#[derive(Clone)]
+pub struct Component {
+    pre: InstancePre<InstanceState>,
+    lifecycle: lifecycle::GuestIndices,
+    control_frames: Option<control_frames_export::GuestIndices>,
+    faults: Option<faults_export::GuestIndices>,
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component")
+            .field("control_frames", &self.control_frames.is_some())
+            .field("faults", &self.faults.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The exports of one new instance.
+pub struct Parts {
+    /// The lifecycle.
+    pub lifecycle: lifecycle::Guest,
+    /// `control-frames`, where exported.
+    pub control_frames: Option<control_frames_export::Guest>,
+    /// `faults`, where exported.
+    pub faults: Option<faults_export::Guest>,
+}
+
+impl Component {
+    /// The engine that compiled it.
+    pub fn engine(&self) -> &wasmtime::Engine {
+        self.pre.engine()
+    }
+
+    /// Whether it wants to see pings and pongs.
+    pub fn has_control_frames(&self) -> bool {
+        self.control_frames.is_some()
+    }
+
+    /// Whether it wants to hear of failures.
+    pub fn has_faults(&self) -> bool {
+        self.faults.is_some()
+    }
+
+    /// Make an instance in a store.
+    pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<Parts> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
+        let control_frames = match &self.control_frames {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        let faults = match &self.faults {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        Ok(Parts {
+            lifecycle,
+            control_frames,
+            faults,
+        })
+    }
+}

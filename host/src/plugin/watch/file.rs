@@ -1,0 +1,153 @@
+//! One file: what it looks like from outside, and reading it.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::stem;
+
+/// The largest file that is read.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+/// The longest name of a channel.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a file looks like without reading it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A file that can be read.
+    File(Stamp),
+    /// Something that cannot be a plugin, and why.
+    Unfit(String),
+}
+
+/// What differs between two versions of a file. The time of change is part of it, since
+/// copying programs set that of modification to whatever they like, and because permissions only
+/// change the former.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Seen {
+    /// Look at what is at `path`, following links; `None` if nothing is.
+    pub(super) fn look(path: &Path) -> Option<Seen> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Either nothing is there, or a link to nothing.
+                let link = fs::symlink_metadata(path).ok()?;
+                let reason = match link.is_symlink() {
+                    true => "it is a link to a file that does not exist".to_owned(),
+                    // It has come in between.
+                    false => error.to_string(),
+                };
+                return Some(Seen::Unfit(reason));
+            }
+            Err(error) => return Some(Seen::Unfit(format!("it cannot be looked at: {error}"))),
+        };
+        Some(match unfit(path, &metadata) {
+            Some(reason) => Seen::Unfit(reason),
+            None => Seen::File(Stamp::of(&metadata)),
+        })
+    }
+}
+
+fn unfit(path: &Path, metadata: &Metadata) -> Option<String> {
+    let is_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
+    let name = stem(path.file_name().unwrap_or_default());
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_name) {
+        return Some(format!(
+            "the file's name is the channel's, which must be 1 to {MAX_NAME_BYTES} of \
+             a to z, 0 to 9, `_` and `-`"
+        ));
+    }
+    if metadata.is_dir() {
+        return Some("it is a folder".to_owned());
+    }
+    if !metadata.is_file() {
+        return Some("it is no regular file".to_owned());
+    }
+    let bytes = metadata.len();
+    (bytes > MAX_FILE_BYTES)
+        .then(|| format!("it is {bytes} bytes large; at most {MAX_FILE_BYTES} are read"))
+}
+
+/// What reading a file came to.
+pub(super) enum Read {
+    /// It is complete.
+    Settled {
+        /// What is in it.
+        bytes: Arc<[u8]>,
+        /// Their SHA-256.
+        sha256: [u8; 32],
+    },
+    /// It is being written to, or is another file by now.
+    Changed,
+    /// It cannot be read.
+    Failed(String),
+}
+
+/// Read a file that looked like `stamp`, twice: only what is the same both times is complete.
+pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        // Should a pipe have taken the file's place, then waiting for its writer to
+        // open it could take forever.
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        if !is_still(&file, stamp)? {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        (&file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        if !is_still(&file, stamp)? {
+            return Ok(None);
+        }
+        match bytes.len() as u64 == stamp.bytes {
+            true => Ok(Some(bytes)),
+            false => Err(io::Error::other(
+                "it is not as long as the file system says",
+            )),
+        }
+    };
+    match (read(), read()) {
+        (Ok(Some(first)), Ok(Some(second))) if first == second => {
+            let sha256 = Sha256::digest(&first).into();
+            Read::Settled {
+                bytes: first.into(),
+                sha256,
+            }
+        }
+        (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            Read::Failed(format!("it cannot be read: {error}"))
+        }
+        _ => Read::Changed,
+    }
+}
+
+fn is_still(file: &File, stamp: &Stamp) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && Stamp::of(&metadata) == *stamp)
+}

@@ -1,0 +1,465 @@
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Far more than anything takes; reached only where the expected never comes.
+const GENEROUS: Duration = Duration::from_secs(20);
+/// Never, so that only events can be the reason that something is seen.
+const NEVER: Duration = Duration::from_secs(3600);
+
+const QUICK: Timing = Timing {
+    settle: Duration::from_millis(30),
+    reconcile: Duration::from_millis(150),
+    removal_grace: Duration::from_millis(300),
+};
+
+/// A watched folder.
+struct Watched {
+    folder: TempDir,
+    changes: mpsc::Receiver<Change>,
+    /// What was reported last for each name: reports that say the same again are no news.
+    last: HashMap<String, Change>,
+    watcher: Option<Watcher>,
+}
+
+impl Watched {
+    /// The plugins are in a folder inside the temporary one, so that there is a place to move
+    /// things from.
+    fn with(timing: Timing, files: &[(&str, &str)]) -> Watched {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("plugins")).expect("a folder");
+        for (file, text) in files {
+            fs::write(folder.path().join("plugins").join(file), text).expect("a file");
+        }
+        let (watcher, changes) =
+            watch(folder.path().join("plugins"), timing).expect("a folder that can be listed");
+        Watched {
+            folder,
+            changes,
+            last: HashMap::new(),
+            watcher: Some(watcher),
+        }
+    }
+
+    /// As [`Watched::with`], with the first scan done.
+    fn scanned(timing: Timing, files: &[(&str, &str)]) -> Watched {
+        let mut watched = Watched::with(timing, files);
+        while watched.next() != Change::Scanned {}
+        watched
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join("plugins").join(file)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.path(file), text).expect("written");
+    }
+
+    /// Write a file elsewhere and move it into the folder.
+    fn move_in(&self, file: &str, text: &str) {
+        let outside = self.folder.path().join("outside");
+        fs::write(&outside, text).expect("written");
+        fs::rename(outside, self.path(file)).expect("moved");
+    }
+
+    fn remove(&self, file: &str) {
+        fs::remove_file(self.path(file)).expect("removed");
+    }
+
+    fn any(&mut self) -> Change {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let change = runtime.expect("a runtime").block_on(async {
+            tokio::time::timeout(GENEROUS, self.changes.recv())
+                .await
+                .expect("a change in time")
+        });
+        change.expect("the watcher is alive")
+    }
+
+    /// The next change that is one.
+    #[track_caller]
+    fn next(&mut self) -> Change {
+        loop {
+            let change = self.any();
+            let name = match &change {
+                Change::Settled { name, .. }
+                | Change::Unreadable { name, .. }
+                | Change::Removed { name } => name.clone(),
+                Change::Scanned => return change,
+            };
+            let known = self.last.insert(name, change.clone());
+            if !matches!(change, Change::Settled { .. }) || known.as_ref() != Some(&change) {
+                return change;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn expect_settled(&mut self, expected: &str, text: &str) {
+        match self.next() {
+            Change::Settled {
+                name,
+                path,
+                bytes,
+                sha256,
+            } => {
+                assert_eq!((name.as_str(), &*bytes), (expected, text.as_bytes()));
+                assert_eq!(path, self.path(&format!("{expected}.wasm")));
+                assert_eq!(sha256, <[u8; 32]>::from(Sha256::digest(text)));
+            }
+            other => panic!("{expected} has not settled, but: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn expect_unreadable(&mut self, expected: &str, because: &str) {
+        match self.next() {
+            Change::Unreadable { name, reason, .. } => {
+                assert_eq!(name, expected);
+                assert!(reason.contains(because), "{reason}");
+            }
+            other => panic!("{expected} is not unreadable, but: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn expect_removed(&mut self, expected: &str) {
+        assert_eq!(
+            self.next(),
+            Change::Removed {
+                name: expected.to_owned()
+            }
+        );
+    }
+
+    /// Whatever has not been reported before this file is not reported.
+    #[track_caller]
+    fn expect_nothing_before(&mut self, sentinel: &str) {
+        self.write(&format!("{sentinel}.wasm"), "sentinel");
+        self.expect_settled(sentinel, "sentinel");
+    }
+}
+
+#[test]
+fn what_is_there_is_reported_first_in_the_order_of_names() {
+    let files = [("c.wasm", "3"), ("a.wasm", "1"), ("b.wasm", "2")];
+    let mut watched = Watched::with(QUICK, &files);
+    watched.expect_settled("a", "1");
+    watched.expect_settled("b", "2");
+    watched.expect_settled("c", "3");
+    assert_eq!(watched.next(), Change::Scanned);
+    watched.expect_nothing_before("sentinel");
+}
+
+#[test]
+fn an_empty_folder_is_scanned_at_once() {
+    let mut watched = Watched::with(
+        Timing {
+            settle: NEVER,
+            ..QUICK
+        },
+        &[],
+    );
+    assert_eq!(watched.next(), Change::Scanned);
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_an_error_that_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = watch(folder.path().join("missing"), QUICK).expect_err("no such folder");
+    assert!(format!("{error:#}").contains("--plugins"), "{error:#}");
+}
+
+#[test]
+fn new_files_and_overwritten_files_are_seen_by_events() {
+    let mut watched = Watched::scanned(
+        Timing {
+            reconcile: NEVER,
+            ..QUICK
+        },
+        &[],
+    );
+    watched.write("a.wasm", "one");
+    watched.expect_settled("a", "one");
+    watched.write("a.wasm", "two");
+    watched.expect_settled("a", "two");
+}
+
+#[test]
+fn a_file_that_is_moved_in_does_not_wait_to_settle() {
+    let timing = Timing {
+        settle: NEVER,
+        reconcile: NEVER,
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[]);
+    watched.move_in("a.wasm", "one");
+    watched.expect_settled("a", "one");
+    watched.move_in("a.wasm", "two");
+    watched.expect_settled("a", "two");
+}
+
+#[test]
+fn files_are_seen_without_events_too() {
+    // What is behind a link changes without an event in the folder.
+    let mut watched = Watched::scanned(QUICK, &[]);
+    let target = watched.folder.path().join("target");
+    fs::write(&target, "one").expect("written");
+    symlink(&target, watched.path("a.wasm")).expect("linked");
+    watched.expect_settled("a", "one");
+    fs::write(&target, "two").expect("written");
+    watched.expect_settled("a", "two");
+}
+
+#[test]
+fn a_copy_that_is_still_running_is_not_reported() {
+    use std::io::Write;
+    let timing = Timing {
+        settle: Duration::from_millis(400),
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[]);
+    let mut file = fs::File::create(watched.path("a.wasm")).expect("a file");
+    let mut text = String::new();
+    for piece in 0..40 {
+        let piece = format!("{piece};");
+        file.write_all(piece.as_bytes()).expect("written");
+        text.push_str(&piece);
+        // The pace of the copy. All of it takes far longer than settling.
+        thread::sleep(Duration::from_millis(20));
+    }
+    watched.expect_settled("a", &text);
+}
+
+#[test]
+fn a_file_that_keeps_growing_does_not_hold_up_the_first_scan() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = fs::File::create(folder.path().join("a.wasm")).expect("a file");
+    let (_watcher, mut changes) = watch(folder.path().to_owned(), QUICK).expect("a folder");
+    let begun = Instant::now();
+    while changes.try_recv() != Ok(Change::Scanned) {
+        assert!(begun.elapsed() < GENEROUS, "still scanning");
+        file.write_all(b"more").expect("written");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn touching_a_file_reports_it_again_with_the_same_hash() {
+    let mut watched = Watched::scanned(QUICK, &[("a.wasm", "one")]);
+    watched.write("a.wasm", "one");
+    let again = watched.any();
+    assert_eq!(Some(&again), watched.last.get("a"));
+}
+
+#[test]
+fn other_files_are_not_looked_at() {
+    let mut watched = Watched::scanned(QUICK, &[]);
+    for file in [
+        ".a.wasm",
+        "~a.wasm",
+        "a.wasm~",
+        "a.wasm.tmp",
+        "a.wat",
+        "wasm",
+        ".wasm",
+    ] {
+        watched.write(file, "nothing");
+    }
+    watched.expect_nothing_before("sentinel");
+}
+
+#[test]
+fn what_cannot_be_a_plugin_is_reported_once() {
+    let mut watched = Watched::scanned(QUICK, &[]);
+
+    fs::create_dir(watched.path("folder.wasm")).expect("a folder");
+    watched.expect_unreadable("folder", "a folder");
+
+    symlink("nowhere", watched.path("dangling.wasm")).expect("a link");
+    watched.expect_unreadable("dangling", "does not exist");
+
+    symlink("loop.wasm", watched.path("loop.wasm")).expect("a link");
+    watched.expect_unreadable("loop", "cannot be looked at");
+
+    let _socket = UnixListener::bind(watched.path("socket.wasm")).expect("a socket");
+    watched.expect_unreadable("socket", "no regular file");
+
+    symlink("/dev/zero", watched.path("endless.wasm")).expect("a link");
+    watched.expect_unreadable("endless", "no regular file");
+
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(watched.path("pipe.wasm"))
+        .status();
+    assert!(pipe.expect("mkfifo is there").success());
+    watched.expect_unreadable("pipe", "no regular file");
+
+    let large = fs::File::create(watched.path("large.wasm")).expect("a file");
+    large.set_len((64 << 20) + 1).expect("a hole");
+    watched.expect_unreadable("large", "67108864");
+
+    for name in ["Chat", "my chat", "café", &"a".repeat(65)] {
+        watched.write(&format!("{name}.wasm"), "");
+        watched.expect_unreadable(name, "name");
+    }
+
+    // Several listings later none of them has been said again.
+    watched.write("gone.wasm", "");
+    watched.expect_settled("gone", "");
+    watched.remove("gone.wasm");
+    watched.expect_removed("gone");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_does_not_block() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.wasm");
+    fs::write(&path, "one").expect("a file");
+    let Some(Seen::File(stamp)) = Seen::look(&path) else {
+        panic!("it is a file")
+    };
+    fs::remove_file(&path).expect("removed");
+    let pipe = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(pipe.expect("mkfifo is there").success());
+    assert!(matches!(file::read(&path, &stamp), Read::Changed));
+}
+
+#[test]
+fn what_is_mended_is_reported() {
+    let mut watched = Watched::scanned(QUICK, &[]);
+    symlink(watched.folder.path().join("target"), watched.path("a.wasm")).expect("a link");
+    watched.expect_unreadable("a", "does not exist");
+    fs::write(watched.folder.path().join("target"), "one").expect("written");
+    watched.expect_settled("a", "one");
+    fs::remove_file(watched.folder.path().join("target")).expect("removed");
+    watched.expect_unreadable("a", "does not exist");
+}
+
+#[test]
+fn a_file_counts_as_removed_after_the_grace_period() {
+    let timing = Timing {
+        removal_grace: Duration::from_millis(500),
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
+    let begun = Instant::now();
+    watched.remove("a.wasm");
+    watched.expect_removed("a");
+    assert!(begun.elapsed() >= timing.removal_grace);
+    watched.write("a.wasm", "one");
+    // It is news although it is the same file as before: the receiver has dropped the channel.
+    watched.expect_settled("a", "one");
+}
+
+#[test]
+fn removing_and_copying_is_a_swap() {
+    let timing = Timing {
+        removal_grace: Duration::from_secs(2),
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[("a.wasm", "one"), ("b.wasm", "")]);
+    watched.remove("a.wasm");
+    // Its absence is seen, so that this is no overwriting.
+    watched.expect_nothing_before("sentinel");
+    watched.write("a.wasm", "two");
+    watched.expect_settled("a", "two");
+    // This one has gone later: were `a` to be removed, it would be so by now.
+    watched.remove("b.wasm");
+    watched.expect_removed("b");
+}
+
+#[test]
+fn a_folder_that_vanishes_removes_nothing_and_is_watched_again_when_it_is_back() {
+    let mut watched = Watched::scanned(QUICK, &[("a.wasm", "one")]);
+    let (there, away) = (watched.path(""), watched.folder.path().join("away"));
+    fs::rename(&there, &away).expect("moved");
+    // Far longer than the grace period; that nothing happens takes time.
+    thread::sleep(QUICK.removal_grace * 4);
+    fs::rename(&away, &there).expect("moved back");
+    watched.expect_nothing_before("sentinel");
+    watched.write("a.wasm", "two");
+    watched.expect_settled("a", "two");
+}
+
+#[test]
+fn another_folder_in_the_same_place_is_watched() {
+    let timing = Timing {
+        removal_grace: NEVER,
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
+    for round in ["two", "three"] {
+        fs::remove_dir_all(watched.path("")).expect("removed");
+        fs::create_dir(watched.path("")).expect("a folder");
+        watched.write("a.wasm", round);
+        watched.expect_settled("a", round);
+    }
+}
+
+#[test]
+fn a_replaced_folder_is_watched_by_its_events() {
+    // Listings without an event never come, so the events of the new folder must.
+    let timing = Timing {
+        reconcile: NEVER,
+        ..QUICK
+    };
+    let mut watched = Watched::scanned(timing, &[]);
+    let next = watched.folder.path().join("next");
+    fs::create_dir(&next).expect("a folder");
+    fs::rename(&next, watched.path("")).expect("an empty folder can be replaced");
+    watched.write("a.wasm", "one");
+    watched.expect_settled("a", "one");
+    watched.write("a.wasm", "two");
+    watched.expect_settled("a", "two");
+}
+
+#[test]
+fn events_that_were_lost_make_everything_be_looked_at() {
+    let rescan = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+    let signals = signals_of(Path::new("/p"), Ok(rescan));
+    assert!(matches!(signals[..], [Signal::Look]), "{signals:?}");
+    let signals = signals_of(Path::new("/p"), Err(notify::Error::generic("overflow")));
+    assert!(matches!(signals[..], [Signal::Look]), "{signals:?}");
+}
+
+#[test]
+fn dropping_the_watcher_ends_its_thread() {
+    let mut watched = Watched::scanned(
+        Timing {
+            reconcile: NEVER,
+            ..QUICK
+        },
+        &[],
+    );
+    drop(watched.watcher.take());
+    // The thread owns the sender.
+    assert_eq!(watched.changes.blocking_recv(), None);
+}
+
+#[test]
+fn a_slow_receiver_finds_the_latest_state() {
+    let mut watched = Watched::scanned(QUICK, &[]);
+    for number in 0..20 {
+        watched.write(&format!("p{number}.wasm"), "old");
+    }
+    watched.any();
+    for number in 0..20 {
+        watched.move_in(&format!("p{number}.wasm"), "new");
+    }
+    let is_new = |change: Option<&Change>| {
+        matches!(
+            change, Some(Change::Settled { bytes, .. }) if **bytes == *b"new"
+        )
+    };
+    while !(0..20).all(|number| is_new(watched.last.get(&format!("p{number}")))) {
+        watched.next();
+    }
+}

@@ -1,0 +1,196 @@
+//! Warm instances of one generation: taken for an event, given back after it.
+//!
+//! How many may be in use at a time is bounded for each channel and for all together. Each
+//! channel has a few in reserve that nobody else can take, so that one busy channel leaves the
+//! others able to answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::instance::{ChannelContext, Failure, Instance, bounded};
+use crate::plugin::Component;
+
+/// Idle instances that a pool keeps whatever happens.
+const MIN_IDLE: usize = 1;
+
+/// How many instances may be in use at a time, over all channels. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SharedSlots(Arc<Semaphore>);
+
+impl SharedSlots {
+    /// So many beyond each channel's reserve.
+    pub fn new(max_instances: usize) -> SharedSlots {
+        SharedSlots(Arc::new(Semaphore::new(max_instances)))
+    }
+}
+
+/// How many instances of one channel may be in use at a time, over all of its generations.
+#[derive(Debug)]
+pub struct ChannelSlots {
+    channel: Semaphore,
+    reserved: Semaphore,
+    shared: SharedSlots,
+}
+
+/// The right to use one instance. Dropping it gives the right back.
+#[derive(Debug)]
+struct Slot {
+    slots: Arc<ChannelSlots>,
+    /// Taken from the channel's reserve, not from what all share.
+    is_reserved: bool,
+}
+
+impl ChannelSlots {
+    /// At most `max`, of which `reserved` need no shared slot.
+    pub fn new(max: usize, reserved: usize, shared: SharedSlots) -> ChannelSlots {
+        ChannelSlots {
+            channel: Semaphore::new(max.max(1)),
+            reserved: Semaphore::new(reserved.clamp(1, max.max(1))),
+            shared,
+        }
+    }
+
+    async fn take(self: &Arc<ChannelSlots>) -> Slot {
+        // The semaphores are never closed, so that acquiring cannot fail.
+        let channel = self.channel.acquire().await;
+        let is_reserved = match self.reserved.try_acquire() {
+            Ok(reserved) => {
+                reserved.forget();
+                true
+            }
+            Err(_) => tokio::select! {
+                Ok(reserved) = self.reserved.acquire() => { reserved.forget(); true }
+                Ok(shared) = self.shared.0.acquire() => { shared.forget(); false }
+            },
+        };
+        // Only now, so that whoever gives up waiting gives the channel's permit back.
+        if let Ok(channel) = channel {
+            channel.forget();
+        }
+        Slot {
+            slots: self.clone(),
+            is_reserved,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let from = if self.is_reserved {
+            &self.slots.reserved
+        } else {
+            &self.slots.shared.0
+        };
+        from.add_permits(1);
+        self.slots.channel.add_permits(1);
+    }
+}
+
+/// The instances of one generation.
+#[derive(Debug)]
+pub struct Pool {
+    component: Component,
+    channel: Arc<ChannelContext>,
+    generation: u64,
+    slots: Arc<ChannelSlots>,
+    /// Last in, first out: the warmest is taken first.
+    idle: Mutex<Vec<Box<Instance>>>,
+    /// The fewest that were idle since the last trim: so many were not needed.
+    fewest_idle: AtomicUsize,
+}
+
+/// Why there is no instance.
+#[derive(Debug)]
+pub enum Unavailable {
+    /// All were in use for `instance_wait_ms`.
+    Exhausted,
+    /// A new one could not be made.
+    Failed(Failure),
+}
+
+impl Pool {
+    /// A pool with no instance yet but `first`.
+    pub fn new(
+        component: Component,
+        channel: Arc<ChannelContext>,
+        generation: u64,
+        slots: Arc<ChannelSlots>,
+        first: Instance,
+    ) -> Pool {
+        Pool {
+            component,
+            channel,
+            generation,
+            slots,
+            idle: Mutex::new(vec![Box::new(first)]),
+            fewest_idle: AtomicUsize::new(0),
+        }
+    }
+
+    /// The component that the instances are made of.
+    pub fn component(&self) -> &Component {
+        &self.component
+    }
+
+    /// Take an instance: a warm one, else a new one, else wait for one, `wait` at most.
+    pub async fn take(self: &Arc<Pool>, wait: Duration) -> Result<Lease, Unavailable> {
+        let slot = bounded(wait, self.slots.take())
+            .await
+            .ok_or(Unavailable::Exhausted)?;
+        let warm = {
+            let mut idle = self.idle.lock();
+            let warm = idle.pop();
+            self.fewest_idle.fetch_min(idle.len(), Ordering::Relaxed);
+            warm
+        };
+        let instance = match warm {
+            Some(instance) => instance,
+            None => {
+                // Boxed: it is rare, and whoever waits here should not carry the room for it.
+                let made = Instance::start(&self.component, &self.channel, self.generation);
+                Box::new(Box::pin(made).await.map_err(Unavailable::Failed)?)
+            }
+        };
+        Ok(Lease {
+            instance,
+            _slot: slot,
+        })
+    }
+
+    /// Give an instance back. One that may not be used again is thrown away.
+    pub fn give_back(&self, lease: Lease) {
+        if lease.instance.is_reusable() {
+            self.idle.lock().push(lease.instance);
+        }
+    }
+
+    /// Drop the instances that were not needed since the last trim.
+    pub fn trim(&self) {
+        let dropped: Vec<_> = {
+            let mut idle = self.idle.lock();
+            let unneeded = self.fewest_idle.swap(idle.len(), Ordering::Relaxed);
+            let keep = idle
+                .len()
+                .saturating_sub(unneeded)
+                .max(MIN_IDLE)
+                .min(idle.len());
+            // The bottom of the stack is the coldest.
+            let surplus = idle.len() - keep;
+            idle.drain(..surplus).collect()
+        };
+        drop(dropped);
+    }
+}
+
+/// An instance in use. Dropped without being given back, it is thrown away: so it ends when
+/// the task that waits for its call is cancelled.
+#[derive(Debug)]
+pub struct Lease {
+    /// The instance.
+    pub instance: Box<Instance>,
+    _slot: Slot,
+}

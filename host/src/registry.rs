@@ -1,0 +1,440 @@
+//! The channels that are mounted: what the plugin folder says, turned into generations and routes.
+//!
+//! Changes are taken one at a time, in order. A plugin is compiled off the event loop, its world
+//! is compared with the contract, and it is called once (`describe`) before it serves: bad
+//! code never replaces good code. What is refused is kept and looked at again when its file
+//! or, after a conflict over a path, another plugin changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::channel::{Channel, Generation};
+use crate::close::Reason;
+use crate::config::Config;
+use crate::host_calls::{Description, LogBudget, escape};
+use crate::hub::Hub;
+use crate::instance::{ChannelContext, Instance};
+use crate::plugin::watch::Change;
+use crate::plugin::{Component, Engine};
+use crate::pool::{ChannelSlots, Pool, SharedSlots};
+use crate::router::{Pattern, Router};
+
+/// How often instances that are not needed are dropped.
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Path patterns and the channels that they belong to.
+pub type Routes = Router<Arc<Channel>>;
+
+/// The mounted channels.
+#[derive(Debug)]
+pub struct Registry {
+    config: Arc<Config>,
+    engine: Engine,
+    shared_slots: SharedSlots,
+    routes: ArcSwap<Routes>,
+    channels: Mutex<BTreeMap<String, Mounted>>,
+}
+
+#[derive(Clone, Debug)]
+struct Mounted {
+    channel: Arc<Channel>,
+    patterns: Vec<Pattern>,
+}
+
+/// A plugin's file as it was read.
+#[derive(Clone)]
+struct File {
+    name: String,
+    path: PathBuf,
+    bytes: Arc<[u8]>,
+    sha256: [u8; 32],
+}
+
+/// A file that is not served.
+struct RefusedFile {
+    file: File,
+    /// The only thing wrong with it: another channel has its path.
+    is_conflict: bool,
+    /// What was logged, so that looking again does not say the same again.
+    reason: String,
+}
+
+impl Registry {
+    /// A registry without channels.
+    pub fn new(config: Arc<Config>, engine: Engine) -> Registry {
+        Registry {
+            shared_slots: SharedSlots::new(config.max_instances),
+            config,
+            engine,
+            routes: ArcSwap::from_pointee(Router::default()),
+            channels: Mutex::default(),
+        }
+    }
+
+    /// The routes of this moment.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Every channel that was mounted once, by name.
+    pub fn channels(&self) -> Vec<Arc<Channel>> {
+        self.channels
+            .lock()
+            .values()
+            .map(|mounted| mounted.channel.clone())
+            .collect()
+    }
+
+    /// Ask every connection of every channel to end.
+    pub fn end_all(&self, reason: Reason) {
+        for channel in self.channels() {
+            channel.context.hub.end_all(reason);
+        }
+    }
+
+    /// Take changes until the folder's watcher is gone. `scanned` is told when the files that were
+    /// there at the start have been looked at.
+    pub async fn follow(
+        self: Arc<Registry>,
+        mut changes: mpsc::Receiver<Change>,
+        scanned: tokio::sync::oneshot::Sender<()>,
+    ) {
+        let mut refused: BTreeMap<String, RefusedFile> = BTreeMap::new();
+        let mut scanned = Some(scanned);
+        let mut trim = tokio::time::interval(TRIM_INTERVAL);
+        loop {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                _ = trim.tick() => {
+                    self.trim();
+                    continue;
+                }
+            };
+            match change {
+                None => return,
+                Some(Change::Scanned) => {
+                    if let Some(scanned) = scanned.take() {
+                        let _ = scanned.send(());
+                    }
+                }
+                Some(Change::Settled {
+                    name,
+                    path,
+                    bytes,
+                    sha256,
+                }) => {
+                    let file = File {
+                        name,
+                        path,
+                        bytes,
+                        sha256,
+                    };
+                    if self.consider(file, &mut refused).await {
+                        self.look_again(&mut refused).await;
+                    }
+                }
+                Some(Change::Unreadable { name, path, reason }) => {
+                    log_refused(
+                        &name,
+                        &path.display().to_string(),
+                        &reason,
+                        self.serving(&name),
+                    );
+                }
+                Some(Change::Removed { name }) => {
+                    refused.remove(&name);
+                    if self.remove(&name) {
+                        self.look_again(&mut refused).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Look at a new or changed file. Whether routes changed.
+    async fn consider(&self, file: File, refused: &mut BTreeMap<String, RefusedFile>) -> bool {
+        let serving = self.channels.lock().get(&file.name).cloned();
+        if let Some(mounted) = serving
+            && !mounted.channel.is_removed()
+            && mounted.channel.current().sha256 == file.sha256
+        {
+            refused.remove(&file.name);
+            return false;
+        }
+        match self.load(&file).await {
+            Ok(()) => {
+                refused.remove(&file.name);
+                true
+            }
+            Err(Refusal {
+                reason,
+                is_conflict,
+            }) => {
+                let known = refused.get(&file.name);
+                let is_news = known
+                    .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
+                if is_news {
+                    let path = file.path.display().to_string();
+                    log_refused(&file.name, &path, &reason, self.serving(&file.name));
+                }
+                refused.insert(
+                    file.name.clone(),
+                    RefusedFile {
+                        file,
+                        is_conflict,
+                        reason,
+                    },
+                );
+                false
+            }
+        }
+    }
+
+    /// Look again at the files that were refused over a path that may be free by now.
+    async fn look_again(&self, refused: &mut BTreeMap<String, RefusedFile>) {
+        loop {
+            let conflicts = refused.values().filter(|refused| refused.is_conflict);
+            let files: Vec<File> = conflicts.map(|refused| refused.file.clone()).collect();
+            let mut changed = false;
+            for file in files {
+                changed |= self.consider(file, refused).await;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// Compile, check, call once, swap.
+    async fn load(&self, file: &File) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let component = self.compile(file.bytes.clone()).await?;
+        let compiled = Instant::now();
+        let known = self.channels.lock().get(&file.name).cloned();
+        let (context, slots, number) = match &known {
+            Some(mounted) => {
+                let channel = &mounted.channel;
+                let number = channel.current().number + 1;
+                (channel.context.clone(), channel.slots.clone(), number)
+            }
+            None => (self.context(&file.name), self.slots(), 1),
+        };
+        let (first, description) = trial(&component, &context, number).await?;
+        let patterns = patterns(&description)?;
+        let pool = Pool::new(component, context.clone(), number, slots.clone(), first);
+        let next = Generation {
+            number,
+            sha256: file.sha256,
+            description,
+            pool: Arc::new(pool),
+        };
+        let paths = next.description.paths.join(" ");
+        self.mount(&file.name, known, patterns, context, slots, next)?;
+        let sha256 = hex(&file.sha256);
+        tracing::info!(
+            channel = %file.name,
+            generation = number,
+            paths = %escape(&paths),
+            sha256 = &sha256[..16],
+            bytes = file.bytes.len(),
+            compile_ms = (compiled - begun).as_millis() as u64,
+            swap_ms = compiled.elapsed().as_millis() as u64,
+            "{}", if number == 1 { "plugin loaded" } else { "plugin swapped" }
+        );
+        Ok(())
+    }
+
+    async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, Refusal> {
+        let engine = self.engine.clone();
+        let compiled = tokio::task::spawn_blocking(move || engine.compile(&bytes)).await;
+        match compiled {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(refused)) => Err(Refusal::of(refused.to_string())),
+            // The compiler itself has panicked; the file is to blame, and the host goes on.
+            Err(error) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
+        }
+    }
+
+    /// Make a generation the one that serves, if nobody else has its paths.
+    fn mount(
+        &self,
+        name: &str,
+        known: Option<Mounted>,
+        patterns: Vec<Pattern>,
+        context: Arc<ChannelContext>,
+        slots: Arc<ChannelSlots>,
+        next: Generation,
+    ) -> Result<(), Refusal> {
+        let mut channels = self.channels.lock();
+        // Tried before anything changes, so that a conflict leaves all as it was.
+        let mut claims = Router::default();
+        for (other, mounted) in channels.iter().filter(|(other, _)| *other != name) {
+            if !mounted.channel.is_removed() {
+                for pattern in &mounted.patterns {
+                    let _ = claims.insert(pattern.clone(), other.clone());
+                }
+            }
+        }
+        for pattern in &patterns {
+            if let Err(conflict) = claims.insert(pattern.clone(), name.to_owned()) {
+                let holder = match claims.holder(&conflict) {
+                    Some(holder) if holder != name => format!("the plugin {holder}"),
+                    _ => "this plugin itself, a second time".to_owned(),
+                };
+                let reason = format!("its path {pattern} is claimed already, by {holder}");
+                return Err(Refusal {
+                    reason,
+                    is_conflict: true,
+                });
+            }
+        }
+        let channel = match known {
+            Some(mounted) => {
+                mounted.channel.swap(next);
+                mounted.channel
+            }
+            None => Arc::new(Channel::new(context, slots, next)),
+        };
+        channels.insert(name.to_owned(), Mounted { channel, patterns });
+        self.routes.store(Arc::new(routes(&channels)));
+        Ok(())
+    }
+
+    /// Take a channel out of service. Whether it was in service.
+    fn remove(&self, name: &str) -> bool {
+        let channels = self.channels.lock();
+        let Some(mounted) = channels
+            .get(name)
+            .filter(|mounted| !mounted.channel.is_removed())
+        else {
+            return false;
+        };
+        let connections = mounted.channel.context.hub.connections();
+        mounted.channel.remove();
+        self.routes.store(Arc::new(routes(&channels)));
+        tracing::info!(channel = name, connections, "plugin removed");
+        true
+    }
+
+    /// The number of the generation that serves a channel.
+    fn serving(&self, name: &str) -> Option<u64> {
+        let channels = self.channels.lock();
+        let mounted = channels
+            .get(name)
+            .filter(|mounted| !mounted.channel.is_removed())?;
+        Some(mounted.channel.current().number)
+    }
+
+    fn context(&self, name: &str) -> Arc<ChannelContext> {
+        let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
+        Arc::new(ChannelContext {
+            name: Arc::from(name),
+            hub: Arc::new(Hub::default()),
+            config: self.config.clone(),
+            log_budget: LogBudget::new(name, lines),
+            failure_budget: LogBudget::new(name, lines),
+        })
+    }
+
+    fn slots(&self) -> Arc<ChannelSlots> {
+        let config = &self.config;
+        Arc::new(ChannelSlots::new(
+            config.max_instances_per_channel,
+            config.reserved_instances_per_channel,
+            self.shared_slots.clone(),
+        ))
+    }
+
+    fn trim(&self) {
+        for channel in self.channels() {
+            channel.current().pool.trim();
+        }
+    }
+}
+
+/// Why a file is not served.
+struct Refusal {
+    reason: String,
+    is_conflict: bool,
+}
+
+impl Refusal {
+    fn of(reason: impl Into<String>) -> Refusal {
+        Refusal {
+            reason: reason.into(),
+            is_conflict: false,
+        }
+    }
+}
+
+/// Make the first instance and let it describe itself.
+async fn trial(
+    component: &Component,
+    context: &Arc<ChannelContext>,
+    number: u64,
+) -> Result<(Instance, Description), Refusal> {
+    let started = Instance::start(component, context, number).await;
+    let mut instance =
+        started.map_err(|failure| Refusal::of(format!("it does not start: {failure}")))?;
+    let described = instance.describe().await;
+    let description = described.map_err(|failure| {
+        Refusal::of(format!(
+            "its describe fails: {failure} ({})",
+            failure.backtrace
+        ))
+    })?;
+    match description.problem {
+        Some(problem) => Err(Refusal::of(problem)),
+        None => Ok((instance, description)),
+    }
+}
+
+fn patterns(description: &Description) -> Result<Vec<Pattern>, Refusal> {
+    if description.paths.is_empty() {
+        return Err(Refusal::of("it declares no path; set PATHS in the channel"));
+    }
+    let parsed = description.paths.iter().map(|path| {
+        Pattern::parse(path)
+            .map_err(|error| Refusal::of(format!("its path {:?} is wrong: {error}", escape(path))))
+    });
+    parsed.collect()
+}
+
+/// The routes of all channels in service. Patterns have been compared before a channel is mounted, so
+/// that no two of them are the same here.
+fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
+    let mut routes = Router::default();
+    for mounted in channels
+        .values()
+        .filter(|mounted| !mounted.channel.is_removed())
+    {
+        for pattern in &mounted.patterns {
+            let _ = routes.insert(pattern.clone(), mounted.channel.clone());
+        }
+    }
+    routes
+}
+
+fn log_refused(name: &str, file: &str, reason: &str, serving: Option<u64>) {
+    let (file, reason) = (escape(file), escape(reason));
+    match serving {
+        Some(generation) => tracing::error!(
+            channel = %escape(name),
+            file,
+            reason,
+            serving = generation,
+            "plugin refused; generation {generation} keeps serving"
+        ),
+        None => tracing::error!(channel = %escape(name), file, reason, "plugin refused"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,155 @@
+//! A room: a named set of connections, and the one order in which they hear its broadcasts.
+//!
+//! The order is fixed by queueing to all members under the room's lock. Nothing is written to
+//! a socket under it. Lock order: the hub's table of rooms, then rooms in ascending order of
+//! their names, then an outbound's state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::outbound::{Drains, Outbound};
+
+/// The longest name of a room, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Why a name is no name for a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name is empty.
+    #[error("a room's name must not be empty")]
+    Empty,
+    /// The name is too long.
+    #[error("a room's name has at most {MAX_NAME_BYTES} bytes, this one has {0}")]
+    TooLong(usize),
+}
+
+/// Check a room's name: UTF-8 (which `str` is) of 1 to 255 bytes.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    match name.len() {
+        0 => Err(NameError::Empty),
+        length if length > MAX_NAME_BYTES => Err(NameError::TooLong(length)),
+        _ => Ok(()),
+    }
+}
+
+/// A named set of connections inside a channel.
+#[derive(Debug)]
+pub struct Room {
+    name: Arc<str>,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// By connection number, so that pages have an order.
+    by_number: BTreeMap<u64, Arc<Outbound>>,
+    /// The last member has left and the hub has forgotten this room; whoever still holds
+    /// it must ask the hub for a new one.
+    dissolved: bool,
+}
+
+impl Room {
+    /// An empty room.
+    pub fn new(name: Arc<str>) -> Room {
+        Room {
+            name,
+            members: Mutex::default(),
+        }
+    }
+
+    /// The room's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Add a member. `false` if the room has been dissolved, and the member is not in it.
+    pub fn add(&self, number: u64, outbound: Arc<Outbound>) -> bool {
+        let mut members = self.members.lock();
+        if members.dissolved {
+            return false;
+        }
+        members.by_number.insert(number, outbound);
+        true
+    }
+
+    /// Remove a member. `true` if nobody is left.
+    pub fn remove(&self, number: u64) -> bool {
+        let mut members = self.members.lock();
+        members.by_number.remove(&number);
+        members.by_number.is_empty()
+    }
+
+    /// Refuse new members for good, if there are none. For the hub, which forgets the room.
+    pub fn dissolve_if_empty(&self) -> bool {
+        let mut members = self.members.lock();
+        members.dissolved = members.by_number.is_empty();
+        members.dissolved
+    }
+
+    /// How many members there are.
+    pub fn count(&self) -> usize {
+        self.members.lock().by_number.len()
+    }
+
+    /// The numbers of at most `limit` members in ascending order, those after `after`.
+    pub fn page(&self, after: Option<u64>, limit: usize) -> Vec<u64> {
+        let start = after.map_or(0, |number| number.saturating_add(1));
+        self.members
+            .lock()
+            .by_number
+            .range(start..)
+            .take(limit)
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// A member's outbound.
+    pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
+        self.members.lock().by_number.get(&number).cloned()
+    }
+
+    /// Every member's outbound.
+    pub fn outbounds(&self) -> Vec<Arc<Outbound>> {
+        self.members.lock().by_number.values().cloned().collect()
+    }
+
+    /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
+    pub fn broadcast(&self, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
+        let members = self.members.lock();
+        for (number, outbound) in &members.by_number {
+            if skip != Some(*number) {
+                drains.push(outbound, frame.clone());
+            }
+        }
+    }
+}
+
+/// Queue a frame for every member of several rooms, once each. `rooms` is in ascending order of
+/// names without doubles, which keeps the order of locks.
+pub fn broadcast_to_several(
+    rooms: &[Arc<Room>],
+    frame: &Bytes,
+    skip: Option<u64>,
+    drains: &mut Drains,
+) {
+    debug_assert!(rooms.is_sorted_by(|a, b| a.name < b.name));
+    let guards: Vec<MutexGuard<'_, Members>> =
+        rooms.iter().map(|room| room.members.lock()).collect();
+    let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
+    for members in &guards {
+        receivers.extend(
+            members
+                .by_number
+                .iter()
+                .map(|(number, outbound)| (*number, outbound)),
+        );
+    }
+    for (number, outbound) in receivers {
+        if skip != Some(number) {
+            drains.push(outbound, frame.clone());
+        }
+    }
+}

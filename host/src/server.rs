@@ -1,0 +1,221 @@
+//! Permit → accept → spawn; drain.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::close::Reason;
+use crate::config::Config;
+use crate::handshake::{self, Front};
+use crate::plugin::Engine;
+use crate::plugin::watch::{Timing, watch};
+use crate::registry::Registry;
+
+/// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
+const MAX_TURNED_AWAY: usize = 64;
+
+/// How long to wait after `accept` has failed, which means mostly that file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serve the plugins of a folder until `shutdown` completes, then end every connection and
+/// wait for them, `drain_timeout_ms` at most.
+///
+/// The listener may be bound to any port; nothing is accepted before the plugins that are in
+/// the folder have been looked at.
+///
+/// # Errors
+///
+/// The folder cannot be watched, or the compiler cannot be set up.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let address = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new()?));
+    let timing = Timing {
+        settle: config.settle,
+        reconcile: config.reconcile,
+        removal_grace: config.removal_grace,
+    };
+    let folder = config.plugins.clone();
+    // The watcher stops when it is dropped at the end of this function.
+    let (_watcher, changes) = watch(folder.clone(), timing)
+        .with_context(|| format!("the plugin folder {} cannot be watched", folder.display()))?;
+    let (scanned, first_scan) = oneshot::channel();
+    let following = tokio::spawn(registry.clone().follow(changes, scanned));
+    tokio::pin!(shutdown);
+    tokio::select! {
+        _ = first_scan => {}
+        () = &mut shutdown => return Ok(()),
+    }
+    announce(address, &folder, &registry);
+
+    let front = Arc::new(Front {
+        config: config.clone(),
+        registry: registry.clone(),
+        is_closing: AtomicBool::new(false),
+    });
+    let server = Server {
+        config: config.clone(),
+        front: front.clone(),
+        permits: Arc::new(Semaphore::new(config.max_connections)),
+        turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+        closing: watch::channel(()).0,
+    };
+    tokio::select! {
+        () = server.accept(&listener) => {}
+        () = &mut shutdown => {}
+    }
+
+    drop(listener);
+    let connections = config.max_connections - server.permits.available_permits();
+    tracing::info!(connections, "shutting down");
+    front.is_closing.store(true, Ordering::SeqCst);
+    server.closing.send_replace(());
+    registry.end_all(Reason::Shutdown);
+    server.drain().await;
+    following.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) {
+    let channels = registry.channels();
+    let names: Vec<&str> = channels.iter().map(|channel| channel.name()).collect();
+    if names.is_empty() {
+        tracing::warn!(
+            plugins = %folder.display(),
+            "no plugin is loaded; copy a .wasm file into the folder and it will be"
+        );
+    }
+    tracing::info!(
+        %address,
+        plugins = %folder.display(),
+        channels = names.join(" "),
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+}
+
+struct Server {
+    config: Arc<Config>,
+    front: Arc<Front>,
+    /// One for each connection, from accept to its end.
+    permits: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    /// Tells HTTP connections between two requests that the host is shutting down.
+    closing: watch::Sender<()>,
+}
+
+impl Server {
+    async fn accept(&self, listener: &TcpListener) {
+        loop {
+            let (stream, remote) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let permit = self.permits.clone().try_acquire_owned().ok();
+            let turned_away = match permit {
+                Some(_) => None,
+                None => match self.turned_away.clone().try_acquire_owned() {
+                    Ok(turned_away) => Some(turned_away),
+                    Err(_) => continue,
+                },
+            };
+            let front = self.front.clone();
+            let max_header_bytes = self.config.max_header_bytes;
+            let timeout = self.config.handshake_timeout;
+            let closing = self.closing.subscribe();
+            tokio::spawn(async move {
+                serve_http(
+                    front,
+                    stream,
+                    remote,
+                    permit,
+                    max_header_bytes,
+                    timeout,
+                    closing,
+                )
+                .await;
+                drop(turned_away);
+            });
+        }
+    }
+
+    /// Wait until every connection has ended.
+    async fn drain(&self) {
+        let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
+        let drained =
+            tokio::time::timeout(self.config.drain_timeout, self.permits.acquire_many(all)).await;
+        if drained.is_err() {
+            let connections = self.config.max_connections - self.permits.available_permits();
+            tracing::warn!(connections, "drain_timeout_ms is over; the rest is cut");
+        }
+    }
+}
+
+/// Serve the requests of one socket until one of them is upgraded.
+async fn serve_http(
+    front: Arc<Front>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    permit: Option<OwnedSemaphorePermit>,
+    max_header_bytes: usize,
+    timeout: Duration,
+    mut closing: watch::Receiver<()>,
+) {
+    // Messages are small and written whole; waiting for more of them only delays them.
+    let _ = stream.set_nodelay(true);
+    let permit = Arc::new(Mutex::new(permit));
+    let service = service_fn({
+        let permit = permit.clone();
+        move |request| {
+            let (front, permit) = (front.clone(), permit.clone());
+            async move {
+                // One request at a time, so that nobody else has it meanwhile.
+                let mut taken = permit.lock().take();
+                let reply = handshake::answer(front, remote, &mut taken, request).await;
+                *permit.lock() = taken;
+                Ok::<_, Infallible>(reply)
+            }
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_buf_size(max_header_bytes)
+        .half_close(false);
+    let serving = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = &mut serving => result,
+        _ = closing.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%remote, %error, "an HTTP connection ended badly");
+    }
+}

@@ -1,0 +1,38 @@
+//! Where the compiled plugins, fixtures and the host's binary lie.
+//!
+//! `cargo xtask test` builds them and says where they are; without it they are looked for in the
+//! workspace's `target` folder.
+
+use std::path::{Path, PathBuf};
+
+/// The host's binary.
+pub fn binary() -> PathBuf {
+    existing(located("WHARF_BIN", "debug/wharf"))
+}
+
+/// The bytes of a compiled plugin or fixture, by its package's name.
+pub fn component(name: &str) -> Vec<u8> {
+    let file = format!("{name}.wasm");
+    let places = [located("WHARF_FIXTURES_DIR", "fixtures"), located("WHARF_PLUGINS_DIR", "plugins")];
+    let found = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
+    let path = found.unwrap_or_else(|| existing(places[0].join(&file)));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// The folder with the clients of other ecosystems.
+pub fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+fn located(variable: &str, in_target: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(in_target),
+    }
+}
+
+/// The path, if there is something. A missing artefact fails a test; it never skips it.
+pub fn existing(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `cargo xtask test`", path.display());
+    path
+}

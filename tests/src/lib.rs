@@ -1,0 +1,56 @@
+//! Tests of Wharf through its front door: the real `wharf` process, real sockets, real clients.
+//!
+//! - [`Wharf`]: a server process in a folder of its own, and its plugin folder;
+//! - [`Log`]: what that process has logged so far, and waiting for what it will;
+//! - [`Client`]: a well-behaved WebSocket client;
+//! - [`Raw`]: a TCP connection that may send anything, or nothing;
+//! - [`ForeignClient`]: WebSocket clients of other ecosystems;
+//! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
+//!
+//! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
+//! ([`PATIENCE`]) and fails with what it has waited for; no test sleeps to give the server
+//! time for something.
+
+pub mod artefacts;
+mod client;
+mod foreign;
+mod log;
+pub mod raw;
+mod server;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::{Client, Ended, Rejected};
+pub use foreign::ForeignClient;
+pub use log::{Line, Log};
+pub use raw::{Frame, HttpAnswer, Raw};
+pub use server::{Stopped, Wharf};
+
+pub use serde_json::{Value, json};
+
+/// How long anything may take that is expected to happen. Far longer than it should need: tests
+/// share two cores with each other.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something that is expected to happen, and fails with its name if it does not.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}
+
+/// Calls `check` until it gives something: for what can only be polled, such as a
+/// process's memory.
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    soon(what, async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}

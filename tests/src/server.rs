@@ -1,0 +1,214 @@
+//! The real server: a `wharf` process in a folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::client::{Client, Rejected};
+use crate::log::{Line, Log};
+use crate::raw::Raw;
+use crate::{artefacts, eventually};
+
+/// A running server. Dropping it kills the process; if a test is panicking, the end of the
+/// server's log is printed.
+#[derive(Debug)]
+pub struct Wharf {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it has logged.
+    pub log: Log,
+    /// Its working directory, with the plugin folder in it.
+    folder: TempDir,
+}
+
+/// How a server has ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// From the signal to the end.
+    pub took: Duration,
+}
+
+impl Wharf {
+    /// Starts a server with these plugins or fixtures, and waits until it listens. `flags` are
+    /// added to its command line; each may be written as `--flag value`.
+    pub async fn start(plugins: &[&str], flags: &[&str]) -> Wharf {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
+        for name in plugins {
+            let path = folder.path().join("plugins").join(format!("{name}.wasm"));
+            std::fs::write(path, artefacts::component(name)).expect("a plugin is copied");
+        }
+        Wharf::start_in(folder, flags).await
+    }
+
+    /// Starts a server in a folder that has been prepared, with a `plugins` folder in it.
+    pub async fn start_in(folder: TempDir, flags: &[&str]) -> Wharf {
+        let mut command = command(folder.path());
+        command.args(["serve", "--plugins", "plugins", "--listen", "127.0.0.1:0"]);
+        if !flags.iter().any(|flag| flag.starts_with("--log-format")) {
+            command.args(["--log-format", "json"]);
+        }
+        for flag in flags {
+            match flag.split_once(' ') {
+                Some((flag, value)) => command.args([flag, value]),
+                None => command.arg(flag),
+            };
+        }
+        let mut child = command.spawn().expect("the server starts");
+        let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
+        let mut wharf =
+            Wharf { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log, folder };
+        let line = wharf.log.wait_for("an address", |line| line.text.contains("listening")).await;
+        wharf.address = address(&line);
+        wharf
+    }
+
+    /// A URL of this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// Connects a client, which must be accepted.
+    pub async fn connect(&self, path: &str) -> Client {
+        Client::connect(self.address, path).await
+    }
+
+    /// Connects a client with further headers; it may be refused.
+    pub async fn try_connect(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Client, Rejected> {
+        Client::try_connect(self.address, path, headers).await
+    }
+
+    /// Opens a TCP connection, and nothing more.
+    pub async fn raw(&self) -> Raw {
+        Raw::open(self.address).await
+    }
+
+    /// Opens a TCP connection and upgrades it by hand.
+    pub async fn raw_websocket(&self, path: &str) -> Raw {
+        let mut raw = self.raw().await;
+        raw.upgrade(path).await;
+        raw
+    }
+
+    /// Where a plugin's file is, whether it exists or not.
+    pub fn plugin(&self, name: &str) -> PathBuf {
+        self.folder.path().join("plugins").join(format!("{name}.wasm"))
+    }
+
+    /// The working directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts bytes into the plugin folder as a careful operator does: under another name first,
+    /// then by rename.
+    pub fn install(&self, name: &str, bytes: &[u8]) {
+        let path = self.plugin(name);
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, bytes).expect("a plugin is written");
+        std::fs::rename(&partial, &path).expect("a plugin is renamed");
+    }
+
+    /// Installs bytes as a plugin and waits until the server has them in service. Returns the line
+    /// that says so.
+    pub async fn swap(&self, name: &str, bytes: &[u8]) -> Line {
+        let start = self.log.len();
+        self.install(name, bytes);
+        self.in_service_after(start, name).await
+    }
+
+    /// The line that says that a plugin has been taken into service, after the first
+    /// `start` lines of the log.
+    pub async fn in_service_after(&self, start: usize, name: &str) -> Line {
+        let what = format!("{name} loaded or swapped");
+        let is_news = |line: &Line| {
+            (line.says("plugin swapped") || line.says("plugin loaded")) && line.str("channel") == name
+        };
+        self.log.wait_for_after(start, &what, is_news).await
+    }
+
+    /// The line that says that a plugin was refused, after the first `start` lines of the log.
+    pub async fn refused_after(&self, start: usize, name: &str) -> Line {
+        let what = format!("{name} refused");
+        let is_refusal =
+            |line: &Line| line.begins("plugin refused") && line.str("channel") == name;
+        self.log.wait_for_after(start, &what, is_refusal).await
+    }
+
+    /// Sends the process a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .expect("kill runs");
+        assert!(status.success(), "kill -{name} failed");
+    }
+
+    /// Waits for the process to end by itself.
+    pub async fn stopped(&mut self) -> Stopped {
+        let begun = Instant::now();
+        let status = eventually("the server to end", async || {
+            self.child.try_wait().expect("the process can be waited for")
+        })
+        .await;
+        Stopped { status, took: begun.elapsed() }
+    }
+
+    /// Whether the process is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be waited for").is_none()
+    }
+
+    /// The process's resident memory, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("the process is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: usize = kibibytes.expect("a size").trim().parse().expect("a number");
+        kibibytes * 1024
+    }
+}
+
+impl Drop for Wharf {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.log.print_tail();
+        }
+    }
+}
+
+/// The binary in a folder of its own, without our environment.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = Command::new(artefacts::binary());
+    command
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// The address in the line that announces it, in either format of log lines.
+fn address(line: &Line) -> SocketAddr {
+    let text = match line.str("address") {
+        "" => line.text.split("address=").nth(1).and_then(|rest| rest.split(' ').next()),
+        address => Some(address),
+    };
+    text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask`: the project's own commands, in Rust, so that nothing but a Rust toolchain is
+//! needed to set up, build, run and test Wharf.
+//!
+//! Layout, in the order of a newcomer's first minutes:
+//!
+//! - [`setup`]: makes the `wasm32-wasip2` target work;
+//! - [`plugins`]: compiles the example plugins and the tests' fixtures;
+//! - [`serve`]: runs the host with the example plugins;
+//! - [`test`]: everything that must hold before a change lands;
+//! - [`workspace`] and [`process`]: where things lie, and how other programs are run.
+
+mod setup;
+
+mod plugins;
+
+mod serve;
+
+mod test;
+
+mod workspace;
+
+mod process;
+
+use std::process::ExitCode;
+
+use process::Outcome;
+use workspace::Workspace;
+
+const HELP: &str = "\
+Wharf's own commands.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  setup              Make the wasm32-wasip2 target work (the other commands do it as well)
+  plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
+  serve [-- ARGS]    Run the host with the example plugins
+  test [FILTER...]   Check formatting, lints, documentation and run every test
+  help [COMMAND]     Explain a command
+
+`cargo xtask help <COMMAND>` says more. docs/set-up.md explains the set-up.
+";
+
+/// Exit status for a command line that cannot be understood, as shells and clap use it.
+const USAGE_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        None => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some((command, rest)) => (command.as_str(), rest),
+    };
+    if let Some(text) = asked_for_help(command, rest) {
+        print!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    let run: fn(&Workspace, &[String]) -> Outcome = match command {
+        "setup" => setup::command,
+        "plugins" => plugins::command,
+        "serve" => serve::command,
+        "test" => test::command,
+        other => {
+            eprint!("error: there is no command `{other}`\n\n{HELP}");
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    match Workspace::find().and_then(|workspace| run(&workspace, rest)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The help text, where the arguments ask for one; what follows `--` belongs to the host.
+fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
+    let topic = match command {
+        "help" | "-h" | "--help" => rest.first().map_or("", String::as_str),
+        _ => {
+            let own = rest.iter().take_while(|argument| *argument != "--");
+            let wanted = own.clone().any(|a| a == "-h" || a == "--help");
+            wanted.then_some(command)?
+        }
+    };
+    Some(match topic {
+        "setup" => setup::HELP,
+        "plugins" => plugins::HELP,
+        "serve" => serve::HELP,
+        "test" => test::HELP,
+        _ => HELP,
+    })
+}

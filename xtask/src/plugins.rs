@@ -1,0 +1,215 @@
+//! Compiles the example plugins and the tests' fixtures, and puts the components where a host
+//! and the tests look for them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::{Outcome, cargo, run};
+use crate::setup;
+use crate::workspace::{GUEST_TARGET, Workspace, create_folder, entries, write_by_rename};
+
+pub const HELP: &str = "\
+Compile plugins to WebAssembly components.
+
+Usage: cargo xtask plugins [NAME...]
+
+  NAME  A package of plugins/* or tests/fixtures/*; all of them where none is given
+
+The components are copied to target/plugins/NAME.wasm and target/fixtures/NAME.wasm, each in
+one step and only where it has changed. So this is also how a running `cargo xtask serve` is
+given new code: edit plugins/NAME/src/lib.rs, run `cargo xtask plugins` in another terminal, and
+the host swaps the plugin under its open connections.
+";
+
+/// Holds what this command put into the output folders, to tell a plugin that was deleted from
+/// one that somebody dropped there.
+const OUTPUT_LIST: &str = "plugins.list";
+
+/// Which plugins to compile.
+pub enum Selection<'a> {
+    /// Example plugins and fixtures.
+    All,
+    /// Example plugins.
+    Examples,
+    /// Those with these names.
+    Named(&'a [String]),
+}
+
+/// One crate that becomes a component.
+struct Plugin {
+    /// The package's name and the component's file stem.
+    name: String,
+    /// The folder with its `Cargo.toml`.
+    source: PathBuf,
+    /// Whether it is one of the tests' fixtures.
+    is_fixture: bool,
+}
+
+pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
+    setup::ensure(workspace)?;
+    build(
+        workspace,
+        match arguments {
+            [] => Selection::All,
+            names => Selection::Named(names),
+        },
+    )
+}
+
+/// The folder of the example plugins' components.
+pub fn examples_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("plugins")
+}
+
+/// The folder of the fixtures' components.
+pub fn fixtures_folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("fixtures")
+}
+
+/// Compiles the selected plugins with one call of cargo and copies what has changed.
+pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
+    let known = all(workspace)?;
+    remove_orphans(workspace, &known)?;
+    let selected: Vec<&Plugin> = match selection {
+        Selection::All => known.iter().collect(),
+        Selection::Examples => known.iter().filter(|p| !p.is_fixture).collect(),
+        Selection::Named(names) => named(&known, names)?,
+    };
+    for folder in [examples_folder(workspace), fixtures_folder(workspace)] {
+        create_folder(&folder)?;
+    }
+    if selected.is_empty() {
+        return Ok(());
+    }
+    let mut command = cargo(&["build", "--profile", "plugin", "--target", GUEST_TARGET]);
+    for plugin in &selected {
+        command.args(["--package", &plugin.name]);
+    }
+    run(command
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    for plugin in selected {
+        copy(workspace, plugin)?;
+    }
+    write_by_rename(&output_list(workspace)?, outputs(&known).as_bytes())
+}
+
+/// All plugins of the repository, examples first.
+fn all(workspace: &Workspace) -> Outcome<Vec<Plugin>> {
+    let mut plugins = Vec::new();
+    for (folder, is_fixture) in [("plugins", false), ("tests/fixtures", true)] {
+        let folder = workspace.root.join(folder);
+        for entry in entries(&folder)? {
+            let source = folder.join(entry);
+            let manifest = source.join("Cargo.toml");
+            if manifest.is_file() {
+                plugins.push(Plugin {
+                    name: package_name(&manifest)?,
+                    source,
+                    is_fixture,
+                });
+            }
+        }
+    }
+    Ok(plugins)
+}
+
+/// The package's name in a manifest. Read by lines, since it is all that is needed of TOML.
+fn package_name(manifest: &Path) -> Outcome<String> {
+    let text = fs::read_to_string(manifest)
+        .map_err(|e| format!("cannot read {}: {e}", manifest.display()))?;
+    let mut section = "";
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let value = line
+            .strip_prefix("name")
+            .and_then(|rest| rest.trim_start().strip_prefix('='));
+        if let (Some(value), "[package]") = (value, section) {
+            return Ok(value.trim().trim_matches('"').to_owned());
+        }
+    }
+    Err(format!(
+        "{} has no [package] with a name",
+        manifest.display()
+    ))
+}
+
+fn named<'a>(known: &'a [Plugin], names: &[String]) -> Outcome<Vec<&'a Plugin>> {
+    let find = |name: &String| {
+        known.iter().find(|p| p.name == *name).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|p| p.name.as_str()).collect();
+            format!(
+                "there is no plugin `{name}`; there are: {}",
+                names.join(", ")
+            )
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Copies a compiled component into its output folder, unless the same is there already: a host
+/// may be watching, and would swap for nothing.
+fn copy(workspace: &Workspace, plugin: &Plugin) -> Outcome {
+    let stem = plugin.name.replace('-', "_");
+    let compiled = workspace.target.join(GUEST_TARGET).join("plugin");
+    let component = fs::read(compiled.join(format!("{stem}.wasm"))).map_err(|e| {
+        format!(
+            "{} made no component ({e}): its Cargo.toml needs\n    [lib]\n    crate-type = \
+             [\"cdylib\", \"rlib\"]",
+            workspace.shown(&plugin.source)
+        )
+    })?;
+    let output = output(workspace, plugin.is_fixture, &plugin.name);
+    if fs::read(&output).is_ok_and(|before| before == component) {
+        return Ok(());
+    }
+    write_by_rename(&output, &component)?;
+    println!(
+        "plugins: {} ({} KiB)",
+        workspace.shown(&output),
+        component.len().div_ceil(1024)
+    );
+    Ok(())
+}
+
+fn output(workspace: &Workspace, is_fixture: bool, name: &str) -> PathBuf {
+    let folder = match is_fixture {
+        true => fixtures_folder(workspace),
+        false => examples_folder(workspace),
+    };
+    folder.join(format!("{name}.wasm"))
+}
+
+/// Removes the components of plugins that the repository no longer has, and no others.
+fn remove_orphans(workspace: &Workspace, known: &[Plugin]) -> Outcome {
+    let before = fs::read_to_string(output_list(workspace)?).unwrap_or_default();
+    let now = outputs(known);
+    for line in before
+        .lines()
+        .filter(|line| !now.lines().any(|l| l == *line))
+    {
+        let Some((kind, name)) = line.split_once(' ') else {
+            continue;
+        };
+        let orphan = output(workspace, kind == "fixture", name);
+        if fs::remove_file(&orphan).is_ok() {
+            println!("plugins: removed {}", workspace.shown(&orphan));
+        }
+    }
+    Ok(())
+}
+
+/// The plugins as lines of the list.
+fn outputs(known: &[Plugin]) -> String {
+    let line = |p: &Plugin| match p.is_fixture {
+        true => format!("fixture {}\n", p.name),
+        false => format!("example {}\n", p.name),
+    };
+    known.iter().map(line).collect()
+}
+
+fn output_list(workspace: &Workspace) -> Outcome<PathBuf> {
+    Ok(workspace.scratch("plugins")?.join(OUTPUT_LIST))
+}

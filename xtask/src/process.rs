@@ -1,0 +1,161 @@
+//! Running other programs, with an error that repeats the command line and says what happened.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a step comes to: a value, or a message for the person who ran the command.
+pub type Outcome<T = ()> = Result<T, String>;
+
+/// How many lines of a failed program's log are repeated in the error.
+const TAIL_LINES: usize = 20;
+
+/// `cargo`, the one that runs this program, without the variables that `cargo run` sets about
+/// `xtask` itself: with them, crates that look at such variables would be compiled anew.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let about_xtask = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_CRATE_",
+            "CARGO_BIN_",
+        ]
+        .iter()
+        .any(|prefix| name.to_string_lossy().starts_with(prefix));
+        if about_xtask {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs a program to its end, its output going where ours goes.
+pub fn run(command: &mut Command) -> Outcome {
+    let child = spawn(command)?;
+    judge(command, wait(child, None)?)
+}
+
+/// Like [`run`], but the program is killed once `limit` has passed.
+pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
+    let child = spawn(command)?;
+    judge(command, wait(child, Some(limit))?)
+}
+
+/// Like [`run_within`], but the output goes into a file; its end is repeated on failure.
+pub fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Outcome {
+    let output = File::create(log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
+    let errors = output
+        .try_clone()
+        .map_err(|e| format!("cannot write {}: {e}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let child = spawn(command)?;
+    let status = wait(child, Some(limit))?;
+    judge(command, status).map_err(|failure| {
+        let text = std::fs::read(log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        format!("{failure}\n{}", tail(text.trim_end()))
+    })
+}
+
+/// Runs a program and returns what it wrote to its standard output.
+pub fn capture(command: &mut Command) -> Outcome<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| cannot_start(command, &e))?;
+    judge(command, Ended::By(output.status)).map_err(|failure| {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        format!("{failure}\n{}", tail(errors.trim_end()))
+    })?;
+    String::from_utf8(output.stdout)
+        .map_err(|_| format!("`{}` wrote something that is no UTF-8", line(command)))
+}
+
+/// Whether a program of this name is on the `PATH`.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| {
+        let file = folder.join(program);
+        file.is_file() || file.with_extension("exe").is_file()
+    })
+}
+
+/// How a program ended.
+enum Ended {
+    /// By itself, or by a signal from elsewhere.
+    By(ExitStatus),
+    /// By our hand, because it took longer than this.
+    Late(Duration),
+}
+
+fn spawn(command: &mut Command) -> Outcome<Child> {
+    command.spawn().map_err(|e| cannot_start(command, &e))
+}
+
+fn wait(mut child: Child, limit: Option<Duration>) -> Outcome<Ended> {
+    let lost = |e| format!("cannot wait for a program: {e}");
+    let Some(limit) = limit else {
+        return child.wait().map(Ended::By).map_err(lost);
+    };
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(lost)? {
+            return Ok(Ended::By(status));
+        }
+        if start.elapsed() >= limit {
+            // It may have ended just now; then there is nothing to kill, which is as well.
+            let _ = child.kill();
+            child.wait().map_err(lost)?;
+            return Ok(Ended::Late(limit));
+        }
+        // The standard library has no wait with a limit; this costs nothing next to what the
+        // programs do.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn judge(command: &Command, ended: Ended) -> Outcome {
+    match ended {
+        Ended::By(status) if status.success() => Ok(()),
+        Ended::By(status) => Err(format!("`{}` failed ({status})", line(command))),
+        Ended::Late(limit) => Err(format!(
+            "`{}` was stopped: it had not finished after {} s",
+            line(command),
+            limit.as_secs()
+        )),
+    }
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> String {
+    let program = command.get_program().to_string_lossy();
+    match error.kind() {
+        ErrorKind::NotFound => format!("`{program}` is not installed, or not on the PATH"),
+        _ => format!("cannot start `{program}`: {error}"),
+    }
+}
+
+/// The command as one would type it.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    std::iter::once(name)
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The last lines of a text, indented.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..]
+        .iter()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

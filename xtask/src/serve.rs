@@ -1,0 +1,79 @@
+//! Runs the host with the example plugins.
+
+use std::process::Command;
+
+use crate::plugins::{self, Selection};
+use crate::process::{Outcome, cargo, run};
+use crate::setup;
+use crate::workspace::Workspace;
+
+pub const HELP: &str = "\
+Run the host with the example plugins.
+
+Usage: cargo xtask serve [-- ARGS]
+
+  ARGS  Given to `wharf serve`; `cargo xtask serve -- --help` lists them
+
+Compiles the plugins into target/plugins and the host with optimisations, then runs
+`wharf serve --plugins target/plugins ARGS`. With `--plugins FOLDER` among ARGS, that folder is
+served instead.
+
+To see a swap: leave it running, edit plugins/NAME/src/lib.rs and run `cargo xtask plugins` in
+another terminal.
+";
+
+pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
+    let arguments = match arguments {
+        [separator, rest @ ..] if separator == "--" => rest,
+        all => all,
+    };
+    setup::ensure(workspace)?;
+    println!("serve: compiling the example plugins");
+    plugins::build(workspace, Selection::Examples)?;
+    let release = workspace.target.join("release");
+    let host = release.join(format!("wharf{}", std::env::consts::EXE_SUFFIX));
+    if !host.exists() {
+        println!(
+            "serve: compiling the host with optimisations: 6 to 10 minutes on 2 cores the first \
+             time, seconds from then on"
+        );
+    }
+    run(cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "wharf-host",
+        "--bin",
+        "wharf",
+    ])
+    .current_dir(&workspace.root)
+    .env("CARGO_TARGET_DIR", &workspace.target))?;
+    let mut command = Command::new(host);
+    command.arg("serve");
+    let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
+    if !arguments.iter().any(names_folder) {
+        command
+            .arg("--plugins")
+            .arg(plugins::examples_folder(workspace));
+    }
+    command.args(arguments);
+    become_host(&mut command)
+}
+
+/// Puts the host into this process's place, so that signals reach it and not its parent.
+#[cfg(unix)]
+fn become_host(command: &mut Command) -> Outcome {
+    use std::os::unix::process::CommandExt;
+
+    let failure = command.exec();
+    Err(format!(
+        "cannot start {}: {failure}",
+        command.get_program().to_string_lossy()
+    ))
+}
+
+/// Elsewhere a process cannot be replaced: the host runs as a child.
+#[cfg(not(unix))]
+fn become_host(command: &mut Command) -> Outcome {
+    run(command)
+}

@@ -1,0 +1,254 @@
+//! Everything that must hold before a change lands, in the order in which a failure is cheapest.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::plugins::{self, Selection};
+use crate::process::{Outcome, cargo, is_installed, run, run_logged};
+use crate::setup;
+use crate::workspace::{Workspace, write_by_rename};
+
+pub const HELP: &str = "\
+Check and test everything; stop at the first step that fails.
+
+Usage: cargo xtask test [FILTER...]
+
+  FILTER  Run only the tests whose names contain it, and only the steps that they need
+
+Steps: setup, format, lint, docs, plugins, host, clients, tests, doctests.
+The tests run under cargo-nextest where it is installed, else under `cargo test`.
+";
+
+/// The crates whose documentation must be whole, and whose examples must run.
+const DOCUMENTED: [&str; 4] = ["--package", "wharf", "--package", "wharf-host"];
+
+/// Installing the client libraries that the tests drive the host with.
+const CLIENTS_LIMIT: Duration = Duration::from_secs(600);
+
+/// A step of the run.
+struct Step {
+    name: &'static str,
+    /// Whether tests that were picked by a filter need it.
+    for_filtered: bool,
+    run: fn(&Workspace, &[String]) -> Outcome,
+}
+
+const STEPS: [Step; 9] = [
+    Step {
+        name: "setup",
+        for_filtered: true,
+        run: |workspace, _| setup::ensure(workspace),
+    },
+    Step {
+        name: "format",
+        for_filtered: false,
+        run: |workspace, _| {
+            run(&mut in_root(workspace, &["fmt", "--all", "--check"]))
+                .map_err(|failure| format!("{failure}\nRun `cargo fmt --all`."))
+        },
+    },
+    Step {
+        name: "lint",
+        for_filtered: false,
+        run: |workspace, _| {
+            let clippy = [
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
+            run(&mut in_root(workspace, &clippy))
+        },
+    },
+    Step {
+        name: "docs",
+        for_filtered: false,
+        run: |workspace, _| {
+            run(in_root(workspace, &["doc", "--no-deps"])
+                .args(DOCUMENTED)
+                .env("RUSTDOCFLAGS", "-D warnings"))
+        },
+    },
+    Step {
+        name: "plugins",
+        for_filtered: true,
+        run: |workspace, _| plugins::build(workspace, Selection::All),
+    },
+    Step {
+        name: "host",
+        for_filtered: true,
+        run: |workspace, _| {
+            run(&mut in_root(
+                workspace,
+                &["build", "--package", "wharf-host"],
+            ))
+        },
+    },
+    Step {
+        name: "clients",
+        for_filtered: true,
+        run: |workspace, _| clients(workspace),
+    },
+    Step {
+        name: "tests",
+        for_filtered: true,
+        run: tests,
+    },
+    Step {
+        name: "doctests",
+        for_filtered: false,
+        // nextest runs none.
+        run: |workspace, _| run(in_root(workspace, &["test", "--doc"]).args(DOCUMENTED)),
+    },
+];
+
+pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
+    if let Some(option) = filters.iter().find(|filter| filter.starts_with('-')) {
+        return Err(format!("`cargo xtask test` takes no `{option}`\n\n{HELP}"));
+    }
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    let mut failed = None;
+    for step in &STEPS {
+        if !filters.is_empty() && !step.for_filtered {
+            continue;
+        }
+        println!("==> {}", step.name);
+        let start = Instant::now();
+        let result = (step.run)(workspace, filters);
+        times.push((step.name, start.elapsed()));
+        if let Err(failure) = result {
+            failed = Some((step.name, failure));
+            break;
+        }
+    }
+    println!("==> summary");
+    for (name, time) in &times {
+        let verdict = match &failed {
+            Some((failed, _)) if failed == name => "FAILED",
+            _ => "ok",
+        };
+        println!("    {name:<10}{:>8.1} s  {verdict}", time.as_secs_f64());
+    }
+    match failed {
+        None => Ok(()),
+        Some((name, failure)) => Err(format!("the step `{name}` failed: {failure}")),
+    }
+}
+
+/// Cargo in the repository, with the target folder that plugins and the host are looked for in.
+fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = cargo(arguments);
+    command
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target);
+    command
+}
+
+/// Runs the tests of all crates, those through a real socket among them.
+fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    let mut command = match is_installed("cargo-nextest") {
+        true => in_root(workspace, &["nextest", "run", "--workspace"]),
+        false => {
+            println!("cargo-nextest is not installed; running the tests with `cargo test`");
+            in_root(workspace, &["test", "--workspace", "--tests", "--"])
+        }
+    };
+    let binary = format!("wharf{}", std::env::consts::EXE_SUFFIX);
+    command
+        .args(filters)
+        .env("WHARF_BIN", workspace.target.join("debug").join(binary))
+        .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
+        .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace));
+    if let Some(python) = python(workspace)? {
+        command.env("WHARF_PYTHON", python);
+    }
+    run(&mut command)
+}
+
+/// Installs the client libraries of other languages that the tests use, where they have changed
+/// since the last time.
+fn clients(workspace: &Workspace) -> Outcome {
+    node_clients(workspace)?;
+    python_clients(workspace)
+}
+
+fn node_clients(workspace: &Workspace) -> Outcome {
+    let folder = workspace.root.join("tests/clients");
+    let manifest = folder.join("package.json");
+    if !manifest.is_file() {
+        return Ok(());
+    }
+    for program in ["node", "npm"] {
+        if !is_installed(program) {
+            return Err(format!(
+                "tests/clients needs `{program}`: install Node.js 20 or later (Debian: `apt-get \
+                 install nodejs npm`), then run this again"
+            ));
+        }
+    }
+    let lock = folder.join("package-lock.json");
+    let wanted = [&manifest, &lock].map(|file| fs::read_to_string(file).unwrap_or_default());
+    let wanted = wanted.concat();
+    // Inside what it speaks of, so that it goes when that goes.
+    let installed = folder.join("node_modules").join(".installed");
+    if fs::read_to_string(&installed).is_ok_and(|before| before == wanted) {
+        return Ok(());
+    }
+    let verb = match lock.is_file() {
+        true => "ci",
+        false => "install",
+    };
+    println!("installing the Node.js clients (npm {verb})");
+    let log = workspace.scratch("test")?.join("npm.log");
+    let mut npm = Command::new("npm");
+    npm.args([verb, "--no-audit", "--no-fund"])
+        .current_dir(&folder);
+    run_logged(&mut npm, &log, CLIENTS_LIMIT)?;
+    write_by_rename(&installed, wanted.as_bytes())
+}
+
+fn python_clients(workspace: &Workspace) -> Outcome {
+    let requirements = workspace.root.join("tests/clients/requirements.txt");
+    let Some(python) = python(workspace)? else {
+        return Ok(());
+    };
+    if !is_installed("python3") {
+        return Err(
+            "tests/clients needs `python3`: install Python 3 with its `venv` module (Debian: \
+             `apt-get install python3 python3-venv`), then run this again"
+                .to_owned(),
+        );
+    }
+    let folder = workspace.scratch("test")?;
+    let environment = folder.join("python");
+    let wanted = fs::read_to_string(&requirements)
+        .map_err(|e| format!("cannot read {}: {e}", requirements.display()))?;
+    let installed = environment.join(".installed");
+    if fs::read_to_string(&installed).is_ok_and(|before| before == wanted) {
+        return Ok(());
+    }
+    println!("installing the Python clients (pip install)");
+    let log = folder.join("pip.log");
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(&environment);
+    run_logged(&mut venv, &log, CLIENTS_LIMIT)?;
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"])
+        .arg(&requirements);
+    run_logged(&mut pip, &log, CLIENTS_LIMIT)?;
+    write_by_rename(&installed, wanted.as_bytes())
+}
+
+/// The Python that has the client libraries; nothing where the tests use none.
+fn python(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
+    let wanted = workspace
+        .root
+        .join("tests/clients/requirements.txt")
+        .is_file();
+    let environment = workspace.scratch("test")?.join("python");
+    Ok(wanted.then(|| environment.join("bin").join("python")))
+}

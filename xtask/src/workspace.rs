@@ -1,0 +1,103 @@
+//! Where things lie: the repository and cargo's target folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process::Outcome;
+
+/// The compilation target of plugins.
+pub const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// The checkout that `xtask` was compiled from.
+pub struct Workspace {
+    /// The folder with the workspace's `Cargo.toml`.
+    pub root: PathBuf,
+    /// Cargo's target folder, wherever the environment or a configuration file puts it.
+    pub target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds both folders. Fails where the checkout has been moved since `xtask` was compiled.
+    pub fn find() -> Outcome<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .filter(|root| root.join("Cargo.toml").is_file())
+            .ok_or("the checkout has moved: run `cargo clean`, then this command again")?;
+        Ok(Workspace {
+            root: root.to_owned(),
+            target: target_folder().unwrap_or_else(|| root.join("target")),
+        })
+    }
+
+    /// A folder for `xtask`'s own files under the target folder; made where it is missing.
+    pub fn scratch(&self, name: &str) -> Outcome<PathBuf> {
+        let folder = self.target.join("xtask").join(name);
+        create_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// A path as a person in the checkout would write it.
+    pub fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+}
+
+/// Cargo marks its target folder with a `CACHEDIR.TAG`, and `xtask` was compiled into it.
+fn target_folder() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    program
+        .ancestors()
+        .skip(1)
+        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
+        .map(Path::to_owned)
+}
+
+/// Makes a folder and those above it; one that exists is no error.
+pub fn create_folder(folder: &Path) -> Outcome {
+    fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))
+}
+
+/// Removes a folder and all in it; one that does not exist is no error.
+pub fn remove_folder(folder: &Path) -> Outcome {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("cannot remove {}: {e}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file so that readers see the old content or the new, never a part: under a
+/// temporary name in the same folder, then by rename.
+pub fn write_by_rename(file: &Path, content: &[u8]) -> Outcome {
+    let failed = |e| format!("cannot write {}: {e}", file.display());
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let partial = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+    fs::write(&partial, content)
+        .and_then(|()| fs::rename(&partial, file))
+        .map_err(|e| {
+            let _ = fs::remove_file(&partial);
+            failed(e)
+        })
+}
+
+/// The names of the entries of a folder, sorted; none where the folder does not exist.
+pub fn entries(folder: &Path) -> Outcome<Vec<String>> {
+    let failed = |e| format!("cannot list {}: {e}", folder.display());
+    let listing = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        names.push(
+            entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    names.sort();
+    Ok(names)
+}
