@@ -1,4 +1,4 @@
-//! What an author writes.
+//! What an author writes: one implementation of [`Channel`].
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,39 +9,211 @@ use crate::error::{Error, Result};
 use crate::incoming::InvalidMessage;
 use crate::refusal::Refusal;
 
-/// A channel.
+/// What a channel does with its connections: a trait on the struct that is remembered of each.
+///
+/// Implement it under [`#[wharf::channel]`](macro@crate::channel), which makes the implementation
+/// the plugin's exports. Only [`PATHS`](Channel::PATHS) and [`on_connect`](Channel::on_connect) have
+/// to be written; every other callback has a default.
+///
+/// # The session
+///
+/// The struct is the *session* of one connection. `on_connect` makes it, each callback gets it as
+/// `&mut self`, and the host keeps it in between, as MessagePack with the names of the fields. A
+/// new version of the plugin reads what an older one wrote: fields that it no longer has are passed
+/// over, and fields that are new need a default. A field must not change its type; use a new name.
+///
+/// ```
+/// # use wharf::prelude::*;
+/// #[derive(Serialize, Deserialize)]
+/// struct Player {
+///     name: String,
+///     // Added later: connections that were open at the time have no score.
+///     #[serde(default)]
+///     score: u32,
+/// }
+/// ```
+///
+/// A session that cannot be read is reported and ends its connection: nothing else could run on
+/// it. To find out before your users do, reload in a test, with
+/// [`TestHost::reload`](crate::testing::TestHost::reload).
+///
+/// A channel that remembers nothing is a struct without fields, whose session costs nothing. The
+/// operator bounds the size of a session (`max_session_bytes`).
+///
+/// # Messages
+///
+/// A text message goes to [`on_message`](Channel::on_message), a binary one to
+/// [`on_binary`](Channel::on_binary). [`Message`](Channel::Message) says what text is decoded into:
+/// any type that implements `Deserialize` is read from JSON, and `String` is the text as it came.
+/// What does not decode goes to [`on_invalid_message`](Channel::on_invalid_message).
+///
+/// ```
+/// # use wharf::prelude::*;
+/// # #[derive(Serialize, Deserialize)]
+/// # struct Chat { room: String }
+/// #[derive(Deserialize)]
+/// #[serde(tag = "type", rename_all = "snake_case")]
+/// enum Incoming {
+///     ChatMessage { message: String },
+///     Ping,
+/// }
+///
+/// #[wharf::channel]
+/// impl Channel for Chat {
+///     const PATHS: &[&str] = &["/chat/:room_id"];
+///     type Message = Incoming;
+///
+/// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+/// #       Ok(Chat { room: conn.param("room_id")? })
+/// #   }
+///     fn on_message(&mut self, conn: &Connection, message: Incoming) -> Result {
+///         match message {
+///             Incoming::ChatMessage { message } => conn.broadcast_to_room(&self.room, message),
+///             Incoming::Ping => conn.send(json!({ "type": "pong" })),
+///         }
+///     }
+/// #   // …
+/// }
+/// ```
+///
+/// # When a handler fails
+///
+/// A handler that returns `Err` has done nothing: its effects are dropped and its changes of the
+/// session forgotten. The error is reported to the operator, and [`on_error`](Channel::on_error) runs
+/// on the session as it was before, to answer the client.
+///
+/// A handler that panics, or misses its deadline, has done nothing either; but its connection is
+/// closed with code 1011, after [`on_fault`](Channel::on_fault) and before
+/// [`on_close`](Channel::on_close). Nobody else notices.
 pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
-    /// Path patterns.
+    /// Where the channel is mounted: literal segments, `:name` for one segment, and `*name` as the
+    /// last for the rest. One pattern at least and 64 at most, of at most 255 bytes each. What the
+    /// named segments were is in [`Connection::params`].
+    ///
+    /// ```
+    /// # trait Paths { const PATHS: &'static [&'static str]; }
+    /// # struct Chat;
+    /// # impl Paths for Chat {
+    /// const PATHS: &[&str] = &["/chat", "/chat/:room_id"];
+    /// # }
+    /// ```
     const PATHS: &'static [&'static str];
 
-    /// Subprotocols.
+    /// The subprotocols that the channel speaks (RFC 6455, 1.9), best first; at most 16. Of those
+    /// a client asks for, the first one here is agreed upon; see [`Connection::subprotocol`].
     const SUBPROTOCOLS: &'static [&'static str] = &[];
 
-    /// Format version of session bytes.
+    /// The version of the session's format, which the host keeps with each session. Nothing
+    /// depends on it as long as the struct only grows; count it up when it changes in a way that
+    /// old sessions cannot be read.
     const SESSION_FORMAT: u32 = 0;
 
-    /// What text messages are decoded into.
+    /// What text messages are decoded into: `String` for the text as it came, any other type is
+    /// read from JSON.
+    ///
+    /// May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
     #[doc(hidden)]
     const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
 
-    /// A client asks to connect.
+    /// A client asks to connect; its handshake waits for the answer. Return the session, or say
+    /// why not with a [`Refusal`].
+    ///
+    /// Effects are allowed, and happen if the connection is accepted: it can join rooms, be sent
+    /// a welcome, be announced to others. Headers can be added to the response with
+    /// [`Connection::set_response_header`]. A refusal drops all of it, and there is no `on_close`.
+    ///
+    /// `?` on any error refuses with status 500; the error is reported to the operator and
+    /// nothing of it is sent. So does a panic.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Chat { name: String }
+    /// # #[wharf::channel]
+    /// # impl Channel for Chat {
+    /// #   const PATHS: &[&str] = &["/chat/:room_id"];
+    /// fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    ///     let name = conn.query("name").ok_or(Refusal::unauthorized("name is required"))?;
+    ///     let room = conn.param("room_id")?;
+    ///     conn.join(&room)?;
+    ///     let joined = json!({ "type": "user_joined", "user": name, "count": room_count(&room) });
+    ///     conn.others().broadcast_to_room(&room, joined)?;
+    ///     Ok(Chat { name })
+    /// }
+    /// # }
+    /// ```
     fn on_connect(conn: &Connection) -> Result<Self, Refusal>;
 
-    /// A text message has arrived.
+    /// A text message has arrived. Default: nothing happens.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Echo;
+    /// # #[wharf::channel]
+    /// # impl Channel for Echo {
+    /// #   const PATHS: &[&str] = &["/echo"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Echo) }
+    /// fn on_message(&mut self, conn: &Connection, message: String) -> Result {
+    ///     conn.send(message)
+    /// }
+    /// # }
+    /// ```
     fn on_message(&mut self, conn: &Connection, message: Self::Message) -> Result {
         let _ = (conn, message);
         Ok(())
     }
 
-    /// A binary message has arrived.
+    /// A binary message has arrived. Default: nothing happens.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Upload { bytes: u64 }
+    /// # #[wharf::channel]
+    /// # impl Channel for Upload {
+    /// #   const PATHS: &[&str] = &["/upload"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Upload { bytes: 0 }) }
+    /// fn on_binary(&mut self, conn: &Connection, data: Vec<u8>) -> Result {
+    ///     self.bytes += data.len() as u64;
+    ///     conn.send(json!({ "type": "progress", "bytes": self.bytes }))
+    /// }
+    /// # }
+    /// ```
     fn on_binary(&mut self, conn: &Connection, data: Vec<u8>) -> Result {
         let _ = (conn, data);
         Ok(())
     }
 
-    /// A text message has arrived that is not a [`Message`](Channel::Message).
+    /// A text message has arrived that is no [`Message`](Channel::Message): it is not JSON, or it is
+    /// and does not fit. Never called where `Message` is `String`.
+    ///
+    /// Default: the client is sent
+    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, where the message is the
+    /// [`explanation`](InvalidMessage::explanation).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Deserialize)]
+    /// # struct Incoming {}
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Strict;
+    /// # #[wharf::channel]
+    /// # impl Channel for Strict {
+    /// #   const PATHS: &[&str] = &["/strict"];
+    /// #   type Message = Incoming;
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Strict) }
+    /// fn on_invalid_message(&mut self, conn: &Connection, invalid: InvalidMessage) -> Result {
+    ///     match invalid.is_json() {
+    ///         // A newer client, perhaps.
+    ///         true => Ok(debug!(error = invalid.error(); "message ignored")),
+    ///         false => conn.close(4000, "this channel speaks JSON"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     fn on_invalid_message(&mut self, conn: &Connection, invalid: InvalidMessage) -> Result {
         conn.send(json!({
             "type": "error",
@@ -50,31 +222,125 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         }))
     }
 
-    /// The client sent a ping; it has been answered already.
+    /// The client sent a ping frame, with at most 125 bytes. The host has answered it already.
+    /// Default: nothing happens, and the host does not even call the plugin.
     fn on_ping(&mut self, conn: &Connection, data: Vec<u8>) -> Result {
         let _ = (conn, data);
         Ok(())
     }
 
-    /// The client sent a pong.
+    /// The client sent a pong frame, with at most 125 bytes, that is not the answer to a keep-alive
+    /// ping of the host's: the answer to [`Connection::ping`], mostly. Default: nothing happens, and
+    /// the host does not even call the plugin.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Probe { answers: u32 }
+    /// # #[wharf::channel]
+    /// # impl Channel for Probe {
+    /// #   const PATHS: &[&str] = &["/probe"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Probe { answers: 0 }) }
+    /// fn on_message(&mut self, conn: &Connection, _: String) -> Result {
+    ///     conn.ping(b"are you there?")
+    /// }
+    ///
+    /// fn on_pong(&mut self, _: &Connection, data: Vec<u8>) -> Result {
+    ///     if data == b"are you there?" {
+    ///         self.answers += 1;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     fn on_pong(&mut self, conn: &Connection, data: Vec<u8>) -> Result {
         let _ = (conn, data);
         Ok(())
     }
 
-    /// A handler returned `Err`.
+    /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`
+    /// and `on_pong`. What it did is undone and the error is reported to the operator; `self` is the
+    /// session as it was before. What is done here commits, unless it fails as well: then that is
+    /// reported too, and the event ends without effects.
+    ///
+    /// Default: the client is sent `{"type": "error", "code": "INTERNAL_ERROR"}`.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Fragile;
+    /// # #[wharf::channel]
+    /// # impl Channel for Fragile {
+    /// #   const PATHS: &[&str] = &["/fragile"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Fragile) }
+    /// fn on_error(&mut self, conn: &Connection, error: Error) -> Result {
+    ///     if error.downcast_ref::<std::num::ParseIntError>().is_some() {
+    ///         return conn.send(json!({ "type": "error", "code": "NOT_A_NUMBER" }));
+    ///     }
+    ///     conn.close(4500, "something went wrong")
+    /// }
+    /// # }
+    /// ```
     fn on_error(&mut self, conn: &Connection, error: Error) -> Result {
         let _ = error;
         conn.send(json!({ "type": "error", "code": "INTERNAL_ERROR" }))
     }
 
-    /// Something went wrong that no handler saw.
+    /// Something went wrong that no handler saw, and the connection is about to be closed: the
+    /// client broke the protocol, or a handler panicked, missed its deadline or ran out of memory.
+    /// Effects still commit: the client can be sent a last message. Whatever fails in here is
+    /// reported, and that is all.
+    ///
+    /// Default: nothing happens, and the host does not even call the plugin.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Game { id: String }
+    /// # #[wharf::channel]
+    /// # impl Channel for Game {
+    /// #   const PATHS: &[&str] = &["/game/:id"];
+    /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    /// #       Ok(Game { id: conn.param("id")? })
+    /// #   }
+    /// fn on_fault(&mut self, conn: &Connection, fault: Fault) -> Result {
+    ///     warn!(code = fault.code, game = self.id; "{}", fault.detail);
+    ///     conn.send(json!({ "type": "error", "code": "COME_BACK" }))
+    /// }
+    /// # }
+    /// ```
     fn on_fault(&mut self, conn: &Connection, fault: Fault) -> Result {
         let _ = (conn, fault);
         Ok(())
     }
 
-    /// The connection has ended.
+    /// The connection has ended, however it did; called once for each that `on_connect` accepted,
+    /// with the last committed session. Others can still be told; this client cannot.
+    ///
+    /// The connection has left its rooms: it is counted nowhere, and
+    /// [`joined`](Connection::joined) says which they were. `code` and `reason` are those of the
+    /// first close frame, sent or received; there may have been none.
+    /// [`ending`](Connection::ending) says why it ended. An `Err` is reported and drops the effects;
+    /// there is no `on_error`, because nobody is left to answer.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Chat { name: String }
+    /// # #[wharf::channel]
+    /// # impl Channel for Chat {
+    /// #   const PATHS: &[&str] = &["/chat"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat { name: "".into() }) }
+    /// fn on_close(&mut self, conn: &Connection, _code: Option<u16>, _reason: &str) -> Result {
+    ///     for room in conn.joined() {
+    ///         let left =
+    ///             json!({ "type": "user_left", "user": self.name, "count": room_count(&room) });
+    ///         conn.broadcast_to_room(&room, left)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     fn on_close(&mut self, conn: &Connection, code: Option<u16>, reason: &str) -> Result {
         let _ = (conn, code, reason);
         Ok(())
@@ -98,37 +364,4 @@ pub struct Fault {
 pub struct Exports {
     pub control_frames: bool,
     pub faults: bool,
-}
-
-/// Looks at [`Channel::PATHS`] when the plugin is compiled, for what every host would refuse. The
-/// host looks again, and knows more: whether two patterns are the same, for one.
-#[doc(hidden)]
-pub const fn check_paths(paths: &[&str]) {
-    assert!(!paths.is_empty(), "PATHS is empty: a channel needs a path such as \"/chat/:room_id\"");
-    assert!(paths.len() <= 64, "PATHS has more than 64 patterns");
-    let mut number = 0;
-    while number < paths.len() {
-        let path = paths[number].as_bytes();
-        assert!(path.len() <= 255, "a pattern in PATHS is longer than 255 bytes");
-        assert!(!path.is_empty() && path[0] == b'/', "a pattern in PATHS must begin with `/`");
-        let mut at = 1;
-        while at < path.len() {
-            let is_start = path[at - 1] == b'/';
-            if is_start && (path[at] == b':' || path[at] == b'*') {
-                assert!(
-                    at + 1 < path.len() && path[at + 1] != b'/',
-                    "a parameter in PATHS has no name: write `:name` or `*name`"
-                );
-            }
-            if is_start && path[at] == b'*' {
-                let mut rest = at + 1;
-                while rest < path.len() {
-                    assert!(path[rest] != b'/', "in PATHS `*name` must be the last segment");
-                    rest += 1;
-                }
-            }
-            at += 1;
-        }
-        number += 1;
-    }
 }

@@ -10,7 +10,7 @@ use crate::urlencoded;
 
 /// One open WebSocket or, in `on_connect`, one that is about to open.
 ///
-/// It is lent to a handler for the length of one event. What a later event needs belongs into
+/// It is lent to a handler for the length of one event. What a later event needs belongs in
 /// the channel's struct: the [`id`](Connection::id) is the same in all events of a connection.
 ///
 /// Everything that sends or changes something is an *effect*: it is recorded at the call and
@@ -213,11 +213,7 @@ impl Connection {
     }
 
     /// Send to the members of several rooms, once each. See [`rooms::broadcast_to_rooms`].
-    pub fn broadcast_to_rooms<R: AsRef<str>>(
-        &self,
-        rooms: &[R],
-        message: impl Outgoing,
-    ) -> Result {
+    pub fn broadcast_to_rooms<R: AsRef<str>>(&self, rooms: &[R], message: impl Outgoing) -> Result {
         rooms::broadcast_to_rooms(rooms, message)
     }
 

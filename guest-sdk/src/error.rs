@@ -206,3 +206,54 @@ pub enum Remedy {
     /// None of these.
     Other,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Layer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_deref().map(|layer| layer as _)
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_caused_it_and_says_nothing_twice() {
+        let disk = Layer("disk full", None);
+        let write = Layer("cannot write: disk full", Some(Box::new(disk)));
+        let save = Error::from(Layer("cannot save", Some(Box::new(write))));
+        assert_eq!(
+            save.context("closing").to_string(),
+            "closing: cannot save: cannot write: disk full"
+        );
+    }
+
+    #[test]
+    fn what_is_underneath_can_be_reached_through_what_was_added() {
+        let gone = HostError {
+            remedy: Remedy::Gone,
+            code: "unknown-connection".to_owned(),
+            detail: "it has ended".to_owned(),
+        };
+        let error = Error::from(gone.clone()).context("telling the winner");
+        assert_eq!(error.host_error(), Some(&gone));
+        assert!(error.is_gone());
+        assert!(!Error::msg("gone").is_gone());
+    }
+
+    #[test]
+    fn nothing_becomes_an_error_that_says_what_is_missing() {
+        let missing: Option<u8> = None;
+        assert_eq!(missing.context("no board").unwrap_err().to_string(), "no board");
+        assert_eq!(missing.with_context(|| 7).unwrap_err().to_string(), "7");
+    }
+}

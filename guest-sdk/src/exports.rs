@@ -38,10 +38,8 @@ impl<C: Channel> lifecycle::Guest for Component<C> {
     }
 
     fn on_connect(conn: &LentConnection, shake: &LentHandshake) -> Result<Session, Refusal> {
-        let conn = Connection::new(
-            backend::Connection::lent(conn),
-            Some(backend::Handshake::lent(shake)),
-        );
+        let conn =
+            Connection::new(backend::Connection::lent(conn), Some(backend::Handshake::lent(shake)));
         dispatch::on_connect::<C>(&conn).map_err(Refusal::from)
     }
 

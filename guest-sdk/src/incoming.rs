@@ -3,7 +3,6 @@
 use std::any::Any;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::error::Category;
 
 /// A message as it arrives, whole: fragments have been joined, text has been validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,23 +35,27 @@ impl InvalidMessage {
     /// Whether the text is JSON at all: then it is well-formed but fits no message of this
     /// channel, such as an unknown `type` or a missing field.
     pub fn is_json(&self) -> bool {
-        // A decoder stops at the first thing that does not fit, so what follows is looked at here.
-        self.error.classify() == Category::Data
-            && serde_json::from_str::<IgnoredAny>(&self.text).is_ok()
+        self.syntax_error().is_none()
     }
 
     /// A sentence that can be sent to the client: it says what is wrong and quotes at most a
     /// little of what the client itself sent.
     pub fn explanation(&self) -> String {
-        let mut explanation = match self.is_json() {
-            true => format!("no message of this channel: {}", self.error),
-            false => format!("not JSON: {}", self.error),
+        let mut explanation = match self.syntax_error() {
+            Some(error) => format!("not JSON: {error}"),
+            None => format!("no message of this channel: {}", self.error),
         };
         if let Some((cut, _)) = explanation.char_indices().nth(LONGEST_EXPLANATION) {
             explanation.truncate(cut);
             explanation.push('…');
         }
         explanation
+    }
+
+    /// What makes the text no JSON. The decoder stopped at the first thing that did not fit, so
+    /// what follows that has not been looked at yet.
+    fn syntax_error(&self) -> Option<serde_json::Error> {
+        serde_json::from_str::<IgnoredAny>(&self.text).err()
     }
 }
 
@@ -74,5 +77,49 @@ pub(crate) fn decode<M: DeserializeOwned + 'static>(text: String) -> Result<M, I
             let text = text.unwrap_or_default();
             serde_json::from_str(&text).map_err(|error| InvalidMessage { text, error })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(tag = "type")]
+    enum Message {
+        Ping,
+    }
+
+    fn invalid(text: &str) -> InvalidMessage {
+        decode::<Message>(text.to_owned()).expect_err("it does not fit")
+    }
+
+    #[test]
+    fn a_string_is_not_parsed() {
+        assert_eq!(decode::<String>("\"x".to_owned()).expect("any text is a String"), "\"x");
+    }
+
+    #[test]
+    fn other_types_are_read_from_json() {
+        assert!(matches!(decode(r#"{"type":"Ping"}"#.to_owned()), Ok(Message::Ping)));
+    }
+
+    #[test]
+    fn json_that_does_not_fit_is_told_from_what_is_no_json() {
+        for text in ["null", "[]", "{}", r#"{"type":"Pong"}"#, r#"{"type":7}"#] {
+            assert!(invalid(text).is_json(), "{text}");
+            assert!(invalid(text).explanation().starts_with("no message of this channel: "));
+        }
+        for text in ["", "{", "ping", r#"{"type":"Pong"} x"#, r#"{"type":"Pong""#] {
+            assert!(!invalid(text).is_json(), "{text}");
+            assert!(invalid(text).explanation().starts_with("not JSON: "));
+        }
+    }
+
+    #[test]
+    fn an_explanation_is_about_what_it_names_first() {
+        let explanation = invalid(r#"{"type":"Pong"} x"#).explanation();
+        assert!(explanation.contains("trailing characters"), "{explanation}");
     }
 }

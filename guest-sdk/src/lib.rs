@@ -1,21 +1,149 @@
-//! Write WebSocket channels in Rust.
+//! Write WebSocket channels in Rust, compile them to WebAssembly components, and drop them into
+//! the folder of a running Wharf host: it swaps them in under open connections.
+//!
+//! # A channel
+//!
+//! A plugin is a library with one [`Channel`]: a struct that is remembered of each connection,
+//! and what happens when a client connects, sends something, and goes.
+//!
+//! ```toml
+//! # Cargo.toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! serde = { version = "1", features = ["derive"] }
+//! wharf = { path = "…/guest-sdk" }
+//! ```
+//!
+//! ```
+//! // src/lib.rs
+//! use wharf::prelude::*;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Chat {
+//!     name: String,
+//!     room: String,
+//! }
+//!
+//! #[derive(Deserialize)]
+//! #[serde(tag = "type", rename_all = "snake_case")]
+//! enum Incoming {
+//!     ChatMessage { message: String },
+//!     Ping,
+//! }
+//!
+//! #[wharf::channel]
+//! impl Channel for Chat {
+//!     const PATHS: &[&str] = &["/chat/:room_id"];
+//!     type Message = Incoming;
+//!
+//!     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+//!         let name = conn.query("name").ok_or(Refusal::unauthorized("name is required"))?;
+//!         let room = conn.param("room_id")?;
+//!         conn.join(&room)?;
+//!         conn.broadcast_to_room(&room, &json!({ "type": "user_joined", "count": room_count(&room) }))?;
+//!         Ok(Chat { name, room })
+//!     }
+//!
+//!     fn on_message(&mut self, conn: &Connection, message: Incoming) -> Result {
+//!         match message {
+//!             Incoming::ChatMessage { message } => conn.broadcast_to_room(
+//!                 &self.room,
+//!                 &json!({ "type": "chat_message", "user": self.name, "message": message }),
+//!             ),
+//!             Incoming::Ping => conn.send(&json!({ "type": "pong" })),
+//!         }
+//!     }
+//! }
+//!
+//! # let host = wharf::testing::TestHost::new::<Chat>();
+//! # assert_eq!(host.connect("/chat/lobby").expect_refused().status(), Some(401));
+//! # let ann = host.connect("/chat/lobby?name=Ann").expect_open();
+//! # ann.assert_received(json!({ "type": "user_joined", "count": 1 }));
+//! # ann.send(json!({ "type": "chat_message", "message": "hi" }));
+//! # ann.assert_received(json!({ "type": "chat_message", "user": "Ann", "message": "hi" }));
+//! ```
+//!
+//! ```sh
+//! cargo build --release --target wasm32-wasip2
+//! cp target/wasm32-wasip2/release/chat.wasm /srv/wharf/plugins/
+//! ```
+//!
+//! The file's name without `.wasm` is the channel's name. Copying a new version over the old one
+//! is all it takes to replace it.
+//!
+//! | to learn about | see |
+//! | --- | --- |
+//! | the callbacks, the session, messages | [`Channel`] |
+//! | who connected; sending, closing | [`Connection`], [`Outgoing`] |
+//! | saying no | [`Refusal`] |
+//! | rooms and broadcasts | [`rooms`] |
+//! | what goes wrong | [`Error`], [`HostError`] |
+//! | the log | [`log`](mod@log) |
+//! | testing without a host | [`testing`] |
+//!
+//! # An event is a transaction
+//!
+//! A callback is called for one *event*. Whatever it asks the host to do is an *effect*: sending,
+//! broadcasting, joining, leaving, closing. Effects and the changed session take effect together
+//! when the callback returns `Ok`, or not at all.
+//!
+//! - `Ok` from a call means that the effect is recorded and within all limits: the commit cannot
+//!   fail. An `Err` has recorded nothing, and the callback may go on.
+//! - Questions such as [`room_count`](rooms::room_count) see what other events have committed, and
+//!   this event's own joins and leaves.
+//! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
+//!   part of it.
+//! - Logging happens at once and is never undone.
+//!
+//! Events are all-or-nothing, but not isolated from each other: between two calls of one callback
+//! another connection's event may commit.
+//!
+//! # Order, and waiting
+//!
+//! Events of one connection run one at a time, in the order of their arrival. Different connections
+//! run in parallel. All members of a room see its broadcasts in one order.
+//!
+//! A callback has a budget of CPU time and of time by the clock, set by the operator (`cpu_budget_ms`,
+//! `wall_budget_ms`). One that misses its deadline has done nothing, and its connection is closed
+//! with code 1011.
+//!
+//! # Nothing but the session is remembered
+//!
+//! The host runs a channel on many instances and throws them away as it likes: after a panic, on a
+//! reload, or because it does not need them at the moment. Any of them may serve any event of any
+//! connection. So a `static`, a `thread_local!` or a leaked allocation is a cache of one instance:
+//! it can be empty or outdated at any time, and no other instance sees it. It is the right place for
+//! a compiled pattern or a parsed table, and the wrong one for anything that somebody would miss.
+//! What a connection must remember belongs in its session.
+//!
+//! # What a plugin can reach
+//!
+//! The standard library works: clocks, randomness, collections; what is printed goes to the log.
+//! There are no files, no network, no arguments and no environment. Threads cannot be started.
 
+#![deny(missing_docs)]
+
+// The attribute writes paths that begin with `::wharf`, for the tests of this crate as well.
 extern crate self as wharf;
+
+pub mod prelude;
 
 mod channel;
 mod connection;
-mod dispatch;
-mod error;
-pub mod event;
 mod incoming;
-pub mod log;
 mod outgoing;
-pub mod prelude;
+mod paths;
 mod refusal;
 pub mod rooms;
+
+mod error;
+pub mod event;
+pub mod log;
+
+mod dispatch;
 mod session;
-#[cfg(not(target_family = "wasm"))]
-pub mod testing;
 mod urlencoded;
 
 mod backend;
@@ -24,6 +152,8 @@ mod backend;
 pub mod bindings;
 #[cfg(target_family = "wasm")]
 mod exports;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 
 pub use channel::{Channel, Fault};
 pub use connection::Connection;
@@ -31,6 +161,35 @@ pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;
 pub use outgoing::{Json, Outgoing, Payload};
 pub use refusal::Refusal;
+
+/// Makes an `impl Channel for …` the channel of this plugin: its exports.
+///
+/// It takes no arguments. It exports what every channel has to have, and of the optional exports
+/// those whose callbacks are written: `control-frames` for
+/// [`on_ping`](Channel::on_ping) and [`on_pong`](Channel::on_pong), `faults` for
+/// [`on_fault`](Channel::on_fault). The host calls no others, so a callback that is not
+/// written costs nothing. A `type Message` that is left out is added.
+///
+/// A plugin has one channel. Where a crate has two, compiling it to WebAssembly fails: a symbol "is
+/// already defined". (In tests there may be as many as you like.)
+///
+/// An implementation without the attribute does not compile, since it would export nothing:
+///
+/// ```compile_fail,E0046
+/// use wharf::prelude::*;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Echo;
+///
+/// impl Channel for Echo {
+///     const PATHS: &[&str] = &["/echo"];
+///     type Message = String;
+///
+///     fn on_connect(_: &Connection) -> Result<Self, Refusal> {
+///         Ok(Echo)
+///     }
+/// }
+/// ```
 pub use wharf_macros::channel;
 
 pub use serde;
@@ -39,7 +198,8 @@ pub use serde_json;
 /// For the code that [`channel`](macro@channel) writes.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::channel::{Exports, check_paths};
+    pub use crate::channel::Exports;
+    pub use crate::paths::check_paths;
 
     #[cfg(target_family = "wasm")]
     pub use crate::{bindings, exports::Component};

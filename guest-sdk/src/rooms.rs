@@ -84,11 +84,7 @@ impl Except<'_> {
     }
 
     /// As [`broadcast_to_rooms`], without the one that is skipped.
-    pub fn broadcast_to_rooms<R: AsRef<str>>(
-        &self,
-        rooms: &[R],
-        message: impl Outgoing,
-    ) -> Result {
+    pub fn broadcast_to_rooms<R: AsRef<str>>(&self, rooms: &[R], message: impl Outgoing) -> Result {
         let rooms: Vec<&str> = rooms.iter().map(AsRef::as_ref).collect();
         encoded(&message, |kind, data| backend::broadcast_to_rooms(&rooms, kind, data, self.skip))
     }

@@ -76,3 +76,75 @@ impl Write for Difference<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Session {
+        name: String,
+        count: u64,
+        tags: Vec<String>,
+        state: State,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum State {
+        Idle,
+        Busy { with: Option<i32> },
+    }
+
+    fn sessions() -> impl Strategy<Value = Session> {
+        let state = prop_oneof![
+            Just(State::Idle),
+            any::<Option<i32>>().prop_map(|with| State::Busy { with }),
+        ];
+        (any::<String>(), any::<u64>(), proptest::collection::vec(any::<String>(), 0..4), state)
+            .prop_map(|(name, count, tags, state)| Session { name, count, tags, state })
+    }
+
+    proptest! {
+        #[test]
+        fn a_session_comes_back_as_it_was(session in sessions()) {
+            let bytes = encode(&session).expect("it can be encoded");
+            prop_assert_eq!(decode::<Session>(&bytes).expect("it can be decoded"), session);
+        }
+
+        #[test]
+        fn only_a_session_that_changed_is_written(before in sessions(), after in sessions()) {
+            let bytes = encode(&before).expect("it can be encoded");
+            prop_assert_eq!(changed(&before, &bytes).expect("it can be encoded"), None);
+            let new = encode(&after).expect("it can be encoded");
+            let expected = (new != bytes).then_some(new);
+            prop_assert_eq!(changed(&after, &bytes).expect("it can be encoded"), expected);
+        }
+
+        #[test]
+        fn a_session_is_compared_with_any_bytes(
+            session in sessions(),
+            before in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let bytes = encode(&session).expect("it can be encoded");
+            let expected = (bytes != before).then_some(bytes);
+            prop_assert_eq!(changed(&session, &before).expect("it can be encoded"), expected);
+        }
+
+        #[test]
+        fn bytes_that_are_no_session_are_an_error_and_no_panic(bytes: Vec<u8>) {
+            let _ = decode::<Session>(&bytes);
+        }
+    }
+
+    #[test]
+    fn bytes_that_begin_with_the_session_are_other_bytes() {
+        let session = Session { name: "x".into(), count: 1, tags: vec![], state: State::Idle };
+        let mut bytes = encode(&session).expect("it can be encoded");
+        let exact = bytes.clone();
+        bytes.push(0);
+        assert_eq!(changed(&session, &bytes).expect("it can be encoded"), Some(exact));
+    }
+}

@@ -72,12 +72,10 @@ mod tests {
 
     #[test]
     fn broken_escapes_stand_for_themselves() {
-        assert_eq!(decoded("a=100%&b=%4&c=%zz&d=%+f"), [
-            pair("a", "100%"),
-            pair("b", "%4"),
-            pair("c", "%zz"),
-            pair("d", "% f"),
-        ]);
+        assert_eq!(
+            decoded("a=100%&b=%4&c=%zz&d=%+f"),
+            [pair("a", "100%"), pair("b", "%4"), pair("c", "%zz"), pair("d", "% f"),]
+        );
     }
 
     #[test]

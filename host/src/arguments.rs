@@ -95,12 +95,10 @@ Sizes may have a unit (64KiB, 1MiB). Durations are in milliseconds.
 `wharf config` shows what is in effect, as a file.";
 
 fn parser() -> clap::Command {
-    let serve = clap::Command::new("serve")
-        .about("Run the server")
-        .long_about(
-            "Run the server: load the plugins, listen, and replace plugins as their files change.\n\
+    let serve = clap::Command::new("serve").about("Run the server").long_about(
+        "Run the server: load the plugins, listen, and replace plugins as their files change.\n\
              It stops on SIGINT or SIGTERM, after saying goodbye to its clients.",
-        );
+    );
     let config = clap::Command::new("config")
         .about("Print the configuration that `serve` would have")
         .long_about(
@@ -149,10 +147,7 @@ fn argument(setting: &'static Setting, flag: &'static str, default: &Config) -> 
         .value_name(setting.metavar())
         .help_heading(setting.group)
         .help(format!("{summary} [default: {default}]"))
-        .long_help(format!(
-            "{doc} [default: {default}] [allowed: {}]",
-            setting.allowed()
-        ));
+        .long_help(format!("{doc} [default: {default}] [allowed: {}]", setting.allowed()));
     if setting.is_switch() {
         return argument
             .num_args(0..=1)
@@ -185,9 +180,7 @@ mod tests {
     fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, clap::Error> {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = ["wharf"].iter().chain(arguments).map(OsString::from);
-        let environment = environment
-            .iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
         Command::read(arguments, environment.collect(), folder.path().to_owned())
     }
 
@@ -223,15 +216,10 @@ mod tests {
     fn a_flag_wins_over_the_environment() {
         let environment = [("WHARF_WORKERS", "3"), ("WHARF_MAX_CONNECTIONS", "30")];
         let command = read(&["config", "--workers", "2"], &environment);
-        let Ok(Command::Config(config, sources)) = command else {
-            panic!("{command:?}")
-        };
+        let Ok(Command::Config(config, sources)) = command else { panic!("{command:?}") };
         assert_eq!((config.workers, config.max_connections), (2, 30));
         assert_eq!(sources.of("workers").to_string(), "--workers");
-        assert_eq!(
-            sources.of("max_connections").to_string(),
-            "WHARF_MAX_CONNECTIONS"
-        );
+        assert_eq!(sources.of("max_connections").to_string(), "WHARF_MAX_CONNECTIONS");
     }
 
     #[test]
@@ -284,10 +272,7 @@ mod tests {
         let help = help.to_string();
         for setting in SETTINGS {
             let flag = format!("--{}", setting.flag());
-            let after = help
-                .split(&flag)
-                .nth(1)
-                .unwrap_or_else(|| panic!("no {flag}"));
+            let after = help.split(&flag).nth(1).unwrap_or_else(|| panic!("no {flag}"));
             let default = format!("[default: {}]", setting.show(&Config::default()));
             let entry: String = after.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(entry.contains(&default), "{flag} without {default}");
@@ -297,9 +282,6 @@ mod tests {
     #[test]
     fn without_a_command_there_is_help() {
         let error = read(&[], &[]).expect_err("no command");
-        assert!(
-            error.to_string().contains("Usage: wharf <COMMAND>"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("Usage: wharf <COMMAND>"), "{error}");
     }
 }

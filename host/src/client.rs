@@ -55,11 +55,7 @@ impl Client {
 
     /// The names of its rooms, in the order joined.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.joined
-            .lock()
-            .iter()
-            .map(|room| room.name().clone())
-            .collect()
+        self.joined.lock().iter().map(|room| room.name().clone()).collect()
     }
 
     /// How many rooms it is in.
@@ -108,9 +104,7 @@ pub struct ConnectionId {
 impl ConnectionId {
     fn next() -> ConnectionId {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        ConnectionId {
-            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
-        }
+        ConnectionId { number: LAST.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
     /// An id of this node from its text, as a guest gives it.
@@ -175,10 +169,7 @@ impl Headers {
             bytes.extend_from_slice(value);
             ends.push((name_end, bytes.len() as u32));
         }
-        Headers {
-            bytes: bytes.into(),
-            ends: ends.into(),
-        }
+        Headers { bytes: bytes.into(), ends: ends.into() }
     }
 
     /// Names and values in the order kept.
@@ -221,9 +212,6 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(ConnectionId::parse(&one.to_string()), Some(one));
         assert!(ConnectionId { number: u64::MAX }.to_string().len() <= 32);
-        assert_eq!(
-            ConnectionId::parse(&format!("{one}0").replace('-', "-0")),
-            None
-        );
+        assert_eq!(ConnectionId::parse(&format!("{one}0").replace('-', "-0")), None);
     }
 }

@@ -138,9 +138,7 @@ mod tests {
         tokens.dedup();
         assert_eq!(tokens.len(), Reason::ALL.len());
         assert!(tokens.iter().all(|token| {
-            token
-                .bytes()
-                .all(|b| b == b'-' || b.is_ascii_lowercase() || b.is_ascii_digit())
+            token.bytes().all(|b| b == b'-' || b.is_ascii_lowercase() || b.is_ascii_digit())
         }));
     }
 

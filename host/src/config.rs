@@ -169,7 +169,7 @@ settings! {
 
         /// Bytes of all messages that one event sends; a broadcast counts once. Further ones are
         /// refused with an error to the plugin.
-        max_effect_bytes_per_event: usize = 4 * MIB, Bytes(1..=1024 * MIB);
+        max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
 
         /// Instances of all channels together, beyond each channel's reserve. At the limit
         /// events wait for a free one.
@@ -284,35 +284,20 @@ const ORDERED: &[(&str, &str, &str)] = &[
         "such a message could never be sent",
     ),
     (
-        "max_outbound_message_bytes",
-        "hostcall_bytes",
-        "such a message could never be sent",
+        "max_effect_bytes_per_event",
+        "outbound_queue_bytes",
+        "one event could close a client that reads well",
     ),
-    (
-        "max_session_bytes",
-        "hostcall_bytes",
-        "such a session could never be returned",
-    ),
-    (
-        "max_message_bytes",
-        "max_memory_bytes",
-        "no plugin could hold such a message",
-    ),
-    (
-        "cpu_budget_ms",
-        "wall_budget_ms",
-        "the CPU time could never be used up",
-    ),
+    ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
+    ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
+    ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
+    ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),
     (
         "reserved_instances_per_channel",
         "max_instances_per_channel",
         "the reserve is part of what a channel may have",
     ),
-    (
-        "settle_ms",
-        "reconcile_ms",
-        "the folder would be listed before a file can have settled",
-    ),
+    ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
 ];
 
 impl Config {
@@ -321,11 +306,7 @@ impl Config {
         let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
         let stated = |setting: &Setting| {
             let source = sources.of(setting.key).clone();
-            Box::new(Stated {
-                key: setting.key,
-                value: setting.show(self),
-                source,
-            })
+            Box::new(Stated { key: setting.key, value: setting.show(self), source })
         };
         for &(small, large, reason) in ORDERED {
             let Some((small, large)) = pair(small, large) else {
@@ -333,11 +314,7 @@ impl Config {
             };
             if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
                 let (small, large) = (stated(small), stated(large));
-                return Err(ConfigError::Contradiction {
-                    small,
-                    large,
-                    reason,
-                });
+                return Err(ConfigError::Contradiction { small, large, reason });
             }
         }
         Ok(())

@@ -71,15 +71,7 @@ pub enum Answer {
 
 /// Run a connection, from `on-connect` to its end.
 pub async fn run(opening: Opening) {
-    let Opening {
-        config,
-        channel,
-        client,
-        upgrade,
-        answer,
-        permit,
-        is_closing,
-    } = opening;
+    let Opening { config, channel, client, upgrade, answer, permit, is_closing } = opening;
     let client = Arc::new(client);
     let mut drains = Drains::default();
     // What happens once in a connection's life is boxed, here and below: its task must not carry
@@ -87,25 +79,17 @@ pub async fn run(opening: Opening) {
     let accepted = match Box::pin(connect(&config, &channel, &client, &mut drains)).await {
         Ok(accepted) => accepted,
         Err(refusal) => {
-            return Box::pin(refuse(refusal, answer, upgrade, client, config)).await;
+            return Box::pin(refuse(refusal, answer, upgrade, &channel, client, config)).await;
         }
     };
     // The commit has made the connection visible: from here on it ends by `finish` alone.
-    let connection = Connection {
-        config,
-        channel,
-        client,
-        session: accepted.session,
-        drains,
-    };
+    let connection = Connection { config, channel, client, session: accepted.session, drains };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
         connection.client.outbound.end(Reason::Removed);
     }
-    connection
-        .open(accepted.headers, accepted.close, answer, upgrade)
-        .await;
+    connection.open(accepted.headers, accepted.close, answer, upgrade).await;
     drop(permit);
 }
 
@@ -150,11 +134,7 @@ async fn connect(
             let close = call.commit(hub, drains);
             drains.drain().await;
             let headers = std::mem::take(&mut call.response_headers);
-            Ok(Accepted {
-                session: session.into(),
-                headers,
-                close,
-            })
+            Ok(Accepted { session: session.into(), headers, close })
         }
         Err(failure) => {
             log_failure(channel, &generation, client, "on-connect", &failure);
@@ -171,6 +151,7 @@ async fn refuse(
     refusal: NotAccepted,
     answer: oneshot::Sender<Answer>,
     upgrade: OnUpgrade,
+    channel: &Channel,
     client: Arc<Client>,
     config: Arc<Config>,
 ) {
@@ -179,11 +160,7 @@ async fn refuse(
         NotAccepted::Unavailable => return drop(answer.send(Answer::Unavailable)),
         NotAccepted::Refused(Refusal::Http(http)) => {
             let (status, headers, body) = (http.status, http.headers, http.body);
-            return drop(answer.send(Answer::Refuse {
-                status,
-                headers,
-                body,
-            }));
+            return drop(answer.send(Answer::Refuse { status, headers, body }));
         }
         NotAccepted::Refused(Refusal::Close(close)) => close,
     };
@@ -205,6 +182,8 @@ async fn refuse(
     let code = if is_channel_code(close.code) {
         close.code
     } else {
+        let (channel, code) = (channel.name(), close.code);
+        tracing::warn!(channel, code, "a refusal needs code 1000 or 3000 to 4999; 1008 sent");
         1008
     };
     let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
@@ -260,30 +239,17 @@ impl Ending {
             WireEnd::Gone => String::new(),
             _ => reason.token().to_owned(),
         };
-        Ending {
-            reason,
-            code: reason.code(),
-            text,
-            fault: None,
-            wire,
-        }
+        Ending { reason, code: reason.code(), text, fault: None, wire }
     }
 
     fn asked_for(close: Close) -> Ending {
         let (code, text) = (Some(close.code), close.reason);
-        Ending {
-            code,
-            text,
-            ..Ending::of(Reason::ChannelClosed)
-        }
+        Ending { code, text, ..Ending::of(Reason::ChannelClosed) }
     }
 
     fn of_failure(failure: &Failure) -> Ending {
         let fault = Some((failure.kind.token(), failure.detail.clone()));
-        Ending {
-            fault,
-            ..Ending::of(Reason::GuestFailure)
-        }
+        Ending { fault, ..Ending::of(Reason::GuestFailure) }
     }
 }
 
@@ -325,10 +291,7 @@ impl Connection {
                 }),
                 Arrival::Broken { reason, detail } => {
                     let fault = reason.code().map(|_| (reason.token(), detail));
-                    Some(Ending {
-                        fault,
-                        ..Ending::of(reason)
-                    })
+                    Some(Ending { fault, ..Ending::of(reason) })
                 }
                 Arrival::Ended(reason) => Some(Ending::of(reason)),
             };
@@ -356,24 +319,14 @@ impl Connection {
     /// Handle a ping or pong, if the channel wants to know of them.
     async fn control(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
         let wanted = self.channel.current().pool.component().has_control_frames();
-        if wanted {
-            self.handle(wire, event).await
-        } else {
-            None
-        }
+        if wanted { self.handle(wire, event).await } else { None }
     }
 
     /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
     async fn handle(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
         let generation = self.channel.current();
         let result = {
-            let call = pin!(call(
-                &self.config,
-                &self.client,
-                &generation,
-                &self.session,
-                &event
-            ));
+            let call = pin!(call(&self.config, &self.client, &generation, &self.session, &event));
             attend(call, wire, &mut self.drains).await
         };
         self.settle(&generation, event.name(), result)
@@ -432,10 +385,7 @@ impl Connection {
             }
             outbound.shut();
         };
-        let event = Event::Close {
-            code: ending.code,
-            reason: &ending.text,
-        };
+        let event = Event::Close { code: ending.code, reason: &ending.text };
         let on_close = self.on_close(&event);
         tokio::join!(closing, on_close);
     }
@@ -447,14 +397,7 @@ impl Connection {
             return;
         }
         let event = Event::Fault { code, detail };
-        let result = call(
-            &self.config,
-            &self.client,
-            &generation,
-            &self.session,
-            &event,
-        )
-        .await;
+        let result = call(&self.config, &self.client, &generation, &self.session, &event).await;
         // The connection ends anyway, whatever the handler wishes.
         let _ = self.settle(&generation, event.name(), result);
     }
@@ -462,14 +405,7 @@ impl Connection {
     async fn on_close(&self, event: &Event<'_>) {
         loop {
             let generation = self.channel.current();
-            let result = call(
-                &self.config,
-                &self.client,
-                &generation,
-                &self.session,
-                event,
-            )
-            .await;
+            let result = call(&self.config, &self.client, &generation, &self.session, event).await;
             match result {
                 Ok(Finished { mut call, .. }) => {
                     let mut drains = Drains::default();

@@ -71,16 +71,8 @@ async fn handle(
     mut request: Request<Incoming>,
 ) -> Result<Reply, Reply> {
     let path = request.uri().path();
-    if request
-        .uri()
-        .path_and_query()
-        .map_or(0, |target| target.as_str().len())
-        > MAX_TARGET_BYTES
-    {
-        return Err(text(
-            StatusCode::URI_TOO_LONG,
-            "the request target is too long",
-        ));
+    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
+        return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long"));
     }
     let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
     if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request) {
@@ -90,10 +82,7 @@ async fn handle(
     let (channel, params) = match routes.at(path) {
         Match::Found { value, params } => (Arc::clone(value), params),
         Match::NotFound => {
-            return Err(text(
-                StatusCode::NOT_FOUND,
-                "no channel is mounted on this path",
-            ));
+            return Err(text(StatusCode::NOT_FOUND, "no channel is mounted on this path"));
         }
         Match::BadEncoding => {
             let why = "the path is not properly percent-encoded UTF-8";
@@ -106,19 +95,14 @@ async fn handle(
         return Err(unavailable("the server is shutting down"));
     }
     let Some(permit) = permit.take() else {
-        return Err(unavailable(
-            "the server has as many connections as it may have",
-        ));
+        return Err(unavailable("the server has as many connections as it may have"));
     };
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
     let client_request = client::Request {
         path: path.into(),
         query: request.uri().query().unwrap_or_default().into(),
-        params: params
-            .into_iter()
-            .map(|(n, v)| (n.into(), v.into()))
-            .collect(),
+        params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
         headers: Headers::collect(headers.map(|(n, v)| (n.as_str(), v.as_bytes()))),
         remote,
         subprotocol: subprotocol.as_deref().map(Box::from),
@@ -141,18 +125,20 @@ async fn handle(
         permit,
         is_closing,
     }));
-    match answered.await {
+    // A client is not kept waiting for longer than for anything else of its handshake. If the channel
+    // accepts later than that, the connection has ended by then, and gets its `on-close`.
+    let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {
+        return Err(unavailable("the channel did not answer in time"));
+    };
+    match answered {
         Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
-        Ok(Answer::Refuse {
-            status,
-            headers,
-            body,
-        }) => Err(refused(&channel, status, headers, body)),
+        Ok(Answer::Refuse { status, headers, body }) => {
+            Err(refused(&channel, status, headers, body))
+        }
         Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time")),
-        Ok(Answer::Failed) | Err(_) => Err(text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the channel failed",
-        )),
+        Ok(Answer::Failed) | Err(_) => {
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the channel failed"))
+        }
     }
 }
 
@@ -161,29 +147,19 @@ async fn handle(
 fn check_upgrade(request: &Request<Incoming>) -> Result<String, Reply> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        let mut reply = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a WebSocket begins with GET",
-        );
-        reply
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET"));
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return Err(reply);
     }
     if !request.body().is_end_stream() {
-        return Err(text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "a handshake has no body",
-        ));
+        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "a handshake has no body"));
     }
     if request.version() < Version::HTTP_11 {
         return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1"));
     }
     let upgrades = has_token(headers, &UPGRADE, "websocket");
     if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(upgrade_required(
-            "this path speaks WebSocket; connect with ws:// or wss://",
-        ));
+        return Err(upgrade_required("this path speaks WebSocket; connect with ws:// or wss://"));
     }
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err(upgrade_required("Sec-WebSocket-Version must be 13"));
@@ -219,11 +195,7 @@ fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
     let Ok(origin) = origin.to_str() else {
         return forbidden("the Origin is not ASCII");
     };
-    if config
-        .allowed_origins
-        .iter()
-        .any(|allowed| allowed.matches(origin))
-    {
+    if config.allowed_origins.iter().any(|allowed| allowed.matches(origin)) {
         return Ok(());
     }
     if origin == "null" {
@@ -244,17 +216,12 @@ fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
 fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
     let generation = channel.current();
     let offered = generation.description.subprotocols.iter();
-    offered
-        .into_iter()
-        .find(|name| is_asked_for(headers, name))
-        .cloned()
+    offered.into_iter().find(|name| is_asked_for(headers, name)).cloned()
 }
 
 fn is_asked_for(headers: &HeaderMap, subprotocol: &str) -> bool {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|v| v.split(','));
+    let mut names = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
     names.any(|name| name.trim() == subprotocol)
 }
 
@@ -266,10 +233,9 @@ fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec
     let ours = reply.headers_mut();
     ours.insert(UPGRADE, HeaderValue::from_static("websocket"));
     ours.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    for (name, value) in [
-        (SEC_WEBSOCKET_ACCEPT, Some(accept)),
-        (SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref()),
-    ] {
+    for (name, value) in
+        [(SEC_WEBSOCKET_ACCEPT, Some(accept)), (SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref())]
+    {
         if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
             ours.insert(name, value);
         }
@@ -290,29 +256,17 @@ fn refused(
         Ok(code) if (300..=599).contains(&status) => code,
         _ => {
             let channel = channel.name();
-            tracing::warn!(
-                channel,
-                status,
-                "a refusal needs a status from 300 to 599; 500 sent"
-            );
+            tracing::warn!(channel, status, "a refusal needs a status from 300 to 599; 500 sent");
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
-    let (good, bad): (Vec<_>, Vec<_>) = headers
-        .into_iter()
-        .partition(|(name, value)| is_channel_header(name, value));
+    let (good, bad): (Vec<_>, Vec<_>) =
+        headers.into_iter().partition(|(name, value)| is_channel_header(name, value));
     for (name, _) in bad {
         let (channel, header) = (channel.name(), escape(&name));
-        tracing::warn!(
-            channel,
-            header,
-            "a refusal's header cannot be sent; dropped"
-        );
+        tracing::warn!(channel, header, "a refusal's header cannot be sent; dropped");
     }
-    append(
-        reply.headers_mut(),
-        good.into_iter().take(MAX_REFUSAL_HEADERS),
-    );
+    append(reply.headers_mut(), good.into_iter().take(MAX_REFUSAL_HEADERS));
     if !reply.headers().contains_key(CONTENT_TYPE) {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         reply.headers_mut().insert(CONTENT_TYPE, plain);
@@ -322,10 +276,9 @@ fn refused(
 
 fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>)>) {
     for (name, value) in headers {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(&value),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(&value))
+        {
             to.append(name, value);
         }
     }
@@ -343,9 +296,7 @@ pub fn text(status: StatusCode, line: &str) -> Reply {
 /// A 503 that asks to come back.
 pub fn unavailable(line: &str) -> Reply {
     let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, line);
-    reply
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }
 
@@ -369,13 +320,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 
 /// Whether a list header names a token, in any case.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|part| part.trim().eq_ignore_ascii_case(token))
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]
@@ -385,12 +331,7 @@ mod tests {
     #[test]
     fn a_key_is_sixteen_bytes_in_base64() {
         assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
-        for bad in [
-            "",
-            "dGhlIHNhbXBsZSBub25jZQ",
-            "dGhlIHNhbXBsZSBub25jZQ=?",
-            "c2hvcnQ=",
-        ] {
+        for bad in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ=?", "c2hvcnQ="] {
             assert!(!is_key(bad.as_bytes()), "{bad}");
         }
     }

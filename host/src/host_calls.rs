@@ -165,21 +165,14 @@ fn fix_call(code: &str, detail: impl Into<String>) -> Error {
 }
 
 fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> Error {
-    Error {
-        remedy,
-        code: code.to_owned(),
-        detail: detail.into(),
-    }
+    Error { remedy, code: code.to_owned(), detail: detail.into() }
 }
 
 impl InstanceState {
     /// The event being handled; there is none while describing.
     fn call(&mut self) -> Result<&mut Call, Error> {
         self.call.as_mut().ok_or_else(|| {
-            fix_call(
-                "no-event",
-                "host calls other than description and log need an event",
-            )
+            fix_call("no-event", "host calls other than description and log need an event")
         })
     }
 
@@ -199,20 +192,17 @@ impl InstanceState {
     /// Record an effect, within the event's limits.
     fn record(&mut self, effect: Effect, bytes: usize) -> Result<(), Error> {
         let limits = effect_limits(&self.channel.config);
-        self.call()?
-            .effects
-            .record(effect, bytes, limits)
-            .map_err(|_| {
-                refused(
-                    Remedy::ShedLoad,
-                    "too-many-effects",
-                    format!(
-                        "one event may record {} effects of {} bytes (max_effects_per_event, \
+        self.call()?.effects.record(effect, bytes, limits).map_err(|_| {
+            refused(
+                Remedy::ShedLoad,
+                "too-many-effects",
+                format!(
+                    "one event may record {} effects of {} bytes (max_effects_per_event, \
                      max_effect_bytes_per_event); flush, or do less",
-                        limits.count, limits.bytes
-                    ),
-                )
-            })
+                    limits.count, limits.bytes
+                ),
+            )
+        })
     }
 
     /// Check a message and encode its frame.
@@ -222,10 +212,7 @@ impl InstanceState {
             return Err(refused(
                 Remedy::ShedLoad,
                 "message-too-big",
-                format!(
-                    "{} bytes; max_outbound_message_bytes is {limit}",
-                    data.len()
-                ),
+                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
             ));
         }
         let kind = match kind {
@@ -240,8 +227,5 @@ impl InstanceState {
 }
 
 fn effect_limits(config: &Config) -> EffectLimits {
-    EffectLimits {
-        count: config.max_effects_per_event,
-        bytes: config.max_effect_bytes_per_event,
-    }
+    EffectLimits { count: config.max_effects_per_event, bytes: config.max_effect_bytes_per_event }
 }

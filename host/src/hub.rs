@@ -22,10 +22,7 @@ pub struct Hub {
 
 impl Default for Hub {
     fn default() -> Hub {
-        Hub {
-            everyone: Room::new(Arc::from("")),
-            rooms: RwLock::default(),
-        }
+        Hub { everyone: Room::new(Arc::from("")), rooms: RwLock::default() }
     }
 }
 
@@ -67,8 +64,7 @@ impl Hub {
             let room = existing.unwrap_or_else(|| {
                 let mut rooms = self.rooms.write();
                 let room = rooms.entry(name.clone());
-                room.or_insert_with(|| Arc::new(Room::new(name.clone())))
-                    .clone()
+                room.or_insert_with(|| Arc::new(Room::new(name.clone()))).clone()
             });
             if room.add(number, outbound.clone()) {
                 return room;
@@ -83,10 +79,7 @@ impl Hub {
             let mut rooms = self.rooms.write();
             if room.dissolve_if_empty() {
                 // The table may already name a successor of a room that was dissolved before.
-                if rooms
-                    .get(room.name())
-                    .is_some_and(|known| Arc::ptr_eq(known, room))
-                {
+                if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
                     rooms.remove(room.name());
                 }
                 if rooms.capacity() > 64 && rooms.len() * 4 < rooms.capacity() {
@@ -150,13 +143,12 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = (any::<bool>(), 0..6u64, 0..4u8);
-        let step = step.prop_map(|(join, number, room)| {
-            if join {
-                Step::Join(number, room)
-            } else {
-                Step::Leave(number, room)
-            }
-        });
+        let step =
+            step.prop_map(
+                |(join, number, room)| {
+                    if join { Step::Join(number, room) } else { Step::Leave(number, room) }
+                },
+            );
         proptest::collection::vec(step, 0..200)
     }
 

@@ -182,9 +182,7 @@ pub struct Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance")
-            .field("state", self.store.data())
-            .finish_non_exhaustive()
+        f.debug_struct("Instance").field("state", self.store.data()).finish_non_exhaustive()
     }
 }
 
@@ -229,9 +227,7 @@ impl Instance {
     pub async fn describe(&mut self) -> Result<Description, Failure> {
         let budget = self.store.data().channel.config.start_budget;
         begin_budget(&mut self.store, budget);
-        let call = self
-            .lifecycle
-            .call_describe(&mut self.store, borrowed_description());
+        let call = self.lifecycle.call_describe(&mut self.store, borrowed_description());
         let result = bounded(budget, call).await;
         self.check(result, budget)?;
         Ok(std::mem::take(&mut self.store.data_mut().description))
@@ -244,9 +240,7 @@ impl Instance {
     ) -> Result<Finished<Result<Vec<u8>, Refusal>>, Failure> {
         let wall = self.begin(call);
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
-        let call = self
-            .lifecycle
-            .call_on_connect(&mut self.store, connection, handshake);
+        let call = self.lifecycle.call_on_connect(&mut self.store, connection, handshake);
         let result = bounded(wall, call).await;
         let returned = self.check(result, wall)?;
         if let Ok(session) = &returned {
@@ -282,20 +276,14 @@ impl Instance {
         match *event {
             Event::Text(text) => {
                 let message = Message::Text(text);
-                lifecycle
-                    .call_on_message(store, connection, session, message)
-                    .await
+                lifecycle.call_on_message(store, connection, session, message).await
             }
             Event::Binary(data) => {
                 let message = Message::Binary(data);
-                lifecycle
-                    .call_on_message(store, connection, session, message)
-                    .await
+                lifecycle.call_on_message(store, connection, session, message).await
             }
             Event::Close { code, reason } => {
-                lifecycle
-                    .call_on_close(store, connection, session, code, reason)
-                    .await?;
+                lifecycle.call_on_close(store, connection, session, code, reason).await?;
                 Ok(None)
             }
             Event::Ping(data) => match &self.control_frames {
@@ -307,11 +295,7 @@ impl Instance {
                 None => Ok(None),
             },
             Event::Fault { code, detail } => match &self.faults {
-                Some(guest) => {
-                    guest
-                        .call_on_fault(store, connection, session, code, detail)
-                        .await
-                }
+                Some(guest) => guest.call_on_fault(store, connection, session, code, detail).await,
                 None => Ok(None),
             },
         }
@@ -417,10 +401,7 @@ fn on_epoch(mut store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<U
     }
     // tokio's yield lets the runtime look at its sockets and timers before it comes back here,
     // which a plain wake-up would not.
-    Ok(UpdateDeadline::YieldCustom(
-        1,
-        Box::pin(tokio::task::yield_now()),
-    ))
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -465,11 +446,7 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
             limits.max_memory_bytes
         );
     }
-    Failure {
-        kind,
-        detail,
-        backtrace: backtrace(error),
-    }
+    Failure { kind, detail, backtrace: backtrace(error) }
 }
 
 /// The guest's functions, innermost first, on one line.
@@ -477,14 +454,11 @@ fn backtrace(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
         return String::new();
     };
-    let names = backtrace
-        .frames()
-        .iter()
-        .map(|frame| match frame.func_name() {
-            // Names come from the component: demangled where they can be, escaped always.
-            Some(name) => escape(&demangled(name)),
-            None => format!("function {}", frame.func_index()),
-        });
+    let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
+        // Names come from the component: demangled where they can be, escaped always.
+        Some(name) => escape(&demangled(name)),
+        None => format!("function {}", frame.func_index()),
+    });
     names.collect::<Vec<_>>().join(" < ")
 }
 

@@ -39,10 +39,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}; choose another with --listen",
-                config.listen
-            )
+            format!("cannot listen on {}; choose another with --listen", config.listen)
         })?;
         wharf_host::run(config, listener, shutdown).await
     });
@@ -57,22 +54,13 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
         Err(_) => config.log.clone(),
     };
     let filter = EnvFilter::try_new(directives).context("the log directives are wrong")?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Human => {
             use std::io::IsTerminal;
-            lines
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_target(false)
-                .init();
+            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
         }
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
     }
     Ok(())
 }

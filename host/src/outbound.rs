@@ -25,6 +25,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 use crate::close::Reason;
 
+/// What may wait beyond the configured bytes of messages, so that messages which fit do so with their
+/// frames' headers.
+const ROOM_FOR_HEADERS: usize = 16 * 1024;
+
 /// Frames that one `writev` takes at most; more than this many waiting frames take another.
 const FRAMES_PER_WRITE: usize = 64;
 
@@ -51,10 +55,7 @@ pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
         FrameKind::Binary => OpCode::Data(Data::Binary),
         FrameKind::Ping => OpCode::Control(Control::Ping),
     };
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
     let length = payload.len() as u64;
     let mut frame = Vec::with_capacity(header.len(length) + payload.len());
     // Writing into a Vec cannot fail.
@@ -128,10 +129,10 @@ enum Socket {
 }
 
 impl Outbound {
-    /// An outbound without a socket yet, for at most `limit` waiting bytes.
+    /// An outbound without a socket yet, for at most `limit` waiting bytes of messages.
     pub fn new(limit: usize) -> Arc<Outbound> {
         Arc::new(Outbound {
-            limit,
+            limit: limit + ROOM_FOR_HEADERS,
             state: Mutex::new(State {
                 socket: Socket::Awaited,
                 queue: VecDeque::new(),

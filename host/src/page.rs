@@ -17,10 +17,9 @@ pub fn reply<B>(config: &Config, request: &Request<B>) -> Option<Reply> {
     let (kind, content) = match request.uri().path() {
         "/healthz" => ("text/plain; charset=utf-8", "ok\n"),
         "/" if config.page => ("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/_wharf/page.js" if config.page => (
-            "text/javascript; charset=utf-8",
-            include_str!("page/page.js"),
-        ),
+        "/_wharf/page.js" if config.page => {
+            ("text/javascript; charset=utf-8", include_str!("page/page.js"))
+        }
         "/_wharf/page.css" if config.page => {
             ("text/css; charset=utf-8", include_str!("page/page.css"))
         }
@@ -29,9 +28,7 @@ pub fn reply<B>(config: &Config, request: &Request<B>) -> Option<Reply> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = Response::new(Full::from("only GET and HEAD\n"));
         *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        reply
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(reply);
     }
     let mut reply = Response::new(Full::from(content));
@@ -42,9 +39,7 @@ pub fn reply<B>(config: &Config, request: &Request<B>) -> Option<Reply> {
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-cache"),
     ] {
-        reply
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     Some(reply)
 }

@@ -71,20 +71,13 @@ impl ChannelSlots {
         if let Ok(channel) = channel {
             channel.forget();
         }
-        Slot {
-            slots: self.clone(),
-            is_reserved,
-        }
+        Slot { slots: self.clone(), is_reserved }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let from = if self.is_reserved {
-            &self.slots.reserved
-        } else {
-            &self.slots.shared.0
-        };
+        let from = if self.is_reserved { &self.slots.reserved } else { &self.slots.shared.0 };
         from.add_permits(1);
         self.slots.channel.add_permits(1);
     }
@@ -138,9 +131,7 @@ impl Pool {
 
     /// Take an instance: a warm one, else a new one, else wait for one, `wait` at most.
     pub async fn take(self: &Arc<Pool>, wait: Duration) -> Result<Lease, Unavailable> {
-        let slot = bounded(wait, self.slots.take())
-            .await
-            .ok_or(Unavailable::Exhausted)?;
+        let slot = bounded(wait, self.slots.take()).await.ok_or(Unavailable::Exhausted)?;
         let warm = {
             let mut idle = self.idle.lock();
             let warm = idle.pop();
@@ -155,10 +146,7 @@ impl Pool {
                 Box::new(Box::pin(made).await.map_err(Unavailable::Failed)?)
             }
         };
-        Ok(Lease {
-            instance,
-            _slot: slot,
-        })
+        Ok(Lease { instance, _slot: slot })
     }
 
     /// Give an instance back. One that may not be used again is thrown away.
@@ -173,11 +161,7 @@ impl Pool {
         let dropped: Vec<_> = {
             let mut idle = self.idle.lock();
             let unneeded = self.fewest_idle.swap(idle.len(), Ordering::Relaxed);
-            let keep = idle
-                .len()
-                .saturating_sub(unneeded)
-                .max(MIN_IDLE)
-                .min(idle.len());
+            let keep = idle.len().saturating_sub(unneeded).max(MIN_IDLE).min(idle.len());
             // The bottom of the stack is the coldest.
             let surplus = idle.len() - keep;
             idle.drain(..surplus).collect()

@@ -84,11 +84,7 @@ impl Registry {
 
     /// Every channel that was mounted once, by name.
     pub fn channels(&self) -> Vec<Arc<Channel>> {
-        self.channels
-            .lock()
-            .values()
-            .map(|mounted| mounted.channel.clone())
-            .collect()
+        self.channels.lock().values().map(|mounted| mounted.channel.clone()).collect()
     }
 
     /// Ask every connection of every channel to end.
@@ -123,29 +119,14 @@ impl Registry {
                         let _ = scanned.send(());
                     }
                 }
-                Some(Change::Settled {
-                    name,
-                    path,
-                    bytes,
-                    sha256,
-                }) => {
-                    let file = File {
-                        name,
-                        path,
-                        bytes,
-                        sha256,
-                    };
+                Some(Change::Settled { name, path, bytes, sha256 }) => {
+                    let file = File { name, path, bytes, sha256 };
                     if self.consider(file, &mut refused).await {
                         self.look_again(&mut refused).await;
                     }
                 }
                 Some(Change::Unreadable { name, path, reason }) => {
-                    log_refused(
-                        &name,
-                        &path.display().to_string(),
-                        &reason,
-                        self.serving(&name),
-                    );
+                    log_refused(&name, &path.display().to_string(), &reason, self.serving(&name));
                 }
                 Some(Change::Removed { name }) => {
                     refused.remove(&name);
@@ -172,10 +153,7 @@ impl Registry {
                 refused.remove(&file.name);
                 true
             }
-            Err(Refusal {
-                reason,
-                is_conflict,
-            }) => {
+            Err(Refusal { reason, is_conflict }) => {
                 let known = refused.get(&file.name);
                 let is_news = known
                     .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
@@ -183,14 +161,7 @@ impl Registry {
                     let path = file.path.display().to_string();
                     log_refused(&file.name, &path, &reason, self.serving(&file.name));
                 }
-                refused.insert(
-                    file.name.clone(),
-                    RefusedFile {
-                        file,
-                        is_conflict,
-                        reason,
-                    },
-                );
+                refused.insert(file.name.clone(), RefusedFile { file, is_conflict, reason });
                 false
             }
         }
@@ -228,12 +199,7 @@ impl Registry {
         let (first, description) = trial(&component, &context, number).await?;
         let patterns = patterns(&description)?;
         let pool = Pool::new(component, context.clone(), number, slots.clone(), first);
-        let next = Generation {
-            number,
-            sha256: file.sha256,
-            description,
-            pool: Arc::new(pool),
-        };
+        let next = Generation { number, sha256: file.sha256, description, pool: Arc::new(pool) };
         let paths = next.description.paths.join(" ");
         self.mount(&file.name, known, patterns, context, slots, next)?;
         let sha256 = hex(&file.sha256);
@@ -288,10 +254,7 @@ impl Registry {
                     _ => "this plugin itself, a second time".to_owned(),
                 };
                 let reason = format!("its path {pattern} is claimed already, by {holder}");
-                return Err(Refusal {
-                    reason,
-                    is_conflict: true,
-                });
+                return Err(Refusal { reason, is_conflict: true });
             }
         }
         let channel = match known {
@@ -309,9 +272,7 @@ impl Registry {
     /// Take a channel out of service. Whether it was in service.
     fn remove(&self, name: &str) -> bool {
         let channels = self.channels.lock();
-        let Some(mounted) = channels
-            .get(name)
-            .filter(|mounted| !mounted.channel.is_removed())
+        let Some(mounted) = channels.get(name).filter(|mounted| !mounted.channel.is_removed())
         else {
             return false;
         };
@@ -325,9 +286,7 @@ impl Registry {
     /// The number of the generation that serves a channel.
     fn serving(&self, name: &str) -> Option<u64> {
         let channels = self.channels.lock();
-        let mounted = channels
-            .get(name)
-            .filter(|mounted| !mounted.channel.is_removed())?;
+        let mounted = channels.get(name).filter(|mounted| !mounted.channel.is_removed())?;
         Some(mounted.channel.current().number)
     }
 
@@ -366,10 +325,7 @@ struct Refusal {
 
 impl Refusal {
     fn of(reason: impl Into<String>) -> Refusal {
-        Refusal {
-            reason: reason.into(),
-            is_conflict: false,
-        }
+        Refusal { reason: reason.into(), is_conflict: false }
     }
 }
 
@@ -384,10 +340,7 @@ async fn trial(
         started.map_err(|failure| Refusal::of(format!("it does not start: {failure}")))?;
     let described = instance.describe().await;
     let description = described.map_err(|failure| {
-        Refusal::of(format!(
-            "its describe fails: {failure} ({})",
-            failure.backtrace
-        ))
+        Refusal::of(format!("its describe fails: {failure} ({})", failure.backtrace))
     })?;
     match description.problem {
         Some(problem) => Err(Refusal::of(problem)),
@@ -410,10 +363,7 @@ fn patterns(description: &Description) -> Result<Vec<Pattern>, Refusal> {
 /// that no two of them are the same here.
 fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
     let mut routes = Router::default();
-    for mounted in channels
-        .values()
-        .filter(|mounted| !mounted.channel.is_removed())
-    {
+    for mounted in channels.values().filter(|mounted| !mounted.channel.is_removed()) {
         for pattern in &mounted.patterns {
             let _ = routes.insert(pattern.clone(), mounted.channel.clone());
         }

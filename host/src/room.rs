@@ -54,10 +54,7 @@ struct Members {
 impl Room {
     /// An empty room.
     pub fn new(name: Arc<str>) -> Room {
-        Room {
-            name,
-            members: Mutex::default(),
-        }
+        Room { name, members: Mutex::default() }
     }
 
     /// The room's name.
@@ -140,12 +137,7 @@ pub fn broadcast_to_several(
         rooms.iter().map(|room| room.members.lock()).collect();
     let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
     for members in &guards {
-        receivers.extend(
-            members
-                .by_number
-                .iter()
-                .map(|(number, outbound)| (*number, outbound)),
-        );
+        receivers.extend(members.by_number.iter().map(|(number, outbound)| (*number, outbound)));
     }
     for (number, outbound) in receivers {
         if skip != Some(number) {

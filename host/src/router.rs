@@ -57,19 +57,12 @@ impl Pattern {
         }
         for (index, segment) in segments.iter().enumerate() {
             if let Some(name) = segment.name()
-                && segments[..index]
-                    .iter()
-                    .any(|earlier| earlier.name() == Some(name))
+                && segments[..index].iter().any(|earlier| earlier.name() == Some(name))
             {
-                return Err(PatternError::DuplicateName {
-                    name: name.to_owned(),
-                });
+                return Err(PatternError::DuplicateName { name: name.to_owned() });
             }
         }
-        Ok(Pattern {
-            text: text.to_owned(),
-            segments,
-        })
+        Ok(Pattern { text: text.to_owned(), segments })
     }
 
     /// The pattern as it was written.
@@ -88,18 +81,16 @@ impl Segment {
     fn parse(part: &str) -> Result<Segment, PatternError> {
         let name = |name: &str| match is_name(name) {
             true => Ok(name.to_owned()),
-            false => Err(PatternError::BadName {
-                segment: part.to_owned(),
-            }),
+            false => Err(PatternError::BadName { segment: part.to_owned() }),
         };
         match part.chars().next() {
             None => Err(PatternError::EmptySegment),
             Some(':') => Ok(Segment::Parameter(name(&part[1..])?)),
             Some('*') => Ok(Segment::Rest(name(&part[1..])?)),
             // Clients resolve these before they send a request.
-            Some(_) if part == "." || part == ".." => Err(PatternError::DotSegment {
-                segment: part.to_owned(),
-            }),
+            Some(_) if part == "." || part == ".." => {
+                Err(PatternError::DotSegment { segment: part.to_owned() })
+            }
             Some(_) => {
                 let wrong = |c: &char| matches!(c, '?' | '#' | '%') || c.is_control();
                 match part.chars().find(wrong) {
@@ -217,10 +208,7 @@ struct Node {
 
 impl<T> Default for Router<T> {
     fn default() -> Router<T> {
-        Router {
-            entries: Vec::new(),
-            nodes: vec![Node::default()],
-        }
+        Router { entries: Vec::new(), nodes: vec![Node::default()] }
     }
 }
 
@@ -277,10 +265,7 @@ impl<T> Router<T> {
 
     /// What was inserted with the pattern that another one conflicts with.
     pub fn holder(&self, conflict: &Conflict) -> Option<&T> {
-        let found = self
-            .entries
-            .iter()
-            .find(|(pattern, _)| *pattern == conflict.existing);
+        let found = self.entries.iter().find(|(pattern, _)| *pattern == conflict.existing);
         found.map(|(_, value)| value)
     }
 
@@ -327,23 +312,15 @@ impl<T> Router<T> {
             false => self.find(node.parameter?, others),
         };
         let is_something = !first.is_empty() || !others.is_empty();
-        by_literal()
-            .or_else(by_parameter)
-            .or_else(|| node.rest.filter(|_| is_something))
+        by_literal().or_else(by_parameter).or_else(|| node.rest.filter(|_| is_something))
     }
 }
 
 /// A segment percent-decoded; `None` if it cannot be.
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
     let mut escapes = segment.split('%').skip(1).map(str::as_bytes);
-    let is_escape = |after: &[u8]| {
-        after
-            .iter()
-            .take(2)
-            .filter(|b| b.is_ascii_hexdigit())
-            .count()
-            == 2
-    };
+    let is_escape =
+        |after: &[u8]| after.iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;
     match escapes.all(is_escape) {
         true => percent_decode_str(segment).decode_utf8().ok(),
         false => None,
@@ -364,9 +341,7 @@ mod tests {
     fn router(patterns: &[&'static str]) -> Router<&'static str> {
         let mut router = Router::default();
         for text in patterns {
-            router
-                .insert(pattern(text), *text)
-                .unwrap_or_else(|conflict| panic!("{conflict}"));
+            router.insert(pattern(text), *text).unwrap_or_else(|conflict| panic!("{conflict}"));
         }
         router
     }
@@ -375,9 +350,7 @@ mod tests {
     fn at(router: &Router<&'static str>, path: &str) -> String {
         match router.at(path) {
             Match::Found { value, params } => {
-                let params = params
-                    .iter()
-                    .map(|(name, value)| format!(" {name}={value}"));
+                let params = params.iter().map(|(name, value)| format!(" {name}={value}"));
                 format!("{value}{}", params.collect::<String>())
             }
             Match::NotFound => "not found".to_owned(),
@@ -504,33 +477,18 @@ mod tests {
     #[test]
     fn broken_escapes_are_bad_encoding() {
         let router = router(&["/chat/:room"]);
-        for path in [
-            "/chat/%",
-            "/chat/%2",
-            "/chat/%zz",
-            "/chat/%ff",
-            "/chat/%C3/%A9",
-            "/x/%%41",
-        ] {
+        for path in ["/chat/%", "/chat/%2", "/chat/%zz", "/chat/%ff", "/chat/%C3/%A9", "/x/%%41"] {
             assert_eq!(at(&router, path), "bad encoding", "{path}");
         }
     }
 
     #[test]
     fn patterns_that_differ_in_names_only_are_in_conflict() {
-        for (one, other) in [
-            ("/a/:x", "/a/:y"),
-            ("/a/*x", "/a/*y"),
-            ("/", "/"),
-            ("/:x/b", "/:y/b"),
-        ] {
+        for (one, other) in [("/a/:x", "/a/:y"), ("/a/*x", "/a/*y"), ("/", "/"), ("/:x/b", "/:y/b")]
+        {
             let mut router = router(&[]);
-            router
-                .insert(pattern(one), "first")
-                .expect("nothing is there");
-            let conflict = router
-                .insert(pattern(other), "second")
-                .expect_err("the same pattern");
+            router.insert(pattern(one), "first").expect("nothing is there");
+            let conflict = router.insert(pattern(other), "second").expect_err("the same pattern");
             assert_eq!(conflict.existing.as_str(), one);
             assert_eq!(conflict.pattern.as_str(), other);
             assert_eq!(router.holder(&conflict), Some(&"first"));

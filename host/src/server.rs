@@ -43,9 +43,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let address = listener
-        .local_addr()
-        .context("the listener has no address")?;
+    let address = listener.local_addr().context("the listener has no address")?;
     let registry = Arc::new(Registry::new(config.clone(), Engine::new()?));
     let timing = Timing {
         settle: config.settle,
@@ -146,16 +144,7 @@ impl Server {
             let timeout = self.config.handshake_timeout;
             let closing = self.closing.subscribe();
             tokio::spawn(async move {
-                serve_http(
-                    front,
-                    stream,
-                    remote,
-                    permit,
-                    max_header_bytes,
-                    timeout,
-                    closing,
-                )
-                .await;
+                serve_http(front, stream, remote, permit, max_header_bytes, timeout, closing).await;
                 drop(turned_away);
             });
         }
@@ -204,9 +193,7 @@ async fn serve_http(
         .header_read_timeout(timeout)
         .max_buf_size(max_header_bytes)
         .half_close(false);
-    let serving = http
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let serving = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(serving);
     let result = tokio::select! {
         result = &mut serving => result,

@@ -87,9 +87,8 @@ impl Drop for ForeignClient {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- events and errors of a client ---");
-            self.events.print_tail();
-            self.errors.print_tail();
+            self.events.print_tail("a client's events");
+            self.errors.print_tail("a client's errors");
         }
     }
 }

@@ -31,7 +31,7 @@ pub use serde_json::{Value, json};
 
 /// How long anything may take that is expected to happen. Far longer than it should need: tests
 /// share two cores with each other.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for something that is expected to happen, and fails with its name if it does not.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {

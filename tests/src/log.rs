@@ -143,15 +143,15 @@ impl Log {
     }
 
     /// Print the end of the log, for whoever has to find out why a test failed.
-    pub fn print_tail(&self) {
+    pub fn print_tail(&self, title: &str) {
         const TAIL: usize = 60;
         let lines = self.lines();
         let start = lines.len().saturating_sub(TAIL);
-        eprintln!("--- the server's log, {} of {} lines ---", lines.len() - start, lines.len());
+        eprintln!("--- {title}, {} of {} lines ---", lines.len() - start, lines.len());
         for line in &lines[start..] {
-            let end = line.text.floor_char_boundary(2000);
+            let end = line.text.floor_char_boundary(500);
             eprintln!("{}", &line.text[..end]);
         }
-        eprintln!("--- end of the server's log ---");
+        eprintln!("--- end ---");
     }
 }

@@ -187,7 +187,7 @@ impl Drop for Wharf {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            self.log.print_tail();
+            self.log.print_tail("the server's log");
         }
     }
 }

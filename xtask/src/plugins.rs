@@ -85,9 +85,7 @@ pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
     for plugin in &selected {
         command.args(["--package", &plugin.name]);
     }
-    run(command
-        .current_dir(&workspace.root)
-        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    run(command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target))?;
     for plugin in selected {
         copy(workspace, plugin)?;
     }
@@ -103,11 +101,7 @@ fn all(workspace: &Workspace) -> Outcome<Vec<Plugin>> {
             let source = folder.join(entry);
             let manifest = source.join("Cargo.toml");
             if manifest.is_file() {
-                plugins.push(Plugin {
-                    name: package_name(&manifest)?,
-                    source,
-                    is_fixture,
-                });
+                plugins.push(Plugin { name: package_name(&manifest)?, source, is_fixture });
             }
         }
     }
@@ -123,27 +117,19 @@ fn package_name(manifest: &Path) -> Outcome<String> {
         if line.starts_with('[') {
             section = line;
         }
-        let value = line
-            .strip_prefix("name")
-            .and_then(|rest| rest.trim_start().strip_prefix('='));
+        let value = line.strip_prefix("name").and_then(|rest| rest.trim_start().strip_prefix('='));
         if let (Some(value), "[package]") = (value, section) {
             return Ok(value.trim().trim_matches('"').to_owned());
         }
     }
-    Err(format!(
-        "{} has no [package] with a name",
-        manifest.display()
-    ))
+    Err(format!("{} has no [package] with a name", manifest.display()))
 }
 
 fn named<'a>(known: &'a [Plugin], names: &[String]) -> Outcome<Vec<&'a Plugin>> {
     let find = |name: &String| {
         known.iter().find(|p| p.name == *name).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|p| p.name.as_str()).collect();
-            format!(
-                "there is no plugin `{name}`; there are: {}",
-                names.join(", ")
-            )
+            format!("there is no plugin `{name}`; there are: {}", names.join(", "))
         })
     };
     names.iter().map(find).collect()
@@ -166,11 +152,7 @@ fn copy(workspace: &Workspace, plugin: &Plugin) -> Outcome {
         return Ok(());
     }
     write_by_rename(&output, &component)?;
-    println!(
-        "plugins: {} ({} KiB)",
-        workspace.shown(&output),
-        component.len().div_ceil(1024)
-    );
+    println!("plugins: {} ({} KiB)", workspace.shown(&output), component.len().div_ceil(1024));
     Ok(())
 }
 
@@ -186,10 +168,7 @@ fn output(workspace: &Workspace, is_fixture: bool, name: &str) -> PathBuf {
 fn remove_orphans(workspace: &Workspace, known: &[Plugin]) -> Outcome {
     let before = fs::read_to_string(output_list(workspace)?).unwrap_or_default();
     let now = outputs(known);
-    for line in before
-        .lines()
-        .filter(|line| !now.lines().any(|l| l == *line))
-    {
+    for line in before.lines().filter(|line| !now.lines().any(|l| l == *line)) {
         let Some((kind, name)) = line.split_once(' ') else {
             continue;
         };

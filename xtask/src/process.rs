@@ -18,14 +18,9 @@ const TAIL_LINES: usize = 20;
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
-        let about_xtask = [
-            "CARGO_PKG_",
-            "CARGO_MANIFEST_",
-            "CARGO_CRATE_",
-            "CARGO_BIN_",
-        ]
-        .iter()
-        .any(|prefix| name.to_string_lossy().starts_with(prefix));
+        let about_xtask = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix));
         if about_xtask {
             command.env_remove(name);
         }
@@ -49,9 +44,7 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
 /// Like [`run_within`], but the output goes into a file; its end is repeated on failure.
 pub fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Outcome {
     let output = File::create(log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
-    let errors = output
-        .try_clone()
-        .map_err(|e| format!("cannot write {}: {e}", log.display()))?;
+    let errors = output.try_clone().map_err(|e| format!("cannot write {}: {e}", log.display()))?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let child = spawn(command)?;
     let status = wait(child, Some(limit))?;
@@ -64,10 +57,7 @@ pub fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Outcome
 
 /// Runs a program and returns what it wrote to its standard output.
 pub fn capture(command: &mut Command) -> Outcome<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| cannot_start(command, &e))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|e| cannot_start(command, &e))?;
     judge(command, Ended::By(output.status)).map_err(|failure| {
         let errors = String::from_utf8_lossy(&output.stderr);
         format!("{failure}\n{}", tail(errors.trim_end()))

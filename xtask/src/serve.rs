@@ -38,23 +38,18 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
              time, seconds from then on"
         );
     }
-    run(cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "wharf-host",
-        "--bin",
-        "wharf",
-    ])
-    .current_dir(&workspace.root)
-    .env("CARGO_TARGET_DIR", &workspace.target))?;
+    run(cargo(&["build", "--release", "--package", "wharf-host", "--bin", "wharf"])
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))?;
     let mut command = Command::new(host);
     command.arg("serve");
     let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
     if !arguments.iter().any(names_folder) {
-        command
-            .arg("--plugins")
-            .arg(plugins::examples_folder(workspace));
+        let folder = plugins::examples_folder(workspace);
+        // The short form reads better in the log, where it means the same.
+        let is_short = std::env::current_dir().is_ok_and(|here| here == workspace.root);
+        let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
+        command.arg("--plugins").arg(short.unwrap_or(&folder));
     }
     command.args(arguments);
     become_host(&mut command)
@@ -66,10 +61,7 @@ fn become_host(command: &mut Command) -> Outcome {
     use std::os::unix::process::CommandExt;
 
     let failure = command.exec();
-    Err(format!(
-        "cannot start {}: {failure}",
-        command.get_program().to_string_lossy()
-    ))
+    Err(format!("cannot start {}: {failure}", command.get_program().to_string_lossy()))
 }
 
 /// Elsewhere a process cannot be replaced: the host runs as a child.

@@ -47,9 +47,7 @@ const COMPONENT_START: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     if let Some(unknown) = arguments.first() {
-        return Err(format!(
-            "`cargo xtask setup` takes no `{unknown}`\n\n{HELP}"
-        ));
+        return Err(format!("`cargo xtask setup` takes no `{unknown}`\n\n{HELP}"));
     }
     ensure(workspace)?;
     println!("setup: {GUEST_TARGET} works");
@@ -104,9 +102,7 @@ pub struct Toolchain {
 impl Toolchain {
     fn in_use() -> Outcome<Self> {
         let sysroot = capture(rustc().args(["--print", "sysroot"]))?;
-        Ok(Toolchain {
-            sysroot: PathBuf::from(sysroot.trim_end()),
-        })
+        Ok(Toolchain { sysroot: PathBuf::from(sysroot.trim_end()) })
     }
 
     /// The folder with one folder for each installed target.
@@ -129,11 +125,7 @@ impl Toolchain {
         let written = fs::metadata(&file).and_then(|m| Ok((m.len(), m.modified()?)));
         let (size, time) = written.map_err(|e| format!("cannot read {}: {e}", file.display()))?;
         let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Some(format!(
-            "{}\n{size} bytes\n{} ns\n",
-            file.display(),
-            time.as_nanos()
-        )))
+        Ok(Some(format!("{}\n{size} bytes\n{} ns\n", file.display(), time.as_nanos())))
     }
 }
 
@@ -144,10 +136,7 @@ pub fn rustc() -> Command {
 
 /// Tries the ways to the target in turn.
 fn install(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
-    println!(
-        "setup: {GUEST_TARGET} is not installed in {}",
-        toolchain.sysroot.display()
-    );
+    println!("setup: {GUEST_TARGET} is not installed in {}", toolchain.sysroot.display());
     println!("setup: trying `rustup target add {GUEST_TARGET}`");
     let Err(no_rustup) = rustup::install() else {
         return Ok(());
@@ -179,14 +168,7 @@ fn prove(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
     written.map_err(|e| format!("cannot write {}: {e}", source.display()))?;
     capture(
         rustc()
-            .args([
-                "--edition",
-                "2024",
-                "--crate-type",
-                "cdylib",
-                "-O",
-                "-Clto=fat",
-            ])
+            .args(["--edition", "2024", "--crate-type", "cdylib", "-O", "-Clto=fat"])
             .args(["--target", GUEST_TARGET, "-o"])
             .args([&component, &source]),
     )

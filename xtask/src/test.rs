@@ -36,11 +36,7 @@ struct Step {
 }
 
 const STEPS: [Step; 9] = [
-    Step {
-        name: "setup",
-        for_filtered: true,
-        run: |workspace, _| setup::ensure(workspace),
-    },
+    Step { name: "setup", for_filtered: true, run: |workspace, _| setup::ensure(workspace) },
     Step {
         name: "format",
         for_filtered: false,
@@ -53,14 +49,7 @@ const STEPS: [Step; 9] = [
         name: "lint",
         for_filtered: false,
         run: |workspace, _| {
-            let clippy = [
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ];
+            let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
             run(&mut in_root(workspace, &clippy))
         },
     },
@@ -81,23 +70,10 @@ const STEPS: [Step; 9] = [
     Step {
         name: "host",
         for_filtered: true,
-        run: |workspace, _| {
-            run(&mut in_root(
-                workspace,
-                &["build", "--package", "wharf-host"],
-            ))
-        },
+        run: |workspace, _| run(&mut in_root(workspace, &["build", "--package", "wharf-host"])),
     },
-    Step {
-        name: "clients",
-        for_filtered: true,
-        run: |workspace, _| clients(workspace),
-    },
-    Step {
-        name: "tests",
-        for_filtered: true,
-        run: tests,
-    },
+    Step { name: "clients", for_filtered: true, run: |workspace, _| clients(workspace) },
+    Step { name: "tests", for_filtered: true, run: tests },
     Step {
         name: "doctests",
         for_filtered: false,
@@ -142,9 +118,7 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
 /// Cargo in the repository, with the target folder that plugins and the host are looked for in.
 fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
-    command
-        .current_dir(&workspace.root)
-        .env("CARGO_TARGET_DIR", &workspace.target);
+    command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
     command
 }
 
@@ -205,8 +179,7 @@ fn node_clients(workspace: &Workspace) -> Outcome {
     println!("installing the Node.js clients (npm {verb})");
     let log = workspace.scratch("test")?.join("npm.log");
     let mut npm = Command::new("npm");
-    npm.args([verb, "--no-audit", "--no-fund"])
-        .current_dir(&folder);
+    npm.args([verb, "--no-audit", "--no-fund"]).current_dir(&folder);
     run_logged(&mut npm, &log, CLIENTS_LIMIT)?;
     write_by_rename(&installed, wanted.as_bytes())
 }
@@ -237,18 +210,14 @@ fn python_clients(workspace: &Workspace) -> Outcome {
     venv.args(["-m", "venv", "--clear"]).arg(&environment);
     run_logged(&mut venv, &log, CLIENTS_LIMIT)?;
     let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"])
-        .arg(&requirements);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"]).arg(&requirements);
     run_logged(&mut pip, &log, CLIENTS_LIMIT)?;
     write_by_rename(&installed, wanted.as_bytes())
 }
 
 /// The Python that has the client libraries; nothing where the tests use none.
 fn python(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
-    let wanted = workspace
-        .root
-        .join("tests/clients/requirements.txt")
-        .is_file();
+    let wanted = workspace.root.join("tests/clients/requirements.txt").is_file();
     let environment = workspace.scratch("test")?.join("python");
     Ok(wanted.then(|| environment.join("bin").join("python")))
 }

@@ -17,12 +17,16 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Finds both folders. Fails where the checkout has been moved since `xtask` was compiled.
+    /// Finds both folders.
     pub fn find() -> Outcome<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        // `cargo run` says where the checkout is now; what the compiler saw is where it was then,
+        // which is another place when a target folder has been copied.
+        let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let xtask = xtask.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+        let root = xtask
             .parent()
             .filter(|root| root.join("Cargo.toml").is_file())
-            .ok_or("the checkout has moved: run `cargo clean`, then this command again")?;
+            .ok_or("cannot find the checkout: run this as `cargo xtask`")?;
         Ok(Workspace {
             root: root.to_owned(),
             target: target_folder().unwrap_or_else(|| root.join("target")),
@@ -73,12 +77,10 @@ pub fn write_by_rename(file: &Path, content: &[u8]) -> Outcome {
     let failed = |e| format!("cannot write {}: {e}", file.display());
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let partial = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    fs::write(&partial, content)
-        .and_then(|()| fs::rename(&partial, file))
-        .map_err(|e| {
-            let _ = fs::remove_file(&partial);
-            failed(e)
-        })
+    fs::write(&partial, content).and_then(|()| fs::rename(&partial, file)).map_err(|e| {
+        let _ = fs::remove_file(&partial);
+        failed(e)
+    })
 }
 
 /// The names of the entries of a folder, sorted; none where the folder does not exist.
@@ -90,13 +92,7 @@ pub fn entries(folder: &Path) -> Outcome<Vec<String>> {
     };
     let mut names = Vec::new();
     for entry in listing {
-        names.push(
-            entry
-                .map_err(failed)?
-                .file_name()
-                .to_string_lossy()
-                .into_owned(),
-        );
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
     Ok(names)

@@ -40,7 +40,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     if !arguments.is_empty() {
         return Err(Error::new_spanned(
             arguments,
-            "`#[wharf::channel]` takes no arguments; paths belong into the implementation: \
+            "`#[wharf::channel]` takes no arguments; paths belong in the implementation: \
              `const PATHS: &[&str] = &[\"/chat/:room_id\"];`",
         ));
     }
@@ -131,8 +131,10 @@ fn implementation(item: Item) -> Result<ItemImpl> {
     let Some((negative, path, _)) = &item.trait_ else {
         return Err(Error::new_spanned(
             &item.self_ty,
-            format!("`#[wharf::channel]` belongs above `impl Channel for {ty}`, and is not needed \
-                     above an implementation without a trait"),
+            format!(
+                "`#[wharf::channel]` belongs above `impl Channel for {ty}`, and is not needed \
+                     above an implementation without a trait"
+            ),
         ));
     };
     let is_channel = path.segments.last().is_some_and(|segment| segment.ident == "Channel");
@@ -197,7 +199,7 @@ fn known(name: &Ident, what: &str, names: &[&str]) -> Result<()> {
     let nearest = names.iter().min_by_key(|known| distance(known, &text));
     let hint = match nearest.filter(|known| distance(known, &text) <= 3) {
         Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it has {}; your own belong into an `impl` without a trait", list(names)),
+        None => format!("it has {}; your own belong in an `impl` without a trait", list(names)),
     };
     Err(Error::new_spanned(name, format!("`Channel` has no {what} `{text}`: {hint}")))
 }

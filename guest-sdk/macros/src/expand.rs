@@ -101,3 +101,62 @@ fn all(cfgs: &[Attribute]) -> TokenStream {
     });
     quote! { all(#(#conditions),*) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::check;
+
+    /// What a channel with these callbacks besides `on_connect` expands to, without spaces.
+    fn expanded(callbacks: TokenStream) -> String {
+        let item = quote! {
+            impl Channel for Chat {
+                const PATHS: &[&str] = &["/chat"];
+                fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat) }
+                #callbacks
+            }
+        };
+        let channel = check(TokenStream::new(), item).expect("nothing is wrong with it");
+        expand(channel).to_string().replace(' ', "")
+    }
+
+    fn exports(expanded: &str) -> [bool; 3] {
+        ["export_channel!", "export_control_frames!", "export_faults!"]
+            .map(|export| expanded.contains(export))
+    }
+
+    #[test]
+    fn only_what_the_author_wrote_is_exported() {
+        let on_ping = quote! { fn on_ping(&mut self, c: &Connection, d: Vec<u8>) -> Result {} };
+        let on_pong = quote! { fn on_pong(&mut self, c: &Connection, d: Vec<u8>) -> Result {} };
+        let on_fault = quote! { fn on_fault(&mut self, c: &Connection, f: Fault) -> Result {} };
+        assert_eq!(exports(&expanded(quote!())), [true, false, false]);
+        assert_eq!(exports(&expanded(quote! { #on_ping })), [true, true, false]);
+        assert_eq!(exports(&expanded(quote! { #on_pong })), [true, true, false]);
+        assert_eq!(exports(&expanded(quote! { #on_fault })), [true, false, true]);
+        let all = expanded(quote! { #on_ping #on_pong #on_fault });
+        assert_eq!(exports(&all), [true, true, true]);
+        assert_eq!(all.matches("export_control_frames!").count(), 1);
+    }
+
+    #[test]
+    fn a_callback_under_a_condition_is_exported_under_it() {
+        let on_ping = quote! { fn on_ping(&mut self, c: &Connection, d: Vec<u8>) -> Result {} };
+        let on_pong = quote! { fn on_pong(&mut self, c: &Connection, d: Vec<u8>) -> Result {} };
+        let some = expanded(quote! { #[cfg(a)] #[cfg(not(b))] #on_ping #[cfg(c)] #on_pong });
+        assert!(some.contains("control_frames:::core::cfg!(any(all(a,not(b)),all(c)))"), "{some}");
+        assert!(some.contains("#[cfg(any(all(a,not(b)),all(c)))]::wharf"), "{some}");
+        // Without a condition on one of them the export is always there.
+        let always = expanded(quote! { #[cfg(a)] #on_ping #on_pong });
+        assert!(always.contains("control_frames:true"), "{always}");
+    }
+
+    #[test]
+    fn the_message_is_what_on_message_takes() {
+        let on_message = quote! { fn on_message(&mut self, c: &Connection, m: Move) -> Result {} };
+        assert!(expanded(quote! { #on_message }).contains("typeMessage=Move;"));
+        assert!(expanded(quote!()).contains("typeMessage=::std::string::String;"));
+        let written = expanded(quote! { type Message = Move; #on_message });
+        assert_eq!(written.matches("typeMessage=").count(), 1);
+    }
+}

@@ -7,7 +7,7 @@ use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Payload};
 use crate::session;
 
-use super::host::{Ending, Happening, end, handle};
+use super::run::{Ending, Happening, end, handle};
 use super::world::{Record, Shared};
 
 /// What a client received.
@@ -118,8 +118,7 @@ impl Client {
     #[track_caller]
     pub fn vanish(&self) {
         self.assert_open();
-        let ending =
-            Ending { token: "network-lost", frame: None, is_sent: false, fault: None };
+        let ending = Ending { token: "network-lost", frame: None, is_sent: false, fault: None };
         end(&self.world, self.number, ending);
     }
 

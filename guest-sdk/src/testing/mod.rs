@@ -51,13 +51,19 @@
 //! What is not imitated: time (deadlines, keep-alive), memory, slow consumers, and other
 //! connections' events between the host calls of one handler.
 
-mod client;
-pub(crate) mod effects;
 mod host;
+
+mod client;
+mod connecting;
 mod pattern;
 mod plugin;
+mod run;
+
+pub(crate) mod effects;
+mod host_calls;
 pub(crate) mod world;
 
 pub use client::{Client, Received};
+pub use connecting::{Connecting, Refused};
 pub use effects::Limits;
-pub use host::{Connecting, LogLine, Refused, TestHost};
+pub use host::{LogLine, TestHost};

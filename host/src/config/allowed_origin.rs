@@ -36,11 +36,9 @@ impl AllowedOrigin {
         }
         let (scheme, host, port) = split(text)?;
         match host.strip_prefix("*.") {
-            Some(parent) if is_name(parent) => Some(AllowedOrigin::Subdomains {
-                scheme,
-                parent: parent.to_owned(),
-                port,
-            }),
+            Some(parent) if is_name(parent) => {
+                Some(AllowedOrigin::Subdomains { scheme, parent: parent.to_owned(), port })
+            }
             Some(_) => None,
             None => is_host(&host).then_some(AllowedOrigin::One { scheme, host, port }),
         }
@@ -53,19 +51,11 @@ impl AllowedOrigin {
         };
         match self {
             AllowedOrigin::Any => true,
-            AllowedOrigin::One {
-                scheme: s,
-                host: h,
-                port: p,
-            } => (s, h, p) == (&scheme, &host, &port),
-            AllowedOrigin::Subdomains {
-                scheme: s,
-                parent,
-                port: p,
-            } => {
-                let below = host
-                    .strip_suffix(parent.as_str())
-                    .and_then(|h| h.strip_suffix('.'));
+            AllowedOrigin::One { scheme: s, host: h, port: p } => {
+                (s, h, p) == (&scheme, &host, &port)
+            }
+            AllowedOrigin::Subdomains { scheme: s, parent, port: p } => {
+                let below = host.strip_suffix(parent.as_str()).and_then(|h| h.strip_suffix('.'));
                 (s, p) == (&scheme, &port) && below.is_some_and(|label| !label.is_empty())
             }
         }
@@ -91,11 +81,7 @@ impl fmt::Display for AllowedOrigin {
                 write!(f, "{scheme}://{host}")?;
                 port
             }
-            AllowedOrigin::Subdomains {
-                scheme,
-                parent,
-                port,
-            } => {
+            AllowedOrigin::Subdomains { scheme, parent, port } => {
                 write!(f, "{scheme}://*.{parent}")?;
                 port
             }
@@ -109,9 +95,7 @@ fn split(text: &str) -> Option<(String, String, Option<u16>)> {
     let text = text.to_ascii_lowercase();
     let (scheme, rest) = text.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     // The colons of an IPv6 address are inside its brackets.
     let after_address = rest.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match rest[after_address..].find(':') {
@@ -119,10 +103,7 @@ fn split(text: &str) -> Option<(String, String, Option<u16>)> {
             let (host, port) = rest.split_at(after_address + colon);
             let digits = &port[1..];
             let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-            (
-                host,
-                Some(digits.parse::<u16>().ok().filter(|_| is_number)?),
-            )
+            (host, Some(digits.parse::<u16>().ok().filter(|_| is_number)?))
         }
         None => (rest, None),
     };
@@ -136,9 +117,7 @@ fn split(text: &str) -> Option<(String, String, Option<u16>)> {
 }
 
 fn is_host(text: &str) -> bool {
-    let address = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match address {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => is_name(text),

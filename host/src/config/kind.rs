@@ -257,18 +257,13 @@ impl Kind for Origins {
             }
             _ => {
                 let items = given.as_str()?.split(',').map(str::trim);
-                items
-                    .filter(|item| !item.is_empty())
-                    .map(AllowedOrigin::parse)
-                    .collect()
+                items.filter(|item| !item.is_empty()).map(AllowedOrigin::parse).collect()
             }
         }
     }
 
     fn show(&self, value: &Vec<AllowedOrigin>) -> toml::Value {
-        let items = value
-            .iter()
-            .map(|origin| toml::Value::String(origin.to_string()));
+        let items = value.iter().map(|origin| toml::Value::String(origin.to_string()));
         toml::Value::Array(items.collect())
     }
 
@@ -286,9 +281,9 @@ impl Kind for Origins {
 /// A whole number that is not negative, from a number or from text.
 fn integer(given: &Value) -> Option<u128> {
     match given {
-        Value::Num(_, number) => number
-            .to_u128()
-            .or_else(|| number.to_i128().and_then(|n| u128::try_from(n).ok())),
+        Value::Num(_, number) => {
+            number.to_u128().or_else(|| number.to_i128().and_then(|n| u128::try_from(n).ok()))
+        }
         _ => given.as_str()?.trim().parse().ok(),
     }
 }

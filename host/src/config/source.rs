@@ -86,11 +86,8 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         merged = merged.merge(Numbered { index, layer });
     }
 
-    let mut values = merged
-        .data()
-        .unwrap_or_default()
-        .remove(&Profile::Default)
-        .unwrap_or_default();
+    let mut values =
+        merged.data().unwrap_or_default().remove(&Profile::Default).unwrap_or_default();
     let source_of = |value: &Value| {
         let metadata = merged.get_metadata(value.tag());
         let index = metadata.and_then(|metadata| metadata.name.parse::<usize>().ok());
@@ -107,15 +104,8 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         };
         let source = source_of(&value);
         if !(setting.set)(&mut config, &value) {
-            let stated = Stated {
-                key: setting.key,
-                value: excerpt(&value),
-                source,
-            };
-            return Err(ConfigError::Invalid {
-                stated,
-                allowed: setting.allowed(),
-            });
+            let stated = Stated { key: setting.key, value: excerpt(&value), source };
+            return Err(ConfigError::Invalid { stated, allowed: setting.allowed() });
         }
         sources.0.insert(setting.key, source);
     }
@@ -158,36 +148,25 @@ impl Provider for Numbered<'_> {
 /// The file: the one that is named, else `wharf.toml` if there is one.
 fn read_file(given: &Given) -> Result<Option<Layer>, ConfigError> {
     let by_variable = || {
-        let found = given
-            .environment
-            .iter()
-            .find(|(name, _)| name == FILE_VARIABLE);
+        let found = given.environment.iter().find(|(name, _)| name == FILE_VARIABLE);
         found.map(|(_, value)| PathBuf::from(value))
     };
     let named = given.file.clone().or_else(by_variable);
     let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    let failed = |reason: String| ConfigError::File {
-        path: path.clone(),
-        reason,
-    };
+    let failed = |reason: String| ConfigError::File { path: path.clone(), reason };
 
     let text = match std::fs::read_to_string(given.working_folder.join(&path)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => return Ok(None),
         Err(error) => {
-            return Err(failed(format!(
-                "cannot read the configuration file: {error}"
-            )));
+            return Err(failed(format!("cannot read the configuration file: {error}")));
         }
     };
     // An editor's byte order mark is no part of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let values = toml::from_str(text)
         .map_err(|error| failed(format!("not valid TOML: {}", error.to_string().trim_end())))?;
-    Ok(Some(Layer {
-        source: Source::File(path),
-        values,
-    }))
+    Ok(Some(Layer { source: Source::File(path), values }))
 }
 
 /// The environment, one layer a variable, so that each is known by its name.
@@ -209,11 +188,7 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
             return Err(unknown(key, source));
         };
         let Some(value) = value.to_str() else {
-            let stated = Stated {
-                key: setting.key,
-                value: format!("{value:?}"),
-                source,
-            };
+            let stated = Stated { key: setting.key, value: format!("{value:?}"), source };
             let allowed = format!("UTF-8, and {}", setting.allowed());
             return Err(ConfigError::Invalid { stated, allowed });
         };
@@ -241,9 +216,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
 
 /// The start of a value as it would be written in a file, for errors.
 fn excerpt(value: &Value) -> String {
-    let text = value
-        .deserialize::<toml::Value>()
-        .map_or_else(|_| "…".to_owned(), |v| v.to_string());
+    let text =
+        value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -252,11 +226,7 @@ fn excerpt(value: &Value) -> String {
 
 fn unknown(key: String, given: Source) -> ConfigError {
     let nearest = nearest(&key);
-    ConfigError::Unknown {
-        key,
-        given,
-        nearest,
-    }
+    ConfigError::Unknown { key, given, nearest }
 }
 
 /// What [`ConfigError::Unknown`] says: names are spelled as the source spells them.

@@ -13,18 +13,12 @@ fn folder_with(file: &str) -> tempfile::TempDir {
 }
 
 fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    variables
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect()
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
 fn from_file(file: &str) -> Result<(Config, Sources), ConfigError> {
     let folder = folder_with(file);
-    load(&Given {
-        working_folder: folder.path().to_owned(),
-        ..Given::default()
-    })
+    load(&Given { working_folder: folder.path().to_owned(), ..Given::default() })
 }
 
 /// As [`from_file`], in a folder without a file.
@@ -39,9 +33,7 @@ fn from_environment(variables: &[(&str, &str)]) -> Result<(Config, Sources), Con
 
 #[track_caller]
 fn refusal(result: Result<(Config, Sources), ConfigError>) -> String {
-    result
-        .expect_err("a configuration that cannot be used")
-        .to_string()
+    result.expect_err("a configuration that cannot be used").to_string()
 }
 
 #[test]
@@ -53,9 +45,7 @@ fn without_any_source_the_defaults_are_in_effect() {
 
 #[test]
 fn the_defaults_fit_each_other() {
-    Config::default()
-        .check(&Sources::default())
-        .expect("defaults");
+    Config::default().check(&Sources::default()).expect("defaults");
 }
 
 #[test]
@@ -76,19 +66,10 @@ fn later_sources_win_and_are_named() {
         flags: vec![("workers", "3".to_owned())],
     })
     .expect("a configuration");
-    assert_eq!(
-        (config.workers, config.max_instances, config.max_connections),
-        (3, 20, 100)
-    );
+    assert_eq!((config.workers, config.max_instances, config.max_connections), (3, 20, 100));
     assert_eq!(*sources.of("workers"), Source::Flag("workers".to_owned()));
-    assert_eq!(
-        *sources.of("max_instances"),
-        Source::Environment("WHARF_MAX_INSTANCES".to_owned())
-    );
-    assert_eq!(
-        *sources.of("max_connections"),
-        Source::File("wharf.toml".into())
-    );
+    assert_eq!(*sources.of("max_instances"), Source::Environment("WHARF_MAX_INSTANCES".to_owned()));
+    assert_eq!(*sources.of("max_connections"), Source::File("wharf.toml".into()));
     assert_eq!(*sources.of("listen"), Source::Default);
 }
 
@@ -101,11 +82,7 @@ fn a_list_replaces_an_earlier_list() {
         ..Given::default()
     })
     .expect("a configuration");
-    let origins: Vec<_> = config
-        .allowed_origins
-        .iter()
-        .map(AllowedOrigin::to_string)
-        .collect();
+    let origins: Vec<_> = config.allowed_origins.iter().map(AllowedOrigin::to_string).collect();
     assert_eq!(origins, ["https://b.example", "*"]);
 }
 
@@ -117,25 +94,15 @@ fn durations_are_in_milliseconds() {
 
 #[test]
 fn sizes_may_have_a_unit() {
-    for (text, bytes) in [
-        ("64KiB", 65_536),
-        ("64 KiB", 65_536),
-        ("1MiB", 1 << 20),
-        ("2kB", 2000),
-        ("70000", 70_000),
-    ] {
+    for (text, bytes) in
+        [("64KiB", 65_536), ("64 KiB", 65_536), ("1MiB", 1 << 20), ("2kB", 2000), ("70000", 70_000)]
+    {
         let (config, _) = from_file(&format!("max_message_bytes = \"{text}\"")).expect(text);
         assert_eq!(config.max_message_bytes, bytes);
         let (config, _) = from_environment(&[("WHARF_MAX_MESSAGE_BYTES", text)]).expect(text);
         assert_eq!(config.max_message_bytes, bytes);
     }
-    for text in [
-        "KiB",
-        "1.5MiB",
-        "1 mib",
-        "-1KiB",
-        "99999999999999999999999999999999999999GiB",
-    ] {
+    for text in ["KiB", "1.5MiB", "1 mib", "-1KiB", "99999999999999999999999999999999999999GiB"] {
         let error = refusal(from_environment(&[("WHARF_MAX_MESSAGE_BYTES", text)]));
         assert!(error.contains(text), "{error}");
     }
@@ -150,11 +117,7 @@ fn text_that_looks_like_a_number_is_still_text() {
 #[test]
 fn a_value_out_of_range_is_refused_with_key_value_source_and_range() {
     let error = refusal(from_file("max_header_bytes = 100"));
-    for part in [
-        "max_header_bytes = 100",
-        "wharf.toml",
-        "8192 to 1048576 bytes",
-    ] {
+    for part in ["max_header_bytes = 100", "wharf.toml", "8192 to 1048576 bytes"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     let error = refusal(from_environment(&[("WHARF_LISTEN", "localhost")]));
@@ -180,26 +143,15 @@ fn a_value_of_the_wrong_type_is_refused() {
         "[workers]\nmin = 1",
     ] {
         let error = from_file(file).expect_err(file);
-        assert!(
-            matches!(error, ConfigError::Invalid { .. }),
-            "{file}: {error}"
-        );
+        assert!(matches!(error, ConfigError::Invalid { .. }), "{file}: {error}");
     }
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_one() {
     for (file, key, nearest) in [
-        (
-            "max_mesage_bytes = 1",
-            "max_mesage_bytes",
-            "`max_message_bytes`",
-        ),
-        (
-            "keep_alive_interval = 1",
-            "keep_alive_interval",
-            "`keep_alive_interval_ms`",
-        ),
+        ("max_mesage_bytes = 1", "max_mesage_bytes", "`max_message_bytes`"),
+        ("keep_alive_interval = 1", "keep_alive_interval", "`keep_alive_interval_ms`"),
         ("Listen = \"\"", "Listen", "`listen`"),
     ] {
         let error = refusal(from_file(file));
@@ -208,19 +160,13 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
         }
     }
     let error = refusal(from_file("[something_else]\nx = 1"));
-    assert!(
-        error.contains("something_else") && error.contains("--help"),
-        "{error}"
-    );
+    assert!(error.contains("something_else") && error.contains("--help"), "{error}");
 }
 
 #[test]
 fn an_unknown_variable_is_refused_with_the_nearest_one() {
     let error = refusal(from_environment(&[("WHARF_LISTN", "127.0.0.1:1")]));
-    assert!(
-        error.contains("WHARF_LISTN") && error.contains("WHARF_LISTEN"),
-        "{error}"
-    );
+    assert!(error.contains("WHARF_LISTN") && error.contains("WHARF_LISTEN"), "{error}");
 }
 
 #[test]
@@ -250,10 +196,7 @@ fn other_variables_are_not_looked_at() {
 fn a_variable_that_is_not_utf_8_is_refused() {
     use std::os::unix::ffi::OsStringExt;
     let value = OsString::from_vec(b"plug\xffins".to_vec());
-    let given = Given {
-        environment: vec![("WHARF_PLUGINS".into(), value)],
-        ..Given::default()
-    };
+    let given = Given { environment: vec![("WHARF_PLUGINS".into(), value)], ..Given::default() };
     assert!(refusal(load(&given)).contains("WHARF_PLUGINS"));
 }
 
@@ -274,10 +217,7 @@ fn a_named_file_must_exist() {
 #[test]
 fn a_file_that_is_not_toml_is_refused_with_its_line() {
     let error = refusal(from_file("workers = 1\nworkers = = 2\n"));
-    assert!(
-        error.contains("wharf.toml") && error.contains("line 2"),
-        "{error}"
-    );
+    assert!(error.contains("wharf.toml") && error.contains("line 2"), "{error}");
 }
 
 #[test]
@@ -290,15 +230,9 @@ fn a_relative_folder_in_a_file_is_relative_to_the_file() {
         file: Some("conf/w.toml".into()),
         ..Given::default()
     };
-    assert_eq!(
-        load(&given).expect("a configuration").0.plugins,
-        Path::new("conf/here")
-    );
+    assert_eq!(load(&given).expect("a configuration").0.plugins, Path::new("conf/here"));
     given.flags = vec![("plugins", "here".to_owned())];
-    assert_eq!(
-        load(&given).expect("a configuration").0.plugins,
-        Path::new("here")
-    );
+    assert_eq!(load(&given).expect("a configuration").0.plugins, Path::new("here"));
 }
 
 #[test]
@@ -317,36 +251,19 @@ fn limits_that_contradict_each_other_are_refused_with_both_named() {
     for (file, keys) in [
         (
             "outbound_queue_bytes = 65536",
-            [
-                "max_outbound_message_bytes = 1048576 (default)",
-                "outbound_queue_bytes = 65536",
-            ],
+            ["max_outbound_message_bytes = 1048576 (default)", "outbound_queue_bytes = 65536"],
         ),
+        ("hostcall_bytes = 65536", ["max_outbound_message_bytes", "hostcall_bytes"]),
+        ("max_effect_bytes_per_event = 1", ["max_outbound", "max_effect_bytes_per_event"]),
         (
-            "hostcall_bytes = 65536",
-            ["max_outbound_message_bytes", "hostcall_bytes"],
+            "max_effect_bytes_per_event = \"2MiB\"",
+            ["max_effect_bytes_per_event", "outbound_queue_bytes"],
         ),
-        (
-            "max_effect_bytes_per_event = 1",
-            ["max_outbound", "max_effect_bytes_per_event"],
-        ),
-        (
-            "cpu_budget_ms = 9000",
-            ["cpu_budget_ms = 9000 (wharf.toml)", "wall_budget_ms"],
-        ),
+        ("cpu_budget_ms = 9000", ["cpu_budget_ms = 9000 (wharf.toml)", "wall_budget_ms"]),
         ("settle_ms = 3000", ["settle_ms", "reconcile_ms"]),
-        (
-            "max_instances_per_channel = 1",
-            ["reserved_instances_per_channel = 4", "channel = 1"],
-        ),
-        (
-            "max_message_bytes = \"128MiB\"",
-            ["max_message_bytes", "max_memory_bytes"],
-        ),
-        (
-            "max_session_bytes = \"9MiB\"",
-            ["max_session_bytes", "hostcall_bytes"],
-        ),
+        ("max_instances_per_channel = 1", ["reserved_instances_per_channel = 4", "channel = 1"]),
+        ("max_message_bytes = \"128MiB\"", ["max_message_bytes", "max_memory_bytes"]),
+        ("max_session_bytes = \"9MiB\"", ["max_session_bytes", "hostcall_bytes"]),
     ] {
         let error = refusal(from_file(file));
         for key in keys {
@@ -367,14 +284,8 @@ fn the_effective_configuration_names_every_source() {
     .expect("a configuration");
     let text = config.effective(&sources);
     let line = |key: &str| {
-        let found = text
-            .lines()
-            .find(|line| line.starts_with(&format!("{key} = ")));
-        found
-            .expect(key)
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
+        let found = text.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        found.expect(key).split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(line("workers"), "workers = 3 # --workers");
     assert_eq!(line("log"), "log = \"warn\" # wharf.toml");
@@ -385,37 +296,25 @@ fn the_effective_configuration_names_every_source() {
 
 #[test]
 fn origins_are_compared_as_browsers_write_them() {
-    let allowed = |pattern: &str, origin: &str| {
-        AllowedOrigin::parse(pattern)
-            .expect(pattern)
-            .matches(origin)
-    };
+    let allowed =
+        |pattern: &str, origin: &str| AllowedOrigin::parse(pattern).expect(pattern).matches(origin);
     assert!(allowed("https://Example.com", "https://example.com"));
     assert!(allowed("https://example.com:443", "https://example.com"));
     assert!(allowed("http://localhost:3000", "http://localhost:3000"));
     assert!(allowed("http://[::1]:3000", "http://[::1]:3000"));
     assert!(allowed("https://*.example.com", "https://a.b.example.com"));
-    assert!(allowed(
-        "chrome-extension://abcdef",
-        "chrome-extension://abcdef"
-    ));
+    assert!(allowed("chrome-extension://abcdef", "chrome-extension://abcdef"));
     assert!(allowed("*", "https://whatever.example"));
 
     assert!(!allowed("*", "null"));
     assert!(!allowed("*", ""));
     assert!(!allowed("https://example.com", "http://example.com"));
     assert!(!allowed("https://example.com", "https://example.com:8443"));
-    assert!(!allowed(
-        "https://example.com",
-        "https://example.com.evil.test"
-    ));
+    assert!(!allowed("https://example.com", "https://example.com.evil.test"));
     assert!(!allowed("https://*.example.com", "https://example.com"));
     assert!(!allowed("https://*.example.com", "https://evilexample.com"));
     assert!(!allowed("https://*.example.com", "https://.example.com"));
-    assert!(!allowed(
-        "https://*.example.com",
-        "https://evil.test/.example.com"
-    ));
+    assert!(!allowed("https://*.example.com", "https://evil.test/.example.com"));
 }
 
 #[test]

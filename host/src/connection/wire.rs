@@ -96,10 +96,7 @@ impl Wire {
         outbound: &Arc<Outbound>,
         config: &Arc<Config>,
     ) -> Option<Wire> {
-        let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade)
-            .await
-            .ok()?
-            .ok()?;
+        let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
         outbound.attach(writer);
@@ -209,18 +206,11 @@ impl Wire {
     /// takes nothing of what it is sent.
     fn keep_alive(&mut self) -> Option<Arrival> {
         let now = Instant::now();
-        let (interval, timeout) = (
-            self.config.keep_alive_interval,
-            self.config.keep_alive_timeout,
-        );
+        let (interval, timeout) = (self.config.keep_alive_interval, self.config.keep_alive_timeout);
         if !self.listens() {
             // Silence means nothing while nobody listens, but standing still does.
             self.last_heard = now;
-            let Standing {
-                is_backed_up,
-                written_bytes,
-                ..
-            } = self.outbound.standing();
+            let Standing { is_backed_up, written_bytes, .. } = self.outbound.standing();
             if is_backed_up && self.written_bytes == Some(written_bytes) {
                 self.outbound.end(Reason::SlowConsumer);
                 return Some(Arrival::Ended(Reason::SlowConsumer));
@@ -282,10 +272,7 @@ impl Wire {
                 }
                 Err(error) => {
                     self.is_over = true;
-                    Arrival::Broken {
-                        reason: reason(&error),
-                        detail: error.to_string(),
-                    }
+                    Arrival::Broken { reason: reason(&error), detail: error.to_string() }
                 }
             };
             return Poll::Ready(arrival);
@@ -350,10 +337,7 @@ impl Wire {
             })
             .await;
         };
-        if tokio::time::timeout(close_timeout, handshake)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(close_timeout, handshake).await.is_err() {
             return;
         }
         self.outbound.shut();

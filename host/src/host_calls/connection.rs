@@ -36,9 +36,7 @@ impl HostConnection for InstanceState {
             return Vec::new();
         };
         let params = call.client.request.params.iter();
-        params
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        params.map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
     fn headers(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, Vec<u8>)> {
@@ -46,9 +44,7 @@ impl HostConnection for InstanceState {
             return Vec::new();
         };
         let headers = call.client.request.headers.iter();
-        headers
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     fn remote_address(&mut self, _: Resource<ConnectionHandle>) -> String {
@@ -87,10 +83,7 @@ impl HostConnection for InstanceState {
         if data.len() > MAX_CONTROL_BYTES {
             return Err(fix_call(
                 "control-frame-too-big",
-                format!(
-                    "a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}",
-                    data.len()
-                ),
+                format!("a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}", data.len()),
             ));
         }
         let frame = encode(FrameKind::Ping, &data);
@@ -113,10 +106,7 @@ impl HostConnection for InstanceState {
         if reason.len() > MAX_REASON_BYTES {
             return Err(fix_call(
                 "close-reason-too-long",
-                format!(
-                    "{} bytes; a close frame has room for {MAX_REASON_BYTES}",
-                    reason.len()
-                ),
+                format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
             ));
         }
         call.effects.record_close(Close { code, reason });
@@ -131,9 +121,6 @@ impl HostConnection for InstanceState {
 
 impl InstanceState {
     fn client_text(&self, text: impl Fn(&crate::client::Client) -> String) -> String {
-        self.call
-            .as_ref()
-            .map(|call| text(&call.client))
-            .unwrap_or_default()
+        self.call.as_ref().map(|call| text(&call.client)).unwrap_or_default()
     }
 }

@@ -38,10 +38,7 @@ impl HostHandshake for InstanceState {
         if !is_channel_header(&name, &value) {
             return Err(fix_call(
                 "header-invalid",
-                format!(
-                    "{} is no header that a channel can set",
-                    super::escape(&name)
-                ),
+                format!("{} is no header that a channel can set", super::escape(&name)),
             ));
         }
         call.response_headers.push((name, value));
@@ -59,13 +56,7 @@ pub fn is_channel_header(name: &str, value: &[u8]) -> bool {
     let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
         return false;
     };
-    let owned = [
-        "connection",
-        "upgrade",
-        "content-length",
-        "transfer-encoding",
-        "date",
-    ];
+    let owned = ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
     let name = parsed.as_str();
     !owned.contains(&name)
         && !name.starts_with("sec-websocket-")
@@ -88,16 +79,11 @@ impl HostDescription for InstanceState {
         // A token of RFC 9110 is what a subprotocol's name is (RFC 6455, 4.1); header names are
         // tokens too, in lower case.
         if HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).is_err() {
-            self.problem(format!(
-                "{} is no name for a subprotocol",
-                super::escape(&name)
-            ));
+            self.problem(format!("{} is no name for a subprotocol", super::escape(&name)));
         } else if self.description.subprotocols.len() < MAX_SUBPROTOCOLS {
             self.description.subprotocols.push(name);
         } else {
-            self.problem(format!(
-                "it declares more than {MAX_SUBPROTOCOLS} subprotocols"
-            ));
+            self.problem(format!("it declares more than {MAX_SUBPROTOCOLS} subprotocols"));
         }
     }
 
@@ -131,10 +117,7 @@ mod tests {
             ("Sec-WebSocket-Accept", "no"),
             ("content-length", "5"),
         ] {
-            assert!(
-                !is_channel_header(name, value.as_bytes()),
-                "{name:?}: {value:?}"
-            );
+            assert!(!is_channel_header(name, value.as_bytes()), "{name:?}: {value:?}");
         }
         assert!(is_channel_header("Set-Cookie", b"a=b; Path=/"));
     }

@@ -33,13 +33,7 @@ impl InstanceState {
             return;
         }
         let connection = self.call.as_ref().map(|call| call.client.id.to_string());
-        write_line(
-            &self.channel.name,
-            self.generation,
-            connection.as_deref(),
-            level,
-            line,
-        );
+        write_line(&self.channel.name, self.generation, connection.as_deref(), level, line);
     }
 }
 

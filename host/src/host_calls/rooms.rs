@@ -22,10 +22,7 @@ impl Host for InstanceState {
         let name = checked(room)?;
         let limit = self.channel.config.max_rooms_per_connection;
         let call = self.open_call()?;
-        let is_in = call
-            .effects
-            .membership(&name)
-            .unwrap_or_else(|| call.client.is_in(&name));
+        let is_in = call.effects.membership(&name).unwrap_or_else(|| call.client.is_in(&name));
         if is_in {
             return Ok(());
         }
@@ -86,10 +83,7 @@ impl Host for InstanceState {
             }
         }
         numbers.truncate(limit);
-        numbers
-            .into_iter()
-            .map(|number| ConnectionId { number }.to_string())
-            .collect()
+        numbers.into_iter().map(|number| ConnectionId { number }.to_string()).collect()
     }
 
     fn broadcast_to_room(
@@ -101,10 +95,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         let name = checked(room)?;
         let frame = self.encode(kind, &data)?;
-        self.record(
-            Effect::BroadcastToRoom(name, frame, number(skip)),
-            data.len(),
-        )
+        self.record(Effect::BroadcastToRoom(name, frame, number(skip)), data.len())
     }
 
     fn broadcast_to_rooms(
@@ -121,15 +112,9 @@ impl Host for InstanceState {
                 format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
             ));
         }
-        let names = rooms
-            .into_iter()
-            .map(checked)
-            .collect::<Result<Box<[_]>, _>>()?;
+        let names = rooms.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
         let frame = self.encode(kind, &data)?;
-        self.record(
-            Effect::BroadcastToRooms(names, frame, number(skip)),
-            data.len(),
-        )
+        self.record(Effect::BroadcastToRooms(names, frame, number(skip)), data.len())
     }
 
     fn broadcast_to_all(
@@ -153,10 +138,7 @@ impl Host for InstanceState {
             refused(
                 Remedy::Gone,
                 "unknown-connection",
-                format!(
-                    "{} is no open connection of this channel",
-                    super::escape(&to)
-                ),
+                format!("{} is no open connection of this channel", super::escape(&to)),
             )
         })?;
         let frame = self.encode(kind, &data)?;

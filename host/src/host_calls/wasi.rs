@@ -19,10 +19,7 @@ const MAX_LINE_BYTES: usize = 4 * 1024;
 
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
@@ -46,11 +43,7 @@ pub struct GuestOutput {
 impl GuestOutput {
     /// The output of one instance.
     pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: Stream) -> GuestOutput {
-        GuestOutput {
-            channel,
-            generation,
-            stream,
-        }
+        GuestOutput { channel, generation, stream }
     }
 }
 
@@ -67,10 +60,7 @@ impl StdoutStream for GuestOutput {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LineWriter {
-            output: self.clone(),
-            line: Vec::new(),
-        })
+        Box::new(LineWriter { output: self.clone(), line: Vec::new() })
     }
 }
 
@@ -91,13 +81,7 @@ impl LineWriter {
             Stream::Stderr => Level::Warn,
         };
         let text = escape(&String::from_utf8_lossy(&line));
-        write_line(
-            &self.output.channel.name,
-            self.output.generation,
-            None,
-            level,
-            &text,
-        );
+        write_line(&self.output.channel.name, self.output.generation, None, level, &text);
     }
 }
 

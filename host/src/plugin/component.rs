@@ -71,11 +71,7 @@ pub enum Refused {
 }
 
 fn advice(newer: bool) -> &'static str {
-    if newer {
-        "update the host"
-    } else {
-        "build it with a newer SDK"
-    }
+    if newer { "update the host" } else { "build it with a newer SDK" }
 }
 
 impl Engine {
@@ -102,10 +98,7 @@ impl Engine {
         let mut linker = Linker::new(&engine);
         host_calls::add_to_linker(&mut linker).map_err(setup)?;
         tick(&engine)?;
-        Ok(Engine {
-            engine,
-            linker: Arc::new(linker),
-        })
+        Ok(Engine { engine, linker: Arc::new(linker) })
     }
 
     /// Compile a component and compare it with the contract. Takes tens to hundreds of
@@ -129,29 +122,18 @@ impl Engine {
         let control_frames = self.optional(&component, "control-frames", || {
             control_frames_export::GuestIndices::new(&pre)
         })?;
-        let faults = self.optional(&component, "faults", || {
-            faults_export::GuestIndices::new(&pre)
-        })?;
+        let faults =
+            self.optional(&component, "faults", || faults_export::GuestIndices::new(&pre))?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
-        Ok(Component {
-            pre,
-            lifecycle,
-            control_frames,
-            faults,
-        })
+        Ok(Component { pre, lifecycle, control_frames, faults })
     }
 
     fn check_contract(&self, component: &wasmtime::component::Component) -> Result<(), Refused> {
         let ty = component.component_type();
         let mut has_lifecycle = false;
-        let names = ty
-            .imports(&self.engine)
-            .map(|(name, _)| (name.to_owned(), false));
-        let names = names.chain(
-            ty.exports(&self.engine)
-                .map(|(name, _)| (name.to_owned(), true)),
-        );
+        let names = ty.imports(&self.engine).map(|(name, _)| (name.to_owned(), false));
+        let names = names.chain(ty.exports(&self.engine).map(|(name, _)| (name.to_owned(), true)));
         for (name, is_export) in names {
             let Some(rest) = name.strip_prefix("wharf:channel/") else {
                 continue;
@@ -159,9 +141,7 @@ impl Engine {
             let Some((interface, version)) = rest.split_once('@') else {
                 continue;
             };
-            let mut numbers = version
-                .split('.')
-                .map(|number| number.parse::<u64>().unwrap_or(0));
+            let mut numbers = version.split('.').map(|number| number.parse::<u64>().unwrap_or(0));
             let theirs = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
             if theirs != CONTRACT_VERSION {
                 return Err(Refused::OtherContract {
@@ -171,11 +151,7 @@ impl Engine {
             }
             has_lifecycle |= is_export && interface == "lifecycle";
         }
-        if has_lifecycle {
-            Ok(())
-        } else {
-            Err(Refused::NoChannel)
-        }
+        if has_lifecycle { Ok(()) } else { Err(Refused::NoChannel) }
     }
 
     /// The indices of an optional interface, if the component exports it.
@@ -193,24 +169,20 @@ impl Engine {
         if !exported {
             return Ok(None);
         }
-        indices()
-            .map(Some)
-            .map_err(|error| Refused::Misfit(one_line(&error)))
+        indices().map(Some).map_err(|error| Refused::Misfit(one_line(&error)))
     }
 }
 
 /// Advance the epoch from a thread of its own, for as long as the engine lives.
 fn tick(engine: &wasmtime::Engine) -> anyhow::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("epoch".to_owned())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                std::thread::sleep(EPOCH_TICK.max(Duration::from_micros(100)));
-            }
-        })?;
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH_TICK.max(Duration::from_micros(100)));
+        }
+    })?;
     Ok(())
 }
 
@@ -280,10 +252,6 @@ impl Component {
             Some(indices) => Some(indices.load(&mut *store, &instance)?),
             None => None,
         };
-        Ok(Parts {
-            lifecycle,
-            control_frames,
-            faults,
-        })
+        Ok(Parts { lifecycle, control_frames, faults })
     }
 }

@@ -176,13 +176,7 @@ impl Events {
             }
         };
         let watched = None;
-        let mut events = Events {
-            folder,
-            watcher: None,
-            watched,
-            have_overrun,
-            has_warned: false,
-        };
+        let mut events = Events { folder, watcher: None, watched, have_overrun, has_warned: false };
         match notify::recommended_watcher(handler) {
             Ok(watcher) => events.watcher = Some(watcher),
             Err(error) => events.warn(&error),
@@ -375,13 +369,8 @@ impl Scanner {
         if !self.can_list {
             return reconcile;
         }
-        let files = self
-            .files
-            .values()
-            .filter_map(|file| file.due(&self.timing));
-        files
-            .chain(self.first_scan_until)
-            .fold(reconcile, Instant::min)
+        let files = self.files.values().filter_map(|file| file.due(&self.timing));
+        files.chain(self.first_scan_until).fold(reconcile, Instant::min)
     }
 
     /// Bring what is known of the files up to date with the folder.
@@ -402,9 +391,7 @@ impl Scanner {
                 }
                 self.can_list = false;
                 // Absence is only counted from a folder that can be listed.
-                self.files
-                    .values_mut()
-                    .for_each(|file| file.missing_since = None);
+                self.files.values_mut().for_each(|file| file.missing_since = None);
                 return Ok(());
             }
         };
@@ -448,9 +435,7 @@ impl Scanner {
             }
             !is_removed
         });
-        removed
-            .into_iter()
-            .try_for_each(|name| self.send(Change::Removed { name }))
+        removed.into_iter().try_for_each(|name| self.send(Change::Removed { name }))
     }
 
     /// Read and report the files that have settled.
@@ -500,12 +485,7 @@ fn look_closer(path: &Path, file: &mut File, timing: &Timing) -> Option<Change> 
                 (file.is_reported, file.is_known) = (true, true);
                 (file.reason, file.retry) = (None, None);
                 let path = path.to_owned();
-                return Some(Change::Settled {
-                    name,
-                    path,
-                    bytes,
-                    sha256,
-                });
+                return Some(Change::Settled { name, path, bytes, sha256 });
             }
             Read::Changed => {
                 file.changed(false, Instant::now());
@@ -523,11 +503,7 @@ fn look_closer(path: &Path, file: &mut File, timing: &Timing) -> Option<Change> 
         return None;
     }
     file.reason = Some(reason.clone());
-    Some(Change::Unreadable {
-        name,
-        path: path.to_owned(),
-        reason,
-    })
+    Some(Change::Unreadable { name, path: path.to_owned(), reason })
 }
 
 /// The names of what may be plugins in a folder.

@@ -140,26 +140,32 @@ impl Chat {
         self.room = Some(room.to_owned());
         let count = room_count(room);
         info!(room, count; "user joined");
-        conn.others().broadcast_to_room(room, json!({
-            "type": "user_joined",
-            "message": format!("{} joined the room", self.user),
-            "user": self.user,
-            "count": count,
-            "timestamp": timestamp::now(),
-        }))
+        conn.others().broadcast_to_room(
+            room,
+            json!({
+                "type": "user_joined",
+                "message": format!("{} joined the room", self.user),
+                "user": self.user,
+                "count": count,
+                "timestamp": timestamp::now(),
+            }),
+        )
     }
 
     /// Tell the room that the user has left it.
     fn say_goodbye(&self, conn: &Connection, room: &str) -> Result {
         let count = room_count(room);
         info!(room, count; "user left");
-        conn.others().broadcast_to_room(room, json!({
-            "type": "user_left",
-            "message": format!("{} left the room", self.user),
-            "user": self.user,
-            "count": count,
-            "timestamp": timestamp::now(),
-        }))
+        conn.others().broadcast_to_room(
+            room,
+            json!({
+                "type": "user_left",
+                "message": format!("{} left the room", self.user),
+                "user": self.user,
+                "count": count,
+                "timestamp": timestamp::now(),
+            }),
+        )
     }
 
     fn say(&self, conn: &Connection, message: Option<String>) -> Result {
@@ -173,22 +179,28 @@ impl Chat {
         if message.trim().is_empty() {
             return messages::error(conn, "MESSAGE_EMPTY", "Message cannot be empty");
         }
-        conn.broadcast_to_room(room, json!({
-            "type": "chat_message",
-            "message": message,
-            "user": self.user,
-            "generation": generation(),
-            "timestamp": timestamp::now(),
-        }))
+        conn.broadcast_to_room(
+            room,
+            json!({
+                "type": "chat_message",
+                "message": message,
+                "user": self.user,
+                "generation": generation(),
+                "timestamp": timestamp::now(),
+            }),
+        )
     }
 
     fn tell_others(&self, conn: &Connection, what: &str) -> Result {
         let Some(room) = &self.room else { return not_in_a_room(conn) };
-        conn.others().broadcast_to_room(room, json!({
-            "type": what,
-            "user": self.user,
-            "timestamp": timestamp::now(),
-        }))
+        conn.others().broadcast_to_room(
+            room,
+            json!({
+                "type": what,
+                "user": self.user,
+                "timestamp": timestamp::now(),
+            }),
+        )
     }
 }
 

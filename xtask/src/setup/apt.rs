@@ -22,17 +22,8 @@ const DEBIAN_KEYRINGS: [&str; 2] = [
 ];
 
 /// Names of Debian's suites, so that other distributions' entries are passed by.
-const DEBIAN_SUITES: [&str; 9] = [
-    "bookworm",
-    "trixie",
-    "forky",
-    "sid",
-    "oldstable",
-    "stable",
-    "testing",
-    "unstable",
-    "duke",
-];
+const DEBIAN_SUITES: [&str; 9] =
+    ["bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "duke"];
 
 /// A Debian archive that this machine's apt uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,11 +95,7 @@ impl Suite {
         ] {
             fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
         }
-        let suite = Suite {
-            name: name.to_owned(),
-            configuration,
-            folder,
-        };
+        let suite = Suite { name: name.to_owned(), configuration, folder };
         let log = suite.folder.join("update.log");
         match run_logged(suite.apt("apt-get").arg("update"), &log, UPDATE_LIMIT) {
             Ok(()) => Ok(suite),
@@ -139,11 +126,7 @@ impl Suite {
 
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .arg("-c")
-            .arg(&self.configuration)
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::null());
+        command.arg("-c").arg(&self.configuration).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
         command
     }
 }
@@ -228,9 +211,8 @@ fn one_line_entries(text: &str) -> Vec<Mirror> {
             continue;
         };
         if is_debian(suite, components) {
-            let signed_by = options
-                .split_whitespace()
-                .find_map(|option| option.strip_prefix("signed-by="));
+            let signed_by =
+                options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="));
             mirrors.push(Mirror {
                 uri: (*uri).to_owned(),
                 signed_by: signed_by.and_then(keyring_file),
@@ -294,10 +276,7 @@ mod tests {
     use super::*;
 
     fn mirror(uri: &str, signed_by: Option<&str>) -> Mirror {
-        Mirror {
-            uri: uri.to_owned(),
-            signed_by: signed_by.map(str::to_owned),
-        }
+        Mirror { uri: uri.to_owned(), signed_by: signed_by.map(str::to_owned) }
     }
 
     #[test]

@@ -14,13 +14,7 @@ use crate::workspace::{GUEST_TARGET, Workspace, create_folder, entries, remove_f
 
 /// Suites that may hold what is needed, those with small lists first. Backports keep several
 /// versions of Rust beside each other.
-const SUITES: [&str; 5] = [
-    "trixie-backports",
-    "forky-backports",
-    "trixie",
-    "forky",
-    "sid",
-];
+const SUITES: [&str; 5] = ["trixie-backports", "forky-backports", "trixie", "forky", "sid"];
 
 /// What links need besides the standard library: start-up code and the C library.
 const C_FILES: [&str; 3] = ["crt1-command.o", "crt1-reactor.o", "libc.a"];
@@ -105,13 +99,9 @@ impl Compiler {
         let text = capture(rustc().arg("-vV"))?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.map(str::to_owned)
-                .ok_or_else(|| format!("`rustc -vV` does not tell its `{name}`"))
+            line.map(str::to_owned).ok_or_else(|| format!("`rustc -vV` does not tell its `{name}`"))
         };
-        Ok(Compiler {
-            version: field("release: ")?,
-            commit: field("commit-hash: ")?,
-        })
+        Ok(Compiler { version: field("release: ")?, commit: field("commit-hash: ")? })
     }
 }
 
@@ -131,10 +121,7 @@ fn find(compiler: &Compiler, source_wanted: bool, work: &Path) -> Outcome<Packag
     if mirrors.is_empty() {
         return Err("the apt sources of this machine name no Debian archive".to_owned());
     }
-    let mut search = Search {
-        source_wanted,
-        ..Search::default()
-    };
+    let mut search = Search { source_wanted, ..Search::default() };
     for mirror in &mirrors {
         for name in SUITES {
             println!("setup:   looking through Debian's {name}");
@@ -172,9 +159,7 @@ struct Search {
 impl Search {
     /// Downloads from a suite what it has of the things still missing.
     fn look_through(&mut self, suite: &Suite, compiler: &Compiler, work: &Path) -> Outcome {
-        let Compiler {
-            version: release, ..
-        } = compiler;
+        let Compiler { version: release, .. } = compiler;
         if self.source_wanted && self.source.is_none() {
             let versions = suite.versions("rust-src")?;
             if let Some(version) = versions.iter().find(|v| is_of(v, release)) {
@@ -185,10 +170,7 @@ impl Search {
                     true => "none at all".to_owned(),
                     false => versions.join(", "),
                 };
-                self.tried.push(format!(
-                    "{}: no rust-src {release}; it has {have}",
-                    suite.name
-                ));
+                self.tried.push(format!("{}: no rust-src {release}; it has {have}", suite.name));
             }
         }
         if self.c_library.is_none() {
@@ -266,9 +248,7 @@ impl Source {
         let partial = parent.join(".rust.partial");
         remove_folder(&partial)?;
         create_folder(&partial)?;
-        let unpacking = Source {
-            ours: Some(partial.clone()),
-        };
+        let unpacking = Source { ours: Some(partial.clone()) };
         let mut archive = Command::new("dpkg-deb")
             .arg("--fsys-tarfile")
             .arg(package)
@@ -352,16 +332,12 @@ fn compile(compiler: &Compiler, source: &Path, work: &Path, root: &Path) -> Outc
 fn copy_archives(from: &Path, to: &Path) -> Outcome {
     let own = format!("lib{EMPTY_CRATE}-");
     let names = entries(from)?;
-    let archives: Vec<&String> = names
-        .iter()
-        .filter(|name| name.ends_with(".rlib") && !name.starts_with(&own))
-        .collect();
+    let archives: Vec<&String> =
+        names.iter().filter(|name| name.ends_with(".rlib") && !name.starts_with(&own)).collect();
     for library in ["core", "alloc", "std", "panic_abort"] {
         let start = format!("lib{library}-");
         if !archives.iter().any(|name| name.starts_with(&start)) {
-            return Err(format!(
-                "the build of the standard library made no `{library}`"
-            ));
+            return Err(format!("the build of the standard library made no `{library}`"));
         }
     }
     for name in archives {
@@ -373,11 +349,7 @@ fn copy_archives(from: &Path, to: &Path) -> Outcome {
 fn copy(from: &Path, to: &Path) -> Outcome {
     match fs::copy(from, to) {
         Ok(_) => Ok(()),
-        Err(e) => Err(format!(
-            "cannot copy {} to {}: {e}",
-            from.display(),
-            to.display()
-        )),
+        Err(e) => Err(format!("cannot copy {} to {}: {e}", from.display(), to.display())),
     }
 }
 

@@ -24,10 +24,8 @@ pub fn install() -> Outcome {
         .stdin(Stdio::null())
         // A failure here is no defect of rustup's; its stack would bury the reason.
         .env("RUST_BACKTRACE", "0");
-    for (name, value) in [
-        ("RUSTUP_DOWNLOAD_TIMEOUT", SILENCE_SECONDS),
-        ("RUSTUP_MAX_RETRIES", "1"),
-    ] {
+    for (name, value) in [("RUSTUP_DOWNLOAD_TIMEOUT", SILENCE_SECONDS), ("RUSTUP_MAX_RETRIES", "1")]
+    {
         if std::env::var_os(name).is_none() {
             command.env(name, value);
         }

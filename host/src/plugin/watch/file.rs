@@ -113,10 +113,7 @@ pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
         // Should a pipe have taken the file's place, then waiting for its writer to
         // open it could take forever.
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)?;
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         if !is_still(&file, stamp)? {
             return Ok(None);
         }
@@ -127,18 +124,13 @@ pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
         }
         match bytes.len() as u64 == stamp.bytes {
             true => Ok(Some(bytes)),
-            false => Err(io::Error::other(
-                "it is not as long as the file system says",
-            )),
+            false => Err(io::Error::other("it is not as long as the file system says")),
         }
     };
     match (read(), read()) {
         (Ok(Some(first)), Ok(Some(second))) if first == second => {
             let sha256 = Sha256::digest(&first).into();
-            Read::Settled {
-                bytes: first.into(),
-                sha256,
-            }
+            Read::Settled { bytes: first.into(), sha256 }
         }
         (Err(error), _) | (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => {
             Read::Failed(format!("it cannot be read: {error}"))

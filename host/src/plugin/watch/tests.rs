@@ -37,12 +37,7 @@ impl Watched {
         }
         let (watcher, changes) =
             watch(folder.path().join("plugins"), timing).expect("a folder that can be listed");
-        Watched {
-            folder,
-            changes,
-            last: HashMap::new(),
-            watcher: Some(watcher),
-        }
+        Watched { folder, changes, last: HashMap::new(), watcher: Some(watcher) }
     }
 
     /// As [`Watched::with`], with the first scan done.
@@ -72,13 +67,9 @@ impl Watched {
     }
 
     fn any(&mut self) -> Change {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let change = runtime.expect("a runtime").block_on(async {
-            tokio::time::timeout(GENEROUS, self.changes.recv())
-                .await
-                .expect("a change in time")
+            tokio::time::timeout(GENEROUS, self.changes.recv()).await.expect("a change in time")
         });
         change.expect("the watcher is alive")
     }
@@ -104,12 +95,7 @@ impl Watched {
     #[track_caller]
     fn expect_settled(&mut self, expected: &str, text: &str) {
         match self.next() {
-            Change::Settled {
-                name,
-                path,
-                bytes,
-                sha256,
-            } => {
+            Change::Settled { name, path, bytes, sha256 } => {
                 assert_eq!((name.as_str(), &*bytes), (expected, text.as_bytes()));
                 assert_eq!(path, self.path(&format!("{expected}.wasm")));
                 assert_eq!(sha256, <[u8; 32]>::from(Sha256::digest(text)));
@@ -131,12 +117,7 @@ impl Watched {
 
     #[track_caller]
     fn expect_removed(&mut self, expected: &str) {
-        assert_eq!(
-            self.next(),
-            Change::Removed {
-                name: expected.to_owned()
-            }
-        );
+        assert_eq!(self.next(), Change::Removed { name: expected.to_owned() });
     }
 
     /// Whatever has not been reported before this file is not reported.
@@ -160,13 +141,7 @@ fn what_is_there_is_reported_first_in_the_order_of_names() {
 
 #[test]
 fn an_empty_folder_is_scanned_at_once() {
-    let mut watched = Watched::with(
-        Timing {
-            settle: NEVER,
-            ..QUICK
-        },
-        &[],
-    );
+    let mut watched = Watched::with(Timing { settle: NEVER, ..QUICK }, &[]);
     assert_eq!(watched.next(), Change::Scanned);
 }
 
@@ -179,13 +154,7 @@ fn a_folder_that_does_not_exist_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn new_files_and_overwritten_files_are_seen_by_events() {
-    let mut watched = Watched::scanned(
-        Timing {
-            reconcile: NEVER,
-            ..QUICK
-        },
-        &[],
-    );
+    let mut watched = Watched::scanned(Timing { reconcile: NEVER, ..QUICK }, &[]);
     watched.write("a.wasm", "one");
     watched.expect_settled("a", "one");
     watched.write("a.wasm", "two");
@@ -194,11 +163,7 @@ fn new_files_and_overwritten_files_are_seen_by_events() {
 
 #[test]
 fn a_file_that_is_moved_in_does_not_wait_to_settle() {
-    let timing = Timing {
-        settle: NEVER,
-        reconcile: NEVER,
-        ..QUICK
-    };
+    let timing = Timing { settle: NEVER, reconcile: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     watched.move_in("a.wasm", "one");
     watched.expect_settled("a", "one");
@@ -221,10 +186,7 @@ fn files_are_seen_without_events_too() {
 #[test]
 fn a_copy_that_is_still_running_is_not_reported() {
     use std::io::Write;
-    let timing = Timing {
-        settle: Duration::from_millis(400),
-        ..QUICK
-    };
+    let timing = Timing { settle: Duration::from_millis(400), ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     let mut file = fs::File::create(watched.path("a.wasm")).expect("a file");
     let mut text = String::new();
@@ -263,15 +225,7 @@ fn touching_a_file_reports_it_again_with_the_same_hash() {
 #[test]
 fn other_files_are_not_looked_at() {
     let mut watched = Watched::scanned(QUICK, &[]);
-    for file in [
-        ".a.wasm",
-        "~a.wasm",
-        "a.wasm~",
-        "a.wasm.tmp",
-        "a.wat",
-        "wasm",
-        ".wasm",
-    ] {
+    for file in [".a.wasm", "~a.wasm", "a.wasm~", "a.wasm.tmp", "a.wat", "wasm", ".wasm"] {
         watched.write(file, "nothing");
     }
     watched.expect_nothing_before("sentinel");
@@ -296,15 +250,17 @@ fn what_cannot_be_a_plugin_is_reported_once() {
     symlink("/dev/zero", watched.path("endless.wasm")).expect("a link");
     watched.expect_unreadable("endless", "no regular file");
 
-    let pipe = std::process::Command::new("mkfifo")
-        .arg(watched.path("pipe.wasm"))
-        .status();
+    let pipe = std::process::Command::new("mkfifo").arg(watched.path("pipe.wasm")).status();
     assert!(pipe.expect("mkfifo is there").success());
     watched.expect_unreadable("pipe", "no regular file");
 
     let large = fs::File::create(watched.path("large.wasm")).expect("a file");
     large.set_len((64 << 20) + 1).expect("a hole");
     watched.expect_unreadable("large", "67108864");
+
+    // Reading this one fails, and is tried again with every listing.
+    symlink("/proc/version", watched.path("proc.wasm")).expect("a link");
+    watched.expect_unreadable("proc", "not as long");
 
     for name in ["Chat", "my chat", "café", &"a".repeat(65)] {
         watched.write(&format!("{name}.wasm"), "");
@@ -323,9 +279,7 @@ fn a_pipe_in_the_place_of_a_file_does_not_block() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.wasm");
     fs::write(&path, "one").expect("a file");
-    let Some(Seen::File(stamp)) = Seen::look(&path) else {
-        panic!("it is a file")
-    };
+    let Some(Seen::File(stamp)) = Seen::look(&path) else { panic!("it is a file") };
     fs::remove_file(&path).expect("removed");
     let pipe = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(pipe.expect("mkfifo is there").success());
@@ -345,10 +299,7 @@ fn what_is_mended_is_reported() {
 
 #[test]
 fn a_file_counts_as_removed_after_the_grace_period() {
-    let timing = Timing {
-        removal_grace: Duration::from_millis(500),
-        ..QUICK
-    };
+    let timing = Timing { removal_grace: Duration::from_millis(500), ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
     let begun = Instant::now();
     watched.remove("a.wasm");
@@ -361,10 +312,7 @@ fn a_file_counts_as_removed_after_the_grace_period() {
 
 #[test]
 fn removing_and_copying_is_a_swap() {
-    let timing = Timing {
-        removal_grace: Duration::from_secs(2),
-        ..QUICK
-    };
+    let timing = Timing { removal_grace: Duration::from_secs(2), ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one"), ("b.wasm", "")]);
     watched.remove("a.wasm");
     // Its absence is seen, so that this is no overwriting.
@@ -391,10 +339,7 @@ fn a_folder_that_vanishes_removes_nothing_and_is_watched_again_when_it_is_back()
 
 #[test]
 fn another_folder_in_the_same_place_is_watched() {
-    let timing = Timing {
-        removal_grace: NEVER,
-        ..QUICK
-    };
+    let timing = Timing { removal_grace: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
     for round in ["two", "three"] {
         fs::remove_dir_all(watched.path("")).expect("removed");
@@ -407,10 +352,7 @@ fn another_folder_in_the_same_place_is_watched() {
 #[test]
 fn a_replaced_folder_is_watched_by_its_events() {
     // Listings without an event never come, so the events of the new folder must.
-    let timing = Timing {
-        reconcile: NEVER,
-        ..QUICK
-    };
+    let timing = Timing { reconcile: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     let next = watched.folder.path().join("next");
     fs::create_dir(&next).expect("a folder");
@@ -419,6 +361,30 @@ fn a_replaced_folder_is_watched_by_its_events() {
     watched.expect_settled("a", "one");
     watched.write("a.wasm", "two");
     watched.expect_settled("a", "two");
+}
+
+#[test]
+fn a_link_that_leads_to_another_folder_is_followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let (link, outside) = (folder.path().join("link"), folder.path().join("outside"));
+    fs::create_dir(&one).and_then(|()| fs::create_dir(&two)).expect("folders");
+    symlink(&one, &link).expect("a link");
+    // Files never settle, so that only those are reported of which an event says that they were
+    // moved in.
+    let timing = Timing { settle: NEVER, ..QUICK };
+    let (_watcher, mut changes) = watch(link.clone(), timing).expect("a folder");
+    assert_eq!(changes.blocking_recv(), Some(Change::Scanned));
+    symlink(&two, &outside).and_then(|()| fs::rename(&outside, &link)).expect("another link");
+    let begun = Instant::now();
+    while changes.try_recv().is_err() {
+        // The link is looked at with the next listing; files before that have no event.
+        assert!(begun.elapsed() < GENEROUS, "the folder behind the link is not watched");
+        fs::write(&outside, "one")
+            .and_then(|()| fs::rename(&outside, two.join("a.wasm")))
+            .expect("moved");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -432,13 +398,7 @@ fn events_that_were_lost_make_everything_be_looked_at() {
 
 #[test]
 fn dropping_the_watcher_ends_its_thread() {
-    let mut watched = Watched::scanned(
-        Timing {
-            reconcile: NEVER,
-            ..QUICK
-        },
-        &[],
-    );
+    let mut watched = Watched::scanned(Timing { reconcile: NEVER, ..QUICK }, &[]);
     drop(watched.watcher.take());
     // The thread owns the sender.
     assert_eq!(watched.changes.blocking_recv(), None);

@@ -1,0 +1,363 @@
+//! The load: connections that send messages, keep a fixed number of them in flight, and check
+//! every echo.
+//!
+//! One thread with one epoll, no runtime, and messages that are encoded before the round: the
+//! generator must have time left on its core, or it is what is measured.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::frame::{self, Opcode};
+use crate::handshake;
+use crate::message::Messages;
+
+/// Silence after which what is still in flight counts as lost.
+const STALL: Duration = Duration::from_secs(10);
+
+/// Bytes that one read takes; more than a round has in flight on one connection, mostly.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Key of pongs, which servers ask for seldom.
+const PONG_MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+
+/// Open connections to one server.
+pub struct Generator {
+    poll: Poll,
+    events: Events,
+    connections: Vec<Connection>,
+    scratch: Vec<u8>,
+}
+
+/// What a round comes to.
+pub struct Round {
+    /// From the first message sent to the last echo.
+    pub elapsed: Duration,
+    /// From sending to echo, in nanoseconds, sorted; one for each message.
+    pub latencies: Vec<u32>,
+}
+
+struct Connection {
+    stream: mio::net::TcpStream,
+    messages: Messages,
+    /// The number of the next message to send.
+    next: u64,
+    /// The number of the next echo.
+    due: u64,
+    /// When the messages in flight were sent, oldest first.
+    sent_at: VecDeque<Instant>,
+    /// What the socket had no room for.
+    unsent: Vec<u8>,
+    /// A frame of which the rest has not come.
+    unparsed: Vec<u8>,
+}
+
+impl Generator {
+    /// Opens connections to a path, one after the other, for messages of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be opened.
+    pub fn open(
+        address: SocketAddr,
+        target: &str,
+        connections: usize,
+        size: usize,
+    ) -> anyhow::Result<Generator> {
+        let poll = Poll::new()?;
+        let open = |number| {
+            let opened = handshake::open(address, target)
+                .with_context(|| format!("connection {} of {connections}", number + 1))?;
+            opened.stream.set_nonblocking(true)?;
+            let mut stream = mio::net::TcpStream::from_std(opened.stream);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut stream, Token(number), interest)?;
+            Ok(Connection {
+                stream,
+                messages: Messages::new(number, size),
+                next: 0,
+                due: 0,
+                sent_at: VecDeque::new(),
+                unsent: Vec::new(),
+                unparsed: opened.early,
+            })
+        };
+        let connections = (0..connections).map(open).collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Generator {
+            poll,
+            events: Events::with_capacity(1024),
+            connections,
+            scratch: vec![0; READ_BYTES],
+        })
+    }
+
+    /// Sends so many messages over all connections together, at most `in_flight` at a time on
+    /// each, and waits until all have come back.
+    ///
+    /// # Errors
+    ///
+    /// A message is lost, doubled, overtaken or changed, or a connection ends.
+    pub fn run(&mut self, messages: u64, in_flight: usize) -> anyhow::Result<Round> {
+        let mut round =
+            Running { unsent: messages, latencies: Vec::with_capacity(usize::try_from(messages)?) };
+        let begun = Instant::now();
+        for (number, connection) in self.connections.iter_mut().enumerate() {
+            connection
+                .send(&mut round, in_flight, begun)
+                .with_context(|| format!("connection {number}"))?;
+        }
+        let wanted = usize::try_from(messages)?;
+        while round.latencies.len() < wanted {
+            match self.poll.poll(&mut self.events, Some(STALL)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            ensure!(
+                !self.events.is_empty(),
+                "{} of {messages} messages did not come back within {STALL:?}",
+                wanted - round.latencies.len()
+            );
+            for event in &self.events {
+                let number = event.token().0;
+                let connection = &mut self.connections[number];
+                connection
+                    .attend(event, &mut self.scratch, &mut round)
+                    .with_context(|| format!("connection {number}"))?;
+            }
+        }
+        let elapsed = begun.elapsed();
+        for (number, connection) in self.connections.iter_mut().enumerate() {
+            // An echo too many may be here already; one that is late is met in the next round.
+            connection
+                .read(&mut self.scratch, &mut round)
+                .with_context(|| format!("connection {number}, after its last echo"))?;
+        }
+        let mut latencies = round.latencies;
+        latencies.sort_unstable();
+        Ok(Round { elapsed, latencies })
+    }
+}
+
+/// A round that is not over.
+struct Running {
+    /// Messages that no connection has taken yet.
+    unsent: u64,
+    latencies: Vec<u32>,
+}
+
+impl Connection {
+    fn attend(
+        &mut self,
+        event: &mio::event::Event,
+        scratch: &mut [u8],
+        round: &mut Running,
+    ) -> anyhow::Result<()> {
+        if event.is_writable() {
+            self.flush()?;
+        }
+        if event.is_readable() {
+            let echoes = self.read(scratch, round)?;
+            self.send(round, echoes, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// Sends at most so many further messages, in one write.
+    fn send(&mut self, round: &mut Running, count: usize, now: Instant) -> anyhow::Result<()> {
+        for _ in 0..count {
+            if round.unsent == 0 {
+                break;
+            }
+            round.unsent -= 1;
+            self.unsent.extend(self.messages.frame(self.next));
+            self.next += 1;
+            self.sent_at.push_back(now);
+        }
+        self.flush()
+    }
+
+    /// Writes what waits. What the socket has no room for waits for it to become writable.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("cannot write"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and checks what has come; returns the number of echoes.
+    fn read(&mut self, scratch: &mut [u8], round: &mut Running) -> anyhow::Result<usize> {
+        let mut echoes = 0;
+        loop {
+            let read = match self.stream.read(scratch) {
+                Ok(0) => bail!("the server ended the connection"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("cannot read"),
+            };
+            let now = Instant::now();
+            if self.unparsed.is_empty() {
+                let parsed = self.parse(&scratch[..read], round, now, &mut echoes)?;
+                self.unparsed.extend(&scratch[parsed..read]);
+            } else {
+                let mut bytes = std::mem::take(&mut self.unparsed);
+                bytes.extend(&scratch[..read]);
+                let parsed = self.parse(&bytes, round, now, &mut echoes)?;
+                bytes.drain(..parsed);
+                self.unparsed = bytes;
+            }
+            // A read that does not fill the buffer has emptied the socket: the next bytes make a
+            // new event.
+            if read < scratch.len() {
+                break;
+            }
+        }
+        Ok(echoes)
+    }
+
+    /// Checks whole frames; returns how many bytes they are.
+    fn parse(
+        &mut self,
+        bytes: &[u8],
+        round: &mut Running,
+        now: Instant,
+        echoes: &mut usize,
+    ) -> anyhow::Result<usize> {
+        let mut parsed = 0;
+        while let Some(frame) = frame::parse(&bytes[parsed..])? {
+            parsed += frame.length;
+            match frame.opcode {
+                Opcode::Text => {
+                    self.messages.check(frame.payload, self.due)?;
+                    let Some(sent_at) = self.sent_at.pop_front() else {
+                        bail!("message {} came back before it was sent", self.due);
+                    };
+                    self.due += 1;
+                    *echoes += 1;
+                    let latency = now.duration_since(sent_at).as_nanos();
+                    round.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+                }
+                Opcode::Binary => bail!("a text message came back as a binary one"),
+                Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
+                Opcode::Ping => {
+                    let pong = frame::encode(Opcode::Pong, frame.payload, PONG_MASK);
+                    self.unsent.extend(pong);
+                }
+                Opcode::Pong => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A server for one connection that answers the handshake and every message as it is told:
+    /// `answer` gets a message and its number, and returns the messages to send.
+    fn serve(answer: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a request");
+                head.extend(byte);
+            }
+            let response = "HTTP/1.1 101 Switching Protocols\r\n\
+                Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+            stream.write_all(response.as_bytes()).expect("a reader");
+            for number in 0.. {
+                // A client's frame of less than 126 bytes: 2 of header, 4 of mask.
+                let mut header = [0; 6];
+                if stream.read_exact(&mut header).is_err() {
+                    return;
+                }
+                let mut payload = vec![0; usize::from(header[1] & 0x7F)];
+                stream.read_exact(&mut payload).expect("a payload");
+                for (byte, mask) in payload.iter_mut().zip(header[2..].iter().cycle()) {
+                    *byte ^= mask;
+                }
+                for message in answer(&payload, number) {
+                    let frame = [&[0x81, message.len() as u8], &message[..]].concat();
+                    if stream.write_all(&frame).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    /// The error of a round of 10 messages, 2 in flight.
+    fn failure(answer: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> String {
+        let mut generator = Generator::open(serve(answer), "/echo", 1, 32).expect("open");
+        let error = match generator.run(10, 2) {
+            Err(error) => error,
+            // What comes too late for one round must fail in the next.
+            Ok(_) => generator.run(10, 2).err().expect("a wrong echo"),
+        };
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn every_message_of_a_round_is_echoed_and_timed() {
+        let address = serve(|message, _| vec![message.to_vec()]);
+        let mut generator = Generator::open(address, "/echo", 1, 32).expect("open");
+        for _ in 0..2 {
+            let round = generator.run(25, 4).expect("a round");
+            assert_eq!(round.latencies.len(), 25);
+            assert!(round.latencies.is_sorted());
+            let longest = Duration::from_nanos((*round.latencies.last().expect("one")).into());
+            assert!(longest <= round.elapsed);
+        }
+    }
+
+    #[test]
+    fn a_doubled_message_is_an_error() {
+        let error = failure(|message, number| match number {
+            5 => vec![message.to_vec(), message.to_vec()],
+            _ => vec![message.to_vec()],
+        });
+        assert!(error.contains("message 5 came back twice"), "{error}");
+    }
+
+    #[test]
+    fn a_message_doubled_at_the_end_of_a_round_is_an_error() {
+        let error = failure(|message, number| match number {
+            9 => vec![message.to_vec(), message.to_vec()],
+            _ => vec![message.to_vec()],
+        });
+        assert!(error.contains("message 9 came back twice"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_message_is_an_error() {
+        let error = failure(|message, number| match number {
+            3 => vec![],
+            _ => vec![message.to_vec()],
+        });
+        assert!(error.contains("message 3 was lost"), "{error}");
+    }
+
+    #[test]
+    fn a_changed_message_is_an_error() {
+        let error = failure(|message, _| vec![message.to_ascii_uppercase()]);
+        assert!(error.contains("message 0 came back changed"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! The client's side of the opening handshake (RFC 6455, 4.1).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+/// Time for a server to take a connection, and again to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest head of a response that is read.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// The key and its answer of the RFC's own example. A key need not be secret, only understood.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A connection that has been opened.
+pub struct Opened {
+    /// Blocking, without delay, with a read timeout.
+    pub stream: TcpStream,
+    /// What the server sent after its response, in the same breath.
+    pub early: Vec<u8>,
+}
+
+/// Opens a connection to a path such as `/chat/lobby?name=bench`.
+///
+/// # Errors
+///
+/// There is no answer in time, or another than `101`; with the first line and the body of it.
+pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)
+        .with_context(|| format!("cannot connect to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut response = Vec::new();
+    let mut chunk = [0; 4096];
+    let head = loop {
+        if let Some(head) = response.windows(4).position(|end| end == b"\r\n\r\n") {
+            break head + 4;
+        }
+        ensure!(response.len() < MAX_HEAD_BYTES, "the answer has no end");
+        match stream.read(&mut chunk) {
+            Ok(0) => bail!("the server hung up instead of answering {target}"),
+            Ok(read) => response.extend(&chunk[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).with_context(|| format!("no answer to {target}")),
+        }
+    };
+    let early = response.split_off(head);
+    check(&String::from_utf8_lossy(&response))
+        .with_context(|| format!("{target} was refused: {}", String::from_utf8_lossy(&early)))?;
+    Ok(Opened { stream, early })
+}
+
+/// Checks the head of a response.
+fn check(head: &str) -> anyhow::Result<()> {
+    let mut lines = head.lines();
+    let status = lines.next().unwrap_or_default();
+    ensure!(status.starts_with("HTTP/1.1 101"), "{status}");
+    let accept = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-accept"))
+        .map(|(_, value)| value.trim());
+    ensure!(accept == Some(ACCEPT), "Sec-WebSocket-Accept is {accept:?}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_101_is_taken() {
+        let right =
+            format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n");
+        check(&right).expect("right");
+        let status = check("HTTP/1.1 404 Not Found\r\n\r\n").expect_err("refused");
+        assert!(status.to_string().contains("404"), "{status}");
+        assert!(check("HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+        assert!(check(&right.replace("xOo=", "xOO=")).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! The messages that the generator sends, and what makes their echoes right or wrong.
+
+use crate::frame::{self, Opcode};
+
+/// Bytes at the start of each message that say whose it is and which: 16 hexadecimal digits.
+pub const STAMP_BYTES: usize = 16;
+
+/// Digits of the stamp that count the connection's messages; those before name the connection.
+const SEQUENCE_BITS: u32 = 40;
+
+/// Any key that is not zero, so that unmasking does to the bytes what it always does.
+const MASK: [u8; 4] = [0x5a, 0xa7, 0x13, 0xc6];
+
+/// Why an echo is not the one that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WrongEcho {
+    /// It was echoed before.
+    #[error("message {got} came back twice, or late: {due} was due")]
+    Again {
+        /// The message that came.
+        got: u64,
+        /// The message that should have come.
+        due: u64,
+    },
+    /// One before it has not been echoed.
+    #[error("message {due} was lost or overtaken: {got} came back instead")]
+    Ahead {
+        /// The message that came.
+        got: u64,
+        /// The message that should have come.
+        due: u64,
+    },
+    /// It was sent by another connection.
+    #[error("a message of connection {0} came back instead of its own")]
+    OtherConnection(u64),
+    /// It is nothing that was ever sent.
+    #[error("message {0} came back changed")]
+    Changed(u64),
+}
+
+/// One connection's messages: equal but for their stamps, and encoded once. Only the stamp is
+/// written anew for each.
+pub struct Messages {
+    connection: u64,
+    /// The message as it was last sent, unmasked.
+    payload: Vec<u8>,
+    /// The same as a masked frame.
+    frame: Vec<u8>,
+}
+
+impl Messages {
+    /// Messages of `size` bytes, at least [`STAMP_BYTES`], of the connection of that number.
+    pub fn new(connection: usize, size: usize) -> Self {
+        let filler = (b'a'..=b'z').cycle();
+        let payload: Vec<u8> = filler.take(size.max(STAMP_BYTES)).collect();
+        Messages {
+            connection: connection as u64,
+            frame: frame::encode(Opcode::Text, &payload, MASK),
+            payload,
+        }
+    }
+
+    /// The message of that number, as a frame.
+    pub fn frame(&mut self, sequence: u64) -> &[u8] {
+        let stamp = hexadecimal(self.connection << SEQUENCE_BITS | sequence);
+        self.payload[..STAMP_BYTES].copy_from_slice(&stamp);
+        let start = self.frame.len() - self.payload.len();
+        let masked = self.frame[start..].iter_mut().zip(MASK.iter().cycle());
+        for ((byte, mask), plain) in masked.zip(stamp) {
+            *byte = plain ^ mask;
+        }
+        &self.frame
+    }
+
+    /// Checks that a message that has come back is the one of the number that is due.
+    pub fn check(&self, echo: &[u8], due: u64) -> Result<(), WrongEcho> {
+        let (stamp, filler) = echo.split_at_checked(STAMP_BYTES).ok_or(WrongEcho::Changed(due))?;
+        let stamp = std::str::from_utf8(stamp)
+            .ok()
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .ok_or(WrongEcho::Changed(due))?;
+        let connection = stamp >> SEQUENCE_BITS;
+        let got = stamp & ((1 << SEQUENCE_BITS) - 1);
+        if connection != self.connection {
+            return Err(WrongEcho::OtherConnection(connection));
+        }
+        match got.cmp(&due) {
+            std::cmp::Ordering::Less => Err(WrongEcho::Again { got, due }),
+            std::cmp::Ordering::Greater => Err(WrongEcho::Ahead { got, due }),
+            std::cmp::Ordering::Equal if filler != &self.payload[STAMP_BYTES..] => {
+                Err(WrongEcho::Changed(got))
+            }
+            std::cmp::Ordering::Equal => Ok(()),
+        }
+    }
+}
+
+/// A number as 16 digits. `format!` would cost more than all the rest of a message.
+fn hexadecimal(number: u64) -> [u8; STAMP_BYTES] {
+    let mut digits = [0; STAMP_BYTES];
+    for (index, digit) in digits.iter_mut().enumerate() {
+        let shift = 4 * (STAMP_BYTES - 1 - index);
+        *digit = b"0123456789abcdef"[(number >> shift & 0xF) as usize];
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server would send back.
+    fn unmasked(frame: &[u8], size: usize) -> Vec<u8> {
+        let (header, payload) = frame.split_at(frame.len() - size);
+        let mask = &header[header.len() - 4..];
+        let bytes = payload.iter().zip(mask.iter().cycle());
+        bytes.map(|(byte, mask)| byte ^ mask).collect()
+    }
+
+    #[test]
+    fn a_message_is_the_same_as_one_encoded_from_nothing() {
+        for size in [16, 17, 64, 200, 70_000] {
+            let mut messages = Messages::new(3, size);
+            messages.frame(7);
+            let frame = messages.frame(0x1234).to_vec();
+            let plain = unmasked(&frame, size);
+            assert_eq!(&plain[..STAMP_BYTES], b"0000030000001234");
+            assert_eq!(frame, frame::encode(Opcode::Text, &plain, MASK));
+        }
+    }
+
+    #[test]
+    fn the_right_echo_is_right_and_every_other_is_named() {
+        let mut messages = Messages::new(2, 64);
+        let echoes: Vec<_> = (0..3).map(|n| unmasked(messages.frame(n), 64)).collect();
+        let foreign = unmasked(Messages::new(9, 64).frame(1), 64);
+        let mut changed = echoes[1].clone();
+        changed[40] ^= 1;
+        assert_eq!(messages.check(&echoes[1], 1), Ok(()));
+        let wrong = |echo: &[u8]| messages.check(echo, 1).expect_err("wrong");
+        assert_eq!(wrong(&echoes[0]), WrongEcho::Again { got: 0, due: 1 });
+        assert_eq!(wrong(&echoes[2]), WrongEcho::Ahead { got: 2, due: 1 });
+        assert_eq!(wrong(&foreign), WrongEcho::OtherConnection(9));
+        assert_eq!(wrong(&changed), WrongEcho::Changed(1));
+        assert_eq!(wrong(&echoes[1][..63]), WrongEcho::Changed(1));
+        assert_eq!(wrong(b"short"), WrongEcho::Changed(1));
+        assert_eq!(wrong(&[0xFF; 64]), WrongEcho::Changed(1));
+    }
+}

@@ -1,0 +1,119 @@
+//! A single client that asks which generation of a plugin serves it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::frame::{self, Opcode};
+use crate::handshake;
+
+/// What is asked, and the mask of it.
+const PING: &[u8] = br#"{"type":"ping"}"#;
+const MASK: [u8; 4] = [0x29, 0x8d, 0x4f, 0xe1];
+
+/// One connection to a channel whose `ping` is answered with a `pong` that has a `generation`.
+pub struct Probe {
+    stream: TcpStream,
+    ping: Vec<u8>,
+    unparsed: Vec<u8>,
+}
+
+/// The answer to a ping.
+#[derive(Clone, Copy, Debug)]
+pub struct Pong {
+    /// The generation that served it.
+    pub generation: u64,
+    /// When it came.
+    pub at: Instant,
+    /// Time since its ping was sent.
+    pub latency: Duration,
+}
+
+impl Probe {
+    /// Connects to a path such as `/chat/lobby?name=bench`.
+    ///
+    /// # Errors
+    ///
+    /// The connection cannot be opened.
+    pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Probe> {
+        let opened = handshake::open(address, target)?;
+        Ok(Probe {
+            stream: opened.stream,
+            ping: frame::encode(Opcode::Text, PING, MASK),
+            unparsed: opened.early,
+        })
+    }
+
+    /// Sends a ping and waits for its pong. What else the channel sends is passed over.
+    ///
+    /// # Errors
+    ///
+    /// There is no pong in time, it has no generation, or the connection ends.
+    pub fn ping(&mut self) -> anyhow::Result<Pong> {
+        let sent = Instant::now();
+        self.stream.write_all(&self.ping)?;
+        loop {
+            while let Some(frame) = frame::parse(&self.unparsed)? {
+                let length = frame.length;
+                let generation = match frame.opcode {
+                    Opcode::Text => generation(frame.payload)?,
+                    Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
+                    Opcode::Ping => {
+                        let pong = frame::encode(Opcode::Pong, frame.payload, MASK);
+                        self.stream.write_all(&pong)?;
+                        None
+                    }
+                    Opcode::Binary | Opcode::Pong => None,
+                };
+                self.unparsed.drain(..length);
+                if let Some(generation) = generation {
+                    let at = Instant::now();
+                    let latency = at.duration_since(sent);
+                    return Ok(Pong { generation, at, latency });
+                }
+            }
+            let mut chunk = [0; 4096];
+            let read = self.stream.read(&mut chunk).context("no pong has come")?;
+            ensure!(read > 0, "the server ended the connection");
+            self.unparsed.extend(&chunk[..read]);
+        }
+    }
+}
+
+/// The generation in a pong; `None` for any other message.
+fn generation(message: &[u8]) -> anyhow::Result<Option<u64>> {
+    let Ok(message) = serde_json::from_slice::<Value>(message) else {
+        return Ok(None);
+    };
+    match message.get("type").and_then(Value::as_str) {
+        Some("pong") => {
+            let generation = message.get("generation").and_then(Value::as_u64);
+            let generation = generation.with_context(|| {
+                format!("the pong {message} does not say which `generation` served it")
+            })?;
+            Ok(Some(generation))
+        }
+        Some("error") => bail!("the channel answered {message}"),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pong_has_a_generation() {
+        let read = |text: &str| generation(text.as_bytes());
+        let pong = r#"{"type":"pong","generation":7}"#;
+        assert_eq!(read(pong).expect("a pong"), Some(7));
+        for other in [r#"{"type":"user_joined","generation":7}"#, "[]", "pong", ""] {
+            assert_eq!(read(other).expect("passed over"), None, "{other}");
+        }
+        assert!(read(r#"{"type":"pong"}"#).is_err());
+        assert!(read(r#"{"type":"error","code":"INVALID_JSON"}"#).is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! A server's process: how it is started and ended, its CPU time and its memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde_json::Value;
+
+use crate::cores;
+
+/// Time for a server to say where it listens. A host compiles its plugins before that.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Last lines of a server's log that are repeated when something goes wrong.
+const LOG_LINES: usize = 10;
+
+/// What [`Launch`] is called on the command line.
+const LAUNCH: &str = "launch";
+
+/// A running server. It is killed when this is dropped.
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    log: Arc<Mutex<VecDeque<String>>>,
+    address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server, on one core where one is given, and waits until it logs, as a line of
+    /// JSON on stderr, the message `listening` with an `address`.
+    ///
+    /// It gets no `WHARF_…` variable, so that it has the settings that the report says it has.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or ends or is silent instead; with the last lines of its log.
+    pub fn start(
+        name: &'static str,
+        program: &Path,
+        arguments: &[OsString],
+        folder: &Path,
+        core: Option<usize>,
+    ) -> anyhow::Result<Process> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(LAUNCH);
+        if let Some(core) = core {
+            command.arg("--core").arg(core.to_string());
+        }
+        command.arg("--").arg(program).args(arguments);
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("WHARF_") {
+                command.env_remove(variable);
+            }
+        }
+        let mut child = command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let stderr = child.stderr.take();
+        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let (found, address) = mpsc::channel();
+        let reading = log.clone();
+        // The pipe is read until its end: a server must never wait for us to read its log.
+        thread::spawn(move || {
+            if let Some(stderr) = stderr {
+                read_log(stderr, &reading, &found);
+            }
+        });
+        let mut process = Process { name, child, log, address: SocketAddr::from(([0; 4], 0)) };
+        process.address = address.recv_timeout(START_LIMIT).map_err(|error| {
+            let what = match error {
+                RecvTimeoutError::Timeout => "does not say where it listens",
+                RecvTimeoutError::Disconnected => "ended before it listened",
+            };
+            process.explain(anyhow!("{name} {what}"))
+        })?;
+        Ok(process)
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// CPU time so far, of every thread.
+    pub fn cpu_time(&self) -> anyhow::Result<CpuTime> {
+        CpuTime::read(self.child.id()).map_err(|error| self.explain(error))
+    }
+
+    /// Resident memory, in bytes, once it has come to rest: two readings a while apart that
+    /// differ by less than a thousandth. What is still changing after 5 seconds is taken as it is.
+    pub fn settled_memory(&self) -> anyhow::Result<u64> {
+        const APART: Duration = Duration::from_millis(200);
+        let begun = Instant::now();
+        let mut before = self.memory()?;
+        loop {
+            thread::sleep(APART);
+            let now = self.memory()?;
+            if now.abs_diff(before) < now / 1000 || begun.elapsed() > Duration::from_secs(5) {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+
+    /// Resident memory, in bytes. The sums of `smaps_rollup` are exact; those of `statm` lag
+    /// behind by some pages a thread.
+    fn memory(&self) -> anyhow::Result<u64> {
+        let file = format!("/proc/{}/smaps_rollup", self.child.id());
+        fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {file}"))
+            .and_then(|text| {
+                resident_bytes(&text).with_context(|| format!("{file} has no line Rss"))
+            })
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Adds the last lines of the server's log to an error.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.is_empty() {
+            return error;
+        }
+        let lines: Vec<&str> = log.iter().map(String::as_str).collect();
+        let name = self.name;
+        anyhow!("{error:#}\nThe last lines of {name}'s log:\n  {}", lines.join("\n  "))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has nothing to lose; both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keeps the last lines, and reports the address when it comes.
+fn read_log(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, found: &mpsc::Sender<SocketAddr>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if let Some(address) = listening_address(&line) {
+            let _ = found.send(address);
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() == LOG_LINES {
+            log.pop_front();
+        }
+        log.push_back(line);
+    }
+}
+
+/// The address in a line of JSON that says that a server listens.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    if line.get("message")?.as_str()? != "listening" {
+        return None;
+    }
+    line.get("address")?.as_str()?.parse().ok()
+}
+
+/// The resident bytes in the text of a `smaps_rollup`.
+fn resident_bytes(smaps_rollup: &str) -> Option<u64> {
+    let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The CPU time of a process, in nanoseconds for each thread: the first figure of its
+/// `schedstat`. (`stat` counts in ticks of 10 ms.)
+pub struct CpuTime(BTreeMap<u32, u64>);
+
+impl CpuTime {
+    fn read(process: u32) -> anyhow::Result<CpuTime> {
+        let folder = format!("/proc/{process}/task");
+        let mut threads = BTreeMap::new();
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?;
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            // A thread may end between being listed and being read.
+            let Ok(text) = fs::read_to_string(format!("{folder}/{name}/schedstat")) else {
+                continue;
+            };
+            let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse().ok());
+            if let (Ok(thread), Some(nanoseconds)) = (name.parse(), nanoseconds) {
+                threads.insert(thread, nanoseconds);
+            }
+        }
+        if threads.is_empty() {
+            bail!(
+                "{folder} has no schedstat: this needs Linux with scheduler statistics \
+                 (CONFIG_SCHED_INFO)"
+            );
+        }
+        Ok(CpuTime(threads))
+    }
+
+    /// That of the thread that asks, as of its last switch or tick of the scheduler.
+    pub fn of_this_thread() -> anyhow::Result<CpuTime> {
+        let file = "/proc/thread-self/schedstat";
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse().ok());
+        let nanoseconds = nanoseconds.with_context(|| format!("{file} is not understood"))?;
+        Ok(CpuTime(BTreeMap::from([(0, nanoseconds)])))
+    }
+
+    /// What has been used since an earlier reading. What a thread used that has ended since is
+    /// not known any more.
+    pub fn since(&self, earlier: &CpuTime) -> Duration {
+        let used = self.0.iter().map(|(thread, now)| {
+            let before = earlier.0.get(thread).copied().unwrap_or_default();
+            now.saturating_sub(before)
+        });
+        Duration::from_nanos(used.sum())
+    }
+}
+
+/// Becomes another program. The step in between lets the program's first instruction run on the
+/// right core already, and ends it with us, however we end.
+#[derive(clap::Args)]
+pub struct Launch {
+    /// The only core to run on
+    #[arg(long)]
+    core: Option<usize>,
+    /// The program and its arguments
+    #[arg(required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl Launch {
+    /// Returns only where it fails.
+    pub fn exec(&self) -> anyhow::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(core) = self.core {
+            cores::stay_on(core)?;
+        }
+        let (program, arguments) = self.command.split_first().context("no program is named")?;
+        let error = Command::new(program).args(arguments).exec();
+        Err(error).with_context(|| format!("cannot run {}", program.to_string_lossy()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_the_line_that_says_listening() {
+        let line = r#"{"level":"INFO","message":"listening","address":"127.0.0.1:4321"}"#;
+        assert_eq!(listening_address(line), Some(SocketAddr::from(([127, 0, 0, 1], 4321))));
+        for other in [
+            r#"{"level":"INFO","message":"stopped","address":"127.0.0.1:4321"}"#,
+            r#"{"level":"INFO","message":"listening"}"#,
+            "listening on 127.0.0.1:4321",
+            "",
+        ] {
+            assert_eq!(listening_address(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn resident_memory_is_in_kibibytes() {
+        let text = "5600-7fff ---p 00000000 00:00 0   [rollup]\nRss:        1736 kB\nPss: 3 kB\n";
+        assert_eq!(resident_bytes(text), Some(1736 * 1024));
+        assert_eq!(resident_bytes("Pss: 3 kB\n"), None);
+    }
+
+    #[test]
+    fn cpu_time_counts_new_threads_and_forgets_ended_ones() {
+        let before = CpuTime(BTreeMap::from([(1, 100), (2, 500)]));
+        let after = CpuTime(BTreeMap::from([(1, 150), (3, 7)]));
+        assert_eq!(after.since(&before), Duration::from_nanos(57));
+    }
+
+    #[test]
+    fn cpu_time_of_a_process_grows_with_its_work() {
+        let own = std::process::id();
+        let before = CpuTime::read(own).expect("a reading");
+        let mut after = before.since(&before);
+        assert_eq!(after, Duration::ZERO);
+        let begun = Instant::now();
+        while after == Duration::ZERO && begun.elapsed() < Duration::from_secs(10) {
+            std::hint::black_box((0..100_000u64).sum::<u64>());
+            after = CpuTime::read(own).expect("a reading").since(&before);
+        }
+        assert!(after > Duration::ZERO);
+    }
+}

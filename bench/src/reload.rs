@@ -1,0 +1,201 @@
+//! Time from new code in the plugin folder to the first event that it serves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use crate::artefact;
+use crate::component;
+use crate::probe::Probe;
+use crate::report::{Column, Report};
+use crate::server::{Host, Server};
+use crate::statistics::Spread;
+
+const EXPLANATION: &str = "\
+The plugin is changed by a custom section at its end, and renamed into the folder in one step. \
+The time is that from the rename to the arrival of the first pong of a new generation; the host \
+waits for the file to settle in between (`settle_ms`). One connection is open throughout and \
+sends pings, one at a time; each must be answered, and no generation may be older than the last. \
+The longest pong is the longest that a ping waited during a swap.";
+
+/// How often, and of what.
+#[derive(clap::Args, Serialize)]
+#[command(after_help = EXPLANATION)]
+pub struct Options {
+    /// Swaps
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    runs: u32,
+
+    /// The path to connect to
+    #[arg(long, default_value = "/chat/lobby?name=bench")]
+    path: String,
+
+    /// Pause between a pong and the next ping, in milliseconds. It bounds how exact the times
+    /// are, and how much the pings keep the host from compiling
+    #[arg(long, value_name = "MS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pause_ms: u64,
+
+    /// Time for a swap, in seconds, after which it has failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    limit: u64,
+
+    /// Threads of the host; 0 for one a core
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=512))]
+    workers: u32,
+
+    /// The host's program [default: target/release/wharf]
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+
+    /// A plugin that answers {"type":"ping"} with {"type":"pong","generation":…}
+    /// [default: target/plugins/chat.wasm]
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+
+    /// A further flag of `wharf serve`, such as --host-flag=--settle-ms=10; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    host_flag: Vec<String>,
+}
+
+const COLUMNS: [Column; 5] =
+    [("run", 6), ("generation", 10), ("ms", 8), ("pongs meanwhile", 15), ("longest pong ms", 15)];
+
+/// One swap.
+#[derive(Serialize)]
+struct Swap {
+    run: u32,
+    /// The generation that served first after the rename.
+    generation: u64,
+    milliseconds: f64,
+    /// Pings that were answered from the rename on, the new generation's first included.
+    pongs: u64,
+    longest_pong_ms: f64,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+///
+/// Something is missing, the host fails, or a swap does not happen or loses a ping.
+pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    let host = Host {
+        program: artefact::host(options.host.as_deref())?,
+        plugin: artefact::plugin(options.plugin.as_deref(), "chat")?,
+        flags: options.host_flag.clone(),
+    };
+    let plugin =
+        fs::read(&host.plugin).with_context(|| format!("cannot read {}", host.plugin.display()))?;
+    report.begin("reload", "from a plugin's rename to the first event its new code serves");
+    report.line(&format!("wharf: {}", host.describe()));
+    report.set("host", host.describe());
+    if host.looks_unoptimised() {
+        report.note("the host is not optimised: `cargo build --release -p wharf-host`");
+    }
+    report.set("options", options);
+
+    let server = Server::start_host(&host, Some(options.workers as usize), None)?;
+    let swaps = swaps(options, &server, &host.plugin, &plugin, report)
+        .map_err(|error| server.process.explain(error))?;
+    summarise(&swaps, report);
+    report.set("runs", swaps);
+    Ok(())
+}
+
+fn swaps(
+    options: &Options,
+    server: &Server,
+    file: &Path,
+    plugin: &[u8],
+    report: &mut Report,
+) -> anyhow::Result<Vec<Swap>> {
+    let name = file.file_name().context("the plugin has no name")?;
+    let target = server.folder().join("plugins").join(name);
+    // Beside the watched folder, not in it: writing it must not start the host's clock.
+    let next = server.folder().join("next.wasm");
+    let mut probe = Probe::open(server.address(), &options.path)?;
+    let mut swaps = Vec::new();
+    report.headings(&COLUMNS);
+    for run in 1..=options.runs {
+        let payload = format!("{run} {}", nanoseconds_since_1970());
+        let changed = component::changed(plugin, payload.as_bytes())
+            .with_context(|| format!("cannot change {}", file.display()))?;
+        fs::write(&next, changed)?;
+        let before = probe.ping()?.generation;
+        let renamed = Instant::now();
+        fs::rename(&next, &target)?;
+        let swap = follow(options, &mut probe, run, before, renamed)
+            .with_context(|| format!("run {run}"))?;
+        report.row(
+            &COLUMNS,
+            &[
+                swap.run.to_string(),
+                swap.generation.to_string(),
+                format!("{:.1}", swap.milliseconds),
+                swap.pongs.to_string(),
+                format!("{:.1}", swap.longest_pong_ms),
+            ],
+        );
+        swaps.push(swap);
+    }
+    Ok(swaps)
+}
+
+/// Pings until another generation than the one before answers.
+fn follow(
+    options: &Options,
+    probe: &mut Probe,
+    run: u32,
+    before: u64,
+    renamed: Instant,
+) -> anyhow::Result<Swap> {
+    let limit = Duration::from_secs(options.limit);
+    let (mut pongs, mut longest) = (0, Duration::ZERO);
+    loop {
+        let pong = probe.ping()?;
+        pongs += 1;
+        longest = longest.max(pong.latency);
+        let generation = pong.generation;
+        ensure!(
+            generation >= before,
+            "generation {generation} answered after generation {before} had"
+        );
+        let waited = pong.at.duration_since(renamed);
+        if generation > before {
+            return Ok(Swap {
+                run,
+                generation,
+                milliseconds: waited.as_secs_f64() * 1e3,
+                pongs,
+                longest_pong_ms: longest.as_secs_f64() * 1e3,
+            });
+        }
+        ensure!(waited < limit, "{limit:?} after the rename, generation {before} still answers");
+        // The figure asked for bounds the error of the measurement; nothing relies on it.
+        thread::sleep(Duration::from_millis(options.pause_ms));
+    }
+}
+
+/// Makes the changed plugins of one run of this program differ from those of every other.
+fn nanoseconds_since_1970() -> u128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos())
+}
+
+fn summarise(swaps: &[Swap], report: &mut Report) {
+    let reload = Spread::of(swaps.iter().map(|swap| swap.milliseconds));
+    let pong = Spread::of(swaps.iter().map(|swap| swap.longest_pong_ms));
+    let (Some(reload), Some(pong)) = (reload, pong) else {
+        return;
+    };
+    report.line("");
+    report.line(&format!(
+        "reload: median {:.1} ms, max {:.1} ms; longest pong of a run: median {:.1} ms, max {:.1} ms",
+        reload.median, reload.max, pong.median, pong.max
+    ));
+    report.set("reload_ms", reload);
+    report.set("longest_pong_ms", pong);
+}

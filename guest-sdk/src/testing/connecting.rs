@@ -1,0 +1,216 @@
+//! How a client connects to the fake host, or is refused.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::backend;
+use crate::connection::Connection;
+use crate::outgoing::Payload;
+use crate::refusal::Answer;
+
+use super::client::{Client, Received};
+use super::effects::{MAX_REASON_BYTES, is_channel_code, is_channel_header};
+use super::pattern;
+use super::run::{Ending, end, event, failed, panicked, too_big};
+use super::world::{Phase, Record, Request, Shared};
+
+/// A client about to connect; made by [`TestHost::connect`].
+#[must_use = "nothing happens until `open`, `expect_open` or `expect_refused`"]
+pub struct Connecting {
+    world: Shared,
+    path: String,
+    query: String,
+    headers: Vec<(String, Vec<u8>)>,
+    remote_address: String,
+}
+
+impl Connecting {
+    pub(crate) fn to(world: Shared, target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            world,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: Vec::new(),
+            remote_address: "192.0.2.1:50000".to_owned(),
+        }
+    }
+
+    /// Add a header to the request.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Ask for a subprotocol.
+    pub fn subprotocol(self, name: &str) -> Self {
+        self.header("sec-websocket-protocol", name)
+    }
+
+    /// Come from this address and port, instead of `192.0.2.1:50000`.
+    pub fn remote_address(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.remote_address);
+        self
+    }
+
+    /// Connect. Refused with status 404 where no path of the channel fits, and otherwise as
+    /// `on_connect` decides; a panic in it is a 500.
+    pub fn open(self) -> Result<Client, Refused> {
+        let Self { world: shared, path, query, headers, remote_address } = self;
+        let mut world = shared.borrow_mut();
+        let plugin = world.plugin;
+        let Some(params) = pattern::best(plugin.paths, &path) else {
+            return Err(Refused::text(404, "no channel is mounted on this path"));
+        };
+        let subprotocol = agree_on_subprotocol(plugin.subprotocols, &headers);
+        let number = world.next_number();
+        drop(world);
+        let request = Request { number, path, query, params, headers, remote_address, subprotocol };
+        let request = Rc::new(request);
+        let raw = backend::Connection::of(request.clone());
+        let conn = Connection::new(raw, Some(backend::Handshake));
+        let outcome = event(&shared, Phase::Connecting, number, || (plugin.on_connect)(&conn));
+        let session = match outcome {
+            Ok(Ok(session)) if session.len() <= shared.borrow().limits.max_session_bytes => session,
+            Ok(Ok(session)) => {
+                failed(&shared, "on_connect", &too_big(&session));
+                return Err(Refused::text(500, "the channel failed"));
+            }
+            Ok(Err(answer)) => {
+                shared.borrow_mut().abandon();
+                return Err(Refused::from(answer));
+            }
+            Err(panic) => {
+                failed(&shared, "on_connect", &panicked(&*panic));
+                return Err(Refused::text(500, "the channel failed"));
+            }
+        };
+        let record = Record {
+            request,
+            session,
+            joined: Vec::new(),
+            is_open: true,
+            ending: None,
+            inbox: VecDeque::new(),
+            closed: None,
+            response_headers: Vec::new(),
+        };
+        shared.borrow_mut().connections.insert(number, record);
+        let committed = shared.borrow_mut().commit();
+        if let Some(close) = committed.close {
+            end(&shared, number, Ending::closed_by_channel(close));
+        }
+        Ok(Client::new(shared, number))
+    }
+
+    /// Connect, and panic if that is refused.
+    #[track_caller]
+    pub fn expect_open(self) -> Client {
+        match self.open() {
+            Ok(client) => client,
+            Err(refused) => panic!("expected an open connection, but it was refused: {refused:?}"),
+        }
+    }
+
+    /// Connect, and panic if that is not refused.
+    #[track_caller]
+    pub fn expect_refused(self) -> Refused {
+        match self.open() {
+            Ok(client) => panic!("expected a refusal, but {} is open", client.id()),
+            Err(refused) => refused,
+        }
+    }
+}
+
+/// The channel's best subprotocol among those the client asks for.
+fn agree_on_subprotocol(offered: &[&str], headers: &[(String, Vec<u8>)]) -> Option<String> {
+    let is_asked_for = |name: &str| {
+        let values = headers.iter().filter(|(name, _)| name == "sec-websocket-protocol");
+        let mut asked = values.flat_map(|(_, value)| value.split(|byte| *byte == b','));
+        asked.any(|value| value.trim_ascii() == name.as_bytes())
+    };
+    offered.iter().find(|name| is_asked_for(name)).map(|name| (*name).to_owned())
+}
+
+/// How a connection was refused, as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// By HTTP status, before the upgrade.
+    Http {
+        /// The status that was sent.
+        status: u16,
+        /// The headers of the response; names in lower case.
+        headers: Vec<(String, Vec<u8>)>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// By close code, after the upgrade.
+    Close {
+        /// What was sent before the close frame.
+        messages: Vec<Received>,
+        /// The code that was sent.
+        code: u16,
+        /// The reason that was sent.
+        reason: String,
+    },
+}
+
+impl Refused {
+    /// The HTTP status, if that is how it was refused.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Refused::Http { status, .. } => Some(*status),
+            Refused::Close { .. } => None,
+        }
+    }
+
+    /// The body of the HTTP response as text; empty where it was refused by close code.
+    pub fn body(&self) -> String {
+        match self {
+            Refused::Http { body, .. } => String::from_utf8_lossy(body).into_owned(),
+            Refused::Close { .. } => String::new(),
+        }
+    }
+
+    fn text(status: u16, body: &str) -> Self {
+        Answer::Http { status, headers: Vec::new(), body: body.into() }.into()
+    }
+}
+
+/// As the host sends it, less what it may not send.
+impl From<Answer> for Refused {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Http { status, headers, mut body } => {
+                let status = if (300..=599).contains(&status) { status } else { 500 };
+                let mut headers: Vec<_> = (headers.into_iter())
+                    .filter(|(name, value)| is_channel_header(name, value))
+                    .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                    .collect();
+                if !headers.iter().any(|(name, _)| name == "content-type") {
+                    let plain = b"text/plain; charset=utf-8".to_vec();
+                    headers.push(("content-type".to_owned(), plain));
+                }
+                body.truncate(64 * 1024);
+                Refused::Http { status, headers, body }
+            }
+            Answer::Close { code, mut reason, messages } => {
+                reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+                Refused::Close {
+                    messages: messages.into_iter().take(16).map(Received::from).collect(),
+                    code: if is_channel_code(code) { code } else { 1008 },
+                    reason,
+                }
+            }
+        }
+    }
+}
+
+impl From<Payload<'_>> for Received {
+    fn from(payload: Payload<'_>) -> Self {
+        match payload {
+            Payload::Text(text) => Received::Text(text.into_owned()),
+            Payload::Binary(data) => Received::Binary(data.into_owned()),
+        }
+    }
+}

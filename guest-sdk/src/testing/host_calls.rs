@@ -1,0 +1,242 @@
+//! What a handler can ask of the fake host: checked at the call, as the contract says.
+
+use std::collections::BTreeSet;
+
+use crate::error::{HostError, Remedy};
+use crate::log::Level;
+use crate::outgoing::Kind;
+
+use super::client::Received;
+use super::effects::{self, Audience, Effect, refused, room_name};
+use super::host::LogLine;
+use super::world::{Event, Phase, World, id};
+
+impl World {
+    fn event(&mut self) -> Result<&mut Event, HostError> {
+        self.event.as_mut().ok_or_else(|| {
+            refused(Remedy::FixCall, "no-event", "the event that this call belongs to is over")
+        })
+    }
+
+    /// The event, if its connection can still receive something.
+    fn open_event(&mut self) -> Result<&mut Event, HostError> {
+        let event = self.event()?;
+        match event.phase {
+            Phase::Connecting | Phase::Open => Ok(event),
+            Phase::Closing | Phase::Detached => Err(refused(
+                Remedy::Gone,
+                "connection-ended",
+                "the connection has ended; in on_close only others can be reached",
+            )),
+        }
+    }
+
+    pub(crate) fn record(&mut self, effect: Effect, bytes: usize) -> Result<(), HostError> {
+        let limits = self.limits;
+        let event = self.event()?;
+        if event.effects.len() >= limits.max_effects_per_event
+            || event.bytes.saturating_add(bytes) > limits.max_effect_bytes_per_event
+        {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-effects",
+                format!(
+                    "one event may record {} effects of {} bytes (max_effects_per_event, \
+                     max_effect_bytes_per_event); flush, or do less",
+                    limits.max_effects_per_event, limits.max_effect_bytes_per_event
+                ),
+            ));
+        }
+        event.bytes += bytes;
+        event.effects.push(effect);
+        Ok(())
+    }
+
+    pub(crate) fn message(&self, kind: Kind, data: &[u8]) -> Result<Received, HostError> {
+        let limit = self.limits.max_outbound_message_bytes;
+        if data.len() > limit {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "message-too-big",
+                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
+            ));
+        }
+        Ok(match kind {
+            Kind::Text => Received::Text(String::from_utf8_lossy(data).into_owned()),
+            Kind::Binary => Received::Binary(data.to_vec()),
+        })
+    }
+
+    pub(crate) fn send(&mut self, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+        self.open_event()?;
+        let message = self.message(kind, data)?;
+        self.record(Effect::Send(message), data.len())
+    }
+
+    pub(crate) fn ping(&mut self, data: &[u8]) -> Result<(), HostError> {
+        if self.open_event()?.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "there is nobody to ping before the upgrade",
+            ));
+        }
+        self.record(Effect::Send(effects::ping(data)?), data.len())
+    }
+
+    pub(crate) fn close(&mut self, code: u16, reason: &str) -> Result<(), HostError> {
+        let event = self.open_event()?;
+        let close = effects::close(code, reason)?;
+        event.close.get_or_insert(close);
+        Ok(())
+    }
+
+    pub(crate) fn set_header(&mut self, name: &str, value: &[u8]) -> Result<(), HostError> {
+        const MAX_HEADERS: usize = 32;
+        let event = self.event()?;
+        if event.response_headers.len() >= MAX_HEADERS {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-headers",
+                format!("a response takes at most {MAX_HEADERS} headers of a channel"),
+            ));
+        }
+        if !effects::is_channel_header(name, value) {
+            return Err(refused(
+                Remedy::FixCall,
+                "header-invalid",
+                format!("{name:?} is no header that a channel can set"),
+            ));
+        }
+        event.response_headers.push((name.to_ascii_lowercase(), value.to_vec()));
+        Ok(())
+    }
+
+    pub(crate) fn join(&mut self, room: &str) -> Result<(), HostError> {
+        let room = room_name(room)?;
+        let limit = self.limits.max_rooms_per_connection;
+        let joined = self.open_event()?.joined();
+        if joined.contains(&room) {
+            return Ok(());
+        }
+        if joined.len() >= limit {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-rooms",
+                format!("a connection may be in {limit} rooms (max_rooms_per_connection)"),
+            ));
+        }
+        let bytes = room.len();
+        self.record(Effect::Join(room), bytes)
+    }
+
+    pub(crate) fn leave(&mut self, room: &str) -> Result<(), HostError> {
+        let room = room_name(room)?;
+        self.open_event()?;
+        let bytes = room.len();
+        self.record(Effect::Leave(room), bytes)
+    }
+
+    /// The connection's rooms, as the event's own joins and leaves make them.
+    pub(crate) fn joined(&self, number: u64) -> Vec<String> {
+        match &self.event {
+            Some(event) if event.number == number => event.joined(),
+            _ => self.connections.get(&number).map(|r| r.joined.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The members of a room, as the event sees them: as committed, and with its own joins and
+    /// leaves.
+    pub(crate) fn members(&self, room: &str) -> BTreeSet<u64> {
+        let mut members: BTreeSet<u64> = (self.connections.iter())
+            .filter(|(_, record)| record.is_open && record.joined.iter().any(|r| r == room))
+            .map(|(number, _)| *number)
+            .collect();
+        if let Some(event) = self.event.as_ref()
+            && matches!(event.phase, Phase::Connecting | Phase::Open)
+        {
+            match event.joined().iter().any(|joined| joined == room) {
+                true => members.insert(event.number),
+                false => members.remove(&event.number),
+            };
+        }
+        members
+    }
+
+    pub(crate) fn page(&self, room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+        let ids = self.members(room).into_iter().map(id);
+        ids.filter(|id| after.is_none_or(|after| id.as_str() > after))
+            .take(limit as usize)
+            .collect()
+    }
+
+    pub(crate) fn broadcast(
+        &mut self,
+        to: Audience,
+        kind: Kind,
+        data: &[u8],
+        skip: Option<&str>,
+    ) -> Result<(), HostError> {
+        let message = self.message(kind, data)?;
+        let skip = skip.and_then(|skip| self.number(skip));
+        self.record(Effect::Broadcast { to, message, skip }, data.len())
+    }
+
+    /// The open connection with this id.
+    pub(crate) fn find(&self, id: &str) -> Result<u64, HostError> {
+        self.number(id).ok_or_else(|| {
+            refused(
+                Remedy::Gone,
+                "unknown-connection",
+                format!("{id:?} is no open connection of this channel"),
+            )
+        })
+    }
+
+    /// The event's own connection can be addressed while it is still connecting.
+    fn number(&self, to: &str) -> Option<u64> {
+        let own = self.event.as_ref().filter(|event| event.phase == Phase::Connecting);
+        let open = self.connections.iter().filter(|(_, record)| record.is_open);
+        let numbers = open.map(|(number, _)| *number).chain(own.map(|event| event.number));
+        numbers.into_iter().find(|number| id(*number) == to)
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), HostError> {
+        if self.event()?.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "nothing commits before the connection is accepted",
+            ));
+        }
+        self.apply();
+        let number = self.event()?.number;
+        let committed = self.connections.get(&number).map(|record| record.joined.clone());
+        let event = self.event()?;
+        event.committed = committed.unwrap_or_default();
+        event.flushed_close = event.flushed_close.take().or(event.close.take());
+        Ok(())
+    }
+
+    pub(crate) fn discard(&mut self) {
+        if let Some(event) = &mut self.event {
+            event.effects.clear();
+            event.bytes = 0;
+            event.close = None;
+            event.response_headers.clear();
+        }
+    }
+
+    pub(crate) fn ending(&self, number: u64) -> Option<String> {
+        Some(self.connections.get(&number)?.ending?.to_owned())
+    }
+
+    pub(crate) fn failed(&mut self, detail: String) {
+        eprintln!("handler failed: {detail}");
+        self.errors.push(detail);
+    }
+
+    pub(crate) fn log(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
+        self.log.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() });
+    }
+}

@@ -1,0 +1,151 @@
+//! Runs a handler as an event: its effects commit, or its connection ends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::backend;
+use crate::channel::Fault;
+use crate::connection::Connection;
+use crate::incoming::Incoming;
+
+use super::plugin::Plugin;
+use super::world::{Phase, Shared};
+
+type Panic = Box<dyn std::any::Any + Send>;
+
+/// Runs a handler as an event. The event is still there afterwards, to be committed or abandoned.
+pub(crate) fn event<R>(
+    world: &Shared,
+    phase: Phase,
+    number: u64,
+    handler: impl FnOnce() -> R,
+) -> Result<R, Panic> {
+    world.borrow_mut().begin(phase, number);
+    let host = backend::enter(world);
+    // Whatever the handler leaves half done is thrown away, as an instance is.
+    let outcome = catch_unwind(AssertUnwindSafe(handler));
+    drop(host);
+    outcome
+}
+
+/// What can happen to an open connection.
+pub(crate) enum Happening {
+    Message(Incoming),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Fault(Fault),
+}
+
+/// Runs the handler for what happened and commits what it did, or ends the connection.
+pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
+    let Some((plugin, conn, session)) = lend(world, number) else { return };
+    let is_last = matches!(happening, Happening::Fault(_));
+    let (name, outcome) = match happening {
+        Happening::Message(message) => ("on_message", {
+            event(world, Phase::Open, number, || (plugin.on_message)(&conn, &session, message))
+        }),
+        Happening::Ping(data) => ("on_ping", {
+            event(world, Phase::Open, number, || (plugin.on_ping)(&conn, &session, data))
+        }),
+        Happening::Pong(data) => ("on_pong", {
+            event(world, Phase::Open, number, || (plugin.on_pong)(&conn, &session, data))
+        }),
+        Happening::Fault(fault) => ("on_fault", {
+            event(world, Phase::Open, number, || (plugin.on_fault)(&conn, &session, fault))
+        }),
+    };
+    let limit = world.borrow().limits.max_session_bytes;
+    let ending = match outcome {
+        Ok(Some(session)) if session.len() > limit => {
+            Some(Ending::of_failure("session-too-big", failed(world, name, &too_big(&session))))
+        }
+        Ok(session) => {
+            let mut world = world.borrow_mut();
+            if let (Some(session), Some(record)) = (session, world.connections.get_mut(&number)) {
+                record.session = session;
+            }
+            world.commit().close.map(Ending::closed_by_channel)
+        }
+        Err(panic) => Some(Ending::of_failure("trap", failed(world, name, &panicked(&*panic)))),
+    };
+    // After a fault the connection ends anyway.
+    if let Some(ending) = ending
+        && !is_last
+    {
+        end(world, number, ending);
+    }
+}
+
+/// How a connection ends.
+pub(crate) struct Ending {
+    pub(crate) token: &'static str,
+    /// Code and reason of the first close frame.
+    pub(crate) frame: Option<(u16, String)>,
+    /// Whether the client is sent that frame, rather than having sent it.
+    pub(crate) is_sent: bool,
+    pub(crate) fault: Option<Fault>,
+}
+
+impl Ending {
+    pub(crate) fn closed_by_channel(frame: (u16, String)) -> Self {
+        Self { token: "channel-closed", frame: Some(frame), is_sent: true, fault: None }
+    }
+
+    fn of_failure(code: &str, detail: String) -> Self {
+        let fault = Fault { code: code.to_owned(), detail };
+        Self::of_host("guest-failure", 1011, Some(fault))
+    }
+
+    pub(crate) fn of_host(token: &'static str, code: u16, fault: Option<Fault>) -> Self {
+        Self { token, frame: Some((code, token.to_owned())), is_sent: true, fault }
+    }
+}
+
+/// Ends a connection: the fault if there was one, rooms, `on_close` with the last committed session.
+pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
+    let exports = world.borrow().plugin.exports;
+    if let Some(record) = world.borrow_mut().connections.get_mut(&number) {
+        record.ending = Some(ending.token);
+    }
+    if let Some(fault) = ending.fault
+        && exports.faults
+    {
+        handle(world, number, Happening::Fault(fault));
+    }
+    let Some((plugin, conn, session)) = lend(world, number) else { return };
+    if let Some(record) = world.borrow_mut().connections.get_mut(&number) {
+        record.is_open = false;
+        record.closed = ending.frame.clone().filter(|_| ending.is_sent);
+    }
+    let (code, reason) = ending.frame.map_or((None, String::new()), |(c, r)| (Some(c), r));
+    let on_close = || (plugin.on_close)(&conn, &session, code, &reason);
+    match event(world, Phase::Closing, number, on_close) {
+        Ok(()) => drop(world.borrow_mut().commit()),
+        Err(panic) => drop(failed(world, "on_close", &panicked(&*panic))),
+    }
+}
+
+/// What an event of an open connection works on.
+fn lend(world: &Shared, number: u64) -> Option<(Plugin, Connection, Vec<u8>)> {
+    let world = world.borrow();
+    let record = world.connections.get(&number).filter(|record| record.is_open)?;
+    let conn = Connection::new(backend::Connection::of(record.request.clone()), None);
+    Some((world.plugin, conn, record.session.clone()))
+}
+
+/// Undoes an event that failed as a trap does, and notes why.
+pub(crate) fn failed(world: &Shared, handler: &str, detail: &str) -> String {
+    let mut world = world.borrow_mut();
+    world.abandon();
+    world.failed(format!("{handler} {detail}"));
+    detail.to_owned()
+}
+
+pub(crate) fn too_big(session: &[u8]) -> String {
+    format!("returned a session of {} bytes, more than max_session_bytes", session.len())
+}
+
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = (panic.downcast_ref::<String>().map(String::as_str))
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("with something that is no text"))
+}

@@ -1,0 +1,7 @@
+use wharf::prelude::*;
+
+#[wharf::channel]
+#[derive(Serialize, Deserialize)]
+struct Chat;
+
+fn main() {}

@@ -1,0 +1,170 @@
+//! What the documents promise about the code, checked whenever the tests run. Each failure says
+//! what to do; where the promise is what has changed, change `docs/architecture.md` with it.
+
+#[path = "tidy/contract.rs"]
+mod contract;
+#[path = "tidy/journey.rs"]
+mod journey;
+#[path = "tidy/source.rs"]
+mod source;
+
+use source::{Source, files_under, read, repository, shown};
+
+/// Longer files tell more than one story.
+const MAX_LINES: usize = 600;
+
+/// What ends the process, or the task, instead of answering.
+const PANICS: [&str; 8] = [
+    ".unwrap()",
+    ".unwrap_err()",
+    ".expect(",
+    ".expect_err(",
+    "panic!",
+    "unreachable!",
+    "todo!",
+    "unimplemented!",
+];
+
+/// Fails with one line for each finding, after a sentence that says what to do.
+#[track_caller]
+fn assert_none(findings: &[String], what_to_do: &str) {
+    assert!(findings.is_empty(), "{what_to_do}\n  {}", findings.join("\n  "));
+}
+
+#[test]
+fn no_source_file_is_longer_than_600_lines() {
+    let mut long = Vec::new();
+    for file in files_under(&repository()) {
+        let path = shown(&file);
+        if path.ends_with(".rs") {
+            let lines = read(&path).lines().count();
+            if lines > MAX_LINES {
+                long.push(format!("{path}: {lines} lines"));
+            }
+        }
+    }
+    assert_none(&long, "split these files, one noun a file:");
+}
+
+#[test]
+fn the_host_does_not_panic_outside_its_tests() {
+    let mut found = Vec::new();
+    for source in Source::all_under("host/src") {
+        for (index, line) in source.lines.iter().enumerate() {
+            let Some(panic) = PANICS.iter().find(|panic| line.code.contains(**panic)) else {
+                continue;
+            };
+            // The comment may take several lines above, or stand behind.
+            let above = source.lines[..index]
+                .iter()
+                .rev()
+                .take_while(|line| line.code.trim().is_empty() && !line.comment.trim().is_empty());
+            let excused =
+                std::iter::once(line).chain(above).any(|line| line.comment.contains("invariant:"));
+            if !excused {
+                found.push(format!("{}:{}: {panic}", source.path, line.number));
+            }
+        }
+    }
+    assert_none(
+        &found,
+        "return an error here; or, where it truly cannot happen, say why in a comment \
+         `// invariant: …` just above:",
+    );
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let settings = settings(&read("host/src/config.rs"));
+    assert!(
+        !settings.is_empty(),
+        "found no setting in `settings! {{ … }}` of host/src/config.rs: teach this test its new form"
+    );
+    assert!(
+        repository().join("README.md").exists(),
+        "README.md is missing: write it, with a table of the settings"
+    );
+    let readme = read("README.md");
+    let is_listed = |key: &String| {
+        let row = format!("| `{key}` |");
+        readme.lines().any(|line| line.starts_with(&row))
+    };
+    let missing: Vec<String> = settings.into_iter().filter(|key| !is_listed(key)).collect();
+    assert_none(
+        &missing,
+        "add a row to the README's table of settings, starting with the key in backticks, for:",
+    );
+}
+
+/// The keys in the list of settings: lines such as `field: Type = …` or
+/// `field => "key": Type = …`.
+fn settings(config: &str) -> Vec<String> {
+    let list = config.lines().skip_while(|line| !line.starts_with("settings! {"));
+    list.take_while(|line| *line != "}")
+        .filter_map(|line| {
+            let line = line.trim();
+            let (name, rest) =
+                line.split_at(line.find(|c: char| !c.is_ascii_lowercase() && c != '_')?);
+            if name.is_empty() {
+                return None;
+            }
+            match rest.trim_start().strip_prefix("=> \"") {
+                Some(rest) => rest.split_once("\":").map(|(key, _)| key.to_owned()),
+                None => rest.starts_with(": ").then(|| name.to_owned()),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_fixture_is_used_by_a_test() {
+    let tests: Vec<String> = files_under(&repository().join("tests/tests"))
+        .iter()
+        .map(|file| read(&shown(file)))
+        .collect();
+    let mut unused = Vec::new();
+    for manifest in files_under(&repository().join("tests/fixtures")) {
+        if manifest.file_name().is_none_or(|name| name != "Cargo.toml") {
+            continue;
+        }
+        let folder = manifest.parent().and_then(|folder| folder.file_name());
+        let name = folder.unwrap_or_default().to_string_lossy();
+        let forms = [format!("\"{name}\""), format!("{name}.wasm")];
+        if !tests.iter().any(|test| forms.iter().any(|form| test.contains(form))) {
+            unused.push(format!("tests/fixtures/{name}"));
+        }
+    }
+    assert_none(
+        &unused,
+        "no file of tests/tests names these fixtures (as \"NAME\" or NAME.wasm): write the test \
+         that each was made for, or remove it:",
+    );
+}
+
+#[test]
+fn no_file_speaks_of_one_persons_machine() {
+    // In two parts, so that this file does not find itself.
+    let places =
+        [["/ho", "me/"], ["/ro", "ot/"], ["/Us", "ers/"], ["/wo", "rk/"], ["C:\\", "Users"]];
+    let places = places.map(|parts| parts.concat());
+    let mut found = Vec::new();
+    for file in files_under(&repository()) {
+        // What is not text has no path that anyone reads.
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        for (index, line) in text.lines().enumerate() {
+            let names_one = places.iter().any(|place| {
+                line.match_indices(place.as_str()).any(|(start, _)| {
+                    // Within a longer path or an address it is something else.
+                    let before = line[..start].chars().next_back();
+                    !before.is_some_and(|c| c.is_alphanumeric() || "._-}".contains(c))
+                })
+            });
+            if names_one {
+                found.push(format!("{}:{}: {}", shown(&file), index + 1, line.trim()));
+            }
+        }
+    }
+    assert_none(&found, "write these paths so that they hold on every machine:");
+}
