@@ -23,7 +23,8 @@ const EXPLANATION: &str = "\
 CPU time is that of all threads of the server, user and system, from /proc/PID/task/*/schedstat. \
 Every echo is checked: one that is lost, doubled, out of order or changed ends the run with an \
 error. The ratio is that of the first server to each of the others: of their medians, and, in \
-parentheses, the smallest and largest of the rounds'.";
+parentheses, the smallest and largest of the rounds'. Where the generator is busier than the \
+server, throughput and latency are the generator's more than the server's.";
 
 /// What is sent, how often, and to whom.
 #[derive(clap::Args, Serialize)]
@@ -57,7 +58,7 @@ pub struct Options {
     rounds: u32,
 
     /// Servers to measure; the others are compared with the first
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Wharf, Kind::Tungstenite])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite")]
     servers: Vec<Kind>,
 
     /// The host's program [default: target/release/wharf]
@@ -133,6 +134,7 @@ struct Ratio {
 ///
 /// Something is missing, a server fails, or an echo is wrong.
 pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    Kind::check_distinct(&options.servers)?;
     let host = match options.servers.contains(&Kind::Wharf) {
         true => Some(Host {
             program: artefact::host(options.host.as_deref())?,
@@ -142,11 +144,11 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         false => None,
     };
     let cores = Cores::choose(options.server_core, options.generator_core)?;
-    describe(options, host.as_ref(), cores, report);
+    describe(options, host.as_ref(), cores, report)?;
     cores::stay_on(cores.generator)?;
 
     let mut rounds = Vec::new();
-    report.headings(&COLUMNS);
+    report.headings(&COLUMNS)?;
     for round in 1..=options.rounds {
         for &kind in &options.servers {
             report.progress(&format!("{} round {round} …", kind.name()));
@@ -165,40 +167,45 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
                     format!("{:.0}%", 100.0 * measured.server_busy),
                     format!("{:.0}%", 100.0 * measured.generator_busy),
                 ],
-            );
+            )?;
             rounds.push(measured);
         }
     }
     report.set("rounds", &rounds);
-    summarise(options, &rounds, report);
-    Ok(())
+    summarise(options, &rounds, report)
 }
 
-fn describe(options: &Options, host: Option<&Host>, cores: Cores, report: &mut Report) {
-    report.begin("echo", "server CPU per echoed message, median (min–max) of the rounds");
+fn describe(
+    options: &Options,
+    host: Option<&Host>,
+    cores: Cores,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    report.begin("echo", "server CPU per echoed message, median (min–max) of the rounds")?;
     report.line(&format!(
         "load: {} connections, {} in flight each, {} bytes of text, {} messages a round after {} \
          to warm up",
         options.connections, options.in_flight, options.size, options.messages, options.warm_up
-    ));
+    ))?;
     report.line(&format!(
         "servers: 1 worker, on core {}; generator on core {}; a fresh process each round",
         cores.server, cores.generator
-    ));
+    ))?;
     if let Some(host) = host {
-        report.line(&format!("wharf: {}", host.describe()));
+        report.line(&format!("wharf: {}", host.describe()))?;
         report.set("host", host.describe());
         if host.looks_unoptimised() {
-            report.note("the host is not optimised: `cargo build --release -p wharf-host`");
+            report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
         }
     }
     if cores.are_shared() {
         report.note(
             "server and generator share one core: CPU per message is higher than it would be, \
              latency and throughput say nothing",
-        );
+        )?;
     }
     report.set("options", options);
+    Ok(())
 }
 
 fn measure(
@@ -243,7 +250,7 @@ fn measure(
     })
 }
 
-fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
+fn summarise(options: &Options, rounds: &[Round], report: &mut Report) -> anyhow::Result<()> {
     let of = |kind: Kind, figure: fn(&Round) -> f64| -> Vec<f64> {
         let rounds = rounds.iter().filter(|round| round.server == kind);
         rounds.map(figure).collect()
@@ -259,7 +266,7 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
         })
     };
     let summaries: Vec<Summary> = options.servers.iter().copied().filter_map(summary).collect();
-    report.headings(&SUMMARY);
+    report.headings(&SUMMARY)?;
     for summary in &summaries {
         report.row(
             &SUMMARY,
@@ -270,9 +277,9 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
                 summary.p50_us.show(1),
                 summary.p99_us.show(1),
             ],
-        );
+        )?;
     }
-    report.line("");
+    report.line("")?;
     let mut ratios = Vec::new();
     if let [first, others @ ..] = &summaries[..] {
         for other in others {
@@ -295,10 +302,11 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
                 ratio.cpu_medians,
                 ratio.cpu_rounds.min,
                 ratio.cpu_rounds.max
-            ));
+            ))?;
             ratios.push(ratio);
         }
     }
     report.set("summary", summaries);
     report.set("ratios", ratios);
+    Ok(())
 }

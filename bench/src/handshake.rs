@@ -54,8 +54,9 @@ pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
         }
     };
     let early = response.split_off(head);
+    let body = String::from_utf8_lossy(&early);
     check(&String::from_utf8_lossy(&response))
-        .with_context(|| format!("{target} was refused: {}", String::from_utf8_lossy(&early)))?;
+        .with_context(|| format!("{target} was refused ({})", body.trim()))?;
     Ok(Opened { stream, early })
 }
 

@@ -47,7 +47,7 @@ pub struct Options {
     rounds: u32,
 
     /// Servers to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Wharf, Kind::Tungstenite])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite")]
     servers: Vec<Kind>,
 
     /// The host's program [default: target/release/wharf]
@@ -96,24 +96,25 @@ struct Summary {
 ///
 /// Something is missing, a server fails, or the connections cannot all be opened.
 pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    Kind::check_distinct(&options.servers)?;
     let host = match options.servers.contains(&Kind::Wharf) {
         true => Some(host(options)?),
         false => None,
     };
     allow_files(u64::from(options.connections) + OTHER_FILES)?;
-    report.begin("idle", "resident memory of the server per open connection, 1 worker");
-    report.line(&format!("load: {} connections", options.connections));
+    report.begin("idle", "resident memory of the server per open connection, 1 worker")?;
+    report.line(&format!("load: {} connections", options.connections))?;
     if let Some(host) = &host {
-        report.line(&format!("wharf: {}", host.describe()));
+        report.line(&format!("wharf: {}", host.describe()))?;
         report.set("host", host.describe());
         if host.looks_unoptimised() {
-            report.note("the host is not optimised: `cargo build --release -p wharf-host`");
+            report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
         }
     }
     report.set("options", options);
 
     let mut rounds = Vec::new();
-    report.headings(&COLUMNS);
+    report.headings(&COLUMNS)?;
     for round in 1..=options.rounds {
         for &kind in &options.servers {
             report.progress(&format!("{} round {round} …", kind.name()));
@@ -132,13 +133,12 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
                         None => "-".to_owned(),
                     },
                 ],
-            );
+            )?;
             rounds.push(measured);
         }
     }
     report.set("rounds", &rounds);
-    summarise(options, &rounds, report);
-    Ok(())
+    summarise(options, &rounds, report)
 }
 
 fn host(options: &Options) -> anyhow::Result<Host> {
@@ -209,7 +209,7 @@ fn measure(
     })
 }
 
-fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
+fn summarise(options: &Options, rounds: &[Round], report: &mut Report) -> anyhow::Result<()> {
     let show = |spread: Option<Spread>| match spread {
         Some(bytes) => {
             let kib = [bytes.median, bytes.min, bytes.max].map(|bytes| bytes / 1024.0);
@@ -218,7 +218,7 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
         None => "-".to_owned(),
     };
     let mut summaries = Vec::new();
-    report.headings(&SUMMARY);
+    report.headings(&SUMMARY)?;
     for &kind in &options.servers {
         let rounds = || rounds.iter().filter(|round| round.server == kind);
         let summary = Summary {
@@ -235,8 +235,9 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) {
                 show(summary.bytes_per_connection),
                 show(summary.bytes_per_connection_after_message),
             ],
-        );
+        )?;
         summaries.push(summary);
     }
     report.set("summary", summaries);
+    Ok(())
 }

@@ -51,7 +51,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use report::Report;
+use report::{ReaderGone, Report};
 
 const EXAMPLES: &str = "\
 Before the first run:
@@ -108,12 +108,13 @@ fn main() -> ExitCode {
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),
     };
-    exit(done.map(|()| report.finish()))
+    exit(done.and_then(|()| report.finish()))
 }
 
 fn exit(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,10 +1,10 @@
 //! A single client that asks which generation of a plugin serves it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::Value;
 
 use crate::frame::{self, Opcode};
@@ -54,7 +54,7 @@ impl Probe {
     /// There is no pong in time, it has no generation, or the connection ends.
     pub fn ping(&mut self) -> anyhow::Result<Pong> {
         let sent = Instant::now();
-        self.stream.write_all(&self.ping)?;
+        self.stream.write_all(&self.ping).context("cannot write")?;
         loop {
             while let Some(frame) = frame::parse(&self.unparsed)? {
                 let length = frame.length;
@@ -63,7 +63,7 @@ impl Probe {
                     Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
                     Opcode::Ping => {
                         let pong = frame::encode(Opcode::Pong, frame.payload, MASK);
-                        self.stream.write_all(&pong)?;
+                        self.stream.write_all(&pong).context("cannot write")?;
                         None
                     }
                     Opcode::Binary | Opcode::Pong => None,
@@ -76,7 +76,10 @@ impl Probe {
                 }
             }
             let mut chunk = [0; 4096];
-            let read = self.stream.read(&mut chunk).context("no pong has come")?;
+            let read = self.stream.read(&mut chunk).map_err(|error| match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!("a ping had no pong"),
+                _ => anyhow!(error).context("cannot read"),
+            })?;
             ensure!(read > 0, "the server ended the connection");
             self.unparsed.extend(&chunk[..read]);
         }

@@ -14,10 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::Value;
 
 use crate::cores;
+use crate::report::ReaderGone;
 
 /// Time for a server to say where it listens. A host compiles its plugins before that.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -132,7 +132,7 @@ impl Process {
     /// Adds the last lines of the server's log to an error.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.is_empty() {
+        if log.is_empty() || error.is::<ReaderGone>() {
             return error;
         }
         let lines: Vec<&str> = log.iter().map(String::as_str).collect();
@@ -244,7 +244,8 @@ pub struct Launch {
 impl Launch {
     /// Returns only where it fails.
     pub fn exec(&self) -> anyhow::Result<()> {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        #[cfg(target_os = "linux")]
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         if let Some(core) = self.core {
             cores::stay_on(core)?;
         }

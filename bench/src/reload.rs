@@ -89,18 +89,18 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     };
     let plugin =
         fs::read(&host.plugin).with_context(|| format!("cannot read {}", host.plugin.display()))?;
-    report.begin("reload", "from a plugin's rename to the first event its new code serves");
-    report.line(&format!("wharf: {}", host.describe()));
+    report.begin("reload", "from a plugin's rename to the first event its new code serves")?;
+    report.line(&format!("wharf: {}", host.describe()))?;
     report.set("host", host.describe());
     if host.looks_unoptimised() {
-        report.note("the host is not optimised: `cargo build --release -p wharf-host`");
+        report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
     }
     report.set("options", options);
 
     let server = Server::start_host(&host, Some(options.workers as usize), None)?;
     let swaps = swaps(options, &server, &host.plugin, &plugin, report)
         .map_err(|error| server.process.explain(error))?;
-    summarise(&swaps, report);
+    summarise(&swaps, report)?;
     report.set("runs", swaps);
     Ok(())
 }
@@ -118,7 +118,7 @@ fn swaps(
     let next = server.folder().join("next.wasm");
     let mut probe = Probe::open(server.address(), &options.path)?;
     let mut swaps = Vec::new();
-    report.headings(&COLUMNS);
+    report.headings(&COLUMNS)?;
     for run in 1..=options.runs {
         let payload = format!("{run} {}", nanoseconds_since_1970());
         let changed = component::changed(plugin, payload.as_bytes())
@@ -138,7 +138,7 @@ fn swaps(
                 swap.pongs.to_string(),
                 format!("{:.1}", swap.longest_pong_ms),
             ],
-        );
+        )?;
         swaps.push(swap);
     }
     Ok(swaps)
@@ -185,17 +185,18 @@ fn nanoseconds_since_1970() -> u128 {
     now.map_or(0, |since| since.as_nanos())
 }
 
-fn summarise(swaps: &[Swap], report: &mut Report) {
+fn summarise(swaps: &[Swap], report: &mut Report) -> anyhow::Result<()> {
     let reload = Spread::of(swaps.iter().map(|swap| swap.milliseconds));
     let pong = Spread::of(swaps.iter().map(|swap| swap.longest_pong_ms));
     let (Some(reload), Some(pong)) = (reload, pong) else {
-        return;
+        return Ok(());
     };
-    report.line("");
+    report.line("")?;
     report.line(&format!(
         "reload: median {:.1} ms, max {:.1} ms; longest pong of a run: median {:.1} ms, max {:.1} ms",
         reload.median, reload.max, pong.median, pong.max
-    ));
+    ))?;
     report.set("reload_ms", reload);
     report.set("longest_pong_ms", pong);
+    Ok(())
 }

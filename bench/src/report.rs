@@ -2,8 +2,9 @@
 //! object at the end.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
+use anyhow::Context;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,11 @@ const QUIET_LOAD: f64 = 0.5;
 
 /// A column of a table: its heading, and the width of its widest cell.
 pub type Column = (&'static str, usize);
+
+/// Whoever read the report has read enough, such as `head`: a reason to end, not a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the report")]
+pub struct ReaderGone;
 
 /// What one run of this program has to say.
 pub struct Report {
@@ -29,37 +35,44 @@ impl Report {
     }
 
     /// Says which job runs, where, and what makes its figures doubtful from the start.
-    pub fn begin(&mut self, job: &str, about: &str) {
+    ///
+    /// # Errors
+    ///
+    /// Of this and all that write lines: the line cannot be written; [`ReaderGone`] if nobody
+    /// wants it.
+    pub fn begin(&mut self, job: &str, about: &str) -> anyhow::Result<()> {
         self.set("job", job);
         let machine = Machine::read();
-        self.line(&format!("{job}: {about}"));
-        self.line(&format!("machine: {}", machine.describe()));
+        self.line(&format!("{job}: {about}"))?;
+        self.line(&format!("machine: {}", machine.describe()))?;
         if machine.load > QUIET_LOAD {
             self.note(&format!(
                 "the load average is {:.2}: other programs are running, or were a moment ago",
                 machine.load
-            ));
+            ))?;
         }
         if cfg!(debug_assertions) {
             self.note(
                 "this program is not optimised, and the peers are this program: \
                  use `cargo run --release -p wharf-bench`",
-            );
+            )?;
         }
         self.set("machine", machine);
+        Ok(())
     }
 
     /// A line for people. Programs get the same by [`set`](Report::set).
-    pub fn line(&self, text: &str) {
-        if !self.json {
-            say(text);
+    pub fn line(&self, text: &str) -> anyhow::Result<()> {
+        match self.json {
+            true => Ok(()),
+            false => say(text),
         }
     }
 
     /// Something to know before the figures are believed.
-    pub fn note(&mut self, text: &str) {
-        self.line(&format!("note: {text}"));
+    pub fn note(&mut self, text: &str) -> anyhow::Result<()> {
         self.notes.push(text.to_owned());
+        self.line(&format!("note: {text}"))
     }
 
     /// A value for programs.
@@ -70,20 +83,20 @@ impl Report {
     }
 
     /// The headings of a table.
-    pub fn headings(&self, columns: &[Column]) {
+    pub fn headings(&self, columns: &[Column]) -> anyhow::Result<()> {
         let cells: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-        self.line("");
-        self.row(columns, &cells);
+        self.line("")?;
+        self.row(columns, &cells)
     }
 
     /// A row of a table: the first column is aligned to the left, figures to the right.
-    pub fn row(&self, columns: &[Column], cells: &[String]) {
-        self.line(&align(columns, cells));
+    pub fn row(&self, columns: &[Column], cells: &[String]) -> anyhow::Result<()> {
+        self.line(&align(columns, cells))
     }
 
     /// What is going on, for people who wait at a terminal for something slow.
     pub fn progress(&self, text: &str) {
-        if !self.json && std::io::stderr().is_terminal() {
+        if !self.json && io::stderr().is_terminal() {
             eprint!("\r\x1b[K{text}");
         }
     }
@@ -94,19 +107,21 @@ impl Report {
     }
 
     /// The end: prints the JSON object, if that is what is wanted.
-    pub fn finish(mut self) {
-        if self.json {
-            self.values.insert("notes".to_owned(), json!(self.notes));
-            say(&Value::Object(self.values).to_string());
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        if !self.json {
+            return Ok(());
         }
+        self.values.insert("notes".to_owned(), json!(self.notes));
+        say(&Value::Object(self.values).to_string())
     }
 }
 
-/// A reader that has gone away, such as `head`, is no reason to panic.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+/// Unlike `println!`, does not panic where nobody reads.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        result => result.context("cannot write the report"),
     }
 }
 
@@ -149,7 +164,8 @@ impl Machine {
 
     fn describe(&self) -> String {
         let Machine { cpu, cores, kernel, load } = self;
-        format!("{cpu}, {cores} cores, Linux {kernel}, load average {load:.2}")
+        let plural = if *cores == 1 { "" } else { "s" };
+        format!("{cpu}, {cores} core{plural}, Linux {kernel}, load average {load:.2}")
     }
 }
 

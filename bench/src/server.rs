@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -24,6 +24,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Check that each is named once.
+    ///
+    /// # Errors
+    ///
+    /// One is there twice: their rounds could not be told apart.
+    pub fn check_distinct(kinds: &[Kind]) -> anyhow::Result<()> {
+        for (index, kind) in kinds.iter().enumerate() {
+            ensure!(!kinds[..index].contains(kind), "--servers names {} twice", kind.name());
+        }
+        Ok(())
+    }
+
     /// What it is called on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,6 +74,12 @@ impl Host {
     }
 }
 
+/// A folder with a name that says whose it is, should it be left behind.
+fn own_folder() -> anyhow::Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("wharf-bench-").tempdir();
+    folder.context("cannot make a folder for the server")
+}
+
 /// A running server.
 pub struct Server {
     /// Its process.
@@ -82,7 +100,7 @@ impl Server {
         workers: Option<usize>,
         core: Option<usize>,
     ) -> anyhow::Result<Server> {
-        let folder = tempfile::tempdir().context("cannot make a folder for the plugin")?;
+        let folder = own_folder()?;
         let plugins = folder.path().join("plugins");
         fs::create_dir(&plugins)?;
         let name = host.plugin.file_name().context("the plugin has no name")?;
@@ -111,7 +129,7 @@ impl Server {
                 Server::start_host(host, Some(1), core)
             }
             Kind::Tungstenite => {
-                let folder = tempfile::tempdir()?;
+                let folder = own_folder()?;
                 let arguments = ["peer", kind.name(), "--workers", "1"].map(Into::into);
                 let program = std::env::current_exe()?;
                 let process =

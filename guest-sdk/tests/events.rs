@@ -23,7 +23,7 @@ enum Order {
 
 #[wharf::channel]
 impl Channel for Worker {
-    const PATHS: &[&str] = &["/work"];
+    const PATHS: &[&str] = &["/job"];
     type Message = Order;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
@@ -76,7 +76,7 @@ impl Channel for Worker {
 #[test]
 fn effects_and_session_commit_together_when_a_handler_succeeds() {
     let host = TestHost::new::<Worker>();
-    let (ann, bob) = (host.connect("/work").expect_open(), host.connect("/work").expect_open());
+    let (ann, bob) = (host.connect("/job").expect_open(), host.connect("/job").expect_open());
 
     ann.send(json!("succeed"));
 
@@ -90,7 +90,7 @@ fn effects_and_session_commit_together_when_a_handler_succeeds() {
 #[test]
 fn a_handler_that_fails_has_done_nothing_and_the_client_is_told_so() {
     let host = TestHost::new::<Worker>();
-    let (ann, bob) = (host.connect("/work").expect_open(), host.connect("/work").expect_open());
+    let (ann, bob) = (host.connect("/job").expect_open(), host.connect("/job").expect_open());
 
     ann.send(json!("fail"));
 
@@ -106,7 +106,7 @@ fn a_handler_that_fails_has_done_nothing_and_the_client_is_told_so() {
 #[test]
 fn a_close_is_an_effect_as_well() {
     let host = TestHost::new::<Worker>();
-    let ann = host.connect("/work").expect_open();
+    let ann = host.connect("/job").expect_open();
     ann.send(json!("close_and_fail"));
     assert!(ann.is_open());
 }
@@ -114,7 +114,7 @@ fn a_close_is_an_effect_as_well() {
 #[test]
 fn what_was_flushed_stays_but_the_session_is_no_part_of_it() {
     let host = TestHost::new::<Worker>();
-    let ann = host.connect("/work").expect_open();
+    let ann = host.connect("/job").expect_open();
 
     ann.send(json!("flush_and_fail"));
 
@@ -128,7 +128,7 @@ fn what_was_flushed_stays_but_the_session_is_no_part_of_it() {
 #[test]
 fn a_panic_costs_its_own_connection_only_and_on_close_gets_the_last_session() {
     let host = TestHost::new::<Worker>();
-    let (ann, bob) = (host.connect("/work").expect_open(), host.connect("/work").expect_open());
+    let (ann, bob) = (host.connect("/job").expect_open(), host.connect("/job").expect_open());
     ann.send(json!("succeed"));
     ann.received();
     bob.received();
@@ -148,7 +148,7 @@ fn a_panic_costs_its_own_connection_only_and_on_close_gets_the_last_session() {
 #[test]
 fn what_was_flushed_before_a_panic_stays() {
     let host = TestHost::new::<Worker>();
-    let ann = host.connect("/work").expect_open();
+    let ann = host.connect("/job").expect_open();
     ann.send(json!("flush_and_panic"));
     ann.assert_received("started");
     assert!(matches!(ann.next(), Some(Received::Text(text)) if text.starts_with("fault:")));
@@ -158,7 +158,7 @@ fn what_was_flushed_before_a_panic_stays() {
 #[test]
 fn one_event_records_so_many_effects_and_no_more() {
     let host = TestHost::new::<Worker>();
-    let ann = host.connect("/work").expect_open();
+    let ann = host.connect("/job").expect_open();
     host.set_limits(wharf::testing::Limits { max_effects_per_event: 10, ..Default::default() });
     ann.send(json!("overdo"));
     // One send, one join and one broadcast came first.
@@ -261,7 +261,7 @@ fn a_panic_in_on_close_is_noted_and_changes_nothing() {
 #[test]
 fn code_without_a_connection_runs_as_an_event_of_its_own() {
     let host = TestHost::new::<Worker>();
-    let ann = host.connect("/work").expect_open();
+    let ann = host.connect("/job").expect_open();
     host.run(|| {
         broadcast_to_room("workers", "lunch").unwrap();
         assert_eq!(room_count("workers"), 1);

@@ -113,7 +113,11 @@ impl Registry {
                 }
             };
             match change {
-                None => return,
+                None => {
+                    // It ends with the server, and then nobody is left to read this.
+                    tracing::error!("the folder's watcher has ended; plugins stay as they are");
+                    return;
+                }
                 Some(Change::Scanned) => {
                     if let Some(scanned) = scanned.take() {
                         let _ = scanned.send(());

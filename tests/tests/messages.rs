@@ -133,7 +133,8 @@ async fn a_message_that_is_too_big_is_closed_with_1009_before_it_has_arrived() {
     assert_eq!(code_for(&wharf, &two).await, Some(1009), "one byte too many in two frames");
     assert_eq!(code_for(&wharf, &frame(0x82, &[0; 601])).await, Some(1009), "one frame too large");
     // The head of a frame alone announces more than there may be; nobody waits for the rest.
-    let announced = [&[0x82, 0xff], 1_u64.wrapping_shl(62).to_be_bytes().as_slice()].concat();
+    let length = 1_u64 << 62;
+    let announced = [&[0x82, 0xff], length.to_be_bytes().as_slice(), &[0; 4]].concat();
     assert_eq!(code_for(&wharf, &announced).await, Some(1009), "an enormous announcement");
     let fragments = frame(0x02, &[0; 500]);
     let endless = [fragments, frame(0x00, &[0; 500]), frame(0x00, &[0; 500])].concat();

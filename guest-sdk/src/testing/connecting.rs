@@ -14,7 +14,7 @@ use super::pattern;
 use super::run::{Ending, end, event, failed, panicked, too_big};
 use super::world::{Phase, Record, Request, Shared};
 
-/// A client about to connect; made by [`TestHost::connect`].
+/// A client about to connect; made by [`TestHost::connect`](super::TestHost::connect).
 #[must_use = "nothing happens until `open`, `expect_open` or `expect_refused`"]
 pub struct Connecting {
     world: Shared,

@@ -95,9 +95,14 @@ impl Channel for Chat {
     }
 
     fn on_invalid_message(&mut self, conn: &Connection, invalid: InvalidMessage) -> Result {
-        match invalid.is_json() {
-            true => messages::error(conn, "INVALID_MESSAGE", &invalid.explanation()),
-            false => messages::error(conn, "INVALID_JSON", "Invalid JSON format"),
+        if !invalid.is_json() {
+            return messages::error(conn, "INVALID_JSON", "Invalid JSON format");
+        }
+        match messages::unknown_type(invalid.text()) {
+            Some(kind) => {
+                messages::error(conn, "UNKNOWN_TYPE", &format!("Unknown message type: {kind}"))
+            }
+            None => messages::error(conn, "INVALID_MESSAGE", &invalid.explanation()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What clients send, and what they are told when it is wrong.
 
 use wharf::prelude::*;
+use wharf::serde_json::Value;
 
 use crate::timestamp;
 
@@ -14,6 +15,18 @@ pub enum Incoming {
     TypingStart,
     TypingStop,
     Ping,
+}
+
+/// The types above, as they are written.
+pub const TYPES: [&str; 5] = ["join", "chat_message", "typing_start", "typing_stop", "ping"];
+
+/// The `type` of a message, if it is none that the chat knows. Clients choose it, so only the
+/// beginning of a long one is kept.
+pub fn unknown_type(text: &str) -> Option<String> {
+    const LONGEST: usize = 40;
+    let message: Value = wharf::serde_json::from_str(text).ok()?;
+    let kind = message.get("type")?.as_str()?;
+    (!TYPES.contains(&kind)).then(|| kind.chars().take(LONGEST).collect())
 }
 
 /// Tell a client that it did something wrong. Programs go by the code, people by the message.

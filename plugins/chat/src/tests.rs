@@ -203,9 +203,19 @@ fn what_is_no_message_of_the_chat_is_answered_with_an_error() {
         expect_error(&ann, "INVALID_MESSAGE");
     }
     ann.send(json!({ "type": "dance" }));
-    let message = expect_error(&ann, "INVALID_MESSAGE");
-    assert!(message["message"].as_str().unwrap().contains("dance"), "{message}");
+    assert_eq!(expect_error(&ann, "UNKNOWN_TYPE")["message"], "Unknown message type: dance");
+    ann.send(json!({ "type": "x".repeat(10_000) }));
+    let message = expect_error(&ann, "UNKNOWN_TYPE");
+    assert!(message["message"].as_str().unwrap().len() < 100, "{message}");
     assert!(ann.is_open());
+}
+
+#[test]
+fn every_type_that_is_called_known_is_known() {
+    for kind in messages::TYPES {
+        let message = json!({ "type": kind }).to_string();
+        assert!(wharf::serde_json::from_str::<Incoming>(&message).is_ok(), "{kind}");
+    }
 }
 
 #[test]

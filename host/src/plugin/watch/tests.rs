@@ -364,6 +364,15 @@ fn a_replaced_folder_is_watched_by_its_events() {
 }
 
 #[test]
+fn what_happens_to_the_folder_itself_puts_its_watch_in_doubt() {
+    // A new folder may even have the inode of the old one, so that only the event tells.
+    let removed = EventKind::Remove(notify::event::RemoveKind::Folder);
+    let event = notify::Event::new(removed).add_path(PathBuf::from("/p"));
+    let signals = signals_of(Path::new("/p"), Ok(event));
+    assert!(signals.iter().any(|signal| matches!(signal, Signal::Folder)), "{signals:?}");
+}
+
+#[test]
 fn a_link_that_leads_to_another_folder_is_followed() {
     let folder = tempfile::tempdir().expect("a folder");
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));

@@ -1,0 +1,94 @@
+//! Keep-alive: silent clients are pinged, and dropped if they stay silent.
+
+use std::time::Duration;
+
+use wharf_tests::{Raw, Wharf};
+
+/// Several times the interval and the time-out below, together.
+const LONG: Duration = Duration::from_millis(1500);
+
+const FLAGS: [&str; 2] = ["--keep-alive-interval-ms 100", "--keep-alive-timeout-ms 300"];
+
+/// The next frame, which must be a keep-alive ping.
+async fn ping(raw: &mut Raw) -> Vec<u8> {
+    let frame = raw.frame().await.expect("a ping");
+    assert_eq!(frame.opcode, 9);
+    frame.payload
+}
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_stays_while_it_answers() {
+    let wharf = Wharf::start(&["pings"], &FLAGS).await;
+    let mut raw = wharf.raw_websocket("/pings").await;
+    for _ in 0..10 {
+        let payload = ping(&mut raw).await;
+        raw.send_frame(10, payload).await;
+    }
+    raw.send_frame(1, "count").await;
+    let frame = loop {
+        match raw.frame().await.expect("an answer") {
+            frame if frame.opcode == 9 => raw.send_frame(10, frame.payload).await,
+            frame => break frame,
+        }
+    };
+    let counted = String::from_utf8(frame.payload).expect("text");
+    assert_eq!(counted, r#"{"pings":0,"pongs":0}"#, "keep-alive is not the channel's business");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_is_dropped() {
+    let wharf = Wharf::start(&["echo"], &FLAGS).await;
+    let mut raw = wharf.raw_websocket("/echo").await;
+    ping(&mut raw).await;
+    // It is told nothing more, since it does not seem to be there.
+    assert_eq!(raw.frame().await, None);
+}
+
+#[tokio::test]
+async fn anything_that_a_client_sends_is_a_sign_of_life() {
+    let wharf = Wharf::start(&["echo"], &FLAGS).await;
+    let mut raw = wharf.raw_websocket("/echo").await;
+    // One frame, a byte at a time, for longer than silence would have been allowed.
+    let text = "x".repeat(50);
+    for byte in wharf_tests::raw::frame(0x81, text.as_bytes()) {
+        raw.write([byte]).await;
+        tokio::time::sleep(LONG / 40).await;
+    }
+    loop {
+        let frame = raw.frame().await.expect("still open");
+        match frame.opcode {
+            9 => {}
+            _ => break assert_eq!(frame.payload, text.as_bytes()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_channel_is_busy_is_not_taken_for_silent() {
+    let wharf = Wharf::start(&["waits"], &FLAGS).await;
+    let mut client = wharf.connect("/waits").await;
+    client.feed(format!("wait {}", LONG.as_millis())).await;
+    // More than the host reads ahead, so that it cannot see the answers to its pings.
+    for number in 0..40 {
+        client.feed(format!("message {number}")).await;
+    }
+    client.flush().await;
+    for count in 1..=41 {
+        assert_eq!(client.json().await["count"], count);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_only_reads_what_others_say_stays() {
+    let wharf = Wharf::start(&["rooms"], &FLAGS).await;
+    let mut listening = wharf.connect("/rooms?join=radio").await;
+    let mut speaking = wharf.connect("/rooms").await;
+    let begun = std::time::Instant::now();
+    let said = wharf_tests::json!({
+        "do": "broadcast", "rooms": ["radio"], "text": "and now the news", "skip": false,
+    });
+    while begun.elapsed() < LONG {
+        speaking.send_json(said.clone()).await;
+        assert_eq!(listening.text().await, "and now the news");
+    }
+}

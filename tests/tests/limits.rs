@@ -1,0 +1,272 @@
+//! Everything is bounded: what waits to be written, what is read ahead, instances, and what a guest
+//! can reach.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use wharf_tests::raw::frame;
+use wharf_tests::{Ended, Line, Raw, Value, Wharf, json};
+
+const MIB: usize = 1 << 20;
+
+fn is_slow_consumer(line: &Line) -> bool {
+    line.says("slow consumer closed")
+}
+
+/// Asserts that the host's memory has grown by a small part of what was sent at it. What is there
+/// of it is buffers, threads and instances, which do not grow with the flood.
+fn assert_flat(wharf: &Wharf, before: usize, flood: usize) {
+    let grown = wharf.resident_bytes().saturating_sub(before);
+    assert!(grown < flood / 4, "a flood of {flood} bytes has grown the host by {grown}");
+}
+
+/// Writes until the server cuts the connection or stops reading, or everything is written.
+/// Returns how much was written.
+async fn flood(raw: &mut Raw, bytes: &[u8], total: usize) -> usize {
+    const STUCK: Duration = Duration::from_secs(2);
+    let mut written = 0;
+    while written < total {
+        // A write that makes no progress for so long is one that the server does not read.
+        match tokio::time::timeout(STUCK, raw.socket.write_all(bytes)).await {
+            Ok(Ok(())) => written += bytes.len(),
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    written
+}
+
+#[tokio::test]
+async fn a_member_that_never_reads_is_cut_and_slows_nobody() {
+    const MESSAGES: usize = 1500;
+    const BYTES: usize = 60_000;
+    let wharf = Wharf::start(&["ends"], &[]).await;
+    let mut slow = Raw::open_narrow(wharf.address).await;
+    slow.upgrade("/ends?room=quay").await;
+    let mut reading = wharf.connect("/ends?room=quay").await;
+    let mut flooding = wharf.connect("/ends?room=elsewhere").await;
+    let before = wharf.resident_bytes();
+    let reader = tokio::spawn(async move {
+        for _ in 0..MESSAGES {
+            assert_eq!(reading.text().await.len(), BYTES);
+        }
+        reading
+    });
+    // One message an event: a reader that keeps up must not be overrun by one event alone.
+    let order = json!({ "do": "flood", "room": "quay", "messages": 1, "bytes": BYTES });
+    for _ in 0..MESSAGES {
+        assert_eq!(flooding.ask_json(order.clone()).await, json!({ "flooded": 1 }));
+    }
+    let _reading = reader.await.expect("the one that reads hears everything");
+    wharf.log.wait_for("the slow one to be closed", is_slow_consumer).await;
+    assert_eq!(wharf.log.find(is_slow_consumer).len(), 1);
+    assert_flat(&wharf, before, MESSAGES * BYTES);
+    // What was written before is there to be read, then the end, with or without a reason.
+    let (_, close) = slow.until_close().await;
+    assert!(close.is_none_or(|close| close.close_code() == Some(1013)));
+}
+
+#[tokio::test]
+async fn a_client_that_pipelines_and_never_reads_does_not_grow_the_host() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let mut raw = Raw::open_narrow(wharf.address).await;
+    raw.upgrade("/echo").await;
+    let before = wharf.resident_bytes();
+    let messages = frame(0x82, &[b'x'; 10_000]).repeat(10);
+    let written = flood(&mut raw, &messages, 256 * MIB).await;
+    assert!(written < 256 * MIB, "somebody has swallowed it all");
+    assert_flat(&wharf, before, 256 * MIB);
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+}
+
+#[tokio::test]
+async fn a_client_that_only_pings_and_never_reads_does_not_grow_the_host() {
+    let wharf = Wharf::start(&["echo", "pings"], &[]).await;
+    for path in ["/echo", "/pings"] {
+        let mut raw = Raw::open_narrow(wharf.address).await;
+        raw.upgrade(path).await;
+        let before = wharf.resident_bytes();
+        let pings = frame(0x89, &[b'p'; 125]).repeat(1000);
+        let written = flood(&mut raw, &pings, 256 * MIB).await;
+        assert!(written < 256 * MIB, "somebody has swallowed it all");
+        assert_flat(&wharf, before, 256 * MIB);
+    }
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_faster_than_it_reads_and_reads_at_last_loses_nothing() {
+    const MESSAGES: usize = 40;
+    const BYTES: usize = 500_000;
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let client = wharf.raw_websocket("/echo").await;
+    let (mut reader, mut writer) = client.socket.into_split();
+    let writing = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            let message = frame(0x82, &[number as u8; BYTES]);
+            writer.write_all(&message).await.expect("the server reads");
+        }
+        writer
+    });
+    let mut echoes = vec![0; MESSAGES * (BYTES + 10)];
+    let reading = tokio::io::AsyncReadExt::read_exact(&mut reader, &mut echoes);
+    wharf_tests::soon("all echoes", reading).await.expect("all echoes");
+    for (number, echo) in echoes.chunks(BYTES + 10).enumerate() {
+        assert!(echo[10..].iter().all(|byte| *byte == number as u8), "echo {number}");
+    }
+    drop(writing.await);
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_waiting_handler_waits_at_the_client() {
+    let wharf = Wharf::start(&["waits"], &["--wall-budget-ms 60000"]).await;
+    let mut raw = wharf.raw_websocket("/waits").await;
+    let before = wharf.resident_bytes();
+    raw.send_frame(1, "wait 6000").await;
+    let message = frame(0x81, &[b'x'; 10_000]);
+    let written = flood(&mut raw, &message, 256 * MIB).await;
+    assert!(written < 256 * MIB, "somebody has swallowed it all");
+    assert_flat(&wharf, before, 256 * MIB);
+    // All that was taken is handled, in order. The last message may have been written in part.
+    for count in 1..=1 + written / message.len() {
+        let answer = raw.frame().await.expect("an answer");
+        let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+        assert_eq!(answer["count"], count);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_handler_does_not_deafen_its_connection() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut raw = wharf.raw_websocket("/waits?observe").await;
+    let mut other = wharf.connect("/waits").await;
+    raw.send_frame(1, "wait 2000").await;
+    raw.send_frame(1, "after").await;
+    raw.send_frame(9, "are you there?").await;
+    let pong = raw.frame().await.expect("a pong");
+    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, b"are you there?".as_slice()));
+    other.send("tell 0").await;
+    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waiting");
+    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waited");
+    for (count, message) in [(1, "wait 2000"), (2, "after")] {
+        let answer: Value =
+            serde_json::from_slice(&raw.frame().await.expect("an answer").payload).expect("JSON");
+        assert_eq!(answer, json!({ "count": count, "message": message }));
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_handler_keeps_the_order_of_what_comes_meanwhile() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut client = wharf.connect("/waits").await;
+    client.feed("wait 300").await;
+    for number in 2..=200 {
+        client.feed(if number % 50 == 0 { "wait 50".to_owned() } else { format!("{number}") }).await;
+    }
+    client.flush().await;
+    for count in 1..=200 {
+        assert_eq!(client.json().await["count"], count);
+    }
+}
+
+#[tokio::test]
+async fn if_the_client_vanishes_the_call_finishes_and_its_effects_commit_before_on_close() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut client = wharf.connect("/waits").await;
+    client.send("tell 500").await;
+    assert_eq!(observer.text().await, "waiting");
+    client.reset();
+    assert_eq!(observer.text().await, "waited");
+    let closed = json!({ "closed": "network-lost", "code": null, "count": 1 });
+    assert_eq!(observer.json().await, closed, "with the session of that call");
+}
+
+#[tokio::test]
+async fn a_channel_at_its_cap_does_not_stop_another() {
+    let flags = [
+        "--max-instances-per-channel 2",
+        "--reserved-instances-per-channel 1",
+        "--max-instances 1",
+        "--instance-wait-ms 20000",
+    ];
+    let wharf = Wharf::start(&["waits", "echo"], &flags).await;
+    let mut waiting = Vec::new();
+    let mut observer = wharf.connect("/waits?observe").await;
+    for _ in 0..6 {
+        waiting.push(wharf.connect("/waits").await);
+    }
+    for client in &mut waiting {
+        client.send("tell 700").await;
+    }
+    assert_eq!(observer.text().await, "waiting");
+    assert_eq!(observer.text().await, "waiting");
+    // Both instances are taken, and one of them is the only one that channels share.
+    let mut echo = wharf.connect("/echo").await;
+    for number in 0..20 {
+        assert_eq!(echo.ask(&number.to_string()).await, number.to_string());
+    }
+    let next = observer.text().await;
+    assert_eq!(next, "waited", "no third one ran before one of the two was done");
+    for mut client in waiting {
+        assert_eq!(client.json().await["count"], 1, "all get their turn");
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_for_an_instance_is_told_to_come_back() {
+    let flags = [
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--instance-wait-ms 200",
+    ];
+    let wharf = Wharf::start(&["waits"], &flags).await;
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut first = wharf.connect("/waits").await;
+    let mut second = wharf.connect("/waits").await;
+    first.send("tell 3000").await;
+    assert_eq!(observer.text().await, "waiting");
+    second.send("hello").await;
+    assert_eq!(second.ended().await, Ended::Closed(1013, "overload".to_owned()));
+    let rejected = wharf.try_connect("/waits", &[]).await.expect_err("no instance");
+    assert_eq!(rejected.status, 503);
+    let line = wharf.log.wait_for("a hint", |line| line.text.contains("instance_wait_ms")).await;
+    assert_eq!(line.str("channel"), "waits");
+    assert_eq!(first.json().await["count"], 1);
+    // Its on_close has only been waiting, and runs as soon as there is an instance.
+    assert_eq!(observer.text().await, "waited");
+    let closed = json!({ "closed": "overload", "code": 1013, "count": 0 });
+    assert_eq!(observer.json().await, closed);
+}
+
+#[tokio::test]
+async fn a_guest_reaches_nothing_that_it_was_not_granted() {
+    let wharf = Wharf::start(&["inspects"], &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let mut client = wharf.connect("/inspects").await;
+    let reached = client.ask_for_json(&format!("isolation {address}")).await;
+    assert_eq!((&reached["environment"], &reached["arguments"]), (&json!(0), &json!(0)));
+    for way in ["read", "list", "list_here", "write", "connect", "listen", "datagram", "resolve", "thread"] {
+        let outcome = reached[way].as_str().expect("an outcome");
+        assert!(outcome.starts_with("error"), "{way}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_idle_connections_cost_little() {
+    const CONNECTIONS: usize = 1000;
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(wharf.connect("/echo").await);
+    }
+    let before = wharf.resident_bytes();
+    for _ in 0..CONNECTIONS {
+        clients.push(wharf.connect("/echo").await);
+    }
+    let each = wharf.resident_bytes().saturating_sub(before) / CONNECTIONS;
+    println!("{each} bytes of the host's memory for each idle connection");
+    // One instance for each would be a mebibyte or more.
+    assert!(each < 100 * 1024, "{each} bytes each");
+}
