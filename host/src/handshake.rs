@@ -33,6 +33,9 @@ use crate::router::Match;
 /// A response of ours: always small and whole.
 pub type Reply = Response<Full<Bytes>>;
 
+/// A response that ends the handshake; boxed, because `?` carries it past what goes well.
+type Refused = Box<Reply>;
+
 /// The longest request target that is looked at, in bytes; longer ones are answered with 414.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 /// Bytes of a channel's refusal that are sent.
@@ -60,7 +63,8 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Reply {
     match handle(front, remote, permit, request).await {
-        Ok(reply) | Err(reply) => reply,
+        Ok(reply) => reply,
+        Err(refused) => *refused,
     }
 }
 
@@ -69,10 +73,10 @@ async fn handle(
     remote: SocketAddr,
     permit: &mut Option<OwnedSemaphorePermit>,
     mut request: Request<Incoming>,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Refused> {
     let path = request.uri().path();
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
-        return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long"));
+        return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long").into());
     }
     let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
     if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request) {
@@ -82,20 +86,20 @@ async fn handle(
     let (channel, params) = match routes.at(path) {
         Match::Found { value, params } => (Arc::clone(value), params),
         Match::NotFound => {
-            return Err(text(StatusCode::NOT_FOUND, "no channel is mounted on this path"));
+            return Err(text(StatusCode::NOT_FOUND, "no channel is mounted on this path").into());
         }
         Match::BadEncoding => {
             let why = "the path is not properly percent-encoded UTF-8";
-            return Err(text(StatusCode::BAD_REQUEST, why));
+            return Err(text(StatusCode::BAD_REQUEST, why).into());
         }
     };
     let accept = check_upgrade(&request)?;
     check_origin(&front.config, request.headers())?;
     if front.is_closing.load(Ordering::SeqCst) {
-        return Err(unavailable("the server is shutting down"));
+        return Err(unavailable("the server is shutting down").into());
     }
     let Some(permit) = permit.take() else {
-        return Err(unavailable("the server has as many connections as it may have"));
+        return Err(unavailable("the server has as many connections as it may have").into());
     };
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
@@ -128,47 +132,49 @@ async fn handle(
     // A client is not kept waiting for longer than for anything else of its handshake. If the channel
     // accepts later than that, the connection has ended by then, and gets its `on-close`.
     let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {
-        return Err(unavailable("the channel did not answer in time"));
+        return Err(unavailable("the channel did not answer in time").into());
     };
     match answered {
         Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
         Ok(Answer::Refuse { status, headers, body }) => {
-            Err(refused(&channel, status, headers, body))
+            Err(refused(&channel, status, headers, body).into())
         }
-        Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time")),
+        Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time").into()),
         Ok(Answer::Failed) | Err(_) => {
-            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the channel failed"))
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the channel failed").into())
         }
     }
 }
 
 /// Check what a client must send to get an upgrade. Returns the value that proves that we have
 /// understood it.
-fn check_upgrade(request: &Request<Incoming>) -> Result<String, Reply> {
+fn check_upgrade(request: &Request<Incoming>) -> Result<String, Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-        return Err(reply);
+        return Err(reply.into());
     }
     if !request.body().is_end_stream() {
-        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "a handshake has no body"));
+        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "a handshake has no body").into());
     }
     if request.version() < Version::HTTP_11 {
-        return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1"));
+        return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1").into());
     }
     let upgrades = has_token(headers, &UPGRADE, "websocket");
     if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(upgrade_required("this path speaks WebSocket; connect with ws:// or wss://"));
+        return Err(
+            upgrade_required("this path speaks WebSocket; connect with ws:// or wss://").into()
+        );
     }
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(upgrade_required("Sec-WebSocket-Version must be 13"));
+        return Err(upgrade_required("Sec-WebSocket-Version must be 13").into());
     }
     match only(headers, &SEC_WEBSOCKET_KEY) {
         Some(key) if is_key(key) => Ok(derive_accept_key(key)),
         _ => {
             let why = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
-            Err(text(StatusCode::BAD_REQUEST, why))
+            Err(text(StatusCode::BAD_REQUEST, why).into())
         }
     }
 }
@@ -181,8 +187,8 @@ fn is_key(key: &[u8]) -> bool {
 
 /// Browsers say which page wants to connect; one that is not ours could act in its visitor's
 /// name. Other clients send no origin.
-fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
-    let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why));
+fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Refused> {
+    let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why).into());
     if headers.get_all(ORIGIN).iter().count() > 1 {
         return forbidden("more than one Origin");
     }

@@ -19,9 +19,9 @@
 //! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - [`page`]: the demo page and the health check.
+//! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
 //! - [`router`]: path pattern → channel.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
-//! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`pool`]: warm instances of one generation.
@@ -42,12 +42,12 @@ pub mod server;
 
 pub mod handshake;
 pub mod page;
+pub mod registry;
 pub mod router;
 
 pub mod connection;
 
 pub mod channel;
-pub mod registry;
 
 pub mod plugin;
 

@@ -12,6 +12,10 @@
 //! The owner (the connection's task) is woken only where something is left for it: the kernel's
 //! buffer is full, the socket failed, or the connection has to end.
 
+mod drains;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -24,6 +28,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::Reason;
+
+pub use drains::Drains;
 
 /// What may wait beyond the configured bytes of messages, so that messages which fit do so with their
 /// frames' headers.
@@ -428,180 +434,5 @@ impl Batch {
             Batch::One(frame) => vec![frame],
             Batch::Several(frames) => frames,
         }
-    }
-}
-
-/// Outbounds that this task has promised to drain. Dropping the list keeps the promise.
-#[derive(Debug, Default)]
-pub struct Drains {
-    list: Vec<Arc<Outbound>>,
-    /// Bytes pushed since the last drain.
-    bytes: usize,
-}
-
-/// Sockets that a sender writes in a row before it lets other tasks of its thread run.
-const DRAINS_PER_TURN: usize = 128;
-
-/// Bytes that may be pushed before they are worth a write even though more is about to follow.
-const BYTES_PER_TURN: usize = 64 * 1024;
-
-impl Drains {
-    /// Push a frame and take the responsibility for its being written. Says whether it was
-    /// queued.
-    pub fn push(&mut self, to: &Arc<Outbound>, frame: Bytes) -> bool {
-        self.bytes += frame.len();
-        match to.push(frame) {
-            Pushed::Drain => {
-                self.list.push(to.clone());
-                true
-            }
-            Pushed::Queued => true,
-            Pushed::Refused => false,
-        }
-    }
-
-    /// Whether nothing waits to be written.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Whether so much waits that it should be written before anything else is done.
-    pub fn is_urgent(&self) -> bool {
-        self.bytes > BYTES_PER_TURN
-    }
-
-    /// Write everything now, without letting others run.
-    pub fn drain_now(&mut self) {
-        self.bytes = 0;
-        for outbound in self.list.drain(..) {
-            outbound.drain();
-        }
-        if self.list.capacity() > DRAINS_PER_TURN {
-            self.list = Vec::new();
-        }
-    }
-
-    /// Write everything; other tasks get their turn now and then.
-    pub async fn drain(&mut self) {
-        while self.list.len() > DRAINS_PER_TURN {
-            let rest = self.list.split_off(DRAINS_PER_TURN);
-            self.drain_now();
-            self.list = rest;
-            tokio::task::yield_now().await;
-        }
-        self.drain_now();
-    }
-}
-
-impl Drop for Drains {
-    fn drop(&mut self) {
-        self.drain_now();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream};
-
-    /// An outbound with a socket, and the client's end of it.
-    async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        let outbound = Outbound::new(limit);
-        let (reader, writer) = server.into_split();
-        // The stream must stay open for as long as the test reads.
-        std::mem::forget(reader);
-        outbound.attach(writer);
-        (outbound, client)
-    }
-
-    fn drained(outbound: &Arc<Outbound>) -> impl Future<Output = ()> + use<> {
-        let outbound = outbound.clone();
-        std::future::poll_fn(move |cx| outbound.poll_drained(cx))
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
-        const SENDERS: u32 = 4;
-        const FRAMES: u32 = 3_000;
-        let (outbound, mut client) = pair(64 * 1024 * 1024).await;
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|sender| {
-                let outbound = outbound.clone();
-                tokio::task::spawn_blocking(move || {
-                    let mut drains = Drains::default();
-                    for number in 0..FRAMES {
-                        // Frames of different sizes, so that writes end in the middle of some.
-                        let mut payload = vec![b'.'; 40 + (number as usize * 37) % 900];
-                        payload[..4].copy_from_slice(&sender.to_be_bytes());
-                        payload[4..8].copy_from_slice(&number.to_be_bytes());
-                        assert!(drains.push(&outbound, encode(FrameKind::Binary, &payload)));
-                        if number % 3 == 0 {
-                            drains.drain_now();
-                        }
-                    }
-                })
-            })
-            .collect();
-        let owner = tokio::spawn({
-            let outbound = outbound.clone();
-            async move {
-                for sender in senders {
-                    sender.await.unwrap();
-                }
-                drained(&outbound).await;
-            }
-        });
-        let mut next = [0; SENDERS as usize];
-        for _ in 0..SENDERS * FRAMES {
-            assert_eq!(client.read_u8().await.unwrap(), 0x82, "a whole binary frame begins");
-            let length = match client.read_u8().await.unwrap() {
-                126 => client.read_u16().await.unwrap() as usize,
-                length => length as usize,
-            };
-            let mut payload = vec![0; length];
-            client.read_exact(&mut payload).await.unwrap();
-            let sender = u32::from_be_bytes(payload[..4].try_into().unwrap()) as usize;
-            let number = u32::from_be_bytes(payload[4..8].try_into().unwrap());
-            assert_eq!(number, next[sender], "of sender {sender}");
-            next[sender] += 1;
-        }
-        owner.await.unwrap();
-        assert_eq!(outbound.queued_bytes(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_told() {
-        let (outbound, _client) = pair(100_000).await;
-        let frame = encode(FrameKind::Binary, &[0; 10_000]);
-        let mut drains = Drains::default();
-        while drains.push(&outbound, frame.clone()) {
-            drains.drain_now();
-            assert!(outbound.queued_bytes() <= 100_000 + ROOM_FOR_HEADERS);
-        }
-        assert_eq!(outbound.standing().end, Some(Reason::SlowConsumer));
-        outbound.refuse_messages(true);
-        assert!(outbound.queued_bytes() <= frame.len(), "all but the rest of one frame is dropped");
-        assert_eq!(outbound.push(frame), Pushed::Refused);
-    }
-
-    #[tokio::test]
-    async fn what_was_queued_before_the_upgrade_is_written_after_it() {
-        let outbound = Outbound::new(1000);
-        assert_eq!(outbound.push(encode(FrameKind::Text, b"early")), Pushed::Queued);
-        let (other, mut client) = pair(1000).await;
-        let Socket::Idle(writer) =
-            std::mem::replace(&mut other.state.lock().socket, Socket::Gone)
-        else {
-            panic!("nobody writes");
-        };
-        outbound.attach(writer);
-        drained(&outbound).await;
-        let mut frame = [0; 7];
-        client.read_exact(&mut frame).await.unwrap();
-        assert_eq!(&frame, b"\x81\x05early");
     }
 }

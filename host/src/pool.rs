@@ -90,7 +90,9 @@ pub struct Pool {
     channel: Arc<ChannelContext>,
     generation: u64,
     slots: Arc<ChannelSlots>,
-    /// Last in, first out: the warmest is taken first.
+    /// Last in, first out: the warmest is taken first. Boxed, so that a lease carries a pointer and
+    /// not the instance.
+    #[expect(clippy::vec_box, reason = "instances move between here and leases all the time")]
     idle: Mutex<Vec<Box<Instance>>>,
     /// The fewest that were idle since the last trim: so many were not needed.
     fewest_idle: AtomicUsize,

@@ -140,11 +140,9 @@ impl Server {
                 },
             };
             let front = self.front.clone();
-            let max_header_bytes = self.config.max_header_bytes;
-            let timeout = self.config.handshake_timeout;
             let closing = self.closing.subscribe();
             tokio::spawn(async move {
-                serve_http(front, stream, remote, permit, max_header_bytes, timeout, closing).await;
+                serve_http(front, stream, remote, permit, closing).await;
                 drop(turned_away);
             });
         }
@@ -168,15 +166,15 @@ async fn serve_http(
     stream: TcpStream,
     remote: SocketAddr,
     permit: Option<OwnedSemaphorePermit>,
-    max_header_bytes: usize,
-    timeout: Duration,
     mut closing: watch::Receiver<()>,
 ) {
+    let config = &front.config;
+    let patience = config.close_timeout;
     // Messages are small and written whole; waiting for more of them only delays them.
     let _ = stream.set_nodelay(true);
     let permit = Arc::new(Mutex::new(permit));
     let service = service_fn({
-        let permit = permit.clone();
+        let front = front.clone();
         move |request| {
             let (front, permit) = (front.clone(), permit.clone());
             async move {
@@ -190,8 +188,8 @@ async fn serve_http(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(timeout)
-        .max_buf_size(max_header_bytes)
+        .header_read_timeout(config.handshake_timeout)
+        .max_buf_size(config.max_header_bytes)
         .half_close(false);
     let serving = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(serving);
@@ -199,7 +197,11 @@ async fn serve_http(
         result = &mut serving => result,
         _ = closing.changed() => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            // A request that has begun may still be answered, but nobody waits long for its end.
+            match tokio::time::timeout(patience, &mut serving).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = result {

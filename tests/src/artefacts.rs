@@ -13,7 +13,8 @@ pub fn binary() -> PathBuf {
 /// The bytes of a compiled plugin or fixture, by its package's name.
 pub fn component(name: &str) -> Vec<u8> {
     let file = format!("{name}.wasm");
-    let places = [located("WHARF_FIXTURES_DIR", "fixtures"), located("WHARF_PLUGINS_DIR", "plugins")];
+    let places =
+        [located("WHARF_FIXTURES_DIR", "fixtures"), located("WHARF_PLUGINS_DIR", "plugins")];
     let found = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
     let path = found.unwrap_or_else(|| existing(places[0].join(&file)));
     std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))

@@ -62,7 +62,9 @@ impl Client {
         let mut request = url.into_client_request().expect("a request");
         for (name, value) in headers {
             let name: HeaderName = name.parse().expect("a header name");
-            request.headers_mut().append(name, HeaderValue::from_str(value).expect("a header value"));
+            request
+                .headers_mut()
+                .append(name, HeaderValue::from_str(value).expect("a header value"));
         }
         let handshake = async {
             let socket = TcpStream::connect(address).await.map_err(Error::Io)?;
@@ -148,6 +150,12 @@ impl Client {
     pub async fn ask_json(&mut self, value: Value) -> Value {
         self.send_json(value).await;
         self.json().await
+    }
+
+    /// Sends JSON and waits for the next message, which must be text.
+    pub async fn ask_json_text(&mut self, value: Value) -> String {
+        self.send_json(value).await;
+        self.text().await
     }
 
     /// Sends text and waits for the next message, which must be JSON.

@@ -25,7 +25,7 @@ pub use client::{Client, Ended, Rejected};
 pub use foreign::ForeignClient;
 pub use log::{Line, Log};
 pub use raw::{Frame, HttpAnswer, Raw};
-pub use server::{Stopped, Wharf};
+pub use server::{Stopped, Wharf, run, run_in};
 
 pub use serde_json::{Value, json};
 

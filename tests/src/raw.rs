@@ -206,7 +206,8 @@ impl Raw {
 
     /// Reads more; `false` at the end of the stream.
     async fn fill(&mut self) -> bool {
-        let read = soon("the server to send something", self.socket.read_buf(&mut self.buffer)).await;
+        let read =
+            soon("the server to send something", self.socket.read_buf(&mut self.buffer)).await;
         read.is_ok_and(|count| count > 0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::client::{Client, Rejected};
 use crate::log::{Line, Log};
 use crate::raw::Raw;
-use crate::{artefacts, eventually};
+use crate::{PATIENCE, artefacts, eventually};
 
 /// A running server. Dropping it kills the process; if a test is panicking, the end of the
 /// server's log is printed.
@@ -132,7 +132,8 @@ impl Wharf {
     pub async fn in_service_after(&self, start: usize, name: &str) -> Line {
         let what = format!("{name} loaded or swapped");
         let is_news = |line: &Line| {
-            (line.says("plugin swapped") || line.says("plugin loaded")) && line.str("channel") == name
+            (line.says("plugin swapped") || line.says("plugin loaded"))
+                && line.str("channel") == name
         };
         self.log.wait_for_after(start, &what, is_news).await
     }
@@ -140,8 +141,7 @@ impl Wharf {
     /// The line that says that a plugin was refused, after the first `start` lines of the log.
     pub async fn refused_after(&self, start: usize, name: &str) -> Line {
         let what = format!("{name} refused");
-        let is_refusal =
-            |line: &Line| line.begins("plugin refused") && line.str("channel") == name;
+        let is_refusal = |line: &Line| line.begins("plugin refused") && line.str("channel") == name;
         self.log.wait_for_after(start, &what, is_refusal).await
     }
 
@@ -211,4 +211,26 @@ fn address(line: &Line) -> SocketAddr {
         address => Some(address),
     };
     text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
+}
+
+/// Runs the binary to its end in an empty folder, without our environment.
+pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    run_in(folder.path(), arguments, environment)
+}
+
+/// Runs the binary to its end in this folder.
+pub fn run_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = command(folder);
+    command.stdout(Stdio::piped()).args(arguments).envs(environment.iter().copied());
+    let mut child = command.spawn().expect("the binary runs");
+    let begun = Instant::now();
+    while child.try_wait().expect("the process can be waited for").is_none() {
+        if begun.elapsed() > PATIENCE {
+            let _ = child.kill();
+            panic!("{arguments:?} has not ended in {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output can be read")
 }

@@ -227,7 +227,8 @@ async fn by_reading_too_slowly() {
 #[tokio::test]
 async fn by_the_removal_of_the_plugin() {
     let wharf = Wharf::start(&["ends"], &["--removal-grace-ms 100"]).await;
-    let mut clients = [wharf.connect("/ends?room=quay").await, wharf.connect("/ends?room=quay").await];
+    let mut clients =
+        [wharf.connect("/ends?room=quay").await, wharf.connect("/ends?room=quay").await];
     let ids = [greet(&mut clients[0]).await, greet(&mut clients[1]).await];
     std::fs::remove_file(wharf.plugin("ends")).expect("the plugin is removed");
     for (client, id) in clients.iter_mut().zip(&ids) {

@@ -44,7 +44,10 @@ async fn a_trap_is_logged_with_the_functions_it_came_through_on_one_line() {
     let id = client.ask_for_json("hello").await["id"].clone();
     client.send("panic").await;
     let line = failure(&wharf, "on-message", "trap").await;
-    assert_eq!((line.str("channel"), line.str("connection")), ("panics", id.as_str().expect("an id")));
+    assert_eq!(
+        (line.str("channel"), line.str("connection")),
+        ("panics", id.as_str().expect("an id"))
+    );
     let backtrace = line.str("backtrace");
     assert!(backtrace.contains("give_way"), "{backtrace}");
     assert!(backtrace.contains("on-message"), "{backtrace}");
@@ -230,10 +233,8 @@ async fn fault(wharf: &Wharf, observer: &mut Client, bytes: Vec<u8>) -> (Value, 
     let mut raw = wharf.raw_websocket("/faulty").await;
     raw.write([frame(0x81, b"hello"), bytes].concat()).await;
     let (frames, close) = raw.until_close().await;
-    let answers: Vec<Value> = frames
-        .iter()
-        .map(|frame| serde_json::from_slice(&frame.payload).expect("JSON"))
-        .collect();
+    let answers: Vec<Value> =
+        frames.iter().map(|frame| serde_json::from_slice(&frame.payload).expect("JSON")).collect();
     assert_eq!(answers.len(), 2, "{answers:?}");
     assert_eq!(answers[0], json!({ "count": 1 }));
     assert_eq!(observer.json().await, answers[1], "the others are told the same");

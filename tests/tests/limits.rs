@@ -161,7 +161,9 @@ async fn a_waiting_handler_keeps_the_order_of_what_comes_meanwhile() {
     let mut client = wharf.connect("/waits").await;
     client.feed("wait 300").await;
     for number in 2..=200 {
-        client.feed(if number % 50 == 0 { "wait 50".to_owned() } else { format!("{number}") }).await;
+        client
+            .feed(if number % 50 == 0 { "wait 50".to_owned() } else { format!("{number}") })
+            .await;
     }
     client.flush().await;
     for count in 1..=200 {
@@ -247,7 +249,9 @@ async fn a_guest_reaches_nothing_that_it_was_not_granted() {
     let mut client = wharf.connect("/inspects").await;
     let reached = client.ask_for_json(&format!("isolation {address}")).await;
     assert_eq!((&reached["environment"], &reached["arguments"]), (&json!(0), &json!(0)));
-    for way in ["read", "list", "list_here", "write", "connect", "listen", "datagram", "resolve", "thread"] {
+    for way in
+        ["read", "list", "list_here", "write", "connect", "listen", "datagram", "resolve", "thread"]
+    {
         let outcome = reached[way].as_str().expect("an outcome");
         assert!(outcome.starts_with("error"), "{way}: {outcome}");
     }

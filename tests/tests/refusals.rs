@@ -28,10 +28,7 @@ async fn a_refusal_by_a_status_that_is_none_is_sent_as_500_and_logged() {
         let start = wharf.log.len();
         assert_eq!(answer(&wharf, &format!("/refuses?how=http&code={status}")).await.status, 500);
         let says = format!("the status {status}");
-        wharf
-            .log
-            .wait_for_after(start, &says, |line| line.number("status") == Some(status))
-            .await;
+        wharf.log.wait_for_after(start, &says, |line| line.number("status") == Some(status)).await;
     }
 }
 
@@ -117,7 +114,10 @@ async fn response_headers_of_a_channel_are_checked_and_bounded() {
     let wharf = Wharf::start(&["raw"], &[]).await;
     let mut client = wharf.connect("/raw").await;
     assert!(!client.headers.contains_key("x-other"), "{:?}", client.headers);
-    assert_eq!(client.headers.keys().filter(|name| name.as_str().starts_with("x-header")).count(), 32);
+    assert_eq!(
+        client.headers.keys().filter(|name| name.as_str().starts_with("x-header")).count(),
+        32
+    );
     let outcomes = client.ask("handshake").await;
     let outcomes: Vec<_> = outcomes.split(' ').collect();
     assert_eq!(&outcomes[..4], ["header-invalid"; 4]);

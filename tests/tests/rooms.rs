@@ -44,7 +44,9 @@ async fn all_members_see_all_broadcasts_in_one_order() {
     for sender in 0..SENDERS {
         let mut client = wharf.connect("/rooms?join=square").await;
         for message in 0..MESSAGES {
-            client.feed(broadcast(&["square"], &format!("{sender} {message}"), false).to_string()).await;
+            client
+                .feed(broadcast(&["square"], &format!("{sender} {message}"), false).to_string())
+                .await;
         }
         listening.push(client);
     }
@@ -267,7 +269,10 @@ async fn the_effects_of_an_event_are_bounded_in_number_and_bytes() {
     assert_eq!(effects(11, 1).await["refused"], "too-many-effects");
     assert_eq!(effects(10, 100).await, "recorded");
     let refused = effects(10, 101).await;
-    assert_eq!((&refused["refused"], &refused["remedy"]), (&json!("too-many-effects"), &json!("ShedLoad")));
+    assert_eq!(
+        (&refused["refused"], &refused["remedy"]),
+        (&json!("too-many-effects"), &json!("ShedLoad"))
+    );
     assert!(refused["detail"].as_str().is_some_and(|d| d.contains("max_effect")), "{refused}");
 }
 

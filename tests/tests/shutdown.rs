@@ -114,8 +114,10 @@ async fn what_takes_longer_than_the_drain_is_cut() {
     let stopped = wharf.stopped().await;
     assert_eq!(stopped.status.code(), Some(0));
     assert!(stopped.took < Duration::from_secs(10), "it took {:?}", stopped.took);
-    let line =
-        wharf.log.wait_for("what was cut", |line| line.message().contains("drain_timeout_ms")).await;
+    let line = wharf
+        .log
+        .wait_for("what was cut", |line| line.message().contains("drain_timeout_ms"))
+        .await;
     assert_eq!(line.number("connections"), Some(1));
 }
 

@@ -5,7 +5,9 @@ use wharf_tests::{Client, Ended, Value, Wharf, json};
 /// A sender and an observer in the room `room`, and the sender's id.
 async fn sender_and_observer(wharf: &Wharf) -> (Client, Client) {
     let mut observer = wharf.connect("/transacts").await;
-    observer.send_json(json!([{ "join": "room" }, { "join": "observers" }, { "send": "in" }])).await;
+    observer
+        .send_json(json!([{ "join": "room" }, { "join": "observers" }, { "send": "in" }]))
+        .await;
     assert_eq!(observer.text().await, "in");
     (wharf.connect("/transacts").await, observer)
 }
@@ -138,7 +140,8 @@ async fn a_missed_deadline_undoes_the_event_as_a_trap_does() {
     let wharf = Wharf::start(&["transacts"], &[]).await;
     let (mut sender, mut observer) = sender_and_observer(&wharf).await;
     let id = state(&mut sender).await["id"].clone();
-    let steps = json!([{ "set": 99 }, { "broadcast": ["room", "undone"] }, { "send": "x" }, "spin"]);
+    let steps =
+        json!([{ "set": 99 }, { "broadcast": ["room", "undone"] }, { "send": "x" }, "spin"]);
     sender.send_json(steps).await;
     assert_eq!(sender.close_code().await, 1011);
     assert_eq!(observer.json().await, json!({ "closed": id, "number": 0 }));
@@ -185,7 +188,9 @@ async fn what_on_connect_does_is_undone_if_it_refuses_or_fails() {
     let (_sender, mut observer) = sender_and_observer(&wharf).await;
     let undone = json!({ "broadcast": ["room", "undone"] });
     let join = json!({ "join": "room" });
-    for (last, status) in [(json!({ "refuse": 403 }), 403), (json!("fail"), 500), (json!("panic"), 500)] {
+    for (last, status) in
+        [(json!({ "refuse": 403 }), 403), (json!("fail"), 500), (json!("panic"), 500)]
+    {
         let path = connecting(json!([undone, join, { "send": "undone" }, last]));
         let rejected = wharf.try_connect(&path, &[]).await.expect_err("refused");
         assert_eq!(rejected.status, status, "{last}");
@@ -220,7 +225,8 @@ async fn a_close_while_connecting_lets_the_client_hear_what_was_sent() {
 async fn the_first_close_of_an_event_counts_and_messages_after_it_are_still_sent() {
     let wharf = Wharf::start(&["transacts"], &[]).await;
     let mut client = wharf.connect("/transacts").await;
-    let steps = json!([{ "close": [4001, "first"] }, { "close": [4002, "second"] }, { "send": "bye" }]);
+    let steps =
+        json!([{ "close": [4001, "first"] }, { "close": [4002, "second"] }, { "send": "bye" }]);
     client.send_json(steps).await;
     assert_eq!(client.text().await, "bye");
     assert_eq!(client.ended().await, Ended::Closed(4001, "first".to_owned()));

@@ -125,10 +125,10 @@ fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
 /// Runs the tests of all crates, those through a real socket among them.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let mut command = match is_installed("cargo-nextest") {
-        true => in_root(workspace, &["nextest", "run", "--workspace"]),
+        true => in_root(workspace, &["nextest", "run", "--workspace", "--no-fail-fast"]),
         false => {
             println!("cargo-nextest is not installed; running the tests with `cargo test`");
-            in_root(workspace, &["test", "--workspace", "--tests", "--"])
+            in_root(workspace, &["test", "--workspace", "--tests", "--no-fail-fast", "--"])
         }
     };
     let binary = format!("wharf{}", std::env::consts::EXE_SUFFIX);

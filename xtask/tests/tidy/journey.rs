@@ -8,7 +8,6 @@ use super::source::{Source, read};
 /// `host/src/lib.rs`). A name with `^` looks back up the journey, which needs a good reason:
 ///
 /// - `page` and `handshake` answer the same requests;
-/// - `registry` is what the plugin folder says, and ends in routes and channels;
 /// - `component`s are checked against what instances are, and instances are made of components;
 /// - host calls are written on the state that an instance holds.
 ///
@@ -18,12 +17,12 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("arguments", ""),
     ("config", ""),
     ("server", "handshake registry plugin close"),
-    ("handshake", "page router connection channel registry host_calls client outbound"),
+    ("handshake", "page registry router connection channel host_calls client outbound"),
     ("page", "^handshake"),
+    ("registry", "router channel plugin pool instance host_calls hub close"),
     ("router", ""),
     ("connection", "channel pool instance host_calls effects client outbound close"),
     ("channel", "pool instance host_calls close"),
-    ("registry", "^router ^channel plugin pool instance host_calls hub close"),
     ("plugin", "instance host_calls"),
     ("pool", "^plugin instance"),
     ("instance", "^plugin host_calls hub"),

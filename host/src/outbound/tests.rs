@@ -1,0 +1,104 @@
+//! An outbound between tasks that send and a socket that is slow or not there yet.
+
+use super::*;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
+/// An outbound with a socket, and the client's end of it.
+async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let outbound = Outbound::new(limit);
+    let (reader, writer) = server.into_split();
+    // The stream must stay open for as long as the test reads.
+    std::mem::forget(reader);
+    outbound.attach(writer);
+    (outbound, client)
+}
+
+fn drained(outbound: &Arc<Outbound>) -> impl Future<Output = ()> + use<> {
+    let outbound = outbound.clone();
+    std::future::poll_fn(move |cx| outbound.poll_drained(cx))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
+    const SENDERS: u32 = 4;
+    const FRAMES: u32 = 3_000;
+    let (outbound, mut client) = pair(64 * 1024 * 1024).await;
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let outbound = outbound.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut drains = Drains::default();
+                for number in 0..FRAMES {
+                    // Frames of different sizes, so that writes end in the middle of some.
+                    let mut payload = vec![b'.'; 40 + (number as usize * 37) % 900];
+                    payload[..4].copy_from_slice(&sender.to_be_bytes());
+                    payload[4..8].copy_from_slice(&number.to_be_bytes());
+                    assert!(drains.push(&outbound, encode(FrameKind::Binary, &payload)));
+                    if number % 3 == 0 {
+                        drains.drain_now();
+                    }
+                }
+            })
+        })
+        .collect();
+    let owner = tokio::spawn({
+        let outbound = outbound.clone();
+        async move {
+            for sender in senders {
+                sender.await.unwrap();
+            }
+            drained(&outbound).await;
+        }
+    });
+    let mut next = [0; SENDERS as usize];
+    for _ in 0..SENDERS * FRAMES {
+        assert_eq!(client.read_u8().await.unwrap(), 0x82, "a whole binary frame begins");
+        let length = match client.read_u8().await.unwrap() {
+            126 => client.read_u16().await.unwrap() as usize,
+            length => length as usize,
+        };
+        let mut payload = vec![0; length];
+        client.read_exact(&mut payload).await.unwrap();
+        let sender = u32::from_be_bytes(payload[..4].try_into().unwrap()) as usize;
+        let number = u32::from_be_bytes(payload[4..8].try_into().unwrap());
+        assert_eq!(number, next[sender], "of sender {sender}");
+        next[sender] += 1;
+    }
+    owner.await.unwrap();
+    assert_eq!(outbound.queued_bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_told() {
+    let (outbound, _client) = pair(100_000).await;
+    let frame = encode(FrameKind::Binary, &[0; 10_000]);
+    let mut drains = Drains::default();
+    while drains.push(&outbound, frame.clone()) {
+        drains.drain_now();
+        assert!(outbound.queued_bytes() <= 100_000 + ROOM_FOR_HEADERS);
+    }
+    assert_eq!(outbound.standing().end, Some(Reason::SlowConsumer));
+    outbound.refuse_messages(true);
+    assert!(outbound.queued_bytes() <= frame.len(), "all but the rest of one frame is dropped");
+    assert_eq!(outbound.push(frame), Pushed::Refused);
+}
+
+#[tokio::test]
+async fn what_was_queued_before_the_upgrade_is_written_after_it() {
+    let outbound = Outbound::new(1000);
+    assert_eq!(outbound.push(encode(FrameKind::Text, b"early")), Pushed::Queued);
+    let (other, mut client) = pair(1000).await;
+    let Socket::Idle(writer) = std::mem::replace(&mut other.state.lock().socket, Socket::Gone)
+    else {
+        panic!("nobody writes");
+    };
+    outbound.attach(writer);
+    drained(&outbound).await;
+    let mut frame = [0; 7];
+    client.read_exact(&mut frame).await.unwrap();
+    assert_eq!(&frame, b"\x81\x05early");
+}

@@ -1,0 +1,170 @@
+//! The command line and the configuration, as an operator meets them.
+
+use std::fs;
+use std::process::Output;
+
+use wharf_tests::{Wharf, run, run_in};
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn complained(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The line of `wharf config` about a key.
+fn line<'a>(text: &'a str, key: &str) -> &'a str {
+    let start = format!("{key} = ");
+    text.lines()
+        .find(|line| line.starts_with(&start))
+        .unwrap_or_else(|| panic!("no {key} in {text}"))
+}
+
+#[test]
+fn help_names_the_commands_and_shows_an_example() {
+    for arguments in [["--help"].as_slice(), &["help"]] {
+        let output = run(arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        let help = said(&output);
+        for word in ["serve", "config", "wharf serve --plugins"] {
+            assert!(help.contains(word), "{arguments:?} does not say {word:?}: {help}");
+        }
+    }
+    let serve = said(&run(&["serve", "--help"], &[]));
+    for word in
+        ["--max-message-bytes", "WHARF_MAX_MESSAGE_BYTES", "max_message_bytes = ", "[default:"]
+    {
+        assert!(serve.contains(word), "{word:?} is not in the help of serve");
+    }
+    let version = run(&["--version"], &[]);
+    assert!(said(&version).starts_with("wharf 0."), "{}", said(&version));
+}
+
+#[test]
+fn without_a_command_there_is_help_and_exit_code_2() {
+    let output = run(&[], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(complained(&output).contains("Usage: wharf"), "{}", complained(&output));
+}
+
+#[test]
+fn config_shows_what_is_in_effect_and_where_it_comes_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(
+        folder.path().join("wharf.toml"),
+        "max_connections = 7\nworkers = 3\nlog = \"warn\"\n",
+    )
+    .expect("a file");
+    let environment = [("WHARF_WORKERS", "4"), ("WHARF_MAX_MESSAGE_BYTES", "64KiB")];
+    let output = run_in(folder.path(), &["config", "--log", "debug"], &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", complained(&output));
+    let text = said(&output);
+    for (key, value, origin) in [
+        ("max_connections", "7", "wharf.toml"),
+        ("workers", "4", "WHARF_WORKERS"),
+        ("max_message_bytes", "65536", "WHARF_MAX_MESSAGE_BYTES"),
+        ("log", "\"debug\"", "--log"),
+        ("listen", "\"127.0.0.1:4000\"", "default"),
+    ] {
+        let line = line(&text, key);
+        assert!(line.starts_with(&format!("{key} = {value} ")), "{line}");
+        assert!(line.contains(origin), "{line}");
+    }
+    // It is a file as `serve` reads it, and means the same.
+    let copy = folder.path().join("copy.toml");
+    fs::write(&copy, &text).expect("a file");
+    let again = said(&run_in(folder.path(), &["config", "--config", "copy.toml"], &[]));
+    for line in text.lines().filter(|line| line.contains(" = ")) {
+        let setting = line.split(" #").next().unwrap_or_default().trim_end();
+        assert!(again.contains(setting), "{setting} has changed");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_where_it_was_given_and_exit_code_2() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (file, arguments, environment, words) in [
+        (
+            "max_mesage_bytes = 1",
+            [].as_slice(),
+            [].as_slice(),
+            ["max_mesage_bytes", "max_message_bytes"],
+        ),
+        ("workers = \"many\"", &[], &[], ["workers", "wharf.toml"]),
+        ("workers = 3 = 4", &[], &[], ["wharf.toml", "line 1"]),
+        ("", &["--workers", "1000"], &[], ["--workers", "512"]),
+        ("", &["--max-mesage-bytes", "1"], &[], ["--max-mesage-bytes", "--max-message-bytes"]),
+        ("", &["--listen", "localhost"], &[], ["--listen", "localhost"]),
+        ("", &["--config", "missing.toml"], &[], ["missing.toml", "No such file"]),
+        ("", &["--log", "loud"], &[], ["log", "loud"]),
+        ("", &[], &[("WHARF_PAGE", "maybe")], ["WHARF_PAGE", "true"]),
+        (
+            "",
+            &[],
+            &[("WHARF_MAX_CONECTIONS", "1")],
+            ["WHARF_MAX_CONECTIONS", "WHARF_MAX_CONNECTIONS"],
+        ),
+        ("", &["--cpu-budget-ms", "9000"], &[], ["cpu_budget_ms", "wall_budget_ms"]),
+    ] {
+        fs::write(folder.path().join("wharf.toml"), file).expect("a file");
+        for command in ["serve", "config"] {
+            let arguments: Vec<_> = [command].iter().chain(arguments).copied().collect();
+            let output = run_in(folder.path(), &arguments, environment);
+            let complaint = complained(&output);
+            let case = format!("{file:?} {arguments:?} {environment:?}: {complaint}");
+            assert_eq!(output.status.code(), Some(2), "{case}");
+            for word in words {
+                assert!(
+                    complaint.to_lowercase().contains(&word.to_lowercase()),
+                    "no {word:?}: {case}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_plugin_folder_is_named_with_what_to_do() {
+    let output = run(&["serve", "--plugins", "nowhere", "--listen", "127.0.0.1:0"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = complained(&output);
+    for word in ["nowhere", "--plugins"] {
+        assert!(complaint.contains(word), "{complaint}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_what_to_do() {
+    let wharf = Wharf::start(&[], &[]).await;
+    let address = wharf.address.to_string();
+    let output = run_in(wharf.folder(), &["serve", "--listen", &address], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = complained(&output);
+    assert!(complaint.contains(&address) && complaint.contains("--listen"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_file_in_the_working_directory_is_used_and_its_paths_are_relative_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("plugins")).expect("a folder");
+    let echo = wharf_tests::artefacts::component("echo");
+    fs::write(folder.path().join("plugins/echo.wasm"), echo).expect("a plugin");
+    fs::write(folder.path().join("wharf.toml"), "max_message_bytes = \"10B\"\n").expect("a file");
+    // A unit that is none.
+    let output = run_in(folder.path(), &["config"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    fs::write(folder.path().join("wharf.toml"), "max_message_bytes = 10\n").expect("a file");
+    let wharf = Wharf::start_in(folder, &[]).await;
+    let mut client = wharf.connect("/echo").await;
+    assert_eq!(client.ask("0123456789").await, "0123456789");
+    client.send("0123456789a").await;
+    assert_eq!(client.close_code().await, 1009);
+}
+
+#[tokio::test]
+async fn an_empty_plugin_folder_is_pointed_out() {
+    let wharf = Wharf::start(&[], &[]).await;
+    let line = wharf.log.wait_for("a hint", |line| line.begins("no plugin is loaded")).await;
+    assert_eq!(line.str("level"), "WARN");
+}

@@ -1,0 +1,136 @@
+//! What the operator reads: one line an occurrence, whatever guests and clients put into it.
+
+use wharf_tests::{Line, Value, Wharf, json};
+
+/// What a terminal or a collector of logs must never get from a guest.
+const NASTY: &str = "first\nsecond\r\x1b[2J\x1b]0;title\x07\x00end\u{9b}31m";
+
+fn is_guests(line: &Line) -> bool {
+    line.str("target") == "wharf::guest"
+}
+
+#[tokio::test]
+async fn every_line_is_one_json_object() {
+    let wharf = Wharf::start(&["prints", "panics", "faulty"], &[]).await;
+    let mut client = wharf.connect("/prints").await;
+    for to in ["stdout", "stderr"] {
+        client.ask_json_text(json!({ "to": to, "text": format!("{NASTY}\n") })).await;
+    }
+    client.ask_json_text(json!({ "to": "log", "level": "warn", "text": NASTY })).await;
+    client.ask_json_text(json!({ "to": "fields", "name": NASTY, "value": NASTY })).await;
+    wharf.connect("/panics").await.send("panic").await;
+    wharf.connect("/faulty").await.ask("fail").await;
+    wharf.log.wait_for("the trap", |line| line.says("guest call failed")).await;
+    wharf.log.wait_for("the error", |line| line.says("handler failed")).await;
+    for line in wharf.log.lines() {
+        assert!(line.fields.is_object(), "{line}");
+        for field in ["timestamp", "level", "message", "target"] {
+            assert!(line.fields[field].is_string(), "no {field} in {line}");
+        }
+        let values = line.fields.as_object().expect("an object").values();
+        for text in values.filter_map(Value::as_str) {
+            assert!(!text.contains(char::is_control), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_for_people_are_one_line_too_and_have_no_escapes_where_nobody_watches() {
+    let wharf = Wharf::start(&["prints", "panics"], &["--log-format human"]).await;
+    let mut client = wharf.connect("/prints").await;
+    client.ask_json_text(json!({ "to": "log", "level": "warn", "text": NASTY })).await;
+    client.ask_json_text(json!({ "to": "stdout", "text": format!("{NASTY}\n") })).await;
+    client.ask_json_text(json!({ "to": "fields", "name": NASTY, "value": NASTY })).await;
+    wharf.connect("/panics").await.send("panic").await;
+    wharf.log.wait_for("the trap", |line| line.text.contains("guest call failed")).await;
+    for line in wharf.log.lines() {
+        assert!(!line.text.contains(char::is_control), "{line:?}");
+        // A guest cannot forge a line: each begins with the host's own time and level.
+        assert!(line.text.starts_with("20"), "{line}");
+    }
+    assert!(!wharf.log.find(|line| line.text.contains("prints")).is_empty());
+}
+
+#[tokio::test]
+async fn a_guests_lines_are_marked_with_its_channel_generation_and_connection() {
+    let wharf = Wharf::start(&["prints"], &["--log trace"]).await;
+    let mut client = wharf.connect("/prints").await;
+    for (level, expected) in [
+        ("error", "ERROR"),
+        ("warn", "WARN"),
+        ("info", "INFO"),
+        ("debug", "DEBUG"),
+        ("trace", "TRACE"),
+    ] {
+        let text = format!("a line of level {level}");
+        client.ask_json_text(json!({ "to": "log", "level": level, "text": text })).await;
+        let line = wharf.log.wait_for(&text, |line| line.says(&text)).await;
+        assert_eq!((line.str("level"), line.str("channel")), (expected, "prints"));
+        assert_eq!(line.number("generation"), Some(1));
+        assert!(!line.str("connection").is_empty(), "{line}");
+        assert!(is_guests(&line), "{line}");
+    }
+    client.ask_json_text(json!({ "to": "fields", "name": "room", "value": "a \"b\"" })).await;
+    let line = wharf.log.wait_for("fields", |line| line.begins("with fields")).await;
+    assert_eq!(line.message(), r#"with fields room="a \"b\"""#);
+    for (to, level) in [("stdout", "INFO"), ("stderr", "WARN")] {
+        client.ask_json_text(json!({ "to": to, "text": format!("one to {to}\ntwo") })).await;
+        let one = format!("one to {to}");
+        let line = wharf.log.wait_for(&one, |line| line.says(&one)).await;
+        assert_eq!((line.str("level"), line.str("channel")), (level, "prints"));
+        // What is not ended by a line feed is not written yet: the rest may be coming.
+        client.ask_json_text(json!({ "to": to, "text": " and a half\n" })).await;
+        wharf.log.wait_for("the rest", |line| line.says("two and a half")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_guests_level_is_filtered_by_the_operators() {
+    let wharf = Wharf::start(&["prints"], &["--log warn,wharf_host=info,wharf=info"]).await;
+    let mut client = wharf.connect("/prints").await;
+    for level in ["debug", "warn"] {
+        let order = json!({ "to": "log", "level": level, "text": format!("at {level}") });
+        client.ask_json_text(order).await;
+    }
+    wharf.log.wait_for("the warning", |line| line.says("at warn")).await;
+    assert!(wharf.log.find(|line| line.says("at debug")).is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_of_lines_is_cut_and_counted_and_silences_nobody_else() {
+    const LINES: usize = 5000;
+    let wharf = Wharf::start(&["prints", "panics"], &["--log-lines-per-second 50"]).await;
+    let mut client = wharf.connect("/prints").await;
+    let flood = json!({ "to": "flood", "lines": LINES });
+    assert_eq!(client.ask(&flood.to_string()).await, "done");
+    // Another channel has its own budget.
+    wharf.connect("/panics").await.send("panic").await;
+    wharf.log.wait_for("the trap", |line| line.says("guest call failed")).await;
+    let is_flood = |line: &Line| line.begins("flood ");
+    let passed = wharf.log.find(is_flood).len();
+    // The flood may lie in two seconds, or three.
+    assert!((50..=150).contains(&passed), "{passed} lines have passed");
+    let dropped = async || {
+        loop {
+            client.ask_json_text(json!({ "to": "log", "level": "info", "text": "quiet" })).await;
+            let lines = wharf.log.find(|line| line.begins("log lines dropped"));
+            if lines.iter().filter_map(|line| line.number("dropped")).sum::<u64>() > 0 {
+                return lines;
+            }
+        }
+    };
+    let lines = wharf_tests::soon("the number of dropped lines", dropped()).await;
+    assert_eq!(lines[0].str("channel"), "prints");
+    assert!(lines[0].message().contains("log_lines_per_second"), "{}", lines[0]);
+}
+
+#[tokio::test]
+async fn long_lines_are_cut() {
+    let wharf = Wharf::start(&["prints"], &[]).await;
+    let mut client = wharf.connect("/prints").await;
+    client.ask_json_text(json!({ "to": "long", "bytes": 100_000 })).await;
+    let logged = wharf.log.wait_for("the line", |line| line.begins("lll")).await;
+    assert_eq!(logged.message().len(), 4096);
+    let printed = wharf.log.wait_for("the printed line", |line| line.begins("LLL")).await;
+    assert!(printed.message().len() <= 4096, "{} bytes", printed.message().len());
+}
