@@ -182,12 +182,11 @@ impl Raw {
         }
     }
 
-    /// Whether the stream ends, after whatever is still to be read.
-    pub async fn ends(&mut self) -> bool {
+    /// Waits until the stream ends, after whatever is still to be read.
+    pub async fn ended(&mut self) {
         while self.fill().await {
             self.buffer.clear();
         }
-        true
     }
 
     /// Ends the connection with a reset.

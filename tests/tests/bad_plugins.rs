@@ -199,3 +199,69 @@ async fn new_code_may_not_take_a_path_that_another_channel_has() {
     assert_eq!(echo.ask("hello").await, "hello");
     assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["version"], 1);
 }
+
+#[tokio::test]
+async fn a_path_is_free_when_new_code_gives_it_up() {
+    let wharf = Wharf::start(&["counts"], &[]).await;
+    wharf.install("claims", &component("claims"));
+    wharf.refused_after(0, "claims").await;
+    let mut client = wharf.connect("/counts/a").await;
+    client.ask("hello").await;
+    let start = wharf.log.len();
+    // Another channel's code, which has other paths.
+    wharf.install("counts", &component("echo"));
+    wharf.in_service_after(start, "claims").await;
+    assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["claims"], "here");
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+    assert_eq!(client.ask("hello").await, "hello", "the open connection goes on with the new code");
+
+    let start = wharf.log.len();
+    wharf.install("counts", &component("counts"));
+    let line = wharf.refused_after(start, "counts").await;
+    assert_eq!(line.number("serving"), Some(2), "{line}");
+}
+
+#[tokio::test]
+async fn many_that_claim_one_path_take_it_over_in_the_order_of_their_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugins = folder.path().join("plugins");
+    fs::create_dir(&plugins).expect("a folder");
+    for name in ["c", "a", "b"] {
+        fs::write(plugins.join(format!("{name}.wasm")), component("echo")).expect("a plugin");
+    }
+    let wharf = Wharf::start_in(folder, &["--removal-grace-ms 100"]).await;
+    for (name, next) in [("a", Some("b")), ("b", Some("c")), ("c", None)] {
+        let start = wharf.log.len();
+        let mut client = wharf.connect("/echo").await;
+        fs::remove_file(wharf.plugin(name)).expect("it is removed");
+        assert_eq!(client.close_code().await, 1001, "{name} has served it");
+        if let Some(next) = next {
+            wharf.in_service_after(start, next).await;
+        }
+    }
+    assert_eq!(wharf.try_connect("/echo", &[]).await.expect_err("nobody is left").status, 404);
+}
+
+#[tokio::test]
+async fn a_guest_that_never_says_what_it_is_is_given_up() {
+    let wharf = Wharf::start(&["counts"], &["--start-budget-ms 300"]).await;
+    let mut client = wharf.connect("/counts/a").await;
+    let line = refused(&wharf, &mut client, &component("endless"), 1).await;
+    assert!(line.str("reason").contains("describe"), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_or_enormous_is_refused() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let large = fs::File::create(wharf.plugin("large")).expect("a file");
+    // Without content, it takes no room on a disk.
+    large.set_len((64 << 20) + 1).expect("a large file");
+    let line = wharf.refused_after(0, "large").await;
+    assert!(line.str("reason").contains("at most"), "{line}");
+
+    let made = std::process::Command::new("mkfifo").arg(wharf.plugin("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+    let line = wharf.refused_after(0, "pipe").await;
+    assert!(line.str("reason").contains("regular"), "{line}");
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+}

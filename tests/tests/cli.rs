@@ -97,7 +97,6 @@ fn what_cannot_be_used_is_named_with_where_it_was_given_and_exit_code_2() {
         ("", &["--max-mesage-bytes", "1"], &[], ["--max-mesage-bytes", "--max-message-bytes"]),
         ("", &["--listen", "localhost"], &[], ["--listen", "localhost"]),
         ("", &["--config", "missing.toml"], &[], ["missing.toml", "No such file"]),
-        ("", &["--log", "loud"], &[], ["log", "loud"]),
         ("", &[], &[("WHARF_PAGE", "maybe")], ["WHARF_PAGE", "true"]),
         (
             "",
@@ -106,6 +105,7 @@ fn what_cannot_be_used_is_named_with_where_it_was_given_and_exit_code_2() {
             ["WHARF_MAX_CONECTIONS", "WHARF_MAX_CONNECTIONS"],
         ),
         ("", &["--cpu-budget-ms", "9000"], &[], ["cpu_budget_ms", "wall_budget_ms"]),
+        ("", &["--log", "loud"], &[], ["log", "loud"]),
     ] {
         fs::write(folder.path().join("wharf.toml"), file).expect("a file");
         for command in ["serve", "config"] {
@@ -150,7 +150,8 @@ async fn a_file_in_the_working_directory_is_used_and_its_paths_are_relative_to_i
     fs::create_dir(folder.path().join("plugins")).expect("a folder");
     let echo = wharf_tests::artefacts::component("echo");
     fs::write(folder.path().join("plugins/echo.wasm"), echo).expect("a plugin");
-    fs::write(folder.path().join("wharf.toml"), "max_message_bytes = \"10B\"\n").expect("a file");
+    fs::write(folder.path().join("wharf.toml"), "max_message_bytes = \"10 parsecs\"\n")
+        .expect("a file");
     // A unit that is none.
     let output = run_in(folder.path(), &["config"], &[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));

@@ -138,7 +138,7 @@ async fn without_waiting_for_the_clients_close_frame() {
     assert_eq!(report["code"], 3333);
     // The handshake can still be finished, and the first code stays.
     raw.send_frame(8, 1000_u16.to_be_bytes()).await;
-    assert!(raw.ends().await);
+    raw.ended().await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_client_that_never_answers_the_close_frame_is_cut() {
     raw.send_frame(1, json!({ "do": "close", "code": 3333, "reason": "" }).to_string()).await;
     let (_, close) = raw.until_close().await;
     assert_eq!(close.expect("a close frame").close_code(), Some(3333));
-    assert!(raw.ends().await);
+    raw.ended().await;
 }
 
 #[tokio::test]
@@ -271,4 +271,97 @@ async fn the_others_of_a_room_are_still_counted_while_one_leaves() {
     assert_eq!(report["counts"], json!([1, 0]));
     let count = json!({ "do": "count", "room": "quay" });
     assert_eq!(staying.ask_json(count).await, json!({ "count": 1 }));
+}
+
+#[tokio::test]
+async fn a_slow_consumer_that_reads_at_last_gets_whole_messages_and_then_1013() {
+    let flags = [
+        "--outbound-queue-bytes 256KiB",
+        "--max-effect-bytes-per-event 128KiB",
+        "--max-outbound-message-bytes 64KiB",
+    ];
+    const BYTES: usize = 60_000;
+    let scene = Scene::set(&flags).await;
+    let mut slow = Raw::open_narrow(scene.wharf.address).await;
+    slow.upgrade("/ends?room=quay").await;
+    let id = greet_raw(&mut slow).await;
+    let mut flooding = scene.wharf.connect("/ends?room=elsewhere").await;
+    let flood = json!({ "do": "flood", "room": "quay", "messages": 20, "bytes": BYTES });
+    let is_closed = |line: &Line| line.says("slow consumer closed") && line.str("connection") == id;
+    for _ in 0..100 {
+        if !scene.wharf.log.find(is_closed).is_empty() {
+            break;
+        }
+        flooding.ask_json(flood.clone()).await;
+    }
+    let (frames, close) = slow.until_close().await;
+    for frame in &frames {
+        assert_eq!((frame.opcode, frame.payload.len()), (1, BYTES), "no message is cut in two");
+    }
+    assert_eq!(close.expect("a close frame").close_code(), Some(1013));
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_close_reaches_a_client_that_takes_its_time() {
+    let wharf = Wharf::start(&["transacts"], &[]).await;
+    let mut raw = Raw::open_narrow(wharf.address).await;
+    raw.upgrade("/transacts").await;
+    let text = "x".repeat(900_000);
+    raw.send_frame(1, json!([{ "send": text }, { "close": [4000, "done"] }]).to_string()).await;
+    // It reads slower than it could, and stops in between.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let message = raw.frame().await.expect("the message");
+    assert!(message.payload == text.as_bytes(), "the message is whole");
+    assert_eq!(raw.frame().await.expect("a close frame").close_code(), Some(4000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_connection_has_one_on_close_however_many_end_at_once_while_code_is_swapped() {
+    const CONNECTIONS: usize = 120;
+    let flags = ["--log-lines-per-second 100000", "--keep-alive-timeout-ms 2000"];
+    let wharf = Wharf::start(&["ends"], &flags).await;
+    let mut ids = Vec::new();
+    let mut ending = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut raw = wharf.raw_websocket("/ends?room=quay").await;
+        ids.push(greet_raw(&mut raw).await);
+        ending.push(tokio::spawn(async move {
+            let close = json!({ "do": "close", "code": 3000, "reason": "" }).to_string();
+            let trap = json!({ "do": "trap" }).to_string();
+            match number % 8 {
+                0 => raw.send_frame(8, 1000_u16.to_be_bytes()).await,
+                1 => return raw.reset(),
+                2 => raw.send_frame(1, trap).await,
+                3 => raw.send_frame(1, close).await,
+                4 => raw.write(frame(0xf1, b"nonsense")).await,
+                5 => return drop(raw),
+                // Two reasons at once: one of them counts.
+                6 => raw.write([frame(0x81, trap.as_bytes()), frame(0x88, b"")].concat()).await,
+                _ => {
+                    raw.write([frame(0x81, close.as_bytes()), frame(0x88, b"")].concat()).await;
+                    return raw.reset();
+                }
+            }
+            raw.ended().await;
+        }));
+    }
+    let mut code = wharf_tests::artefacts::component("ends");
+    for _ in 0..3 {
+        // An empty custom section: other bytes, the same code.
+        code.extend([0, 2, 1, b'x']);
+        wharf.swap("ends", &code).await;
+    }
+    for task in ending {
+        task.await.expect("the connection ends");
+    }
+    for id in &ids {
+        report_in_log(&wharf, id).await;
+    }
+    // Whatever would come twice comes before the end of one that begins now.
+    let mut last = wharf.connect("/ends?room=last").await;
+    let last_id = greet(&mut last).await;
+    last.close(1000, "").await;
+    report_in_log(&wharf, &last_id).await;
+    let reports = wharf.log.find(|line| line.message().contains("\"closed\":"));
+    assert_eq!(reports.len(), CONNECTIONS + 1);
 }

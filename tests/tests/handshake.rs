@@ -102,7 +102,7 @@ async fn what_is_no_http_is_a_bad_request_or_cut() {
         raw.write(bytes).await;
         let answer = raw.try_answer().await;
         assert!(answer.is_none_or(|answer| answer.status == 400), "{}", bytes.escape_ascii());
-        assert!(raw.ends().await);
+        raw.ended().await;
     }
     let mut old = wharf.raw().await;
     let headers = upgrade_headers().map(|(name, value)| format!("{name}: {value}\r\n")).concat();
@@ -247,7 +247,7 @@ async fn a_slow_handshake_is_cut() {
     let mut silent = wharf.raw().await;
     let mut dripping = wharf.raw().await;
     dripping.write("GET /echo HTTP/1.1\r\nHost: a\r\n").await;
-    assert!(silent.ends().await);
+    silent.ended().await;
     // Every byte comes in time, the whole never does.
     for _ in 0..1000 {
         if !dripping.try_write("X: y\r\n").await {
@@ -255,7 +255,7 @@ async fn a_slow_handshake_is_cut() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(!dripping.try_write("\r\n").await || dripping.ends().await);
+    dripping.ended().await;
     // Open connections are no handshakes: the time-out does not concern them.
     let mut client = wharf.connect("/echo").await;
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
@@ -347,4 +347,50 @@ async fn a_client_that_vanishes_while_connecting_gives_its_place_back() {
 
 async fn answers(client: &mut Client) {
     assert_eq!(client.ask_for_json("hello").await["message"], "hello");
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let headers = upgrade_headers().map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let mut raw = wharf.raw().await;
+        raw.write(format!("GET /echo HTTP/1.1\r\n{hosts}{headers}\r\n")).await;
+        assert_eq!(raw.answer().await.status, 400, "{hosts:?} (RFC 9112, 3.2)");
+    }
+}
+
+#[tokio::test]
+async fn every_form_of_a_request_target_is_understood_or_refused() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    for (line, status) in [
+        ("GET http://example.com/echo", 101),
+        ("GET *", 404),
+        ("OPTIONS *", 404),
+        ("CONNECT example.com:80", 404),
+    ] {
+        let mut raw = wharf.raw().await;
+        raw.request(line, &upgrade_headers()).await;
+        let answer = raw.try_answer().await.map(|answer| answer.status);
+        // What has no path is no channel's business; how it is refused does not matter.
+        let refused = answer.is_none_or(|status| (400..500).contains(&status));
+        assert!(answer == Some(status) || (status != 101 && refused), "{line}: {answer:?}");
+    }
+    wharf.connect("/echo").await;
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_refused_as_well() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let answer = answer(&wharf, "GET /echo", &with("Transfer-Encoding", "chunked")).await;
+    assert_eq!(answer.status, 413);
+}
+
+#[tokio::test]
+async fn an_http_connection_that_asks_for_nothing_more_is_closed() {
+    let wharf = Wharf::start(&["echo"], &["--handshake-timeout-ms 300"]).await;
+    let mut raw = wharf.raw().await;
+    raw.request("GET /healthz", &[]).await;
+    assert_eq!(raw.answer().await.status, 200);
+    raw.ended().await;
 }

@@ -2,7 +2,7 @@
 //! can reach.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 use wharf_tests::raw::frame;
@@ -80,6 +80,60 @@ async fn a_client_that_pipelines_and_never_reads_does_not_grow_the_host() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_its_answers_is_closed_in_the_end() {
+    let flags = ["--keep-alive-interval-ms 200", "--keep-alive-timeout-ms 500"];
+    let wharf = Wharf::start(&["ends"], &flags).await;
+    let mut raw = Raw::open_narrow(wharf.address).await;
+    raw.upgrade("/ends?room=quay").await;
+    let flooding = tokio::spawn(async move {
+        let messages = frame(0x81, br#"{"do": "greet"}"#).repeat(100);
+        flood(&mut raw, &messages, 256 * MIB).await;
+        raw
+    });
+    wharf.log.wait_for("the slow consumer", is_slow_consumer).await;
+    let is_report = |line: &Line| line.message().contains(r#""ending":"slow-consumer""#);
+    wharf.log.wait_for("its on_close", is_report).await;
+    drop(flooding.await);
+}
+
+#[tokio::test]
+async fn a_client_that_floods_its_channel_leaves_time_for_others() {
+    const FLOOD: usize = 30_000;
+    let wharf = Wharf::start(&["counts", "echo"], &["--workers 1"]).await;
+    let raw = wharf.raw_websocket("/counts/flood").await;
+    let (mut reader, mut writer) = raw.socket.into_split();
+    let flooding = tokio::spawn(async move {
+        let messages = frame(0x81, b"x").repeat(100);
+        for _ in 0..FLOOD / 100 {
+            writer.write_all(&messages).await.expect("the server reads");
+        }
+        writer
+    });
+    let reading = tokio::spawn(async move {
+        let mut scratch = vec![0; 65_536];
+        let mut read = 0;
+        // No answer is shorter than this.
+        while read < FLOOD * 50 {
+            let some = tokio::io::AsyncReadExt::read(&mut reader, &mut scratch).await;
+            read += some.expect("answers");
+        }
+    });
+    let (mut same, mut other) = (wharf.connect("/counts/a").await, wharf.connect("/echo").await);
+    let mut slowest = Duration::ZERO;
+    let mut answered = 0;
+    while !reading.is_finished() || answered == 0 {
+        let begun = Instant::now();
+        same.ask("hello").await;
+        other.ask("hello").await;
+        slowest = slowest.max(begun.elapsed());
+        answered += 1;
+    }
+    println!("{answered} pairs of answers during the flood, the slowest after {slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "others have waited for {slowest:?}");
+    drop(flooding.await);
+}
+
+#[tokio::test]
 async fn a_client_that_only_pings_and_never_reads_does_not_grow_the_host() {
     let wharf = Wharf::start(&["echo", "pings"], &[]).await;
     for path in ["/echo", "/pings"] {
@@ -133,55 +187,6 @@ async fn what_is_sent_to_a_waiting_handler_waits_at_the_client() {
         let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
         assert_eq!(answer["count"], count);
     }
-}
-
-#[tokio::test]
-async fn a_waiting_handler_does_not_deafen_its_connection() {
-    let wharf = Wharf::start(&["waits"], &[]).await;
-    let mut raw = wharf.raw_websocket("/waits?observe").await;
-    let mut other = wharf.connect("/waits").await;
-    raw.send_frame(1, "wait 2000").await;
-    raw.send_frame(1, "after").await;
-    raw.send_frame(9, "are you there?").await;
-    let pong = raw.frame().await.expect("a pong");
-    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, b"are you there?".as_slice()));
-    other.send("tell 0").await;
-    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waiting");
-    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waited");
-    for (count, message) in [(1, "wait 2000"), (2, "after")] {
-        let answer: Value =
-            serde_json::from_slice(&raw.frame().await.expect("an answer").payload).expect("JSON");
-        assert_eq!(answer, json!({ "count": count, "message": message }));
-    }
-}
-
-#[tokio::test]
-async fn a_waiting_handler_keeps_the_order_of_what_comes_meanwhile() {
-    let wharf = Wharf::start(&["waits"], &[]).await;
-    let mut client = wharf.connect("/waits").await;
-    client.feed("wait 300").await;
-    for number in 2..=200 {
-        client
-            .feed(if number % 50 == 0 { "wait 50".to_owned() } else { format!("{number}") })
-            .await;
-    }
-    client.flush().await;
-    for count in 1..=200 {
-        assert_eq!(client.json().await["count"], count);
-    }
-}
-
-#[tokio::test]
-async fn if_the_client_vanishes_the_call_finishes_and_its_effects_commit_before_on_close() {
-    let wharf = Wharf::start(&["waits"], &[]).await;
-    let mut observer = wharf.connect("/waits?observe").await;
-    let mut client = wharf.connect("/waits").await;
-    client.send("tell 500").await;
-    assert_eq!(observer.text().await, "waiting");
-    client.reset();
-    assert_eq!(observer.text().await, "waited");
-    let closed = json!({ "closed": "network-lost", "code": null, "count": 1 });
-    assert_eq!(observer.json().await, closed, "with the session of that call");
 }
 
 #[tokio::test]

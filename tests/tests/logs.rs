@@ -110,7 +110,7 @@ async fn a_flood_of_lines_is_cut_and_counted_and_silences_nobody_else() {
     let passed = wharf.log.find(is_flood).len();
     // The flood may lie in two seconds, or three.
     assert!((50..=150).contains(&passed), "{passed} lines have passed");
-    let dropped = async || {
+    let mut dropped = async || {
         loop {
             client.ask_json_text(json!({ "to": "log", "level": "info", "text": "quiet" })).await;
             let lines = wharf.log.find(|line| line.begins("log lines dropped"));

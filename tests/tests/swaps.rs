@@ -259,3 +259,26 @@ async fn a_new_plugin_is_served_as_soon_as_it_is_there() {
     assert_eq!((line.number("generation"), line.str("paths")), (Some(1), "/echo"));
     assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
 }
+
+#[tokio::test]
+async fn generations_that_nobody_uses_any_more_leave_nothing_behind() {
+    const SWAPS: usize = 40;
+    let wharf = Wharf::start(&["counts"], &[]).await;
+    let mut client = wharf.connect("/counts/a").await;
+    let versions = [component("counts-v2"), component("counts")];
+    let mut swap = async |number: usize| {
+        wharf.swap("counts", &versions[number % 2]).await;
+        client.ask("hello").await;
+    };
+    for number in 0..10 {
+        swap(number).await;
+    }
+    let before = wharf.resident_bytes();
+    for number in 0..SWAPS {
+        swap(number).await;
+    }
+    let grown = wharf.resident_bytes().saturating_sub(before);
+    println!("{SWAPS} swaps have grown the host by {grown} bytes");
+    // A generation's code and its warm instance have more than a mebibyte.
+    assert!(grown < SWAPS << 19, "{SWAPS} swaps have grown the host by {grown} bytes");
+}

@@ -1,0 +1,151 @@
+//! A handler that waits does not deafen its connection: frames are written, pings answered and
+//! messages read ahead meanwhile, and whatever ends the connection waits for the call.
+
+use wharf_tests::raw::{frame, upgrade_headers};
+use wharf_tests::{Client, Ended, Frame, Raw, Value, Wharf, json};
+
+fn answer(frame: &Frame) -> Value {
+    serde_json::from_slice(&frame.payload).expect("JSON")
+}
+
+/// An observer of the channel `waits`, after it has been heard of.
+async fn observer(wharf: &Wharf) -> Client {
+    let mut observer = wharf.connect("/waits?observe").await;
+    observer.ask("hello").await;
+    observer
+}
+
+#[tokio::test]
+async fn a_waiting_handler_does_not_deafen_its_connection() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut raw = wharf.raw_websocket("/waits?observe").await;
+    let mut other = wharf.connect("/waits").await;
+    raw.send_frame(1, "wait 2000").await;
+    raw.send_frame(1, "after").await;
+    raw.send_frame(9, "are you there?").await;
+    let pong = raw.frame().await.expect("a pong");
+    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, b"are you there?".as_slice()));
+    other.send("tell 0").await;
+    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waiting");
+    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waited");
+    for (count, message) in [(1, "wait 2000"), (2, "after")] {
+        let answer: Value =
+            serde_json::from_slice(&raw.frame().await.expect("an answer").payload).expect("JSON");
+        assert_eq!(answer, json!({ "count": count, "message": message }));
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_handler_keeps_the_order_of_what_comes_meanwhile() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut client = wharf.connect("/waits").await;
+    client.feed("wait 300").await;
+    for number in 2..=200 {
+        client
+            .feed(if number % 50 == 0 { "wait 50".to_owned() } else { format!("{number}") })
+            .await;
+    }
+    client.flush().await;
+    for count in 1..=200 {
+        assert_eq!(client.json().await["count"], count);
+    }
+}
+
+#[tokio::test]
+async fn if_the_client_vanishes_the_call_finishes_and_its_effects_commit_before_on_close() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut client = wharf.connect("/waits").await;
+    client.send("tell 500").await;
+    assert_eq!(observer.text().await, "waiting");
+    client.reset();
+    assert_eq!(observer.text().await, "waited");
+    let closed = json!({ "closed": "network-lost", "code": null, "count": 1 });
+    assert_eq!(observer.json().await, closed, "with the session of that call");
+}
+
+#[tokio::test]
+async fn messages_before_a_close_frame_are_answered_before_it_is() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = observer(&wharf).await;
+    let mut raw = wharf.raw_websocket("/waits").await;
+    let close = [4321_u16.to_be_bytes().as_slice(), b"enough"].concat();
+    let sent = [frame(0x81, b"wait 500"), frame(0x81, b"after"), frame(0x88, &close)];
+    raw.write(sent.concat()).await;
+    for (count, message) in [(1, "wait 500"), (2, "after")] {
+        let frame = raw.frame().await.expect("an answer");
+        assert_eq!(frame.opcode, 1, "nothing may follow a close frame, so that it comes last");
+        assert_eq!(answer(&frame), json!({ "count": count, "message": message }));
+    }
+    assert_eq!(raw.frame().await.expect("a close frame").close_code(), Some(4321));
+    raw.ended().await;
+    let closed = json!({ "closed": "client-closed", "code": 4321, "count": 2 });
+    assert_eq!(observer.json().await, closed);
+}
+
+#[tokio::test]
+async fn messages_before_a_broken_frame_are_answered_before_the_close_frame() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = observer(&wharf).await;
+    let mut raw = wharf.raw_websocket("/waits").await;
+    let sent = [frame(0x81, b"wait 500"), frame(0x81, b"after"), frame(0x81, b"\xff")];
+    raw.write(sent.concat()).await;
+    let (frames, close) = raw.until_close().await;
+    let counts: Vec<_> = frames.iter().map(|frame| answer(frame)["count"].clone()).collect();
+    assert_eq!(counts, [1, 2]);
+    assert_eq!(close.expect("a close frame").close_code(), Some(1007));
+    let closed = json!({ "closed": "invalid-utf8", "code": 1007, "count": 2 });
+    assert_eq!(observer.json().await, closed);
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_while_on_connect_waits_gets_its_on_close() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = observer(&wharf).await;
+    let mut raw = Raw::open(wharf.address).await;
+    raw.request("GET /waits?wait=500", &upgrade_headers()).await;
+    wharf.log.wait_for("on_connect to begin", |line| line.says("on_connect waits")).await;
+    raw.reset();
+    let closed = json!({ "closed": "network-lost", "code": null, "count": 0 });
+    assert_eq!(observer.json().await, closed);
+}
+
+#[tokio::test]
+async fn a_client_that_was_told_503_while_on_connect_waits_gets_its_on_close() {
+    let wharf = Wharf::start(&["waits"], &["--handshake-timeout-ms 200"]).await;
+    let mut observer = observer(&wharf).await;
+    let rejected = wharf.try_connect("/waits?wait=1000", &[]).await.expect_err("too slow");
+    assert_eq!(rejected.status, 503);
+    assert_eq!(observer.json().await["code"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_removal_waits_for_the_call_and_its_effects() {
+    let wharf = Wharf::start(&["waits"], &["--removal-grace-ms 100"]).await;
+    let mut client = wharf.connect("/waits").await;
+    let mut raw = wharf.raw_websocket("/waits?observe").await;
+    client.send("tell 1500").await;
+    assert_eq!(raw.frame().await.expect("a broadcast").payload, b"waiting");
+    std::fs::remove_file(wharf.plugin("waits")).expect("the plugin is removed");
+    let (_, close) = raw.until_close().await;
+    assert_eq!(
+        close.expect("a close frame").close_code(),
+        Some(1001),
+        "who waits for nothing goes"
+    );
+    assert_eq!(client.json().await, json!({ "count": 1, "message": "tell 1500" }));
+    assert_eq!(client.ended().await, Ended::Closed(1001, "removed".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_connects_while_its_channel_is_being_removed_is_told_so() {
+    let wharf = Wharf::start(&["waits"], &["--removal-grace-ms 50"]).await;
+    let mut raw = wharf.raw().await;
+    raw.request("GET /waits?wait=1500", &upgrade_headers()).await;
+    wharf.log.wait_for("on_connect to begin", |line| line.says("on_connect waits")).await;
+    std::fs::remove_file(wharf.plugin("waits")).expect("the plugin is removed");
+    wharf.log.wait_for("the removal", |line| line.says("plugin removed")).await;
+    assert_eq!(raw.answer().await.status, 101, "its on_connect was running already");
+    let (frames, close) = raw.until_close().await;
+    assert_eq!((frames.len(), close.and_then(|close| close.close_code())), (0, Some(1001)));
+}
