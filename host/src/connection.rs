@@ -262,8 +262,10 @@ impl Connection {
         answer: oneshot::Sender<Answer>,
         upgrade: OnUpgrade,
     ) {
-        // If the handshake has been given up, so has the upgrade, which then fails below.
-        drop(answer.send(Answer::Accept(headers)));
+        if answer.send(Answer::Accept(headers)).is_err() {
+            // The handshake was given up: whatever becomes of the socket, nobody is behind it.
+            return Box::pin(self.finish(None, Ending::of(Reason::NetworkLost))).await;
+        }
         let upgraded = Wire::upgraded(upgrade, &self.client.outbound, &self.config);
         let Some(mut wire) = Box::pin(upgraded).await else {
             return Box::pin(self.finish(None, Ending::of(Reason::NetworkLost))).await;
@@ -361,6 +363,8 @@ impl Connection {
     /// End the connection: close frame, rooms, `on-close`, socket. `on-close` does not wait for
     /// the closing handshake.
     async fn finish(mut self, mut wire: Option<Wire>, mut ending: Ending) {
+        // What earlier events caused must not wait for the handlers below.
+        self.drains.drain().await;
         self.client.set_ending(ending.reason);
         self.log_ending(&ending);
         if let Some((code, detail)) = ending.fault.take() {
@@ -369,10 +373,12 @@ impl Connection {
         let outbound = &self.client.outbound;
         let discard = ending.wire == WireEnd::Gone || ending.reason == Reason::SlowConsumer;
         outbound.refuse_messages(discard);
-        if let Some(wire) = &mut wire
-            && matches!(ending.wire, WireEnd::Close | WireEnd::Broken)
-        {
-            wire.begin_close(ending.code, &ending.text);
+        if let Some(wire) = &mut wire {
+            match ending.wire {
+                WireEnd::Close | WireEnd::Broken => wire.begin_close(ending.code, &ending.text),
+                WireEnd::Answered => wire.answer_close(),
+                WireEnd::Gone => {}
+            }
         }
         self.client.leave_all(&self.channel.context.hub);
         self.drains.drain().await;

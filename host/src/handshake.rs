@@ -161,6 +161,9 @@ fn check_upgrade(request: &Request<Incoming>) -> Result<String, Refused> {
     if request.version() < Version::HTTP_11 {
         return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1").into());
     }
+    if only(headers, &HOST).is_none() {
+        return Err(text(StatusCode::BAD_REQUEST, "a request has exactly one Host").into());
+    }
     let upgrades = has_token(headers, &UPGRADE, "websocket");
     if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
         return Err(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use figment::value::Value;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::AllowedOrigin;
 
@@ -200,7 +201,11 @@ impl Kind for Directives {
     fn read(&self, given: &Value) -> Option<String> {
         let text = given.as_str()?.trim();
         // Empty directives would be taken, and mean that hardly anything is logged.
-        (!text.is_empty() && EnvFilter::try_new(text).is_ok()).then(|| text.to_owned())
+        // A bare word would be taken for a target, and silence everything else.
+        let is_word = text.chars().all(char::is_alphanumeric);
+        let is_level = text.parse::<LevelFilter>().is_ok();
+        let is_usable = !text.is_empty() && (is_level || !is_word);
+        (is_usable && EnvFilter::try_new(text).is_ok()).then(|| text.to_owned())
     }
 
     fn show(&self, value: &String) -> toml::Value {

@@ -257,8 +257,8 @@ impl Wire {
                 Ok(Message::Pong(data)) => Arrival::Pong(data),
                 Ok(Message::Close(frame)) => {
                     self.is_over = true;
-                    // The answer has been prepared; this queues it.
-                    let _ = self.with_stream(cx, |protocol, stream| protocol.flush(stream));
+                    // The answer is prepared and waits: messages that were read ahead are
+                    // answered before it.
                     let (code, reason) = match frame {
                         Some(frame) => (Some(frame.code.into()), frame.reason.to_string()),
                         None => (None, String::new()),
@@ -296,6 +296,12 @@ impl Wire {
             self.last_heard = Instant::now();
         }
         result
+    }
+
+    /// Queue the answer to the client's close frame, behind all that was queued before.
+    pub(super) fn answer_close(&mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let _ = self.with_stream(&mut cx, |protocol, stream| protocol.flush(stream));
     }
 
     /// Queue a close frame. Nothing but control frames may follow it.
