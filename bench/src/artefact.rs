@@ -40,6 +40,16 @@ fn find(named: Option<&Path>, file: &str, made_by: &str, flag: &str) -> anyhow::
     }
 }
 
+/// Where this program may keep what it makes: cargo's target folder.
+///
+/// # Errors
+///
+/// There is none.
+pub fn scratch() -> anyhow::Result<PathBuf> {
+    let target = target_folders().next().context("cannot tell where the target folder is")?;
+    std::path::absolute(target).context("there is no working directory")
+}
+
 /// The folder that this program was compiled into, which cargo marks with a `CACHEDIR.TAG`, and
 /// the checkout's own.
 fn target_folders() -> impl Iterator<Item = PathBuf> {

@@ -34,11 +34,7 @@ pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request(address, target).as_bytes())?;
     let mut response = Vec::new();
     let mut chunk = [0; 4096];
     let head = loop {
@@ -60,8 +56,35 @@ pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
     Ok(Opened { stream, early })
 }
 
+/// The request of a browser, about 700 bytes: servers pay for headers that nobody asks for.
+pub fn request(address: SocketAddr, target: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\n\
+         Host: {address}\r\n\
+         Connection: Upgrade\r\n\
+         Pragma: no-cache\r\n\
+         Cache-Control: no-cache\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+         Chrome/126.0.0.0 Safari/537.36\r\n\
+         Upgrade: websocket\r\n\
+         Origin: http://{address}\r\n\
+         Sec-WebSocket-Version: 13\r\n\
+         Accept-Encoding: gzip, deflate, br, zstd\r\n\
+         Accept-Language: en-GB,en;q=0.9,de-DE;q=0.8,de;q=0.7\r\n\
+         Cookie: theme=dark; consent=necessary; \
+         session=8f14e45fceea167a5a36dedd4bea2543c9f0f895fb98ab9159f51fd0297e236d\r\n\
+         Sec-WebSocket-Key: {KEY}\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
+         \r\n"
+    )
+}
+
 /// Checks the head of a response.
-fn check(head: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// It is another than `101`, or not the answer to our key.
+pub fn check(head: &str) -> anyhow::Result<()> {
     let mut lines = head.lines();
     let status = lines.next().unwrap_or_default();
     ensure!(status.starts_with("HTTP/1.1 101"), "{status}");
@@ -76,6 +99,13 @@ fn check(head: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_as_long_as_a_browsers() {
+        let request = request(SocketAddr::from(([127, 0, 0, 1], 40_000)), "/echo");
+        assert!((600..800).contains(&request.len()), "{}", request.len());
+        assert!(request.ends_with("\r\n\r\n") && !request.contains("  "), "{request}");
+    }
 
     #[test]
     fn only_the_right_101_is_taken() {

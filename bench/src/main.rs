@@ -1,15 +1,19 @@
 //! `wharf-bench`: what Wharf costs, measured beside a server that somebody might write by hand.
 //!
-//! Layout: three jobs, each a file that reads as the description of its measurement, and the
+//! Layout: the jobs, each a file that reads as the description of its measurement, and the
 //! nouns that they are made of.
 //!
 //! - [`echo`]: CPU time of the server per echoed message;
+//! - [`fanout`]: CPU time of the server per delivery in rooms, in closed and open loop;
 //! - [`idle`]: resident memory of the server per open connection;
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
-//! - [`server`]: what is measured: the host, or a [`peer`] that this program is as well;
+//! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
+//! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
+//!   is [`installed`];
 //! - [`artefact`] and [`component`]: the host's program and plugins, and how a plugin is changed;
-//! - [`process`] and [`cores`]: a server's process, its CPU time and memory, and where it runs;
-//! - [`generator`], [`message`], [`probe`], [`handshake`] and [`frame`]: the clients;
+//! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and what
+//!   it may use;
+//! - [`generator`] (echoes), [`crowd`] (rooms), [`message`], [`probe`], [`handshake`] and [`frame`]: the clients;
 //! - [`statistics`] and [`report`]: what is made of the figures.
 //!
 //! A further peer is a variant of [`server::Kind`]; a further job is a file and a variant of
@@ -17,13 +21,21 @@
 
 mod echo;
 
+mod fanout;
+
 mod idle;
 
 mod reload;
 
+mod setting;
+
+mod comparison;
+
 mod server;
 
 mod peer;
+
+mod installed;
 
 mod artefact;
 
@@ -33,7 +45,11 @@ mod process;
 
 mod cores;
 
+mod files;
+
 mod generator;
+
+mod crowd;
 
 mod message;
 
@@ -51,6 +67,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use fanout::Preset;
 use report::{ReaderGone, Report};
 
 const EXAMPLES: &str = "\
@@ -86,6 +103,10 @@ struct Arguments {
 enum Job {
     /// CPU time of the server per echoed message
     Echo(echo::Options),
+    /// CPU time of the server per delivery in one large room
+    Fanout(fanout::Options),
+    /// CPU time of the server per delivery in many small rooms
+    Rooms(fanout::Options),
     /// Resident memory of the server per open connection
     Idle(idle::Options),
     /// Time from new code in the plugin folder to the first event that it serves
@@ -103,6 +124,8 @@ fn main() -> ExitCode {
     let mut report = Report::new(json);
     let done = match job {
         Job::Echo(options) => echo::run(&options, &mut report),
+        Job::Fanout(options) => fanout::run(&options, Preset::Fanout, &mut report),
+        Job::Rooms(options) => fanout::run(&options, Preset::Rooms, &mut report),
         Job::Idle(options) => idle::run(&options, &mut report),
         Job::Reload(options) => reload::run(&options, &mut report),
         Job::Peer(options) => return exit(peer::run(&options)),

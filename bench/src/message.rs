@@ -72,6 +72,19 @@ impl Messages {
         &self.frame
     }
 
+    /// What follows the stamp; it is the same in all messages of a size.
+    pub fn filler(&self) -> &[u8] {
+        &self.payload[STAMP_BYTES..]
+    }
+
+    /// The connection and the number in a stamp; `None` where it is none.
+    pub fn read_stamp(stamp: &[u8]) -> Option<(usize, u64)> {
+        let digits = std::str::from_utf8(stamp).ok()?;
+        let stamp = u64::from_str_radix(digits, 16).ok()?;
+        let connection = usize::try_from(stamp >> SEQUENCE_BITS).ok()?;
+        Some((connection, stamp & ((1 << SEQUENCE_BITS) - 1)))
+    }
+
     /// Checks that a message that has come back is the one of the number that is due.
     pub fn check(&self, echo: &[u8], due: u64) -> Result<(), WrongEcho> {
         let (stamp, filler) = echo.split_at_checked(STAMP_BYTES).ok_or(WrongEcho::Changed(due))?;

@@ -101,6 +101,15 @@ impl Process {
         CpuTime::read(self.child.id()).map_err(|error| self.explain(error))
     }
 
+    /// How often threads of the process have had to wait and were woken, so far.
+    pub fn wake_ups(&self) -> anyhow::Result<u64> {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?;
+        let status = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("status")).ok();
+        let statuses = entries.map_while(Result::ok).filter_map(status);
+        Ok(statuses.filter_map(|status| voluntary_switches(&status)).sum())
+    }
+
     /// Resident memory, in bytes, once it has come to rest: two readings a while apart that
     /// differ by less than a thousandth. What is still changing after 5 seconds is taken as it is.
     pub fn settled_memory(&self) -> anyhow::Result<u64> {
@@ -177,6 +186,12 @@ fn resident_bytes(smaps_rollup: &str) -> Option<u64> {
     let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// The times that a thread has waited, in the text of its `status`.
+fn voluntary_switches(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
 }
 
 /// The CPU time of a process, in nanoseconds for each thread: the first figure of its
@@ -278,6 +293,13 @@ mod tests {
         let text = "5600-7fff ---p 00000000 00:00 0   [rollup]\nRss:        1736 kB\nPss: 3 kB\n";
         assert_eq!(resident_bytes(text), Some(1736 * 1024));
         assert_eq!(resident_bytes("Pss: 3 kB\n"), None);
+    }
+
+    #[test]
+    fn wake_ups_are_the_voluntary_switches() {
+        let status = "Name:\twharf\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n";
+        assert_eq!(voluntary_switches(status), Some(17));
+        assert_eq!(voluntary_switches("Name:\twharf\n"), None);
     }
 
     #[test]

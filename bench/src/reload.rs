@@ -84,11 +84,11 @@ struct Swap {
 pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let host = Host {
         program: artefact::host(options.host.as_deref())?,
-        plugin: artefact::plugin(options.plugin.as_deref(), "chat")?,
+        plugins: vec![artefact::plugin(options.plugin.as_deref(), "chat")?],
         flags: options.host_flag.clone(),
     };
-    let plugin =
-        fs::read(&host.plugin).with_context(|| format!("cannot read {}", host.plugin.display()))?;
+    let file = &host.plugins[0];
+    let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     report.begin("reload", "from a plugin's rename to the first event its new code serves")?;
     report.line(&format!("wharf: {}", host.describe()))?;
     report.set("host", host.describe());
@@ -98,7 +98,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.set("options", options);
 
     let server = Server::start_host(&host, Some(options.workers as usize), None)?;
-    let swaps = swaps(options, &server, &host.plugin, &plugin, report)
+    let swaps = swaps(options, &server, file, &plugin, report)
         .map_err(|error| server.process.explain(error))?;
     summarise(&swaps, report)?;
     report.set("runs", swaps);

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
 
+use crate::installed::{Package, Runtime};
 use crate::process::Process;
 
 /// A server that can be measured.
@@ -19,8 +20,10 @@ use crate::process::Process;
 pub enum Kind {
     /// The host with a plugin
     Wharf,
-    /// An echo server written by hand with tokio-tungstenite
+    /// A server written by hand with tokio-tungstenite, 4 KiB read buffers
     Tungstenite,
+    /// The WebSocket server of bun, which is uWebSockets, installed from npm
+    Bun,
 }
 
 impl Kind {
@@ -41,17 +44,106 @@ impl Kind {
         match self {
             Kind::Wharf => "wharf",
             Kind::Tungstenite => "tungstenite",
+            Kind::Bun => "bun",
+        }
+    }
+
+    /// What has to be installed to be this peer; `None` where it is this program.
+    fn package(self) -> Option<Package> {
+        match self {
+            Kind::Wharf | Kind::Tungstenite => None,
+            Kind::Bun => Some(Package {
+                name: "bun",
+                version: "1.4.5",
+                script: include_str!("../peers/bun.js"),
+                runtime: Runtime::Bun,
+            }),
         }
     }
 }
 
-/// The host's program and the one plugin that it serves.
+/// A server that is ready to be started, as often as there are rounds.
+#[derive(Clone)]
+pub enum Contestant {
+    /// The host.
+    Host(Host),
+    /// One of the peers.
+    Peer {
+        /// Which one.
+        kind: Kind,
+        /// Its program.
+        program: PathBuf,
+        /// The program's arguments.
+        arguments: Vec<OsString>,
+        /// What it is, in words.
+        version: String,
+    },
+}
+
+impl Contestant {
+    /// Prepares a peer: installs it, where it is not this program.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be installed here.
+    pub fn peer(kind: Kind) -> anyhow::Result<Contestant> {
+        let Some(package) = kind.package() else {
+            return Ok(Contestant::Peer {
+                kind,
+                program: std::env::current_exe()?,
+                arguments: ["peer", kind.name(), "--workers", "1"].map(Into::into).to_vec(),
+                version: "compiled into this program".to_owned(),
+            });
+        };
+        let installed = package.install()?;
+        Ok(Contestant::Peer {
+            kind,
+            program: installed.program,
+            arguments: vec![installed.script.into()],
+            version: installed.version,
+        })
+    }
+
+    /// Which server it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Contestant::Host(_) => Kind::Wharf,
+            Contestant::Peer { kind, .. } => *kind,
+        }
+    }
+
+    /// In one line: which program of what version.
+    pub fn describe(&self) -> String {
+        match self {
+            Contestant::Host(host) => host.describe(),
+            Contestant::Peer { version, .. } => version.clone(),
+        }
+    }
+
+    /// Starts it with one worker.
+    ///
+    /// # Errors
+    ///
+    /// It does not start.
+    pub fn start(&self, core: Option<usize>) -> anyhow::Result<Server> {
+        match self {
+            Contestant::Host(host) => Server::start_host(host, Some(1), core),
+            Contestant::Peer { kind, program, arguments, .. } => {
+                let folder = own_folder()?;
+                let process = Process::start(kind.name(), program, arguments, folder.path(), core)?;
+                Ok(Server { process, folder })
+            }
+        }
+    }
+}
+
+/// The host's program and the plugins that it serves.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The program.
     pub program: PathBuf,
-    /// The plugin's component.
-    pub plugin: PathBuf,
+    /// The plugins' components.
+    pub plugins: Vec<PathBuf>,
     /// Further flags of `wharf serve`.
     pub flags: Vec<String>,
 }
@@ -62,10 +154,17 @@ impl Host {
         let version = Command::new(&self.program).arg("--version").output().ok();
         let version = version.and_then(|output| String::from_utf8(output.stdout).ok());
         let version = version.as_deref().map_or("", str::trim);
-        let size = fs::metadata(&self.plugin).map_or(0, |file| file.len());
-        let (program, plugin) = (self.program.display(), self.plugin.display());
-        let flags = self.flags.join(" ");
-        format!("{program} ({version}) with {plugin} ({size} bytes) {flags}").trim_end().to_owned()
+        let name = |file: &PathBuf| {
+            let size = fs::metadata(file).map_or(0, |file| file.len());
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            format!("{name} ({size} bytes)")
+        };
+        let plugins = match &self.plugins[..] {
+            [] => "no plugin".to_owned(),
+            [plugin] => name(plugin),
+            [first, others @ ..] => format!("{} and {} others", name(first), others.len()),
+        };
+        format!("{version} with {plugins} {}", self.flags.join(" ")).trim_end().to_owned()
     }
 
     /// Whether the program lies where cargo puts what it has not optimised.
@@ -75,7 +174,7 @@ impl Host {
 }
 
 /// A folder with a name that says whose it is, should it be left behind.
-fn own_folder() -> anyhow::Result<TempDir> {
+pub fn own_folder() -> anyhow::Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("wharf-bench-").tempdir();
     folder.context("cannot make a folder for the server")
 }
@@ -88,13 +187,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a host that serves its plugin, and no other, from a folder of its own.
+    /// Starts a host that serves its plugins, and no others, from a folder of its own.
     ///
     /// `workers` of `None` leaves the number of threads to the host.
     ///
     /// # Errors
     ///
-    /// The plugin cannot be copied or the host does not start.
+    /// A plugin cannot be copied or the host does not start.
     pub fn start_host(
         host: &Host,
         workers: Option<usize>,
@@ -103,9 +202,11 @@ impl Server {
         let folder = own_folder()?;
         let plugins = folder.path().join("plugins");
         fs::create_dir(&plugins)?;
-        let name = host.plugin.file_name().context("the plugin has no name")?;
-        fs::copy(&host.plugin, plugins.join(name))
-            .with_context(|| format!("cannot copy {}", host.plugin.display()))?;
+        for plugin in &host.plugins {
+            let name = plugin.file_name().context("the plugin has no name")?;
+            fs::copy(plugin, plugins.join(name))
+                .with_context(|| format!("cannot copy {}", plugin.display()))?;
+        }
         let mut arguments: Vec<OsString> = vec!["serve".into(), "--plugins".into(), plugins.into()];
         arguments.extend(["--listen", "127.0.0.1:0", "--log-format", "json"].map(Into::into));
         if let Some(workers) = workers {
@@ -115,28 +216,6 @@ impl Server {
         let name = Kind::Wharf.name();
         let process = Process::start(name, &host.program, &arguments, folder.path(), core)?;
         Ok(Server { process, folder })
-    }
-
-    /// Starts a server of that kind with one worker.
-    ///
-    /// # Errors
-    ///
-    /// It does not start.
-    pub fn start(kind: Kind, host: Option<&Host>, core: Option<usize>) -> anyhow::Result<Server> {
-        match kind {
-            Kind::Wharf => {
-                let host = host.ok_or_else(|| anyhow!("no host has been looked for"))?;
-                Server::start_host(host, Some(1), core)
-            }
-            Kind::Tungstenite => {
-                let folder = own_folder()?;
-                let arguments = ["peer", kind.name(), "--workers", "1"].map(Into::into);
-                let program = std::env::current_exe()?;
-                let process =
-                    Process::start(kind.name(), &program, &arguments, folder.path(), core)?;
-                Ok(Server { process, folder })
-            }
-        }
     }
 
     /// Where it listens.

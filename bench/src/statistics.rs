@@ -41,6 +41,11 @@ pub fn percentile<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
     sorted.get(rank.saturating_sub(1).min(last)).copied()
 }
 
+/// A percentile of sorted nanoseconds, in microseconds; `NAN` where there are none.
+pub fn percentile_us(sorted: &[u32], percent: f64) -> f64 {
+    percentile(sorted, percent).map_or(f64::NAN, |nanoseconds| f64::from(nanoseconds) / 1e3)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,432 @@
+//! The load of rooms: members that each receive every message of their room, and senders among
+//! them, in closed loop (a fixed number of messages in flight) or open loop (a fixed rate).
+//!
+//! Every delivery is checked at the price of one comparison: the first member that receives a
+//! message puts it into its room's [`Log`], and every other must receive the same at the same
+//! place. So a message that is lost, doubled, or in another order for some member is an error.
+
+mod log;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use mio::{Events, Interest, Poll, Token};
+
+use crate::frame::{self, Opcode};
+use crate::handshake;
+use crate::message::Messages;
+use log::Log;
+
+/// Silence after which what is still to come counts as lost.
+const STALL: Duration = Duration::from_secs(10);
+
+/// Bytes that one read takes.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Key of pongs, which servers ask for seldom.
+const PONG_MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+
+/// Who there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rooms.
+    pub rooms: usize,
+    /// Members of each.
+    pub members: usize,
+    /// How many of them send.
+    pub senders: usize,
+    /// Bytes of a message.
+    pub size: usize,
+}
+
+/// When the next message is sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// Each sender has so many messages on their way; the next follows when one has arrived.
+    Closed {
+        /// Messages of each sender.
+        in_flight: usize,
+        /// When a message has arrived.
+        arrived: Arrived,
+    },
+    /// So many messages a second over all senders together, whatever the server does.
+    Open {
+        /// Messages a second.
+        rate: f64,
+    },
+}
+
+/// When a message counts as arrived, in closed loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrived {
+    /// When all members have it
+    All,
+    /// When its sender has its own copy
+    Own,
+}
+
+/// What a round comes to.
+pub struct Round {
+    /// From the first message to the last delivery.
+    pub elapsed: Duration,
+    /// Of each delivery, in nanoseconds: from sending, in open loop from the time when it should
+    /// have been sent. Sorted.
+    pub latencies: Vec<u32>,
+    /// In open loop, of each delivery in the order in which they came: when its message was due,
+    /// since the beginning, and its latency.
+    #[allow(dead_code)]
+    pub samples: Vec<(Duration, u32)>,
+    /// The longest that a message of an open loop was sent late by this program itself.
+    pub latest_send: Duration,
+}
+
+/// Open connections to one server.
+pub struct Crowd {
+    plan: Plan,
+    poll: Poll,
+    events: Events,
+    members: Vec<Member>,
+    /// One for each room.
+    logs: Vec<Log>,
+    scratch: Vec<u8>,
+}
+
+struct Member {
+    stream: mio::net::TcpStream,
+    messages: Messages,
+    room: usize,
+    /// Messages that it has sent.
+    sent: u64,
+    /// Its place in its room's log.
+    position: usize,
+    /// What the socket had no room for.
+    unsent: Vec<u8>,
+    /// A frame of which the rest has not come.
+    unparsed: Vec<u8>,
+}
+
+/// A round that is not over.
+struct Running {
+    begun: Instant,
+    pace: Pace,
+    /// Messages that nobody has sent yet.
+    unsent: u64,
+    /// Deliveries that have not come yet.
+    missing: u64,
+    latencies: Vec<u32>,
+    samples: Vec<(Duration, u32)>,
+    /// Who may send again.
+    ready: Vec<usize>,
+}
+
+impl Crowd {
+    /// Opens the connections, one after the other. `target` makes a path of a room's number.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be opened.
+    pub fn open(
+        address: SocketAddr,
+        plan: Plan,
+        target: impl Fn(usize) -> String,
+    ) -> anyhow::Result<Crowd> {
+        let poll = Poll::new()?;
+        let count = plan.rooms * plan.members;
+        let mut members = Vec::with_capacity(count);
+        for number in 0..count {
+            // Neighbours are in different rooms, so that the senders' turns are as well.
+            let room = number % plan.rooms;
+            let opened = handshake::open(address, &target(room))
+                .with_context(|| format!("connection {} of {count}", number + 1))?;
+            opened.stream.set_nonblocking(true)?;
+            let mut stream = mio::net::TcpStream::from_std(opened.stream);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut stream, Token(number), interest)?;
+            members.push(Member {
+                stream,
+                messages: Messages::new(number, plan.size),
+                room,
+                sent: 0,
+                position: 0,
+                unsent: Vec::new(),
+                unparsed: opened.early,
+            });
+        }
+        let logs = (0..plan.rooms).map(|_| Log::new(plan.members)).collect();
+        Ok(Crowd {
+            plan,
+            poll,
+            events: Events::with_capacity(1024),
+            members,
+            logs,
+            scratch: vec![0; READ_BYTES],
+        })
+    }
+
+    /// How many of the members send; they are the first.
+    fn senders(&self) -> usize {
+        self.plan.rooms * self.plan.senders
+    }
+
+    /// Sends so many messages over all senders together, and waits for all deliveries. Keeps the
+    /// samples of an open loop only where they are asked for.
+    ///
+    /// # Errors
+    ///
+    /// A message is lost, doubled, changed, or in different orders, or a connection ends.
+    pub fn run(&mut self, messages: u64, pace: Pace, keep_samples: bool) -> anyhow::Result<Round> {
+        let deliveries = messages * self.plan.members as u64;
+        for log in &mut self.logs {
+            log.clear();
+        }
+        for member in &mut self.members {
+            member.position = 0;
+        }
+        let mut round = Running {
+            begun: Instant::now(),
+            pace,
+            unsent: messages,
+            missing: deliveries,
+            latencies: Vec::with_capacity(usize::try_from(deliveries)?),
+            samples: Vec::with_capacity(if keep_samples {
+                usize::try_from(deliveries)?
+            } else {
+                0
+            }),
+            ready: Vec::new(),
+        };
+        let latest_send = match pace {
+            Pace::Closed { in_flight, .. } => {
+                self.run_closed(&mut round, in_flight)?;
+                Duration::ZERO
+            }
+            Pace::Open { rate } => self.run_open(&mut round, messages, rate)?,
+        };
+        let elapsed = round.begun.elapsed();
+        // A delivery too many may be here already; one that is late is met in the next round.
+        for number in 0..self.members.len() {
+            self.read(number, &mut round)?;
+        }
+        let mut latencies = round.latencies;
+        latencies.sort_unstable();
+        Ok(Round { elapsed, latencies, samples: round.samples, latest_send })
+    }
+
+    fn run_closed(&mut self, round: &mut Running, in_flight: usize) -> anyhow::Result<()> {
+        for sender in 0..self.senders() {
+            for _ in 0..in_flight {
+                self.queue(sender, round, round.begun);
+            }
+            self.flush(sender)?;
+        }
+        while round.missing > 0 {
+            self.poll(Some(STALL))?;
+            ensure!(
+                !self.events.is_empty(),
+                "{} deliveries did not come within {STALL:?}",
+                round.missing
+            );
+            self.attend(round)?;
+            let now = Instant::now();
+            // All that became free together is written together, message by message in order.
+            let ready = std::mem::take(&mut round.ready);
+            for sender in &ready {
+                self.queue(*sender, round, now);
+            }
+            for sender in &ready {
+                self.flush(*sender)?;
+            }
+            round.ready = ready;
+            round.ready.clear();
+        }
+        Ok(())
+    }
+
+    fn run_open(
+        &mut self,
+        round: &mut Running,
+        messages: u64,
+        rate: f64,
+    ) -> anyhow::Result<Duration> {
+        let due = |number: u64| round.begun + Duration::from_secs_f64(number as f64 / rate);
+        let due: Vec<Instant> = (0..messages).map(due).collect();
+        let mut sent = 0;
+        let mut latest_send = Duration::ZERO;
+        let mut last_progress = round.begun;
+        let mut missing = round.missing;
+        while round.missing > 0 {
+            let now = Instant::now();
+            while due.get(sent).is_some_and(|due| *due <= now) {
+                let sender = sent % self.senders();
+                self.queue(sender, round, due[sent]);
+                self.flush(sender)?;
+                latest_send = latest_send.max(now.duration_since(due[sent]));
+                sent += 1;
+            }
+            // The kernel's timeouts are too coarse for a schedule in microseconds; the generator
+            // has its core for itself.
+            self.poll(Some(Duration::ZERO))?;
+            self.attend(round)?;
+            if round.missing < missing || sent < due.len() {
+                (missing, last_progress) = (round.missing, now);
+            }
+            ensure!(
+                now.duration_since(last_progress) < STALL,
+                "{missing} deliveries did not come within {STALL:?}"
+            );
+        }
+        Ok(latest_send)
+    }
+
+    fn poll(&mut self, limit: Option<Duration>) -> anyhow::Result<()> {
+        loop {
+            match self.poll.poll(&mut self.events, limit) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result.context("cannot poll"),
+            }
+        }
+    }
+
+    fn attend(&mut self, round: &mut Running) -> anyhow::Result<()> {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let number = event.token().0;
+            if event.is_writable() {
+                self.flush(number)?;
+            }
+            if event.is_readable() {
+                self.read(number, round)?;
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// Adds a sender's next message to what it writes with its next flush.
+    fn queue(&mut self, sender: usize, round: &mut Running, at: Instant) {
+        if round.unsent == 0 {
+            return;
+        }
+        round.unsent -= 1;
+        let member = &mut self.members[sender];
+        let frame = member.messages.frame(member.sent);
+        member.unsent.extend(frame);
+        self.logs[member.room].sent(sender, member.sent, at);
+        member.sent += 1;
+    }
+
+    fn flush(&mut self, number: usize) -> anyhow::Result<()> {
+        self.members[number].flush().with_context(|| format!("connection {number}"))
+    }
+
+    fn read(&mut self, number: usize, round: &mut Running) -> anyhow::Result<()> {
+        let member = &mut self.members[number];
+        let log = &mut self.logs[member.room];
+        member
+            .read(number, &mut self.scratch, log, round)
+            .with_context(|| format!("connection {number}"))
+    }
+}
+
+impl Member {
+    /// Writes what waits. What the socket has no room for waits for it to become writable.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("cannot write"),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        number: usize,
+        scratch: &mut [u8],
+        log: &mut Log,
+        round: &mut Running,
+    ) -> anyhow::Result<()> {
+        loop {
+            let read = match self.stream.read(scratch) {
+                Ok(0) => bail!("the server ended the connection"),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("cannot read"),
+            };
+            let now = Instant::now();
+            if self.unparsed.is_empty() {
+                let parsed = self.parse(number, &scratch[..read], log, round, now)?;
+                self.unparsed.extend(&scratch[parsed..read]);
+            } else {
+                let mut bytes = std::mem::take(&mut self.unparsed);
+                bytes.extend(&scratch[..read]);
+                let parsed = self.parse(number, &bytes, log, round, now)?;
+                bytes.drain(..parsed);
+                self.unparsed = bytes;
+            }
+            // A read that does not fill the buffer has emptied the socket: the next bytes make a
+            // new event.
+            if read < scratch.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Checks whole frames; returns how many bytes they are.
+    fn parse(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        log: &mut Log,
+        round: &mut Running,
+        now: Instant,
+    ) -> anyhow::Result<usize> {
+        let mut parsed = 0;
+        while let Some(frame) = frame::parse(&bytes[parsed..])? {
+            parsed += frame.length;
+            match frame.opcode {
+                Opcode::Text => {
+                    let delivery = log.deliver(self.position, frame.payload, &self.messages)?;
+                    self.position += 1;
+                    ensure!(round.missing > 0, "more deliveries came than were due");
+                    round.missing -= 1;
+                    let latency = now.saturating_duration_since(delivery.sent_at);
+                    let latency = u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX);
+                    round.latencies.push(latency);
+                    if round.samples.capacity() > 0 {
+                        let due = delivery.sent_at.saturating_duration_since(round.begun);
+                        round.samples.push((due, latency));
+                    }
+                    if let Pace::Closed { arrived, .. } = round.pace {
+                        let is_free = match arrived {
+                            Arrived::All => delivery.is_last,
+                            Arrived::Own => delivery.sender == number,
+                        };
+                        if is_free {
+                            round.ready.push(delivery.sender);
+                        }
+                    }
+                }
+                Opcode::Binary => bail!("a text message came as a binary one"),
+                Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
+                Opcode::Ping => {
+                    let pong = frame::encode(Opcode::Pong, frame.payload, PONG_MASK);
+                    self.unsent.extend(pong);
+                    self.flush()?;
+                }
+                Opcode::Pong => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

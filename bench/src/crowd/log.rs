@@ -1,0 +1,108 @@
+//! What a room's members have received, in the one order that all of them must see.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+use crate::message::{Messages, STAMP_BYTES};
+
+/// The messages of a round, as the first member received them.
+pub struct Log {
+    members: usize,
+    entries: Vec<Entry>,
+    /// Of each sender: its messages that no member has received, oldest first.
+    under_way: HashMap<usize, VecDeque<(u64, Instant)>>,
+}
+
+struct Entry {
+    stamp: [u8; STAMP_BYTES],
+    sender: usize,
+    sent_at: Instant,
+    /// Members that have not received it.
+    remaining: usize,
+}
+
+/// A message has come to a member, as it should.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery {
+    /// Whose it is.
+    pub sender: usize,
+    /// When it was sent, or should have been.
+    pub sent_at: Instant,
+    /// Whether all members have it now.
+    pub is_last: bool,
+}
+
+impl Log {
+    /// The empty log of a room with so many members.
+    pub fn new(members: usize) -> Log {
+        Log { members, entries: Vec::new(), under_way: HashMap::new() }
+    }
+
+    /// Forgets the last round.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// A member sends a message.
+    pub fn sent(&mut self, sender: usize, sequence: u64, at: Instant) {
+        self.under_way.entry(sender).or_default().push_back((sequence, at));
+    }
+
+    /// A member that has had `position` messages receives one more. `any` knows what all
+    /// messages have in common.
+    ///
+    /// # Errors
+    ///
+    /// It is not the one that is due at this place.
+    pub fn deliver(
+        &mut self,
+        position: usize,
+        payload: &[u8],
+        any: &Messages,
+    ) -> anyhow::Result<Delivery> {
+        let (stamp, filler) =
+            payload.split_first_chunk().context("a message came that nobody sent")?;
+        ensure!(filler == any.filler(), "a message came changed: {}", shown(payload));
+        if position == self.entries.len() {
+            let entry = self.first(*stamp)?;
+            self.entries.push(entry);
+        }
+        let entry = &mut self.entries[position];
+        ensure!(
+            entry.stamp == *stamp,
+            "{} came where another member received {}: a message was lost, doubled, or is in \
+             another order",
+            shown(stamp),
+            shown(&entry.stamp)
+        );
+        entry.remaining -= 1;
+        let Entry { sender, sent_at, remaining, .. } = *entry;
+        Ok(Delivery { sender, sent_at, is_last: remaining == 0 })
+    }
+
+    /// The first delivery of a message: it must be its sender's next.
+    fn first(&mut self, stamp: [u8; STAMP_BYTES]) -> anyhow::Result<Entry> {
+        let (sender, sequence) = Messages::read_stamp(&stamp)
+            .with_context(|| format!("a message came that nobody sent: {}", shown(&stamp)))?;
+        let under_way = self.under_way.get_mut(&sender);
+        let under_way = under_way.with_context(|| {
+            format!("a message of connection {sender} came, which is in another room")
+        })?;
+        let next = under_way.pop_front();
+        let due = next.map(|(due, _)| due);
+        let sent_at = next.filter(|(due, _)| *due == sequence).map(|(_, at)| at);
+        let sent_at = sent_at.with_context(|| match due {
+            Some(due) => {
+                format!("message {sequence} of connection {sender} came where {due} was due")
+            }
+            None => format!("message {sequence} of connection {sender} came twice"),
+        })?;
+        Ok(Entry { stamp, sender, sent_at, remaining: self.members })
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(2 * STAMP_BYTES)]).into_owned()
+}

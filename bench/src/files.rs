@@ -1,0 +1,29 @@
+//! How many connections a process may have open.
+
+use anyhow::{Context, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files that a process has open beside its connections, generously.
+const OTHER_FILES: u64 = 100;
+
+/// Raises the limit of open files, of this process and so of the servers that it starts, and
+/// returns the flags of `wharf serve` that allow as many connections.
+///
+/// # Errors
+///
+/// The machine does not allow so many.
+pub fn allow_connections(connections: u32) -> anyhow::Result<Vec<String>> {
+    let wanted = u64::from(connections) + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        ensure!(
+            limit.maximum.is_none_or(|maximum| maximum >= wanted),
+            "a process may have {} files open here, and this takes {wanted}: ask for fewer \
+             connections, or raise the limit (`ulimit -Hn`)",
+            limit.maximum.unwrap_or_default()
+        );
+        let raised = Rlimit { current: Some(wanted), ..limit };
+        setrlimit(Resource::Nofile, raised).context("cannot raise the limit of open files")?;
+    }
+    Ok(vec![format!("--max-connections={wanted}")])
+}

@@ -1,0 +1,149 @@
+//! What all comparisons have in common: which servers take turns, how often, and on which cores.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use crate::artefact;
+use crate::cores::{self, Cores};
+use crate::report::Report;
+use crate::server::{Contestant, Host, Kind};
+
+/// Who is measured, how often, and where.
+#[derive(clap::Args, Serialize)]
+pub struct Setting {
+    /// Rounds of each server, each with a fresh process
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+
+    /// Servers to measure; the first is compared with the others
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite,bun")]
+    pub servers: Vec<Kind>,
+
+    /// The host's program [default: target/release/wharf]
+    #[arg(long, value_name = "FILE")]
+    pub host: Option<PathBuf>,
+
+    /// Another plugin than the job's, from target/plugins
+    #[arg(long, value_name = "FILE")]
+    pub plugin: Option<PathBuf>,
+
+    /// A further flag of `wharf serve`, such as --host-flag=--log=warn; may be repeated
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub host_flag: Vec<String>,
+
+    /// The server's core [default: the first]
+    #[arg(long, value_name = "NUMBER")]
+    pub server_core: Option<usize>,
+
+    /// The generator's core [default: the next]
+    #[arg(long, value_name = "NUMBER")]
+    pub generator_core: Option<usize>,
+}
+
+/// A [`Setting`] in which everything is there that is needed.
+pub struct Stage {
+    /// The servers, in the order in which they take turns.
+    pub contestants: Vec<Contestant>,
+    /// Where they and the generator run.
+    pub cores: Cores,
+    /// Rounds of each.
+    pub rounds: u32,
+}
+
+impl Setting {
+    /// Finds the host with the plugin of that name and installs the peers, says what has been
+    /// found, and pins this thread to the generator's core. A peer that cannot be had here is
+    /// left out, with a note.
+    ///
+    /// # Errors
+    ///
+    /// The host or its plugin is missing, or there is nothing to measure.
+    pub fn prepare(
+        &self,
+        plugin: &str,
+        flags: &[String],
+        report: &mut Report,
+    ) -> anyhow::Result<Stage> {
+        Kind::check_distinct(&self.servers)?;
+        let cores = Cores::choose(self.server_core, self.generator_core)?;
+        report.line(&format!(
+            "servers: 1 worker, on core {}; generator on core {}; a fresh process each round",
+            cores.server, cores.generator
+        ))?;
+        if cores.are_shared() {
+            report.note(
+                "server and generator share one core: CPU time is higher than it would be, \
+                 latency and throughput say nothing",
+            )?;
+        }
+        let mut contestants = Vec::new();
+        for &kind in &self.servers {
+            if kind == Kind::Wharf {
+                contestants.push(Contestant::Host(self.find_host(plugin, flags, report)?));
+                continue;
+            }
+            match Contestant::peer(kind) {
+                Ok(peer) => contestants.push(peer),
+                Err(error) => report.note(&format!("{} is left out: {error:#}", kind.name()))?,
+            }
+        }
+        ensure!(!contestants.is_empty(), "none of the servers can be measured here");
+        let mut versions = Vec::new();
+        for contestant in &contestants {
+            let version = format!("{}: {}", contestant.kind().name(), contestant.describe());
+            report.line(&version)?;
+            versions.push(version);
+        }
+        report.set("versions", versions);
+        cores::stay_on(cores.generator)?;
+        Ok(Stage { contestants, cores, rounds: self.rounds })
+    }
+
+    /// The host with the plugin of that name, or the one that is asked for instead.
+    ///
+    /// # Errors
+    ///
+    /// One of them is missing.
+    pub fn find_host(
+        &self,
+        plugin: &str,
+        flags: &[String],
+        report: &mut Report,
+    ) -> anyhow::Result<Host> {
+        let host = Host {
+            program: artefact::host(self.host.as_deref())?,
+            plugins: vec![artefact::plugin(self.plugin.as_deref(), plugin)?],
+            flags: [flags, &self.host_flag].concat(),
+        };
+        if host.looks_unoptimised() {
+            report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
+        }
+        Ok(host)
+    }
+}
+
+impl Stage {
+    /// Starts one after the other, round for round, so that what changes on the machine changes
+    /// for all of them, and hands each to `measure`.
+    ///
+    /// # Errors
+    ///
+    /// The first that `measure` returns, with the server's name and the round.
+    pub fn take_turns(
+        &self,
+        report: &mut Report,
+        mut measure: impl FnMut(&Contestant, u32, &mut Report) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for round in 1..=self.rounds {
+            for contestant in &self.contestants {
+                let name = contestant.kind().name();
+                report.progress(&format!("{name} round {round} …"));
+                measure(contestant, round, report)
+                    .with_context(|| format!("{name}, round {round}"))?;
+            }
+        }
+        Ok(())
+    }
+}
