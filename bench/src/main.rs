@@ -6,6 +6,7 @@
 //! - [`echo`]: CPU time of the server per echoed message;
 //! - [`fanout`]: CPU time of the server per delivery in rooms, in closed and open loop;
 //! - [`idle`]: resident memory of the server per open connection;
+//! - [`storm`]: CPU time of the server per connection opened and closed;
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
 //! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
 //! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
@@ -24,6 +25,8 @@ mod echo;
 mod fanout;
 
 mod idle;
+
+mod storm;
 
 mod reload;
 
@@ -109,6 +112,8 @@ enum Job {
     Rooms(fanout::Options),
     /// Resident memory of the server per open connection
     Idle(idle::Options),
+    /// CPU time of the server per connection opened and closed
+    Storm(storm::Options),
     /// Time from new code in the plugin folder to the first event that it serves
     Reload(reload::Options),
     /// Be one of the servers that the host is compared with.
@@ -127,6 +132,7 @@ fn main() -> ExitCode {
         Job::Fanout(options) => fanout::run(&options, Preset::Fanout, &mut report),
         Job::Rooms(options) => fanout::run(&options, Preset::Rooms, &mut report),
         Job::Idle(options) => idle::run(&options, &mut report),
+        Job::Storm(options) => storm::run(&options, &mut report),
         Job::Reload(options) => reload::run(&options, &mut report),
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),
