@@ -32,6 +32,29 @@ pub fn changed(component: &[u8], payload: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(changed)
 }
 
+/// The component with another path in its data, of the same length.
+///
+/// # Errors
+///
+/// The bytes are no component, or do not have the path, or it cannot have this one instead.
+pub fn moved(component: &[u8], from: &str, to: &str) -> anyhow::Result<Vec<u8>> {
+    ensure!(component.starts_with(&COMPONENT), "this is no component");
+    ensure!(from.len() == to.len(), "the paths {from} and {to} differ in length");
+    let mut moved = component.to_vec();
+    let mut found = false;
+    let mut at = 0;
+    while let Some(next) =
+        moved[at..].windows(from.len()).position(|bytes| bytes == from.as_bytes())
+    {
+        at += next;
+        moved[at..at + to.len()].copy_from_slice(to.as_bytes());
+        at += to.len();
+        found = true;
+    }
+    ensure!(found, "the plugin does not have the path {from} in its data");
+    Ok(moved)
+}
+
 /// An unsigned number in LEB128: 7 bits a byte, least significant first.
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -73,6 +96,15 @@ mod tests {
         // 1 byte of name length, 11 of name, 300 of payload.
         assert_eq!(section[..3], [0x00, 0xB8, 0x02]);
         assert_eq!(section.len(), 3 + 312);
+    }
+
+    #[test]
+    fn a_plugin_is_moved_wherever_its_path_is_named() {
+        let component = [&COMPONENT[..], b"a/echo/echob"].concat();
+        let there = moved(&component, "/echo", "/e007").expect("moved");
+        assert_eq!(there, [&COMPONENT[..], b"a/e007/e007b"].concat());
+        assert!(moved(&component, "/echo", "/longer").is_err());
+        assert!(moved(&component, "/chat", "/e007").is_err());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Which cores the server and the generator run on.
 
+use std::sync::OnceLock;
+
 use anyhow::{Context, ensure};
-use core_affinity::CoreId;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Where the two sides of a measurement run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +22,9 @@ impl Cores {
     ///
     /// The kernel does not say which there are.
     pub fn choose(server: Option<usize>, generator: Option<usize>) -> anyhow::Result<Cores> {
-        let allowed = core_affinity::get_core_ids().context("cannot tell which cores there are")?;
-        let allowed: Vec<usize> = allowed.into_iter().map(|core| core.id).collect();
-        choose(&allowed, server, generator).context("this process may not use any core")
+        let allowed = allowed();
+        ensure!(!allowed.is_empty(), "cannot tell which cores there are");
+        choose(allowed, server, generator).context("this process may not use any core")
     }
 
     /// Whether both sides have to take turns, so that neither latency nor throughput say much.
@@ -41,20 +43,29 @@ fn choose(allowed: &[usize], server: Option<usize>, generator: Option<usize>) ->
     Some(Cores { server, generator })
 }
 
-/// How many cores this process may use.
-pub fn count() -> usize {
-    core_affinity::get_core_ids().map_or(0, |cores| cores.len())
+/// The cores that this process might use when it was first asked, before it chose one of them.
+pub fn allowed() -> &'static [usize] {
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
+    ALLOWED.get_or_init(|| {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        cores.into_iter().map(|core| core.id).collect()
+    })
 }
 
-/// Makes this thread, and those that it starts from now on, stay on one core.
+/// Makes this thread, and those that it starts from now on, stay on these cores.
 ///
 /// # Errors
 ///
-/// There is no such core, or this process may not use it.
-pub fn stay_on(core: usize) -> anyhow::Result<()> {
-    let done = core_affinity::set_for_current(CoreId { id: core });
-    ensure!(done, "cannot run on core {core}");
-    Ok(())
+/// There are no such cores, or this process may not use them.
+pub fn stay_on(cores: &[usize]) -> anyhow::Result<()> {
+    // What there is must be known before it is given up.
+    allowed();
+    let mut set = CpuSet::new();
+    for core in cores {
+        ensure!(*core < CpuSet::MAX_CPU, "there is no core {core}");
+        set.set(*core);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on the cores {cores:?}"))
 }
 
 #[cfg(test)]

@@ -75,10 +75,9 @@ pub struct Round {
     /// Of each delivery, in nanoseconds: from sending, in open loop from the time when it should
     /// have been sent. Sorted.
     pub latencies: Vec<u32>,
-    /// In open loop, of each delivery in the order in which they came: when its message was due,
-    /// since the beginning, and its latency.
-    #[allow(dead_code)]
-    pub samples: Vec<(Duration, u32)>,
+    /// In open loop, where they are asked for, of each delivery in the order in which they came:
+    /// when its message was due, and its latency.
+    pub samples: Vec<(Instant, u32)>,
     /// The longest that a message of an open loop was sent late by this program itself.
     pub latest_send: Duration,
 }
@@ -117,7 +116,7 @@ struct Running {
     /// Deliveries that have not come yet.
     missing: u64,
     latencies: Vec<u32>,
-    samples: Vec<(Duration, u32)>,
+    samples: Vec<(Instant, u32)>,
     /// Who may send again.
     ready: Vec<usize>,
 }
@@ -401,8 +400,7 @@ impl Member {
                     let latency = u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX);
                     round.latencies.push(latency);
                     if round.samples.capacity() > 0 {
-                        let due = delivery.sent_at.saturating_duration_since(round.begun);
-                        round.samples.push((due, latency));
+                        round.samples.push((delivery.sent_at, latency));
                     }
                     if let Pace::Closed { arrived, .. } = round.pace {
                         let is_free = match arrived {

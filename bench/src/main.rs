@@ -8,6 +8,8 @@
 //! - [`idle`]: resident memory of the server per open connection;
 //! - [`storm`]: CPU time of the server per connection opened and closed;
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
+//! - [`swaps`]: latency of steady messages while their plugin is swapped;
+//! - [`guests`]: what further plugins cost;
 //! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
 //! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
 //!   is [`installed`];
@@ -29,6 +31,10 @@ mod idle;
 mod storm;
 
 mod reload;
+
+mod swaps;
+
+mod guests;
 
 mod setting;
 
@@ -116,6 +122,10 @@ enum Job {
     Storm(storm::Options),
     /// Time from new code in the plugin folder to the first event that it serves
     Reload(reload::Options),
+    /// Latency of steady messages while their plugin is swapped
+    Swaps(swaps::Options),
+    /// What further plugins cost: memory, CPU per echo, time to start
+    Guests(guests::Options),
     /// Be one of the servers that the host is compared with.
     #[command(hide = true)]
     Peer(peer::Options),
@@ -134,6 +144,8 @@ fn main() -> ExitCode {
         Job::Idle(options) => idle::run(&options, &mut report),
         Job::Storm(options) => storm::run(&options, &mut report),
         Job::Reload(options) => reload::run(&options, &mut report),
+        Job::Swaps(options) => swaps::run(&options, &mut report),
+        Job::Guests(options) => guests::run(&options, &mut report),
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),
     };

@@ -32,8 +32,18 @@ const LAUNCH: &str = "launch";
 pub struct Process {
     name: &'static str,
     child: Child,
-    log: Arc<Mutex<VecDeque<String>>>,
+    log: Arc<Mutex<Log>>,
     address: SocketAddr,
+    started_in: Duration,
+}
+
+/// What has been read of a server's log.
+#[derive(Default)]
+struct Log {
+    /// The last lines.
+    lines: VecDeque<String>,
+    /// When a host said that it had loaded a plugin, and as which generation.
+    loads: Vec<(u64, Instant)>,
 }
 
 impl Process {
@@ -54,7 +64,10 @@ impl Process {
     ) -> anyhow::Result<Process> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(LAUNCH);
-        if let Some(core) = core {
+        let only = core.map(|core| [core]);
+        // Not those of this thread, which may have chosen one for itself.
+        let cores = only.as_ref().map_or(cores::allowed(), |core| &core[..]);
+        for core in cores {
             command.arg("--core").arg(core.to_string());
         }
         command.arg("--").arg(program).args(arguments);
@@ -63,6 +76,7 @@ impl Process {
                 command.env_remove(variable);
             }
         }
+        let begun = Instant::now();
         let mut child = command
             .current_dir(folder)
             .stdin(Stdio::null())
@@ -71,7 +85,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let stderr = child.stderr.take();
-        let log = Arc::new(Mutex::new(VecDeque::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let (found, address) = mpsc::channel();
         let reading = log.clone();
         // The pipe is read until its end: a server must never wait for us to read its log.
@@ -80,7 +94,9 @@ impl Process {
                 read_log(stderr, &reading, &found);
             }
         });
-        let mut process = Process { name, child, log, address: SocketAddr::from(([0; 4], 0)) };
+        let address_so_far = SocketAddr::from(([0; 4], 0));
+        let mut process =
+            Process { name, child, log, address: address_so_far, started_in: Duration::ZERO };
         process.address = address.recv_timeout(START_LIMIT).map_err(|error| {
             let what = match error {
                 RecvTimeoutError::Timeout => "does not say where it listens",
@@ -88,12 +104,26 @@ impl Process {
             };
             process.explain(anyhow!("{name} {what}"))
         })?;
+        process.started_in = begun.elapsed();
         Ok(process)
     }
 
     /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From the start of the process to the line that says where it listens.
+    pub fn started_in(&self) -> Duration {
+        self.started_in
+    }
+
+    /// When the host said that it had loaded a plugin's generation of that number; the last
+    /// time, where it has said so of several plugins.
+    pub fn loaded_at(&self, generation: u64) -> Option<Instant> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = log.loads.iter().rfind(|(number, _)| *number == generation);
+        load.map(|(_, at)| *at)
     }
 
     /// CPU time so far, of every thread.
@@ -141,10 +171,10 @@ impl Process {
     /// Adds the last lines of the server's log to an error.
     pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.is_empty() || error.is::<ReaderGone>() {
+        if log.lines.is_empty() || error.is::<ReaderGone>() {
             return error;
         }
-        let lines: Vec<&str> = log.iter().map(String::as_str).collect();
+        let lines: Vec<&str> = log.lines.iter().map(String::as_str).collect();
         let name = self.name;
         anyhow!("{error:#}\nThe last lines of {name}'s log:\n  {}", lines.join("\n  "))
     }
@@ -159,16 +189,19 @@ impl Drop for Process {
 }
 
 /// Keeps the last lines, and reports the address when it comes.
-fn read_log(stderr: ChildStderr, log: &Mutex<VecDeque<String>>, found: &mpsc::Sender<SocketAddr>) {
+fn read_log(stderr: ChildStderr, log: &Mutex<Log>, found: &mpsc::Sender<SocketAddr>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if let Some(address) = listening_address(&line) {
             let _ = found.send(address);
         }
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.len() == LOG_LINES {
-            log.pop_front();
+        if let Some(generation) = loaded_generation(&line) {
+            log.loads.push((generation, Instant::now()));
         }
-        log.push_back(line);
+        if log.lines.len() == LOG_LINES {
+            log.lines.pop_front();
+        }
+        log.lines.push_back(line);
     }
 }
 
@@ -179,6 +212,13 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
         return None;
     }
     line.get("address")?.as_str()?.parse().ok()
+}
+
+/// The generation in a line of JSON that says that a plugin has been loaded.
+fn loaded_generation(line: &str) -> Option<u64> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let is_load = ["plugin loaded", "plugin swapped"].contains(&line.get("message")?.as_str()?);
+    line.get("generation")?.as_u64().filter(|_| is_load)
 }
 
 /// The resident bytes in the text of a `smaps_rollup`.
@@ -248,9 +288,9 @@ impl CpuTime {
 /// right core already, and ends it with us, however we end.
 #[derive(clap::Args)]
 pub struct Launch {
-    /// The only core to run on
+    /// A core to run on; may be repeated
     #[arg(long)]
-    core: Option<usize>,
+    core: Vec<usize>,
     /// The program and its arguments
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
@@ -261,8 +301,8 @@ impl Launch {
     pub fn exec(&self) -> anyhow::Result<()> {
         #[cfg(target_os = "linux")]
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        if let Some(core) = self.core {
-            cores::stay_on(core)?;
+        if !self.core.is_empty() {
+            cores::stay_on(&self.core)?;
         }
         let (program, arguments) = self.command.split_first().context("no program is named")?;
         let error = Command::new(program).args(arguments).exec();
@@ -286,6 +326,16 @@ mod tests {
         ] {
             assert_eq!(listening_address(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_generation_is_read_from_the_line_that_says_loaded() {
+        for message in ["plugin loaded", "plugin swapped"] {
+            let line = format!(r#"{{"message":"{message}","channel":"echo","generation":3}}"#);
+            assert_eq!(loaded_generation(&line), Some(3));
+        }
+        assert_eq!(loaded_generation(r#"{"message":"plugin removed","generation":3}"#), None);
+        assert_eq!(loaded_generation("plugin loaded"), None);
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn follow(
 }
 
 /// Makes the changed plugins of one run of this program differ from those of every other.
-fn nanoseconds_since_1970() -> u128 {
+pub fn nanoseconds_since_1970() -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_nanos())
 }

@@ -156,7 +156,7 @@ impl Machine {
         let load = read("/proc/loadavg");
         Machine {
             cpu,
-            cores: cores::count(),
+            cores: cores::allowed().len(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
         }

@@ -13,13 +13,21 @@ use crate::server::{Contestant, Host, Kind};
 /// Who is measured, how often, and where.
 #[derive(clap::Args, Serialize)]
 pub struct Setting {
-    /// Rounds of each server, each with a fresh process
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
-
     /// Servers to measure; the first is compared with the others
     #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite,bun")]
     pub servers: Vec<Kind>,
+
+    /// What jobs that measure nobody but the host need as well.
+    #[command(flatten)]
+    pub own: HostSetting,
+}
+
+/// Which host is measured, how often, and where.
+#[derive(clap::Args, Serialize)]
+pub struct HostSetting {
+    /// Rounds of each server, each with a fresh process
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
 
     /// The host's program [default: target/release/wharf]
     #[arg(long, value_name = "FILE")]
@@ -67,6 +75,41 @@ impl Setting {
         report: &mut Report,
     ) -> anyhow::Result<Stage> {
         Kind::check_distinct(&self.servers)?;
+        let cores = self.own.choose_cores(report)?;
+        let mut contestants = Vec::new();
+        for &kind in &self.servers {
+            if kind == Kind::Wharf {
+                contestants.push(Contestant::Host(self.own.find_host(plugin, flags, report)?));
+                continue;
+            }
+            match Contestant::peer(kind) {
+                Ok(peer) => contestants.push(peer),
+                Err(error) => report.note(&format!("{} is left out: {error:#}", kind.name()))?,
+            }
+        }
+        ensure!(!contestants.is_empty(), "none of the servers can be measured here");
+        Stage::set(contestants, cores, self.own.rounds, report)
+    }
+}
+
+impl HostSetting {
+    /// The same for jobs that measure nobody but the host.
+    ///
+    /// # Errors
+    ///
+    /// The host or its plugin is missing.
+    pub fn prepare(
+        &self,
+        plugin: &str,
+        flags: &[String],
+        report: &mut Report,
+    ) -> anyhow::Result<Stage> {
+        let cores = self.choose_cores(report)?;
+        let host = Contestant::Host(self.find_host(plugin, flags, report)?);
+        Stage::set(vec![host], cores, self.rounds, report)
+    }
+
+    fn choose_cores(&self, report: &mut Report) -> anyhow::Result<Cores> {
         let cores = Cores::choose(self.server_core, self.generator_core)?;
         report.line(&format!(
             "servers: 1 worker, on core {}; generator on core {}; a fresh process each round",
@@ -78,27 +121,7 @@ impl Setting {
                  latency and throughput say nothing",
             )?;
         }
-        let mut contestants = Vec::new();
-        for &kind in &self.servers {
-            if kind == Kind::Wharf {
-                contestants.push(Contestant::Host(self.find_host(plugin, flags, report)?));
-                continue;
-            }
-            match Contestant::peer(kind) {
-                Ok(peer) => contestants.push(peer),
-                Err(error) => report.note(&format!("{} is left out: {error:#}", kind.name()))?,
-            }
-        }
-        ensure!(!contestants.is_empty(), "none of the servers can be measured here");
-        let mut versions = Vec::new();
-        for contestant in &contestants {
-            let version = format!("{}: {}", contestant.kind().name(), contestant.describe());
-            report.line(&version)?;
-            versions.push(version);
-        }
-        report.set("versions", versions);
-        cores::stay_on(cores.generator)?;
-        Ok(Stage { contestants, cores, rounds: self.rounds })
+        Ok(cores)
     }
 
     /// The host with the plugin of that name, or the one that is asked for instead.
@@ -125,6 +148,23 @@ impl Setting {
 }
 
 impl Stage {
+    fn set(
+        contestants: Vec<Contestant>,
+        cores: Cores,
+        rounds: u32,
+        report: &mut Report,
+    ) -> anyhow::Result<Stage> {
+        let mut versions = Vec::new();
+        for contestant in &contestants {
+            let version = format!("{}: {}", contestant.kind().name(), contestant.describe());
+            report.line(&version)?;
+            versions.push(version);
+        }
+        report.set("versions", versions);
+        cores::stay_on(&[cores.generator])?;
+        Ok(Stage { contestants, cores, rounds })
+    }
+
     /// Starts one after the other, round for round, so that what changes on the machine changes
     /// for all of them, and hands each to `measure`.
     ///
