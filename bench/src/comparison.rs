@@ -87,9 +87,16 @@ pub fn compare_starts(
         Ok(())
     })?;
     report.set("rounds", values);
+    describe(figures, report);
     let kinds: Vec<Kind> = stage.contestants.iter().map(Contestant::kind).collect();
     summarise(&kinds, figures, &rounds, report)?;
     ratios(&kinds, figures, &rounds, report)
+}
+
+/// Says what the figures are, for programs that make tables of them.
+pub fn describe(figures: &[Figure], report: &mut Report) {
+    let column = |figure: &Figure| json!({ "key": figure.key, "heading": figure.heading, "decimals": figure.decimals });
+    report.set("columns", figures.iter().map(column).collect::<Vec<_>>());
 }
 
 fn shown(figure: f64, decimals: usize) -> String {

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::comparison::{Figure, describe};
 use crate::component;
 use crate::echo;
 use crate::generator::Generator;
@@ -54,6 +55,14 @@ const COLUMNS: [Column; 5] = [
     ("KiB/plugin beyond the first", 20),
     ("CPU µs/message", 20),
     ("started in ms", 20),
+];
+
+/// The same for programs.
+const FIGURES: &[Figure] = &[
+    Figure::shown("MiB", "mib", 1),
+    Figure::shown("KiB/plugin beyond the first", "kib_per_further_plugin", 0),
+    Figure::compared("CPU µs/message", "cpu_us_per_message", 3),
+    Figure::shown("started in ms", "started_ms", 0),
 ];
 
 /// One round with so many plugins.
@@ -158,7 +167,7 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) -> anyhow
             &[plugins.to_string(), show(mib, 1), show(each, 0), show(cpu, 3), show(started, 0)],
         )?;
         values.push(json!({
-            "plugins": plugins, "mib": mib, "kib_per_further_plugin": each,
+            "server": plural(plugins), "plugins": plugins, "mib": mib, "kib_per_further_plugin": each,
             "cpu_us_per_message": cpu, "started_ms": started,
         }));
         if let Some(cpu) = cpu.filter(|_| plugins != first) {
@@ -170,7 +179,17 @@ fn summarise(options: &Options, rounds: &[Round], report: &mut Report) -> anyhow
         report.line(&format!("{plugins} plugins / {first}, CPU µs/message: {ratio:.3}"))?;
     }
     report.set("summary", values);
-    let ratio = |(plugins, ratio): &(u32, f64)| json!({ "plugins": plugins, "cpu": ratio });
+    let ratio = |(plugins, ratio): &(u32, f64)| {
+        json!({
+            "of": plural(*plugins), "to": plural(first), "figure": "cpu_us_per_message",
+            "heading": "CPU µs/message", "medians": ratio,
+        })
+    };
     report.set("ratios", ratios.iter().map(ratio).collect::<Vec<_>>());
+    describe(FIGURES, report);
     Ok(())
+}
+
+fn plural(plugins: u32) -> String {
+    format!("{plugins} plugin{}", if plugins == 1 { "" } else { "s" })
 }

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::artefact;
+use crate::comparison::{Figure, describe};
 use crate::component;
 use crate::probe::Probe;
 use crate::report::{Column, Report};
@@ -64,6 +66,12 @@ pub struct Options {
 const COLUMNS: [Column; 5] =
     [("run", 6), ("generation", 10), ("ms", 8), ("pongs meanwhile", 15), ("longest pong ms", 15)];
 
+/// What is said of all swaps together, for programs.
+const FIGURES: &[Figure] = &[
+    Figure::shown("rename to first event, ms", "reload_ms", 0),
+    Figure::shown("longest pong of a swap, ms", "longest_pong_ms", 1),
+];
+
 /// One swap.
 #[derive(Serialize)]
 struct Swap {
@@ -90,8 +98,9 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let file = &host.plugins[0];
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     report.begin("reload", "from a plugin's rename to the first event its new code serves")?;
-    report.line(&format!("wharf: {}", host.describe()))?;
-    report.set("host", host.describe());
+    let version = format!("wharf: {}", host.describe());
+    report.line(&version)?;
+    report.set("versions", [version]);
     if host.looks_unoptimised() {
         report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
     }
@@ -196,7 +205,10 @@ fn summarise(swaps: &[Swap], report: &mut Report) -> anyhow::Result<()> {
         "reload: median {:.1} ms, max {:.1} ms; longest pong of a run: median {:.1} ms, max {:.1} ms",
         reload.median, reload.max, pong.median, pong.max
     ))?;
-    report.set("reload_ms", reload);
-    report.set("longest_pong_ms", pong);
+    describe(FIGURES, report);
+    report.set(
+        "summary",
+        [json!({ "server": "wharf", "reload_ms": reload, "longest_pong_ms": pong })],
+    );
     Ok(())
 }

@@ -57,7 +57,9 @@ impl Report {
                  use `cargo run --release -p wharf-bench`",
             )?;
         }
-        self.set("machine", machine);
+        self.set("about", about);
+        self.set("machine", machine.describe());
+        self.set("load_average", machine.load);
         Ok(())
     }
 
@@ -138,7 +140,6 @@ fn align(columns: &[Column], cells: &[String]) -> String {
 }
 
 /// Where the figures were taken.
-#[derive(Serialize)]
 struct Machine {
     cpu: String,
     cores: usize,
@@ -163,9 +164,9 @@ impl Machine {
     }
 
     fn describe(&self) -> String {
-        let Machine { cpu, cores, kernel, load } = self;
+        let Machine { cpu, cores, kernel, .. } = self;
         let plural = if *cores == 1 { "" } else { "s" };
-        format!("{cpu}, {cores} core{plural}, Linux {kernel}, load average {load:.2}")
+        format!("{cpu}, {cores} core{plural}, Linux {kernel}")
     }
 }
 

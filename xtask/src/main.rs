@@ -6,6 +6,7 @@
 //! - [`setup`]: makes the `wasm32-wasip2` target work;
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
 //! - [`serve`]: runs the host with the example plugins;
+//! - [`bench`]: measures the host beside its peers;
 //! - [`mod@test`]: everything that must hold before a change lands;
 //! - [`workspace`] and [`process`]: where things lie, and how other programs are run.
 
@@ -14,6 +15,8 @@ mod setup;
 mod plugins;
 
 mod serve;
+
+mod bench;
 
 mod test;
 
@@ -35,6 +38,7 @@ Commands:
   setup              Make the wasm32-wasip2 target work (the other commands do it as well)
   plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins
+  bench [JOB...]     Measure what the host costs, beside other servers
   test [FILTER...]   Check formatting, lints, documentation and run every test
   help [COMMAND]     Explain a command
 
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         "setup" => setup::command,
         "plugins" => plugins::command,
         "serve" => serve::command,
+        "bench" => bench::command,
         "test" => test::command,
         other => {
             eprint!("error: there is no command `{other}`\n\n{HELP}");
@@ -90,6 +95,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "setup" => setup::HELP,
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
+        "bench" => bench::HELP,
         "test" => test::HELP,
         _ => HELP,
     })

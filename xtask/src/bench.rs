@@ -1,0 +1,70 @@
+//! Measures the host beside its peers and writes the figures into the documents.
+
+use std::process::Command;
+
+use crate::plugins::{self, Selection};
+use crate::process::{Outcome, cargo, run};
+use crate::setup;
+use crate::workspace::Workspace;
+
+pub const HELP: &str = "\
+Measure what the host costs, beside other servers.
+
+Usage: cargo xtask bench [--quick] [--no-write] [JOB...] [-- ARGS]
+
+  JOB         Only the jobs whose names contain one of these words, such as `echo` or `fanout`;
+              all of them where none is given
+  --quick     2 rounds instead of 5: enough to see that everything works
+  --no-write  Print the figures only
+  ARGS        Given to `wharf-bench suite`; `cargo xtask bench -- --help` lists them
+
+Compiles the host, the plugins and the instrument with optimisations, installs the peers with npm
+below target/bench-peers where they are missing, runs the jobs, and writes docs/performance.md
+and docs/performance.svg. Figures of jobs that are not run are those of their last run, which
+lie in target/bench-results. All jobs take about 20 minutes; nothing else should run meanwhile.
+";
+
+pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
+    let is_separator = |argument: &String| argument == "--";
+    let (own, given) = match arguments.iter().position(is_separator) {
+        Some(at) => (&arguments[..at], &arguments[at + 1..]),
+        None => (arguments, &[][..]),
+    };
+    let mut command = Command::new(
+        workspace
+            .target
+            .join("release")
+            .join(format!("wharf-bench{}", std::env::consts::EXE_SUFFIX)),
+    );
+    command.arg("suite");
+    let mut writes = true;
+    for argument in own {
+        match argument.as_str() {
+            "--no-write" => writes = false,
+            "--quick" => drop(command.arg("--quick")),
+            option if option.starts_with('-') => {
+                return Err(format!(
+                    "there is no option `{option}`: `cargo xtask help bench` lists them, and \
+                     those of `wharf-bench suite` stand behind `--`"
+                ));
+            }
+            job => drop(command.arg(job)),
+        }
+    }
+    if writes {
+        command.arg("--write").arg(workspace.root.join("docs").join("performance.md"));
+    }
+    command.arg("--host").arg(
+        workspace.target.join("release").join(format!("wharf{}", std::env::consts::EXE_SUFFIX)),
+    );
+    command.arg("--plugins").arg(plugins::examples_folder(workspace)).args(given);
+
+    setup::ensure(workspace)?;
+    println!("bench: compiling the example plugins");
+    plugins::build(workspace, Selection::Examples)?;
+    println!("bench: compiling the host and the instrument with optimisations");
+    run(cargo(&["build", "--release", "--package", "wharf-host", "--package", "wharf-bench"])
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    run(&mut command)
+}
