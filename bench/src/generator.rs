@@ -68,9 +68,24 @@ impl Generator {
         connections: usize,
         size: usize,
     ) -> anyhow::Result<Generator> {
+        let messages = |number| Messages::new(number, size);
+        Generator::open_each(address, |_| target.to_owned(), connections, messages)
+    }
+
+    /// The same, with a path and messages for each connection's number.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be opened.
+    pub fn open_each(
+        address: SocketAddr,
+        target: impl Fn(usize) -> String,
+        connections: usize,
+        messages: impl Fn(usize) -> Messages,
+    ) -> anyhow::Result<Generator> {
         let poll = Poll::new()?;
         let open = |number| {
-            let opened = handshake::open(address, target)
+            let opened = handshake::open(address, &target(number))
                 .with_context(|| format!("connection {} of {connections}", number + 1))?;
             opened.stream.set_nonblocking(true)?;
             let mut stream = mio::net::TcpStream::from_std(opened.stream);
@@ -78,7 +93,7 @@ impl Generator {
             poll.registry().register(&mut stream, Token(number), interest)?;
             Ok(Connection {
                 stream,
-                messages: Messages::new(number, size),
+                messages: messages(number),
                 next: 0,
                 due: 0,
                 sent_at: VecDeque::new(),
@@ -237,7 +252,10 @@ impl Connection {
             parsed += frame.length;
             match frame.opcode {
                 Opcode::Text => {
-                    self.messages.check(frame.payload, self.due)?;
+                    let Some(message) = self.messages.within(frame.payload) else {
+                        continue;
+                    };
+                    self.messages.check(message, self.due)?;
                     let Some(sent_at) = self.sent_at.pop_front() else {
                         bail!("message {} came back before it was sent", self.due);
                     };

@@ -10,6 +10,7 @@
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
 //! - [`swaps`]: latency of steady messages while their plugin is swapped;
 //! - [`guests`]: what further plugins cost;
+//! - [`mod@json`]: what a message costs that is parsed, above an echo;
 //! - [`suite`]: all of these, into a document and a chart;
 //! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
 //! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
@@ -36,6 +37,8 @@ mod reload;
 mod swaps;
 
 mod guests;
+
+mod json;
 
 mod suite;
 
@@ -129,6 +132,8 @@ enum Job {
     Swaps(swaps::Options),
     /// What further plugins cost: memory, CPU per echo, time to start
     Guests(guests::Options),
+    /// What parsing, checking, broadcasting and remembering cost above an echo
+    Json(json::Options),
     /// All of these, one after the other, into a document and a chart
     Suite(suite::Options),
     /// Be one of the servers that the host is compared with.
@@ -151,6 +156,7 @@ fn main() -> ExitCode {
         Job::Reload(options) => reload::run(&options, &mut report),
         Job::Swaps(options) => swaps::run(&options, &mut report),
         Job::Guests(options) => guests::run(&options, &mut report),
+        Job::Json(options) => json::run(&options, &mut report),
         Job::Suite(options) => return exit(suite::run(&options)),
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),

@@ -11,6 +11,43 @@ const SEQUENCE_BITS: u32 = 40;
 /// Any key that is not zero, so that unmasking does to the bytes what it always does.
 const MASK: [u8; 4] = [0x5a, 0xa7, 0x13, 0xc6];
 
+/// What stands around a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Nothing.
+    Plain,
+    /// An object of JSON: of type `chat_message`, with the message as `message`. What comes back
+    /// may have further fields, and be between messages of other types.
+    Chat,
+}
+
+impl Dialect {
+    fn around(self) -> (&'static str, &'static str) {
+        match self {
+            Dialect::Plain => ("", ""),
+            Dialect::Chat => (r#"{"type":"chat_message","message":""#, r#""}"#),
+        }
+    }
+
+    /// The message of so many bytes in what has come; `None` where it is something else.
+    pub fn message(self, payload: &[u8], size: usize) -> Option<&[u8]> {
+        match self {
+            Dialect::Plain => Some(payload),
+            Dialect::Chat => {
+                find(payload, br#""type":"chat_message""#)?;
+                let field = br#""message":""#;
+                let rest = &payload[find(payload, field)? + field.len()..];
+                // Whatever is shorter is told to be changed.
+                Some(rest.get(..size).unwrap_or(rest))
+            }
+        }
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
 /// Why an echo is not the one that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongEcho {
@@ -44,28 +81,48 @@ pub struct Messages {
     connection: u64,
     /// The message as it was last sent, unmasked.
     payload: Vec<u8>,
-    /// The same as a masked frame.
+    /// The same as a masked frame, with what stands around it.
     frame: Vec<u8>,
+    /// Where the stamp is in the frame, and in what is masked.
+    stamp_in_frame: usize,
+    stamp_in_masked: usize,
+    dialect: Dialect,
 }
 
 impl Messages {
     /// Messages of `size` bytes, at least [`STAMP_BYTES`], of the connection of that number.
     pub fn new(connection: usize, size: usize) -> Self {
+        Self::speaking(Dialect::Plain, connection, size)
+    }
+
+    /// The same with something around each.
+    pub fn speaking(dialect: Dialect, connection: usize, size: usize) -> Self {
         let filler = (b'a'..=b'z').cycle();
         let payload: Vec<u8> = filler.take(size.max(STAMP_BYTES)).collect();
+        let (before, after) = dialect.around();
+        let masked = [before.as_bytes(), &payload, after.as_bytes()].concat();
+        let frame = frame::encode(Opcode::Text, &masked, MASK);
         Messages {
             connection: connection as u64,
-            frame: frame::encode(Opcode::Text, &payload, MASK),
+            stamp_in_frame: frame.len() - masked.len() + before.len(),
+            stamp_in_masked: before.len(),
+            frame,
             payload,
+            dialect,
         }
+    }
+
+    /// The message in what has come; `None` where it is something else.
+    pub fn within<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
+        self.dialect.message(payload, self.payload.len())
     }
 
     /// The message of that number, as a frame.
     pub fn frame(&mut self, sequence: u64) -> &[u8] {
         let stamp = hexadecimal(self.connection << SEQUENCE_BITS | sequence);
         self.payload[..STAMP_BYTES].copy_from_slice(&stamp);
-        let start = self.frame.len() - self.payload.len();
-        let masked = self.frame[start..].iter_mut().zip(MASK.iter().cycle());
+        let mask = MASK.iter().cycle().skip(self.stamp_in_masked % MASK.len());
+        let masked = self.frame[self.stamp_in_frame..].iter_mut().zip(mask);
         for ((byte, mask), plain) in masked.zip(stamp) {
             *byte = plain ^ mask;
         }
@@ -140,6 +197,22 @@ mod tests {
             assert_eq!(&plain[..STAMP_BYTES], b"0000030000001234");
             assert_eq!(frame, frame::encode(Opcode::Text, &plain, MASK));
         }
+    }
+
+    #[test]
+    fn a_chat_message_is_json_and_found_in_what_comes_back() {
+        let mut messages = Messages::speaking(Dialect::Chat, 3, 32);
+        messages.frame(7);
+        let frame = messages.frame(0x1234).to_vec();
+        let size = frame.len() - 6;
+        let sent: serde_json::Value =
+            serde_json::from_slice(&unmasked(&frame, size)).expect("JSON");
+        assert_eq!(sent["type"], "chat_message");
+        let message = sent["message"].as_str().expect("a message");
+        let back = format!(r#"{{"message":"{message}","number":1,"type":"chat_message"}}"#);
+        let found = messages.within(back.as_bytes()).expect("a message");
+        assert_eq!(messages.check(found, 0x1234), Ok(()));
+        assert_eq!(messages.within(br#"{"message":"Welcome","type":"system"}"#), None);
     }
 
     #[test]

@@ -157,6 +157,13 @@ const ENTRIES: &[Entry] = &[
         plugin: "echo",
         drawn: None,
     },
+    Entry {
+        name: "json",
+        title: "A chat message in JSON, beside an echo",
+        arguments: &["json"],
+        plugin: "echo",
+        drawn: None,
+    },
 ];
 
 /// Jobs that compare servers, and so take a list of them.
