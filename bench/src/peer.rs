@@ -2,6 +2,8 @@
 //! nothing but `/echo`, which sends back, and `/room/ID`, which passes on to all members, the
 //! sender included. Each runs as a process of its own, which is this program again.
 
+mod axum;
+mod floor;
 mod tungstenite;
 
 use std::net::SocketAddr;
@@ -29,6 +31,10 @@ pub struct Options {
 pub enum Peer {
     /// tokio-tungstenite, one task per connection
     Tungstenite,
+    /// axum, one task per connection
+    Axum,
+    /// A bare loop around epoll, on one thread
+    Floor,
 }
 
 /// Serves until it is killed.
@@ -37,6 +43,9 @@ pub enum Peer {
 ///
 /// It cannot listen.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    if let Peer::Floor = options.peer {
+        return floor::serve(options.listen, announce);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options.workers)
         .enable_all()
@@ -45,6 +54,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let listener = TcpListener::bind(options.listen).await?;
         announce(listener.local_addr()?);
         match options.peer {
+            Peer::Floor => Ok(()),
+            Peer::Axum => tokio::spawn(axum::serve(listener)).await?,
             Peer::Tungstenite => tokio::spawn(tungstenite::serve(listener)).await?,
         }
     })

@@ -24,6 +24,12 @@ pub enum Kind {
     Tungstenite,
     /// The WebSocket server of bun, which is uWebSockets, installed from npm
     Bun,
+    /// A server written by hand with axum, 4 KiB read buffers
+    Axum,
+    /// The library ws on Node, installed from npm
+    Ws,
+    /// A bare loop around epoll: what the kernel asks of every server
+    Floor,
 }
 
 impl Kind {
@@ -45,18 +51,27 @@ impl Kind {
             Kind::Wharf => "wharf",
             Kind::Tungstenite => "tungstenite",
             Kind::Bun => "bun",
+            Kind::Axum => "axum",
+            Kind::Ws => "ws",
+            Kind::Floor => "floor",
         }
     }
 
     /// What has to be installed to be this peer; `None` where it is this program.
     fn package(self) -> Option<Package> {
         match self {
-            Kind::Wharf | Kind::Tungstenite => None,
+            Kind::Wharf | Kind::Tungstenite | Kind::Axum | Kind::Floor => None,
             Kind::Bun => Some(Package {
                 name: "bun",
                 version: "1.4.5",
                 script: include_str!("../peers/bun.js"),
                 runtime: Runtime::Bun,
+            }),
+            Kind::Ws => Some(Package {
+                name: "ws",
+                version: "8.23.0",
+                script: include_str!("../peers/ws.cjs"),
+                runtime: Runtime::Node,
             }),
         }
     }

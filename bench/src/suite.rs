@@ -35,8 +35,8 @@ pub struct Options {
     rounds: u32,
 
     /// Servers to compare, the host first
-    #[arg(long, value_name = "NAME,…")]
-    servers: Option<String>,
+    #[arg(long, value_name = "NAME,…", default_value = "wharf,bun,tungstenite,axum,ws,floor")]
+    servers: String,
 
     /// A document with the markers between which the figures go; the chart goes beside it
     #[arg(long, value_name = "FILE")]
@@ -241,8 +241,8 @@ fn arguments(options: &Options, entry: &Entry) -> Vec<String> {
         "reload" => arguments.extend(["--runs".to_owned(), (2 * rounds).to_string()]),
         _ => arguments.extend(["--rounds".to_owned(), rounds.to_string()]),
     }
-    if let Some(servers) = options.servers.as_ref().filter(|_| compares(entry)) {
-        arguments.extend(["--servers".to_owned(), servers.clone()]);
+    if compares(entry) {
+        arguments.extend(["--servers".to_owned(), options.servers.clone()]);
     }
     arguments
 }

@@ -63,8 +63,12 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     println!("bench: compiling the example plugins");
     plugins::build(workspace, Selection::Examples)?;
     println!("bench: compiling the host and the instrument with optimisations");
-    run(cargo(&["build", "--release", "--package", "wharf-host", "--package", "wharf-bench"])
-        .current_dir(&workspace.root)
-        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    // One after the other: together the host would get the features that the peers need of what
+    // both depend on.
+    for package in ["wharf-host", "wharf-bench"] {
+        run(cargo(&["build", "--release", "--package", package])
+            .current_dir(&workspace.root)
+            .env("CARGO_TARGET_DIR", &workspace.target))?;
+    }
     run(&mut command)
 }
