@@ -20,6 +20,9 @@ sends a close frame, waits for the server's, and is reset, so that its port is f
 CPU time is that of all threads of the server for all of it: accept, handshake and close. Latency \
 is the time from connecting to the 101.";
 
+/// Connections that are over for the client and not yet for the server, generously.
+const STILL_CLOSING: u32 = 2000;
+
 /// How many connections, how many at once, and to whom.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
@@ -66,7 +69,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     ))?;
     report.set("options", options);
     // What a server has not closed yet counts as open, too.
-    let flags = files::allow_connections(options.at_once + options.connections)?;
+    let flags = files::allow_connections(options.at_once + STILL_CLOSING)?;
     let stage = options.setting.prepare("echo", &flags, report)?;
     compare(&stage, FIGURES, report, |server| measure(options, server))
 }
