@@ -103,9 +103,9 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// a client asks for, the first one here is agreed upon; see [`Connection::subprotocol`].
     const SUBPROTOCOLS: &'static [&'static str] = &[];
 
-    /// The version of the session's format, which the host keeps with each session. Nothing
-    /// depends on it as long as the struct only grows; count it up when it changes in a way that
-    /// old sessions cannot be read.
+    /// The version of the session's format, which the host's log names when the plugin is
+    /// loaded. Nothing depends on it as long as the struct only grows; count it up when it changes in
+    /// a way that old sessions cannot be read.
     const SESSION_FORMAT: u32 = 0;
 
     /// What text messages are decoded into: `String` for the text as it came, any other type is

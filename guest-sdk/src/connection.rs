@@ -124,7 +124,7 @@ impl Connection {
 
     /// Why the connection ends, once it does; `None` while it is open. One of the tokens
     /// `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`, `protocol-error`,
-    /// `invalid-utf8`, `policy`, `message-too-big`, `guest-failure`, `slow-consumer`, `overload`,
+    /// `invalid-utf8`, `message-too-big`, `guest-failure`, `slow-consumer`, `overload`,
     /// `shutdown`, `removed`. The set grows.
     pub fn ending(&self) -> Option<String> {
         self.raw.ending()

@@ -58,11 +58,6 @@ impl Client {
         self.joined.lock().iter().map(|room| room.name().clone()).collect()
     }
 
-    /// How many rooms it is in.
-    pub fn room_count(&self) -> usize {
-        self.joined.lock().len()
-    }
-
     /// Whether it is in the room.
     pub fn is_in(&self, name: &str) -> bool {
         self.joined.lock().iter().any(|room| &**room.name() == name)

@@ -20,8 +20,6 @@ pub enum Reason {
     ProtocolError,
     /// A text message or a close reason was not UTF-8.
     InvalidUtf8,
-    /// The client did something the operator does not allow.
-    Policy,
     /// A message was larger than `max_message_bytes` or a frame than `max_frame_bytes`.
     MessageTooBig,
     /// A handler trapped, missed its deadline, or returned what the host cannot keep.
@@ -38,14 +36,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 12] = [
         Reason::ClientClosed,
         Reason::ChannelClosed,
         Reason::NetworkLost,
         Reason::KeepAliveTimeout,
         Reason::ProtocolError,
         Reason::InvalidUtf8,
-        Reason::Policy,
         Reason::MessageTooBig,
         Reason::GuestFailure,
         Reason::SlowConsumer,
@@ -63,7 +60,6 @@ impl Reason {
             Reason::KeepAliveTimeout => "keep-alive-timeout",
             Reason::ProtocolError => "protocol-error",
             Reason::InvalidUtf8 => "invalid-utf8",
-            Reason::Policy => "policy",
             Reason::MessageTooBig => "message-too-big",
             Reason::GuestFailure => "guest-failure",
             Reason::SlowConsumer => "slow-consumer",
@@ -82,32 +78,11 @@ impl Reason {
             Reason::NetworkLost | Reason::KeepAliveTimeout => None,
             Reason::ProtocolError => Some(1002),
             Reason::InvalidUtf8 => Some(1007),
-            Reason::Policy => Some(1008),
             Reason::MessageTooBig => Some(1009),
             Reason::GuestFailure => Some(1011),
             Reason::Shutdown => Some(1012),
             Reason::Overload | Reason::SlowConsumer => Some(1013),
             Reason::Removed => Some(1001),
-        }
-    }
-
-    /// Whether a client that reconnects may expect better luck. Clients that break the protocol
-    /// or a policy should not come back unchanged.
-    pub fn may_reconnect(self) -> bool {
-        match self {
-            Reason::ProtocolError
-            | Reason::InvalidUtf8
-            | Reason::Policy
-            | Reason::MessageTooBig
-            | Reason::Removed
-            | Reason::ChannelClosed
-            | Reason::ClientClosed => false,
-            Reason::NetworkLost
-            | Reason::KeepAliveTimeout
-            | Reason::GuestFailure
-            | Reason::SlowConsumer
-            | Reason::Overload
-            | Reason::Shutdown => true,
         }
     }
 }

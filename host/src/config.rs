@@ -65,9 +65,9 @@ settings! {
         /// answered with status 503.
         max_connections: usize = 10_000, Count(1..=10_000_000);
 
-        /// Time from accepting a connection to its complete answer. A client that has
-        /// not sent its request by then is closed or answered with status 408; one that waits
-        /// for a plugin is answered with 503.
+        /// Time a client has to send its request, and then a plugin to answer it. A client
+        /// that takes longer is closed; one that waits longer for a plugin is answered with
+        /// status 503.
         handshake_timeout => "handshake_timeout_ms": Duration = ms(10_000), Millis(10..=DAY);
 
         /// Size of the request line and headers together. Larger ones are answered with
@@ -103,8 +103,8 @@ settings! {
         /// Size of one message to a client. A larger one is refused with an error to the plugin.
         max_outbound_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
 
-        /// Bytes that wait to be written to one client. A client that reads so slowly that more
-        /// would have to wait is closed with code 1013.
+        /// Bytes that wait to be written to one client; a frame counts for at least 64. A client
+        /// that reads so slowly that more would have to wait is closed with code 1013.
         outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
 
         /// Silence of a client after which it is sent a ping.
@@ -156,28 +156,32 @@ settings! {
         /// mostly traps.
         max_memory_bytes: usize = 64 * MIB, Bytes(64 * KIB..=4096 * MIB);
 
-        /// Table elements (function references) of one instance. A plugin that declares more
-        /// cannot be loaded.
+        /// Memory of all instances of one channel together. At the limit an instance is told that
+        /// there is none, which ends the connection whose event it served with code 1011.
+        max_channel_memory_bytes: usize = 1024 * MIB, Bytes(64 * KIB..=1024 * 1024 * MIB);
+
+        /// Elements (function references) of one table of an instance; it has 16 tables at most.
+        /// A plugin that declares more cannot be loaded.
         max_table_elements: usize = 20_000, Count(1..=10_000_000);
 
         /// Bytes that a plugin may pass to the host in one host call. More is a trap.
         hostcall_bytes: usize = 8 * MIB, Bytes(64 * KIB..=1024 * MIB);
 
         /// Effects (messages, joins, leaves, closes) of one event. Further ones are refused with
-        /// an error to the plugin.
+        /// an error to the plugin, and so are several broadcasts with more than 100,000 deliveries.
         max_effects_per_event: usize = 1_024, Count(1..=1_000_000);
 
         /// Bytes of all messages that one event sends; a broadcast counts once. Further ones are
         /// refused with an error to the plugin.
         max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
 
-        /// Instances of all channels together, beyond each channel's reserve. At the limit
-        /// events wait for a free one.
-        max_instances: usize = 1_000, Count(0..=30_000);
+        /// Instances in use of all channels together, beyond each channel's reserve. At the
+        /// limit events wait for a free one. About as many are kept warm.
+        max_instances: usize = 1_000, Count(0..=5_000);
 
         /// Instances of one channel, and so its events that are handled at the same time. At
         /// the limit events wait for a free one.
-        max_instances_per_channel: usize = 256, Count(1..=30_000);
+        max_instances_per_channel: usize = 256, Count(1..=5_000);
 
         /// Instances each channel may have whatever the others do, so that no channel can
         /// starve another.
@@ -290,6 +294,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ),
     ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
     ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
+    ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
     ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
     ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),
     (

@@ -6,17 +6,20 @@
 //! frames are answered, a bounded number of messages is read ahead. What answers cause is
 //! written when there is nothing more to read, so that a burst of messages is answered in one write.
 
+mod call;
 mod wire;
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::channel::{Channel, Generation};
+use crate::channel::Channel;
 use crate::client::Client;
 use crate::close::{MAX_REASON_BYTES, Reason, is_channel_code};
 use crate::config::Config;
@@ -24,12 +27,17 @@ use crate::effects::Close;
 use crate::host_calls::{Call, Phase, escape};
 use crate::instance::{Event, Failure, FailureKind, Finished, Refusal};
 use crate::outbound::{Drains, FrameKind, encode};
-use crate::pool::Unavailable;
 
+use call::{Unanswered, attend, lease, start};
 use wire::{Arrival, Wire};
 
 /// Messages that a refusal by close code sends at most.
 const MAX_REFUSAL_MESSAGES: usize = 16;
+
+/// How often `on-close` is tried again if no instance can be started for it, and how long to wait
+/// for the first and, doubled each time, for the others.
+const ON_CLOSE_RETRIES: u32 = 6;
+const ON_CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that is about to open.
 pub struct Opening {
@@ -76,9 +84,19 @@ pub async fn run(opening: Opening) {
     let mut drains = Drains::default();
     // What happens once in a connection's life is boxed, here and below: its task must not carry
     // the room for it all the time.
-    let accepted = match Box::pin(connect(&config, &channel, &client, &mut drains)).await {
-        Ok(accepted) => accepted,
-        Err(refusal) => {
+    let connecting = AssertUnwindSafe(connect(&config, &channel, &client, &mut drains));
+    let accepted = match Box::pin(connecting.catch_unwind()).await {
+        Ok(Ok(accepted)) => accepted,
+        panicked_or_refused => {
+            let refusal = match panicked_or_refused {
+                Ok(Err(refusal)) => refusal,
+                _ => {
+                    log_panic(&channel, &client);
+                    // It may have been half in.
+                    client.leave_all(&channel.context.hub);
+                    NotAccepted::Failed
+                }
+            };
             return Box::pin(refuse(refusal, answer, upgrade, &channel, client, config)).await;
         }
     };
@@ -112,35 +130,31 @@ async fn connect(
     client: &Arc<Client>,
     drains: &mut Drains,
 ) -> Result<Accepted, NotAccepted> {
-    let generation = channel.current();
-    let mut lease = match generation.pool.take(config.instance_wait).await {
-        Ok(lease) => lease,
-        Err(Unavailable::Exhausted) => {
-            log_exhausted(channel, client);
-            return Err(NotAccepted::Unavailable);
-        }
-        Err(Unavailable::Failed(failure)) => {
-            log_failure(channel, &generation, client, "start", &failure);
-            return Err(NotAccepted::Failed);
-        }
+    let answered = async {
+        let (generation, mut lease) = lease(config, channel).await?;
+        let call = Call::new(client.clone(), Phase::Connecting);
+        let connected = lease.instance.connect(call).await;
+        generation.pool.give_back(lease);
+        connected.map_err(|failure| Unanswered::Failed(generation.number, failure))
     };
-    let call = Call::new(client.clone(), Phase::Connecting);
-    match lease.instance.connect(call).await {
+    match answered.await {
         Ok(Finished { mut call, returned }) => {
-            generation.pool.give_back(lease);
-            let session = returned.map_err(NotAccepted::Refused)?;
+            let session = returned.map_err(NotAccepted::Refused)?.into();
             let hub = &channel.context.hub;
             hub.connect(client.id.number, client.outbound.clone());
-            let close = call.commit(hub, drains);
+            let close = call.commit(hub, drains).await;
             drains.drain().await;
             let headers = std::mem::take(&mut call.response_headers);
-            Ok(Accepted { session: session.into(), headers, close })
+            Ok(Accepted { session, headers, close })
         }
-        Err(failure) => {
-            log_failure(channel, &generation, client, "on-connect", &failure);
-            match failure.kind {
-                FailureKind::Deadline => Err(NotAccepted::Unavailable),
-                _ => Err(NotAccepted::Failed),
+        Err(unanswered) => {
+            unanswered.log(channel, client, "on-connect");
+            match unanswered {
+                Unanswered::Exhausted => Err(NotAccepted::Unavailable),
+                Unanswered::Failed(_, failure) if failure.kind == FailureKind::Deadline => {
+                    Err(NotAccepted::Unavailable)
+                }
+                Unanswered::NotStarted(..) | Unanswered::Failed(..) => Err(NotAccepted::Failed),
             }
         }
     }
@@ -172,18 +186,32 @@ async fn refuse(
         return;
     };
     let mut drains = Drains::default();
+    let mut unsent = close.messages.len().saturating_sub(MAX_REFUSAL_MESSAGES);
     for message in close.messages.iter().take(MAX_REFUSAL_MESSAGES) {
-        let frame = match message {
-            Message::Text(text) => encode(FrameKind::Text, text.as_bytes()),
-            Message::Binary(data) => encode(FrameKind::Binary, data),
+        let (kind, data) = match message {
+            Message::Text(text) => (FrameKind::Text, text.as_bytes()),
+            Message::Binary(data) => (FrameKind::Binary, data.as_slice()),
         };
-        drains.push(&client.outbound, frame);
+        let fits = data.len() <= config.max_outbound_message_bytes;
+        if !fits || !drains.push(&client.outbound, encode(kind, data)) {
+            unsent += 1;
+        }
+    }
+    if unsent > 0 && channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            unsent,
+            "a refusal sends at most {MAX_REFUSAL_MESSAGES} messages, each within \
+             max_outbound_message_bytes and all within outbound_queue_bytes"
+        );
     }
     let code = if is_channel_code(close.code) {
         close.code
     } else {
-        let (channel, code) = (channel.name(), close.code);
-        tracing::warn!(channel, code, "a refusal needs code 1000 or 3000 to 4999; 1008 sent");
+        if channel.context.failure_budget.take() {
+            let (channel, code) = (channel.name(), close.code);
+            tracing::warn!(channel, code, "a refusal needs code 1000 or 3000 to 4999; 1008 sent");
+        }
         1008
     };
     let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
@@ -272,7 +300,13 @@ impl Connection {
         };
         let ending = match close {
             Some(close) => Ending::asked_for(close),
-            None => self.serve(&mut wire).await,
+            None => match AssertUnwindSafe(self.serve(&mut wire)).catch_unwind().await {
+                Ok(ending) => ending,
+                Err(_) => {
+                    log_panic(&self.channel, &self.client);
+                    Ending::of(Reason::GuestFailure)
+                }
+            },
         };
         Box::pin(self.finish(Some(wire), ending)).await;
     }
@@ -326,36 +360,36 @@ impl Connection {
 
     /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
     async fn handle(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
-        let generation = self.channel.current();
-        let result = {
-            let call = pin!(call(&self.config, &self.client, &generation, &self.session, &event));
+        let answered = {
+            let call =
+                pin!(start(&self.config, &self.channel, &self.client, &self.session, &event));
             attend(call, wire, &mut self.drains).await
         };
-        self.settle(&generation, event.name(), result)
+        self.settle(event.name(), answered).await
     }
 
     /// Commit what a handler did, or note its failure.
-    fn settle(
+    async fn settle(
         &mut self,
-        generation: &Generation,
         event: &'static str,
-        result: Result<Finished<Option<Vec<u8>>>, Unavailable>,
+        answered: Result<Finished<Option<Vec<u8>>>, Unanswered>,
     ) -> Option<Ending> {
-        match result {
+        match answered {
             Ok(Finished { mut call, returned }) => {
                 if let Some(session) = returned {
                     self.session = session.into();
                 }
-                let close = call.commit(&self.channel.context.hub, &mut self.drains);
+                let close = call.commit(&self.channel.context.hub, &mut self.drains).await;
                 close.map(Ending::asked_for)
             }
-            Err(Unavailable::Exhausted) => {
-                log_exhausted(&self.channel, &self.client);
-                Some(Ending::of(Reason::Overload))
-            }
-            Err(Unavailable::Failed(failure)) => {
-                log_failure(&self.channel, generation, &self.client, event, &failure);
-                Some(Ending::of_failure(&failure))
+            Err(unanswered) => {
+                unanswered.log(&self.channel, &self.client, event);
+                Some(match unanswered {
+                    Unanswered::Exhausted => Ending::of(Reason::Overload),
+                    Unanswered::NotStarted(_, failure) | Unanswered::Failed(_, failure) => {
+                        Ending::of_failure(&failure)
+                    }
+                })
             }
         }
     }
@@ -365,6 +399,14 @@ impl Connection {
     async fn finish(mut self, mut wire: Option<Wire>, mut ending: Ending) {
         // What earlier events caused must not wait for the handlers below.
         self.drains.drain().await;
+        if let Some((code, text)) = wire.as_ref().and_then(Wire::close_ahead) {
+            // The client had closed before we wanted to: its code is the first.
+            ending.code = code;
+            ending.text = text.to_owned();
+            if ending.wire == WireEnd::Close {
+                ending.wire = WireEnd::Answered;
+            }
+        }
         self.client.set_ending(ending.reason);
         self.log_ending(&ending);
         if let Some((code, detail)) = ending.fault.take() {
@@ -398,32 +440,34 @@ impl Connection {
 
     /// Tell a guest that wants to know what went wrong; what it does about it commits.
     async fn fault(&mut self, code: &str, detail: &str) {
-        let generation = self.channel.current();
-        if !generation.pool.component().has_faults() {
+        if !self.channel.current().pool.component().has_faults() {
             return;
         }
         let event = Event::Fault { code, detail };
-        let result = call(&self.config, &self.client, &generation, &self.session, &event).await;
+        let session = &self.session;
+        let answered = start(&self.config, &self.channel, &self.client, session, &event).await;
         // The connection ends anyway, whatever the handler wishes.
-        let _ = self.settle(&generation, event.name(), result);
+        let _ = self.settle(event.name(), answered).await;
     }
 
+    /// Run `on-close`: once, whatever it takes to get an instance.
     async fn on_close(&self, event: &Event<'_>) {
-        loop {
-            let generation = self.channel.current();
-            let result = call(&self.config, &self.client, &generation, &self.session, event).await;
-            match result {
+        let (channel, client) = (&self.channel, &self.client);
+        let mut pause = ON_CLOSE_PAUSE;
+        for retries_left in (0..=ON_CLOSE_RETRIES).rev() {
+            let session = &self.session;
+            match start(&self.config, channel, client, session, event).await {
                 Ok(Finished { mut call, .. }) => {
                     let mut drains = Drains::default();
-                    let _ = call.commit(&self.channel.context.hub, &mut drains);
+                    let _ = call.commit(&channel.context.hub, &mut drains).await;
                     return drains.drain().await;
                 }
-                // It has not been started, and every connection's end is: wait on.
-                Err(Unavailable::Exhausted) => log_exhausted(&self.channel, &self.client),
-                Err(Unavailable::Failed(failure)) => {
-                    let name = event.name();
-                    return log_failure(&self.channel, &generation, &self.client, name, &failure);
+                // It has not begun, and every connection's end does.
+                Err(Unanswered::NotStarted(..)) if retries_left > 0 => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
                 }
+                Err(unanswered) => return unanswered.log(channel, client, event.name()),
             }
         }
     }
@@ -453,72 +497,12 @@ impl Connection {
     }
 }
 
-/// Take an instance of the generation, run the handler, give the instance back.
-async fn call(
-    config: &Config,
-    client: &Arc<Client>,
-    generation: &Generation,
-    session: &[u8],
-    event: &Event<'_>,
-) -> Result<Finished<Option<Vec<u8>>>, Unavailable> {
-    let phase = match event {
-        Event::Close { .. } => Phase::Closing,
-        _ => Phase::Open,
-    };
-    let mut lease = generation.pool.take(config.instance_wait).await?;
-    let call = Call::new(client.clone(), phase);
-    let finished = lease.instance.handle(call, session, event).await;
-    generation.pool.give_back(lease);
-    finished.map_err(Unavailable::Failed)
-}
-
-/// Wait for a guest call. Most are finished when they are first polled; while one is not, the
-/// socket is looked after.
-async fn attend<F: Future>(
-    mut call: Pin<&mut F>,
-    wire: &mut Wire,
-    drains: &mut Drains,
-) -> F::Output {
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = call.as_mut().poll(cx) {
-            return Poll::Ready(output);
-        }
-        // What earlier events caused must not wait for this one.
-        drains.drain_now();
-        wire.poll_ahead(cx);
-        Poll::Pending
-    })
-    .await
-}
-
-fn log_failure(
-    channel: &Channel,
-    generation: &Generation,
-    client: &Client,
-    event: &str,
-    failure: &Failure,
-) {
-    if channel.context.failure_budget.take() {
-        tracing::error!(
-            channel = channel.name(),
-            generation = generation.number,
-            connection = %client.id,
-            event,
-            kind = failure.kind.token(),
-            detail = failure.detail,
-            backtrace = failure.backtrace,
-            "guest call failed"
-        );
-    }
-}
-
-fn log_exhausted(channel: &Channel, client: &Client) {
-    if channel.context.failure_budget.take() {
-        tracing::warn!(
-            channel = channel.name(),
-            connection = %client.id,
-            "no free instance within instance_wait_ms; see max_instances_per_channel and \
-             max_instances"
-        );
-    }
+/// A panic in the host is a bug of ours. It ends its own connection, whose members hear of it
+/// and whose `on-close` runs as ever.
+fn log_panic(channel: &Channel, client: &Client) {
+    tracing::error!(
+        channel = channel.name(),
+        connection = %client.id,
+        "the host panicked while serving this connection; please report it"
+    );
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::hub::Hub;
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::{Drains, Outbound, payload_bytes};
 
 /// One thing a handler asked for.
 #[derive(Debug)]
@@ -30,6 +30,49 @@ pub enum Effect {
     Leave(Arc<str>),
 }
 
+impl Effect {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Effect::Send(frame)
+            | Effect::SendTo(_, frame)
+            | Effect::BroadcastToRoom(_, frame, _)
+            | Effect::BroadcastToRooms(_, frame, _)
+            | Effect::BroadcastToAll(frame, _) => payload_bytes(frame),
+            Effect::Join(_) | Effect::Leave(_) => 0,
+        }
+    }
+
+    fn name_bytes(&self) -> usize {
+        match self {
+            Effect::BroadcastToRoom(name, ..) | Effect::Join(name) | Effect::Leave(name) => {
+                name.len() + NAME_OVERHEAD
+            }
+            Effect::BroadcastToRooms(names, ..) => {
+                names.iter().map(|name| name.len() + NAME_OVERHEAD).sum()
+            }
+            Effect::Send(_) | Effect::SendTo(..) | Effect::BroadcastToAll(..) => 0,
+        }
+    }
+
+    fn is_broadcast(&self) -> bool {
+        matches!(
+            self,
+            Effect::BroadcastToRoom(..) | Effect::BroadcastToRooms(..) | Effect::BroadcastToAll(..)
+        )
+    }
+
+    /// How many a broadcast reaches as things are, those that are in several rooms several times.
+    fn receivers(&self, hub: &Hub) -> usize {
+        let members = |name: &Arc<str>| hub.room(name).map_or(0, |room| room.count());
+        match self {
+            Effect::BroadcastToRoom(name, ..) => members(name),
+            Effect::BroadcastToRooms(names, ..) => names.iter().map(members).sum(),
+            Effect::BroadcastToAll(..) => hub.connections(),
+            _ => 0,
+        }
+    }
+}
+
 /// The channel's wish to close the event's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -44,7 +87,11 @@ pub struct Close {
 pub struct Effects {
     list: Vec<Effect>,
     /// Payload bytes recorded, each broadcast counted once.
-    bytes: usize,
+    payload_bytes: usize,
+    /// What the names of rooms take.
+    name_bytes: usize,
+    /// Deliveries that the broadcasts recorded would make.
+    deliveries: usize,
     close: Option<Close>,
 }
 
@@ -53,26 +100,54 @@ pub struct Effects {
 pub struct EffectLimits {
     /// Effects.
     pub count: usize,
-    /// Bytes of payload.
+    /// Bytes of payload, and as many of room names.
     pub bytes: usize,
 }
+
+/// Deliveries that the broadcasts of one event may make; a single broadcast may always
+/// reach everybody. So what an event causes is in proportion to what a channel is there for.
+pub const MAX_DELIVERIES: usize = 100_000;
+
+/// What a room's name takes beside its bytes.
+const NAME_OVERHEAD: usize = 32;
 
 /// An event has recorded as much as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
 impl Effects {
-    /// Record an effect with its payload's size.
+    /// Record an effect.
+    ///
+    /// # Errors
+    ///
+    /// The event has recorded as much as it may; nothing has changed.
     pub fn record(
         &mut self,
         effect: Effect,
-        bytes: usize,
+        hub: &Hub,
         limits: EffectLimits,
     ) -> Result<(), TooMany> {
-        if self.list.len() >= limits.count || self.bytes.saturating_add(bytes) > limits.bytes {
+        let payload_bytes = self.payload_bytes.saturating_add(effect.payload_bytes());
+        let name_bytes = self.name_bytes.saturating_add(effect.name_bytes());
+        if self.list.len() >= limits.count
+            || payload_bytes > limits.bytes
+            || name_bytes > limits.bytes
+        {
             return Err(TooMany);
         }
-        self.bytes += bytes;
+        if effect.is_broadcast() {
+            // Most events have one broadcast, which needs no counting.
+            if self.deliveries > 0 {
+                let deliveries = self.deliveries.saturating_add(effect.receivers(hub));
+                if deliveries > MAX_DELIVERIES {
+                    return Err(TooMany);
+                }
+                self.deliveries = deliveries;
+            }
+            self.deliveries = self.deliveries.max(1);
+        }
+        self.payload_bytes = payload_bytes;
+        self.name_bytes = name_bytes;
         self.list.push(effect);
         Ok(())
     }
@@ -106,16 +181,20 @@ impl Effects {
 
     /// Forget everything.
     pub fn discard(&mut self) {
-        self.list.clear();
-        self.bytes = 0;
-        self.close = None;
+        *self = Effects::default();
     }
 
-    /// Make everything happen, in the order recorded; writing is left to the drains. Returns
-    /// the wish to close, which is the connection's task's to fulfil.
-    pub fn commit(&mut self, client: &Client, hub: &Hub, drains: &mut Drains) -> Option<Close> {
-        self.bytes = 0;
-        for effect in self.list.drain(..) {
+    /// Make everything happen, in the order recorded; writing is left to the drains, except
+    /// where an event reaches so many that others have to get their turn. Returns the wish to close,
+    /// which is the connection's task's to fulfil.
+    pub async fn commit(
+        &mut self,
+        client: &Client,
+        hub: &Hub,
+        drains: &mut Drains,
+    ) -> Option<Close> {
+        let Effects { list, close, .. } = std::mem::take(self);
+        for effect in list {
             match effect {
                 Effect::Send(frame) => {
                     drains.push(&client.outbound, frame);
@@ -133,7 +212,10 @@ impl Effects {
                 Effect::Join(name) => client.join(hub, &name),
                 Effect::Leave(name) => client.leave(hub, &name),
             }
+            if drains.is_urgent() {
+                drains.drain().await;
+            }
         }
-        self.close.take()
+        close
     }
 }

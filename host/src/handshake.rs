@@ -24,7 +24,7 @@ use crate::channel::Channel;
 use crate::client::{self, Client, Headers};
 use crate::config::{AllowedOrigin, Config};
 use crate::connection::{self, Answer, Opening};
-use crate::host_calls::{escape, is_channel_header};
+use crate::host_calls::{LogBudget, cut, escape, is_channel_header};
 use crate::outbound::Outbound;
 use crate::page;
 use crate::registry::Registry;
@@ -42,6 +42,10 @@ const MAX_TARGET_BYTES: usize = 8 * 1024;
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 /// Headers of a channel's refusal that are sent.
 const MAX_REFUSAL_HEADERS: usize = 32;
+/// Lines a second in the log about clients that are not served.
+const MAX_LINES_PER_SECOND: u32 = 10;
+/// Bytes of what a stranger has sent that the log repeats.
+const MAX_SHOWN_BYTES: usize = 200;
 
 /// What every handshake needs.
 #[derive(Debug)]
@@ -52,6 +56,24 @@ pub struct Front {
     pub registry: Arc<Registry>,
     /// The host is shutting down.
     pub is_closing: AtomicBool,
+    /// The log lines that may still be written about clients that are not served.
+    log_budget: LogBudget,
+}
+
+impl Front {
+    /// The front of a host that is not shutting down.
+    pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
+        let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
+        Front { config, registry, is_closing: AtomicBool::new(false), log_budget }
+    }
+
+    /// Tell the operator that there are as many connections as there may be.
+    pub fn log_full(&self, remote: SocketAddr) {
+        if self.log_budget.take() {
+            let max_connections = self.config.max_connections;
+            tracing::warn!(%remote, max_connections, "connection refused: max_connections are open");
+        }
+    }
 }
 
 /// Answer a request. A client that gets a `101` has a connection task from then on, which
@@ -94,11 +116,12 @@ async fn handle(
         }
     };
     let accept = check_upgrade(&request)?;
-    check_origin(&front.config, request.headers())?;
+    check_origin(&front, request.headers())?;
     if front.is_closing.load(Ordering::SeqCst) {
         return Err(unavailable("the server is shutting down").into());
     }
     let Some(permit) = permit.take() else {
+        front.log_full(remote);
         return Err(unavailable("the server has as many connections as it may have").into());
     };
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
@@ -112,7 +135,8 @@ async fn handle(
         subprotocol: subprotocol.as_deref().map(Box::from),
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let outbound = Outbound::new(front.config.outbound_queue_bytes);
+    let Config { outbound_queue_bytes, max_effects_per_event, .. } = *front.config;
+    let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
     let (answer, answered) = oneshot::channel();
     let is_closing = Box::new({
         let front = front.clone();
@@ -132,6 +156,13 @@ async fn handle(
     // A client is not kept waiting for longer than for anything else of its handshake. If the channel
     // accepts later than that, the connection has ended by then, and gets its `on-close`.
     let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {
+        if channel.context.failure_budget.take() {
+            tracing::warn!(
+                channel = channel.name(),
+                %remote,
+                "on-connect has not answered within handshake_timeout_ms; 503 sent"
+            );
+        }
         return Err(unavailable("the channel did not answer in time").into());
     };
     match answered {
@@ -190,7 +221,8 @@ fn is_key(key: &[u8]) -> bool {
 
 /// Browsers say which page wants to connect; one that is not ours could act in its visitor's
 /// name. Other clients send no origin.
-fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Refused> {
+fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
+    let config = &front.config;
     let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why).into());
     if headers.get_all(ORIGIN).iter().count() > 1 {
         return forbidden("more than one Origin");
@@ -217,7 +249,10 @@ fn check_origin(config: &Config, headers: &HeaderMap) -> Result<(), Refused> {
     if host.is_some_and(|host| AllowedOrigin::is_same_host(origin, host)) {
         return Ok(());
     }
-    tracing::info!(origin = %escape(origin), "origin refused; see allowed_origins");
+    if front.log_budget.take() {
+        let origin = escape(cut(origin, MAX_SHOWN_BYTES));
+        tracing::info!(origin, "origin refused; see allowed_origins");
+    }
     forbidden("this origin may not connect; the operator can add it to allowed_origins")
 }
 
@@ -264,16 +299,29 @@ fn refused(
     *reply.status_mut() = match StatusCode::from_u16(status) {
         Ok(code) if (300..=599).contains(&status) => code,
         _ => {
-            let channel = channel.name();
-            tracing::warn!(channel, status, "a refusal needs a status from 300 to 599; 500 sent");
+            if channel.context.failure_budget.take() {
+                let channel = channel.name();
+                tracing::warn!(
+                    channel,
+                    status,
+                    "a refusal needs a status from 300 to 599; 500 sent"
+                );
+            }
             StatusCode::INTERNAL_SERVER_ERROR
         }
     };
     let (good, bad): (Vec<_>, Vec<_>) =
         headers.into_iter().partition(|(name, value)| is_channel_header(name, value));
-    for (name, _) in bad {
-        let (channel, header) = (channel.name(), escape(&name));
-        tracing::warn!(channel, header, "a refusal's header cannot be sent; dropped");
+    let dropped = bad.len() + good.len().saturating_sub(MAX_REFUSAL_HEADERS);
+    if dropped > 0 && channel.context.failure_budget.take() {
+        let (channel, first) = (channel.name(), bad.first().or(good.get(MAX_REFUSAL_HEADERS)));
+        let header = first.map(|(name, _)| escape(cut(name, MAX_SHOWN_BYTES)));
+        tracing::warn!(
+            channel,
+            header,
+            dropped,
+            "headers of a refusal cannot be sent; it has at most {MAX_REFUSAL_HEADERS}"
+        );
     }
     append(reply.headers_mut(), good.into_iter().take(MAX_REFUSAL_HEADERS));
     if !reply.headers().contains_key(CONTENT_TYPE) {

@@ -19,13 +19,13 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::client::Client;
 use crate::config::Config;
-use crate::effects::{Close, Effect, EffectLimits, Effects};
+use crate::effects::{Close, Effect, EffectLimits, Effects, MAX_DELIVERIES};
 use crate::hub::Hub;
 use crate::instance::InstanceState;
 use crate::outbound::{Drains, FrameKind, encode};
 
 pub use handshake::is_channel_header;
-pub use log::{LogBudget, escape};
+pub use log::{LogBudget, cut, escape};
 pub use wasi::{GuestOutput, Stream};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy};
@@ -36,6 +36,7 @@ pub mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "channel",
+        imports: { "wharf:channel/event.flush": async },
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
@@ -122,8 +123,6 @@ pub struct Call {
     pub close: Option<Close>,
     /// Headers for the `101`, while connecting.
     pub response_headers: Vec<(String, Vec<u8>)>,
-    /// What `report-error` was told; the last one.
-    pub reported_error: Option<String>,
 }
 
 impl Call {
@@ -135,13 +134,12 @@ impl Call {
             effects: Effects::default(),
             close: None,
             response_headers: Vec::new(),
-            reported_error: None,
         }
     }
 
     /// Make the effects happen. Returns the wish to close, from here or from a flush before.
-    pub fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
-        let close = self.effects.commit(&self.client, hub, drains);
+    pub async fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
+        let close = self.effects.commit(&self.client, hub, drains).await;
         self.close.take().or(close)
     }
 }
@@ -171,9 +169,7 @@ fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> Error {
 impl InstanceState {
     /// The event being handled; there is none while describing.
     fn call(&mut self) -> Result<&mut Call, Error> {
-        self.call.as_mut().ok_or_else(|| {
-            fix_call("no-event", "host calls other than description and log need an event")
-        })
+        self.call.as_mut().ok_or_else(no_event)
     }
 
     /// The event being handled, where its connection must be able to receive something.
@@ -190,15 +186,20 @@ impl InstanceState {
     }
 
     /// Record an effect, within the event's limits.
-    fn record(&mut self, effect: Effect, bytes: usize) -> Result<(), Error> {
+    fn record(&mut self, effect: Effect) -> Result<(), Error> {
         let limits = effect_limits(&self.channel.config);
-        self.call()?.effects.record(effect, bytes, limits).map_err(|_| {
+        // Borrowed apart from `self.call`, so that nothing is counted up and down for it.
+        let Some(call) = self.call.as_mut() else {
+            return Err(no_event());
+        };
+        call.effects.record(effect, &self.channel.hub, limits).map_err(|_| {
             refused(
                 Remedy::ShedLoad,
                 "too-many-effects",
                 format!(
                     "one event may record {} effects of {} bytes (max_effects_per_event, \
-                     max_effect_bytes_per_event); flush, or do less",
+                     max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do \
+                     less",
                     limits.count, limits.bytes
                 ),
             )
@@ -224,6 +225,10 @@ impl InstanceState {
         };
         Ok(encode(kind, data))
     }
+}
+
+fn no_event() -> Error {
+    fix_call("no-event", "host calls other than description and log need an event")
 }
 
 fn effect_limits(config: &Config) -> EffectLimits {

@@ -161,7 +161,7 @@ mod tests {
                 match step {
                     Step::Join(number, room) => {
                         let name: Arc<str> = room.to_string().into();
-                        hub.join(&name, number, &Outbound::new(10));
+                        hub.join(&name, number, &Outbound::new(10, 0));
                         model.entry(room).or_default().insert(number);
                     }
                     Step::Leave(number, room) => {

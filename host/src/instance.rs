@@ -3,36 +3,44 @@
 //! An instance is a worker without memory of its own worth keeping. After a trap or a missed
 //! deadline its store is poisoned; the pool drops it and makes another.
 
+mod budget;
+mod limits;
+
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceTable};
-use wasmtime::{ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::config::Config;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::{self, Message};
 use crate::host_calls::{
     Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle,
-    LogBudget, Stream, control_frames, escape, faults,
+    LogBudget, Stream, escape,
 };
 use crate::hub::Hub;
-use crate::plugin::Component;
+use crate::plugin::{Component, Parts};
+
+use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
+use limits::{Denied, Limits};
+
+pub use budget::bounded;
 
 /// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 
-/// Core instances, memories and tables that one component may have. One written in Rust has four
-/// instances (its module and what adapts it), one memory and two tables.
-const MAX_CORE_INSTANCES: usize = 32;
-const MAX_MEMORIES: usize = 4;
-const MAX_TABLES: usize = 16;
-/// Host-side handles (streams, pollables) that a guest may hold at a time.
+/// Host-side handles (streams, pollables) that a guest may hold at a time, and entries of the
+/// component model's own tables of them.
 const MAX_HANDLES: usize = 1024;
+/// Random bytes that a guest gets in one host call.
+const MAX_RANDOM_BYTES: u64 = 64 * 1024;
+/// A function's name in a backtrace is not looked at beyond so many bytes, nor shown beyond
+/// so many characters.
+const MAX_NAME_BYTES: usize = 512;
+const MAX_NAME_CHARS: usize = 200;
 
 /// What all generations and instances of a channel share.
 #[derive(Debug)]
@@ -48,6 +56,43 @@ pub struct ChannelContext {
     /// The log lines that the host may still write about its failures: a channel that talks too
     /// much must not hide them.
     pub failure_budget: LogBudget,
+    /// Bytes of memory that its instances have together.
+    pub memory_bytes: AtomicUsize,
+    /// The instances of all channels.
+    pub live: LiveInstances,
+}
+
+/// Counts the instances that there are, of all channels together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LiveInstances {
+    count: Arc<AtomicUsize>,
+    max: usize,
+}
+
+impl LiveInstances {
+    /// None yet, and room for `max`.
+    pub fn new(max: usize) -> LiveInstances {
+        LiveInstances { count: Arc::default(), max }
+    }
+
+    /// Whether all that live may stay.
+    pub fn has_room(&self) -> bool {
+        self.count.load(Ordering::Relaxed) <= self.max
+    }
+
+    fn add(&self) -> Live {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Live(self.count.clone())
+    }
+}
+
+/// One of the instances counted, for as long as it is kept.
+struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What host calls see of their instance.
@@ -65,6 +110,7 @@ pub struct InstanceState {
     /// What WASI calls work on.
     pub wasi: WasiCtx,
     limits: Limits,
+    _live: Live,
 }
 
 impl fmt::Debug for InstanceState {
@@ -174,9 +220,8 @@ impl fmt::Display for Failure {
 /// A live guest.
 pub struct Instance {
     store: Store<InstanceState>,
-    lifecycle: lifecycle::Guest,
-    control_frames: Option<control_frames::exports::wharf::channel::control_frames::Guest>,
-    faults: Option<faults::exports::wharf::channel::faults::Guest>,
+    exports: Parts,
+    meter: Arc<Meter>,
     poisoned: bool,
 }
 
@@ -194,6 +239,7 @@ impl Instance {
         generation: u64,
     ) -> Result<Instance, Failure> {
         let config = &channel.config;
+        let meter = Arc::new(Meter::default());
         let state = InstanceState {
             channel: channel.clone(),
             generation,
@@ -201,34 +247,32 @@ impl Instance {
             description: Description::default(),
             table: ResourceTable::new(),
             wasi: wasi(channel, generation),
-            limits: Limits::new(config),
+            limits: Limits::new(channel, meter.clone()),
+            _live: channel.live.add(),
         };
         let mut store = Store::new(component.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(config.hostcall_bytes);
         store.data_mut().table.set_max_capacity(MAX_HANDLES);
+        store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(on_epoch);
-        begin_budget(&mut store, config.start_budget);
-        let made = bounded(config.start_budget, component.instantiate(&mut store)).await;
+        let budget = Budget::start(config);
+        begin_budget(&mut store, budget);
+        let made = metered(&meter, budget.wall, component.instantiate(&mut store)).await;
         match made {
-            Some(Ok(parts)) => Ok(Instance {
-                store,
-                lifecycle: parts.lifecycle,
-                control_frames: parts.control_frames,
-                faults: parts.faults,
-                poisoned: false,
-            }),
+            Some(Ok(exports)) => Ok(Instance { store, exports, meter, poisoned: false }),
             Some(Err(error)) => Err(failure(&store, &error)),
-            None => Err(missed(config.start_budget)),
+            None => Err(missed(budget)),
         }
     }
 
     /// Ask the guest what it is, within `start_budget_ms`.
     pub async fn describe(&mut self) -> Result<Description, Failure> {
-        let budget = self.store.data().channel.config.start_budget;
+        let budget = Budget::start(&self.store.data().channel.config);
         begin_budget(&mut self.store, budget);
-        let call = self.lifecycle.call_describe(&mut self.store, borrowed_description());
-        let result = bounded(budget, call).await;
+        let lifecycle = &self.exports.lifecycle;
+        let call = lifecycle.call_describe(&mut self.store, borrowed_description());
+        let result = metered(&self.meter, budget.wall, call).await;
         self.check(result, budget)?;
         Ok(std::mem::take(&mut self.store.data_mut().description))
     }
@@ -238,11 +282,12 @@ impl Instance {
         &mut self,
         call: Call,
     ) -> Result<Finished<Result<Vec<u8>, Refusal>>, Failure> {
-        let wall = self.begin(call);
+        let budget = self.begin(call);
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
-        let call = self.lifecycle.call_on_connect(&mut self.store, connection, handshake);
-        let result = bounded(wall, call).await;
-        let returned = self.check(result, wall)?;
+        let lifecycle = &self.exports.lifecycle;
+        let call = lifecycle.call_on_connect(&mut self.store, connection, handshake);
+        let result = metered(&self.meter, budget.wall, call).await;
+        let returned = self.check(result, budget)?;
         if let Ok(session) = &returned {
             self.check_session(session.len())?;
         }
@@ -256,65 +301,29 @@ impl Instance {
         session: &[u8],
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
-        let wall = self.begin(call);
-        let result = bounded(wall, self.dispatch(session, event)).await;
-        let returned = self.check(result, wall)?;
+        let budget = self.begin(call);
+        let call = dispatch(&self.exports, &mut self.store, session, event);
+        let result = metered(&self.meter, budget.wall, call).await;
+        let returned = self.check(result, budget)?;
         if let Some(session) = &returned {
             self.check_session(session.len())?;
         }
         self.finish(returned)
     }
 
-    async fn dispatch(
-        &mut self,
-        session: &[u8],
-        event: &Event<'_>,
-    ) -> wasmtime::Result<Option<Vec<u8>>> {
-        let store = &mut self.store;
-        let connection = borrowed_connection();
-        let lifecycle = &self.lifecycle;
-        match *event {
-            Event::Text(text) => {
-                let message = Message::Text(text);
-                lifecycle.call_on_message(store, connection, session, message).await
-            }
-            Event::Binary(data) => {
-                let message = Message::Binary(data);
-                lifecycle.call_on_message(store, connection, session, message).await
-            }
-            Event::Close { code, reason } => {
-                lifecycle.call_on_close(store, connection, session, code, reason).await?;
-                Ok(None)
-            }
-            Event::Ping(data) => match &self.control_frames {
-                Some(guest) => guest.call_on_ping(store, connection, session, data).await,
-                None => Ok(None),
-            },
-            Event::Pong(data) => match &self.control_frames {
-                Some(guest) => guest.call_on_pong(store, connection, session, data).await,
-                None => Ok(None),
-            },
-            Event::Fault { code, detail } => match &self.faults {
-                Some(guest) => guest.call_on_fault(store, connection, session, code, detail).await,
-                None => Ok(None),
-            },
-        }
-    }
-
     /// Whether the instance may serve another event. One that has trapped may not, and one whose
     /// memory has grown over half of what it may have is replaced before it fails.
     pub fn is_reusable(&self) -> bool {
-        let limits = &self.store.data().limits;
-        !self.poisoned && limits.memory_bytes <= limits.max_memory_bytes / 2
+        !self.poisoned && !self.store.data().limits.is_worn()
     }
 
-    fn begin(&mut self, call: Call) -> Duration {
-        let config = self.store.data().channel.config.clone();
-        begin_budget(&mut self.store, config.cpu_budget);
+    fn begin(&mut self, call: Call) -> Budget {
+        let budget = Budget::event(&self.store.data().channel.config);
+        begin_budget(&mut self.store, budget);
         self.store.data_mut().call = Some(call);
         // Set until the call has come back well: a call that is dropped half-way leaves it so.
         self.poisoned = true;
-        config.wall_budget
+        budget
     }
 
     fn finish<R>(&mut self, returned: R) -> Result<Finished<R>, Failure> {
@@ -333,7 +342,7 @@ impl Instance {
     fn check<R>(
         &mut self,
         result: Option<wasmtime::Result<R>>,
-        wall: Duration,
+        budget: Budget,
     ) -> Result<R, Failure> {
         match result {
             Some(Ok(returned)) => Ok(returned),
@@ -343,7 +352,7 @@ impl Instance {
             }
             None => {
                 self.poisoned = true;
-                Err(missed(wall))
+                Err(missed(budget))
             }
         }
     }
@@ -361,6 +370,43 @@ impl Instance {
     }
 }
 
+/// Call the export that the event is for.
+async fn dispatch(
+    exports: &Parts,
+    store: &mut Store<InstanceState>,
+    session: &[u8],
+    event: &Event<'_>,
+) -> wasmtime::Result<Option<Vec<u8>>> {
+    let connection = borrowed_connection();
+    let lifecycle = &exports.lifecycle;
+    match *event {
+        Event::Text(text) => {
+            let message = Message::Text(text);
+            lifecycle.call_on_message(store, connection, session, message).await
+        }
+        Event::Binary(data) => {
+            let message = Message::Binary(data);
+            lifecycle.call_on_message(store, connection, session, message).await
+        }
+        Event::Close { code, reason } => {
+            lifecycle.call_on_close(store, connection, session, code, reason).await?;
+            Ok(None)
+        }
+        Event::Ping(data) => match &exports.control_frames {
+            Some(guest) => guest.call_on_ping(store, connection, session, data).await,
+            None => Ok(None),
+        },
+        Event::Pong(data) => match &exports.control_frames {
+            Some(guest) => guest.call_on_pong(store, connection, session, data).await,
+            None => Ok(None),
+        },
+        Event::Fault { code, detail } => match &exports.faults {
+            Some(guest) => guest.call_on_fault(store, connection, session, code, detail).await,
+            None => Ok(None),
+        },
+    }
+}
+
 fn borrowed_connection() -> Resource<ConnectionHandle> {
     Resource::new_borrow(0)
 }
@@ -375,7 +421,9 @@ fn borrowed_description() -> Resource<DescriptionHandle> {
 
 fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
     let output = |stream| GuestOutput::new(channel.clone(), generation, stream);
-    WasiCtxBuilder::new()
+    let mut builder = WasiCtxBuilder::new();
+    builder.max_random_size(MAX_RANDOM_BYTES);
+    builder
         .stdout(output(Stream::Stdout))
         .stderr(output(Stream::Stderr))
         .allow_tcp(false)
@@ -383,68 +431,38 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
         .build()
 }
 
-/// Give the coming call a CPU budget. Its first tick ends within one tick from now.
-fn begin_budget(store: &mut Store<InstanceState>, cpu: Duration) {
-    let limits = &mut store.data_mut().limits;
-    limits.cpu_ticks_left = (cpu.as_millis() / EPOCH_TICK.as_millis()).max(1) as u64;
-    limits.cpu_budget = cpu;
-    limits.memory_denied = false;
-    store.set_epoch_deadline(1);
-}
-
-/// The epoch has advanced while the guest was running: count it, and let others run.
-fn on_epoch(mut store: StoreContextMut<'_, InstanceState>) -> wasmtime::Result<UpdateDeadline> {
-    let limits = &mut store.data_mut().limits;
-    limits.cpu_ticks_left = limits.cpu_ticks_left.saturating_sub(1);
-    if limits.cpu_ticks_left == 0 {
-        return Err(CpuBudgetSpent(limits.cpu_budget).into());
-    }
-    // tokio's yield lets the runtime look at its sockets and timers before it comes back here,
-    // which a plain wake-up would not.
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the guest ran for {0:?} without returning (cpu_budget_ms)")]
-struct CpuBudgetSpent(Duration);
-
-/// Wait for something, `wall` at most. The timer is only made for what is not ready at once.
-pub async fn bounded<F: Future>(wall: Duration, call: F) -> Option<F::Output> {
-    let mut call = pin!(call);
-    let mut timer = None;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(result) = call.as_mut().poll(cx) {
-            return Poll::Ready(Some(result));
-        }
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wall)));
-        timer.as_mut().poll(cx).map(|()| None)
-    })
-    .await
-}
-
-fn missed(wall: Duration) -> Failure {
+fn missed(budget: Budget) -> Failure {
+    let Budget { wall, wall_key, .. } = budget;
     Failure {
         kind: FailureKind::Deadline,
-        detail: format!("no answer within {wall:?}, waiting included (wall_budget_ms)"),
+        detail: format!("no answer within {wall:?}, waiting included ({wall_key})"),
         backtrace: String::new(),
     }
 }
 
 fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     let limits = &store.data().limits;
-    let kind = if error.is::<CpuBudgetSpent>() {
+    let kind = if error.is::<CpuSpent>() {
         FailureKind::Deadline
-    } else if limits.memory_denied {
+    } else if limits.memory_denied.is_some() {
         FailureKind::OutOfMemory
     } else {
         FailureKind::Trap
     };
     let mut detail = escape(&error.root_cause().to_string());
     if kind == FailureKind::OutOfMemory {
-        detail = format!(
-            "it asked for more than {} bytes of memory (max_memory_bytes): {detail}",
-            limits.max_memory_bytes
-        );
+        let config = &store.data().channel.config;
+        detail = match limits.memory_denied {
+            Some(Denied::Channel) => format!(
+                "all instances of the channel together asked for more than {} bytes of memory \
+                 (max_channel_memory_bytes): {detail}",
+                config.max_channel_memory_bytes
+            ),
+            _ => format!(
+                "it asked for more than {} bytes of memory (max_memory_bytes): {detail}",
+                config.max_memory_bytes
+            ),
+        };
     }
     Failure { kind, detail, backtrace: backtrace(error) }
 }
@@ -463,71 +481,8 @@ fn backtrace(error: &wasmtime::Error) -> String {
 }
 
 fn demangled(name: &str) -> String {
+    // Demangling may make much of little.
+    let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
     let demangled = format!("{:#}", rustc_demangle::demangle(name));
-    demangled.chars().take(200).collect()
-}
-
-/// What an instance may use, and what it has used.
-#[derive(Debug)]
-struct Limits {
-    max_memory_bytes: usize,
-    max_table_elements: usize,
-    /// Of all memories together.
-    memory_bytes: usize,
-    /// The present call has asked for more memory than it may have.
-    memory_denied: bool,
-    cpu_ticks_left: u64,
-    cpu_budget: Duration,
-}
-
-impl Limits {
-    fn new(config: &Config) -> Limits {
-        Limits {
-            max_memory_bytes: config.max_memory_bytes,
-            max_table_elements: config.max_table_elements,
-            memory_bytes: 0,
-            memory_denied: false,
-            cpu_ticks_left: 1,
-            cpu_budget: Duration::ZERO,
-        }
-    }
-}
-
-impl ResourceLimiter for Limits {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let growth = desired.saturating_sub(current);
-        let total = self.memory_bytes.saturating_add(growth);
-        if total > self.max_memory_bytes {
-            self.memory_denied = true;
-            return Ok(false);
-        }
-        self.memory_bytes = total;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= self.max_table_elements)
-    }
-
-    fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_MEMORIES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_TABLES
-    }
+    demangled.chars().take(MAX_NAME_CHARS).collect()
 }

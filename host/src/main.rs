@@ -6,9 +6,16 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_host::arguments::Command;
 use wharf_host::config::{Config, LogFormat};
+
+/// Lines that wait to be written while the reader of the log is slow; further ones are dropped.
+const BUFFERED_LINES: usize = 4096;
+
+/// Open files that are no connections: the log, plugins being read, the runtime's own.
+const FILES_BESIDE_CONNECTIONS: u64 = 100;
 
 /// How long the runtime may take to end what is left when everything was asked to.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -30,7 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
-    log_to_stderr(&config)?;
+    let _writing = log_to_stderr(&config)?;
+    raise_open_files(&config);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         runtime.worker_threads(config.workers);
@@ -47,14 +55,22 @@ fn serve(config: Config) -> anyhow::Result<()> {
     served
 }
 
-fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+/// Log from a thread of its own, so that a reader of the log who stands still stops nobody else:
+/// lines that do not fit into the buffer are dropped. The guard writes what is left when it is
+/// dropped.
+fn log_to_stderr(config: &Config) -> anyhow::Result<WorkerGuard> {
     // A bare level is about this program; the libraries under it speak only of trouble.
     let directives = match config.log.parse::<tracing::Level>() {
         Ok(level) => format!("warn,wharf={level},wharf_host={level}"),
         Err(_) => config.log.clone(),
     };
     let filter = EnvFilter::try_new(directives).context("the log directives are wrong")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(BUFFERED_LINES)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match config.log_format {
         LogFormat::Human => {
             use std::io::IsTerminal;
@@ -62,7 +78,26 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
         }
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
     }
-    Ok(())
+    Ok(guard)
+}
+
+/// Every connection is an open file: use what the system allows without asking, and say so if it is
+/// too little.
+fn raise_open_files(config: &Config) {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => {
+            let needed = config.max_connections as u64 + FILES_BESIDE_CONNECTIONS;
+            if limit < needed {
+                tracing::warn!(
+                    limit,
+                    max_connections = config.max_connections,
+                    "the system allows fewer open files than max_connections needs; raise it \
+                     (ulimit -n {needed}, or LimitNOFILE) or lower max_connections"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+    }
 }
 
 /// Completes at the first SIGINT or SIGTERM. A second one ends the process at once.

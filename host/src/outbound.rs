@@ -31,9 +31,17 @@ use crate::close::Reason;
 
 pub use drains::Drains;
 
-/// What may wait beyond the configured bytes of messages, so that messages which fit do so with their
-/// frames' headers.
+/// What a waiting frame counts for at least, in bytes: about what it costs beside its payload. So
+/// a client that provokes tiny frames and reads none of them costs no more than any other.
+const MIN_CHARGE: usize = 64;
+
+/// What may wait beyond the configured bytes of messages and the charges of one event's smallest
+/// frames, so that messages which fit do so with their frames' headers.
 const ROOM_FOR_HEADERS: usize = 16 * 1024;
+
+/// What control frames of the owner may take beyond that: a close frame must find room where a
+/// message does not.
+const ROOM_FOR_CONTROL: usize = 4 * 1024;
 
 /// Frames that one `writev` takes at most; more than this many waiting frames take another.
 const FRAMES_PER_WRITE: usize = 64;
@@ -70,6 +78,17 @@ pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
+/// How many bytes of payload an [encoded](encode) frame carries.
+pub fn payload_bytes(frame: &[u8]) -> usize {
+    // The second byte is the length, or says how many bytes follow that are (RFC 6455, 5.2).
+    let header = match frame.get(1) {
+        Some(0..=125) => 2,
+        Some(126) => 4,
+        _ => 10,
+    };
+    frame.len().saturating_sub(header)
+}
+
 /// What became of a pushed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
@@ -104,7 +123,8 @@ pub struct Outbound {
 struct State {
     socket: Socket,
     queue: VecDeque<Bytes>,
-    /// Bytes waiting, including what a running write has taken out of the queue.
+    /// The [charges](charge) of all that waits, including what a running write has taken out of
+    /// the queue.
     queued_bytes: usize,
     written_bytes: u64,
     /// Somebody has promised to drain.
@@ -135,10 +155,13 @@ enum Socket {
 }
 
 impl Outbound {
-    /// An outbound without a socket yet, for at most `limit` waiting bytes of messages.
-    pub fn new(limit: usize) -> Arc<Outbound> {
+    /// An outbound without a socket yet, for at most `limit` waiting bytes of messages. A frame
+    /// counts for at least 64 bytes; for `frames` of them, which one event may cause, there
+    /// is room beyond the limit.
+    pub fn new(limit: usize, frames: usize) -> Arc<Outbound> {
+        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(MIN_CHARGE));
         Arc::new(Outbound {
-            limit: limit + ROOM_FOR_HEADERS,
+            limit: limit.saturating_add(room),
             state: Mutex::new(State {
                 socket: Socket::Awaited,
                 queue: VecDeque::new(),
@@ -166,7 +189,7 @@ impl Outbound {
         if state.ended {
             return Pushed::Refused;
         }
-        if state.queued_bytes + frame.len() > self.limit {
+        if state.queued_bytes + charge(&frame) > self.limit {
             state.overrun();
             return Pushed::Refused;
         }
@@ -177,7 +200,7 @@ impl Outbound {
     /// A client that provokes more of them than `limit` has room for is a slow consumer too.
     pub fn push_control(&self, frame: Bytes) -> Pushed {
         let mut state = self.state.lock();
-        if state.queued_bytes + frame.len() > self.limit {
+        if state.queued_bytes + charge(&frame) > self.limit + ROOM_FOR_CONTROL {
             if !state.ended {
                 state.overrun();
             }
@@ -216,7 +239,6 @@ impl Outbound {
             state.socket = Socket::Idle(socket);
             match result {
                 Ok(written) => {
-                    state.queued_bytes -= written;
                     state.written_bytes += written as u64;
                     state.put_back(batch, written);
                 }
@@ -300,7 +322,7 @@ impl Outbound {
         state.ended = true;
         if discard {
             let keep = usize::from(state.head_is_rest);
-            let dropped: usize = state.queue.iter().skip(keep).map(Bytes::len).sum();
+            let dropped: usize = state.queue.iter().skip(keep).map(charge).sum();
             state.queue.truncate(keep);
             state.queued_bytes -= dropped;
         }
@@ -317,14 +339,9 @@ impl Outbound {
         state.owner = None;
     }
 
-    /// Bytes that wait to be written.
+    /// What waits to be written, in bytes; each frame counts for at least 64.
     pub fn queued_bytes(&self) -> usize {
         self.state.lock().queued_bytes
-    }
-
-    /// Whether writing has failed for good.
-    pub fn is_gone(&self) -> bool {
-        matches!(self.state.lock().socket, Socket::Gone)
     }
 }
 
@@ -333,7 +350,7 @@ impl State {
         if matches!(self.socket, Socket::Gone) {
             return Pushed::Refused;
         }
-        self.queued_bytes += frame.len();
+        self.queued_bytes += charge(&frame);
         self.queue.push_back(frame);
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {
@@ -346,26 +363,33 @@ impl State {
 
     /// Return what a write of `written` bytes left of its batch to the queue's head.
     fn put_back(&mut self, batch: Batch, mut written: usize) {
-        if matches!(&batch, Batch::One(frame) if frame.len() == written) {
-            self.head_is_rest = false;
-            return;
-        }
-        let mut rest = batch.into_frames();
-        rest.reverse();
-        while let Some(mut frame) = rest.pop() {
-            if written >= frame.len() {
-                written -= frame.len();
+        match batch {
+            Batch::One(frame) if frame.len() == written => {
+                self.queued_bytes -= charge(&frame);
                 self.head_is_rest = false;
-            } else {
-                self.head_is_rest |= written > 0;
-                frame.advance(written);
-                rest.push(frame);
-                break;
             }
-        }
-        // `rest` is in reverse, so pushing to the front restores the order.
-        for frame in rest {
-            self.queue.push_front(frame);
+            batch => {
+                let mut rest = batch.into_frames();
+                rest.reverse();
+                while let Some(mut frame) = rest.pop() {
+                    let before = charge(&frame);
+                    if written >= frame.len() {
+                        written -= frame.len();
+                        self.queued_bytes -= before;
+                        self.head_is_rest = false;
+                    } else {
+                        self.head_is_rest |= written > 0;
+                        frame.advance(written);
+                        self.queued_bytes -= before - charge(&frame);
+                        rest.push(frame);
+                        break;
+                    }
+                }
+                // `rest` is in reverse, so pushing to the front restores the order.
+                for frame in rest {
+                    self.queue.push_front(frame);
+                }
+            }
         }
         if self.queue.is_empty() && self.queue.capacity() > FRAMES_PER_WRITE {
             // A burst must not leave its memory with an idle connection.
@@ -397,6 +421,11 @@ impl State {
             owner.wake_by_ref();
         }
     }
+}
+
+/// What a waiting frame counts for.
+fn charge(frame: &Bytes) -> usize {
+    frame.len().max(MIN_CHARGE)
 }
 
 /// The frames of one write. One is by far the most common number, and costs no allocation.

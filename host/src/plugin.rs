@@ -3,4 +3,4 @@
 mod component;
 pub mod watch;
 
-pub use component::{Component, Engine, Refused};
+pub use component::{Component, Engine, Parts, Refused};

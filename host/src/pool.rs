@@ -6,12 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::instance::{ChannelContext, Failure, Instance, bounded};
+use crate::instance::{ChannelContext, Failure, Instance};
 use crate::plugin::Component;
 
 /// Idle instances that a pool keeps whatever happens.
@@ -36,9 +35,10 @@ pub struct ChannelSlots {
     shared: SharedSlots,
 }
 
-/// The right to use one instance. Dropping it gives the right back.
+/// The right to use one instance, of whichever generation serves when it is used. Dropping it gives
+/// the right back.
 #[derive(Debug)]
-struct Slot {
+pub struct Slot {
     slots: Arc<ChannelSlots>,
     /// Taken from the channel's reserve, not from what all share.
     is_reserved: bool,
@@ -54,7 +54,8 @@ impl ChannelSlots {
         }
     }
 
-    async fn take(self: &Arc<ChannelSlots>) -> Slot {
+    /// Wait for a slot. Whoever waits has its place: slots are given in the order asked for.
+    pub async fn take(self: &Arc<ChannelSlots>) -> Slot {
         // The semaphores are never closed, so that acquiring cannot fail.
         let channel = self.channel.acquire().await;
         let is_reserved = match self.reserved.try_acquire() {
@@ -89,7 +90,6 @@ pub struct Pool {
     component: Component,
     channel: Arc<ChannelContext>,
     generation: u64,
-    slots: Arc<ChannelSlots>,
     /// Last in, first out: the warmest is taken first. Boxed, so that a lease carries a pointer and
     /// not the instance.
     #[expect(clippy::vec_box, reason = "instances move between here and leases all the time")]
@@ -98,29 +98,18 @@ pub struct Pool {
     fewest_idle: AtomicUsize,
 }
 
-/// Why there is no instance.
-#[derive(Debug)]
-pub enum Unavailable {
-    /// All were in use for `instance_wait_ms`.
-    Exhausted,
-    /// A new one could not be made.
-    Failed(Failure),
-}
-
 impl Pool {
     /// A pool with no instance yet but `first`.
     pub fn new(
         component: Component,
         channel: Arc<ChannelContext>,
         generation: u64,
-        slots: Arc<ChannelSlots>,
         first: Instance,
     ) -> Pool {
         Pool {
             component,
             channel,
             generation,
-            slots,
             idle: Mutex::new(vec![Box::new(first)]),
             fewest_idle: AtomicUsize::new(0),
         }
@@ -131,9 +120,12 @@ impl Pool {
         &self.component
     }
 
-    /// Take an instance: a warm one, else a new one, else wait for one, `wait` at most.
-    pub async fn take(self: &Arc<Pool>, wait: Duration) -> Result<Lease, Unavailable> {
-        let slot = bounded(wait, self.slots.take()).await.ok_or(Unavailable::Exhausted)?;
+    /// Take an instance: a warm one, else a new one.
+    ///
+    /// # Errors
+    ///
+    /// There is no warm one, and a new one could not be made.
+    pub async fn lease(&self, slot: Slot) -> Result<Lease, Failure> {
         let warm = {
             let mut idle = self.idle.lock();
             let warm = idle.pop();
@@ -145,16 +137,20 @@ impl Pool {
             None => {
                 // Boxed: it is rare, and whoever waits here should not carry the room for it.
                 let made = Instance::start(&self.component, &self.channel, self.generation);
-                Box::new(Box::pin(made).await.map_err(Unavailable::Failed)?)
+                Box::new(Box::pin(made).await?)
             }
         };
         Ok(Lease { instance, _slot: slot })
     }
 
-    /// Give an instance back. One that may not be used again is thrown away.
+    /// Give an instance back. One that may not be used again is thrown away, and so is one too
+    /// many: all that live, idle ones included, are about as many as may be in use.
     pub fn give_back(&self, lease: Lease) {
         if lease.instance.is_reusable() {
-            self.idle.lock().push(lease.instance);
+            let mut idle = self.idle.lock();
+            if idle.len() < MIN_IDLE || self.channel.live.has_room() {
+                idle.push(lease.instance);
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -17,9 +18,9 @@ use tokio::sync::mpsc;
 use crate::channel::{Channel, Generation};
 use crate::close::Reason;
 use crate::config::Config;
-use crate::host_calls::{Description, LogBudget, escape};
+use crate::host_calls::{Description, LogBudget, cut, escape};
 use crate::hub::Hub;
-use crate::instance::{ChannelContext, Instance};
+use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
@@ -27,6 +28,13 @@ use crate::router::{Pattern, Router};
 
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a plugin may take to compile. One that takes longer is left to its fate, so that
+/// others can be loaded.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a reason that the log repeats.
+const MAX_REASON_BYTES: usize = 2_000;
 
 /// Path patterns and the channels that they belong to.
 pub type Routes = Router<Arc<Channel>>;
@@ -37,6 +45,7 @@ pub struct Registry {
     config: Arc<Config>,
     engine: Engine,
     shared_slots: SharedSlots,
+    live: LiveInstances,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
 }
@@ -70,6 +79,7 @@ impl Registry {
     pub fn new(config: Arc<Config>, engine: Engine) -> Registry {
         Registry {
             shared_slots: SharedSlots::new(config.max_instances),
+            live: LiveInstances::new(config.max_instances),
             config,
             engine,
             routes: ArcSwap::from_pointee(Router::default()),
@@ -192,6 +202,7 @@ impl Registry {
         let component = self.compile(file.bytes.clone()).await?;
         let compiled = Instant::now();
         let known = self.channels.lock().get(&file.name).cloned();
+        let is_swap = known.as_ref().is_some_and(|mounted| !mounted.channel.is_removed());
         let (context, slots, number) = match &known {
             Some(mounted) => {
                 let channel = &mounted.channel;
@@ -202,32 +213,37 @@ impl Registry {
         };
         let (first, description) = trial(&component, &context, number).await?;
         let patterns = patterns(&description)?;
-        let pool = Pool::new(component, context.clone(), number, slots.clone(), first);
+        let pool = Pool::new(component, context.clone(), number, first);
         let next = Generation { number, sha256: file.sha256, description, pool: Arc::new(pool) };
         let paths = next.description.paths.join(" ");
+        let session_format = next.description.session_format;
         self.mount(&file.name, known, patterns, context, slots, next)?;
         let sha256 = hex(&file.sha256);
         tracing::info!(
             channel = %file.name,
             generation = number,
             paths = %escape(&paths),
+            session_format,
             sha256 = &sha256[..16],
             bytes = file.bytes.len(),
             compile_ms = (compiled - begun).as_millis() as u64,
             swap_ms = compiled.elapsed().as_millis() as u64,
-            "{}", if number == 1 { "plugin loaded" } else { "plugin swapped" }
+            "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
         );
         Ok(())
     }
 
     async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, Refusal> {
         let engine = self.engine.clone();
-        let compiled = tokio::task::spawn_blocking(move || engine.compile(&bytes)).await;
-        match compiled {
-            Ok(Ok(component)) => Ok(component),
-            Ok(Err(refused)) => Err(Refusal::of(refused.to_string())),
+        let compiling = tokio::task::spawn_blocking(move || engine.compile(&bytes));
+        match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
+            Ok(Ok(Ok(component))) => Ok(component),
+            Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),
             // The compiler itself has panicked; the file is to blame, and the host goes on.
-            Err(error) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
+            Ok(Err(error)) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
+            Err(_) => {
+                Err(Refusal::of(format!("it has not been compiled within {COMPILE_TIMEOUT:?}")))
+            }
         }
     }
 
@@ -302,6 +318,8 @@ impl Registry {
             config: self.config.clone(),
             log_budget: LogBudget::new(name, lines),
             failure_budget: LogBudget::new(name, lines),
+            memory_bytes: AtomicUsize::new(0),
+            live: self.live.clone(),
         })
     }
 
@@ -376,7 +394,7 @@ fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
 }
 
 fn log_refused(name: &str, file: &str, reason: &str, serving: Option<u64>) {
-    let (file, reason) = (escape(file), escape(reason));
+    let (file, reason) = (escape(file), escape(cut(reason, MAX_REASON_BYTES)));
     match serving {
         Some(generation) => tracing::error!(
             channel = %escape(name),

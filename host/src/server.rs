@@ -3,11 +3,15 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
+use hyper::StatusCode;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -55,7 +59,15 @@ pub async fn run(
     let (_watcher, changes) = watch(folder.clone(), timing)
         .with_context(|| format!("the plugin folder {} cannot be watched", folder.display()))?;
     let (scanned, first_scan) = oneshot::channel();
-    let following = tokio::spawn(registry.clone().follow(changes, scanned));
+    let followed = AssertUnwindSafe(registry.clone().follow(changes, scanned)).catch_unwind();
+    let following = tokio::spawn(async {
+        if followed.await.is_err() {
+            tracing::error!(
+                "the host panicked while loading plugins; those that serve go on, and no change of \
+                 the folder is seen until a restart; please report it"
+            );
+        }
+    });
     tokio::pin!(shutdown);
     tokio::select! {
         _ = first_scan => {}
@@ -63,11 +75,7 @@ pub async fn run(
     }
     announce(address, &folder, &registry);
 
-    let front = Arc::new(Front {
-        config: config.clone(),
-        registry: registry.clone(),
-        is_closing: AtomicBool::new(false),
-    });
+    let front = Arc::new(Front::new(config.clone(), registry.clone()));
     let server = Server {
         config: config.clone(),
         front: front.clone(),
@@ -136,7 +144,10 @@ impl Server {
                 Some(_) => None,
                 None => match self.turned_away.clone().try_acquire_owned() {
                     Ok(turned_away) => Some(turned_away),
-                    Err(_) => continue,
+                    Err(_) => {
+                        self.front.log_full(remote);
+                        continue;
+                    }
                 },
             };
             let front = self.front.clone();
@@ -180,7 +191,11 @@ async fn serve_http(
             async move {
                 // One request at a time, so that nobody else has it meanwhile.
                 let mut taken = permit.lock().take();
-                let reply = handshake::answer(front, remote, &mut taken, request).await;
+                let mut reply = handshake::answer(front, remote, &mut taken, request).await;
+                // Without a permit a socket is not counted, so that it is not kept either.
+                if taken.is_none() && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 *permit.lock() = taken;
                 Ok::<_, Infallible>(reply)
             }

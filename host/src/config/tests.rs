@@ -377,3 +377,11 @@ proptest! {
         let _ = AllowedOrigin::parse(&value).map(|origin| origin.matches(&name));
     }
 }
+
+#[test]
+fn the_readme_shows_every_setting_as_it_is() {
+    let readme = include_str!("../../../README.md");
+    for table in reference().split("### ").filter(|table| !table.is_empty()) {
+        assert!(readme.contains(table.trim_end()), "the README should have this:\n\n### {table}");
+    }
+}

@@ -129,19 +129,25 @@ impl Wire {
     /// The next thing that happens. Where nothing does, everything queued is being written and
     /// the task is woken for whatever comes.
     pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
-        let standing = self.outbound.standing();
-        if let Some(reason) = standing.end {
-            return Poll::Ready(Arrival::Ended(reason));
-        }
-        if standing.is_backed_up {
+        let mut standing = self.outbound.standing();
+        if standing.end.is_none() && standing.is_backed_up {
             // Answers cannot leave, so that nothing more may be asked: the client has to
             // read before we do.
-            if let Poll::Ready(arrival) = self.poll_idle(cx) {
-                return Poll::Ready(arrival);
+            let idle = self.poll_idle(cx);
+            standing = self.outbound.standing();
+            match idle {
+                Poll::Ready(Arrival::Ended(_)) => {}
+                Poll::Ready(arrival) => return Poll::Ready(arrival),
+                Poll::Pending if standing.is_backed_up => return Poll::Pending,
+                Poll::Pending => {}
             }
-            if self.outbound.standing().is_backed_up {
-                return Poll::Pending;
-            }
+        }
+        match standing.end {
+            // The way out is lost. What has arrived on the way in comes first, so that no message
+            // and no close frame is forgotten which the client managed to send.
+            Some(Reason::NetworkLost) => {}
+            Some(reason) => return Poll::Ready(Arrival::Ended(reason)),
+            None => {}
         }
         if let Some(arrival) = self.ahead.pop_front() {
             self.ahead_bytes -= arrival.bytes();
@@ -150,7 +156,18 @@ impl Wire {
         if let Poll::Ready(arrival) = self.poll_read(cx) {
             return Poll::Ready(arrival);
         }
-        self.poll_idle(cx)
+        match standing.end {
+            Some(reason) => Poll::Ready(Arrival::Ended(reason)),
+            None => self.poll_idle(cx),
+        }
+    }
+
+    /// The close frame that has been read, but whose turn has not come.
+    pub(super) fn close_ahead(&self) -> Option<(Option<u16>, &str)> {
+        self.ahead.iter().find_map(|arrival| match arrival {
+            Arrival::Closed { code, reason } => Some((*code, reason.as_str())),
+            _ => None,
+        })
     }
 
     /// While a guest call waits: write, answer, read ahead as far as allowed.

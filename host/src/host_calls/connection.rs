@@ -69,7 +69,7 @@ impl HostConnection for InstanceState {
     ) -> Result<(), Error> {
         self.open_call()?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::Send(frame), data.len())
+        self.record(Effect::Send(frame))
     }
 
     fn ping(&mut self, _: Resource<ConnectionHandle>, data: Vec<u8>) -> Result<(), Error> {
@@ -87,7 +87,7 @@ impl HostConnection for InstanceState {
             ));
         }
         let frame = encode(FrameKind::Ping, &data);
-        self.record(Effect::Send(frame), data.len())
+        self.record(Effect::Send(frame))
     }
 
     fn close(

@@ -2,7 +2,8 @@
 
 use super::bindings::wharf::channel::event::Host;
 use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::{Phase, escape, refused};
+
+use super::{Phase, cut, escape, refused};
 use crate::instance::InstanceState;
 use crate::outbound::Drains;
 
@@ -10,7 +11,7 @@ use crate::outbound::Drains;
 const MAX_DETAIL_BYTES: usize = 4 * 1024;
 
 impl Host for InstanceState {
-    fn flush(&mut self) -> Result<(), Error> {
+    async fn flush(&mut self) -> Result<(), Error> {
         let hub = self.channel.hub.clone();
         let call = self.call()?;
         if call.phase == Phase::Connecting {
@@ -21,9 +22,9 @@ impl Host for InstanceState {
             ));
         }
         let mut drains = Drains::default();
-        call.close = call.commit(&hub, &mut drains);
+        call.close = call.commit(&hub, &mut drains).await;
         // Progress is worth nothing if it waits for the handler's end.
-        drains.drain_now();
+        drains.drain().await;
         Ok(())
     }
 
@@ -35,8 +36,8 @@ impl Host for InstanceState {
     }
 
     fn report_error(&mut self, detail: String) {
-        let detail = escape(super::log::cut(&detail, MAX_DETAIL_BYTES));
         if self.channel.failure_budget.take() {
+            let detail = escape(cut(&detail, MAX_DETAIL_BYTES));
             let connection = self.call.as_ref().map(|call| call.client.id.to_string());
             tracing::warn!(
                 channel = %self.channel.name,
@@ -45,9 +46,6 @@ impl Host for InstanceState {
                 error = %detail,
                 "handler failed"
             );
-        }
-        if let Some(call) = &mut self.call {
-            call.reported_error = Some(detail);
         }
     }
 

@@ -6,17 +6,22 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::description::{Host as DescriptionHost, HostDescription};
 use super::bindings::wharf::channel::handshake::{Host, HostHandshake};
 use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::{DescriptionHandle, HandshakeHandle, fix_call, refused};
+
+use super::{DescriptionHandle, HandshakeHandle, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
 
 /// Headers that a channel may add to a `101`.
 const MAX_HEADERS: usize = 32;
 /// Bytes that one header's value may have.
 const MAX_VALUE_BYTES: usize = 8 * 1024;
-/// Path patterns that a channel may declare.
+/// Path patterns that a channel may declare, and the bytes of one.
 const MAX_PATHS: usize = 64;
-/// Subprotocols that a channel may declare.
+const MAX_PATH_BYTES: usize = 255;
+/// Subprotocols that a channel may declare, and the bytes of one.
 const MAX_SUBPROTOCOLS: usize = 16;
+const MAX_SUBPROTOCOL_BYTES: usize = 255;
+/// Bytes of a name that is refused that an error repeats.
+const MAX_SHOWN_NAME_BYTES: usize = 100;
 
 impl Host for InstanceState {}
 
@@ -38,7 +43,7 @@ impl HostHandshake for InstanceState {
         if !is_channel_header(&name, &value) {
             return Err(fix_call(
                 "header-invalid",
-                format!("{} is no header that a channel can set", super::escape(&name)),
+                format!("{} is no header that a channel can set", shown(&name)),
             ));
         }
         call.response_headers.push((name, value));
@@ -68,7 +73,13 @@ impl DescriptionHost for InstanceState {}
 
 impl HostDescription for InstanceState {
     fn path(&mut self, _: Resource<DescriptionHandle>, pattern: String) {
-        if self.description.paths.len() < MAX_PATHS {
+        if pattern.len() > MAX_PATH_BYTES {
+            self.problem(format!(
+                "its path {}… has {} bytes; {MAX_PATH_BYTES} are allowed",
+                shown(&pattern),
+                pattern.len()
+            ));
+        } else if self.description.paths.len() < MAX_PATHS {
             self.description.paths.push(pattern);
         } else {
             self.problem(format!("it declares more than {MAX_PATHS} paths"));
@@ -79,7 +90,13 @@ impl HostDescription for InstanceState {
         // A token of RFC 9110 is what a subprotocol's name is (RFC 6455, 4.1); header names are
         // tokens too, in lower case.
         if HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).is_err() {
-            self.problem(format!("{} is no name for a subprotocol", super::escape(&name)));
+            self.problem(format!("{} is no name for a subprotocol", shown(&name)));
+        } else if name.len() > MAX_SUBPROTOCOL_BYTES {
+            self.problem(format!(
+                "its subprotocol {}… has {} bytes; {MAX_SUBPROTOCOL_BYTES} are allowed",
+                shown(&name),
+                name.len()
+            ));
         } else if self.description.subprotocols.len() < MAX_SUBPROTOCOLS {
             self.description.subprotocols.push(name);
         } else {
@@ -100,6 +117,11 @@ impl InstanceState {
     fn problem(&mut self, problem: String) {
         self.description.problem.get_or_insert(problem);
     }
+}
+
+/// As much of a name as an error shows.
+fn shown(name: &str) -> String {
+    escape(cut(name, MAX_SHOWN_NAME_BYTES))
 }
 
 #[cfg(test)]

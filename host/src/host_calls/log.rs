@@ -13,31 +13,45 @@ const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 const MAX_FIELDS: usize = 16;
 /// Bytes of a field's name and value that are kept.
 const MAX_FIELD_BYTES: usize = 1024;
+/// Bytes of a whole line, once it is escaped.
+const MAX_LINE_BYTES: usize = 8 * 1024;
 
 impl Host for InstanceState {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
+        // Lines that nobody would see must not use up the budget of those that are.
+        if !is_enabled(level) || !self.channel.log_budget.take() {
+            return;
+        }
         let mut line = escape(cut(&message, MAX_MESSAGE_BYTES));
         for (name, value) in fields.iter().take(MAX_FIELDS) {
             let (name, value) = (cut(name, MAX_FIELD_BYTES), cut(value, MAX_FIELD_BYTES));
             // Writing into a String cannot fail.
             let _ = write!(line, " {}={:?}", escape(name), value);
         }
-        self.log_line(level, &line);
-    }
-}
-
-impl InstanceState {
-    /// Write a line of the channel, whose control characters are escaped already.
-    pub(super) fn log_line(&self, level: Level, line: &str) {
-        if !self.channel.log_budget.take() {
-            return;
-        }
+        let line = cut(&line, MAX_LINE_BYTES);
         let connection = self.call.as_ref().map(|call| call.client.id.to_string());
         write_line(&self.channel.name, self.generation, connection.as_deref(), level, line);
     }
 }
 
-/// Write a line of a channel.
+/// Whether the operator wants to see a channel's lines of this level.
+pub(super) fn is_enabled(level: Level) -> bool {
+    // A level has to be known at compile time, here and below, hence one arm each.
+    macro_rules! enabled {
+        ($level:ident) => {
+            tracing::enabled!(target: "wharf::guest", tracing::Level::$level)
+        };
+    }
+    match level {
+        Level::Error => enabled!(ERROR),
+        Level::Warn => enabled!(WARN),
+        Level::Info => enabled!(INFO),
+        Level::Debug => enabled!(DEBUG),
+        Level::Trace => enabled!(TRACE),
+    }
+}
+
+/// Write a line of a channel, whose control characters are escaped already.
 pub(super) fn write_line(
     channel: &str,
     generation: u64,
@@ -45,7 +59,6 @@ pub(super) fn write_line(
     level: Level,
     line: &str,
 ) {
-    // A level has to be known at compile time, hence one arm each.
     macro_rules! line {
         ($level:ident) => {
             tracing::event!(
@@ -67,10 +80,12 @@ pub(super) fn write_line(
     }
 }
 
-/// How many lines a channel may still write in this second; all of its instances share it.
+/// How many lines may still be written in this second: by a channel, whose instances share it,
+/// or about what strangers do.
 #[derive(Debug)]
 pub struct LogBudget {
-    channel: String,
+    /// Whose lines they are; the host's own where there is none.
+    channel: Option<Box<str>>,
     start: Instant,
     lines_per_second: u32,
     /// The second since `start` in the upper half, the lines of that second in the lower.
@@ -78,10 +93,15 @@ pub struct LogBudget {
 }
 
 impl LogBudget {
-    /// A budget of so many lines in each second.
+    /// A budget of so many lines of a channel in each second.
     pub fn new(channel: &str, lines_per_second: u32) -> LogBudget {
+        LogBudget { channel: Some(channel.into()), ..LogBudget::of_host(lines_per_second) }
+    }
+
+    /// A budget of so many lines of the host's own in each second.
+    pub fn of_host(lines_per_second: u32) -> LogBudget {
         LogBudget {
-            channel: channel.to_owned(),
+            channel: None,
             start: Instant::now(),
             lines_per_second,
             window: AtomicU64::new(0),
@@ -107,11 +127,18 @@ impl LogBudget {
                     let before = window & u64::from(u32::MAX);
                     let limit = u64::from(self.lines_per_second);
                     if known != second && before > limit {
-                        tracing::warn!(
-                            channel = %self.channel,
-                            dropped = before - limit,
-                            "log lines dropped: log_lines_per_second is {limit}"
-                        );
+                        let (channel, dropped) = (self.channel.as_deref(), before - limit);
+                        match channel {
+                            Some(_) => tracing::warn!(
+                                channel,
+                                dropped,
+                                "log lines dropped: log_lines_per_second is {limit}"
+                            ),
+                            None => tracing::warn!(
+                                dropped,
+                                "log lines about refused clients dropped: at most {limit} a second"
+                            ),
+                        }
                     }
                     return lines < limit;
                 }
@@ -122,16 +149,19 @@ impl LogBudget {
 }
 
 /// The first `limit` bytes of a text, less what would cut a character in two.
-pub(super) fn cut(text: &str, limit: usize) -> &str {
+pub fn cut(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-/// A text on one line: control characters, which could forge lines or drive a terminal, as
-/// Rust would write them in a literal.
+/// A text on one line: characters that could forge lines, drive a terminal or show text in another
+/// order than it has, as Rust would write them in a literal.
 pub fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        // Controls; separators of lines and paragraphs; marks and overrides of direction.
+        let is_treacherous = character.is_control()
+            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+        if is_treacherous {
             line.extend(character.escape_default());
         } else {
             line.push(character);
@@ -147,6 +177,7 @@ mod tests {
     #[test]
     fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
         assert_eq!(escape("a\nb\u{1b}[2Jc\r"), "a\\nb\\u{1b}[2Jc\\r");
+        assert_eq!(escape("a\u{202e}b\u{2028}c\u{2066}é"), "a\\u{202e}b\\u{2028}c\\u{2066}é");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::rooms::Host;
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
-use super::{ConnectionHandle, fix_call, refused};
+
+use super::{ConnectionHandle, cut, escape, fix_call, refused};
 use crate::client::ConnectionId;
 use crate::effects::Effect;
 use crate::instance::InstanceState;
@@ -14,6 +15,8 @@ use crate::room::check_name;
 
 /// Rooms that one broadcast may name.
 const MAX_ROOMS_PER_BROADCAST: usize = 256;
+/// Bytes of an id that is none that an error repeats.
+const MAX_SHOWN_ID_BYTES: usize = 64;
 /// Members on one page.
 const MAX_PAGE: u32 = 1000;
 
@@ -33,15 +36,13 @@ impl Host for InstanceState {
                 format!("a connection may be in {limit} rooms (max_rooms_per_connection)"),
             ));
         }
-        let bytes = name.len();
-        self.record(Effect::Join(name), bytes)
+        self.record(Effect::Join(name))
     }
 
     fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
         self.open_call()?;
-        let bytes = name.len();
-        self.record(Effect::Leave(name), bytes)
+        self.record(Effect::Leave(name))
     }
 
     fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {
@@ -95,7 +96,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         let name = checked(room)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRoom(name, frame, number(skip)), data.len())
+        self.record(Effect::BroadcastToRoom(name, frame, number(skip)))
     }
 
     fn broadcast_to_rooms(
@@ -114,7 +115,7 @@ impl Host for InstanceState {
         }
         let names = rooms.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRooms(names, frame, number(skip)), data.len())
+        self.record(Effect::BroadcastToRooms(names, frame, number(skip)))
     }
 
     fn broadcast_to_all(
@@ -124,13 +125,13 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToAll(frame, number(skip)), data.len())
+        self.record(Effect::BroadcastToAll(frame, number(skip)))
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
-        let own = &self.call()?.client;
+        let own = self.call()?.client.clone();
         let outbound = match ConnectionId::parse(&to) {
-            Some(id) if id == own.id => Some(own.outbound.clone()),
+            Some(id) if id == own.id => Some(self.open_call()?.client.outbound.clone()),
             Some(id) => self.channel.hub.find(id.number),
             None => None,
         };
@@ -138,11 +139,14 @@ impl Host for InstanceState {
             refused(
                 Remedy::Gone,
                 "unknown-connection",
-                format!("{} is no open connection of this channel", super::escape(&to)),
+                format!(
+                    "{} is no open connection of this channel",
+                    escape(cut(&to, MAX_SHOWN_ID_BYTES))
+                ),
             )
         })?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendTo(outbound, frame), data.len())
+        self.record(Effect::SendTo(outbound, frame))
     }
 }
 

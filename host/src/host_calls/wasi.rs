@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::wharf::channel::log::Level;
 use super::escape;
-use super::log::write_line;
+use super::log::{is_enabled, write_line};
 use crate::instance::{ChannelContext, InstanceState};
 
 /// Bytes of a printed line that are kept; a longer one is broken there.
@@ -73,13 +73,13 @@ struct LineWriter {
 impl LineWriter {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        if line.is_empty() || !self.output.channel.log_budget.take() {
-            return;
-        }
         let level = match self.output.stream {
             Stream::Stdout => Level::Info,
             Stream::Stderr => Level::Warn,
         };
+        if line.is_empty() || !is_enabled(level) || !self.output.channel.log_budget.take() {
+            return;
+        }
         let text = escape(&String::from_utf8_lossy(&line));
         write_line(&self.output.channel.name, self.output.generation, None, level, &text);
     }

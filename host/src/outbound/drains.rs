@@ -42,7 +42,7 @@ impl Drains {
 
     /// Whether so much waits that it should be written before anything else is done.
     pub fn is_urgent(&self) -> bool {
-        self.bytes > BYTES_PER_TURN
+        self.bytes > BYTES_PER_TURN || self.list.len() > DRAINS_PER_TURN
     }
 
     /// Write everything now, without letting others run.

@@ -9,7 +9,7 @@ async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let outbound = Outbound::new(limit);
+    let outbound = Outbound::new(limit, 0);
     let (reader, writer) = server.into_split();
     // The stream must stay open for as long as the test reads.
     std::mem::forget(reader);
@@ -89,7 +89,7 @@ async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_to
 
 #[tokio::test]
 async fn what_was_queued_before_the_upgrade_is_written_after_it() {
-    let outbound = Outbound::new(1000);
+    let outbound = Outbound::new(1000, 0);
     assert_eq!(outbound.push(encode(FrameKind::Text, b"early")), Pushed::Queued);
     let (other, mut client) = pair(1000).await;
     let Socket::Idle(writer) = std::mem::replace(&mut other.state.lock().socket, Socket::Gone)

@@ -2,7 +2,6 @@
 //! instances of.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::component::{InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
@@ -180,7 +179,7 @@ fn tick(engine: &wasmtime::Engine) -> anyhow::Result<()> {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            std::thread::sleep(EPOCH_TICK.max(Duration::from_micros(100)));
+            std::thread::sleep(EPOCH_TICK);
         }
     })?;
     Ok(())

@@ -36,8 +36,8 @@ const MAY_NAME: &[(&str, &str)] = &[
 ];
 
 /// The files that may name wasmtime; a folder stands for all in it.
-const WASMTIME: [&str; 5] =
-    ["plugin/component.rs", "pool.rs", "instance.rs", "host_calls.rs", "host_calls/"];
+const WASMTIME: [&str; 6] =
+    ["plugin/component.rs", "pool.rs", "instance.rs", "instance/", "host_calls.rs", "host_calls/"];
 
 /// The files that may name tungstenite.
 const TUNGSTENITE: [&str; 6] =
