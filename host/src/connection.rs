@@ -403,6 +403,9 @@ impl Connection {
             // The client had closed before we wanted to: its code is the first.
             ending.code = code;
             ending.text = text.to_owned();
+            if ending.reason == Reason::ChannelClosed {
+                ending.reason = Reason::ClientClosed;
+            }
             if ending.wire == WireEnd::Close {
                 ending.wire = WireEnd::Answered;
             }

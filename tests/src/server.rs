@@ -179,6 +179,19 @@ impl Wharf {
         let kibibytes: usize = kibibytes.expect("a size").trim().parse().expect("a number");
         kibibytes * 1024
     }
+
+    /// The CPU time that the process has used, in all of its threads.
+    pub fn cpu_time(&self) -> Duration {
+        /// Linux counts it for other processes in hundredths of a second, whatever its own clock does.
+        const UNIT: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
+            .expect("the process is running");
+        // The second field is a name in parentheses, which may have anything in it. The 14th and
+        // 15th are the time in the program and in the kernel for it.
+        let (_, fields) = stat.rsplit_once(") ").expect("a name");
+        let times = fields.split(' ').skip(11).take(2);
+        UNIT * times.map(|time| time.parse::<u32>().expect("a number")).sum()
+    }
 }
 
 impl Drop for Wharf {

@@ -248,6 +248,28 @@ async fn a_guest_that_never_says_what_it_is_is_given_up() {
     let mut client = wharf.connect("/counts/a").await;
     let line = refused(&wharf, &mut client, &component("endless"), 1).await;
     assert!(line.str("reason").contains("describe"), "{line}");
+    assert!(line.str("reason").contains("start_budget_ms"), "{line}");
+
+    // As the first generation of its channel it waits, which costs no CPU time.
+    let start = wharf.log.len();
+    wharf.install("waiting", &component("endless"));
+    let line = wharf.refused_after(start, "waiting").await;
+    assert!(line.str("reason").contains("waiting included (start_budget_ms)"), "{line}");
+}
+
+#[tokio::test]
+async fn names_that_are_far_too_long_are_refused_by_a_line_that_is_not() {
+    let wharf = Wharf::start(&["counts"], &[]).await;
+    let mut client = wharf.connect("/counts/a").await;
+    wharf.install("overlong", &component("overlong"));
+    let path = wharf.refused_after(0, "overlong").await;
+    // A later generation of a channel declares something else.
+    let subprotocol = refused(&wharf, &mut client, &component("overlong"), 1).await;
+    for (line, what) in [(path, "path"), (subprotocol, "subprotocol")] {
+        let reason = line.str("reason");
+        assert!(reason.contains(what) && reason.contains("255 are allowed"), "{reason}");
+        assert!(line.text.len() < 4 * 1024, "a line of {} bytes", line.text.len());
+    }
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ fn check(report: &Value, ending: &str, code: Option<u16>) {
     assert_eq!(report["counts"], json!([0]), "it is no longer counted");
     assert_eq!(report["count"], 1, "the last committed session");
     assert_eq!(report["send"], "connection-ended");
+    assert_eq!(report["send_to"], "connection-ended", "nor by its own id");
 }
 
 #[tokio::test]

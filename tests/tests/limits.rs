@@ -149,6 +149,38 @@ async fn a_client_that_only_pings_and_never_reads_does_not_grow_the_host() {
 }
 
 #[tokio::test]
+async fn a_client_that_provokes_the_smallest_frames_and_never_reads_costs_no_more() {
+    const CLIENTS: usize = 2;
+    /// Far more than the default of `outbound_queue_bytes`, and less than half of what it takes
+    /// in memory if it is filled with empty pongs of which only the two bytes count.
+    const MOST_EACH: usize = 8 * MIB;
+    let flags = ["--keep-alive-interval-ms 300", "--keep-alive-timeout-ms 300"];
+    let wharf = Wharf::start(&["echo"], &flags).await;
+    let before = wharf.resident_bytes();
+    let mut flooding = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::open_narrow(wharf.address).await;
+        raw.upgrade("/echo").await;
+        flooding.push(tokio::spawn(async move {
+            flood(&mut raw, &frame(0x89, b"").repeat(1000), 64 * MIB).await;
+            raw
+        }));
+    }
+    let mut most = before;
+    wharf_tests::eventually("the clients to be given up", async || {
+        most = most.max(wharf.resident_bytes());
+        (wharf.log.find(is_slow_consumer).len() == CLIENTS).then_some(())
+    })
+    .await;
+    let grown = most - before;
+    println!("{CLIENTS} clients that provoke pongs have grown the host by {grown} bytes");
+    assert!(grown < CLIENTS * MOST_EACH, "the host has grown by {grown} bytes");
+    for task in flooding {
+        drop(task.await);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_sends_faster_than_it_reads_and_reads_at_last_loses_nothing() {
     const MESSAGES: usize = 40;
     const BYTES: usize = 500_000;

@@ -134,3 +134,29 @@ async fn long_lines_are_cut() {
     let printed = wharf.log.wait_for("the printed line", |line| line.begins("LLL")).await;
     assert!(printed.message().len() <= 4096, "{} bytes", printed.message().len());
 }
+
+#[tokio::test]
+async fn lines_that_nobody_sees_leave_the_budget_to_those_that_are_seen() {
+    let wharf = Wharf::start(&["prints"], &["--log warn,wharf_host=info"]).await;
+    let mut client = wharf.connect("/prints").await;
+    assert_eq!(client.ask_json_text(json!({ "to": "unseen", "lines": 1000 })).await, "done");
+    wharf.log.wait_for("the error", |line| line.says("after the unseen")).await;
+    assert!(wharf.log.find(|line| line.begins("unseen")).is_empty());
+}
+
+#[tokio::test]
+async fn a_line_is_bounded_whatever_is_in_its_message_and_fields() {
+    let wharf = Wharf::start(&["prints"], &[]).await;
+    let mut client = wharf.connect("/prints").await;
+    // What grows when it is escaped, and what is cut in the middle of a character.
+    for text in ["\u{1}", "\"", "\\", "é", "\u{202e}"] {
+        let start = wharf.log.len();
+        client.ask_json_text(json!({ "to": "huge", "text": text })).await;
+        let is_huge = |line: &Line| line.begins("huge ");
+        let line = wharf.log.wait_for_after(start, &format!("{text:?}"), is_huge).await;
+        assert!(line.message().len() <= 8 * 1024, "{} bytes of {text:?}", line.message().len());
+        // Quotes and backslashes are escaped once more in JSON.
+        let bytes = line.text.len();
+        assert!(bytes < 17 * 1024, "a line of {bytes} bytes with {text:?}");
+    }
+}

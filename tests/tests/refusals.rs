@@ -1,7 +1,7 @@
 //! What a channel answers to a handshake, and what it is told about it.
 
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{Ended, HttpAnswer, Value, Wharf, json};
+use wharf_tests::{Ended, HttpAnswer, Line, Value, Wharf, json};
 
 async fn answer(wharf: &Wharf, path: &str) -> HttpAnswer {
     let mut raw = wharf.raw().await;
@@ -40,7 +40,24 @@ async fn a_refusal_cannot_split_the_response() {
     assert!(answer.header("set-cookie").is_empty(), "{}", answer.head);
     assert_eq!(answer.header("x-good"), ["stays"]);
     assert_eq!(answer.text(), "not today");
-    wharf.log.wait_for("the header that was dropped", |line| line.str("header") == "x-value").await;
+    let is_dropped = |line: &Line| line.number("dropped").is_some();
+    let line = wharf.log.wait_for("the headers that were dropped", is_dropped).await;
+    assert_eq!((line.number("dropped"), line.str("channel")), (Some(3), "refuses"));
+    assert_eq!(line.str("header"), r"x-split\r\nset-cookie", "the first of them");
+}
+
+#[tokio::test]
+async fn a_thousand_bad_headers_are_one_line_in_the_log() {
+    let wharf = Wharf::start(&["refuses"], &[]).await;
+    let answer = answer(&wharf, "/refuses?how=many-bad-headers&code=403").await;
+    assert_eq!((answer.status, answer.header("x-good")), (403, vec!["stays"]));
+    let is_dropped = |line: &Line| line.number("dropped").is_some();
+    let line = wharf.log.wait_for("the headers that were dropped", is_dropped).await;
+    assert_eq!((line.str("level"), line.number("dropped")), ("WARN", Some(1000)));
+    // Whatever is logged of that refusal comes before what is logged of the next connection.
+    wharf.connect("/refuses").await.close(1000, "").await;
+    wharf.log.wait_for("an on_close", |line| line.begins("on_close ran")).await;
+    assert_eq!(wharf.log.find(|line| line.message().contains("header")).len(), 1);
 }
 
 #[tokio::test]
@@ -62,6 +79,22 @@ async fn a_refusal_by_close_code_sends_its_messages_first() {
     let mut client = wharf.connect("/refuses?how=many-messages&code=1000").await;
     let (messages, ended) = client.rest().await;
     assert_eq!((messages.len(), ended), (16, Ended::Closed(1000, String::new())));
+}
+
+#[tokio::test]
+async fn messages_of_a_refusal_that_cannot_be_sent_are_counted_in_the_log() {
+    let wharf = Wharf::start(&["refuses"], &[]).await;
+    let is_unsent = |line: &Line| line.number("unsent").is_some();
+    for (how, unsent, sent) in [("big-message", 1, 1), ("many-messages", 4, 16)] {
+        let start = wharf.log.len();
+        let mut client = wharf.connect(&format!("/refuses?how={how}&code=4001")).await;
+        let (messages, ended) = client.rest().await;
+        assert_eq!((messages.len(), ended), (sent, Ended::Closed(4001, String::new())));
+        let line = wharf.log.wait_for_after(start, "what was not sent", is_unsent).await;
+        assert_eq!((line.number("unsent"), line.str("level")), (Some(unsent), "WARN"));
+        assert_eq!(line.str("channel"), "refuses");
+    }
+    assert_eq!(wharf.log.find(is_unsent).len(), 2, "one line for each");
 }
 
 #[tokio::test]

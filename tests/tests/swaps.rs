@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Client, Ended, PATIENCE, Wharf, json};
+use wharf_tests::{Client, Ended, PATIENCE, Value, Wharf, json};
 
 /// Sends numbered messages until told to stop, a few at a time, and asserts that each is
 /// answered once, in order, with one more counted. Returns the generations seen.
@@ -103,6 +103,35 @@ async fn a_call_that_runs_finishes_on_its_own_generation() {
     let answer = client.json().await;
     assert_eq!((&answer["version"], &answer["count"]), (&json!(1), &json!(2)));
     assert_eq!(answer["message"], "next");
+}
+
+#[tokio::test]
+async fn an_event_that_waits_for_its_turn_during_a_swap_begins_on_the_new_code() {
+    let flags = [
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--wall-budget-ms 60000",
+        "--instance-wait-ms 60000",
+    ];
+    let wharf = Wharf::start(&["waits"], &flags).await;
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut busy = wharf.connect("/waits").await;
+    let mut waiting = wharf.raw_websocket("/waits").await;
+    busy.send("tell 4000").await;
+    assert_eq!(observer.text().await, "waiting", "the only instance is taken");
+    waiting.send_frame(1, "first").await;
+    waiting.send_frame(9, "the first is waiting").await;
+    // The ping comes after the message, so that this is said while the message waits.
+    assert_eq!(waiting.frame().await.expect("a pong").opcode, 10);
+    let line = wharf.swap("waits", &component("counts")).await;
+    assert_eq!((line.message(), line.number("generation")), ("plugin swapped", Some(2)));
+    let answer = waiting.frame().await.expect("an answer");
+    let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
+    assert_eq!(answer["generation"], 2, "old code would have answered otherwise: {answer}");
+    assert_eq!((&answer["count"], &answer["message"]), (&json!(1), &json!("first")));
+    // What had begun was the old code's to the end.
+    assert_eq!(busy.json().await, json!({ "count": 1, "message": "tell 4000" }));
+    assert_eq!(observer.text().await, "waited");
 }
 
 #[tokio::test]
@@ -246,8 +275,11 @@ async fn a_plugin_that_is_gone_for_longer_than_the_grace_is_removed_and_can_come
     assert_eq!((line.str("channel"), line.number("connections")), ("counts", Some(1)));
     assert_eq!(other.ask("still here").await, "still here");
 
-    wharf.swap("counts", &component("counts")).await;
+    let line = wharf.swap("counts", &component("counts")).await;
+    assert_eq!(line.message(), "plugin loaded", "nothing was there to be swapped");
     assert_eq!(wharf.connect("/counts/a").await.ask_for_json("back").await["count"], 1);
+    let line = wharf.swap("counts", &component("counts-v2")).await;
+    assert_eq!(line.message(), "plugin swapped");
 }
 
 #[tokio::test]

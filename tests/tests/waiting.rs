@@ -2,7 +2,7 @@
 //! messages read ahead meanwhile, and whatever ends the connection waits for the call.
 
 use wharf_tests::raw::{frame, upgrade_headers};
-use wharf_tests::{Client, Ended, Frame, Raw, Value, Wharf, json};
+use wharf_tests::{Client, Ended, Frame, Line, Raw, Value, Wharf, json};
 
 fn answer(frame: &Frame) -> Value {
     serde_json::from_slice(&frame.payload).expect("JSON")
@@ -81,6 +81,77 @@ async fn messages_before_a_close_frame_are_answered_before_it_is() {
     raw.ended().await;
     let closed = json!({ "closed": "client-closed", "code": 4321, "count": 2 });
     assert_eq!(observer.json().await, closed);
+}
+
+#[tokio::test]
+async fn what_a_client_has_sent_before_it_vanishes_is_handled_to_its_close_frame() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = observer(&wharf).await;
+    for resets in [false, true] {
+        let mut raw = wharf.raw_websocket("/waits").await;
+        let sent = [
+            frame(0x81, b"wait 300"),
+            // The answer to the first message meets a closed socket, and that to the second
+            // one cannot be written any more.
+            frame(0x81, b"wait 300"),
+            frame(0x81, b"third"),
+            frame(0x89, b"all was read"),
+            frame(0x88, &1001_u16.to_be_bytes()),
+        ];
+        raw.write(sent.concat()).await;
+        if resets {
+            // A reset forgets what the server has not read yet; the pong shows that it has.
+            assert_eq!(raw.frame().await.expect("a pong").opcode, 10);
+            raw.reset();
+        } else {
+            drop(raw);
+        }
+        let closed = json!({ "closed": "client-closed", "code": 1001, "count": 3 });
+        assert_eq!(observer.json().await, closed, "with a reset: {resets}");
+    }
+}
+
+#[tokio::test]
+async fn the_clients_close_frame_comes_first_if_it_was_there_before_the_channels() {
+    let wharf = Wharf::start(&["waits"], &[]).await;
+    let mut observer = observer(&wharf).await;
+    let mut raw = wharf.raw_websocket("/waits").await;
+    raw.write([frame(0x81, b"close 500"), frame(0x88, &1000_u16.to_be_bytes())].concat()).await;
+    let (frames, close) = raw.until_close().await;
+    assert_eq!(frames.len(), 1, "the answer comes before the close frame");
+    assert_eq!(close.and_then(|close| close.close_code()), Some(1000), "one frame, the client's");
+    raw.ended().await;
+    let closed = observer.json().await;
+    assert_eq!((&closed["code"], &closed["count"]), (&json!(1000), &json!(1)), "{closed}");
+}
+
+#[tokio::test]
+async fn on_close_waits_for_an_instance_for_as_long_as_it_takes() {
+    let flags = [
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--instance-wait-ms 100",
+    ];
+    let wharf = Wharf::start(&["waits"], &flags).await;
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut busy = wharf.connect("/waits").await;
+    let mut leaving = wharf.connect("/waits").await;
+    leaving.ask("hello").await;
+    busy.send("tell 2000").await;
+    assert_eq!(observer.text().await, "waiting", "the only instance is taken");
+    leaving.close(1000, "").await;
+    let is_exhausted = |line: &Line| {
+        line.message().contains("instance_wait_ms") && line.str("event") == "on-close"
+    };
+    // Said each time it has waited for so long, and waits on.
+    let first = wharf.log.wait_for("that on_close waits", is_exhausted).await;
+    let start = wharf.log.lines().iter().position(is_exhausted).expect("it is there") + 1;
+    let again = wharf.log.wait_for_after(start, "that it waits on", is_exhausted).await;
+    assert_eq!(first.str("connection"), again.str("connection"));
+    assert_eq!(observer.text().await, "waited");
+    let closed = json!({ "closed": "client-closed", "code": 1000, "count": 1 });
+    assert_eq!(observer.json().await, closed);
+    assert_eq!(busy.json().await["count"], 1, "who had it before was not disturbed");
 }
 
 #[tokio::test]

@@ -89,14 +89,14 @@ impl HostDescription for InstanceState {
     fn subprotocol(&mut self, _: Resource<DescriptionHandle>, name: String) {
         // A token of RFC 9110 is what a subprotocol's name is (RFC 6455, 4.1); header names are
         // tokens too, in lower case.
-        if HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).is_err() {
-            self.problem(format!("{} is no name for a subprotocol", shown(&name)));
-        } else if name.len() > MAX_SUBPROTOCOL_BYTES {
+        if name.len() > MAX_SUBPROTOCOL_BYTES {
             self.problem(format!(
                 "its subprotocol {}… has {} bytes; {MAX_SUBPROTOCOL_BYTES} are allowed",
                 shown(&name),
                 name.len()
             ));
+        } else if HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).is_err() {
+            self.problem(format!("{} is no name for a subprotocol", shown(&name)));
         } else if self.description.subprotocols.len() < MAX_SUBPROTOCOLS {
             self.description.subprotocols.push(name);
         } else {

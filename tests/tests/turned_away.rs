@@ -1,0 +1,126 @@
+//! Clients that are not served: what becomes of their sockets, and what the operator reads of them.
+
+use std::time::Instant;
+
+use wharf_tests::raw::upgrade_headers;
+use wharf_tests::{HttpAnswer, Line, Raw, Wharf, eventually, soon};
+
+/// Asks for an upgrade on a new socket, which stays open for as long as the server keeps it.
+async fn ask(wharf: &Wharf, path: &str) -> (Raw, HttpAnswer) {
+    let mut raw = wharf.raw().await;
+    raw.request(&format!("GET {path}"), &upgrade_headers()).await;
+    let answer = raw.answer().await;
+    (raw, answer)
+}
+
+/// Asserts that the server says that it closes the socket, and does.
+async fn assert_closed(mut raw: Raw, answer: &HttpAnswer) {
+    assert_eq!(answer.header("connection"), ["close"], "{}", answer.head);
+    // This side closes nothing before that.
+    raw.ended().await;
+}
+
+#[tokio::test]
+async fn what_a_channel_refuses_does_not_keep_its_socket() {
+    let wharf = Wharf::start(&["refuses"], &["--max-connections 2"]).await;
+    for _ in 0..20 {
+        let (raw, answer) = ask(&wharf, "/refuses?how=http&code=401").await;
+        assert_eq!(answer.status, 401);
+        assert_closed(raw, &answer).await;
+    }
+    // All who are wanted are served: nothing of the others is left.
+    let mut first = wharf.connect("/refuses?how=greet").await;
+    let mut second = wharf.connect("/refuses?how=greet").await;
+    assert_eq!((first.text().await, second.text().await), ("welcome".into(), "welcome".into()));
+}
+
+#[tokio::test]
+async fn what_fails_in_a_channel_does_not_keep_its_socket() {
+    let flags = ["--max-connections 2", "--handshake-timeout-ms 200"];
+    let wharf = Wharf::start(&["panics", "waits"], &flags).await;
+    for (path, status) in [("/panics?panic", 500), ("/waits?wait=600", 503)] {
+        let (raw, answer) = ask(&wharf, path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_closed(raw, &answer).await;
+    }
+}
+
+#[tokio::test]
+async fn who_comes_when_the_server_is_full_does_not_keep_its_socket() {
+    let wharf = Wharf::start(&["echo"], &["--max-connections 2"]).await;
+    let mut clients = [wharf.connect("/echo").await, wharf.connect("/echo").await];
+    // More than the server answers at the same time.
+    for _ in 0..100 {
+        let (raw, answer) = ask(&wharf, "/echo").await;
+        assert_eq!(answer.status, 503);
+        assert_closed(raw, &answer).await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask("still here").await, "still here");
+    }
+    let [first, _second] = clients;
+    first.close(1000, "").await;
+    // The place is free once the server has seen the end, which the client cannot know of.
+    let connect = async || wharf.try_connect("/echo", &[]).await.ok();
+    let mut served = eventually("the place to be free", connect).await;
+    assert_eq!(served.ask("served").await, "served");
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_in_its_log() {
+    let wharf = Wharf::start(&["echo"], &["--max-connections 1"]).await;
+    let _only = wharf.connect("/echo").await;
+    assert_eq!(ask(&wharf, "/echo").await.1.status, 503);
+    let is_full = |line: &Line| line.message().contains("max_connections");
+    let line = wharf.log.wait_for("that the server is full", is_full).await;
+    assert_eq!((line.str("level"), line.number("max_connections")), ("WARN", Some(1)));
+}
+
+#[tokio::test]
+async fn a_handshake_that_waits_too_long_for_its_channel_is_logged() {
+    let wharf = Wharf::start(&["waits"], &["--handshake-timeout-ms 200"]).await;
+    assert_eq!(ask(&wharf, "/waits?wait=600").await.1.status, 503);
+    let is_late = |line: &Line| line.message().contains("handshake_timeout_ms");
+    let line = wharf.log.wait_for("that the channel was late", is_late).await;
+    assert_eq!((line.str("level"), line.str("channel")), ("WARN", "waits"));
+}
+
+#[tokio::test]
+async fn foreign_origins_cannot_fill_the_log() {
+    /// What the host allows itself in a second.
+    const LINES_PER_SECOND: usize = 10;
+    const REQUESTS: usize = 300;
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let origin = format!("https://{}.example", "stranger.".repeat(200));
+    let mut raw = wharf.raw().await;
+    let mut headers = upgrade_headers().to_vec();
+    headers.push(("Origin", &origin));
+    let begun = Instant::now();
+    for _ in 0..REQUESTS {
+        raw.request("GET /echo", &headers).await;
+        assert_eq!(raw.answer().await.status, 403);
+    }
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    let is_dropped = |line: &Line| line.number("dropped").is_some();
+    // The number is known when the next line is due, in another second.
+    let counted = async {
+        while wharf.log.find(is_dropped).is_empty() {
+            raw.request("GET /echo", &headers).await;
+            assert_eq!(raw.answer().await.status, 403);
+        }
+    };
+    soon("the number of dropped lines", counted).await;
+    let is_refusal = |line: &Line| line.begins("origin refused");
+    let mut refusals = wharf.log.lines();
+    let counted_at = refusals.iter().position(is_dropped).expect("it is there");
+    let dropped = refusals[counted_at].number("dropped");
+    assert!(dropped.is_some_and(|dropped| dropped > 0), "{}", refusals[counted_at]);
+    refusals.truncate(counted_at);
+    refusals.retain(is_refusal);
+    assert!(!refusals.is_empty(), "some are logged");
+    assert!(refusals.len() <= LINES_PER_SECOND * seconds, "{} in {seconds} s", refusals.len());
+    for line in refusals {
+        assert!(line.str("origin").starts_with("https://stranger."), "{line}");
+        assert!(line.text.len() < 1000, "a line of {} bytes", line.text.len());
+    }
+}
