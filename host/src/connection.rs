@@ -7,6 +7,8 @@
 //! written when there is nothing more to read, so that a burst of messages is answered in one write.
 
 mod call;
+mod frame;
+mod input;
 mod wire;
 
 use std::panic::AssertUnwindSafe;
@@ -78,14 +80,33 @@ pub enum Answer {
 }
 
 /// Run a connection, from `on-connect` to its end.
-pub async fn run(opening: Opening) {
-    let Opening { config, channel, client, upgrade, answer, permit, is_closing } = opening;
-    let client = Arc::new(client);
-    let mut drains = Drains::default();
+pub async fn run(opening: Box<Opening>) {
     // What happens once in a connection's life is boxed, here and below: its task must not carry
     // the room for it all the time.
+    let Some((mut connection, mut wire, close)) = Box::pin(open(opening)).await else {
+        return;
+    };
+    let ending = match close {
+        Some(close) => Ending::asked_for(close),
+        None => match AssertUnwindSafe(connection.serve(&mut wire)).catch_unwind().await {
+            Ok(ending) => ending,
+            Err(_) => {
+                log_panic(&connection.channel, &connection.client);
+                Ending::of(Reason::GuestFailure)
+            }
+        },
+    };
+    Box::pin(connection.finish(Some(wire), ending)).await;
+}
+
+/// Ask the channel, and take the socket over from HTTP. `None` if there is no connection: it is
+/// refused, or has ended already.
+async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)> {
+    let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
+    let client = Arc::new(client);
+    let mut drains = Drains::default();
     let connecting = AssertUnwindSafe(connect(&config, &channel, &client, &mut drains));
-    let accepted = match Box::pin(connecting.catch_unwind()).await {
+    let accepted = match connecting.catch_unwind().await {
         Ok(Ok(accepted)) => accepted,
         panicked_or_refused => {
             let refusal = match panicked_or_refused {
@@ -97,18 +118,30 @@ pub async fn run(opening: Opening) {
                     NotAccepted::Failed
                 }
             };
-            return Box::pin(refuse(refusal, answer, upgrade, &channel, client, config)).await;
+            refuse(refusal, answer, upgrade, &channel, client, config).await;
+            return None;
         }
     };
     // The commit has made the connection visible: from here on it ends by `finish` alone.
-    let connection = Connection { config, channel, client, session: accepted.session, drains };
+    let session = accepted.session;
+    let connection = Connection { config, channel, client, session, drains, _permit: permit };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
         connection.client.outbound.end(Reason::Removed);
     }
-    connection.open(accepted.headers, accepted.close, answer, upgrade).await;
-    drop(permit);
+    let wire = match answer.send(Answer::Accept(accepted.headers)) {
+        Ok(()) => Wire::upgraded(upgrade, &connection.client.outbound, &connection.config).await,
+        // The handshake was given up: whatever becomes of the socket, nobody is behind it.
+        Err(_) => None,
+    };
+    match wire {
+        Some(wire) => Some((connection, wire, accepted.close)),
+        None => {
+            connection.finish(None, Ending::of(Reason::NetworkLost)).await;
+            None
+        }
+    }
 }
 
 struct Accepted {
@@ -230,6 +263,7 @@ struct Connection {
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
     drains: Drains,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// How a connection ends.
@@ -275,6 +309,12 @@ impl Ending {
         Ending { code, text, ..Ending::of(Reason::ChannelClosed) }
     }
 
+    /// The client broke a rule, or is gone, which is no fault.
+    fn of_violation(reason: Reason, detail: String) -> Ending {
+        let fault = reason.code().map(|_| (reason.token(), detail));
+        Ending { fault, ..Ending::of(reason) }
+    }
+
     fn of_failure(failure: &Failure) -> Ending {
         let fault = Some((failure.kind.token(), failure.detail.clone()));
         Ending { fault, ..Ending::of(Reason::GuestFailure) }
@@ -282,40 +322,31 @@ impl Ending {
 }
 
 impl Connection {
-    /// Wait for the upgrade, serve, end.
-    async fn open(
-        mut self,
-        headers: Vec<(String, Vec<u8>)>,
-        close: Option<Close>,
-        answer: oneshot::Sender<Answer>,
-        upgrade: OnUpgrade,
-    ) {
-        if answer.send(Answer::Accept(headers)).is_err() {
-            // The handshake was given up: whatever becomes of the socket, nobody is behind it.
-            return Box::pin(self.finish(None, Ending::of(Reason::NetworkLost))).await;
-        }
-        let upgraded = Wire::upgraded(upgrade, &self.client.outbound, &self.config);
-        let Some(mut wire) = Box::pin(upgraded).await else {
-            return Box::pin(self.finish(None, Ending::of(Reason::NetworkLost))).await;
-        };
-        let ending = match close {
-            Some(close) => Ending::asked_for(close),
-            None => match AssertUnwindSafe(self.serve(&mut wire)).catch_unwind().await {
-                Ok(ending) => ending,
-                Err(_) => {
-                    log_panic(&self.channel, &self.client);
-                    Ending::of(Reason::GuestFailure)
-                }
-            },
-        };
-        Box::pin(self.finish(Some(wire), ending)).await;
-    }
-
     /// Handle events until something ends the connection.
     async fn serve(&mut self, wire: &mut Wire) -> Ending {
         loop {
-            let ending = match self.next(wire).await {
-                Arrival::Text(text) => self.handle(wire, Event::Text(&text)).await,
+            let first = std::future::poll_fn(|cx| wire.poll_arrival(cx)).await;
+            // Boxed, because most connections wait most of the time, and need not hold the
+            // room for a guest call while they do.
+            if let Some(ending) = Box::pin(self.burst(wire, first)).await {
+                return ending;
+            }
+        }
+    }
+
+    /// Handle what has arrived, until there is no more of it, and write what that has caused.
+    /// `Some` if the connection ends with it.
+    async fn burst(&mut self, wire: &mut Wire, first: Arrival) -> Option<Ending> {
+        let mut arrival = first;
+        loop {
+            let ending = match arrival {
+                Arrival::Text(data) => match std::str::from_utf8(&data) {
+                    Ok(text) => self.handle(wire, Event::Text(text)).await,
+                    Err(_) => Some(Ending::of_violation(
+                        Reason::InvalidUtf8,
+                        "a text message that is not UTF-8".to_owned(),
+                    )),
+                },
                 Arrival::Binary(data) => self.handle(wire, Event::Binary(&data)).await,
                 Arrival::Ping(data) => self.control(wire, Event::Ping(&data)).await,
                 Arrival::Pong(data) => self.control(wire, Event::Pong(&data)).await,
@@ -325,31 +356,28 @@ impl Connection {
                     wire: WireEnd::Answered,
                     ..Ending::of(Reason::ClientClosed)
                 }),
-                Arrival::Broken { reason, detail } => {
-                    let fault = reason.code().map(|_| (reason.token(), detail));
-                    Some(Ending { fault, ..Ending::of(reason) })
-                }
+                Arrival::Broken { reason, detail } => Some(Ending::of_violation(reason, detail)),
                 Arrival::Ended(reason) => Some(Ending::of(reason)),
             };
-            if let Some(ending) = ending {
+            if ending.is_some() {
                 return ending;
             }
+            if self.drains.is_urgent() {
+                self.drains.drain().await;
+            }
+            let next = std::future::poll_fn(|cx| Poll::Ready(wire.poll_more(cx))).await;
+            match next {
+                Poll::Ready(next) => arrival = next,
+                Poll::Pending => break,
+            }
         }
-    }
-
-    /// The next thing that happens. Before waiting for it, what has been promised is written.
-    async fn next(&mut self, wire: &mut Wire) -> Arrival {
-        if self.drains.is_urgent() {
-            self.drains.drain().await;
+        if self.drains.reaches_many() {
+            // Whoever else is ready may have something for the same receivers: all of it then
+            // goes out in one write to each.
+            tokio::task::yield_now().await;
         }
-        let at_once = std::future::poll_fn(|cx| Poll::Ready(wire.poll_arrival(cx))).await;
-        if let Poll::Ready(arrival) = at_once {
-            return arrival;
-        }
-        if !self.drains.is_empty() {
-            self.drains.drain().await;
-        }
-        std::future::poll_fn(|cx| wire.poll_arrival(cx)).await
+        self.drains.drain().await;
+        None
     }
 
     /// Handle a ping or pong, if the channel wants to know of them.
@@ -508,4 +536,20 @@ fn log_panic(channel: &Channel, client: &Client) {
         connection = %client.id,
         "the host panicked while serving this connection; please report it"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<A, F>(_: fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of connections wait at a time, each in one of these.
+    #[test]
+    fn a_waiting_connection_holds_no_room_for_what_happens_once() {
+        let size = size_of_output(run);
+        assert!(size <= 768, "{size} bytes");
+    }
 }

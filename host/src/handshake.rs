@@ -144,7 +144,7 @@ async fn handle(
     });
     // A task of its own: hyper drops this future if the client goes away, and a guest call must
     // not be dropped half-way.
-    tokio::spawn(connection::run(Opening {
+    tokio::spawn(connection::run(Box::new(Opening {
         config: front.config.clone(),
         channel: channel.clone(),
         client: Client::new(client_request, outbound),
@@ -152,7 +152,7 @@ async fn handle(
         answer,
         permit,
         is_closing,
-    }));
+    })));
     // A client is not kept waiting for longer than for anything else of its handshake. If the channel
     // accepts later than that, the connection has ended by then, and gets its `on-close`.
     let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {

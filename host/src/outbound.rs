@@ -13,6 +13,7 @@
 //! buffer is full, the socket failed, or the connection has to end.
 
 mod drains;
+mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -21,19 +22,15 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::Reason;
 
-pub use drains::Drains;
+use segment::{MAX_COPIED_BYTES, Segment, charge};
 
-/// What a waiting frame counts for at least, in bytes: about what it costs beside its payload. So
-/// a client that provokes tiny frames and reads none of them costs no more than any other.
-const MIN_CHARGE: usize = 64;
+pub use drains::Drains;
 
 /// What may wait beyond the configured bytes of messages and the charges of one event's smallest
 /// frames, so that messages which fit do so with their frames' headers.
@@ -43,8 +40,8 @@ const ROOM_FOR_HEADERS: usize = 16 * 1024;
 /// message does not.
 const ROOM_FOR_CONTROL: usize = 4 * 1024;
 
-/// Frames that one `writev` takes at most; more than this many waiting frames take another.
-const FRAMES_PER_WRITE: usize = 64;
+/// Segments that one `writev` takes at most; more than this many take another.
+const SEGMENTS_PER_WRITE: usize = 16;
 
 /// Writes that one drain makes at most before it leaves the rest to the owner, so that a
 /// sender is not kept busy by one receiver that reads as fast as others fill its queue.
@@ -59,21 +56,42 @@ pub enum FrameKind {
     Binary,
     /// A ping.
     Ping,
+    /// A pong.
+    Pong,
+    /// A close.
+    Close,
 }
 
 /// Encode an unmasked, unfragmented frame (RFC 6455, 5.2). The bytes can be pushed onto any number of
 /// outbounds; they share them.
 pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
     let opcode = match kind {
-        FrameKind::Text => OpCode::Data(Data::Text),
-        FrameKind::Binary => OpCode::Data(Data::Binary),
-        FrameKind::Ping => OpCode::Control(Control::Ping),
+        FrameKind::Text => 1,
+        FrameKind::Binary => 2,
+        FrameKind::Close => 8,
+        FrameKind::Ping => 9,
+        FrameKind::Pong => 10,
     };
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let length = payload.len() as u64;
-    let mut frame = Vec::with_capacity(header.len(length) + payload.len());
-    // Writing into a Vec cannot fail.
-    let _ = header.format(length, &mut frame);
+    const FINAL: u8 = 0x80;
+    let header = match payload.len() {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    // Exactly as much as is needed, so that making it shareable takes no further allocation.
+    let mut frame = Vec::with_capacity(header + payload.len());
+    frame.push(FINAL | opcode);
+    match payload.len() {
+        length @ 0..=125 => frame.push(length as u8),
+        length @ 126..=0xffff => {
+            frame.push(126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(127);
+            frame.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
     frame.extend_from_slice(payload);
     Bytes::from(frame)
 }
@@ -122,7 +140,7 @@ pub struct Outbound {
 #[derive(Debug)]
 struct State {
     socket: Socket,
-    queue: VecDeque<Bytes>,
+    queue: VecDeque<Segment>,
     /// The [charges](charge) of all that waits, including what a running write has taken out of
     /// the queue.
     queued_bytes: usize,
@@ -131,7 +149,7 @@ struct State {
     claimed: bool,
     /// The last write would have blocked; the owner waits until the socket is writable.
     blocked: bool,
-    /// The first frame of the queue is the rest of one that was written in part.
+    /// The first segment of the queue is the rest of one that was written in part.
     head_is_rest: bool,
     /// The owner waits until nothing is queued.
     owner_waits: bool,
@@ -159,7 +177,7 @@ impl Outbound {
     /// counts for at least 64 bytes; for `frames` of them, which one event may cause, there
     /// is room beyond the limit.
     pub fn new(limit: usize, frames: usize) -> Arc<Outbound> {
-        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(MIN_CHARGE));
+        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(segment::MIN_CHARGE));
         Arc::new(Outbound {
             limit: limit.saturating_add(room),
             state: Mutex::new(State {
@@ -228,7 +246,11 @@ impl Outbound {
                     return;
                 }
             };
-            let batch = Batch::take(&mut state.queue);
+            let Some(batch) = Batch::take(&mut state.queue) else {
+                // Not empty, as was just seen.
+                state.socket = Socket::Idle(socket);
+                return;
+            };
             drop(state);
             let result = batch.write(&socket);
             state = self.state.lock();
@@ -322,7 +344,7 @@ impl Outbound {
         state.ended = true;
         if discard {
             let keep = usize::from(state.head_is_rest);
-            let dropped: usize = state.queue.iter().skip(keep).map(charge).sum();
+            let dropped: usize = state.queue.iter().skip(keep).map(|segment| segment.charge).sum();
             state.queue.truncate(keep);
             state.queued_bytes -= dropped;
         }
@@ -351,7 +373,14 @@ impl State {
             return Pushed::Refused;
         }
         self.queued_bytes += charge(&frame);
-        self.queue.push_back(frame);
+        match self.queue.back_mut() {
+            Some(last) if frame.len() <= MAX_COPIED_BYTES => {
+                if let Some(separate) = last.append(frame) {
+                    self.queue.push_back(separate);
+                }
+            }
+            _ => self.queue.push_back(Segment::of(frame)),
+        }
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {
             self.claimed = true;
@@ -364,34 +393,32 @@ impl State {
     /// Return what a write of `written` bytes left of its batch to the queue's head.
     fn put_back(&mut self, batch: Batch, mut written: usize) {
         match batch {
-            Batch::One(frame) if frame.len() == written => {
-                self.queued_bytes -= charge(&frame);
+            Batch::One(segment) if segment.len() == written => {
+                self.queued_bytes -= segment.charge;
                 self.head_is_rest = false;
             }
             batch => {
-                let mut rest = batch.into_frames();
+                let mut rest = batch.into_segments();
                 rest.reverse();
-                while let Some(mut frame) = rest.pop() {
-                    let before = charge(&frame);
-                    if written >= frame.len() {
-                        written -= frame.len();
-                        self.queued_bytes -= before;
+                while let Some(mut segment) = rest.pop() {
+                    if written >= segment.len() {
+                        written -= segment.len();
+                        self.queued_bytes -= segment.charge;
                         self.head_is_rest = false;
                     } else {
                         self.head_is_rest |= written > 0;
-                        frame.advance(written);
-                        self.queued_bytes -= before - charge(&frame);
-                        rest.push(frame);
+                        self.queued_bytes -= segment.advance(written);
+                        rest.push(segment);
                         break;
                     }
                 }
                 // `rest` is in reverse, so pushing to the front restores the order.
-                for frame in rest {
-                    self.queue.push_front(frame);
+                for segment in rest {
+                    self.queue.push_front(segment);
                 }
             }
         }
-        if self.queue.is_empty() && self.queue.capacity() > FRAMES_PER_WRITE {
+        if self.queue.is_empty() && self.queue.capacity() > SEGMENTS_PER_WRITE {
             // A burst must not leave its memory with an idle connection.
             self.queue = VecDeque::new();
         }
@@ -423,45 +450,39 @@ impl State {
     }
 }
 
-/// What a waiting frame counts for.
-fn charge(frame: &Bytes) -> usize {
-    frame.len().max(MIN_CHARGE)
-}
-
-/// The frames of one write. One is by far the most common number, and costs no allocation.
+/// The segments of one write. One is by far the most common number, and costs no allocation.
 enum Batch {
-    One(Bytes),
-    Several(Vec<Bytes>),
+    One(Segment),
+    Several(Vec<Segment>),
 }
 
 impl Batch {
-    fn take(queue: &mut VecDeque<Bytes>) -> Batch {
-        if queue.len() == 1 {
-            Batch::One(queue.pop_front().unwrap_or_default())
-        } else {
-            let frames = queue.len().min(FRAMES_PER_WRITE);
-            Batch::Several(queue.drain(..frames).collect())
+    fn take(queue: &mut VecDeque<Segment>) -> Option<Batch> {
+        if queue.len() > 1 {
+            let segments = queue.len().min(SEGMENTS_PER_WRITE);
+            return Some(Batch::Several(queue.drain(..segments).collect()));
         }
+        queue.pop_front().map(Batch::One)
     }
 
     fn write(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
         match self {
-            Batch::One(frame) => socket.try_write(frame),
-            Batch::Several(frames) => {
-                let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
-                for (slice, frame) in slices.iter_mut().zip(frames) {
-                    *slice = IoSlice::new(frame);
+            Batch::One(segment) => socket.try_write(segment),
+            Batch::Several(segments) => {
+                let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
+                for (slice, segment) in slices.iter_mut().zip(segments) {
+                    *slice = IoSlice::new(segment);
                 }
-                let used = frames.len().min(FRAMES_PER_WRITE);
+                let used = segments.len().min(SEGMENTS_PER_WRITE);
                 socket.try_write_vectored(&slices[..used])
             }
         }
     }
 
-    fn into_frames(self) -> Vec<Bytes> {
+    fn into_segments(self) -> Vec<Segment> {
         match self {
-            Batch::One(frame) => vec![frame],
-            Batch::Several(frames) => frames,
+            Batch::One(segment) => vec![segment],
+            Batch::Several(segments) => segments,
         }
     }
 }

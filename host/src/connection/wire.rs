@@ -1,14 +1,13 @@
 //! A connection's socket as its task sees it: what arrives, keep-alive, the closing handshake.
 //!
-//! tungstenite reads frames and decides what a client may do. What it wants to write itself
-//! (pongs, close frames) goes into the outbound queue like everything else.
+//! What the protocol wants to be written (pongs, pings, close frames) goes into the outbound queue
+//! like everything else.
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,14 +17,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep};
-use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{
-    CloseFrame, Role, WebSocketConfig, WebSocketContext,
-};
-use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
 
-use crate::close::Reason;
+use super::frame::Violation;
+use super::input::{Input, Item, Payload, Refused};
+use crate::close::{MAX_REASON_BYTES, Reason};
 use crate::config::Config;
 use crate::outbound::{FrameKind, Outbound, Pushed, Standing, encode};
 
@@ -36,15 +31,19 @@ const KEEP_ALIVE_PAYLOAD: &[u8] = b"wharf-keep-alive";
 /// frame is not lost to a reset of the connection.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A close frame's code and reason.
+type CloseFrame = Option<(u16, String)>;
+
 /// What has happened on a connection.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    Text(Utf8Bytes),
-    Binary(Bytes),
-    Ping(Bytes),
+    /// A text message, if it is UTF-8.
+    Text(Payload),
+    Binary(Payload),
+    Ping(Payload),
     /// A pong that is not the answer to a keep-alive ping.
-    Pong(Bytes),
-    /// The client's close frame; it has been answered.
+    Pong(Payload),
+    /// The client's close frame.
     Closed {
         code: Option<u16>,
         reason: String,
@@ -61,9 +60,22 @@ pub(super) enum Arrival {
 impl Arrival {
     fn bytes(&self) -> usize {
         match self {
-            Arrival::Text(text) => text.len(),
-            Arrival::Binary(data) | Arrival::Ping(data) | Arrival::Pong(data) => data.len(),
+            Arrival::Text(data)
+            | Arrival::Binary(data)
+            | Arrival::Ping(data)
+            | Arrival::Pong(data) => data.len(),
             _ => 0,
+        }
+    }
+
+    /// The same without a block for reading around it.
+    fn into_owned(self) -> Arrival {
+        match self {
+            Arrival::Text(data) => Arrival::Text(data.into_owned()),
+            Arrival::Binary(data) => Arrival::Binary(data.into_owned()),
+            Arrival::Ping(data) => Arrival::Ping(data.into_owned()),
+            Arrival::Pong(data) => Arrival::Pong(data.into_owned()),
+            other => other,
         }
     }
 }
@@ -71,7 +83,7 @@ impl Arrival {
 /// A socket after its upgrade.
 pub(super) struct Wire {
     reader: OwnedReadHalf,
-    protocol: WebSocketContext,
+    input: Input,
     outbound: Arc<Outbound>,
     config: Arc<Config>,
     /// Read while a guest call was waiting.
@@ -79,6 +91,10 @@ pub(super) struct Wire {
     ahead_bytes: usize,
     /// Nothing more can be read.
     is_over: bool,
+    /// The client's close frame, until it is answered.
+    unanswered_close: Option<Box<CloseFrame>>,
+    /// A close frame has been queued.
+    has_closed: bool,
     /// This task has promised to drain the outbound.
     owes_drain: bool,
     timer: Pin<Box<Sleep>>,
@@ -100,24 +116,18 @@ impl Wire {
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
         outbound.attach(writer);
-        let settings = WebSocketConfig::default()
-            .read_buffer_size(config.read_buffer_bytes)
-            // What it writes goes straight into the outbound queue, which has a bound.
-            .write_buffer_size(0)
-            .max_write_buffer_size(config.outbound_queue_bytes)
-            .max_message_size(Some(config.max_message_bytes))
-            .max_frame_size(Some(config.max_frame_bytes.min(config.max_message_bytes)));
-        let early = parts.read_buf.to_vec();
-        let protocol = WebSocketContext::from_partially_read(early, Role::Server, Some(settings));
+        let input = Input::new(config, &parts.read_buf);
         let now = Instant::now();
         Some(Wire {
             reader,
-            protocol,
+            input,
             outbound: outbound.clone(),
             config: config.clone(),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             is_over: false,
+            unanswered_close: None,
+            has_closed: false,
             owes_drain: true,
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
             last_heard: now,
@@ -162,6 +172,20 @@ impl Wire {
         }
     }
 
+    /// What has arrived already, or can be read at once.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        let standing = self.outbound.standing();
+        if standing.end.is_some() || standing.is_backed_up {
+            // Decided where the task may wait.
+            return Poll::Pending;
+        }
+        if let Some(arrival) = self.ahead.pop_front() {
+            self.ahead_bytes -= arrival.bytes();
+            return Poll::Ready(arrival);
+        }
+        self.poll_read(cx)
+    }
+
     /// The close frame that has been read, but whose turn has not come.
     pub(super) fn close_ahead(&self) -> Option<(Option<u16>, &str)> {
         self.ahead.iter().find_map(|arrival| match arrival {
@@ -180,7 +204,7 @@ impl Wire {
             match self.poll_read(cx) {
                 Poll::Ready(arrival) => {
                     self.ahead_bytes += arrival.bytes();
-                    self.ahead.push_back(arrival);
+                    self.ahead.push_back(arrival.into_owned());
                 }
                 Poll::Pending => break,
             }
@@ -266,70 +290,82 @@ impl Wire {
             return Poll::Pending;
         }
         loop {
-            let arrival = match self.with_stream(cx, |protocol, stream| protocol.read(stream)) {
-                Ok(Message::Text(text)) => Arrival::Text(text),
-                Ok(Message::Binary(data)) => Arrival::Binary(data),
-                Ok(Message::Ping(data)) => Arrival::Ping(data),
-                Ok(Message::Pong(data)) if data == KEEP_ALIVE_PAYLOAD => continue,
-                Ok(Message::Pong(data)) => Arrival::Pong(data),
-                Ok(Message::Close(frame)) => {
+            let mut heard = false;
+            let polled = self.input.poll_next(Pin::new(&mut self.reader), cx, &mut heard);
+            if heard {
+                self.last_heard = Instant::now();
+            }
+            let arrival = match ready!(polled) {
+                Ok(Some(Item::Text(data))) => Arrival::Text(data),
+                Ok(Some(Item::Binary(data))) => Arrival::Binary(data),
+                Ok(Some(Item::Ping(data))) => {
+                    self.push_control(encode(FrameKind::Pong, &data));
+                    Arrival::Ping(data)
+                }
+                Ok(Some(Item::Pong(data))) if *data == *KEEP_ALIVE_PAYLOAD => continue,
+                Ok(Some(Item::Pong(data))) => Arrival::Pong(data),
+                Ok(Some(Item::Close(close))) => {
                     self.is_over = true;
-                    // The answer is prepared and waits: messages that were read ahead are
-                    // answered before it.
-                    let (code, reason) = match frame {
-                        Some(frame) => (Some(frame.code.into()), frame.reason.to_string()),
+                    // The answer waits until messages that were read ahead are answered.
+                    self.unanswered_close = Some(Box::new(close.clone()));
+                    let (code, reason) = match close {
+                        Some((code, reason)) => (Some(code), reason),
                         None => (None, String::new()),
                     };
                     Arrival::Closed { code, reason }
                 }
-                // Reading never yields raw frames.
-                Ok(Message::Frame(_)) => continue,
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Poll::Pending;
+                Ok(None) => {
+                    let detail = "the stream has ended without a close frame".to_owned();
+                    self.broken(Reason::NetworkLost, detail)
                 }
-                Err(error) => {
-                    self.is_over = true;
-                    Arrival::Broken { reason: reason(&error), detail: error.to_string() }
+                Err(Refused::Io(error)) => self.broken(Reason::NetworkLost, error.to_string()),
+                Err(Refused::Violation(Violation { reason, detail })) => {
+                    self.broken(reason, detail.to_owned())
                 }
             };
             return Poll::Ready(arrival);
         }
     }
 
-    fn with_stream<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        work: impl FnOnce(&mut WebSocketContext, &mut Stream<'_, '_>) -> R,
-    ) -> R {
-        let mut stream = Stream {
-            reader: &mut self.reader,
-            outbound: &self.outbound,
-            owes_drain: &mut self.owes_drain,
-            heard: false,
-            cx,
-        };
-        let result = work(&mut self.protocol, &mut stream);
-        if stream.heard {
-            self.last_heard = Instant::now();
-        }
-        result
+    fn broken(&mut self, reason: Reason, detail: String) -> Arrival {
+        self.is_over = true;
+        Arrival::Broken { reason, detail }
     }
 
-    /// Queue the answer to the client's close frame, behind all that was queued before.
+    /// Queue a control frame. Refused means that the connection is ending for a reason that is
+    /// noted already.
+    fn push_control(&mut self, frame: Bytes) {
+        if self.outbound.push_control(frame) == Pushed::Drain {
+            self.owes_drain = true;
+        }
+    }
+
+    /// Queue the answer to the client's close frame, with its code and reason as RFC 6455, 5.5.1
+    /// has it, behind all that was queued before.
     pub(super) fn answer_close(&mut self) {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let _ = self.with_stream(&mut cx, |protocol, stream| protocol.flush(stream));
+        if let Some(close) = self.unanswered_close.take() {
+            let close = close.as_ref().as_ref();
+            self.push_close(close.map(|(code, reason)| (*code, reason.as_str())));
+        }
     }
 
     /// Queue a close frame. Nothing but control frames may follow it.
     pub(super) fn begin_close(&mut self, code: Option<u16>, reason: &str) {
-        let frame = code.map(|code| CloseFrame {
-            code: CloseCode::from(code),
-            reason: Utf8Bytes::from(reason),
-        });
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let _ = self.with_stream(&mut cx, |protocol, stream| protocol.close(stream, frame));
+        self.push_close(code.map(|code| (code, reason)));
         self.outbound.refuse_messages(false);
+    }
+
+    fn push_close(&mut self, close: Option<(u16, &str)>) {
+        if std::mem::replace(&mut self.has_closed, true) {
+            return;
+        }
+        let mut payload = Vec::new();
+        if let Some((code, reason)) = close {
+            payload.extend_from_slice(&code.to_be_bytes());
+            let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+            payload.extend_from_slice(&reason.as_bytes()[..end]);
+        }
+        self.push_control(encode(FrameKind::Close, &payload));
     }
 
     /// Write what is queued and, where the client can still be understood and has not sent its
@@ -382,55 +418,5 @@ impl Wire {
             }
         })
         .await;
-    }
-}
-
-fn reason(error: &Error) -> Reason {
-    match error {
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Reason::NetworkLost,
-        Error::Protocol(_) => Reason::ProtocolError,
-        Error::Utf8(_) => Reason::InvalidUtf8,
-        Error::Capacity(_) => Reason::MessageTooBig,
-        _ => Reason::NetworkLost,
-    }
-}
-
-/// What tungstenite reads from and writes to: the socket on one side, the queue on the other.
-struct Stream<'a, 'cx> {
-    reader: &'a mut OwnedReadHalf,
-    outbound: &'a Outbound,
-    owes_drain: &'a mut bool,
-    heard: bool,
-    cx: &'a mut Context<'cx>,
-}
-
-impl io::Read for Stream<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        // Polling, unlike `try_read`, knows when a short read has emptied the socket, and saves
-        // the system call that would only say so.
-        match Pin::new(&mut *self.reader).poll_read(self.cx, &mut buffer) {
-            Poll::Ready(Ok(())) => {
-                self.heard |= !buffer.filled().is_empty();
-                Ok(buffer.filled().len())
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl io::Write for Stream<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.outbound.push_control(Bytes::copy_from_slice(bytes)) {
-            Pushed::Drain => *self.owes_drain = true,
-            // Refused means that the connection is ending for a reason that is noted already.
-            Pushed::Queued | Pushed::Refused => {}
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

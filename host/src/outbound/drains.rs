@@ -10,20 +10,25 @@ use super::{Outbound, Pushed};
 #[derive(Debug, Default)]
 pub struct Drains {
     list: Vec<Arc<Outbound>>,
-    /// Bytes pushed since the last drain.
+    /// Frames and bytes pushed since the last drain.
+    frames: usize,
     bytes: usize,
 }
 
 /// Sockets that a sender writes in a row before it lets other tasks of its thread run.
 const DRAINS_PER_TURN: usize = 128;
 
-/// Bytes that may be pushed before they are worth a write even though more is about to follow.
-const BYTES_PER_TURN: usize = 64 * 1024;
+/// Frames that may be pushed before they are written even though more is about to follow.
+const FRAMES_PER_TURN: usize = 8 * 1024;
+
+/// The same in bytes, for each receiver that waits to be written to.
+const BYTES_PER_RECEIVER: usize = 64 * 1024;
 
 impl Drains {
     /// Push a frame and take the responsibility for its being written. Says whether it was
     /// queued.
     pub fn push(&mut self, to: &Arc<Outbound>, frame: Bytes) -> bool {
+        self.frames += 1;
         self.bytes += frame.len();
         match to.push(frame) {
             Pushed::Drain => {
@@ -42,11 +47,18 @@ impl Drains {
 
     /// Whether so much waits that it should be written before anything else is done.
     pub fn is_urgent(&self) -> bool {
-        self.bytes > BYTES_PER_TURN || self.list.len() > DRAINS_PER_TURN
+        self.frames > FRAMES_PER_TURN
+            || self.bytes > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
+    }
+
+    /// Whether others than one connection wait to be written to.
+    pub fn reaches_many(&self) -> bool {
+        self.list.len() > 1
     }
 
     /// Write everything now, without letting others run.
     pub fn drain_now(&mut self) {
+        self.frames = 0;
         self.bytes = 0;
         for outbound in self.list.drain(..) {
             outbound.drain();
