@@ -224,6 +224,8 @@ impl Server {
         }
         let mut arguments: Vec<OsString> = vec!["serve".into(), "--plugins".into(), plugins.into()];
         arguments.extend(["--listen", "127.0.0.1:0", "--log-format", "json"].map(Into::into));
+        // Nothing of an earlier run, and nothing left behind.
+        arguments.extend(["--cache".into(), folder.path().join("cache").into()]);
         if let Some(workers) = workers {
             arguments.extend(["--workers".into(), workers.to_string().into()]);
         }

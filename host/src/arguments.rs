@@ -127,21 +127,20 @@ fn with_settings(command: clap::Command) -> clap::Command {
             "The configuration file, also named by WHARF_CONFIG. A file that is named must exist. \
              [default: wharf.toml in the working directory, if it exists]",
         );
-    let default = Config::default();
     let settings = SETTINGS.iter().zip(FLAGS.iter());
     command
         .after_help("`--help` says more about each setting.")
         .after_long_help(format!("{EXAMPLES}\n\n{SOURCES}"))
         .arg(file)
-        .args(settings.map(|(setting, flag)| argument(setting, flag, &default)))
+        .args(settings.map(|(setting, flag)| argument(setting, flag)))
 }
 
-fn argument(setting: &'static Setting, flag: &'static str, default: &Config) -> Arg {
+fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
     let doc = setting.doc();
     // Most of the list has to fit on a screen: the first sentence names the setting.
     let summary = doc.split_inclusive(". ").next().unwrap_or_default();
     let summary = summary.trim_end().trim_end_matches('.');
-    let default = setting.show(default);
+    let default = setting.default();
     let argument = Arg::new(setting.key)
         .long(flag)
         .value_name(setting.metavar())
@@ -273,7 +272,7 @@ mod tests {
         for setting in SETTINGS {
             let flag = format!("--{}", setting.flag());
             let after = help.split(&flag).nth(1).unwrap_or_else(|| panic!("no {flag}"));
-            let default = format!("[default: {}]", setting.show(&Config::default()));
+            let default = format!("[default: {}]", setting.default());
             let entry: String = after.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(entry.contains(&default), "{flag} without {default}");
         }

@@ -23,7 +23,8 @@ pub use setting::Setting;
 pub use source::{Given, Source, Sources, load};
 
 use kind::{
-    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, Origins, Switch, ms,
+    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OptionalFolder, Origins,
+    Switch, ms,
 };
 use setting::settings;
 
@@ -209,6 +210,18 @@ settings! {
         reconcile => "reconcile_ms": Duration = ms(2_000), Millis(10..=DAY);
     }
 
+    "Compiled plugins" {
+        /// The folder in which compiled plugins are kept, so that each is compiled once only; `""`
+        /// for none. Without `XDG_CACHE_HOME` the default is `$HOME/.cache/wharf`, and without
+        /// `HOME` none. It is made for this user alone, and not used where others may write to it.
+        /// A relative path in a file is relative to that file. Hosts may share it.
+        cache: Option<PathBuf> = None, OptionalFolder("$XDG_CACHE_HOME/wharf");
+
+        /// Bytes of all compiled plugins in that folder. At the limit those that were not loaded
+        /// for the longest time are removed; one that is larger by itself is not kept.
+        max_cache_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
+    }
+
     "Shutdown" {
         /// Time for open connections to end after the server was asked to stop; they are closed
         /// with code 1012 at once. Then the process ends whatever is left.
@@ -345,7 +358,6 @@ impl Config {
 
 /// All settings as Markdown, one table a group, as the README shows them.
 pub fn reference() -> String {
-    let default = Config::default();
     let mut text = String::new();
     let mut group = "";
     for setting in SETTINGS {
@@ -359,7 +371,7 @@ pub fn reference() -> String {
         text.push_str(&format!(
             "| `{}` | `{}` | {} | {} |\n",
             setting.key,
-            setting.show(&default),
+            setting.default(),
             setting.allowed(),
             setting.doc()
         ));

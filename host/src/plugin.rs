@@ -1,6 +1,8 @@
 //! A plugin's way from a file in the folder to a component that is fit to serve.
 
+mod cache;
 mod component;
 pub mod watch;
 
+pub use cache::Cache;
 pub use component::{Component, Engine, Parts, Refused};

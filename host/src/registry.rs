@@ -196,11 +196,30 @@ impl Registry {
         }
     }
 
-    /// Compile, check, call once, swap.
+    /// Compile, or take from the cache, check, call once, swap.
     async fn load(&self, file: &File) -> Result<(), Refusal> {
         let begun = Instant::now();
-        let component = self.compile(file.bytes.clone()).await?;
-        let compiled = Instant::now();
+        let (component, cached) = self.compile(file).await?;
+        let compile_time = begun.elapsed();
+        let served = self.serve(file, component.clone(), compile_time, cached).await;
+        if !cached {
+            // Behind the plugin's back, and also if it is refused: a file that waits for a path is
+            // looked at again.
+            let (engine, sha256) = (self.engine.clone(), file.sha256);
+            tokio::task::spawn_blocking(move || engine.keep(&component, &sha256));
+        }
+        served
+    }
+
+    /// Call once, swap.
+    async fn serve(
+        &self,
+        file: &File,
+        component: Component,
+        compile_time: Duration,
+        cached: bool,
+    ) -> Result<(), Refusal> {
+        let begun = Instant::now();
         let known = self.channels.lock().get(&file.name).cloned();
         let is_swap = known.as_ref().is_some_and(|mounted| !mounted.channel.is_removed());
         let (context, slots, number) = match &known {
@@ -226,18 +245,20 @@ impl Registry {
             session_format,
             sha256 = &sha256[..16],
             bytes = file.bytes.len(),
-            compile_ms = (compiled - begun).as_millis() as u64,
-            swap_ms = compiled.elapsed().as_millis() as u64,
+            cached,
+            compile_ms = compile_time.as_millis() as u64,
+            swap_ms = begun.elapsed().as_millis() as u64,
             "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
         );
         Ok(())
     }
 
-    async fn compile(&self, bytes: Arc<[u8]>) -> Result<Component, Refusal> {
-        let engine = self.engine.clone();
-        let compiling = tokio::task::spawn_blocking(move || engine.compile(&bytes));
+    /// The component, and whether it was in the cache.
+    async fn compile(&self, file: &File) -> Result<(Component, bool), Refusal> {
+        let (engine, bytes, sha256) = (self.engine.clone(), file.bytes.clone(), file.sha256);
+        let compiling = tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256));
         match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
-            Ok(Ok(Ok(component))) => Ok(component),
+            Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),
             // The compiler itself has panicked; the file is to blame, and the host goes on.
             Ok(Err(error)) => Err(Refusal::of(format!("the compiler gave up: {error}"))),

@@ -22,8 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use crate::close::Reason;
 use crate::config::Config;
 use crate::handshake::{self, Front};
-use crate::plugin::Engine;
 use crate::plugin::watch::{Timing, watch};
+use crate::plugin::{Cache, Engine};
 use crate::registry::Registry;
 
 /// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
@@ -48,7 +48,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let address = listener.local_addr().context("the listener has no address")?;
-    let registry = Arc::new(Registry::new(config.clone(), Engine::new()?));
+    let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?));
     let timing = Timing {
         settle: config.settle,
         reconcile: config.reconcile,

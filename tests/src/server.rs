@@ -49,7 +49,13 @@ impl Wharf {
 
     /// Starts a server in a folder that has been prepared, with a `plugins` folder in it.
     pub async fn start_in(folder: TempDir, flags: &[&str]) -> Wharf {
-        let mut command = command(folder.path());
+        Wharf::start_under(&[], folder, flags).await
+    }
+
+    /// As [`Wharf::start_in`], by a program that becomes the server with its last arguments, such
+    /// as `env HOME=…`.
+    pub async fn start_under(wrapper: &[&str], folder: TempDir, flags: &[&str]) -> Wharf {
+        let mut command = command_under(wrapper, folder.path());
         command.args(["serve", "--plugins", "plugins", "--listen", "127.0.0.1:0"]);
         if !flags.iter().any(|flag| flag.starts_with("--log-format")) {
             command.args(["--log-format", "json"]);
@@ -205,9 +211,21 @@ impl Drop for Wharf {
     }
 }
 
-/// The binary in a folder of its own, without our environment.
+/// The binary in a folder of its own, without our environment; so without a cache of compiled
+/// plugins too, by which tests could depend on each other.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(artefacts::binary());
+    command_under(&[], folder)
+}
+
+fn command_under(wrapper: &[&str], folder: &Path) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(artefacts::binary()),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(artefacts::binary());
+            command
+        }
+    };
     command
         .current_dir(folder)
         .env_clear()

@@ -35,6 +35,12 @@ pub(super) trait Kind {
     /// As it is written in a file.
     fn show(&self, value: &Self::Value) -> toml::Value;
 
+    /// The default as people are told of it: other than a value where it depends on the
+    /// environment.
+    fn show_default(&self, value: &Self::Value) -> String {
+        self.show(value).to_string()
+    }
+
     /// What is allowed, to follow "must be".
     fn allowed(&self) -> String;
 
@@ -162,6 +168,38 @@ impl Kind for Folder {
 
     fn allowed(&self) -> String {
         "the path of a folder".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "DIR"
+    }
+}
+
+/// A folder, or none, which is written as empty text. Holds what people are told of its default,
+/// which depends on the environment.
+pub(super) struct OptionalFolder(pub &'static str);
+
+impl Kind for OptionalFolder {
+    type Value = Option<PathBuf>;
+
+    fn read(&self, given: &Value) -> Option<Option<PathBuf>> {
+        match given.as_str()? {
+            "" => Some(None),
+            _ => Folder.read(given).map(Some),
+        }
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
+        let none = || toml::Value::String(String::new());
+        value.as_ref().map_or_else(none, |path| Folder.show(path))
+    }
+
+    fn show_default(&self, _: &Option<PathBuf>) -> String {
+        self.0.to_owned()
+    }
+
+    fn allowed(&self) -> String {
+        "the path of a folder, or `\"\"` for none".to_owned()
     }
 
     fn metavar(&self) -> &'static str {

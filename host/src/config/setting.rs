@@ -14,6 +14,7 @@ pub struct Setting {
     pub(super) doc_lines: &'static [&'static str],
     pub(super) metavar: fn() -> &'static str,
     pub(super) allowed: fn() -> String,
+    pub(super) default: fn() -> String,
     pub(super) show: fn(&Config) -> toml::Value,
     pub(super) set: fn(&mut Config, &Value) -> bool,
 }
@@ -48,6 +49,11 @@ impl Setting {
     /// The values it may have, in words, with the unit.
     pub fn allowed(&self) -> String {
         (self.allowed)()
+    }
+
+    /// The value it has where none is given, in words where that depends on the environment.
+    pub fn default(&self) -> String {
+        (self.default)()
     }
 
     /// Its value in `config`, as it is written in the file.
@@ -109,6 +115,7 @@ macro_rules! settings {
                     metavar: || $kind.metavar(),
                     doc_lines: &[$($doc),+],
                     allowed: || $kind.allowed(),
+                    default: || $kind.show_default(&Config::default().$field),
                     show: |config| $kind.show(&config.$field),
                     set: |config, given| match $kind.read(given) {
                         Some(value) => {

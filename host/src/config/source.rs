@@ -62,7 +62,8 @@ pub struct Given {
     pub working_folder: PathBuf,
     /// The file named by a flag.
     pub file: Option<PathBuf>,
-    /// The environment; only variables that start with `WHARF_` are looked at.
+    /// The environment; only variables that start with `WHARF_` are
+    /// settings, and the user's cache folder is known from others.
     pub environment: Vec<(OsString, OsString)>,
     /// Flags by the key of their setting.
     pub flags: Vec<(&'static str, String)>,
@@ -113,13 +114,32 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         return Err(unknown(key, source_of(&value)));
     }
 
-    if let Source::File(file) = sources.of("plugins")
-        && let Some(folder) = file.parent()
-    {
-        config.plugins = folder.join(&config.plugins);
+    let beside = |key: &str, path: &mut PathBuf| {
+        if let Source::File(file) = sources.of(key)
+            && let Some(folder) = file.parent()
+        {
+            *path = folder.join(&path);
+        }
+    };
+    beside("plugins", &mut config.plugins);
+    if let Some(cache) = &mut config.cache {
+        beside("cache", cache);
+    }
+    if *sources.of("cache") == Source::Default {
+        config.cache = user_cache(&given.environment);
     }
     config.check(&sources)?;
     Ok((config, sources))
+}
+
+/// Where the XDG base directory specification has a user's caches; relative paths are to be ignored.
+fn user_cache(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let folder = |variable: &str| {
+        let (_, value) = environment.iter().find(|(name, _)| name == variable)?;
+        Some(PathBuf::from(value)).filter(|path| path.is_absolute())
+    };
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(caches.join("wharf"))
 }
 
 /// The values of one source.

@@ -224,15 +224,33 @@ fn a_file_that_is_not_toml_is_refused_with_its_line() {
 fn a_relative_folder_in_a_file_is_relative_to_the_file() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("conf")).expect("a folder");
-    std::fs::write(folder.path().join("conf/w.toml"), "plugins = \"here\"").expect("a file");
+    let file = "plugins = \"here\"\ncache = \"there\"";
+    std::fs::write(folder.path().join("conf/w.toml"), file).expect("a file");
     let mut given = Given {
         working_folder: folder.path().to_owned(),
         file: Some("conf/w.toml".into()),
         ..Given::default()
     };
-    assert_eq!(load(&given).expect("a configuration").0.plugins, Path::new("conf/here"));
+    let (config, _) = load(&given).expect("a configuration");
+    assert_eq!(config.plugins, Path::new("conf/here"));
+    assert_eq!(config.cache.as_deref(), Some(Path::new("conf/there")));
     given.flags = vec![("plugins", "here".to_owned())];
     assert_eq!(load(&given).expect("a configuration").0.plugins, Path::new("here"));
+}
+
+#[test]
+fn the_cache_is_in_the_users_own_unless_another_or_none_is_given() {
+    let cache = |variables: &[(&str, &str)]| from_environment(variables).expect("a folder").0.cache;
+    let home = ("HOME", "/h");
+    assert_eq!(cache(&[home]).as_deref(), Some(Path::new("/h/.cache/wharf")));
+    assert_eq!(cache(&[home, ("XDG_CACHE_HOME", "/x")]).as_deref(), Some(Path::new("/x/wharf")));
+    for ignored in ["", "relative"] {
+        let found = cache(&[("XDG_CACHE_HOME", ignored), home]);
+        assert_eq!(found.as_deref(), Some(Path::new("/h/.cache/wharf")), "{ignored:?}");
+    }
+    assert_eq!(cache(&[]), None);
+    assert_eq!(cache(&[home, ("WHARF_CACHE", "there")]).as_deref(), Some(Path::new("there")));
+    assert_eq!(cache(&[home, ("WHARF_CACHE", "")]), None);
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! Bytes → checked component: compiled, its world compared with the contract, ready to make
-//! instances of.
+//! Bytes → checked component: compiled, or taken from the cache, its world compared with the
+//! contract, ready to make instances of.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::{InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
 
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, control_frames, escape, faults};
 use crate::instance::{EPOCH_TICK, InstanceState};
+use crate::plugin::cache::{Cache, Key, NativeCode};
 
 use control_frames::exports::wharf::channel::control_frames as control_frames_export;
 use faults::exports::wharf::channel::faults as faults_export;
@@ -25,6 +28,9 @@ const GUEST_STACK_BYTES: usize = 512 * 1024;
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Arc<Linker<InstanceState>>,
+    cache: Option<Arc<Cache>>,
+    /// The hash of everything but the plugin that compiled code depends on.
+    fingerprint: [u8; 32],
 }
 
 impl std::fmt::Debug for Engine {
@@ -74,9 +80,9 @@ fn advice(newer: bool) -> &'static str {
 }
 
 impl Engine {
-    /// Set the compiler up and start the thread that advances the epoch; it ends with the
-    /// last engine.
-    pub fn new() -> anyhow::Result<Engine> {
+    /// Set the compiler up, with a cache for what it makes, and start the thread that advances
+    /// the epoch; it ends with the last engine.
+    pub fn new(cache: Option<Cache>) -> anyhow::Result<Engine> {
         let mut config = EngineConfig::new();
         config
             .epoch_interruption(true)
@@ -97,32 +103,65 @@ impl Engine {
         let mut linker = Linker::new(&engine);
         host_calls::add_to_linker(&mut linker).map_err(setup)?;
         tick(&engine)?;
-        Ok(Engine { engine, linker: Arc::new(linker) })
+        let fingerprint = fingerprint(&engine);
+        Ok(Engine { engine, linker: Arc::new(linker), cache: cache.map(Arc::new), fingerprint })
     }
 
-    /// Compile a component and compare it with the contract. Takes tens to hundreds of
-    /// milliseconds and all cores: not for the event loop.
-    pub fn compile(&self, bytes: &[u8]) -> Result<Component, Refused> {
-        match wasmtime::Engine::detect_precompiled(bytes) {
-            // Native code is never taken from a plugin's file.
-            Some(_) => return Err(Refused::NotWasm),
-            None if !bytes.starts_with(b"\0asm") => return Err(Refused::NotWasm),
-            // A module's layer is 0, a component's is 1 (the binary format's preamble).
-            None if bytes.get(6..8) == Some(&[0, 0]) => return Err(Refused::CoreModule),
-            None => {}
+    /// Take a component from the cache or else compile it, and compare it with the contract.
+    /// Whether it was in the cache. `sha256` is the hash of the bytes.
+    ///
+    /// Reads files, or takes tens to hundreds of milliseconds and all cores: not for the event
+    /// loop.
+    pub fn load(&self, bytes: &[u8], sha256: &[u8; 32]) -> Result<(Component, bool), Refused> {
+        check_preamble(bytes)?;
+        if let Some(component) = self.cached(sha256) {
+            return Ok((self.fit(&component)?, true));
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
             .map_err(|error| Refused::Broken(one_line(&error)))?;
-        self.check_contract(&component)?;
+        Ok((self.fit(&component)?, false))
+    }
+
+    /// Put a component that was compiled into the cache, if there is one. Writes files.
+    pub fn keep(&self, component: &Component, sha256: &[u8; 32]) {
+        let Some(cache) = &self.cache else {
+            return;
+        };
+        match component.pre.component().serialize() {
+            Ok(code) => cache.put(&self.key(sha256), &code),
+            Err(error) => {
+                tracing::debug!(error = one_line(&error), "compiled code cannot be written down");
+            }
+        }
+    }
+
+    fn cached(&self, sha256: &[u8; 32]) -> Option<wasmtime::component::Component> {
+        let code = self.cache.as_ref()?.get(&self.key(sha256))?;
+        let revived = revive(&self.engine, &code);
+        revived
+            .inspect_err(|error| {
+                tracing::debug!(error = one_line(error), "a cached plugin is not usable");
+            })
+            .ok()
+    }
+
+    fn key(&self, sha256: &[u8; 32]) -> Key {
+        let key = Sha256::new().chain_update(self.fingerprint).chain_update(sha256);
+        key.finalize().into()
+    }
+
+    /// Compare a component with the contract.
+    fn fit(&self, component: &wasmtime::component::Component) -> Result<Component, Refused> {
+        self.check_contract(component)?;
         let pre = self
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
-        let control_frames = self.optional(&component, "control-frames", || {
+        let control_frames = self.optional(component, "control-frames", || {
             control_frames_export::GuestIndices::new(&pre)
         })?;
         let faults =
-            self.optional(&component, "faults", || faults_export::GuestIndices::new(&pre))?;
+            self.optional(component, "faults", || faults_export::GuestIndices::new(&pre))?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
         Ok(Component { pre, lifecycle, control_frames, faults })
@@ -170,6 +209,55 @@ impl Engine {
         }
         indices().map(Some).map_err(|error| Refused::Misfit(one_line(&error)))
     }
+}
+
+/// Native code is never taken from a plugin's file: it must be WebAssembly, and a component.
+fn check_preamble(bytes: &[u8]) -> Result<(), Refused> {
+    if wasmtime::Engine::detect_precompiled(bytes).is_some() || !bytes.starts_with(b"\0asm") {
+        return Err(Refused::NotWasm);
+    }
+    // A module's layer is 0, a component's is 1 (the binary format's preamble).
+    match bytes.get(6..8) {
+        Some(&[0, 0]) => Err(Refused::CoreModule),
+        _ => Ok(()),
+    }
+}
+
+/// Code from the cache as a component, without compiling.
+///
+/// It is copied into memory that nobody else has, rather than mapped from its file: what is
+/// run is then what was checked, whatever happens to the file.
+fn revive(
+    engine: &wasmtime::Engine,
+    code: &NativeCode,
+) -> wasmtime::Result<wasmtime::component::Component> {
+    // SAFETY: the bytes must be what `Component::serialize` has made, unchanged. Only the cache makes
+    // a `NativeCode`, from an entry that nobody but this user can have written, whose hash says that it
+    // is unchanged and whose key that it was made by this version of the host, of this plugin,
+    // for this processor. Hosts put nothing else there, see `Engine::keep`.
+    unsafe { wasmtime::component::Component::deserialize(engine, code.as_bytes()) }
+}
+
+/// The hash of the versions of host and compiler, the compiler's settings, and the processor.
+fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
+    /// Hands on what is hashed. A hash of 64 bits would do for finding things, not for trusting them.
+    struct Feed(Sha256);
+
+    impl Hasher for Feed {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        /// Nobody asks for it.
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    let mut feed = Feed(Sha256::new());
+    env!("CARGO_PKG_VERSION").hash(&mut feed);
+    engine.precompile_compatibility_hash().hash(&mut feed);
+    feed.0.finalize().into()
 }
 
 /// Advance the epoch from a thread of its own, for as long as the engine lives.

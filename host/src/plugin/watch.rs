@@ -7,7 +7,7 @@
 //!
 //! A file has settled when nothing about it changed for a while and reading it twice gives the same
 //! bytes: a copy that is still running is not handed on half done. A file that was moved into
-//! the folder is complete already and hardly waits.
+//! the folder is complete already and does not wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -37,9 +37,8 @@ use file::{Read, Seen};
 const CHANGES: usize = 1;
 /// Events that wait to be looked at. When there are more, everything is looked at.
 const SIGNALS: usize = 1024;
-/// How long a file that was moved into the folder must be unchanged, at most.
-const MOVED_SETTLE: Duration = Duration::from_millis(10);
-/// Time between two listings, so that a file that grows in small pieces is not a busy loop.
+/// Time between two listings, so that neither a file that grows in small pieces nor one that is
+/// replaced over and over is a busy loop.
 const BREATHER: Duration = Duration::from_millis(10);
 /// How long files that keep changing may hold up the end of the first scan, in settle times.
 const FIRST_SCAN_SETTLES: u32 = 20;
@@ -235,7 +234,7 @@ fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal
         }
         _ => None,
     };
-    let mut signals = vec![Signal::Look];
+    let mut signals = Vec::new();
     for path in &event.paths {
         match path.file_name() {
             _ if path == folder => signals.push(Signal::Folder),
@@ -245,6 +244,11 @@ fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal
             }),
             _ => {}
         }
+    }
+    // Each of the others is a reason to look as well. Ahead of them, this one would have the folder
+    // listed before it is known what happened to the file.
+    if signals.is_empty() {
+        signals.push(Signal::Look);
     }
     signals
 }
@@ -295,7 +299,7 @@ impl File {
             return self.retry;
         }
         let settle = match self.moved_here {
-            true => timing.settle.min(MOVED_SETTLE),
+            true => Duration::ZERO,
             false => timing.settle,
         };
         Some(self.since + settle)

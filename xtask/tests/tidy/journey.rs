@@ -85,6 +85,25 @@ fn only_the_guests_side_of_the_host_names_wasmtime() {
 }
 
 #[test]
+fn native_code_is_taken_from_nowhere_but_the_cache() {
+    let mut found = Vec::new();
+    for source in Source::all_under("host/src") {
+        let place = place(&source);
+        for (number, name, _) in source.identifiers() {
+            let may = match name {
+                "NativeCode" => ["plugin/cache.rs", "plugin/component.rs"].contains(&place),
+                "deserialize_file" | "deserialize_raw" | "deserialize_open_file" => false,
+                _ => true,
+            };
+            if !may {
+                found.push(format!("{}:{number}: {name}", source.path));
+            }
+        }
+    }
+    assert_none(&found, "native code comes from plugin/cache, by way of `NativeCode`:");
+}
+
+#[test]
 fn only_the_sockets_side_of_the_host_names_tungstenite() {
     assert_none(
         &named_elsewhere("tungstenite", &TUNGSTENITE),

@@ -1,0 +1,294 @@
+//! A private folder of compiled plugins, so that each is compiled once.
+//!
+//! What is in there is run as native code, with all that the host may do. So it is only taken from a
+//! folder that belongs to the user the host runs as and that nobody else can write to, from
+//! files of which the same holds, and only if it is, byte for byte, what a host has put there:
+//! a file that was cut off or has rotted is as good as none.
+//!
+//! Hosts of several versions may share the folder, at the same time, without any lock: an
+//! entry is written under a name of its own and then renamed, so that it is there completely or not
+//! at all, and it never changes afterwards. Nothing here is needed for a plugin to be served: whatever
+//! goes wrong costs a compilation and at most a line in the log.
+
+use std::fs::{self, DirBuilder, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+#[cfg(test)]
+mod tests;
+
+/// What every entry begins with. Its last byte counts up when the form of entries changes.
+const MAGIC: &[u8; 8] = b"wharf\0c\x01";
+/// Magic, key, SHA-256 of the body, length of the body.
+const HEADER_BYTES: usize = 8 + 32 + 32 + 8;
+/// How the names of entries end, after the key.
+const ENTRY: &str = ".native";
+/// How the names of what is being written end.
+const PARTIAL: &str = ".partial";
+/// Entries of the folder, whatever their size: so many that nobody has them at the same time, and few
+/// enough to list.
+const MAX_ENTRIES: usize = 10_000;
+/// Age of a partial file whose writer must have crashed.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// What an entry is found by: the hash of all that its code depends on.
+pub type Key = [u8; 32];
+
+/// The folder.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    max_bytes: u64,
+    /// Makes the names of partial files differ.
+    writes: AtomicU64,
+    /// What was warned of last, so that it is said once and not for every plugin.
+    warned: Mutex<String>,
+}
+
+/// Native code that the cache vouches for: nothing else can make one.
+#[derive(Debug)]
+pub struct NativeCode(Vec<u8>);
+
+impl NativeCode {
+    /// As it was handed to [`Cache::put`].
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Why there is nothing to be had from the cache.
+#[derive(Debug)]
+enum Trouble {
+    /// There is no such entry.
+    Absent,
+    /// It is not what was put there, or it cannot be read.
+    Broken(String),
+    /// The operator should know.
+    Unfit(String),
+}
+
+impl Cache {
+    /// A cache in this folder, which is made when the first entry is put there, of at most
+    /// `max_bytes`. Nothing is looked at yet.
+    pub fn new(folder: PathBuf, max_bytes: usize) -> Cache {
+        Cache {
+            folder,
+            max_bytes: max_bytes as u64,
+            writes: AtomicU64::new(0),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// What was put under this key, if it is there and can be trusted. Reads files.
+    pub fn get(&self, key: &Key) -> Option<NativeCode> {
+        match self.read(key) {
+            Ok(code) => return Some(NativeCode(code)),
+            Err(Trouble::Absent) => {}
+            Err(Trouble::Broken(reason)) => {
+                let entry = self.entry(key);
+                tracing::debug!(entry = %entry.display(), reason, "a cached plugin is not usable");
+            }
+            Err(Trouble::Unfit(reason)) => self.warn(&reason),
+        }
+        None
+    }
+
+    /// Keep code under this key, in the place of what may be there, and remove what has not been used
+    /// for the longest time if there is too much. Writes and lists files.
+    pub fn put(&self, key: &Key, code: &[u8]) {
+        let bytes = code.len() as u64 + HEADER_BYTES as u64;
+        if bytes > self.max_bytes {
+            let limit = self.max_bytes;
+            tracing::debug!(bytes, limit, "a compiled plugin is larger than max_cache_bytes");
+            return;
+        }
+        match self.write(key, code) {
+            Ok(()) => tracing::debug!(entry = %self.entry(key).display(), "compiled plugin kept"),
+            Err(Trouble::Unfit(reason)) => return self.warn(&reason),
+            Err(Trouble::Broken(_) | Trouble::Absent) => return,
+        }
+        if let Err(error) = self.prune() {
+            self.warn(&format!("it cannot be cleaned up: {error}"));
+        }
+    }
+
+    fn entry(&self, key: &Key) -> PathBuf {
+        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name + ENTRY)
+    }
+
+    fn read(&self, key: &Key) -> Result<Vec<u8>, Trouble> {
+        self.check_folder()?;
+        let path = self.entry(key);
+        let broken = |error: io::Error| Trouble::Broken(error.to_string());
+        // Should a pipe be there, opening it must not wait for its writer.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Trouble::Absent),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(Trouble::Unfit(format!("its entry {} is a link", path.display())));
+            }
+            Err(error) => return Err(broken(error)),
+        };
+        // Of the file that is open, so that it does not matter what has become of the folder
+        // since it was looked at.
+        let metadata = file.metadata().map_err(broken)?;
+        if !metadata.is_file() {
+            return Err(Trouble::Broken("it is no file".to_owned()));
+        }
+        if let Some(reason) = distrust(&metadata) {
+            return Err(Trouble::Unfit(format!("its entry {} {reason}", path.display())));
+        }
+        let bytes = metadata.len();
+        // The largest that this host would write, so that no more than that is ever read.
+        if bytes < HEADER_BYTES as u64 || bytes > self.max_bytes {
+            return Err(Trouble::Broken(format!("it is {bytes} bytes large")));
+        }
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact(&mut header).map_err(broken)?;
+        let mut body = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) - HEADER_BYTES);
+        (&file).take(self.max_bytes).read_to_end(&mut body).map_err(broken)?;
+        if header != self::header(key, &body) {
+            return Err(Trouble::Broken("it is not what was put there".to_owned()));
+        }
+        // The time of its last use; where it cannot be set, entries go by age.
+        let _ = file.set_modified(SystemTime::now());
+        Ok(body)
+    }
+
+    fn write(&self, key: &Key, code: &[u8]) -> Result<(), Trouble> {
+        if let Err(Trouble::Absent) = self.check_folder() {
+            // What is missing above it is made for this user alone as well.
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+            made.map_err(|error| Trouble::Unfit(format!("it cannot be made: {error}")))?;
+        }
+        self.check_folder()?;
+        let partial = self.folder.join(self.partial());
+        let written = (|| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&partial)?;
+            file.write_all(&header(key, code))?;
+            file.write_all(code)?;
+            // Not forced to the disk: what a crash of the system leaves half done is found out by
+            // its hash.
+            fs::rename(&partial, self.entry(key))
+        })();
+        written.map_err(|error| {
+            let _ = fs::remove_file(&partial);
+            Trouble::Unfit(format!("it cannot be written to: {error}"))
+        })
+    }
+
+    /// A name that no other writer has: processes in containers may share a number.
+    fn partial(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let write = self.writes.fetch_add(1, Ordering::Relaxed);
+        format!(".{}-{write}-{}{PARTIAL}", std::process::id(), now.as_nanos())
+    }
+
+    fn check_folder(&self) -> Result<(), Trouble> {
+        let metadata = match fs::symlink_metadata(&self.folder) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Trouble::Absent),
+            Err(error) => {
+                return Err(Trouble::Unfit(format!("it cannot be looked at: {error}")));
+            }
+        };
+        let reason = match metadata.file_type() {
+            kind if kind.is_symlink() => Some("is a link"),
+            kind if !kind.is_dir() => Some("is no folder"),
+            _ => distrust(&metadata),
+        };
+        match reason {
+            Some(reason) => Err(Trouble::Unfit(format!("it {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Remove what was used least recently until the rest fits, and what crashed writers have left.
+    /// Other files are not ours to touch.
+    fn prune(&self) -> io::Result<()> {
+        let mut entries = Vec::new();
+        for file in fs::read_dir(&self.folder)? {
+            let file = file?;
+            // Another host may have removed it just now.
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            let used = metadata.modified().unwrap_or(UNIX_EPOCH);
+            match file.file_name().to_str() {
+                Some(name) if is_entry(name) => entries.push((used, metadata.len(), file.path())),
+                Some(name) if name.starts_with('.') && name.ends_with(PARTIAL) => {
+                    if used.elapsed().is_ok_and(|age| age > STALE) {
+                        remove(&file.path())?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        entries.sort_unstable();
+        let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut count = entries.len();
+        for (_, its_bytes, path) in entries {
+            if bytes <= self.max_bytes && count <= MAX_ENTRIES {
+                break;
+            }
+            remove(&path)?;
+            (bytes, count) = (bytes - its_bytes, count - 1);
+            tracing::debug!(entry = %path.display(), "a cached plugin was removed to make room");
+        }
+        Ok(())
+    }
+
+    fn warn(&self, reason: &str) {
+        let mut warned = self.warned.lock();
+        if *warned != reason {
+            reason.clone_into(&mut warned);
+            tracing::warn!(
+                folder = %self.folder.display(),
+                reason,
+                "the cache of compiled plugins cannot be used as it is, so that plugins are \
+                 compiled instead; mend the folder, name another with --cache, or none with --cache=''"
+            );
+        }
+    }
+}
+
+/// What an entry begins with. It names its key, so that no entry can pass for another.
+fn header(key: &Key, body: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let hash = Sha256::digest(body);
+    let length = (body.len() as u64).to_le_bytes();
+    let parts: [&[u8]; 4] = [MAGIC, key, &hash, &length];
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    header.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    header
+}
+
+/// Why somebody else could have put something there.
+fn distrust(metadata: &Metadata) -> Option<&'static str> {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Some("belongs to another user than the host runs as");
+    }
+    (metadata.mode() & 0o022 != 0).then_some("can be written to by others (chmod go-w)")
+}
+
+fn is_entry(name: &str) -> bool {
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    name.strip_suffix(ENTRY).is_some_and(|key| key.len() == 64 && key.bytes().all(is_hex))
+}
+
+/// Remove a file, unless another host has done so already.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
