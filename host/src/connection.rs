@@ -226,7 +226,7 @@ async fn refuse(
             Message::Binary(data) => (FrameKind::Binary, data.as_slice()),
         };
         let fits = data.len() <= config.max_outbound_message_bytes;
-        if !fits || !drains.push(&client.outbound, encode(kind, data)) {
+        if !fits || !drains.push(&client.outbound, &encode(kind, data)) {
             unsent += 1;
         }
     }

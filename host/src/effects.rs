@@ -197,10 +197,10 @@ impl Effects {
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
-                    drains.push(&client.outbound, frame);
+                    drains.push(&client.outbound, &frame);
                 }
                 Effect::SendTo(outbound, frame) => {
-                    drains.push(&outbound, frame);
+                    drains.push(&outbound, &frame);
                 }
                 Effect::BroadcastToRoom(name, frame, skip) => {
                     hub.broadcast_to_room(&name, &frame, skip, drains);

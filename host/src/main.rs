@@ -49,7 +49,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!("cannot listen on {}; choose another with --listen", config.listen)
         })?;
-        wharf_host::run(config, listener, shutdown).await
+        // On a worker, like all that it starts: whoever accepts a connection should not have to
+        // wake another thread for it.
+        tokio::spawn(wharf_host::run(config, listener, shutdown)).await?
     });
     runtime.shutdown_timeout(LAST_MOMENT);
     served

@@ -28,7 +28,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::Reason;
 
-use segment::{MAX_COPIED_BYTES, Segment, charge};
+use segment::{Segment, charge};
 
 pub use drains::Drains;
 
@@ -202,12 +202,12 @@ impl Outbound {
     }
 
     /// Queue a frame of a message. Never blocks and makes no system call.
-    pub fn push(&self, frame: Bytes) -> Pushed {
+    pub fn push(&self, frame: &Bytes) -> Pushed {
         let mut state = self.state.lock();
         if state.ended {
             return Pushed::Refused;
         }
-        if state.queued_bytes + charge(&frame) > self.limit {
+        if state.queued_bytes + charge(frame) > self.limit {
             state.overrun();
             return Pushed::Refused;
         }
@@ -216,9 +216,9 @@ impl Outbound {
 
     /// Queue a control frame of the owner's own, which is wanted even while the connection ends.
     /// A client that provokes more of them than `limit` has room for is a slow consumer too.
-    pub fn push_control(&self, frame: Bytes) -> Pushed {
+    pub fn push_control(&self, frame: &Bytes) -> Pushed {
         let mut state = self.state.lock();
-        if state.queued_bytes + charge(&frame) > self.limit + ROOM_FOR_CONTROL {
+        if state.queued_bytes + charge(frame) > self.limit + ROOM_FOR_CONTROL {
             if !state.ended {
                 state.overrun();
             }
@@ -361,6 +361,16 @@ impl Outbound {
         state.owner = None;
     }
 
+    /// Like [`shut`](Outbound::shut), for a stream that both sides have ended in so many words: the
+    /// socket is closed with its read half, and no further end is announced.
+    pub fn release(&self) {
+        let socket = std::mem::replace(&mut self.state.lock().socket, Socket::Gone);
+        if let Socket::Idle(socket) = socket {
+            socket.forget();
+        }
+        self.shut();
+    }
+
     /// What waits to be written, in bytes; each frame counts for at least 64.
     pub fn queued_bytes(&self) -> usize {
         self.state.lock().queued_bytes
@@ -368,18 +378,17 @@ impl Outbound {
 }
 
 impl State {
-    fn queue(&mut self, frame: Bytes) -> Pushed {
+    fn queue(&mut self, frame: &Bytes) -> Pushed {
         if matches!(self.socket, Socket::Gone) {
             return Pushed::Refused;
         }
-        self.queued_bytes += charge(&frame);
-        match self.queue.back_mut() {
-            Some(last) if frame.len() <= MAX_COPIED_BYTES => {
-                if let Some(separate) = last.append(frame) {
-                    self.queue.push_back(separate);
-                }
-            }
-            _ => self.queue.push_back(Segment::of(frame)),
+        self.queued_bytes += charge(frame);
+        let is_appended = match self.queue.back_mut() {
+            Some(last) => last.append(frame),
+            None => false,
+        };
+        if !is_appended {
+            self.queue.push_back(Segment::of(frame.clone()));
         }
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {

@@ -118,7 +118,7 @@ impl Room {
         let members = self.members.lock();
         for (number, outbound) in &members.by_number {
             if skip != Some(*number) {
-                drains.push(outbound, frame.clone());
+                drains.push(outbound, frame);
             }
         }
     }
@@ -141,7 +141,7 @@ pub fn broadcast_to_several(
     }
     for (number, outbound) in receivers {
         if skip != Some(number) {
-            drains.push(outbound, frame.clone());
+            drains.push(outbound, frame);
         }
     }
 }

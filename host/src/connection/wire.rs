@@ -93,6 +93,8 @@ pub(super) struct Wire {
     is_over: bool,
     /// The client's close frame, until it is answered.
     unanswered_close: Option<Box<CloseFrame>>,
+    /// The client's close frame has been read.
+    client_has_closed: bool,
     /// A close frame has been queued.
     has_closed: bool,
     /// This task has promised to drain the outbound.
@@ -127,6 +129,7 @@ impl Wire {
             ahead_bytes: 0,
             is_over: false,
             unanswered_close: None,
+            client_has_closed: false,
             has_closed: false,
             owes_drain: true,
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
@@ -274,7 +277,7 @@ impl Wire {
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
                 let ping = encode(FrameKind::Ping, KEEP_ALIVE_PAYLOAD);
-                if self.outbound.push_control(ping) == Pushed::Drain {
+                if self.outbound.push_control(&ping) == Pushed::Drain {
                     self.outbound.drain();
                 }
                 now + timeout
@@ -306,6 +309,7 @@ impl Wire {
                 Ok(Some(Item::Pong(data))) => Arrival::Pong(data),
                 Ok(Some(Item::Close(close))) => {
                     self.is_over = true;
+                    self.client_has_closed = true;
                     // The answer waits until messages that were read ahead are answered.
                     self.unanswered_close = Some(Box::new(close.clone()));
                     let (code, reason) = match close {
@@ -335,7 +339,7 @@ impl Wire {
     /// Queue a control frame. Refused means that the connection is ending for a reason that is
     /// noted already.
     fn push_control(&mut self, frame: Bytes) {
-        if self.outbound.push_control(frame) == Pushed::Drain {
+        if self.outbound.push_control(&frame) == Pushed::Drain {
             self.owes_drain = true;
         }
     }
@@ -397,6 +401,11 @@ impl Wire {
             .await;
         };
         if tokio::time::timeout(close_timeout, handshake).await.is_err() {
+            return;
+        }
+        if self.client_has_closed {
+            // It sends nothing any more, so that there is nothing to lose our last frames to.
+            self.outbound.release();
             return;
         }
         self.outbound.shut();

@@ -27,7 +27,7 @@ const BYTES_PER_RECEIVER: usize = 64 * 1024;
 impl Drains {
     /// Push a frame and take the responsibility for its being written. Says whether it was
     /// queued.
-    pub fn push(&mut self, to: &Arc<Outbound>, frame: Bytes) -> bool {
+    pub fn push(&mut self, to: &Arc<Outbound>, frame: &Bytes) -> bool {
         self.frames += 1;
         self.bytes += frame.len();
         match to.push(frame) {

@@ -13,13 +13,13 @@ use bytes::{Buf, Bytes};
 pub(super) const MIN_CHARGE: usize = 64;
 
 /// The largest frame that is copied; larger ones are dearer to copy than to write as a piece.
-pub(super) const MAX_COPIED_BYTES: usize = 1024;
+const MAX_COPIED_BYTES: usize = 1024;
 
 /// How long copied frames become before a new segment begins.
 const MAX_SEGMENT_BYTES: usize = 16 * 1024;
 
-/// What the first of several copied frames makes room for.
-const FIRST_CAPACITY: usize = 512;
+/// What copied frames make room for, step by step.
+const CAPACITIES: [usize; 3] = [512, 4 * 1024, MAX_SEGMENT_BYTES];
 
 /// Waiting bytes that follow each other in memory.
 #[derive(Debug)]
@@ -50,21 +50,34 @@ impl Segment {
         Segment { charge: charge(&frame), bytes: Waiting::Shared(frame) }
     }
 
-    /// Put a small frame behind what waits here; or get it back as a segment of its own.
-    pub(super) fn append(&mut self, frame: Bytes) -> Option<Segment> {
-        match &mut self.bytes {
-            Waiting::Copied { bytes, .. } if bytes.len() + frame.len() <= MAX_SEGMENT_BYTES => {
-                bytes.extend_from_slice(&frame);
-                self.charge += charge(&frame);
-                None
-            }
-            _ => {
-                let mut bytes = Vec::with_capacity(FIRST_CAPACITY.max(frame.len()));
-                bytes.extend_from_slice(&frame);
-                let bytes = Waiting::Copied { bytes, written: 0 };
-                Some(Segment { bytes, charge: charge(&frame) })
-            }
+    /// Put a frame behind what waits here, if all of it is small. Says whether it was.
+    pub(super) fn append(&mut self, frame: &Bytes) -> bool {
+        if frame.len() > MAX_COPIED_BYTES {
+            return false;
         }
+        if let Waiting::Shared(first) = &self.bytes {
+            if first.len() > MAX_COPIED_BYTES {
+                return false;
+            }
+            let mut bytes = Vec::with_capacity(CAPACITIES[0].max(first.len() + frame.len()));
+            bytes.extend_from_slice(first);
+            self.bytes = Waiting::Copied { bytes, written: 0 };
+        }
+        let Waiting::Copied { bytes, .. } = &mut self.bytes else {
+            return false;
+        };
+        let length = bytes.len() + frame.len();
+        if length > MAX_SEGMENT_BYTES {
+            return false;
+        }
+        if length > bytes.capacity() {
+            // In few steps, because each may copy what is there.
+            let capacity = CAPACITIES.into_iter().find(|capacity| *capacity >= length);
+            bytes.reserve_exact(capacity.unwrap_or(length) - bytes.len());
+        }
+        bytes.extend_from_slice(frame);
+        self.charge += charge(frame);
+        true
     }
 
     /// Note that so many bytes have been written, but not all. Returns by how much the charge is
