@@ -12,7 +12,7 @@ use crate::component;
 use crate::echo;
 use crate::generator::Generator;
 use crate::report::{Column, Report};
-use crate::server::{Contestant, Host, Server, own_folder};
+use crate::server::{Contestant, Host, Server, own_folder, wait_for_entries};
 use crate::setting::HostSetting;
 use crate::statistics::Spread;
 
@@ -44,6 +44,10 @@ pub struct Options {
     /// Messages before each round that do not count
     #[arg(long, default_value_t = 50_000)]
     warm_up: u64,
+
+    /// Start with every plugin in the host's cache, so that none is compiled
+    #[arg(long)]
+    cached: bool,
 
     #[command(flatten)]
     setting: HostSetting,
@@ -92,11 +96,20 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let copies = own_folder()?;
     let most = options.plugins.iter().copied().max().unwrap_or(1);
     let files = copy(host, most, copies.path())?;
+    let cache = options.cached.then(|| copies.path().join("cache"));
+    if let Some(cache) = &cache {
+        report.progress("filling the cache …");
+        let host = Host { plugins: files.clone(), cache: Some(cache.clone()), ..host.clone() };
+        let server = Server::start_host(&host, None, None)?;
+        wait_for_entries(cache, files.len()).map_err(|error| server.process.explain(error))?;
+        report.progress_done();
+    }
     let mut rounds = Vec::new();
     for round in 1..=options.setting.rounds {
         for &plugins in &options.plugins {
             report.progress(&format!("{plugins} plugins, round {round} …"));
-            let host = Host { plugins: files[..plugins as usize].to_vec(), ..host.clone() };
+            let plugin_files = files[..plugins as usize].to_vec();
+            let host = Host { plugins: plugin_files, cache: cache.clone(), ..host.clone() };
             let server = Server::start_host(&host, Some(1), Some(stage.cores.server))?;
             let measured = measure(options, plugins, &server)
                 .map_err(|error| server.process.explain(error))

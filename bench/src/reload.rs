@@ -1,7 +1,7 @@
 //! Time from new code in the plugin folder to the first event that it serves.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,13 +14,12 @@ use crate::comparison::{Figure, describe};
 use crate::component;
 use crate::probe::Probe;
 use crate::report::{Column, Report};
-use crate::server::{Host, Server};
+use crate::server::{Host, Server, own_folder, wait_for_entries};
 use crate::statistics::Spread;
 
 const EXPLANATION: &str = "\
 The plugin is changed by a custom section at its end, and renamed into the folder in one step. \
-The time is that from the rename to the arrival of the first pong of a new generation; the host \
-waits for the file to settle in between (`settle_ms`). One connection is open throughout and \
+The time is that from the rename to the arrival of the first pong of a new generation. One connection is open throughout and \
 sends pings, one at a time; each must be answered, and no generation may be older than the last. \
 The longest pong is the longest that a ping waited during a swap.";
 
@@ -35,6 +34,10 @@ pub struct Options {
     /// The path to connect to
     #[arg(long, default_value = "/chat/lobby?name=bench")]
     path: String,
+
+    /// Swap two versions to and fro that the host has compiled already
+    #[arg(long)]
+    cached: bool,
 
     /// Pause between a pong and the next ping, in milliseconds. It bounds how exact the times
     /// are, and how much the pings keep the host from compiling
@@ -90,10 +93,12 @@ struct Swap {
 ///
 /// Something is missing, the host fails, or a swap does not happen or loses a ping.
 pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    let cache = own_folder()?;
     let host = Host {
         program: artefact::host(options.host.as_deref())?,
         plugins: vec![artefact::plugin(options.plugin.as_deref(), "chat")?],
         flags: options.host_flag.clone(),
+        cache: Some(cache.path().join("cache")),
     };
     let file = &host.plugins[0];
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -107,7 +112,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.set("options", options);
 
     let server = Server::start_host(&host, Some(options.workers as usize), None)?;
-    let swaps = swaps(options, &server, file, &plugin, report)
+    let swaps = swaps(options, &host, &server, &plugin, report)
         .map_err(|error| server.process.explain(error))?;
     summarise(&swaps, report)?;
     report.set("runs", swaps);
@@ -116,23 +121,35 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 
 fn swaps(
     options: &Options,
+    host: &Host,
     server: &Server,
-    file: &Path,
     plugin: &[u8],
     report: &mut Report,
 ) -> anyhow::Result<Vec<Swap>> {
-    let name = file.file_name().context("the plugin has no name")?;
+    let name = host.plugins[0].file_name().context("the plugin has no name")?;
     let target = server.folder().join("plugins").join(name);
     // Beside the watched folder, not in it: writing it must not start the host's clock.
     let next = server.folder().join("next.wasm");
     let mut probe = Probe::open(server.address(), &options.path)?;
+    let begun = nanoseconds_since_1970();
+    let version = |number: u32| {
+        component::changed(plugin, format!("{number} {begun}").as_bytes())
+            .context("cannot change the plugin")
+    };
+    if let (true, Some(cache)) = (options.cached, &host.cache) {
+        for number in [0, 1] {
+            fs::write(&next, version(number)?)?;
+            let before = probe.ping()?.generation;
+            fs::rename(&next, &target)?;
+            follow(options, &mut probe, number, before, Instant::now())?;
+        }
+        wait_for_entries(cache, 3)?;
+    }
     let mut swaps = Vec::new();
     report.headings(&COLUMNS)?;
     for run in 1..=options.runs {
-        let payload = format!("{run} {}", nanoseconds_since_1970());
-        let changed = component::changed(plugin, payload.as_bytes())
-            .with_context(|| format!("cannot change {}", file.display()))?;
-        fs::write(&next, changed)?;
+        let number = if options.cached { (run + 1) % 2 } else { run };
+        fs::write(&next, version(number)?)?;
         let before = probe.ping()?.generation;
         let renamed = Instant::now();
         fs::rename(&next, &target)?;

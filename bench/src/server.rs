@@ -5,6 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
@@ -161,6 +163,9 @@ pub struct Host {
     pub plugins: Vec<PathBuf>,
     /// Further flags of `wharf serve`.
     pub flags: Vec<String>,
+    /// The folder in which compiled plugins are kept; `None` for one of each process's own, which
+    /// is empty at its start.
+    pub cache: Option<PathBuf>,
 }
 
 impl Host {
@@ -224,8 +229,8 @@ impl Server {
         }
         let mut arguments: Vec<OsString> = vec!["serve".into(), "--plugins".into(), plugins.into()];
         arguments.extend(["--listen", "127.0.0.1:0", "--log-format", "json"].map(Into::into));
-        // Nothing of an earlier run, and nothing left behind.
-        arguments.extend(["--cache".into(), folder.path().join("cache").into()]);
+        let cache = host.cache.clone().unwrap_or_else(|| folder.path().join("cache"));
+        arguments.extend(["--cache".into(), cache.into()]);
         if let Some(workers) = workers {
             arguments.extend(["--workers".into(), workers.to_string().into()]);
         }
@@ -243,5 +248,30 @@ impl Server {
     /// A folder that lives as long as the server; a host's plugins are in `plugins` below it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// How long compiled plugins may take to be kept, once they are served.
+const KEEPING_LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until a cache has so many entries.
+///
+/// # Errors
+///
+/// They do not come.
+pub fn wait_for_entries(cache: &Path, count: usize) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let is_entry = |file: &fs::DirEntry| file.path().extension().is_some_and(|end| end == "native");
+    loop {
+        let there = fs::read_dir(cache)
+            .map_or(0, |files| files.map_while(Result::ok).filter(is_entry).count());
+        if there >= count {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < KEEPING_LIMIT,
+            "the host keeps {there} compiled plugins instead of {count}"
+        );
+        thread::sleep(Duration::from_millis(10));
     }
 }

@@ -139,6 +139,7 @@ impl HostSetting {
             program: artefact::host(self.host.as_deref())?,
             plugins: vec![artefact::plugin(self.plugin.as_deref(), plugin)?],
             flags: [flags, &self.host_flag].concat(),
+            cache: None,
         };
         if host.looks_unoptimised() {
             report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;

@@ -144,6 +144,13 @@ const ENTRIES: &[Entry] = &[
         drawn: None,
     },
     Entry {
+        name: "reload-cached",
+        title: "The same, of code that was compiled before",
+        arguments: &["reload", "--cached"],
+        plugin: "chat",
+        drawn: None,
+    },
+    Entry {
         name: "swaps",
         title: "Echo at 5,000 messages/s while the plugin is swapped",
         arguments: &["swaps"],
@@ -154,6 +161,13 @@ const ENTRIES: &[Entry] = &[
         name: "guests",
         title: "Further plugins",
         arguments: &["guests"],
+        plugin: "echo",
+        drawn: None,
+    },
+    Entry {
+        name: "guests-cached",
+        title: "Further plugins that were compiled before",
+        arguments: &["guests", "--cached"],
         plugin: "echo",
         drawn: None,
     },
@@ -238,7 +252,9 @@ fn arguments(options: &Options, entry: &Entry) -> Vec<String> {
     let mut arguments: Vec<String> = entry.arguments.iter().map(|&a| a.to_owned()).collect();
     let rounds = if options.quick { 2 } else { options.rounds };
     match entry.name {
-        "reload" => arguments.extend(["--runs".to_owned(), (2 * rounds).to_string()]),
+        "reload" | "reload-cached" => {
+            arguments.extend(["--runs".to_owned(), (2 * rounds).to_string()])
+        }
         _ => arguments.extend(["--rounds".to_owned(), rounds.to_string()]),
     }
     if compares(entry) {

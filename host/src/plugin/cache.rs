@@ -225,10 +225,8 @@ impl Cache {
             let used = metadata.modified().unwrap_or(UNIX_EPOCH);
             match file.file_name().to_str() {
                 Some(name) if is_entry(name) => entries.push((used, metadata.len(), file.path())),
-                Some(name) if name.starts_with('.') && name.ends_with(PARTIAL) => {
-                    if used.elapsed().is_ok_and(|age| age > STALE) {
-                        remove(&file.path())?;
-                    }
+                Some(name) if is_partial(name) && used.elapsed().is_ok_and(|age| age > STALE) => {
+                    remove(&file.path())?;
                 }
                 _ => {}
             }
@@ -283,6 +281,10 @@ fn distrust(metadata: &Metadata) -> Option<&'static str> {
 fn is_entry(name: &str) -> bool {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     name.strip_suffix(ENTRY).is_some_and(|key| key.len() == 64 && key.bytes().all(is_hex))
+}
+
+fn is_partial(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(PARTIAL)
 }
 
 /// Remove a file, unless another host has done so already.

@@ -172,6 +172,18 @@ fn a_file_that_is_moved_in_does_not_wait_to_settle() {
 }
 
 #[test]
+fn a_file_that_is_moved_in_is_taken_at_once() {
+    let (now, timing) = (Instant::now(), Timing { settle: NEVER, ..QUICK });
+    let seen = || Seen::Unfit(String::new());
+    assert_eq!(File::new(seen(), true, now).due(&timing), Some(now));
+    assert_eq!(File::new(seen(), false, now).due(&timing), Some(now + NEVER));
+    // That it was moved is known before the folder is listed.
+    let event = notify::Event::new(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
+    let signals = signals_of(Path::new("/p"), Ok(event.add_path(PathBuf::from("/p/a.wasm"))));
+    assert!(matches!(signals[..], [Signal::Touched { moved_here: true, .. }]), "{signals:?}");
+}
+
+#[test]
 fn files_are_seen_without_events_too() {
     // What is behind a link changes without an event in the folder.
     let mut watched = Watched::scanned(QUICK, &[]);
