@@ -127,8 +127,8 @@ settings! {
         /// the limit reading stops, so that the client has to wait.
         read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
 
-        /// Buffer for reading, held by every connection. Larger ones make large messages
-        /// cheaper and idle connections dearer.
+        /// Bytes that are read at once. A connection holds so much only while what it has read is
+        /// handled; larger buffers make large messages cheaper.
         read_buffer_bytes: usize = 4 * KIB, Bytes(512..=MIB);
 
         /// Rooms one connection may be a member of. Joining a further one is refused with an
