@@ -126,11 +126,12 @@ async fn handle(
     };
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
+    let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let client_request = client::Request {
         path: path.into(),
         query: request.uri().query().unwrap_or_default().into(),
         params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
-        headers: Headers::collect(headers.map(|(n, v)| (n.as_str(), v.as_bytes()))),
+        headers: Headers::collect(&headers),
         remote,
         subprotocol: subprotocol.as_deref().map(Box::from),
     };
