@@ -33,6 +33,8 @@ use crate::outbound::{Drains, FrameKind, encode};
 use call::{Unanswered, attend, lease, start};
 use wire::{Arrival, Wire};
 
+pub use input::count_messages;
+
 /// Messages that a refusal by close code sends at most.
 const MAX_REFUSAL_MESSAGES: usize = 16;
 

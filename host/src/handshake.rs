@@ -179,8 +179,12 @@ async fn handle(
 }
 
 /// Check what a client must send to get an upgrade. Returns the value that proves that we have
-/// understood it.
-fn check_upgrade(request: &Request<Incoming>) -> Result<String, Refused> {
+/// understood it. Public so that it can be measured by itself.
+///
+/// # Errors
+///
+/// The response that says what is missing.
+pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");

@@ -11,6 +11,7 @@ pub const HELP: &str = "\
 Measure what the host costs, beside other servers.
 
 Usage: cargo xtask bench [--quick] [--no-write] [JOB...] [-- ARGS]
+       cargo xtask bench micro [STEP...]
 
   JOB         Only the jobs whose names contain one of these words, such as `echo` or `fanout`;
               all of them where none is given
@@ -22,9 +23,19 @@ Compiles the host, the plugins and the instrument with optimisations, installs t
 below target/bench-peers where they are missing, runs the jobs, and writes docs/performance.md
 and docs/performance.svg. Figures of jobs that are not run are those of their last run, which
 lie in target/bench-results. All jobs take about 20 minutes; nothing else should run meanwhile.
+
+`micro` times single steps of a message's journey instead, such as one guest call: those whose
+names contain one of the words after it, or all. It writes nothing. `cargo xtask instructions`
+counts the same steps.
 ";
 
+/// The word that asks for single steps in place of servers.
+const MICRO: &str = "micro";
+
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
+    if let Some((MICRO, steps)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
+        return micro(workspace, steps);
+    }
     let is_separator = |argument: &String| argument == "--";
     let (own, given) = match arguments.iter().position(is_separator) {
         Some(at) => (&arguments[..at], &arguments[at + 1..]),
@@ -71,4 +82,16 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
             .env("CARGO_TARGET_DIR", &workspace.target))?;
     }
     run(&mut command)
+}
+
+/// Times single steps.
+fn micro(workspace: &Workspace, steps: &[String]) -> Outcome {
+    setup::ensure(workspace)?;
+    println!("bench: compiling the plugins");
+    plugins::build(workspace, Selection::All)?;
+    println!("bench: compiling the host with optimisations");
+    run(cargo(&["bench", "--package", "wharf-host", "--bench", MICRO, "--"])
+        .args(steps)
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))
 }

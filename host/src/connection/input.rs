@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -377,6 +377,27 @@ fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Viol
 pub(super) enum Refused {
     Violation(Violation),
     Io(io::Error),
+}
+
+/// How many whole messages and control frames there are in what a client has sent. For measuring what
+/// reading costs, and for that alone: the reader itself is its connection's.
+///
+/// # Errors
+///
+/// The client has broken a rule; with the reason that its connection would be closed for.
+pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason> {
+    let mut input = Input::new(config, &[]);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut count = 0;
+    loop {
+        match input.poll_next(Pin::new(&mut sent), &mut cx, &mut false) {
+            Poll::Ready(Ok(Some(_))) => count += 1,
+            // Memory is always ready, and what it ends with is not waited for.
+            Poll::Ready(Ok(None)) | Poll::Pending => return Ok(count),
+            Poll::Ready(Err(Refused::Violation(violation))) => return Err(violation.reason),
+            Poll::Ready(Err(Refused::Io(_))) => return Err(Reason::NetworkLost),
+        }
+    }
 }
 
 #[cfg(test)]
