@@ -99,6 +99,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         plugins: vec![artefact::plugin(options.plugin.as_deref(), "chat")?],
         flags: options.host_flag.clone(),
         cache: Some(cache.path().join("cache")),
+        workers: 1,
     };
     let file = &host.plugins[0];
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

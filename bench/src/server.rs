@@ -22,6 +22,8 @@ use crate::process::Process;
 pub enum Kind {
     /// The host with a plugin
     Wharf,
+    /// The host with two workers, which is left to run on any core
+    WharfTwoWorkers,
     /// A server written by hand with tokio-tungstenite, 4 KiB read buffers
     Tungstenite,
     /// The WebSocket server of bun, which is uWebSockets, installed from npm
@@ -51,6 +53,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Wharf => "wharf",
+            Kind::WharfTwoWorkers => "wharf-two-workers",
             Kind::Tungstenite => "tungstenite",
             Kind::Bun => "bun",
             Kind::Axum => "axum",
@@ -62,7 +65,9 @@ impl Kind {
     /// What has to be installed to be this peer; `None` where it is this program.
     fn package(self) -> Option<Package> {
         match self {
-            Kind::Wharf | Kind::Tungstenite | Kind::Axum | Kind::Floor => None,
+            Kind::Wharf | Kind::WharfTwoWorkers | Kind::Tungstenite | Kind::Axum | Kind::Floor => {
+                None
+            }
             Kind::Bun => Some(Package {
                 name: "bun",
                 version: "1.4.5",
@@ -124,6 +129,7 @@ impl Contestant {
     /// Which server it is.
     pub fn kind(&self) -> Kind {
         match self {
+            Contestant::Host(host) if host.workers > 1 => Kind::WharfTwoWorkers,
             Contestant::Host(_) => Kind::Wharf,
             Contestant::Peer { kind, .. } => *kind,
         }
@@ -137,14 +143,17 @@ impl Contestant {
         }
     }
 
-    /// Starts it with one worker.
+    /// Starts it, a host of one worker and every peer on that core.
     ///
     /// # Errors
     ///
     /// It does not start.
     pub fn start(&self, core: Option<usize>) -> anyhow::Result<Server> {
         match self {
-            Contestant::Host(host) => Server::start_host(host, Some(1), core),
+            Contestant::Host(host) => {
+                let core = core.filter(|_| host.workers == 1);
+                Server::start_host(host, Some(host.workers), core)
+            }
             Contestant::Peer { kind, program, arguments, .. } => {
                 let folder = own_folder()?;
                 let process = Process::start(kind.name(), program, arguments, folder.path(), core)?;
@@ -166,6 +175,8 @@ pub struct Host {
     /// The folder in which compiled plugins are kept; `None` for one of each process's own, which
     /// is empty at its start.
     pub cache: Option<PathBuf>,
+    /// Its workers, where the job says nothing else.
+    pub workers: usize,
 }
 
 impl Host {

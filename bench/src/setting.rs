@@ -78,8 +78,14 @@ impl Setting {
         let cores = self.own.choose_cores(report)?;
         let mut contestants = Vec::new();
         for &kind in &self.servers {
-            if kind == Kind::Wharf {
-                contestants.push(Contestant::Host(self.own.find_host(plugin, flags, report)?));
+            let workers = match kind {
+                Kind::Wharf => Some(1),
+                Kind::WharfTwoWorkers => Some(2),
+                _ => None,
+            };
+            if let Some(workers) = workers {
+                let host = self.own.find_host(plugin, flags, report)?;
+                contestants.push(Contestant::Host(Host { workers, ..host }));
                 continue;
             }
             match Contestant::peer(kind) {
@@ -140,6 +146,7 @@ impl HostSetting {
             plugins: vec![artefact::plugin(self.plugin.as_deref(), plugin)?],
             flags: [flags, &self.host_flag].concat(),
             cache: None,
+            workers: 1,
         };
         if host.looks_unoptimised() {
             report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;

@@ -123,6 +123,13 @@ const ENTRIES: &[Entry] = &[
         drawn: Some("p99_us"),
     },
     Entry {
+        name: "rooms-workers",
+        title: "100 rooms of 10, 1 sender each: two workers beside one",
+        arguments: &["rooms", "--servers", "wharf-two-workers,wharf"],
+        plugin: "relay",
+        drawn: None,
+    },
+    Entry {
         name: "idle",
         title: "5,000 connections after one message each",
         arguments: &["idle", "--after-message"],

@@ -459,7 +459,8 @@ impl Connection {
         self.drains.drain().await;
         outbound.drain();
         let closing = async {
-            if let Some(wire) = &mut wire
+            // Dropped here: the socket must not stay open until `on-close` has had its turn.
+            if let Some(mut wire) = wire
                 && ending.wire != WireEnd::Gone
             {
                 wire.finish_close(ending.wire == WireEnd::Close).await;
