@@ -177,6 +177,10 @@ impl Wire {
 
     /// What has arrived already, or can be read at once.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        // Whoever owes a drain is the only one to write; answers must not wait for the burst's end.
+        if std::mem::take(&mut self.owes_drain) {
+            self.outbound.drain();
+        }
         let standing = self.outbound.standing();
         if standing.end.is_some() || standing.is_backed_up {
             // Decided where the task may wait.
