@@ -7,6 +7,7 @@
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`bench`]: measures the host beside its peers;
+//! - [`instructions`]: counts what single steps cost, and compares;
 //! - [`mod@test`]: everything that must hold before a change lands;
 //! - [`workspace`] and [`process`]: where things lie, and how other programs are run.
 
@@ -17,6 +18,8 @@ mod plugins;
 mod serve;
 
 mod bench;
+
+mod instructions;
 
 mod test;
 
@@ -39,6 +42,7 @@ Commands:
   plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins
   bench [JOB...]     Measure what the host costs, beside other servers
+  instructions       Count what single steps cost, and compare with the last count
   test [FILTER...]   Check formatting, lints, documentation and run every test
   help [COMMAND]     Explain a command
 
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         "plugins" => plugins::command,
         "serve" => serve::command,
         "bench" => bench::command,
+        "instructions" => instructions::command,
         "test" => test::command,
         other => {
             eprint!("error: there is no command `{other}`\n\n{HELP}");
@@ -96,6 +101,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
         "bench" => bench::HELP,
+        "instructions" => instructions::HELP,
         "test" => test::HELP,
         _ => HELP,
     })

@@ -39,13 +39,9 @@ impl Guest {
         // A call that is preempted asks for a timer, which must belong to some runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let entered = runtime.enter();
-        let target = target_folder()?;
-        let file = target.join(folder).join(format!("{name}.wasm"));
-        let bytes = std::fs::read(&file).map_err(|error| {
-            anyhow!(
-                "cannot read target/{folder}/{name}.wasm ({error}): run `cargo xtask plugins` first"
-            )
-        })?;
+        let file = Path::new(folder).join(format!("{name}.wasm"));
+        let target = target_folder(&file)?;
+        let bytes = std::fs::read(target.join(file))?;
         let sha256: [u8; 32] = Sha256::digest(&bytes).into();
         let engine = Engine::new(Some(Cache::new(target.join("bench-cache"), MAX_CACHE_BYTES)))?;
         let (component, is_cached) = engine.load(&bytes, &sha256)?;
@@ -93,15 +89,16 @@ fn client(config: &Config, path: &str, room: Option<&str>) -> Client {
     Client::new(request, Outbound::new(config.outbound_queue_bytes, config.max_effects_per_event))
 }
 
-/// What is made by `cargo xtask plugins` lies there: the folder that this program was compiled
-/// into, which cargo marks with a `CACHEDIR.TAG`.
-fn target_folder() -> anyhow::Result<PathBuf> {
+/// The target folder with a file that `cargo xtask plugins` makes: the one that this program was
+/// compiled into, which cargo marks with a `CACHEDIR.TAG`, or the checkout's own.
+fn target_folder(file: &Path) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let mut folders = program.ancestors().skip(1);
-    folders
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
-        .map(Path::to_owned)
-        .context("this program does not lie in cargo's target folder")
+    let own = program.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(|root| root.join("target"));
+    let mut folders = own.map(Path::to_owned).into_iter().chain(checkout);
+    folders.find(|folder| folder.join(file).is_file()).with_context(|| {
+        format!("there is no target/{}: run `cargo xtask plugins` first", file.display())
+    })
 }
 
 /// Poll until it is ready, which a guest call mostly is at once; one that is preempted yields and
