@@ -7,7 +7,7 @@
 
 mod log;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::frame::{self, Opcode};
 use crate::handshake;
 use crate::message::Messages;
+use crate::unsent::write_unsent;
 use log::Log;
 
 /// Silence after which what is still to come counts as lost.
@@ -318,7 +319,9 @@ impl Crowd {
     }
 
     fn flush(&mut self, number: usize) -> anyhow::Result<()> {
-        self.members[number].flush().with_context(|| format!("connection {number}"))
+        let member = &mut self.members[number];
+        write_unsent(&mut member.stream, &mut member.unsent)
+            .with_context(|| format!("connection {number}"))
     }
 
     fn read(&mut self, number: usize, round: &mut Running) -> anyhow::Result<()> {
@@ -331,19 +334,6 @@ impl Crowd {
 }
 
 impl Member {
-    /// Writes what waits. What the socket has no room for waits for it to become writable.
-    fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(written) => drop(self.unsent.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("cannot write"),
-            }
-        }
-        Ok(())
-    }
-
     fn read(
         &mut self,
         number: usize,
@@ -417,7 +407,7 @@ impl Member {
                 Opcode::Ping => {
                     let pong = frame::encode(Opcode::Pong, frame.payload, PONG_MASK);
                     self.unsent.extend(pong);
-                    self.flush()?;
+                    write_unsent(&mut self.stream, &mut self.unsent)?;
                 }
                 Opcode::Pong => {}
             }

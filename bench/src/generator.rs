@@ -5,7 +5,7 @@
 //! generator must have time left on its core, or it is what is measured.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::frame::{self, Opcode};
 use crate::handshake;
 use crate::message::Messages;
+use crate::unsent::write_unsent;
 
 /// Silence after which what is still in flight counts as lost.
 const STALL: Duration = Duration::from_secs(10);
@@ -172,7 +173,7 @@ impl Connection {
         round: &mut Running,
     ) -> anyhow::Result<()> {
         if event.is_writable() {
-            self.flush()?;
+            write_unsent(&mut self.stream, &mut self.unsent)?;
         }
         if event.is_readable() {
             let echoes = self.read(scratch, round)?;
@@ -192,20 +193,7 @@ impl Connection {
             self.next += 1;
             self.sent_at.push_back(now);
         }
-        self.flush()
-    }
-
-    /// Writes what waits. What the socket has no room for waits for it to become writable.
-    fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.unsent.is_empty() {
-            match self.stream.write(&self.unsent) {
-                Ok(written) => drop(self.unsent.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("cannot write"),
-            }
-        }
-        Ok(())
+        write_unsent(&mut self.stream, &mut self.unsent)
     }
 
     /// Reads and checks what has come; returns the number of echoes.
@@ -279,6 +267,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
     use std::thread;
 
@@ -291,15 +280,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                stream.read_exact(&mut byte).expect("a request");
-                head.extend(byte);
-            }
-            let response = "HTTP/1.1 101 Switching Protocols\r\n\
-                Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-            stream.write_all(response.as_bytes()).expect("a reader");
+            handshake::accept(&mut stream);
             for number in 0.. {
                 // A client's frame of less than 126 bytes: 2 of header, 4 of mask.
                 let mut header = [0; 6];

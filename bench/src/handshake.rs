@@ -96,6 +96,21 @@ pub fn check(head: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The server's side of it, for tests.
+#[cfg(test)]
+pub fn accept(stream: &mut std::net::TcpStream) {
+    use std::io::{Read, Write};
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a request");
+        head.extend(byte);
+    }
+    let response =
+        format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+    stream.write_all(response.as_bytes()).expect("a reader");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,8 @@
 //! - [`artefact`] and [`component`]: the host's program and plugins, and how a plugin is changed;
 //! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and what
 //!   it may use;
-//! - [`generator`] (echoes), [`crowd`] (rooms), [`message`], [`probe`], [`handshake`] and [`frame`]: the clients;
+//! - [`generator`] (echoes), [`crowd`] (rooms), [`message`], [`probe`], [`handshake`], [`unsent`] and [`frame`]:
+//!   the clients;
 //! - [`statistics`] and [`report`]: what is made of the figures.
 //!
 //! A further peer is a variant of [`server::Kind`]; a further job is a file and a variant of
@@ -71,6 +72,8 @@ mod message;
 mod probe;
 
 mod handshake;
+
+mod unsent;
 
 mod frame;
 

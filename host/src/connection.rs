@@ -364,9 +364,6 @@ impl Connection {
             if ending.is_some() {
                 return ending;
             }
-            if self.drains.is_urgent() {
-                self.drains.drain().await;
-            }
             let next = std::future::poll_fn(|cx| Poll::Ready(wire.poll_more(cx))).await;
             match next {
                 Poll::Ready(next) => arrival = next,

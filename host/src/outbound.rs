@@ -73,25 +73,17 @@ pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
         FrameKind::Pong => 10,
     };
     const FINAL: u8 = 0x80;
-    let header = match payload.len() {
-        0..=125 => 2,
-        126..=0xffff => 4,
-        _ => 10,
+    let length = payload.len();
+    // The second byte is the length, or says how many bytes follow that are.
+    let (second, extended) = match length {
+        0..=125 => (length as u8, 0),
+        126..=0xffff => (126, 2),
+        _ => (127, 8),
     };
     // Exactly as much as is needed, so that making it shareable takes no further allocation.
-    let mut frame = Vec::with_capacity(header + payload.len());
-    frame.push(FINAL | opcode);
-    match payload.len() {
-        length @ 0..=125 => frame.push(length as u8),
-        length @ 126..=0xffff => {
-            frame.push(126);
-            frame.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(127);
-            frame.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
+    let mut frame = Vec::with_capacity(2 + extended + length);
+    frame.extend_from_slice(&[FINAL | opcode, second]);
+    frame.extend_from_slice(&(length as u64).to_be_bytes()[8 - extended..]);
     frame.extend_from_slice(payload);
     Bytes::from(frame)
 }

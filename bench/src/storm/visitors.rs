@@ -210,15 +210,7 @@ mod tests {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a client");
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    stream.read_exact(&mut byte).expect("a request");
-                    head.extend(byte);
-                }
-                let response = "HTTP/1.1 101 Switching Protocols\r\n\
-                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-                stream.write_all(response.as_bytes()).expect("a reader");
+                handshake::accept(&mut stream);
                 stream.read_exact(&mut [0; 8]).expect("a close frame");
                 // The client may be gone already; it is what it makes of this that is tested.
                 let _ = stream.write_all(after_close);

@@ -162,11 +162,7 @@ impl Wire {
             Some(reason) => return Poll::Ready(Arrival::Ended(reason)),
             None => {}
         }
-        if let Some(arrival) = self.ahead.pop_front() {
-            self.ahead_bytes -= arrival.bytes();
-            return Poll::Ready(arrival);
-        }
-        if let Poll::Ready(arrival) = self.poll_read(cx) {
+        if let Poll::Ready(arrival) = self.poll_input(cx) {
             return Poll::Ready(arrival);
         }
         match standing.end {
@@ -186,6 +182,11 @@ impl Wire {
             // Decided where the task may wait.
             return Poll::Pending;
         }
+        self.poll_input(cx)
+    }
+
+    /// What was read ahead, then what can be read.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if let Some(arrival) = self.ahead.pop_front() {
             self.ahead_bytes -= arrival.bytes();
             return Poll::Ready(arrival);
