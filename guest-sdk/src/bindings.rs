@@ -24,8 +24,8 @@ pub mod control_frames {
         export_macro_name: "export_control_frames",
         default_bindings_module: "::wharf::__private::bindings::control_frames",
         with: {
-            "wharf:channel/types@0.1.0": crate::bindings::channel::wharf::channel::types,
-            "wharf:channel/connection@0.1.0": crate::bindings::channel::wharf::channel::connection,
+            "wharf:channel/types@0.1.1": crate::bindings::channel::wharf::channel::types,
+            "wharf:channel/connection@0.1.1": crate::bindings::channel::wharf::channel::connection,
         },
     });
 }
@@ -39,8 +39,8 @@ pub mod faults {
         export_macro_name: "export_faults",
         default_bindings_module: "::wharf::__private::bindings::faults",
         with: {
-            "wharf:channel/types@0.1.0": crate::bindings::channel::wharf::channel::types,
-            "wharf:channel/connection@0.1.0": crate::bindings::channel::wharf::channel::connection,
+            "wharf:channel/types@0.1.1": crate::bindings::channel::wharf::channel::types,
+            "wharf:channel/connection@0.1.1": crate::bindings::channel::wharf::channel::connection,
         },
     });
 }
