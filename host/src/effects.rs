@@ -189,7 +189,7 @@ impl Effects {
     /// which is the connection's task's to fulfil.
     pub async fn commit(
         &mut self,
-        client: &Client,
+        client: Option<&Client>,
         hub: &Hub,
         drains: &mut Drains,
     ) -> Option<Close> {
@@ -197,7 +197,9 @@ impl Effects {
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
-                    drains.push(&client.outbound, &frame);
+                    if let Some(client) = client {
+                        drains.push(&client.outbound, &frame);
+                    }
                 }
                 Effect::SendTo(outbound, frame) => {
                     drains.push(&outbound, &frame);
@@ -209,8 +211,16 @@ impl Effects {
                     hub.broadcast_to_rooms(&names, &frame, skip, drains);
                 }
                 Effect::BroadcastToAll(frame, skip) => hub.broadcast_to_all(&frame, skip, drains),
-                Effect::Join(name) => client.join(hub, &name),
-                Effect::Leave(name) => client.leave(hub, &name),
+                Effect::Join(name) => {
+                    if let Some(client) = client {
+                        client.join(hub, &name);
+                    }
+                }
+                Effect::Leave(name) => {
+                    if let Some(client) = client {
+                        client.leave(hub, &name);
+                    }
+                }
             }
             if drains.is_urgent() {
                 drains.drain().await;

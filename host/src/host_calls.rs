@@ -108,13 +108,15 @@ pub enum Phase {
     Open,
     /// `on-close`: the connection has ended.
     Closing,
+    /// An event of a room, or of the channel itself: there is no connection.
+    Apart,
 }
 
 /// The event that an instance is handling.
 #[derive(Debug)]
 pub struct Call {
-    /// Whose event it is.
-    pub client: Arc<Client>,
+    /// Whose event it is; `None` for an event of a room or of the channel itself.
+    pub client: Option<Arc<Client>>,
     /// What kind of event it is.
     pub phase: Phase,
     /// What the handler has asked for since the last commit.
@@ -123,23 +125,31 @@ pub struct Call {
     pub close: Option<Close>,
     /// Headers for the `101`, while connecting.
     pub response_headers: Vec<(String, Vec<u8>)>,
+    /// How many notices and room events led to this event, one causing the next.
+    pub hops: u8,
 }
 
 impl Call {
-    /// The beginning of an event.
+    /// The beginning of an event of a connection.
     pub fn new(client: Arc<Client>, phase: Phase) -> Call {
+        Call { client: Some(client), ..Call::apart(phase) }
+    }
+
+    /// The beginning of an event that no connection is part of.
+    pub fn apart(phase: Phase) -> Call {
         Call {
-            client,
+            client: None,
             phase,
             effects: Effects::default(),
             close: None,
             response_headers: Vec::new(),
+            hops: 0,
         }
     }
 
     /// Make the effects happen. Returns the wish to close, from here or from a flush before.
     pub async fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
-        let close = self.effects.commit(&self.client, hub, drains).await;
+        let close = self.effects.commit(self.client.as_deref(), hub, drains).await;
         self.close.take().or(close)
     }
 }
@@ -157,6 +167,13 @@ pub struct Description {
     pub problem: Option<String>,
 }
 
+/// An event's own connection, as it is while it can receive something.
+struct Own<'a> {
+    client: &'a Arc<Client>,
+    effects: &'a mut Effects,
+    phase: Phase,
+}
+
 /// A refusal whose cause is the call itself.
 fn fix_call(code: &str, detail: impl Into<String>) -> Error {
     refused(Remedy::FixCall, code, detail)
@@ -172,17 +189,24 @@ impl InstanceState {
         self.call.as_mut().ok_or_else(no_event)
     }
 
-    /// The event being handled, where its connection must be able to receive something.
-    fn open_call(&mut self) -> Result<&mut Call, Error> {
-        let call = self.call()?;
-        match call.phase {
-            Phase::Connecting | Phase::Open => Ok(call),
-            Phase::Closing => Err(refused(
+    /// The event's own connection, which must be able to receive something.
+    fn own(&mut self) -> Result<Own<'_>, Error> {
+        let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
+            return Err(no_event());
+        };
+        if *phase == Phase::Closing {
+            return Err(refused(
                 Remedy::Gone,
                 "connection-ended",
                 "the connection has ended; in on_close only others can be reached",
-            )),
+            ));
         }
+        Ok(Own { client, effects, phase: *phase })
+    }
+
+    /// The connection whose event this is, if it is one's.
+    fn client(&self) -> Option<&Arc<Client>> {
+        self.call.as_ref()?.client.as_ref()
     }
 
     /// Record an effect, within the event's limits.

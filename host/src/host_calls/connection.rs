@@ -32,18 +32,18 @@ impl HostConnection for InstanceState {
     }
 
     fn params(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, String)> {
-        let Some(call) = &self.call else {
+        let Some(client) = self.client() else {
             return Vec::new();
         };
-        let params = call.client.request.params.iter();
+        let params = client.request.params.iter();
         params.map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
     fn headers(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, Vec<u8>)> {
-        let Some(call) = &self.call else {
+        let Some(client) = self.client() else {
             return Vec::new();
         };
-        let headers = call.client.request.headers.iter();
+        let headers = client.request.headers.iter();
         headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
@@ -52,12 +52,11 @@ impl HostConnection for InstanceState {
     }
 
     fn subprotocol(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
-        let client = &self.call.as_ref()?.client;
-        client.request.subprotocol.as_deref().map(str::to_owned)
+        self.client()?.request.subprotocol.as_deref().map(str::to_owned)
     }
 
     fn ending(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
-        let reason = self.call.as_ref()?.client.ending()?;
+        let reason = self.client()?.ending()?;
         Some(reason.token().to_owned())
     }
 
@@ -67,13 +66,13 @@ impl HostConnection for InstanceState {
         kind: Kind,
         data: Vec<u8>,
     ) -> Result<(), Error> {
-        self.open_call()?;
+        self.own()?;
         let frame = self.encode(kind, &data)?;
         self.record(Effect::Send(frame))
     }
 
     fn ping(&mut self, _: Resource<ConnectionHandle>, data: Vec<u8>) -> Result<(), Error> {
-        if self.open_call()?.phase == Phase::Connecting {
+        if self.own()?.phase == Phase::Connecting {
             return Err(refused(
                 Remedy::RetryLater,
                 "refused-while-connecting",
@@ -96,7 +95,7 @@ impl HostConnection for InstanceState {
         code: u16,
         reason: String,
     ) -> Result<(), Error> {
-        let call = self.open_call()?;
+        let own = self.own()?;
         if !is_channel_code(code) {
             return Err(fix_call(
                 "close-code-invalid",
@@ -109,7 +108,7 @@ impl HostConnection for InstanceState {
                 format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
             ));
         }
-        call.effects.record_close(Close { code, reason });
+        own.effects.record_close(Close { code, reason });
         Ok(())
     }
 
@@ -121,6 +120,6 @@ impl HostConnection for InstanceState {
 
 impl InstanceState {
     fn client_text(&self, text: impl Fn(&crate::client::Client) -> String) -> String {
-        self.call.as_ref().map(|call| text(&call.client)).unwrap_or_default()
+        self.client().map(|client| text(client)).unwrap_or_default()
     }
 }

@@ -38,7 +38,7 @@ impl Host for InstanceState {
     fn report_error(&mut self, detail: String) {
         if self.channel.failure_budget.take() {
             let detail = escape(cut(&detail, MAX_DETAIL_BYTES));
-            let connection = self.call.as_ref().map(|call| call.client.id.to_string());
+            let connection = self.client().map(|client| client.id.to_string());
             tracing::warn!(
                 channel = %self.channel.name,
                 generation = self.generation,

@@ -29,7 +29,7 @@ impl Host for InstanceState {
             let _ = write!(line, " {}={:?}", escape(name), value);
         }
         let line = cut(&line, MAX_LINE_BYTES);
-        let connection = self.call.as_ref().map(|call| call.client.id.to_string());
+        let connection = self.client().map(|client| client.id.to_string());
         write_line(&self.channel.name, self.generation, connection.as_deref(), level, line);
     }
 }

@@ -7,7 +7,7 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::rooms::Host;
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
 
-use super::{ConnectionHandle, cut, escape, fix_call, refused};
+use super::{Call, ConnectionHandle, Own, cut, escape, fix_call, refused};
 use crate::client::ConnectionId;
 use crate::effects::Effect;
 use crate::instance::InstanceState;
@@ -24,12 +24,12 @@ impl Host for InstanceState {
     fn join(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
         let limit = self.channel.config.max_rooms_per_connection;
-        let call = self.open_call()?;
-        let is_in = call.effects.membership(&name).unwrap_or_else(|| call.client.is_in(&name));
+        let Own { client, effects, .. } = self.own()?;
+        let is_in = effects.membership(&name).unwrap_or_else(|| client.is_in(&name));
         if is_in {
             return Ok(());
         }
-        if call.effects.rooms(call.client.rooms()).len() >= limit {
+        if effects.rooms(client.rooms()).len() >= limit {
             return Err(refused(
                 Remedy::ShedLoad,
                 "too-many-rooms",
@@ -41,15 +41,15 @@ impl Host for InstanceState {
 
     fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
-        self.open_call()?;
+        self.own()?;
         self.record(Effect::Leave(name))
     }
 
     fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {
-        let Some(call) = &self.call else {
+        let Some(Call { client: Some(client), effects, .. }) = &self.call else {
             return Vec::new();
         };
-        let rooms = call.effects.rooms(call.client.rooms());
+        let rooms = effects.rooms(client.rooms());
         rooms.iter().map(|name| name.to_string()).collect()
     }
 
@@ -75,8 +75,8 @@ impl Host for InstanceState {
             Some(room) => room.page(after, limit.saturating_add(1)),
             None => Vec::new(),
         };
-        if let (Some(joined), Some(call)) = (self.own_change(&room), &self.call) {
-            let own = call.client.id.number;
+        if let (Some(joined), Some(client)) = (self.own_change(&room), self.client()) {
+            let own = client.id.number;
             numbers.retain(|number| *number != own);
             if joined && after.is_none_or(|after| own > after) {
                 let at = numbers.partition_point(|number| *number < own);
@@ -129,9 +129,10 @@ impl Host for InstanceState {
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
-        let own = self.call()?.client.clone();
+        self.call()?;
+        let own = self.client().map(|client| client.id);
         let outbound = match ConnectionId::parse(&to) {
-            Some(id) if id == own.id => Some(self.open_call()?.client.outbound.clone()),
+            Some(id) if Some(id) == own => Some(self.own()?.client.outbound.clone()),
             Some(id) => self.channel.hub.find(id.number),
             None => None,
         };
@@ -153,9 +154,8 @@ impl Host for InstanceState {
 impl InstanceState {
     /// What this event's own joins and leaves change about its connection's membership.
     fn own_change(&self, room: &str) -> Option<bool> {
-        let call = self.call.as_ref()?;
-        let membership = call.effects.membership(room)?;
-        (membership != call.client.is_in(room)).then_some(membership)
+        let membership = self.call.as_ref()?.effects.membership(room)?;
+        (membership != self.client()?.is_in(room)).then_some(membership)
     }
 }
 
