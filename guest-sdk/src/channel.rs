@@ -208,7 +208,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// fn on_invalid_message(&mut self, conn: &Connection, invalid: InvalidMessage) -> Result {
     ///     match invalid.is_json() {
     ///         // A newer client, perhaps.
-    ///         true => Ok(debug!(error = invalid.error(); "message ignored")),
+    ///         true => Ok(debug!(error:% = invalid.error(); "message ignored")),
     ///         false => conn.close(4000, "this channel speaks JSON"),
     ///     }
     /// }

@@ -16,18 +16,22 @@ use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
 use crate::dispatch;
 use crate::incoming::Incoming;
+use crate::log;
 use crate::outgoing::Payload;
 use crate::refusal::Answer;
 
 /// The component that a channel is.
 pub struct Component<C>(PhantomData<C>);
 
-fn open(conn: &LentConnection) -> Connection {
+/// What each export of an open connection begins with.
+fn open<C>(conn: &LentConnection) -> Connection {
+    log::install::<C>();
     Connection::new(backend::Connection::lent(conn), None)
 }
 
 impl<C: Channel> lifecycle::Guest for Component<C> {
     fn describe(into: &Description) {
+        log::install::<C>();
         for pattern in C::PATHS {
             into.path(pattern);
         }
@@ -38,6 +42,7 @@ impl<C: Channel> lifecycle::Guest for Component<C> {
     }
 
     fn on_connect(conn: &LentConnection, shake: &LentHandshake) -> Result<Session, Refusal> {
+        log::install::<C>();
         let conn =
             Connection::new(backend::Connection::lent(conn), Some(backend::Handshake::lent(shake)));
         dispatch::on_connect::<C>(&conn).map_err(Refusal::from)
@@ -48,21 +53,21 @@ impl<C: Channel> lifecycle::Guest for Component<C> {
             Message::Text(text) => Incoming::Text(text),
             Message::Binary(data) => Incoming::Binary(data),
         };
-        dispatch::on_message::<C>(&open(conn), &session, message)
+        dispatch::on_message::<C>(&open::<C>(conn), &session, message)
     }
 
     fn on_close(conn: &LentConnection, session: Session, code: Option<u16>, reason: String) {
-        dispatch::on_close::<C>(&open(conn), &session, code, &reason);
+        dispatch::on_close::<C>(&open::<C>(conn), &session, code, &reason);
     }
 }
 
 impl<C: Channel> control_frames::Guest for Component<C> {
     fn on_ping(conn: &LentConnection, session: Session, data: Vec<u8>) -> Option<Session> {
-        dispatch::on_ping::<C>(&open(conn), &session, data)
+        dispatch::on_ping::<C>(&open::<C>(conn), &session, data)
     }
 
     fn on_pong(conn: &LentConnection, session: Session, data: Vec<u8>) -> Option<Session> {
-        dispatch::on_pong::<C>(&open(conn), &session, data)
+        dispatch::on_pong::<C>(&open::<C>(conn), &session, data)
     }
 }
 
@@ -73,7 +78,7 @@ impl<C: Channel> faults::Guest for Component<C> {
         code: String,
         detail: String,
     ) -> Option<Session> {
-        dispatch::on_fault::<C>(&open(conn), &session, Fault { code, detail })
+        dispatch::on_fault::<C>(&open::<C>(conn), &session, Fault { code, detail })
     }
 }
 

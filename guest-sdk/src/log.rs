@@ -1,89 +1,132 @@
-//! The host's log.
+//! The host's log, through the crate [`log`](https://docs.rs/log): its macros are in the
+//! [prelude](crate::prelude), and whatever else of a plugin's dependencies logs with it is heard as well.
 //!
 //! ```
 //! # use wharf::prelude::*;
 //! # let (room, count) = ("lobby", 3);
+//! # let refused = "x".parse::<u8>().unwrap_err();
 //! info!("user joined");
 //! warn!(room, count; "room {room} is filling up");
-//! error!(error = "refused"; "could not tell {} others", count - 1);
+//! error!(error:% = refused, rooms:? = ["a", "b"]; "could not tell {} others", count - 1);
 //! ```
 //!
+//! Fields come first, if any, then `;`, then the message as for [`format!`]. A field is a
+//! variable's name or `name = value`, of a text, a number or a `bool`; `:%` takes
+//! whatever can be displayed, `:?` whatever can be debugged.
+//!
 //! Lines are written at once and stay even where the event fails. They are marked with the
-//! channel's name. The host cuts a message at 4 KiB and keeps 16 fields; beyond its
-//! `log_lines_per_second` it drops lines and counts them. What is printed to standard output or
-//! standard error becomes a line of the log as well.
+//! channel's name, and those whose target is not the plugin's own crate have it as the field `target`.
+//! The host cuts a message at 4 KiB and keeps 16 fields; beyond its `log_lines_per_second` it
+//! drops lines and counts them. What is printed to standard output or standard error becomes a line
+//! of the log as well.
+//!
+//! A line of more detail than the operator wants to see (the host's setting `log`; in tests nothing
+//! is too much) costs next to nothing: its message is not even put together. [`log_enabled!`] says
+//! so where preparing a line is expensive in itself.
+//!
+//! The SDK installs its logger before an instance's first event, so a plugin cannot install
+//! another, and need not.
 
-use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::log::kv::{self, Key, Value, VisitSource};
+use ::log::{Log, Metadata};
+
+pub use ::log::{
+    Level, LevelFilter, Record, debug, error, info, log, log_enabled, logger, max_level, trace,
+    warn,
+};
 
 use crate::backend;
 
-/// How much a line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Something failed that should not.
-    Error,
-    /// Something is odd and goes on.
-    Warn,
-    /// Worth knowing in production.
-    Info,
-    /// For whoever looks for a fault.
-    Debug,
-    /// Everything.
-    Trace,
+/// The name of the plugin's crate, once the logger is installed.
+static OWN_CRATE: OnceLock<&'static str> = OnceLock::new();
+
+/// Whether the host has said what it would write. It is asked with the first line, so that a plugin
+/// that never logs never asks.
+static KNOWS_LEVEL: AtomicBool = AtomicBool::new(false);
+
+/// Makes the host's log that of the crate `log`, for the plugin with the channel `C`. Each export
+/// begins with it, since any of them may be the first that an instance is called for.
+pub(crate) fn install<C>() {
+    if OWN_CRATE.get().is_none() {
+        install_for(std::any::type_name::<C>());
+    }
 }
 
-/// Write one line; the macros [`error!`](crate::error!) to [`trace!`](crate::trace!) are the
-/// convenient way.
-pub fn log(level: Level, message: &str, fields: &[(&str, &dyn fmt::Display)]) {
-    let fields: Vec<_> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
-    backend::log(level, message, &fields);
+#[cold]
+fn install_for(channel: &'static str) {
+    let own = channel.split("::").next().unwrap_or_default();
+    // In tests the author may have a logger already, and several threads may come here at once.
+    if OWN_CRATE.set(own).is_ok() && ::log::set_logger(&HostLog).is_ok() {
+        ::log::set_max_level(LevelFilter::Trace);
+    }
 }
 
-/// Write one line at a [`Level`]: fields first, if any, then `;`, then the message as
-/// for [`format!`]. A field is `name = value` or a variable's name; values are written with
-/// [`Display`](fmt::Display).
-#[macro_export]
-macro_rules! log {
-    ($level:expr, $($key:ident $(= $value:expr)?),+ ; $($message:tt)+) => {
-        $crate::log::log(
-            $level,
-            &::std::format!($($message)+),
-            &[$((::core::stringify!($key), &$crate::__field!($key $(= $value)?))),+],
-        )
-    };
-    ($level:expr, $($message:tt)+) => {
-        $crate::log::log($level, &::std::format!($($message)+), &[])
-    };
+/// The target of the SDK's own lines about what a plugin does: as if the plugin had written them.
+pub(crate) fn own_target() -> &'static str {
+    OWN_CRATE.get().copied().unwrap_or_default()
 }
 
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __field {
-    ($key:ident = $value:expr) => {
-        $value
-    };
-    ($key:ident) => {
-        $key
-    };
+/// Whether a target is the plugin's crate or one of its modules.
+fn is_own(target: &str) -> bool {
+    let rest = target.strip_prefix(own_target());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// [`log!`](crate::log!) at [`Level::Error`]: something failed that should not.
-#[macro_export]
-macro_rules! error { ($($line:tt)+) => { $crate::log!($crate::log::Level::Error, $($line)+) }; }
+/// The host as the logger of the crate `log`.
+struct HostLog;
 
-/// [`log!`](crate::log!) at [`Level::Warn`]: something is odd and goes on.
-#[macro_export]
-macro_rules! warn { ($($line:tt)+) => { $crate::log!($crate::log::Level::Warn, $($line)+) }; }
+impl Log for HostLog {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        if !KNOWS_LEVEL.swap(true, Ordering::Relaxed) {
+            // From now on the macros know by themselves which lines are not wanted.
+            ::log::set_max_level(backend::max_level().min(::log::max_level()));
+        }
+        metadata.level() <= ::log::max_level()
+    }
 
-/// [`log!`](crate::log!) at [`Level::Info`]: worth knowing in production.
-#[macro_export]
-macro_rules! info { ($($line:tt)+) => { $crate::log!($crate::log::Level::Info, $($line)+) }; }
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut fields = Fields(Vec::new());
+        if !is_own(record.target()) {
+            fields.0.push(("target".to_owned(), record.target().to_owned()));
+        }
+        // `Fields` refuses nothing, so this cannot fail.
+        let _ = record.key_values().visit(&mut fields);
+        backend::log(record.level(), &record.args().to_string(), &fields.0);
+    }
 
-/// [`log!`](crate::log!) at [`Level::Debug`]: for whoever looks for a fault.
-#[macro_export]
-macro_rules! debug { ($($line:tt)+) => { $crate::log!($crate::log::Level::Debug, $($line)+) }; }
+    fn flush(&self) {}
+}
 
-/// [`log!`](crate::log!) at [`Level::Trace`]: everything.
-#[macro_export]
-macro_rules! trace { ($($line:tt)+) => { $crate::log!($crate::log::Level::Trace, $($line)+) }; }
+/// Key-values as the host takes them.
+struct Fields(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        self.0.push((key.to_string(), value.to_string()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Channel;
+
+    #[test]
+    fn the_plugins_own_lines_are_told_from_those_of_others() {
+        install::<Channel>();
+        for own in ["wharf", "wharf::log", "wharf::log::tests"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in ["", "wharfs", "other", "other::wharf"] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
+}

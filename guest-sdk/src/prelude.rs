@@ -1,11 +1,11 @@
 //! What nearly every channel uses: `use wharf::prelude::*;`.
 
+pub use crate::log::{debug, error, info, trace, warn};
 pub use crate::rooms::{
     broadcast_to_all, broadcast_to_room, broadcast_to_rooms, room_count, room_members, send_to,
 };
 pub use crate::{
     Channel, Connection, Context, Error, Fault, InvalidMessage, Json, Outgoing, Refusal, Result,
-    debug, error, info, trace, warn,
 };
 pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;

@@ -121,6 +121,7 @@ impl Channel for Raw {
                 let heard = self.heard;
                 info!("plain {text}");
                 error!(heard, text = format!("<{text}>"); "with {} fields", 2);
+                debug!(target: "other", text:? = text; "for another target");
                 Ok(())
             }
             _ => conn.send(text),
@@ -262,6 +263,7 @@ fn log_lines_have_a_level_a_message_and_fields() {
         [
             line(Level::Info, "plain tea", &[]),
             line(Level::Error, "with 2 fields", &[("heard", "0"), ("text", "<tea>")]),
+            line(Level::Debug, "for another target", &[("target", "other"), ("text", "\"tea\"")]),
         ]
     );
     assert!(host.log().is_empty());

@@ -97,6 +97,47 @@ async fn a_guests_level_is_filtered_by_the_operators() {
 }
 
 #[tokio::test]
+async fn fields_of_every_type_are_written_with_the_line() {
+    let wharf = Wharf::start(&["prints"], &[]).await;
+    let mut client = wharf.connect("/prints").await;
+    client.ask_json_text(json!({ "to": "types", "count": 3, "text": "a b" })).await;
+    let line = wharf.log.wait_for("the line", |line| line.begins("of 7")).await;
+    assert_eq!(
+        line.message(),
+        "of 7 count=\"3\" text=\"a b\" half=\"0.5\" yes=\"true\" none=\"None\" \
+         why=\"invalid digit found in string\" list=\"[1, 2]\""
+    );
+}
+
+#[tokio::test]
+async fn crates_that_a_plugin_uses_log_as_well_and_are_named() {
+    let wharf = Wharf::start(&["prints"], &[]).await;
+    let mut client = wharf.connect("/prints").await;
+    client.ask_json_text(json!({ "to": "library" })).await;
+    let line = wharf.log.wait_for("the library", |line| line.begins("the library works")).await;
+    assert_eq!(line.message(), "the library works target=\"prints_library\" pages=\"3\"");
+    assert_eq!((line.str("level"), line.str("channel")), ("WARN", "prints"));
+    assert!(!line.str("connection").is_empty() && is_guests(&line), "{line}");
+    let line = wharf.log.wait_for("the other", |line| line.begins("for another target")).await;
+    assert_eq!(line.message(), "for another target target=\"audit\" user=\"ann\"");
+}
+
+#[tokio::test]
+async fn a_guest_knows_which_lines_nobody_would_see() {
+    for (log, enabled) in [
+        ("--log info", "ERROR WARN INFO"),
+        ("--log info,wharf::guest=trace", "ERROR WARN INFO DEBUG TRACE"),
+        ("--log info,wharf::guest=error", "ERROR"),
+        ("--log info,wharf::guest=off", ""),
+    ] {
+        let wharf = Wharf::start(&["prints"], &[log]).await;
+        let mut client = wharf.connect("/prints").await;
+        let order = json!({ "to": "enabled" });
+        assert_eq!(client.ask_json_text(order).await, enabled, "{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_lines_is_cut_and_counted_and_silences_nobody_else() {
     const LINES: usize = 5000;
     let wharf = Wharf::start(&["prints", "panics"], &["--log-lines-per-second 50"]).await;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::error::HostError;
-use crate::log::Level;
+use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::testing::effects::{Audience, Effect};
 use crate::testing::world::{Request, Shared, World};
@@ -169,6 +169,11 @@ pub(crate) fn report_error(detail: &str) {
 
 pub(crate) fn generation() -> u64 {
     host(|world| world.generation)
+}
+
+/// Tests see everything.
+pub(crate) fn max_level() -> LevelFilter {
+    LevelFilter::Trace
 }
 
 /// Code that logs should be testable without a host, so here none is needed.

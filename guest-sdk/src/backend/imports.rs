@@ -6,7 +6,7 @@ use crate::bindings::channel::wharf::channel::connection::Connection as LentConn
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{event, log as host_log, rooms, types};
 use crate::error::{HostError, Remedy};
-use crate::log::Level;
+use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 
 /// The handle of the connection that was lent to this event. Whoever lent it gives it back.
@@ -144,6 +144,18 @@ pub(crate) fn report_error(detail: &str) {
 
 pub(crate) fn generation() -> u64 {
     event::generation()
+}
+
+/// The most detailed lines that the host would write.
+pub(crate) fn max_level() -> LevelFilter {
+    match host_log::max_level() {
+        None => LevelFilter::Off,
+        Some(host_log::Level::Error) => LevelFilter::Error,
+        Some(host_log::Level::Warn) => LevelFilter::Warn,
+        Some(host_log::Level::Info) => LevelFilter::Info,
+        Some(host_log::Level::Debug) => LevelFilter::Debug,
+        Some(host_log::Level::Trace) => LevelFilter::Trace,
+    }
 }
 
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {

@@ -78,7 +78,8 @@ impl TestHost {
         self.world.borrow().page(room, None, u32::MAX)
     }
 
-    /// What the channel logged since this was last called.
+    /// What the channel logged since this was last called, at all levels, as well as what other
+    /// crates logged during its events. Empty where a test has installed a logger of its own.
     pub fn log(&self) -> Vec<LogLine> {
         std::mem::take(&mut self.world.borrow_mut().log)
     }

@@ -4,6 +4,7 @@ use crate::channel::{Channel, Exports, Fault};
 use crate::connection::Connection;
 use crate::dispatch;
 use crate::incoming::Incoming;
+use crate::log;
 use crate::refusal::Answer;
 
 type Handled = Option<Vec<u8>>;
@@ -25,6 +26,7 @@ pub(crate) struct Plugin {
 
 impl Plugin {
     pub(crate) fn of<C: Channel>() -> Self {
+        log::install::<C>();
         Self {
             paths: C::PATHS,
             subprotocols: C::SUBPROTOCOLS,

@@ -32,7 +32,14 @@ impl Host for InstanceState {
         let connection = self.client().map(|client| client.id.to_string());
         write_line(&self.channel.name, self.generation, connection.as_deref(), level, line);
     }
+
+    fn max_level(&mut self) -> Option<Level> {
+        LEVELS.into_iter().rev().find(|level| is_enabled(*level))
+    }
 }
+
+/// All levels, each with more detail than the one before.
+const LEVELS: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
 
 /// Whether the operator wants to see a channel's lines of this level.
 pub(super) fn is_enabled(level: Level) -> bool {
