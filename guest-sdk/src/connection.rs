@@ -7,6 +7,7 @@ use crate::error::{Context, Error, HostError, Remedy, Result};
 use crate::outgoing::{Outgoing, encoded};
 use crate::rooms::{self, Except};
 use crate::urlencoded;
+use crate::users;
 
 /// One open WebSocket or, in `on_connect`, one that is about to open.
 ///
@@ -239,5 +240,41 @@ impl Connection {
     /// Send to one connection of this channel by its id. See [`rooms::send_to`].
     pub fn send_to(&self, id: &str, message: impl Outgoing) -> Result {
         rooms::send_to(id, message)
+    }
+}
+
+/// Users. What needs no connection is in [`wharf::users`](crate::users).
+impl Connection {
+    /// Tie this connection to a user, until it ends; any number of connections may be one user's.
+    /// Identifying it again moves it to the other user. The id is 1 to 255 bytes of UTF-8, and
+    /// nobody checks it: that is what a token is for.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result {
+    /// conn.identify("ann")?;
+    /// assert_eq!(conn.user().as_deref(), Some("ann"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Errors: `user-id-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn identify(&self, user: &str) -> Result {
+        Ok(self.raw.identify(user)?)
+    }
+
+    /// The user of this connection, if it has been identified. In `on_close`: whose it was last.
+    pub fn user(&self) -> Option<String> {
+        self.raw.identified()
+    }
+
+    /// Send to every connection of a user. See [`users::send_to_user`].
+    pub fn send_to_user(&self, user: &str, message: impl Outgoing) -> Result {
+        users::send_to_user(user, message)
+    }
+
+    /// Send to every connection of several users. See [`users::send_to_users`].
+    pub fn send_to_users<U: AsRef<str>>(&self, users: &[U], message: impl Outgoing) -> Result {
+        users::send_to_users(users, message)
     }
 }

@@ -79,6 +79,7 @@
 //! | who connected; sending, closing | [`Connection`], [`Outgoing`] |
 //! | saying no | [`Refusal`] |
 //! | rooms and broadcasts | [`rooms`] |
+//! | users and their connections | [`users`] |
 //! | what goes wrong | [`Error`], [`HostError`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
@@ -134,9 +135,11 @@ mod channel;
 mod connection;
 mod incoming;
 mod outgoing;
+mod pages;
 mod paths;
 mod refusal;
 pub mod rooms;
+pub mod users;
 
 mod error;
 pub mod event;

@@ -2,8 +2,10 @@
 
 pub use crate::log::{debug, error, info, trace, warn};
 pub use crate::rooms::{
-    broadcast_to_all, broadcast_to_room, broadcast_to_rooms, room_count, room_members, send_to,
+    broadcast_to_all, broadcast_to_room, broadcast_to_rooms, disconnect, room_count, room_members,
+    send_to,
 };
+pub use crate::users::{disconnect_user, is_online, send_to_user, send_to_users, user_connections};
 pub use crate::{
     Channel, Connection, Context, Error, Fault, InvalidMessage, Json, Outgoing, Refusal, Result,
 };

@@ -11,6 +11,7 @@
 use crate::backend;
 use crate::error::Result;
 use crate::outgoing::{Outgoing, encoded};
+use crate::pages::Pages;
 
 /// How many members the room has on this node; 0 for a room that does not exist.
 pub fn room_count(room: &str) -> u32 {
@@ -21,7 +22,7 @@ pub fn room_count(room: &str) -> u32 {
 /// time, so that a large room does not have to fit into the guest's memory; whoever joins or leaves
 /// in between may or may not be among them.
 pub fn room_members(room: &str) -> RoomMembers {
-    RoomMembers { room: room.to_owned(), page: Vec::new().into_iter(), last: None, done: false }
+    RoomMembers(Pages::of(room, backend::room_members))
 }
 
 /// Send to every member of the room, the sender included if it is one. A room without members is
@@ -55,6 +56,16 @@ pub fn send_to(id: &str, message: impl Outgoing) -> Result {
     encoded(&message, |kind, data| backend::send_to(id, kind, data))
 }
 
+/// Close one connection of this channel by its id. What it was sent before is delivered first;
+/// its `on_close` runs, and its [`ending`](crate::Connection::ending) is `channel-closed`. The code
+/// is 1000 or one of 3000 to 4999, the reason at most 123 bytes of UTF-8.
+///
+/// Errors: `unknown-connection`, `close-code-invalid`, `close-reason-too-long`,
+/// `too-many-effects`.
+pub fn disconnect(id: &str, code: u16, reason: &str) -> Result {
+    Ok(backend::disconnect(id, code, reason)?)
+}
+
 /// Everybody but the connection with this id: the same broadcasts, and that one is skipped.
 ///
 /// ```
@@ -75,7 +86,7 @@ pub struct Except<'a> {
     skip: Option<&'a str>,
 }
 
-const EVERYBODY: Except<'static> = Except { skip: None };
+pub(crate) const EVERYBODY: Except<'static> = Except { skip: None };
 
 impl Except<'_> {
     /// As [`broadcast_to_room`], without the one that is skipped.
@@ -89,6 +100,18 @@ impl Except<'_> {
         encoded(&message, |kind, data| backend::broadcast_to_rooms(&rooms, kind, data, self.skip))
     }
 
+    /// As [`send_to_user`](crate::users::send_to_user), without the one that is skipped: to the
+    /// user's other devices.
+    pub fn send_to_user(&self, user: &str, message: impl Outgoing) -> Result {
+        encoded(&message, |kind, data| backend::send_to_user(user, kind, data, self.skip))
+    }
+
+    /// As [`send_to_users`](crate::users::send_to_users), without the one that is skipped.
+    pub fn send_to_users<U: AsRef<str>>(&self, users: &[U], message: impl Outgoing) -> Result {
+        let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
+        encoded(&message, |kind, data| backend::send_to_users(&users, kind, data, self.skip))
+    }
+
     /// As [`broadcast_to_all`], without the one that is skipped.
     pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::broadcast_to_all(kind, data, self.skip))
@@ -97,27 +120,12 @@ impl Except<'_> {
 
 /// Iterates over the members of a room; made by [`room_members`].
 #[derive(Debug, Clone)]
-pub struct RoomMembers {
-    room: String,
-    page: std::vec::IntoIter<String>,
-    last: Option<String>,
-    done: bool,
-}
-
-/// The most that the host gives at once.
-const PAGE: u32 = 1000;
+pub struct RoomMembers(Pages);
 
 impl Iterator for RoomMembers {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        if self.page.len() == 0 && !self.done {
-            let page = backend::room_members(&self.room, self.last.as_deref(), PAGE);
-            // A short page is the last one, which saves asking for an empty one.
-            self.done = page.len() < PAGE as usize;
-            self.last = page.last().cloned();
-            self.page = page.into_iter();
-        }
-        self.page.next()
+        self.0.next()
     }
 }

@@ -26,9 +26,17 @@ pub struct Client {
     pub request: Request,
     /// Where it may be written to.
     pub outbound: Arc<Outbound>,
-    /// The rooms it is in, in the order joined. Once it ends: those it was in last.
-    joined: Mutex<Vec<Arc<Room>>>,
+    groups: Mutex<Groups>,
     ending: OnceLock<Reason>,
+}
+
+/// Where a connection is a member. Once it ends: where it was one last.
+#[derive(Debug, Default)]
+struct Groups {
+    /// Its rooms, in the order joined.
+    joined: Vec<Arc<Room>>,
+    /// Its user.
+    user: Option<Arc<Room>>,
 }
 
 impl Client {
@@ -38,7 +46,7 @@ impl Client {
             id: ConnectionId::next(),
             request,
             outbound,
-            joined: Mutex::default(),
+            groups: Mutex::default(),
             ending: OnceLock::new(),
         }
     }
@@ -55,35 +63,57 @@ impl Client {
 
     /// The names of its rooms, in the order joined.
     pub fn rooms(&self) -> Vec<Arc<str>> {
-        self.joined.lock().iter().map(|room| room.name().clone()).collect()
+        self.groups.lock().joined.iter().map(|room| room.name().clone()).collect()
     }
 
     /// Whether it is in the room.
     pub fn is_in(&self, name: &str) -> bool {
-        self.joined.lock().iter().any(|room| &**room.name() == name)
+        self.groups.lock().joined.iter().any(|room| &**room.name() == name)
     }
 
     /// Become a member of a room.
     pub fn join(&self, hub: &Hub, name: &Arc<str>) {
-        let mut joined = self.joined.lock();
+        let joined = &mut self.groups.lock().joined;
         if !joined.iter().any(|room| room.name() == name) {
-            joined.push(hub.join(name, self.id.number, &self.outbound));
+            joined.push(hub.rooms.join(name, self.id.number, &self.outbound));
         }
     }
 
     /// End a membership, if there is one.
     pub fn leave(&self, hub: &Hub, name: &str) {
-        let mut joined = self.joined.lock();
+        let joined = &mut self.groups.lock().joined;
         if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
             let room = joined.remove(at);
-            hub.leave(&room, self.id.number);
+            hub.rooms.leave(&room, self.id.number);
         }
     }
 
-    /// Leave every room and the hub. [`rooms`](Client::rooms) still answers.
+    /// The user it belongs to, if it has been identified.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.groups.lock().user.as_ref().map(|user| user.name().clone())
+    }
+
+    /// Belong to a user, and no longer to another.
+    pub fn identify(&self, hub: &Hub, user: &Arc<str>) {
+        let current = &mut self.groups.lock().user;
+        if current.as_ref().is_some_and(|current| current.name() == user) {
+            return;
+        }
+        let new = hub.users.join(user, self.id.number, &self.outbound);
+        if let Some(old) = current.replace(new) {
+            hub.users.leave(&old, self.id.number);
+        }
+    }
+
+    /// Leave every room, its user, and the hub. [`rooms`](Client::rooms) and
+    /// [`user`](Client::user) still answer.
     pub fn leave_all(&self, hub: &Hub) {
-        for room in self.joined.lock().iter() {
-            hub.leave(room, self.id.number);
+        let groups = self.groups.lock();
+        for room in &groups.joined {
+            hub.rooms.leave(room, self.id.number);
+        }
+        if let Some(user) = &groups.user {
+            hub.users.leave(user, self.id.number);
         }
         hub.disconnect(self.id.number);
     }

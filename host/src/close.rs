@@ -93,6 +93,15 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A channel's wish to close a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// A code that [channels may use](is_channel_code).
+    pub code: u16,
+    /// At most [`MAX_REASON_BYTES`].
+    pub reason: String,
+}
+
 /// Whether a channel may send this close code: 1000, or one of the ranges that RFC 6455, 7.4.2
 /// leaves to applications.
 pub fn is_channel_code(code: u16) -> bool {

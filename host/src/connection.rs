@@ -23,9 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::channel::Channel;
 use crate::client::Client;
-use crate::close::{MAX_REASON_BYTES, Reason, is_channel_code};
+use crate::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
 use crate::config::Config;
-use crate::effects::Close;
 use crate::host_calls::{Call, Phase, escape};
 use crate::instance::{Event, Failure, FailureKind, Finished, Refusal};
 use crate::outbound::{Drains, FrameKind, encode};
@@ -359,7 +358,10 @@ impl Connection {
                     ..Ending::of(Reason::ClientClosed)
                 }),
                 Arrival::Broken { reason, detail } => Some(Ending::of_violation(reason, detail)),
-                Arrival::Ended(reason) => Some(Ending::of(reason)),
+                Arrival::Ended(reason) => Some(match self.client.outbound.take_close() {
+                    Some(close) => Ending::asked_for(close),
+                    None => Ending::of(reason),
+                }),
             };
             if ending.is_some() {
                 return ending;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::client::Client;
+use crate::close::Close;
 use crate::hub::Hub;
 use crate::outbound::{Drains, Outbound, payload_bytes};
 
@@ -28,6 +29,16 @@ pub enum Effect {
     Join(Arc<str>),
     /// End a membership.
     Leave(Arc<str>),
+    /// Tie the event's own connection to a user.
+    Identify(Arc<str>),
+    /// Queue a frame for the connections of a user, except one of them.
+    SendToUser(Arc<str>, Bytes, Option<u64>),
+    /// Queue a frame for the connections of several users, except one of them.
+    SendToUsers(Box<[Arc<str>]>, Bytes, Option<u64>),
+    /// Close another connection.
+    Disconnect(Arc<Outbound>, Box<Close>),
+    /// Close the connections of a user.
+    DisconnectUser(Arc<str>, Box<Close>),
 }
 
 impl Effect {
@@ -37,49 +48,55 @@ impl Effect {
             | Effect::SendTo(_, frame)
             | Effect::BroadcastToRoom(_, frame, _)
             | Effect::BroadcastToRooms(_, frame, _)
-            | Effect::BroadcastToAll(frame, _) => payload_bytes(frame),
-            Effect::Join(_) | Effect::Leave(_) => 0,
+            | Effect::BroadcastToAll(frame, _)
+            | Effect::SendToUser(_, frame, _)
+            | Effect::SendToUsers(_, frame, _) => payload_bytes(frame),
+            _ => 0,
         }
     }
 
     fn name_bytes(&self) -> usize {
         match self {
-            Effect::BroadcastToRoom(name, ..) | Effect::Join(name) | Effect::Leave(name) => {
-                name.len() + NAME_OVERHEAD
-            }
-            Effect::BroadcastToRooms(names, ..) => {
+            Effect::BroadcastToRoom(name, ..)
+            | Effect::Join(name)
+            | Effect::Leave(name)
+            | Effect::Identify(name)
+            | Effect::SendToUser(name, ..)
+            | Effect::DisconnectUser(name, _) => name.len() + NAME_OVERHEAD,
+            Effect::BroadcastToRooms(names, ..) | Effect::SendToUsers(names, ..) => {
                 names.iter().map(|name| name.len() + NAME_OVERHEAD).sum()
             }
-            Effect::Send(_) | Effect::SendTo(..) | Effect::BroadcastToAll(..) => 0,
+            Effect::Send(_)
+            | Effect::SendTo(..)
+            | Effect::BroadcastToAll(..)
+            | Effect::Disconnect(..) => 0,
         }
     }
 
     fn is_broadcast(&self) -> bool {
         matches!(
             self,
-            Effect::BroadcastToRoom(..) | Effect::BroadcastToRooms(..) | Effect::BroadcastToAll(..)
+            Effect::BroadcastToRoom(..)
+                | Effect::BroadcastToRooms(..)
+                | Effect::BroadcastToAll(..)
+                | Effect::SendToUser(..)
+                | Effect::SendToUsers(..)
         )
     }
 
     /// How many a broadcast reaches as things are, those that are in several rooms several times.
     fn receivers(&self, hub: &Hub) -> usize {
-        let members = |name: &Arc<str>| hub.room(name).map_or(0, |room| room.count());
+        let members = |name: &Arc<str>| hub.rooms.get(name).map_or(0, |room| room.count());
+        let connections = |user: &Arc<str>| hub.users.get(user).map_or(0, |user| user.count());
         match self {
             Effect::BroadcastToRoom(name, ..) => members(name),
             Effect::BroadcastToRooms(names, ..) => names.iter().map(members).sum(),
             Effect::BroadcastToAll(..) => hub.connections(),
+            Effect::SendToUser(user, ..) => connections(user),
+            Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
             _ => 0,
         }
     }
-}
-
-/// The channel's wish to close the event's connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Close {
-    /// A code that [channels may use](crate::close::is_channel_code).
-    pub code: u16,
-    /// At most [`crate::close::MAX_REASON_BYTES`].
-    pub reason: String,
 }
 
 /// The effects of one event, in the order recorded.
@@ -167,6 +184,14 @@ impl Effects {
         })
     }
 
+    /// The user that the connection becomes one of, if the event identifies it.
+    pub fn identity(&self) -> Option<&Arc<str>> {
+        self.list.iter().rev().find_map(|effect| match effect {
+            Effect::Identify(user) => Some(user),
+            _ => None,
+        })
+    }
+
     /// The connection's rooms as the recorded joins and leaves make them.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
@@ -205,10 +230,10 @@ impl Effects {
                     drains.push(&outbound, &frame);
                 }
                 Effect::BroadcastToRoom(name, frame, skip) => {
-                    hub.broadcast_to_room(&name, &frame, skip, drains);
+                    hub.rooms.broadcast(&name, &frame, skip, drains);
                 }
                 Effect::BroadcastToRooms(names, frame, skip) => {
-                    hub.broadcast_to_rooms(&names, &frame, skip, drains);
+                    hub.rooms.broadcast_to_several(&names, &frame, skip, drains);
                 }
                 Effect::BroadcastToAll(frame, skip) => hub.broadcast_to_all(&frame, skip, drains),
                 Effect::Join(name) => {
@@ -221,6 +246,19 @@ impl Effects {
                         client.leave(hub, &name);
                     }
                 }
+                Effect::Identify(user) => {
+                    if let Some(client) = client {
+                        client.identify(hub, &user);
+                    }
+                }
+                Effect::SendToUser(user, frame, skip) => {
+                    hub.users.broadcast(&user, &frame, skip, drains);
+                }
+                Effect::SendToUsers(users, frame, skip) => {
+                    hub.users.broadcast_to_several(&users, &frame, skip, drains);
+                }
+                Effect::Disconnect(outbound, close) => outbound.close(*close),
+                Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),
             }
             if drains.is_urgent() {
                 drains.drain().await;

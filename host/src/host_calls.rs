@@ -10,6 +10,7 @@ mod event;
 mod handshake;
 mod log;
 mod rooms;
+mod users;
 mod wasi;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::client::Client;
+use crate::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use crate::config::Config;
-use crate::effects::{Close, Effect, EffectLimits, Effects, MAX_DELIVERIES};
+use crate::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
 use crate::hub::Hub;
 use crate::instance::InstanceState;
 use crate::outbound::{Drains, FrameKind, encode};
@@ -91,6 +93,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::connection::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::handshake::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -249,6 +252,23 @@ impl InstanceState {
         };
         Ok(encode(kind, data))
     }
+}
+
+/// Check the code and reason of a close frame.
+fn checked_close(code: u16, reason: String) -> Result<Close, Error> {
+    if !is_channel_code(code) {
+        return Err(fix_call(
+            "close-code-invalid",
+            format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
+        ));
+    }
+    if reason.len() > MAX_REASON_BYTES {
+        return Err(fix_call(
+            "close-reason-too-long",
+            format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
+        ));
+    }
+    Ok(Close { code, reason })
 }
 
 fn no_event() -> Error {

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use crate::close::Reason;
+use crate::close::{Close, Reason};
 
 use segment::{Segment, charge};
 
@@ -149,6 +149,9 @@ struct State {
     ended: bool,
     /// Why the owner shall end the connection, until it has noticed.
     end: Option<Reason>,
+    /// The code and reason of a channel that closes the connection from elsewhere. Boxed, since
+    /// few connections end so, and every one that waits would hold the room.
+    close: Option<Box<Close>>,
     owner: Option<Waker>,
 }
 
@@ -183,6 +186,7 @@ impl Outbound {
                 owner_waits: false,
                 ended: false,
                 end: None,
+                close: None,
                 owner: None,
             }),
         })
@@ -317,6 +321,22 @@ impl Outbound {
             state.end = Some(reason);
             state.wake_owner();
         }
+    }
+
+    /// Ask the owner to close the connection with a channel's code and reason, unless it ends
+    /// already.
+    pub fn close(&self, close: Close) {
+        let mut state = self.state.lock();
+        if state.end.is_none() && !state.ended {
+            state.end = Some(Reason::ChannelClosed);
+            state.close = Some(Box::new(close));
+            state.wake_owner();
+        }
+    }
+
+    /// For the owner: the code and reason of the [`close`](Outbound::close) that it was asked for.
+    pub fn take_close(&self) -> Option<Close> {
+        self.state.lock().close.take().map(|close| *close)
     }
 
     /// For the owner: how things stand.

@@ -4,6 +4,8 @@
 //! a socket under it. Lock order: the hub's table of rooms, then rooms in ascending order of
 //! their names, then an outbound's state.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::outbound::{Drains, Outbound};
+
+pub use table::Rooms;
 
 /// The longest name of a room, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;

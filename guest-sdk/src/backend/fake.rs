@@ -10,6 +10,7 @@ use crate::error::HostError;
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::testing::effects::{Audience, Effect};
+use crate::testing::host_calls::page;
 use crate::testing::world::{Request, Shared, World};
 
 thread_local! {
@@ -102,6 +103,14 @@ impl Connection {
     pub(crate) fn joined(&self) -> Vec<String> {
         host(|world| world.joined(self.request.number))
     }
+
+    pub(crate) fn identify(&self, user: &str) -> Result<(), HostError> {
+        host(|world| world.identify(user))
+    }
+
+    pub(crate) fn identified(&self) -> Option<String> {
+        host(|world| world.identified(self.request.number))
+    }
 }
 
 /// The response of the event's handshake.
@@ -118,7 +127,7 @@ pub(crate) fn room_count(room: &str) -> u32 {
 }
 
 pub(crate) fn room_members(room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
-    host(|world| world.page(room, after, limit))
+    host(|world| page(world.members(room), after, limit))
 }
 
 pub(crate) fn broadcast_to_room(
@@ -153,6 +162,43 @@ pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError
         let message = world.message(kind, data)?;
         world.record(Effect::SendTo(to, message), data.len())
     })
+}
+
+pub(crate) fn disconnect(id: &str, code: u16, reason: &str) -> Result<(), HostError> {
+    host(|world| world.disconnect(id, code, reason))
+}
+
+pub(crate) fn is_online(user: &str) -> bool {
+    host(|world| !world.connections_of(user).is_empty())
+}
+
+pub(crate) fn user_connections(user: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+    host(|world| page(world.connections_of(user), after, limit))
+}
+
+pub(crate) fn send_to_user(
+    user: &str,
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    host(|world| {
+        world.must_be_online(user)?;
+        world.broadcast(Audience::users(&[user])?, kind, data, skip)
+    })
+}
+
+pub(crate) fn send_to_users(
+    users: &[&str],
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    host(|world| world.broadcast(Audience::users(users)?, kind, data, skip))
+}
+
+pub(crate) fn disconnect_user(user: &str, code: u16, reason: &str) -> Result<(), HostError> {
+    host(|world| world.disconnect_user(user, code, reason))
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

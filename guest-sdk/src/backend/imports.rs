@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
-use crate::bindings::channel::wharf::channel::{event, log as host_log, rooms, types};
+use crate::bindings::channel::wharf::channel::{event, log as host_log, rooms, types, users};
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
@@ -75,6 +75,14 @@ impl Connection {
     pub(crate) fn joined(&self) -> Vec<String> {
         rooms::joined(&self.0)
     }
+
+    pub(crate) fn identify(&self, user: &str) -> Result<(), HostError> {
+        Ok(users::identify(&self.0, user)?)
+    }
+
+    pub(crate) fn identified(&self) -> Option<String> {
+        users::identified(&self.0)
+    }
 }
 
 /// The handle of the response that was lent to `on_connect`.
@@ -128,6 +136,41 @@ pub(crate) fn broadcast_to_all(
 
 pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
     Ok(rooms::send_to(to, kind.into(), data)?)
+}
+
+pub(crate) fn disconnect(id: &str, code: u16, reason: &str) -> Result<(), HostError> {
+    Ok(rooms::disconnect(id, code, reason)?)
+}
+
+pub(crate) fn is_online(user: &str) -> bool {
+    users::is_online(user)
+}
+
+pub(crate) fn user_connections(user: &str, after: Option<&str>, limit: u32) -> Vec<String> {
+    users::connections_of(user, after, limit)
+}
+
+pub(crate) fn send_to_user(
+    user: &str,
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    Ok(users::send_to_user(user, kind.into(), data, skip)?)
+}
+
+pub(crate) fn send_to_users(
+    users: &[&str],
+    kind: Kind,
+    data: &[u8],
+    skip: Option<&str>,
+) -> Result<(), HostError> {
+    let ids: Vec<String> = users.iter().map(|user| (*user).to_owned()).collect();
+    Ok(users::send_to_users(&ids, kind.into(), data, skip)?)
+}
+
+pub(crate) fn disconnect_user(user: &str, code: u16, reason: &str) -> Result<(), HostError> {
+    Ok(users::disconnect_user(user, code, reason)?)
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

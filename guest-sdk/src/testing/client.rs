@@ -227,4 +227,9 @@ impl Client {
     pub fn joined(&self) -> Vec<String> {
         self.record(|record| record.joined.clone())
     }
+
+    /// The user that the channel has identified; once the connection has ended, whose it was last.
+    pub fn user(&self) -> Option<String> {
+        self.record(|record| record.user.clone())
+    }
 }

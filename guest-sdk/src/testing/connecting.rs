@@ -11,7 +11,7 @@ use crate::refusal::Answer;
 use super::client::{Client, Received};
 use super::effects::{MAX_REASON_BYTES, is_channel_code, is_channel_header};
 use super::pattern;
-use super::run::{Ending, end, event, failed, panicked, too_big};
+use super::run::{Ending, end, event, failed, panicked, settle, too_big};
 use super::world::{Phase, Record, Request, Shared};
 
 /// A client about to connect; made by [`TestHost::connect`](super::TestHost::connect).
@@ -89,6 +89,7 @@ impl Connecting {
             request,
             session,
             joined: Vec::new(),
+            user: None,
             is_open: true,
             ending: None,
             inbox: VecDeque::new(),
@@ -100,6 +101,7 @@ impl Connecting {
         if let Some(close) = committed.close {
             end(&shared, number, Ending::closed_by_channel(close));
         }
+        settle(&shared);
         Ok(Client::new(shared, number))
     }
 

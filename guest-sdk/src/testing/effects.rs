@@ -55,15 +55,21 @@ pub(crate) enum Effect {
     Broadcast { to: Audience, message: Received, skip: Option<u64> },
     Join(String),
     Leave(String),
+    Identify(String),
+    Disconnect(u64, (u16, String)),
+    DisconnectUser(String, (u16, String)),
 }
 
 /// Who a broadcast is for.
 #[derive(Debug, Clone)]
 pub(crate) enum Audience {
     Rooms(BTreeSet<String>),
+    Users(BTreeSet<String>),
     All,
 }
 
+/// Users that one message may be for.
+const MAX_USERS_PER_MESSAGE: usize = 256;
 /// Rooms that one broadcast may name.
 const MAX_ROOMS_PER_BROADCAST: usize = 256;
 
@@ -79,6 +85,18 @@ impl Audience {
         let names = rooms.iter().map(|room| room_name(room));
         Ok(Self::Rooms(names.collect::<Result<_, _>>()?))
     }
+
+    pub(crate) fn users(users: &[&str]) -> Result<Self, HostError> {
+        if users.len() > MAX_USERS_PER_MESSAGE {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "too-many-users",
+                format!("a message is for at most {MAX_USERS_PER_MESSAGE} users"),
+            ));
+        }
+        let ids = users.iter().map(|user| user_id(user));
+        Ok(Self::Users(ids.collect::<Result<_, _>>()?))
+    }
 }
 
 pub(crate) fn room_name(room: &str) -> Result<String, HostError> {
@@ -88,6 +106,17 @@ pub(crate) fn room_name(room: &str) -> Result<String, HostError> {
             Remedy::FixCall,
             "room-name-invalid",
             format!("a room's name has 1 to 255 bytes, this one has {length}"),
+        )),
+    }
+}
+
+pub(crate) fn user_id(user: &str) -> Result<String, HostError> {
+    match user.len() {
+        1..=255 => Ok(user.to_owned()),
+        length => Err(refused(
+            Remedy::FixCall,
+            "user-id-invalid",
+            format!("a user's id has 1 to 255 bytes, this one has {length}"),
         )),
     }
 }

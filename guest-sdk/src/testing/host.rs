@@ -8,8 +8,9 @@ use crate::log::Level;
 
 use super::connecting::Connecting;
 use super::effects::Limits;
+use super::host_calls::page;
 use super::plugin::Plugin;
-use super::run::event;
+use super::run::{event, settle};
 use super::world::{Phase, Shared, World};
 
 /// A fake host with one channel mounted; see the [module](crate::testing).
@@ -59,6 +60,7 @@ impl TestHost {
         match event(&self.world, Phase::Detached, 0, code) {
             Ok(returned) => {
                 self.world.borrow_mut().commit();
+                settle(&self.world);
                 returned
             }
             Err(panic) => {
@@ -75,7 +77,17 @@ impl TestHost {
 
     /// The ids of a room's members, in ascending order.
     pub fn room_members(&self, room: &str) -> Vec<String> {
-        self.world.borrow().page(room, None, u32::MAX)
+        page(self.world.borrow().members(room), None, u32::MAX)
+    }
+
+    /// Whether a user has a connection.
+    pub fn is_online(&self, user: &str) -> bool {
+        !self.world.borrow().connections_of(user).is_empty()
+    }
+
+    /// The ids of a user's connections, in ascending order.
+    pub fn user_connections(&self, user: &str) -> Vec<String> {
+        page(self.world.borrow().connections_of(user), None, u32::MAX)
     }
 
     /// What the channel logged since this was last called, at all levels, as well as what other

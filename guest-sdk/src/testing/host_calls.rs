@@ -7,7 +7,7 @@ use crate::log::Level;
 use crate::outgoing::Kind;
 
 use super::client::Received;
-use super::effects::{self, Audience, Effect, refused, room_name};
+use super::effects::{self, Audience, Effect, refused, room_name, user_id};
 use super::host::LogLine;
 use super::world::{Event, Phase, World, id};
 
@@ -163,11 +163,58 @@ impl World {
         members
     }
 
-    pub(crate) fn page(&self, room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
-        let ids = self.members(room).into_iter().map(id);
-        ids.filter(|id| after.is_none_or(|after| id.as_str() > after))
-            .take(limit as usize)
-            .collect()
+    pub(crate) fn disconnect(
+        &mut self,
+        id: &str,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), HostError> {
+        let number = self.find(id)?;
+        let close = effects::close(code, reason)?;
+        self.record(Effect::Disconnect(number, close), 0)
+    }
+
+    pub(crate) fn identify(&mut self, user: &str) -> Result<(), HostError> {
+        let user = user_id(user)?;
+        self.open_event()?;
+        self.record(Effect::Identify(user), 0)
+    }
+
+    /// The connection's user, as the event's own `identify` makes it.
+    pub(crate) fn identified(&self, number: u64) -> Option<String> {
+        let event = self.event.as_ref().filter(|event| event.number == number);
+        let becomes = event.and_then(|event| event.identity());
+        becomes.or_else(|| self.connections.get(&number)?.user.clone())
+    }
+
+    /// The connections of a user, as the event sees them.
+    pub(crate) fn connections_of(&self, user: &str) -> BTreeSet<u64> {
+        let own = self.event.as_ref().filter(|event| event.phase == Phase::Connecting);
+        let open = self.connections.iter().filter(|(_, record)| record.is_open);
+        let numbers = open.map(|(number, _)| *number).chain(own.map(|event| event.number));
+        numbers.filter(|number| self.identified(*number).as_deref() == Some(user)).collect()
+    }
+
+    pub(crate) fn must_be_online(&self, user: &str) -> Result<(), HostError> {
+        let user = user_id(user)?;
+        match self.connections_of(&user).is_empty() {
+            false => Ok(()),
+            true => {
+                let detail = format!("{user:?} has no connection");
+                Err(refused(Remedy::Gone, "user-offline", detail))
+            }
+        }
+    }
+
+    pub(crate) fn disconnect_user(
+        &mut self,
+        user: &str,
+        code: u16,
+        reason: &str,
+    ) -> Result<(), HostError> {
+        let user = user_id(user)?;
+        let close = effects::close(code, reason)?;
+        self.record(Effect::DisconnectUser(user, close), 0)
     }
 
     pub(crate) fn broadcast(
@@ -239,4 +286,10 @@ impl World {
     pub(crate) fn log(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
         self.log.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() });
     }
+}
+
+/// At most `limit` ids of these connections, those after `after`.
+pub(crate) fn page(numbers: BTreeSet<u64>, after: Option<&str>, limit: u32) -> Vec<String> {
+    let ids = numbers.into_iter().map(id);
+    ids.filter(|id| after.is_none_or(|after| id.as_str() > after)).take(limit as usize).collect()
 }

@@ -60,7 +60,7 @@ mod plugin;
 mod run;
 
 pub(crate) mod effects;
-mod host_calls;
+pub(crate) mod host_calls;
 pub(crate) mod world;
 
 pub use client::{Client, Received};

@@ -68,10 +68,23 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
         Err(panic) => Some(Ending::of_failure("trap", failed(world, name, &panicked(&*panic)))),
     };
     // After a fault the connection ends anyway.
-    if let Some(ending) = ending
-        && !is_last
-    {
+    if is_last {
+        return;
+    }
+    if let Some(ending) = ending {
         end(world, number, ending);
+    }
+    settle(world);
+}
+
+/// Ends the connections that events have closed from elsewhere.
+pub(crate) fn settle(world: &Shared) {
+    loop {
+        let next = world.borrow_mut().disconnected.pop_front();
+        let Some((number, close)) = next else { return };
+        if world.borrow().connections.get(&number).is_some_and(|record| record.is_open) {
+            end(world, number, Ending::closed_by_channel(close));
+        }
     }
 }
 
@@ -122,6 +135,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
         Ok(()) => drop(world.borrow_mut().commit()),
         Err(panic) => drop(failed(world, "on_close", &panicked(&*panic))),
     }
+    settle(world);
 }
 
 /// What an event of an open connection works on.

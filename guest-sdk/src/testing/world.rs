@@ -21,6 +21,8 @@ pub(crate) struct World {
     /// What went wrong, for the operator.
     pub(crate) errors: Vec<String>,
     last_number: u64,
+    /// Connections that others have closed, with code and reason, and that have to be ended yet.
+    pub(crate) disconnected: VecDeque<(u64, (u16, String))>,
     /// None between events.
     pub(crate) event: Option<Event>,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Record {
     pub(crate) session: Vec<u8>,
     /// In the order joined; kept when the connection ends.
     pub(crate) joined: Vec<String>,
+    /// Kept when the connection ends.
+    pub(crate) user: Option<String>,
     pub(crate) is_open: bool,
     pub(crate) ending: Option<&'static str>,
     pub(crate) inbox: VecDeque<Received>,
@@ -99,6 +103,7 @@ impl World {
             log: Vec::new(),
             errors: Vec::new(),
             last_number: 0,
+            disconnected: VecDeque::new(),
             event: None,
         }
     }
@@ -167,6 +172,17 @@ impl World {
                         record.joined.retain(|joined| *joined != room);
                     }
                 }
+                Effect::Identify(user) => {
+                    if let Some(record) = self.connections.get_mut(&number) {
+                        record.user = Some(user);
+                    }
+                }
+                Effect::Disconnect(number, close) => self.disconnected.push_back((number, close)),
+                Effect::DisconnectUser(user, close) => {
+                    for number in self.audience(&Audience::Users([user].into())) {
+                        self.disconnected.push_back((number, close.clone()));
+                    }
+                }
             }
         }
     }
@@ -181,6 +197,7 @@ impl World {
         let open = self.connections.iter().filter(|(_, record)| record.is_open);
         let is_addressed = |record: &Record| match to {
             Audience::All => true,
+            Audience::Users(users) => record.user.as_ref().is_some_and(|user| users.contains(user)),
             Audience::Rooms(rooms) => record.joined.iter().any(|room| rooms.contains(room)),
         };
         open.filter(|(_, record)| is_addressed(record)).map(|(number, _)| *number).collect()
@@ -199,5 +216,13 @@ impl Event {
             }
         }
         joined
+    }
+
+    /// The user that its connection becomes one of, if the event identifies it.
+    pub(crate) fn identity(&self) -> Option<String> {
+        self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Identify(user) => Some(user.clone()),
+            _ => None,
+        })
     }
 }

@@ -4,9 +4,8 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::connection::{Host, HostConnection};
 use super::bindings::wharf::channel::types::{Error, Kind};
-use super::{ConnectionHandle, Phase, fix_call, refused};
-use crate::close::{MAX_REASON_BYTES, is_channel_code};
-use crate::effects::{Close, Effect};
+use super::{ConnectionHandle, Phase, checked_close, fix_call, refused};
+use crate::effects::Effect;
 use crate::host_calls::bindings::wharf::channel::types::Remedy;
 use crate::instance::InstanceState;
 use crate::outbound::{FrameKind, encode};
@@ -96,19 +95,7 @@ impl HostConnection for InstanceState {
         reason: String,
     ) -> Result<(), Error> {
         let own = self.own()?;
-        if !is_channel_code(code) {
-            return Err(fix_call(
-                "close-code-invalid",
-                format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
-            ));
-        }
-        if reason.len() > MAX_REASON_BYTES {
-            return Err(fix_call(
-                "close-reason-too-long",
-                format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
-            ));
-        }
-        own.effects.record_close(Close { code, reason });
+        own.effects.record_close(checked_close(code, reason)?);
         Ok(())
     }
 

@@ -7,16 +7,17 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::rooms::Host;
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
 
-use super::{Call, ConnectionHandle, Own, cut, escape, fix_call, refused};
+use super::{Call, ConnectionHandle, Own, checked_close, cut, escape, fix_call, refused};
 use crate::client::ConnectionId;
 use crate::effects::Effect;
 use crate::instance::InstanceState;
-use crate::room::check_name;
+use crate::outbound::Outbound;
+use crate::room::{Room, check_name};
 
 /// Rooms that one broadcast may name.
 const MAX_ROOMS_PER_BROADCAST: usize = 256;
 /// Bytes of an id that is none that an error repeats.
-const MAX_SHOWN_ID_BYTES: usize = 64;
+pub(super) const MAX_SHOWN_BYTES: usize = 64;
 /// Members on one page.
 const MAX_PAGE: u32 = 1000;
 
@@ -54,37 +55,13 @@ impl Host for InstanceState {
     }
 
     fn count(&mut self, room: String) -> u32 {
-        let committed = self.channel.hub.room(&room).map_or(0, |room| room.count());
-        let count = match self.own_change(&room) {
-            Some(true) => committed + 1,
-            Some(false) => committed.saturating_sub(1),
-            None => committed,
-        };
-        u32::try_from(count).unwrap_or(u32::MAX)
+        let members = self.channel.hub.rooms.get(&room);
+        self.count_members(members, self.own_change(&room))
     }
 
     fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
-        let limit = limit.min(MAX_PAGE) as usize;
-        let after = match after.as_deref().map(ConnectionId::parse) {
-            // A page after an id that is none of ours has no beginning.
-            Some(None) => return Vec::new(),
-            Some(Some(id)) => Some(id.number),
-            None => None,
-        };
-        let mut numbers = match self.channel.hub.room(&room) {
-            Some(room) => room.page(after, limit.saturating_add(1)),
-            None => Vec::new(),
-        };
-        if let (Some(joined), Some(client)) = (self.own_change(&room), self.client()) {
-            let own = client.id.number;
-            numbers.retain(|number| *number != own);
-            if joined && after.is_none_or(|after| own > after) {
-                let at = numbers.partition_point(|number| *number < own);
-                numbers.insert(at, own);
-            }
-        }
-        numbers.truncate(limit);
-        numbers.into_iter().map(|number| ConnectionId { number }.to_string()).collect()
+        let members = self.channel.hub.rooms.get(&room);
+        self.page_of_members(members, self.own_change(&room), after, limit)
     }
 
     fn broadcast_to_room(
@@ -129,25 +106,15 @@ impl Host for InstanceState {
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
-        self.call()?;
-        let own = self.client().map(|client| client.id);
-        let outbound = match ConnectionId::parse(&to) {
-            Some(id) if Some(id) == own => Some(self.own()?.client.outbound.clone()),
-            Some(id) => self.channel.hub.find(id.number),
-            None => None,
-        };
-        let outbound = outbound.ok_or_else(|| {
-            refused(
-                Remedy::Gone,
-                "unknown-connection",
-                format!(
-                    "{} is no open connection of this channel",
-                    escape(cut(&to, MAX_SHOWN_ID_BYTES))
-                ),
-            )
-        })?;
+        let outbound = self.outbound_of(&to)?;
         let frame = self.encode(kind, &data)?;
         self.record(Effect::SendTo(outbound, frame))
+    }
+
+    fn disconnect(&mut self, id: String, code: u16, reason: String) -> Result<(), Error> {
+        let outbound = self.outbound_of(&id)?;
+        let close = checked_close(code, reason)?;
+        self.record(Effect::Disconnect(outbound, Box::new(close)))
     }
 }
 
@@ -156,6 +123,68 @@ impl InstanceState {
     fn own_change(&self, room: &str) -> Option<bool> {
         let membership = self.call.as_ref()?.effects.membership(room)?;
         (membership != self.client()?.is_in(room)).then_some(membership)
+    }
+
+    /// Where a connection of the channel may be written to; the event's own may be still connecting.
+    fn outbound_of(&mut self, id: &str) -> Result<Arc<Outbound>, Error> {
+        self.call()?;
+        let own = self.client().map(|client| client.id);
+        let outbound = match ConnectionId::parse(id) {
+            Some(id) if Some(id) == own => Some(self.own()?.client.outbound.clone()),
+            Some(id) => self.channel.hub.find(id.number),
+            None => None,
+        };
+        outbound.ok_or_else(|| {
+            let id = escape(cut(id, MAX_SHOWN_BYTES));
+            refused(
+                Remedy::Gone,
+                "unknown-connection",
+                format!("{id} is no open connection of this channel"),
+            )
+        })
+    }
+
+    /// How many members a room or user has, with what this event changes about its own connection.
+    pub(super) fn count_members(&self, room: Option<Arc<Room>>, own: Option<bool>) -> u32 {
+        let committed = room.map_or(0, |room| room.count());
+        let count = match own {
+            Some(true) => committed + 1,
+            Some(false) => committed.saturating_sub(1),
+            None => committed,
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// A page of the members of a room or user, with what this event changes about its own
+    /// connection.
+    pub(super) fn page_of_members(
+        &self,
+        room: Option<Arc<Room>>,
+        own: Option<bool>,
+        after: Option<String>,
+        limit: u32,
+    ) -> Vec<String> {
+        let limit = limit.min(MAX_PAGE) as usize;
+        let after = match after.as_deref().map(ConnectionId::parse) {
+            // A page after an id that is none of ours has no beginning.
+            Some(None) => return Vec::new(),
+            Some(Some(id)) => Some(id.number),
+            None => None,
+        };
+        let mut numbers = match room {
+            Some(room) => room.page(after, limit.saturating_add(1)),
+            None => Vec::new(),
+        };
+        if let (Some(joined), Some(client)) = (own, self.client()) {
+            let own = client.id.number;
+            numbers.retain(|number| *number != own);
+            if joined && after.is_none_or(|after| own > after) {
+                let at = numbers.partition_point(|number| *number < own);
+                numbers.insert(at, own);
+            }
+        }
+        numbers.truncate(limit);
+        numbers.into_iter().map(|number| ConnectionId { number }.to_string()).collect()
     }
 }
 
@@ -167,6 +196,6 @@ fn checked(name: String) -> Result<Arc<str>, Error> {
 }
 
 /// The number behind an id to skip; an id that is none of ours skips nobody.
-fn number(skip: Option<String>) -> Option<u64> {
+pub(super) fn number(skip: Option<String>) -> Option<u64> {
     Some(ConnectionId::parse(skip.as_deref()?)?.number)
 }

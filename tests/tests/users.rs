@@ -1,0 +1,204 @@
+//! Users: who is online, who is reached on which connections, and who is sent away.
+
+use wharf_tests::{Client, Ended, Wharf, eventually};
+
+async fn id(client: &mut Client) -> String {
+    client.ask("id").await
+}
+
+/// Whether nothing but the answer to this question has come.
+async fn has_nothing_more(client: &mut Client) {
+    let answer = client.ask("online nobody-at-all").await;
+    assert_eq!(answer, "false", "something else has come");
+}
+
+#[tokio::test]
+async fn a_message_to_a_user_reaches_every_connection_of_the_user_and_nobody_else() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut phone = wharf.connect("/users?user=ann").await;
+    let mut laptop = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users?user=bob").await;
+    let mut nobody = wharf.connect("/users").await;
+    assert_eq!(nobody.ask("to ann hello").await, "ok");
+    assert_eq!((phone.text().await, laptop.text().await), ("hello".into(), "hello".into()));
+    assert_eq!(phone.ask("to-others ann read").await, "ok");
+    assert_eq!(laptop.text().await, "read");
+    // Ids are compared bytewise.
+    assert_eq!(bob.ask("to Ann hello").await, "user-offline Gone");
+    for client in [&mut phone, &mut laptop, &mut bob, &mut nobody] {
+        has_nothing_more(client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_to_several_users_comes_once_to_each_connection() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut phone = wharf.connect("/users?user=ann").await;
+    let mut laptop = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users?user=bob").await;
+    assert_eq!(bob.ask("to-many ann,offline,ann both").await, "ok", "who is offline is no error");
+    for client in [&mut phone, &mut laptop] {
+        assert_eq!(client.text().await, "both");
+        has_nothing_more(client).await;
+    }
+    assert_eq!(bob.ask("to-crowd ann 256 crowd").await, "ok");
+    assert_eq!(phone.text().await, "crowd");
+    assert_eq!(bob.ask("to-crowd ann 257 crowd").await, "too-many-users ShedLoad");
+    has_nothing_more(&mut phone).await;
+}
+
+#[tokio::test]
+async fn a_user_is_online_for_as_long_as_there_is_a_connection() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut phone = wharf.connect("/users?user=ann").await;
+    let mut laptop = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users").await;
+    let ids = [id(&mut phone).await, id(&mut laptop).await];
+    assert_eq!(bob.ask("connections ann").await, ids.join(" "), "oldest first");
+    phone.close(1000, "").await;
+    eventually("one connection to be left", async || {
+        (bob.ask("connections ann").await == ids[1]).then_some(())
+    })
+    .await;
+    assert_eq!(bob.ask("online ann").await, "true");
+    laptop.reset();
+    eventually("Ann to be offline", async || {
+        (bob.ask("online ann").await == "false").then_some(())
+    })
+    .await;
+    assert_eq!(bob.ask("to ann hello").await, "user-offline Gone");
+    assert_eq!(bob.ask("connections ann").await, "");
+}
+
+#[tokio::test]
+async fn an_identity_is_an_effect_that_the_event_itself_sees() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut client = wharf.connect("/users").await;
+    let mut other = wharf.connect("/users").await;
+    assert_eq!(client.ask("user").await, "nobody");
+    assert_eq!(
+        client.ask("identify-and-look ann bob").await,
+        "Some(\"ann\") true 1 false 0",
+        "before the commit"
+    );
+    assert_eq!(other.ask("online ann").await, "true", "after it");
+    // From one user to another.
+    assert_eq!(client.ask("identify-and-look bob ann").await, "Some(\"bob\") true 1 false 0");
+    assert_eq!(other.ask("online ann").await, "false");
+    assert_eq!(other.ask("to bob moved").await, "ok");
+    assert_eq!(client.text().await, "moved");
+    // An event that fails identifies nobody.
+    client.send("identify-and-fail ann").await;
+    assert_eq!(client.json().await["code"], "INTERNAL_ERROR");
+    assert_eq!(client.ask("user").await, "bob");
+    assert_eq!(other.ask("online ann").await, "false");
+}
+
+#[tokio::test]
+async fn a_disconnected_user_gets_what_was_sent_the_code_and_an_on_close() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut watcher = wharf.connect("/users?watch=1").await;
+    let mut phone = wharf.connect("/users?user=ann").await;
+    let mut laptop = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users?user=bob").await;
+    assert_eq!(bob.ask("disconnect-user ann 4003 banned").await, "ok");
+    for client in [&mut phone, &mut laptop] {
+        let expected = (vec!["last words".to_owned()], Ended::Closed(4003, "banned".to_owned()));
+        assert_eq!(client.rest().await, expected);
+    }
+    let mut farewells = [watcher.text().await, watcher.text().await];
+    farewells.sort_unstable();
+    assert_eq!(farewells[0], "ann channel-closed 4003 banned online: false");
+    assert!(farewells[1].starts_with("ann channel-closed 4003 banned"), "{}", farewells[1]);
+    assert_eq!(bob.ask("online ann").await, "false");
+    // A user that is offline is no error, and whoever comes again is not kept out.
+    assert_eq!(bob.ask("disconnect-user ann 4003 banned").await, "ok");
+    let mut again = wharf.connect("/users?user=ann").await;
+    assert_eq!(again.ask("user").await, "ann");
+    has_nothing_more(&mut bob).await;
+}
+
+#[tokio::test]
+async fn a_connection_can_disconnect_its_own_user_and_a_new_one_can_replace_the_old() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut ann = wharf.connect("/users?user=ann").await;
+    ann.send("disconnect-user ann 1000 bye").await;
+    let expected =
+        (vec!["last words".to_owned(), "ok".to_owned()], Ended::Closed(1000, "bye".to_owned()));
+    assert_eq!(ann.rest().await, expected);
+
+    let mut old = wharf.connect("/users?user=bob").await;
+    let mut new = wharf.connect("/users?instead_of=bob").await;
+    assert_eq!(old.ended().await, Ended::Closed(4000, "replaced".to_owned()));
+    assert_eq!(new.ask("identify bob").await, "ok");
+    // In `on_connect` it reaches the connection that is about to open as well.
+    let mut itself = wharf.connect("/users?user=eve&instead_of=eve").await;
+    assert_eq!(itself.ended().await, Ended::Closed(4000, "replaced".to_owned()));
+}
+
+#[tokio::test]
+async fn one_connection_can_be_disconnected_by_its_id() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut phone = wharf.connect("/users?user=ann").await;
+    let mut laptop = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users").await;
+    let phones = id(&mut phone).await;
+    assert_eq!(bob.ask(&format!("disconnect {phones} 4001 elsewhere")).await, "ok");
+    assert_eq!(phone.ended().await, Ended::Closed(4001, "elsewhere".to_owned()));
+    assert_eq!(bob.ask("online ann").await, "true");
+    has_nothing_more(&mut laptop).await;
+    eventually("the id to be unknown", async || {
+        let answer = bob.ask(&format!("disconnect {phones} 4001 elsewhere")).await;
+        (answer == "unknown-connection Gone").then_some(())
+    })
+    .await;
+    let own = id(&mut bob).await;
+    bob.send(format!("disconnect {own} 4002 oneself")).await;
+    assert_eq!(bob.text().await, "ok");
+    assert_eq!(bob.ended().await, Ended::Closed(4002, "oneself".to_owned()));
+}
+
+#[tokio::test]
+async fn ids_of_users_codes_and_reasons_are_checked() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut client = wharf.connect("/users").await;
+    let longest = "ü".repeat(127) + "x";
+    assert_eq!(client.ask(&format!("identify {longest}")).await, "ok");
+    assert_eq!(client.ask("user").await, longest);
+    for user in [String::new(), "ü".repeat(128)] {
+        for command in [
+            format!("identify {user}"),
+            format!("to {user} hello"),
+            format!("to-many ann,{user} hello"),
+            format!("disconnect-user {user} 1000 bye"),
+        ] {
+            assert_eq!(client.ask(&command).await, "user-id-invalid FixCall", "{command}");
+        }
+        assert_eq!(client.ask(&format!("online {user}")).await, "false");
+        assert_eq!(client.ask(&format!("connections {user}")).await, "");
+    }
+    for code in [0, 999, 1001, 1006, 1011, 2999, 5000] {
+        let answer = client.ask(&format!("disconnect-user ann {code} bye")).await;
+        assert_eq!(answer, "close-code-invalid FixCall", "{code}");
+    }
+    let too_long = "r".repeat(124);
+    let answer = client.ask(&format!("disconnect-user ann 4000 {too_long}")).await;
+    assert_eq!(answer, "close-reason-too-long FixCall");
+    assert_eq!(client.ask("disconnect nobody 4000 bye").await, "unknown-connection Gone");
+    assert_eq!(client.ask("user").await, longest, "nothing of it has happened");
+}
+
+#[tokio::test]
+async fn users_stay_identified_across_a_reload() {
+    let wharf = Wharf::start(&["users"], &[]).await;
+    let mut ann = wharf.connect("/users?user=ann").await;
+    let mut bob = wharf.connect("/users?user=bob").await;
+    assert_eq!(ann.ask("user").await, "ann");
+    let mut next = wharf_tests::artefacts::component("users");
+    // A custom section of its own makes it another file.
+    next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
+    wharf.swap("users", &next).await;
+    assert_eq!(bob.ask("to ann still-there").await, "ok");
+    assert_eq!(ann.text().await, "still-there");
+    assert_eq!(ann.ask("user").await, "ann");
+}
