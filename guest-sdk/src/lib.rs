@@ -80,6 +80,7 @@
 //! | saying no | [`Refusal`] |
 //! | rooms and broadcasts | [`rooms`] |
 //! | users and their connections | [`users`] |
+//! | what the operator sets | [`setting`], [`optional_setting`] |
 //! | what goes wrong | [`Error`], [`HostError`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
@@ -139,6 +140,7 @@ mod pages;
 mod paths;
 mod refusal;
 pub mod rooms;
+mod settings;
 pub mod users;
 
 mod error;
@@ -164,6 +166,7 @@ pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;
 pub use outgoing::{Json, Outgoing, Payload};
 pub use refusal::Refusal;
+pub use settings::{optional_setting, setting};
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
 ///

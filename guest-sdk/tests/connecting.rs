@@ -212,3 +212,21 @@ fn nothing_can_be_flushed_or_pinged_while_connecting() {
         assert!(errors[0].ends_with("(refused-while-connecting)"), "{errors:?}");
     }
 }
+
+#[test]
+fn a_missing_setting_is_an_error_that_says_what_to_write() {
+    let host = TestHost::new::<Mirror>();
+    host.run(|| {
+        assert_eq!(wharf::optional_setting("greeting"), None);
+        let error = wharf::setting("greeting").expect_err("nobody has set it");
+        let refusal = error.host_error().expect("the host's answer");
+        assert_eq!(refusal.code, "setting-missing");
+        assert_eq!(refusal.remedy, wharf::Remedy::AskOperator);
+        assert!(refusal.detail.contains("greeting = \"…\""), "{refusal}");
+    });
+    host.set_setting("greeting", "hello");
+    host.run(|| {
+        assert_eq!(wharf::setting("greeting").expect("it is set"), "hello");
+        assert_eq!(wharf::optional_setting("greeting").as_deref(), Some("hello"));
+    });
+}

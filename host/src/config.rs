@@ -5,20 +5,30 @@
 //! ones win: the defaults, `wharf.toml`, `WHARF_…` variables, flags. Whatever is wrong is
 //! an error that names the key, where it was given and what is allowed: a server that starts with
 //! a limit other than the one that was meant is worse than one that does not start.
+//!
+//! What belongs to single channels (their settings, secrets and grants) is in tables of its own, by
+//! the channel's name: [`ChannelConfig`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 mod allowed_origin;
+mod channel;
 mod kind;
+mod secret;
 mod setting;
 mod source;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use allowed_origin::AllowedOrigin;
+pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set};
+pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use source::{Given, Source, Sources, load};
 
@@ -250,6 +260,28 @@ pub enum ConfigError {
         /// The setting that was perhaps meant.
         nearest: Option<&'static str>,
     },
+    /// A key that the table of a channel does not have.
+    #[error("{}", source::unknown_in_table_text(key, given, *nearest, known))]
+    UnknownInTable {
+        /// The key with those of the tables around it.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// The key that was perhaps meant.
+        nearest: Option<&'static str>,
+        /// The keys that the table has.
+        known: &'static [&'static str],
+    },
+    /// What a channel's table says cannot be used. It may be about a secret, which is not repeated.
+    #[error("{key} ({given}): {reason}")]
+    Refused {
+        /// The key with those of the tables around it.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// A value of the wrong type or outside its range.
     #[error("{stated} is not allowed: it must be {allowed}")]
     Invalid {
@@ -338,8 +370,22 @@ impl Config {
         Ok(())
     }
 
+    /// What is set for the channel of that name; where there is nothing, nothing. Letters may differ
+    /// in case, and `-` and `_` are the same.
+    pub fn channel(&self, name: &str) -> Arc<ChannelConfig> {
+        let mut channels = self.channels.iter();
+        let found = channels.find(|(table, _)| self.is_table_of(table, name));
+        found.map(|(_, channel)| channel.clone()).unwrap_or_default()
+    }
+
+    /// Whether a table of this name is for the channel of that name.
+    pub fn is_table_of(&self, table: &str, channel: &str) -> bool {
+        channel::is_same(table, channel)
+    }
+
     /// The whole configuration as a `wharf.toml`, with where each value came from as a comment.
-    /// Saved as `wharf.toml` in the working directory it makes the same configuration.
+    /// Saved as `wharf.toml` in the working directory it makes the same configuration, but for
+    /// secrets that it hides: those it shows as `***`, which is refused.
     pub fn effective(&self, sources: &Sources) -> String {
         let mut text = String::new();
         let mut group = "";
@@ -351,6 +397,9 @@ impl Config {
             }
             let line = format!("{} = {}", setting.key, setting.show(self));
             text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
+        }
+        for (name, channel) in &self.channels {
+            text.push_str(&channel.effective(name, sources));
         }
         text
     }

@@ -10,6 +10,7 @@ mod event;
 mod handshake;
 mod log;
 mod rooms;
+mod settings;
 mod users;
 mod wasi;
 
@@ -96,6 +97,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }

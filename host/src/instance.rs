@@ -15,7 +15,7 @@ use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use crate::config::Config;
+use crate::config::{ChannelConfig, Config};
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::{self, Message};
 use crate::host_calls::{
     Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle,
@@ -51,6 +51,8 @@ pub struct ChannelContext {
     pub hub: Arc<Hub>,
     /// The host's configuration.
     pub config: Arc<Config>,
+    /// What the operator set for this channel.
+    pub own: Arc<ChannelConfig>,
     /// The log lines it may still write.
     pub log_budget: LogBudget,
     /// The log lines that the host may still write about its failures: a channel that talks too
@@ -60,6 +62,14 @@ pub struct ChannelContext {
     pub memory_bytes: AtomicUsize,
     /// The instances of all channels.
     pub live: LiveInstances,
+}
+
+impl ChannelContext {
+    /// A text of the guest as a log shows it: its first `limit` bytes on one line, without the
+    /// channel's secrets.
+    pub fn shown(&self, text: &str, limit: usize) -> String {
+        escape(&self.own.secrets.hide(text, limit))
+    }
 }
 
 /// Counts the instances that there are, of all channels together. Cheap to clone.
@@ -449,7 +459,7 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     } else {
         FailureKind::Trap
     };
-    let mut detail = escape(&error.root_cause().to_string());
+    let mut detail = store.data().channel.shown(&error.root_cause().to_string(), usize::MAX);
     if kind == FailureKind::OutOfMemory {
         let config = &store.data().channel.config;
         detail = match limits.memory_denied {

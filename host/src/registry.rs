@@ -129,6 +129,7 @@ impl Registry {
                     return;
                 }
                 Some(Change::Scanned) => {
+                    self.log_unused_tables();
                     if let Some(scanned) = scanned.take() {
                         let _ = scanned.send(());
                     }
@@ -173,6 +174,9 @@ impl Registry {
                     .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
                 if is_news {
                     let path = file.path.display().to_string();
+                    // A guest has its settings when it describes itself, and has a say in this.
+                    let own = self.config.channel(&file.name);
+                    let reason = own.secrets.hide(&reason, MAX_REASON_BYTES);
                     log_refused(&file.name, &path, &reason, self.serving(&file.name));
                 }
                 refused.insert(file.name.clone(), RefusedFile { file, is_conflict, reason });
@@ -234,14 +238,14 @@ impl Registry {
         let patterns = patterns(&description)?;
         let pool = Pool::new(component, context.clone(), number, first);
         let next = Generation { number, sha256: file.sha256, description, pool: Arc::new(pool) };
-        let paths = next.description.paths.join(" ");
+        let paths = context.shown(&next.description.paths.join(" "), usize::MAX);
         let session_format = next.description.session_format;
         self.mount(&file.name, known, patterns, context, slots, next)?;
         let sha256 = hex(&file.sha256);
         tracing::info!(
             channel = %file.name,
             generation = number,
-            paths = %escape(&paths),
+            paths,
             session_format,
             sha256 = &sha256[..16],
             bytes = file.bytes.len(),
@@ -331,12 +335,26 @@ impl Registry {
         Some(mounted.channel.current().number)
     }
 
+    /// A table for a channel that is not there is a typing error, or waits for a plugin.
+    fn log_unused_tables(&self) {
+        let mounted = self.channels();
+        for name in self.config.channels.keys() {
+            if !mounted.iter().any(|channel| self.config.is_table_of(name, channel.name())) {
+                tracing::warn!(
+                    channel = %escape(name),
+                    "the configuration has a table for a channel whose plugin is not there"
+                );
+            }
+        }
+    }
+
     fn context(&self, name: &str) -> Arc<ChannelContext> {
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::default()),
             config: self.config.clone(),
+            own: self.config.channel(name),
             log_budget: LogBudget::new(name, lines),
             failure_budget: LogBudget::new(name, lines),
             memory_bytes: AtomicUsize::new(0),

@@ -201,6 +201,14 @@ pub(crate) fn disconnect_user(user: &str, code: u16, reason: &str) -> Result<(),
     host(|world| world.disconnect_user(user, code, reason))
 }
 
+pub(crate) fn setting(name: &str) -> Option<String> {
+    host(|world| world.settings.get(name).cloned())
+}
+
+pub(crate) fn require_setting(name: &str) -> Result<String, HostError> {
+    host(|world| world.require_setting(name))
+}
+
 pub(crate) fn flush() -> Result<(), HostError> {
     host(World::flush)
 }

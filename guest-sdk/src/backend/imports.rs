@@ -4,7 +4,9 @@ use std::mem::ManuallyDrop;
 
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
-use crate::bindings::channel::wharf::channel::{event, log as host_log, rooms, types, users};
+use crate::bindings::channel::wharf::channel::{
+    event, log as host_log, rooms, settings, types, users,
+};
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
@@ -171,6 +173,14 @@ pub(crate) fn send_to_users(
 
 pub(crate) fn disconnect_user(user: &str, code: u16, reason: &str) -> Result<(), HostError> {
     Ok(users::disconnect_user(user, code, reason)?)
+}
+
+pub(crate) fn setting(name: &str) -> Option<String> {
+    settings::get(name)
+}
+
+pub(crate) fn require_setting(name: &str) -> Result<String, HostError> {
+    Ok(settings::require(name)?)
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

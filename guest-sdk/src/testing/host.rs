@@ -40,6 +40,12 @@ impl TestHost {
         self.world.borrow_mut().limits = limits;
     }
 
+    /// Set what the plugin reads with [`setting`](crate::setting), be it a setting or a secret,
+    /// from the next event on.
+    pub fn set_setting(&self, name: &str, value: &str) {
+        self.world.borrow_mut().settings.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Serve the channel `C` from now on, as the next generation. Connections stay open, with the
     /// sessions that the channel before wrote: the way to test that a struct may grow.
     pub fn reload<C: Channel>(&self) {

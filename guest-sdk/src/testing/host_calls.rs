@@ -248,6 +248,19 @@ impl World {
         numbers.into_iter().find(|number| id(*number) == to)
     }
 
+    pub(crate) fn require_setting(&self, name: &str) -> Result<String, HostError> {
+        self.settings.get(name).cloned().ok_or_else(|| {
+            refused(
+                Remedy::AskOperator,
+                "setting-missing",
+                format!(
+                    "the setting `{name}` is missing: write `{name} = \"…\"` under \
+                     `[channels.NAME.settings]` in wharf.toml (in a test: `host.set_setting`)"
+                ),
+            )
+        })
+    }
+
     pub(crate) fn flush(&mut self) -> Result<(), HostError> {
         if self.event()?.phase == Phase::Connecting {
             return Err(refused(

@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(crate) plugin: Plugin,
     pub(crate) generation: u64,
     pub(crate) limits: Limits,
+    /// What the operator set, secrets included.
+    pub(crate) settings: BTreeMap<String, String>,
     pub(crate) connections: BTreeMap<u64, Record>,
     pub(crate) log: Vec<LogLine>,
     /// What went wrong, for the operator.
@@ -99,6 +101,7 @@ impl World {
             plugin,
             generation: 1,
             limits: Limits::default(),
+            settings: BTreeMap::new(),
             connections: BTreeMap::new(),
             log: Vec::new(),
             errors: Vec::new(),

@@ -57,6 +57,7 @@ impl Guest {
             failure_budget: LogBudget::new(name, 0),
             memory_bytes: AtomicUsize::new(0),
             live: LiveInstances::new(config.max_instances),
+            own: Arc::default(),
             config,
         });
         let started = finish(Instance::start(&component, &context, 1));

@@ -97,11 +97,14 @@ macro_rules! settings {
                 )]
                 pub $field: $type,
             )+)+
+            /// What is set for single channels, by name: the tables `[channels.NAME]`. To look a
+            /// channel up, ask [`Config::channel`].
+            pub channels: BTreeMap<String, Arc<ChannelConfig>>,
         }
 
         impl Default for Config {
             fn default() -> Config {
-                Config { $($($field: $default,)+)+ }
+                Config { $($($field: $default,)+)+ channels: BTreeMap::new() }
             }
         }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::tables::{self, Tables};
 use super::{Config, ConfigError, SETTINGS, Setting, Stated};
 
 /// The file that is read where none is named.
@@ -45,12 +46,18 @@ impl fmt::Display for Source {
 
 /// Where each value of a [`Config`] was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(BTreeMap<&'static str, Source>);
+pub struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// Where the value of this key was given.
+    /// Where the value of this key was given. What belongs to a channel has a key such as
+    /// `channels.chat.settings.greeting`.
     pub fn of(&self, key: &str) -> &Source {
         self.0.get(key).unwrap_or(&Source::Default)
+    }
+
+    /// Remember where a value was given.
+    pub(super) fn note(&mut self, key: &str, source: &Source) {
+        self.0.insert(key.to_owned(), source.clone());
     }
 }
 
@@ -81,7 +88,12 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         values: Dict::from([((*key).to_owned(), Value::from(text.as_str()))]),
     });
 
-    let layers: Vec<Layer> = file.into_iter().chain(environment).chain(flags).collect();
+    let mut layers: Vec<Layer> = file.into_iter().chain(environment).chain(flags).collect();
+    let of_channels = layers.iter_mut().filter_map(|layer| {
+        let value = layer.values.remove(tables::KEY)?;
+        Some((layer.source.clone(), value))
+    });
+    let of_channels: Vec<(Source, Value)> = of_channels.collect();
     let mut merged = Figment::new();
     for (index, layer) in layers.iter().enumerate() {
         merged = merged.merge(Numbered { index, layer });
@@ -108,7 +120,7 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
             let stated = Stated { key: setting.key, value: excerpt(&value), source };
             return Err(ConfigError::Invalid { stated, allowed: setting.allowed() });
         }
-        sources.0.insert(setting.key, source);
+        sources.note(setting.key, &source);
     }
     if let Some((key, value)) = values.into_iter().next() {
         return Err(unknown(key, source_of(&value)));
@@ -128,6 +140,12 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     if *sources.of("cache") == Source::Default {
         config.cache = user_cache(&given.environment);
     }
+    let variable = |name: &str| {
+        let mut variables = given.environment.iter();
+        variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
+    let tables = Tables { variable: &variable, working_folder: &given.working_folder };
+    config.channels = tables.read(&of_channels, &mut sources)?;
     config.check(&sources)?;
     Ok((config, sources))
 }
@@ -184,9 +202,19 @@ fn read_file(given: &Given) -> Result<Option<Layer>, ConfigError> {
     };
     // An editor's byte order mark is no part of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let values = toml::from_str(text)
-        .map_err(|error| failed(format!("not valid TOML: {}", error.to_string().trim_end())))?;
+    let values = toml::from_str(text).map_err(|error| failed(not_toml(text, &error)))?;
     Ok(Some(Layer { source: Source::File(path), values }))
+}
+
+/// What is wrong with a file, and where; without the line itself, in which there may be a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let place = before.map_or(String::new(), |before| {
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!(" at line {line}, column {column}")
+    });
+    format!("not valid TOML{place}: {}", error.message())
 }
 
 /// The environment, one layer a variable, so that each is known by its name.
@@ -200,6 +228,15 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
             continue;
         }
         let source = Source::Environment(name.to_owned());
+        if let Some(values) = tables::of_variable(name, &value.to_string_lossy()) {
+            // A secret may be in it, so that it is not repeated.
+            if value.to_str().is_none() {
+                let (key, reason) = (name.to_owned(), "it is not UTF-8".to_owned());
+                return Err(ConfigError::Refused { key, given: source, reason });
+            }
+            layers.push(Layer { source, values });
+            continue;
+        }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
             if is_service_link(name, &value.to_string_lossy()) {
                 continue;
@@ -235,7 +272,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 /// The start of a value as it would be written in a file, for errors.
-fn excerpt(value: &Value) -> String {
+pub(super) fn excerpt(value: &Value) -> String {
     let text =
         value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
     match text.char_indices().nth(80) {
@@ -266,6 +303,20 @@ pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) ->
     }
 }
 
+/// What [`ConfigError::UnknownInTable`] says.
+pub(super) fn unknown_in_table_text(
+    key: &str,
+    source: &Source,
+    nearest: Option<&str>,
+    known: &[&str],
+) -> String {
+    let key = key.escape_debug();
+    match nearest {
+        Some(nearest) => format!("unknown key `{key}` in {source}: did you mean `{nearest}`?"),
+        None => format!("unknown key `{key}` in {source}: there are {}", known.join(", ")),
+    }
+}
+
 /// The setting whose key is most like this one, unless none is.
 fn nearest(key: &str) -> Option<&'static str> {
     let key = key.to_lowercase().replace('-', "_");
@@ -279,7 +330,7 @@ fn nearest(key: &str) -> Option<&'static str> {
 }
 
 /// How many characters must be inserted, removed or replaced to make one from the other.
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     // A key as long as a file must not cost the square of its length.
     let one: Vec<char> = one.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=one.len()).collect();

@@ -3,7 +3,7 @@
 use super::bindings::wharf::channel::event::Host;
 use super::bindings::wharf::channel::types::{Error, Remedy};
 
-use super::{Phase, cut, escape, refused};
+use super::{Phase, refused};
 use crate::instance::InstanceState;
 use crate::outbound::Drains;
 
@@ -37,7 +37,7 @@ impl Host for InstanceState {
 
     fn report_error(&mut self, detail: String) {
         if self.channel.failure_budget.take() {
-            let detail = escape(cut(&detail, MAX_DETAIL_BYTES));
+            let detail = self.channel.shown(&detail, MAX_DETAIL_BYTES);
             let connection = self.client().map(|client| client.id.to_string());
             tracing::warn!(
                 channel = %self.channel.name,

@@ -22,11 +22,11 @@ impl Host for InstanceState {
         if !is_enabled(level) || !self.channel.log_budget.take() {
             return;
         }
-        let mut line = escape(cut(&message, MAX_MESSAGE_BYTES));
+        let mut line = self.channel.shown(&message, MAX_MESSAGE_BYTES);
         for (name, value) in fields.iter().take(MAX_FIELDS) {
-            let (name, value) = (cut(name, MAX_FIELD_BYTES), cut(value, MAX_FIELD_BYTES));
+            let value = self.channel.own.secrets.hide(value, MAX_FIELD_BYTES);
             // Writing into a String cannot fail.
-            let _ = write!(line, " {}={:?}", escape(name), value);
+            let _ = write!(line, " {}={:?}", self.channel.shown(name, MAX_FIELD_BYTES), value);
         }
         let line = cut(&line, MAX_LINE_BYTES);
         let connection = self.client().map(|client| client.id.to_string());

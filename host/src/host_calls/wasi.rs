@@ -10,7 +10,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::bindings::wharf::channel::log::Level;
-use super::escape;
 use super::log::{is_enabled, write_line};
 use crate::instance::{ChannelContext, InstanceState};
 
@@ -73,6 +72,33 @@ struct LineWriter {
 impl LineWriter {
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
+        self.log(&line);
+    }
+
+    /// Log the first part of a line that is too long. What may be the beginning of a secret is
+    /// left for the next part.
+    fn break_line(&mut self) {
+        let secrets = &self.output.channel.own.secrets;
+        let left = secrets.longest().saturating_sub(1);
+        if left == 0 {
+            return self.end_line();
+        }
+        if self.line.len() < MAX_LINE_BYTES + left {
+            return;
+        }
+        // The last character may not be complete.
+        let incomplete = self.line.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
+        let end = self.line.split_off(self.line.len() - incomplete);
+        let text = String::from_utf8_lossy(&self.line);
+        let text = secrets.hide(&text, usize::MAX);
+        let at = text.floor_char_boundary(text.len().saturating_sub(left).min(MAX_LINE_BYTES));
+        let (part, rest) = text.split_at(at);
+        let (part, rest) = (part.as_bytes().to_vec(), [rest.as_bytes(), &end].concat());
+        self.line = rest;
+        self.log(&part);
+    }
+
+    fn log(&self, line: &[u8]) {
         let level = match self.output.stream {
             Stream::Stdout => Level::Info,
             Stream::Stderr => Level::Warn,
@@ -80,7 +106,7 @@ impl LineWriter {
         if line.is_empty() || !is_enabled(level) || !self.output.channel.log_budget.take() {
             return;
         }
-        let text = escape(&String::from_utf8_lossy(&line));
+        let text = self.output.channel.shown(&String::from_utf8_lossy(line), usize::MAX);
         write_line(&self.output.channel.name, self.output.generation, None, level, &text);
     }
 }
@@ -93,7 +119,7 @@ impl OutputStream for LineWriter {
             } else {
                 self.line.push(byte);
                 if self.line.len() >= MAX_LINE_BYTES {
-                    self.end_line();
+                    self.break_line();
                 }
             }
         }

@@ -1,0 +1,270 @@
+//! What the operator sets for one channel: its settings, its secrets, and what it may reach.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Secrets, Sources};
+
+/// The table `[channels.NAME]` of one channel; empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChannelConfig {
+    /// What its plugin reads as settings, by name. No name is also that of a secret.
+    pub settings: BTreeMap<String, String>,
+    /// What its plugin reads as settings and nobody else may see.
+    pub secrets: Secrets,
+    /// What it may reach besides its own connections.
+    pub grants: Grants,
+}
+
+impl ChannelConfig {
+    /// The value of a setting or a secret.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        let secret = || Some(self.secrets.get(name)?.expose());
+        self.settings.get(name).map(String::as_str).or_else(secret)
+    }
+
+    /// Its tables as they are written in a `wharf.toml`, with where each value came from.
+    pub(super) fn effective(&self, name: &str, sources: &Sources) -> String {
+        let table = format!("channels.{}", key(name));
+        let mut text = String::new();
+        let mut section = |heading: &str, lines: Vec<(String, toml::Value)>| {
+            if lines.is_empty() {
+                return;
+            }
+            text.push_str(&format!("\n[{heading}]\n"));
+            for (name, value) in lines {
+                let source = sources.of(&format!("{heading}.{name}"));
+                text.push_str(&format!("{:<44} # {source}\n", format!("{name} = {value}")));
+            }
+        };
+        let list = |name: &str, items: Vec<String>| {
+            let items = items.into_iter().map(toml::Value::String).collect();
+            (name.to_owned(), toml::Value::Array(items))
+        };
+        let hosts = self.grants.http_hosts.iter().map(AllowedHost::to_string).collect();
+        let grants =
+            [list("http_hosts", hosts), list("publish_to", self.grants.publish_to.clone())];
+        let is_given =
+            |(_, value): &(String, toml::Value)| value.as_array().is_some_and(|v| !v.is_empty());
+        section(&table, grants.into_iter().filter(is_given).collect());
+        let settings = self.settings.iter();
+        let settings = settings.map(|(name, value)| (name.clone(), value.clone().into()));
+        section(&format!("{table}.settings"), settings.collect());
+        let secrets = self.secrets.iter();
+        let secrets = secrets.map(|(name, secret)| (name.to_owned(), secret.as_toml()));
+        section(&format!("{table}.secrets"), secrets.collect());
+        text
+    }
+}
+
+/// What a channel may reach besides its own connections: nothing, unless the operator grants it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Grants {
+    /// Hosts that it may send HTTP requests to. Key `http_hosts`.
+    pub http_hosts: Vec<AllowedHost>,
+    /// Channels to whose rooms it may publish. Key `publish_to`.
+    pub publish_to: Vec<String>,
+}
+
+impl Grants {
+    /// Whether it may send HTTP requests to this host (a name, or an IP address without
+    /// brackets) and port.
+    pub fn may_call(&self, host: &str, port: u16) -> bool {
+        self.http_hosts.iter().any(|allowed| allowed.fits(host, port))
+    }
+
+    /// Whether it may publish to the rooms of this channel.
+    pub fn may_publish_to(&self, channel: &str) -> bool {
+        self.publish_to.iter().any(|granted| granted == channel)
+    }
+
+    /// What the operator has to write so that this channel may call a host, in a sentence.
+    pub fn how_to_allow_call(channel: &str, host: &str, port: u16) -> String {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let host = match port {
+            80 | 443 => host,
+            _ => format!("{host}:{port}"),
+        };
+        in_list(channel, "http_hosts", host)
+    }
+
+    /// What the operator has to write so that this channel may publish to another, in a sentence.
+    pub fn how_to_allow_publishing(channel: &str, to: &str) -> String {
+        in_list(channel, "publish_to", to.to_owned())
+    }
+}
+
+fn in_list(channel: &str, list: &str, item: String) -> String {
+    let line = toml::Value::Array(vec![toml::Value::String(item)]);
+    format!(
+        "to allow it, write `{list} = {line}` under `[channels.{}]` in wharf.toml (or add to the \
+         list that is there), and restart",
+        key(channel)
+    )
+}
+
+/// A host that a channel may send HTTP requests to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHost {
+    /// In lower case; an IPv6 address without its brackets.
+    host: String,
+    /// Whether it stands for all subdomains of `host`, without `host` itself.
+    subdomains: bool,
+    /// The ports of HTTP and HTTPS where none was given.
+    port: Option<u16>,
+}
+
+impl AllowedHost {
+    /// Read `api.example.com`, `api.example.com:8080`, `*.example.com`, `127.0.0.1:8080`
+    /// or `[::1]:8080`.
+    pub fn parse(text: &str) -> Option<AllowedHost> {
+        let text = text.trim();
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']')?;
+                host.parse::<std::net::Ipv6Addr>().ok()?;
+                (host, Some(port).filter(|port| !port.is_empty()))
+            }
+            None => match text.split_once(':') {
+                Some((host, _)) => (host, text.get(host.len()..)),
+                None => (text, None),
+            },
+        };
+        let port = match port {
+            Some(port) => Some(port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?),
+            None => None,
+        };
+        let (host, subdomains) = match host.strip_prefix("*.") {
+            Some(host) => (host, true),
+            None => (host, false),
+        };
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        let is_host = text.starts_with('[') || host.split('.').all(is_label);
+        is_host.then(|| AllowedHost { host: host.to_ascii_lowercase(), subdomains, port })
+    }
+
+    fn fits(&self, host: &str, port: u16) -> bool {
+        let fits_port = match self.port {
+            Some(allowed) => port == allowed,
+            None => port == 80 || port == 443,
+        };
+        let host = host.trim_end_matches('.');
+        let fits_host = match self.subdomains {
+            false => host.eq_ignore_ascii_case(&self.host),
+            true => {
+                let at = host.len().checked_sub(self.host.len());
+                let parts = at.and_then(|at| host.split_at_checked(at));
+                parts.is_some_and(|(sub, domain)| {
+                    sub.len() > 1 && sub.ends_with('.') && domain.eq_ignore_ascii_case(&self.host)
+                })
+            }
+        };
+        fits_port && fits_host
+    }
+}
+
+impl fmt::Display for AllowedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.subdomains, self.host.contains(':')) {
+            (true, _) => write!(f, "*.{}", self.host)?,
+            (false, true) => write!(f, "[{}]", self.host)?,
+            (false, false) => f.write_str(&self.host)?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the operator has to write so that a channel has a setting, in a sentence.
+pub fn how_to_set(channel: &str, name: &str) -> String {
+    let fold = fold(channel);
+    let variable = format!("WHARF_CHANNELS__{fold}__SETTINGS__{name}").to_uppercase();
+    let channel = key(channel);
+    format!(
+        "write `{} = \"…\"` under `[channels.{channel}.settings]` in wharf.toml (under \
+         `[channels.{channel}.secrets]` if nobody may see it), or set {variable}, and restart",
+        key(name),
+    )
+}
+
+/// A channel's name as a key of a TOML file.
+pub fn key(name: &str) -> String {
+    let is_bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    match !name.is_empty() && name.bytes().all(is_bare) {
+        true => name.to_owned(),
+        false => toml::Value::String(name.to_owned()).to_string(),
+    }
+}
+
+/// Whether two names are those of one channel in the configuration: letters may differ in case, and
+/// `-` and `_` are the same, since a variable's name can hold neither lower case nor `-`.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    fold(one) == fold(other)
+}
+
+/// A channel's name as all of its spellings have it.
+pub(super) fn fold(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_call(allowed: &str, host: &str, port: u16) -> bool {
+        let http_hosts = vec![AllowedHost::parse(allowed).expect(allowed)];
+        Grants { http_hosts, ..Grants::default() }.may_call(host, port)
+    }
+
+    #[test]
+    fn a_host_is_allowed_with_its_port_and_no_other() {
+        assert!(may_call("api.example.com", "API.example.com", 443));
+        assert!(may_call("api.example.com", "api.example.com.", 80));
+        assert!(!may_call("api.example.com", "api.example.com", 8080));
+        assert!(may_call("127.0.0.1:8080", "127.0.0.1", 8080));
+        assert!(!may_call("127.0.0.1:8080", "127.0.0.1", 80));
+        assert!(may_call("[::1]:8080", "::1", 8080));
+        assert!(!may_call("example.com", "api.example.com", 443));
+        assert!(!may_call("example.com", "notexample.com", 443));
+    }
+
+    #[test]
+    fn a_star_stands_for_subdomains_only() {
+        assert!(may_call("*.example.com", "a.b.example.com", 443));
+        for host in ["example.com", ".example.com", "notexample.com", "example.com.evil", "é.com"]
+        {
+            assert!(!may_call("*.example.com", host, 443), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in
+            ["", "*", "*.", "a..b", "http://a", "a/b", "a:", "a:0", "a:99999", "[::1", "::1", "a b"]
+        {
+            assert_eq!(AllowedHost::parse(text), None, "{text:?}");
+        }
+        for text in ["a", "*.a.b", "a:1", "[::1]", "[::1]:2", "10.0.0.1"] {
+            assert_eq!(
+                AllowedHost::parse(text).map(|host| host.to_string()).as_deref(),
+                Some(text)
+            );
+        }
+    }
+
+    #[test]
+    fn how_to_allow_something_is_a_line_for_the_file() {
+        let text = Grants::how_to_allow_call("my chat", "::1", 8080);
+        assert!(
+            text.contains("`http_hosts = [\"[::1]:8080\"]` under `[channels.\"my chat\"]`"),
+            "{text}"
+        );
+        let text = Grants::how_to_allow_publishing("chat", "news");
+        assert!(text.contains("`publish_to = [\"news\"]` under `[channels.chat]`"), "{text}");
+    }
+}

@@ -1,0 +1,302 @@
+//! The tables of single channels, from the file and from the environment.
+//!
+//! Each value replaces the one that an earlier source gave; lists are replaced whole.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use figment::value::{Dict, Value};
+
+use super::channel::{self, AllowedHost, ChannelConfig, Grants};
+use super::secret::{HIDDEN, Secret, SecretOrigin};
+use super::source::{distance, excerpt};
+use super::{ConfigError, Source, Sources};
+
+/// The key in the file, and what variables begin with after `WHARF_`.
+pub(super) const KEY: &str = "channels";
+
+/// Bytes of one setting or secret.
+const MAX_VALUE_BYTES: usize = 64 * 1024;
+/// Bytes of the name of a setting or secret.
+const MAX_NAME_BYTES: usize = 64;
+
+const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to"];
+const SECRET_KEYS: &[&str] = &["env", "file"];
+
+/// What the operator gave for channels, not yet read.
+pub(super) struct Tables<'a> {
+    /// The environment, for secrets that are there.
+    pub variable: &'a dyn Fn(&str) -> Option<std::ffi::OsString>,
+    /// What a path outside of files is relative to.
+    pub working_folder: &'a Path,
+}
+
+/// The tables by the channel's name.
+pub(super) type Channels = BTreeMap<String, Arc<ChannelConfig>>;
+
+/// A variable such as `WHARF_CHANNELS__CHAT__SETTINGS__GREETING` as the nested tables that it
+/// stands for; nothing if it is about something else.
+pub(super) fn of_variable(name: &str, value: &str) -> Option<Dict> {
+    let path = name.strip_prefix("WHARF_CHANNELS__")?.to_lowercase();
+    let parts: Vec<&str> = path.split("__").collect();
+    let innermost = Value::from(value);
+    let nested = parts
+        .iter()
+        .rev()
+        .fold(innermost, |inner, part| Value::from(Dict::from([((*part).to_owned(), inner)])));
+    Some(Dict::from([(KEY.to_owned(), nested)]))
+}
+
+/// One value, while the sources are read.
+struct Given<'a> {
+    /// Such as `channels.chat.settings.greeting`.
+    key: String,
+    value: &'a Value,
+    source: &'a Source,
+}
+
+/// A channel's values so far, later sources having replaced earlier ones.
+#[derive(Default)]
+struct Parts {
+    settings: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
+    grants: Grants,
+}
+
+impl Tables<'_> {
+    /// Read what the sources say about channels, the weakest source first.
+    pub(super) fn read(
+        &self,
+        layers: &[(Source, Value)],
+        sources: &mut Sources,
+    ) -> Result<Channels, ConfigError> {
+        let mut channels: BTreeMap<String, Parts> = BTreeMap::new();
+        for (source, value) in layers {
+            let given = Given { key: KEY.to_owned(), value, source };
+            let tables = given.table("a table of tables, one for each channel")?;
+            let mut seen: Vec<&String> = Vec::new();
+            for (name, value) in tables {
+                if let Some(other) = seen.iter().find(|other| channel::is_same(other, name)) {
+                    return Err(given.refused(format!(
+                        "{} and {} are the same channel: names may differ in case, and `-` and \
+                         `_` are the same",
+                        channel::key(other),
+                        channel::key(name)
+                    )));
+                }
+                seen.push(name);
+                let known = channels.keys().find(|known| channel::is_same(known, name));
+                let name = known.unwrap_or(name).clone();
+                let key = format!("{KEY}.{}", channel::key(&name));
+                let parts = channels.entry(name).or_default();
+                self.read_channel(Given { key, value, source }, parts, sources)?;
+            }
+        }
+        let finish = |(name, parts): (String, Parts)| {
+            if let Some(both) = parts.settings.keys().find(|n| parts.secrets.contains_key(*n)) {
+                let table = format!("{KEY}.{}", channel::key(&name));
+                return Err(ConfigError::Refused {
+                    key: format!("{table}.secrets.{both}"),
+                    given: sources.of(&format!("{table}.secrets.{both}")).clone(),
+                    reason: format!("{table}.settings has a `{both}` as well; rename one of them"),
+                });
+            }
+            let Parts { settings, secrets, grants } = parts;
+            let config = ChannelConfig { settings, secrets: secrets.into_iter().collect(), grants };
+            Ok((name, Arc::new(config)))
+        };
+        channels.into_iter().map(finish).collect()
+    }
+
+    fn read_channel(
+        &self,
+        given: Given<'_>,
+        parts: &mut Parts,
+        sources: &mut Sources,
+    ) -> Result<(), ConfigError> {
+        for (name, value) in given.table("a table")? {
+            let given = given.inner(name, value);
+            match name.as_str() {
+                "settings" => {
+                    for (name, value) in given.table("a table of settings")? {
+                        let given = given.named(name, value)?;
+                        sources.note(&given.key, given.source);
+                        parts.settings.insert(name.clone(), given.text()?);
+                    }
+                }
+                "secrets" => {
+                    for (name, value) in given.table("a table of secrets")? {
+                        let given = given.named(name, value)?;
+                        sources.note(&given.key, given.source);
+                        parts.secrets.insert(name.clone(), self.secret(&given)?);
+                    }
+                }
+                "http_hosts" => {
+                    const ALLOWED: &str = "hosts such as `api.example.com`, `*.example.com`, \
+                        `127.0.0.1:8080` or `[::1]:8080`; without a port 80 and 443 are allowed";
+                    sources.note(&given.key, given.source);
+                    parts.grants.http_hosts = given.list(ALLOWED, AllowedHost::parse)?;
+                }
+                "publish_to" => {
+                    sources.note(&given.key, given.source);
+                    let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+                    parts.grants.publish_to = given.list("names of channels", name)?;
+                }
+                _ => return Err(given.unknown(name, KEYS)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret: plain, or where to find it.
+    fn secret(&self, given: &Given<'_>) -> Result<Secret, ConfigError> {
+        const ALLOWED: &str = "text, `{ env = \"VARIABLE\" }` or `{ file = \"PATH\" }`";
+        let (value, origin) = match given.value {
+            Value::String(_, text) if text == HIDDEN => {
+                return Err(given.refused(format!(
+                    "{HIDDEN} is what `wharf config` shows in place of a secret; write the secret"
+                )));
+            }
+            Value::String(_, text) => (text.clone(), SecretOrigin::Plain),
+            Value::Dict(_, table) => {
+                if let Some((key, value)) =
+                    table.iter().find(|(key, _)| !SECRET_KEYS.contains(&key.as_str()))
+                {
+                    return Err(given.inner(key, value).unknown(key, SECRET_KEYS));
+                }
+                let reference = table.iter().next().filter(|_| table.len() == 1);
+                match reference.and_then(|(key, value)| Some((key.as_str(), value.as_str()?))) {
+                    Some(("env", variable)) => {
+                        let value = self.in_variable(given, variable)?;
+                        (value, SecretOrigin::Environment(variable.to_owned()))
+                    }
+                    Some((_, path)) => {
+                        let path = self.beside(given.source, Path::new(path));
+                        let value = in_file(given, &self.working_folder.join(&path))?;
+                        (value, SecretOrigin::File(path))
+                    }
+                    None => return Err(given.refused(format!("it must be {ALLOWED}"))),
+                }
+            }
+            _ => return Err(given.refused(format!("it must be {ALLOWED}"))),
+        };
+        if value.is_empty() {
+            return Err(given.refused("it is empty".to_owned()));
+        }
+        given.check_size(&value)?;
+        Ok(Secret::new(value, origin))
+    }
+
+    fn in_variable(&self, given: &Given<'_>, variable: &str) -> Result<String, ConfigError> {
+        let value = (self.variable)(variable).ok_or_else(|| {
+            given.refused(format!("the environment variable {variable} is not set"))
+        })?;
+        value
+            .into_string()
+            .map_err(|_| given.refused(format!("the environment variable {variable} is not UTF-8")))
+    }
+
+    /// A path in a file is relative to that file.
+    fn beside(&self, source: &Source, path: &Path) -> PathBuf {
+        match source {
+            Source::File(file) => file.parent().unwrap_or(Path::new("")).join(path),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+/// The text of a file, without the line feed that editors put at its end.
+fn in_file(given: &Given<'_>, path: &Path) -> Result<String, ConfigError> {
+    let failed = |reason: String| given.refused(format!("the file {}: {reason}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_VALUE_BYTES as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| failed(error.to_string()))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+impl<'a> Given<'a> {
+    /// A value in this table.
+    fn inner(&self, name: &str, value: &'a Value) -> Given<'a> {
+        Given { key: format!("{}.{}", self.key, channel::key(name)), value, source: self.source }
+    }
+
+    /// A value in this table, whose name is the operator's choice.
+    fn named(&self, name: &str, value: &'a Value) -> Result<Given<'a>, ConfigError> {
+        let given = self.inner(name, value);
+        let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_fine) {
+            return Err(given.refused(format!(
+                "a name has 1 to {MAX_NAME_BYTES} lower-case letters, digits and `_`, so that it \
+                 can be given as an environment variable too"
+            )));
+        }
+        Ok(given)
+    }
+
+    fn table(&self, allowed: &str) -> Result<&'a Dict, ConfigError> {
+        self.value.as_dict().ok_or_else(|| self.refused(format!("it must be {allowed}")))
+    }
+
+    /// Text; numbers and switches are text to a plugin.
+    fn text(&self) -> Result<String, ConfigError> {
+        let text = match self.value {
+            Value::String(_, text) => text.clone(),
+            Value::Bool(_, value) => value.to_string(),
+            Value::Num(..) => excerpt(self.value),
+            _ => {
+                return Err(self.refused("it must be text, a number, `true` or `false`".to_owned()));
+            }
+        };
+        self.check_size(&text)?;
+        Ok(text)
+    }
+
+    fn check_size(&self, text: &str) -> Result<(), ConfigError> {
+        match text.len() > MAX_VALUE_BYTES {
+            true => Err(self.refused(format!("it has more than {MAX_VALUE_BYTES} bytes"))),
+            false => Ok(()),
+        }
+    }
+
+    /// A list; in text its items are separated by commas.
+    fn list<T>(
+        &self,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let items: Option<Vec<T>> = match self.value {
+            Value::Array(_, items) => items.iter().map(|item| parse(item.as_str()?)).collect(),
+            Value::String(_, text) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                items.map(parse).collect()
+            }
+            _ => None,
+        };
+        items.ok_or_else(|| {
+            self.refused(format!("{} is not allowed: it must be {allowed}", excerpt(self.value)))
+        })
+    }
+
+    fn refused(&self, reason: String) -> ConfigError {
+        ConfigError::Refused { key: self.key.clone(), given: self.source.clone(), reason }
+    }
+
+    /// This value's key is none of those that its table has.
+    fn unknown(&self, name: &str, known: &'static [&'static str]) -> ConfigError {
+        let nearest = known.iter().min_by_key(|key| distance(name, key));
+        let nearest = nearest.filter(|key| distance(name, key) <= 1 + name.chars().count() / 3);
+        ConfigError::UnknownInTable {
+            key: self.key.clone(),
+            given: self.source.clone(),
+            nearest: nearest.copied(),
+            known,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

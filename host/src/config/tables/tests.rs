@@ -1,0 +1,171 @@
+use std::ffi::OsString;
+
+use proptest::prelude::*;
+
+use super::super::{Config, ConfigError, Given, Sources, load};
+
+const SECRET: &str = "correct-horse";
+
+/// The configuration of a folder with these files, of which the first is `wharf.toml`.
+fn loaded(file: &str, variables: &[(&str, &str)]) -> Result<(Config, Sources), ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
+    std::fs::write(folder.path().join("key"), format!("{SECRET}\r\n")).expect("a file");
+    std::fs::write(folder.path().join("long"), "x".repeat(64 * 1024 + 2)).expect("a file");
+    let variable = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+    load(&Given {
+        working_folder: folder.path().to_owned(),
+        environment: variables.iter().map(variable).collect(),
+        ..Given::default()
+    })
+}
+
+#[track_caller]
+fn config(file: &str, variables: &[(&str, &str)]) -> Config {
+    loaded(file, variables).expect("a configuration").0
+}
+
+#[track_caller]
+fn refusal(file: &str, variables: &[(&str, &str)]) -> String {
+    let error = loaded(file, variables).expect_err("a configuration that cannot be used");
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+    error.to_string()
+}
+
+#[test]
+fn a_channel_has_what_its_table_says_and_another_has_nothing() {
+    let config = config(
+        "[channels.chat]\nhttp_hosts = [\"api.example.com\"]\npublish_to = [\"news\"]\n\
+         [channels.chat.settings]\ngreeting = \"hello\"\nlimit = 5\nloud = true\nratio = 0.5\n\
+         [channels.chat.secrets]\nkey = \"correct-horse\"\n",
+        &[],
+    );
+    let chat = config.channel("chat");
+    let values = ["greeting", "limit", "loud", "ratio", "key", "other"].map(|n| chat.setting(n));
+    let text = [Some("hello"), Some("5"), Some("true"), Some("0.5"), Some(SECRET), None];
+    assert_eq!(values, text);
+    assert!(chat.grants.may_publish_to("news") && !chat.grants.may_publish_to("chat"));
+    assert!(chat.grants.may_call("api.example.com", 443));
+    let other = config.channel("other");
+    assert_eq!(other.setting("greeting"), None);
+    assert!(!other.grants.may_publish_to("news"));
+}
+
+#[test]
+fn a_secret_is_in_the_file_in_a_variable_or_in_a_file_of_its_own() {
+    for file in
+        ["key = \"correct-horse\"", "key = { env = \"ITS_KEY\" }", "key = { file = \"key\" }"]
+    {
+        let file = format!("[channels.chat.secrets]\n{file}");
+        let config = config(&file, &[("ITS_KEY", SECRET)]);
+        assert_eq!(config.channel("chat").setting("key"), Some(SECRET), "{file}");
+        assert!(!format!("{config:?}").contains(SECRET));
+    }
+    for variable in ["KEY__FILE", "KEY__ENV"] {
+        let variables =
+            [(&*format!("WHARF_CHANNELS__CHAT__SECRETS__{variable}"), "key"), ("key", SECRET)];
+        assert_eq!(config("", &variables).channel("chat").setting("key"), Some(SECRET));
+    }
+}
+
+#[test]
+fn variables_win_over_the_file_value_by_value() {
+    let file =
+        "[channels.my-chat]\npublish_to = [\"a\"]\n[channels.my-chat.settings]\na = 1\nb = 2\n";
+    let config = config(
+        file,
+        &[
+            ("WHARF_CHANNELS__MY_CHAT__SETTINGS__B", "3"),
+            ("WHARF_CHANNELS__MY_CHAT__SECRETS__KEY", SECRET),
+            ("WHARF_CHANNELS__MY_CHAT__PUBLISH_TO", "b, c"),
+            ("WHARF_CHANNELS__ONLY_HERE__SETTINGS__A", "4"),
+        ],
+    );
+    assert_eq!(config.channels.len(), 2);
+    // As cargo names the file of a package called my-chat.
+    for name in ["my-chat", "my_chat", "My-Chat"] {
+        let channel = config.channel(name);
+        let values = ["a", "b", "key"].map(|name| channel.setting(name));
+        assert_eq!(values, [Some("1"), Some("3"), Some(SECRET)], "{name}");
+        assert_eq!(channel.grants.publish_to, ["b", "c"]);
+    }
+    assert_eq!(config.channel("only-here").setting("a"), Some("4"));
+    assert_eq!(config.channel("onlyhere").setting("a"), None);
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_where_it_was_given_and_no_secret_is_repeated() {
+    let chat = |rest: &str| format!("[channels.chat{rest}");
+    for (file, words) in [
+        ("channels = 1".to_owned(), ["channels", "table"]),
+        (chat("]\nsecret = 1"), ["channels.chat.secret", "did you mean `secrets`"]),
+        (chat("]\nwhatever_this_is = 1"), ["whatever_this_is", "settings, secrets, http_hosts"]),
+        (chat("]\nsettings = 1"), ["channels.chat.settings", "table"]),
+        (chat(".settings]\nGreeting = 1"), ["channels.chat.settings.Greeting", "lower-case"]),
+        (chat(".settings]\na = [1]"), ["channels.chat.settings.a", "text"]),
+        (chat(".secrets]\na = 12345"), ["channels.chat.secrets.a", "{ env = "]),
+        (chat(".secrets]\na = \"\""), ["channels.chat.secrets.a", "empty"]),
+        (chat(".secrets]\na = \"***\""), ["channels.chat.secrets.a", "wharf config"]),
+        (
+            chat(".secrets]\na = { env = \"NOT_SET\" }"),
+            ["NOT_SET", "channels.chat.secrets.a (wharf.toml)"],
+        ),
+        (chat(".secrets]\na = { file = \"nowhere\" }"), ["nowhere", "channels.chat.secrets.a"]),
+        (chat(".secrets]\na = { file = \"long\" }"), ["65536 bytes", "channels.chat.secrets.a"]),
+        (chat(".secrets]\na = { fiel = \"key\" }"), ["did you mean `file`", "secrets.a.fiel"]),
+        (chat(".secrets]\na = { file = \"key\", env = \"A\" }"), ["{ env = ", "secrets.a"]),
+        (
+            chat(".secrets]\na = \"correct-horse\"\n[channels.chat.settings]\na = 1"),
+            ["secrets.a", "rename"],
+        ),
+        (chat("]\nhttp_hosts = [\"http://a\"]"), ["http_hosts", "api.example.com"]),
+        (chat("]\npublish_to = [1]"), ["publish_to", "names of channels"]),
+        ("[channels.a-b]\n[channels.a_b]".to_owned(), ["a-b", "a_b"]),
+        (chat(".secrets]\na = \"correct-horse\" \"correct-horse\""), ["line 2", "not valid TOML"]),
+    ] {
+        let error = refusal(&file, &[]);
+        for word in words {
+            assert!(error.contains(word), "no {word:?} about {file:?}: {error}");
+        }
+    }
+    let error = refusal("", &[("WHARF_CHANNELS__CHAT__SECRET__A", SECRET)]);
+    assert!(
+        error.contains("WHARF_CHANNELS__CHAT__SECRET__A") && error.contains("`secrets`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_in_effect_is_shown_without_secrets_and_with_where_it_comes_from() {
+    let file = "[channels.chat]\nhttp_hosts = [\"a.example:81\"]\n[channels.chat.settings]\ngreeting = \"hi\"\n\
+                [channels.chat.secrets]\nplain = \"correct-horse\"\nelsewhere = { file = \"key\" }\n";
+    let variable = ("WHARF_CHANNELS__CHAT__SECRETS__GIVEN", SECRET);
+    let (config, sources) = loaded(file, &[variable]).expect("a configuration");
+    let text = config.effective(&sources);
+    assert!(!text.contains(SECRET), "{text}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = text.lines().map(words).collect();
+    for line in [
+        "[channels.chat]",
+        "http_hosts = [\"a.example:81\"] # wharf.toml",
+        "greeting = \"hi\" # wharf.toml",
+        "plain = \"***\" # wharf.toml",
+        "elsewhere = { file = \"key\" } # wharf.toml",
+        "given = \"***\" # WHARF_CHANNELS__CHAT__SECRETS__GIVEN",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "no {line:?} in {text}");
+    }
+    // What is not secret reads back.
+    let open = "[channels.\"a b\".settings]\nx = \"a\\nb\"\n[channels.c]\npublish_to = [\"d\"]\n";
+    let (config, sources) = loaded(open, &[]).expect("a configuration");
+    let (again, _) = loaded(&config.effective(&sources), &[]).expect("what was printed");
+    assert_eq!(again.channels, config.channels);
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(name in "WHARF_CHANNELS__\\PC{0,40}", value in "\\PC{0,40}", key in "[a-z_.\"]{0,20}") {
+        let _ = loaded(&format!("[channels.{key}]\n{key} = \"{value}\""), &[]);
+        let _ = loaded("", &[(&name.replace('\0', ""), &value.replace('\0', ""))]);
+    }
+}
