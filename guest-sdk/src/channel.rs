@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 
+#[cfg(doc)]
+use crate::Invalid;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::incoming::InvalidMessage;
@@ -125,7 +126,8 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// [`Connection::set_response_header`]. A refusal drops all of it, and there is no `on_close`.
     ///
     /// `?` on any error refuses with status 500; the error is reported to the operator and
-    /// nothing of it is sent. So does a panic.
+    /// nothing of it is sent. So does a panic. `?` on an [`Invalid`] refuses with status 400, and
+    /// with what it says, as JSON.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -191,8 +193,8 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// and does not fit. Never called where `Message` is `String`.
     ///
     /// Default: the client is sent
-    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, where the message is the
-    /// [`explanation`](InvalidMessage::explanation).
+    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, which
+    /// [`for_client`](InvalidMessage::for_client) makes of it.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -215,11 +217,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// # }
     /// ```
     fn on_invalid_message(&mut self, conn: &Connection, invalid: InvalidMessage) -> Result {
-        conn.send(json!({
-            "type": "error",
-            "code": "INVALID_JSON",
-            "message": invalid.explanation(),
-        }))
+        conn.send(invalid.for_client())
     }
 
     /// The client sent a ping frame, with at most 125 bytes. The host has answered it already.
@@ -259,11 +257,14 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     }
 
     /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`
-    /// and `on_pong`. What it did is undone and the error is reported to the operator; `self` is the
-    /// session as it was before. What is done here commits, unless it fails as well: then that is
-    /// reported too, and the event ends without effects.
+    /// and `on_pong`. What it did is undone and the error is reported to the operator, unless it is
+    /// an [`Invalid`], the client's own mistake; `self` is the session as it was before. What is
+    /// done here commits, unless it fails as well: then that is reported too, and the event ends
+    /// without effects.
     ///
-    /// Default: the client is sent `{"type": "error", "code": "INTERNAL_ERROR"}`.
+    /// Default: the client is sent what it may know of the error,
+    /// [`for_client`](Error::for_client): what an [`Invalid`] says, and for every other error
+    /// `{"type": "error", "code": "INTERNAL_ERROR"}`.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -282,8 +283,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// # }
     /// ```
     fn on_error(&mut self, conn: &Connection, error: Error) -> Result {
-        let _ = error;
-        conn.send(json!({ "type": "error", "code": "INTERNAL_ERROR" }))
+        conn.send(error.for_client())
     }
 
     /// Something went wrong that no handler saw, and the connection is about to be closed: the

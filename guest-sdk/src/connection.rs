@@ -2,9 +2,13 @@
 
 use std::cell::OnceCell;
 
+use serde::Serialize;
+
 use crate::backend;
 use crate::error::{Context, Error, HostError, Remedy, Result};
-use crate::outgoing::{Outgoing, encoded};
+use crate::invalid::Invalid;
+use crate::outgoing::{Json, Outgoing, encoded};
+use crate::reply::{Ref, Reply};
 use crate::rooms::{self, Except};
 use crate::urlencoded;
 use crate::users;
@@ -141,6 +145,48 @@ impl Connection {
     /// encoded.
     pub fn send(&self, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| self.raw.send(kind, data))
+    }
+
+    /// Answer a message that has a `ref`, with anything that serializes: sends
+    /// `{"type": "reply", "ref": …, "status": "ok", "payload": …}`. Where the message has none its
+    /// client wants no answer, and nothing is sent. An answer may come in any later event.
+    ///
+    /// This is the SDK's convention and not the host's: see [`Request`](crate::Request).
+    /// Errors: as for [`send`](Connection::send).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection, request: Request<()>) -> Result {
+    /// conn.reply(&request.reference, json!({ "saved": true }))
+    /// # }
+    /// ```
+    pub fn reply<'r, T: Serialize>(
+        &self,
+        reference: impl Into<Option<&'r Ref>>,
+        payload: T,
+    ) -> Result {
+        match reference.into() {
+            Some(reference) => self.send(Json(Reply::to(reference, payload))),
+            None => Ok(()),
+        }
+    }
+
+    /// Tell the client that what it asked for cannot be had, and go on: what the handler did
+    /// otherwise still commits. Sends
+    /// `{"type": "error", "ref": …, "status": "error", "code": …, "message": …}`; without `ref` and
+    /// `status` where the message has none.
+    ///
+    /// A handler that wants nothing else to happen returns the [`Invalid`] instead.
+    /// Errors: as for [`send`](Connection::send).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection, request: Request<()>) -> Result {
+    /// conn.reply_error(&request.reference, Invalid::new("it is not your turn").code("NOT_YOUR_TURN"))
+    /// # }
+    /// ```
+    pub fn reply_error<'r>(&self, reference: impl Into<Option<&'r Ref>>, error: Invalid) -> Result {
+        self.send(Error::from(error).in_reply_to(reference).for_client())
     }
 
     /// Send a ping frame with at most 125 bytes; the answer reaches

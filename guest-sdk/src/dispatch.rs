@@ -8,6 +8,7 @@ use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
 use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
+use crate::log::{debug, own_target};
 use crate::refusal::{Answer, Refusal};
 use crate::session;
 
@@ -16,7 +17,7 @@ pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answe
     let connected = C::on_connect(conn).and_then(|channel| Ok(session::encode(&channel)?));
     connected.map_err(|Refusal { answer, cause }| {
         if let Some(error) = cause {
-            report("on_connect", &error);
+            note("on_connect", &error);
         }
         answer
     })
@@ -87,7 +88,8 @@ fn answered<C: Channel>(
     handler: impl FnOnce(&mut C) -> Result,
 ) -> Option<Vec<u8>> {
     handled(session, handler).unwrap_or_else(|error| {
-        undone(name, &error);
+        backend::discard();
+        note(name, &error);
         handled::<C>(session, |channel| channel.on_error(conn, error))
             .unwrap_or_else(|error| undone("on_error", &error))
     })
@@ -108,6 +110,15 @@ fn undone(handler: &str, error: &Error) -> Option<Vec<u8>> {
     backend::discard();
     report(handler, error);
     None
+}
+
+/// Tells the operator of an error, unless it is the client's own mistake, of which the client is told:
+/// that must not fill anybody's log.
+fn note(handler: &str, error: &Error) {
+    match error.invalid() {
+        Some(_) => debug!(target: own_target(), "{handler} refused: {error}"),
+        None => report(handler, error),
+    }
 }
 
 fn report(handler: &str, error: &Error) {

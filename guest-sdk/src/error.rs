@@ -3,13 +3,19 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde_json::{Value, json};
+
+use crate::invalid::Invalid;
+use crate::reply::{Ref, in_reply_to};
+
 /// What handlers return: `Result` alone is `Result<(), wharf::Error>`.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Any failure of a handler. Every [`std::error::Error`] converts into it, so `?` works on all of
 /// them; so does a plain sentence, with [`Error::msg`] or [`bail!`](crate::bail).
 ///
-/// It is meant for the operator: what it says goes to the host's log, never to a client.
+/// It is meant for the operator: what it says goes to the host's log, never to a client. The
+/// exception is [`Invalid`], which is meant for the client.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -35,6 +41,7 @@ enum Cause {
     Said(String),
     Source(Box<dyn StdError>),
     Context(String, Error),
+    Reply(Ref, Error),
 }
 
 impl Error {
@@ -54,8 +61,52 @@ impl Error {
         match &*self.0 {
             Cause::Said(_) => None,
             Cause::Source(source) => source.downcast_ref(),
-            Cause::Context(_, error) => error.downcast_ref(),
+            Cause::Context(_, error) | Cause::Reply(_, error) => error.downcast_ref(),
         }
+    }
+
+    /// The same error as the answer to a message of the client's, so that
+    /// [`for_client`](Error::for_client) says which; none changes nothing. See also
+    /// [`InReplyTo`](crate::InReplyTo), which does it to a whole `Result`.
+    pub fn in_reply_to<'r>(self, reference: impl Into<Option<&'r Ref>>) -> Self {
+        match reference.into() {
+            Some(reference) => Self(Box::new(Cause::Reply(reference.clone(), self))),
+            None => self,
+        }
+    }
+
+    /// The message that this error is the answer to.
+    pub fn reference(&self) -> Option<&Ref> {
+        match &*self.0 {
+            Cause::Said(_) | Cause::Source(_) => None,
+            Cause::Context(_, error) => error.reference(),
+            Cause::Reply(reference, _) => Some(reference),
+        }
+    }
+
+    /// The client's mistake, if that is what this is.
+    pub fn invalid(&self) -> Option<&Invalid> {
+        self.downcast_ref()
+    }
+
+    /// What a client may know of it: what an [`Invalid`] says, and of every other error no more than
+    /// `{"type": "error", "code": "INTERNAL_ERROR"}`. With the `ref` of the message that it is the
+    /// answer to, if there is one.
+    ///
+    /// The default [`on_error`](crate::Channel::on_error) sends this; one of your own can
+    /// send it as well.
+    pub fn for_client(&self) -> Value {
+        let error = match self.invalid() {
+            None => json!({ "type": "error", "code": "INTERNAL_ERROR" }),
+            Some(Invalid { code, message, fields }) => {
+                let mut error = json!({ "type": "error", "code": code, "message": message });
+                if !fields.is_empty() {
+                    error["fields"] = json!(fields);
+                }
+                error
+            }
+        };
+        in_reply_to(self.reference(), error)
     }
 
     /// The host's refusal of a call, if that is what this is.
@@ -76,6 +127,7 @@ impl fmt::Display for Error {
         match &*self.0 {
             Cause::Said(message) => f.write_str(message),
             Cause::Context(what, error) => write!(f, "{what}: {error}"),
+            Cause::Reply(_, error) => error.fmt(f),
             Cause::Source(error) => {
                 let mut said = error.to_string();
                 f.write_str(&said)?;

@@ -3,6 +3,9 @@
 use std::any::Any;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
+
+use crate::reply::{Ref, Request, in_reply_to};
 
 /// A message as it arrives, whole: fragments have been joined, text has been validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,21 @@ impl InvalidMessage {
             explanation.push('…');
         }
         explanation
+    }
+
+    /// The `ref` that the client gave the message, if the text is a JSON object with one: so
+    /// that whoever waits for an answer hears that there is none.
+    pub fn reference(&self) -> Option<Ref> {
+        serde_json::from_str::<Request<IgnoredAny>>(&self.text).ok()?.reference
+    }
+
+    /// What the default [`on_invalid_message`](crate::Channel::on_invalid_message) sends:
+    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, where the message is the
+    /// [`explanation`](InvalidMessage::explanation), and with the message's `ref`, if it has one.
+    pub fn for_client(&self) -> Value {
+        let message = self.explanation();
+        let error = json!({ "type": "error", "code": "INVALID_JSON", "message": message });
+        in_reply_to(self.reference().as_ref(), error)
     }
 
     /// What makes the text no JSON. The decoder stopped at the first thing that did not fit, so

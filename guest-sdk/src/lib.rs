@@ -81,7 +81,8 @@
 //! | rooms and broadcasts | [`rooms`] |
 //! | users and their connections | [`users`] |
 //! | what the operator sets | [`setting`], [`optional_setting`] |
-//! | what goes wrong | [`Error`], [`HostError`] |
+//! | answers to single messages | [`Request`], [`Connection::reply`] |
+//! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
 //!
@@ -139,12 +140,14 @@ mod outgoing;
 mod pages;
 mod paths;
 mod refusal;
+mod reply;
 pub mod rooms;
 mod settings;
 pub mod users;
 
 mod error;
 pub mod event;
+mod invalid;
 pub mod log;
 
 mod dispatch;
@@ -164,8 +167,10 @@ pub use channel::{Channel, Fault};
 pub use connection::Connection;
 pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;
+pub use invalid::Invalid;
 pub use outgoing::{Json, Outgoing, Payload};
 pub use refusal::Refusal;
+pub use reply::{InReplyTo, Ref, Request};
 pub use settings::{optional_setting, setting};
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
@@ -200,6 +205,11 @@ pub use wharf_macros::channel;
 
 pub use serde;
 pub use serde_json;
+
+/// So that the page's example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/messages.md")]
+mod convention {}
 
 /// For the code that [`channel`](macro@channel) writes.
 #[doc(hidden)]

@@ -7,7 +7,8 @@ pub use crate::rooms::{
 };
 pub use crate::users::{disconnect_user, is_online, send_to_user, send_to_users, user_connections};
 pub use crate::{
-    Channel, Connection, Context, Error, Fault, InvalidMessage, Json, Outgoing, Refusal, Result,
+    Channel, Connection, Context, Error, Fault, InReplyTo, Invalid, InvalidMessage, Json, Outgoing,
+    Ref, Refusal, Request, Result,
 };
 pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;

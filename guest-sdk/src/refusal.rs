@@ -105,14 +105,20 @@ impl Refusal {
     }
 }
 
-/// Status 500. The client learns nothing more; the error goes to the host's log.
+/// Status 500. The client learns nothing more; the error goes to the host's log. For an
+/// [`Invalid`](crate::Invalid) status 400, with what the client may know of it as JSON.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { cause: Some(error), ..Self::http(500, "Internal Server Error") }
+        let refusal = match error.invalid() {
+            None => Self::http(500, "Internal Server Error"),
+            Some(_) => Self::bad_request(error.for_client().to_string())
+                .header("content-type", "application/json"),
+        };
+        Self { cause: Some(error), ..refusal }
     }
 }
 
-/// Status 500, as for [`Error`]: so `?` works on every error in `on_connect`.
+/// As for [`Error`]: so `?` works on every error in `on_connect`.
 impl<E: std::error::Error + 'static> From<E> for Refusal {
     fn from(error: E) -> Self {
         Error::from(error).into()
