@@ -83,6 +83,8 @@
 //! | what the operator sets | [`setting`], [`optional_setting`] |
 //! | answers to single messages | [`Request`], [`Connection::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
+//! | values that connections share | [`store`] |
+//! | what goes wrong | [`Error`], [`HostError`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
 //!
@@ -98,7 +100,7 @@
 //!   this event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
-//! - Logging happens at once and is never undone.
+//! - Logging, and writing into the [`store`], happen at once and are never undone.
 //!
 //! Events are all-or-nothing, but not isolated from each other: between two calls of one callback
 //! another connection's event may commit.
@@ -119,7 +121,7 @@
 //! connection. So a `static`, a `thread_local!` or a leaked allocation is a cache of one instance:
 //! it can be empty or outdated at any time, and no other instance sees it. It is the right place for
 //! a compiled pattern or a parsed table, and the wrong one for anything that somebody would miss.
-//! What a connection must remember belongs in its session.
+//! What a connection must remember belongs in its session, what connections share in the [`store`].
 //!
 //! # What a plugin can reach
 //!
@@ -149,6 +151,7 @@ mod error;
 pub mod event;
 mod invalid;
 pub mod log;
+pub mod store;
 
 mod dispatch;
 mod session;

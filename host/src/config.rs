@@ -206,6 +206,16 @@ settings! {
         log_lines_per_second: usize = 100, Count(0..=1_000_000);
     }
 
+    "Store" {
+        /// Bytes of all entries in one channel's store, about 160 for each beside its key and its
+        /// value. At the limit writes are refused with an error to the plugin; what has expired
+        /// does not count.
+        max_store_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+
+        /// Size of one value in a store. A larger one is refused with an error to the plugin.
+        max_store_value_bytes: usize = 256 * KIB, Bytes(1..=64 * MIB);
+    }
+
     "Plugin folder" {
         /// Time a plugin's file must be absent before its channel is removed and its clients are
         /// closed with code 1001. Replacing a file by removing and copying takes less.
@@ -338,6 +348,8 @@ const ORDERED: &[(&str, &str, &str)] = &[
         "one event could close a client that reads well",
     ),
     ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
+    ("max_store_value_bytes", "hostcall_bytes", "such a value could never be stored"),
+    ("max_store_value_bytes", "max_store_bytes", "such a value could never be stored"),
     ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
     ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
     ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),

@@ -11,6 +11,7 @@ mod handshake;
 mod log;
 mod rooms;
 mod settings;
+mod store;
 mod users;
 mod wasi;
 
@@ -39,7 +40,7 @@ pub mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "channel",
-        imports: { "wharf:channel/event.flush": async },
+        imports: { "wharf:channel/event.flush": async, "wharf:channel/store": async },
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
@@ -98,6 +99,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }

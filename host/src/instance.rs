@@ -23,6 +23,7 @@ use crate::host_calls::{
 };
 use crate::hub::Hub;
 use crate::plugin::{Component, Parts};
+use crate::store::Store as ChannelStore;
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
@@ -49,6 +50,8 @@ pub struct ChannelContext {
     pub name: Arc<str>,
     /// Its connections and rooms.
     pub hub: Arc<Hub>,
+    /// Its key-value store.
+    pub store: Arc<dyn ChannelStore>,
     /// The host's configuration.
     pub config: Arc<Config>,
     /// What the operator set for this channel.

@@ -30,6 +30,7 @@
 //! - [`effects`]: what a handler asked for; commit or drop.
 //! - [`client`]: what the host knows of one connection.
 //! - [`hub`], [`room`]: a channel's connections and rooms, and the one order of broadcasts.
+//! - [`store`]: a channel's key-value store.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`close`]: why a connection ends.
 
@@ -62,6 +63,8 @@ pub mod effects;
 pub mod client;
 pub mod hub;
 pub mod room;
+
+pub mod store;
 
 pub mod outbound;
 

@@ -25,6 +25,7 @@ use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
 use crate::router::{Pattern, Router};
+use crate::store::Memory;
 
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -353,6 +354,7 @@ impl Registry {
         Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::default()),
+            store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
             own: self.config.channel(name),
             log_budget: LogBudget::new(name, lines),
@@ -374,6 +376,7 @@ impl Registry {
     fn trim(&self) {
         for channel in self.channels() {
             channel.current().pool.trim();
+            channel.context.store.sweep();
         }
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use crate::error::HostError;
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
+use crate::store::Entry;
 use crate::testing::effects::{Audience, Effect};
 use crate::testing::host_calls::page;
 use crate::testing::world::{Request, Shared, World};
@@ -207,6 +208,39 @@ pub(crate) fn setting(name: &str) -> Option<String> {
 
 pub(crate) fn require_setting(name: &str) -> Result<String, HostError> {
     host(|world| world.require_setting(name))
+}
+
+pub(crate) fn store_get(key: &str) -> Result<Option<Entry>, HostError> {
+    host(|world| world.store_get(key))
+}
+
+pub(crate) fn store_set(key: &str, value: &[u8], ttl: Option<u64>) -> Result<u64, HostError> {
+    host(|world| world.store_set(key, value, ttl))
+}
+
+pub(crate) fn store_delete(key: &str) -> Result<bool, HostError> {
+    host(|world| world.store_delete(key))
+}
+
+pub(crate) fn store_increment(key: &str, by: i64) -> Result<i64, HostError> {
+    host(|world| world.store_increment(key, by))
+}
+
+pub(crate) fn store_compare_and_swap(
+    key: &str,
+    expected: Option<u64>,
+    value: &[u8],
+    ttl: Option<u64>,
+) -> Result<u64, HostError> {
+    host(|world| world.store_compare_and_swap(key, expected, value, ttl))
+}
+
+pub(crate) fn store_list(
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<String>, HostError> {
+    host(|world| world.store_list(prefix, after, limit))
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

@@ -5,11 +5,12 @@ use std::mem::ManuallyDrop;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    event, log as host_log, rooms, settings, types, users,
+    event, log as host_log, rooms, settings, store, types, users,
 };
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
+use crate::store::Entry;
 
 /// The handle of the connection that was lent to this event. Whoever lent it gives it back.
 pub(crate) struct Connection(ManuallyDrop<LentConnection>);
@@ -181,6 +182,40 @@ pub(crate) fn setting(name: &str) -> Option<String> {
 
 pub(crate) fn require_setting(name: &str) -> Result<String, HostError> {
     Ok(settings::require(name)?)
+}
+
+pub(crate) fn store_get(key: &str) -> Result<Option<Entry>, HostError> {
+    let entry = store::get(key)?;
+    Ok(entry.map(|entry| Entry { value: entry.value, version: entry.version }))
+}
+
+pub(crate) fn store_set(key: &str, value: &[u8], ttl: Option<u64>) -> Result<u64, HostError> {
+    Ok(store::set(key, value, ttl)?)
+}
+
+pub(crate) fn store_delete(key: &str) -> Result<bool, HostError> {
+    Ok(store::delete(key)?)
+}
+
+pub(crate) fn store_increment(key: &str, by: i64) -> Result<i64, HostError> {
+    Ok(store::increment(key, by)?)
+}
+
+pub(crate) fn store_compare_and_swap(
+    key: &str,
+    expected: Option<u64>,
+    value: &[u8],
+    ttl: Option<u64>,
+) -> Result<u64, HostError> {
+    Ok(store::compare_and_swap(key, expected, value, ttl)?)
+}
+
+pub(crate) fn store_list(
+    prefix: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<String>, HostError> {
+    Ok(store::list(prefix, after, limit)?)
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

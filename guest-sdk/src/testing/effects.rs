@@ -32,6 +32,12 @@ pub struct Limits {
     /// Bytes of the messages of one event, each broadcast counted once. Further ones are refused
     /// with `too-many-effects`. Default: 4 MiB.
     pub max_effect_bytes_per_event: usize,
+    /// Bytes of all entries in the store, about 160 for each beside its key and its value. Further
+    /// ones are refused with `store-full`. Default: 64 MiB.
+    pub max_store_bytes: usize,
+    /// Size of one value in the store. A larger one is refused with `store-value-too-big`.
+    /// Default: 256 KiB.
+    pub max_store_value_bytes: usize,
 }
 
 impl Default for Limits {
@@ -43,6 +49,8 @@ impl Default for Limits {
             max_session_bytes: 64 * 1024,
             max_effects_per_event: 1024,
             max_effect_bytes_per_event: 4 * 1024 * 1024,
+            max_store_bytes: 64 * 1024 * 1024,
+            max_store_value_bytes: 256 * 1024,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::log::Level;
@@ -52,6 +53,13 @@ impl TestHost {
         let mut world = self.world.borrow_mut();
         world.plugin = Plugin::of::<C>();
         world.generation += 1;
+    }
+
+    /// Let time go by for what the host keeps for a while, such as a value of
+    /// [`store::set_for`](crate::store::set_for). Of itself its clock stands still.
+    pub fn advance(&self, time: Duration) {
+        let mut world = self.world.borrow_mut();
+        world.now = world.now.saturating_add(time);
     }
 
     /// A client that asks for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing

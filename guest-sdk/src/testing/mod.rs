@@ -61,6 +61,7 @@ mod run;
 
 pub(crate) mod effects;
 pub(crate) mod host_calls;
+mod store;
 pub(crate) mod world;
 
 pub use client::{Client, Received};

@@ -4,11 +4,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::client::Received;
 use super::effects::{Audience, Effect, Limits};
 use super::host::LogLine;
 use super::plugin::Plugin;
+use super::store::Store;
 
 pub(crate) type Shared = Rc<RefCell<World>>;
 
@@ -22,6 +24,9 @@ pub(crate) struct World {
     pub(crate) log: Vec<LogLine>,
     /// What went wrong, for the operator.
     pub(crate) errors: Vec<String>,
+    /// Since the fake host began; moved by tests alone.
+    pub(crate) now: Duration,
+    pub(crate) store: Store,
     last_number: u64,
     /// Connections that others have closed, with code and reason, and that have to be ended yet.
     pub(crate) disconnected: VecDeque<(u64, (u16, String))>,
@@ -105,6 +110,8 @@ impl World {
             connections: BTreeMap::new(),
             log: Vec::new(),
             errors: Vec::new(),
+            now: Duration::ZERO,
+            store: Store::default(),
             last_number: 0,
             disconnected: VecDeque::new(),
             event: None,

@@ -17,6 +17,7 @@ use wharf_host::instance::{ChannelContext, Event, Instance, LiveInstances};
 use wharf_host::outbound::{Drains, Outbound};
 use wharf_host::plugin::{Cache, Engine};
 use wharf_host::pool::{ChannelSlots, Pool, SharedSlots};
+use wharf_host::store::Memory;
 
 use super::{Job, message};
 
@@ -53,6 +54,7 @@ impl Guest {
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::default()),
+            store: Arc::new(Memory::new(config.max_store_bytes)),
             log_budget: LogBudget::new(name, 0),
             failure_budget: LogBudget::new(name, 0),
             memory_bytes: AtomicUsize::new(0),

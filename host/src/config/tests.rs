@@ -282,6 +282,8 @@ fn limits_that_contradict_each_other_are_refused_with_both_named() {
         ("max_instances_per_channel = 1", ["reserved_instances_per_channel = 4", "channel = 1"]),
         ("max_message_bytes = \"128MiB\"", ["max_message_bytes", "max_memory_bytes"]),
         ("max_session_bytes = \"9MiB\"", ["max_session_bytes", "hostcall_bytes"]),
+        ("max_store_value_bytes = \"9MiB\"", ["max_store_value_bytes", "hostcall_bytes"]),
+        ("max_store_bytes = \"64KiB\"", ["max_store_value_bytes", "max_store_bytes"]),
     ] {
         let error = refusal(from_file(file));
         for key in keys {

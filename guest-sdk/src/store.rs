@@ -1,0 +1,289 @@
+//! Values that all connections of this channel share, by their keys.
+//!
+//! The store outlives connections and reloads of the plugin; no other channel sees it. How long it
+//! outlives the host is the operator's choice of backend: the one in memory ends with it.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use wharf::prelude::*;
+//! use wharf::store;
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Board {
+//!     scores: Vec<(String, u32)>,
+//! }
+//!
+//! # fn handler() -> Result {
+//! store::set("motto", "fair winds")?;
+//! let motto: Option<String> = store::get("motto")?;
+//!
+//! let visitors = store::increment("visitors", 1)?;
+//! store::set_for("typing:ann", &true, Duration::from_secs(3))?;
+//!
+//! store::update("board", |board: Option<Board>| {
+//!     let mut board = board.unwrap_or_default();
+//!     board.scores.push(("Ann".to_owned(), 3));
+//!     board
+//! })?;
+//! # assert_eq!((motto.as_deref(), visitors), (Some("fair winds"), 1));
+//! # assert_eq!(store::get::<Board>("board")?.map(|board| board.scores.len()), Some(1));
+//! # Ok(())
+//! # }
+//! #
+//! # #[derive(Serialize, Deserialize)]
+//! # struct Idle;
+//! # #[wharf::channel]
+//! # impl Channel for Idle {
+//! #     const PATHS: &[&str] = &["/idle"];
+//! #     fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Idle) }
+//! # }
+//! # wharf::testing::TestHost::new::<Idle>().run(handler).unwrap();
+//! ```
+//!
+//! # Writes stay
+//!
+//! Unlike effects, a write happens at once and is not undone, not even where the handler fails
+//! afterwards. Each call is one indivisible step; between two calls of one handler other
+//! connections' handlers may write. So what depends on what was read belongs into
+//! [`increment`] or [`update`], which lose nothing however many do it at once.
+//!
+//! # Keys and values
+//!
+//! A key is text of 1 to 512 bytes; a prefix such as `score:` groups keys for [`keys`]. Values are
+//! kept as JSON, so that a counter is a number, that a struct may grow fields
+//! (`#[serde(default)]`), and that whoever looks into a store can read it. What is no JSON, or has
+//! to be small, is kept as it is with [`get_bytes`] and [`set_bytes`].
+//!
+//! # Errors
+//!
+//! All calls: `store-key-invalid`. Writes: `store-full` (the channel's entries would take more than
+//! `max_store_bytes`), `store-value-too-big` (over `max_store_value_bytes`), `store-ttl-invalid`
+//! (a duration under a millisecond), and JSON that cannot be encoded.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend;
+use crate::error::{Context, Error, Result};
+
+/// A value as it is kept, with its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Names this value of this key: each write makes a larger one, and none is used twice. For
+    /// [`compare_and_swap`].
+    pub version: u64,
+}
+
+/// What the key has; `None` where nobody has set it, or it was deleted or has expired.
+///
+/// Errors: a value that is no `T`; what the [module](self) says.
+pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
+    match get_bytes(key)? {
+        Some(entry) => decode(key, &entry.value).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Give the key a value for good, whatever it had before.
+///
+/// Errors: what the [module](self) says.
+pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result {
+    set_bytes(key, &encode(key, value)?).map(drop)
+}
+
+/// As [`set`], until this much time has gone by; a further write begins anew.
+pub fn set_for<T: Serialize + ?Sized>(key: &str, value: &T, time: Duration) -> Result {
+    set_bytes_for(key, &encode(key, value)?, time).map(drop)
+}
+
+/// Take the key away. Whether there was one.
+///
+/// Errors: what the [module](self) says.
+pub fn delete(key: &str) -> Result<bool> {
+    Ok(backend::store_delete(key)?)
+}
+
+/// Add to the number that the key has, 0 where it has nothing, and get the sum. For as long as the
+/// key would have had its value before; `get::<i64>` reads it.
+///
+/// Errors: `store-not-a-number`, `store-overflow` (beyond 64 bits; nothing has changed); what the
+/// [module](self) says.
+pub fn increment(key: &str, by: i64) -> Result<i64> {
+    Ok(backend::store_increment(key, by)?)
+}
+
+/// How often [`update`] tries. Each time that it fails, somebody else has succeeded.
+pub const UPDATE_ATTEMPTS: u32 = 100;
+
+/// Change what the key has, and get what it has then. Nothing is lost where several do that at
+/// once: if somebody else has written the key between the reading and the writing, it is read again and
+/// `change` runs again, [`UPDATE_ATTEMPTS`] times at most. So `change` should do nothing but change.
+///
+/// The value is then kept for good; see [`update_for`] for one that expires.
+///
+/// Errors: `store-conflict` after that many attempts, a value that is no `T`; what the
+/// [module](self) says.
+pub fn update<T: Serialize + DeserializeOwned>(
+    key: &str,
+    mut change: impl FnMut(Option<T>) -> T,
+) -> Result<T> {
+    try_update(key, None, |value| Ok(change(value)))
+}
+
+/// As [`update`], until this much time has gone by after it.
+pub fn update_for<T: Serialize + DeserializeOwned>(
+    key: &str,
+    time: Duration,
+    mut change: impl FnMut(Option<T>) -> T,
+) -> Result<T> {
+    try_update(key, Some(time), |value| Ok(change(value)))
+}
+
+/// As [`update`] or, with a time, [`update_for`], where the change may turn out not to be
+/// possible: its error is returned, and the key keeps what it has.
+///
+/// ```
+/// # use wharf::prelude::*;
+/// # fn take_seat(name: &str) -> Result {
+/// wharf::store::try_update("seats", None, |seats: Option<Vec<String>>| {
+///     let mut seats = seats.unwrap_or_default();
+///     if seats.len() == 4 {
+///         wharf::bail!("the table is full");
+///     }
+///     seats.push(name.to_owned());
+///     Ok(seats)
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn try_update<T: Serialize + DeserializeOwned>(
+    key: &str,
+    time: Option<Duration>,
+    mut change: impl FnMut(Option<T>) -> Result<T>,
+) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        let before = get_bytes(key)?;
+        let version = before.as_ref().map(|entry| entry.version);
+        let value = before.map(|entry| decode(key, &entry.value)).transpose()?;
+        let value = change(value)?;
+        match compare_and_swap(key, version, &encode(key, &value)?, time) {
+            Ok(_) => return Ok(value),
+            Err(error) if !is_conflict(&error) => return Err(error),
+            Err(error) if attempt == UPDATE_ATTEMPTS => {
+                return Err(error.context(format_args!(
+                    "somebody else wrote {key:?} before each of {UPDATE_ATTEMPTS} attempts to \
+                     update it"
+                )));
+            }
+            Err(_) => attempt += 1,
+        }
+    }
+}
+
+fn is_conflict(error: &Error) -> bool {
+    error.host_error().is_some_and(|error| error.code == "store-conflict")
+}
+
+/// The keys that begin with `prefix`, in ascending order; all of them for `""`. They are fetched
+/// 1000 at a time, so that they do not have to fit into the guest's memory; one that is written
+/// or deleted in between may or may not be among them. After an error there are no more.
+///
+/// ```
+/// # use wharf::prelude::*;
+/// # fn handler() -> Result {
+/// for key in wharf::store::keys("score:") {
+///     let key = key?;
+///     let score: Option<u32> = wharf::store::get(&key)?;
+/// #   let _ = score;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn keys(prefix: &str) -> Keys {
+    Keys { prefix: prefix.to_owned(), page: Vec::new().into_iter(), last: None, done: false }
+}
+
+/// Iterates over keys; made by [`keys`].
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+    page: std::vec::IntoIter<String>,
+    last: Option<String>,
+    done: bool,
+}
+
+/// The most that the host gives at once.
+const PAGE: u32 = 1000;
+
+impl Iterator for Keys {
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Result<String>> {
+        if self.page.len() == 0 && !self.done {
+            match backend::store_list(&self.prefix, self.last.as_deref(), PAGE) {
+                Ok(page) => {
+                    // A short page is the last one, which saves asking for an empty one.
+                    self.done = page.len() < PAGE as usize;
+                    self.last = page.last().cloned();
+                    self.page = page.into_iter();
+                }
+                Err(error) => {
+                    self.done = true;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+        self.page.next().map(Ok)
+    }
+}
+
+/// What the key has, as it is kept, with its version.
+///
+/// Errors: what the [module](self) says.
+pub fn get_bytes(key: &str) -> Result<Option<Entry>> {
+    Ok(backend::store_get(key)?)
+}
+
+/// Give the key these bytes for good, and get their version.
+///
+/// Errors: what the [module](self) says.
+pub fn set_bytes(key: &str, value: &[u8]) -> Result<u64> {
+    Ok(backend::store_set(key, value, None)?)
+}
+
+/// As [`set_bytes`], until this much time has gone by.
+pub fn set_bytes_for(key: &str, value: &[u8], time: Duration) -> Result<u64> {
+    Ok(backend::store_set(key, value, Some(milliseconds(time)))?)
+}
+
+/// Give the key these bytes if it has the version `expected`, or nothing where that is `None`, and
+/// get their version; for as long as `time` says, if it says anything. [`update`] is the convenient
+/// way.
+///
+/// Errors: `store-conflict` (it has another version: read again); what the [module](self) says.
+pub fn compare_and_swap(
+    key: &str,
+    expected: Option<u64>,
+    value: &[u8],
+    time: Option<Duration>,
+) -> Result<u64> {
+    Ok(backend::store_compare_and_swap(key, expected, value, time.map(milliseconds))?)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
+    let what = || format!("the store's value of {key:?} is no {}", std::any::type_name::<T>());
+    serde_json::from_slice(value).with_context(what)
+}
+
+fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).with_context(|| format!("a value for {key:?} cannot be JSON"))
+}

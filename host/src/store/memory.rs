@@ -1,0 +1,246 @@
+//! The store that lives in this process's memory, and ends with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::ready;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{Answer, Entry, Store, StoreError};
+
+/// What an entry takes beside the bytes of its key and its value: its places in two trees.
+const ENTRY_OVERHEAD: usize = 160;
+
+/// Expired entries that one call drops at most, so that no call waits for thousands.
+const SWEEP: usize = 64;
+/// Expired entries that a [sweep](Store::sweep) drops at most while it holds the lock.
+const FULL_SWEEP: usize = 4096;
+
+/// Says what time it is; tests have their own.
+pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// A store in memory, bounded in bytes.
+pub struct Memory {
+    max_bytes: usize,
+    clock: Clock,
+    entries: Mutex<Entries>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// An empty store of at most `max_bytes`, overhead of about 160 bytes an entry included.
+    pub fn new(max_bytes: usize) -> Memory {
+        Memory::with_clock(max_bytes, Arc::new(Instant::now))
+    }
+
+    /// The same, with a clock of the caller's.
+    pub fn with_clock(max_bytes: usize, clock: Clock) -> Memory {
+        Memory { max_bytes, clock, entries: Mutex::default() }
+    }
+
+    /// What the entries take, those included that have expired and were not dropped yet.
+    pub fn bytes(&self) -> usize {
+        self.entries.lock().bytes
+    }
+
+    /// One step: some of what has expired goes, then `step` happens. The lock is held for no longer,
+    /// and nobody waits with it.
+    fn step<'a, T: Send + 'a>(
+        &self,
+        step: impl FnOnce(&mut Entries, Instant) -> Result<T, StoreError>,
+    ) -> Answer<'a, T> {
+        let now = (self.clock)();
+        let mut entries = self.entries.lock();
+        entries.drop_expired(now, SWEEP);
+        let answer = step(&mut entries, now);
+        drop(entries);
+        Box::pin(ready(answer))
+    }
+}
+
+impl Store for Memory {
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        self.step(|entries, now| {
+            let found = entries.live(key, now);
+            Ok(found.map(|kept| Entry { value: kept.value.clone(), version: kept.version }))
+        })
+    }
+
+    fn set<'a>(&'a self, key: &'a str, value: Bytes, ttl: Option<Duration>) -> Answer<'a, u64> {
+        self.step(|entries, now| entries.put(key, value, expiry(now, ttl), now, self.max_bytes))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+        self.step(|entries, now| {
+            let was_live = entries.live(key, now).is_some();
+            entries.remove(key);
+            Ok(was_live)
+        })
+    }
+
+    fn increment<'a>(&'a self, key: &'a str, by: i64) -> Answer<'a, i64> {
+        self.step(|entries, now| {
+            let (before, expires) = match entries.live(key, now) {
+                Some(kept) => (number(&kept.value)?, kept.expires),
+                None => (0, None),
+            };
+            let sum = before.checked_add(by).ok_or(StoreError::Overflow)?;
+            entries.put(key, sum.to_string().into(), expires, now, self.max_bytes)?;
+            Ok(sum)
+        })
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a str,
+        expected: Option<u64>,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> Answer<'a, u64> {
+        self.step(|entries, now| {
+            if entries.live(key, now).map(|kept| kept.version) != expected {
+                return Err(StoreError::Conflict);
+            }
+            entries.put(key, value, expiry(now, ttl), now, self.max_bytes)
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<String>> {
+        self.step(|entries, now| {
+            let start = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after),
+                _ => Bound::Included(prefix),
+            };
+            let range = entries.by_key.range::<str, _>((start, Bound::Unbounded));
+            let keys = range
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .filter(|(_, kept)| kept.is_live(now));
+            Ok(keys.take(limit).map(|(key, _)| key.to_string()).collect())
+        })
+    }
+
+    fn sweep(&self) {
+        let now = (self.clock)();
+        // In parts, so that calls get their turn in between.
+        while self.entries.lock().drop_expired(now, FULL_SWEEP) == FULL_SWEEP {}
+    }
+}
+
+/// The number that a value is.
+fn number(value: &[u8]) -> Result<i64, StoreError> {
+    let text = std::str::from_utf8(value).ok();
+    text.and_then(|text| text.parse().ok()).ok_or(StoreError::NotANumber)
+}
+
+/// When something expires that is written now; never, where that is too far away for the clock.
+fn expiry(now: Instant, ttl: Option<Duration>) -> Option<Instant> {
+    now.checked_add(ttl?)
+}
+
+/// The entries, by their keys and by when they expire.
+#[derive(Default)]
+struct Entries {
+    by_key: BTreeMap<Arc<str>, Kept>,
+    /// Those that will expire, soonest first.
+    by_expiry: BTreeSet<(Instant, Arc<str>)>,
+    bytes: usize,
+    last_version: u64,
+}
+
+struct Kept {
+    value: Bytes,
+    version: u64,
+    expires: Option<Instant>,
+}
+
+impl Kept {
+    fn is_live(&self, now: Instant) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+impl Entries {
+    /// The entry, unless it has expired.
+    fn live(&self, key: &str, now: Instant) -> Option<&Kept> {
+        self.by_key.get(key).filter(|kept| kept.is_live(now))
+    }
+
+    /// Write an entry if there is room for it, or can be made by dropping what has expired.
+    fn put(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        expires: Option<Instant>,
+        now: Instant,
+        max_bytes: usize,
+    ) -> Result<u64, StoreError> {
+        let size = size(key, &value);
+        loop {
+            // Looked up anew: it may be among what was dropped.
+            let before = self.by_key.get(key).map_or(0, |kept| self::size(key, &kept.value));
+            if self.bytes - before + size <= max_bytes {
+                break;
+            }
+            if self.drop_expired(now, SWEEP) == 0 {
+                return Err(StoreError::Full(max_bytes));
+            }
+        }
+        self.remove(key);
+        self.last_version += 1;
+        let version = self.last_version;
+        let key: Arc<str> = Arc::from(key);
+        if let Some(expires) = expires {
+            self.by_expiry.insert((expires, key.clone()));
+        }
+        self.by_key.insert(key, Kept { value, version, expires });
+        self.bytes += size;
+        Ok(version)
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some((key, kept)) = self.by_key.remove_entry(key) {
+            self.bytes -= size(&key, &kept.value);
+            if let Some(expires) = kept.expires {
+                self.by_expiry.remove(&(expires, key));
+            }
+        }
+    }
+
+    /// Drop entries that have expired, at most so many. How many they were.
+    fn drop_expired(&mut self, now: Instant, most: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < most
+            && let Some((expires, _)) = self.by_expiry.first()
+            && *expires <= now
+            && let Some((_, key)) = self.by_expiry.pop_first()
+        {
+            if let Some(kept) = self.by_key.remove(&key) {
+                self.bytes -= size(&key, &kept.value);
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+}
+
+/// What an entry counts for.
+fn size(key: &str, value: &[u8]) -> usize {
+    key.len() + value.len() + ENTRY_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests;
