@@ -15,32 +15,61 @@ pub mod channel {
     });
 }
 
-/// The optional export `control-frames`.
-pub mod control_frames {
-    wit_bindgen::generate!({
-        world: "with-control-frames",
-        path: "wit",
-        pub_export_macro: true,
-        export_macro_name: "export_control_frames",
-        default_bindings_module: "::wharf::__private::bindings::control_frames",
-        with: {
-            "wharf:channel/types@0.1.1": crate::bindings::channel::wharf::channel::types,
-            "wharf:channel/connection@0.1.1": crate::bindings::channel::wharf::channel::connection,
-        },
-    });
+/// A world with one optional export, sharing the types of the channel's that it uses.
+macro_rules! optional_export {
+    (
+        $(#[$doc:meta])*
+        $module:ident, $world:literal, $export:literal, $here:literal $(, $name:literal: $type:ident)*
+    ) => {
+        $(#[$doc])*
+        pub mod $module {
+            wit_bindgen::generate!({
+                world: $world,
+                path: "wit",
+                pub_export_macro: true,
+                export_macro_name: $export,
+                default_bindings_module: $here,
+                with: { $($name: crate::bindings::channel::wharf::channel::$type,)* },
+            });
+        }
+    };
 }
 
-/// The optional export `faults`.
-pub mod faults {
-    wit_bindgen::generate!({
-        world: "with-faults",
-        path: "wit",
-        pub_export_macro: true,
-        export_macro_name: "export_faults",
-        default_bindings_module: "::wharf::__private::bindings::faults",
-        with: {
-            "wharf:channel/types@0.1.1": crate::bindings::channel::wharf::channel::types,
-            "wharf:channel/connection@0.1.1": crate::bindings::channel::wharf::channel::connection,
-        },
-    });
+optional_export! {
+    /// The optional export `control-frames`.
+    control_frames, "with-control-frames", "export_control_frames",
+    "::wharf::__private::bindings::control_frames",
+    "wharf:channel/types@0.1.1": types, "wharf:channel/connection@0.1.1": connection
+}
+
+optional_export! {
+    /// The optional export `faults`.
+    faults, "with-faults", "export_faults", "::wharf::__private::bindings::faults",
+    "wharf:channel/types@0.1.1": types, "wharf:channel/connection@0.1.1": connection
+}
+
+optional_export! {
+    /// The optional export `notice-events`.
+    notice_events, "with-notice-events", "export_notice_events",
+    "::wharf::__private::bindings::notice_events",
+    "wharf:channel/types@0.1.1": types, "wharf:channel/connection@0.1.1": connection
+}
+
+optional_export! {
+    /// The optional export `timer-events`.
+    timer_events, "with-timer-events", "export_timer_events",
+    "::wharf::__private::bindings::timer_events",
+    "wharf:channel/types@0.1.1": types, "wharf:channel/connection@0.1.1": connection
+}
+
+optional_export! {
+    /// The optional export `room-events`.
+    room_events, "with-room-events", "export_room_events",
+    "::wharf::__private::bindings::room_events"
+}
+
+optional_export! {
+    /// The optional export `channel-timer-events`.
+    channel_timer_events, "with-channel-timer-events", "export_channel_timer_events",
+    "::wharf::__private::bindings::channel_timer_events"
 }

@@ -9,6 +9,8 @@ use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::incoming::InvalidMessage;
 use crate::refusal::Refusal;
+use crate::room::Room;
+use crate::timers::Timer;
 
 /// What a channel does with its connections: a trait on the struct that is remembered of each.
 ///
@@ -109,14 +111,27 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// a way that old sessions cannot be read.
     const SESSION_FORMAT: u32 = 0;
 
+    #[doc(hidden)]
+    const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
+
     /// What text messages are decoded into: `String` for the text as it came, any other type is
     /// read from JSON.
     ///
     /// May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
-    #[doc(hidden)]
-    const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
+    /// What notices are, which handlers post with [`notify`](crate::notices::notify). May be left
+    /// out: it is then the type of `on_notify`'s argument.
+    type Notice: DeserializeOwned + 'static;
+
+    /// What the host keeps for a room between its events: as the session is for a connection, and
+    /// encoded in the same way. A room begins with the default. May be left out: it is then the type
+    /// that `on_room_event` works on.
+    type RoomState: Serialize + DeserializeOwned + Default + 'static;
+
+    /// What the events of rooms are, which handlers post with [`Room::post`]. May be left out: it
+    /// is then the type of `on_room_event`'s argument.
+    type RoomEvent: DeserializeOwned + 'static;
 
     /// A client asks to connect; its handshake waits for the answer. Return the session, or say
     /// why not with a [`Refusal`].
@@ -261,6 +276,98 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// an [`Invalid`], the client's own mistake; `self` is the session as it was before. What is
     /// done here commits, unless it fails as well: then that is reported too, and the event ends
     /// without effects.
+    /// Another handler has posted a notice for this connection, with
+    /// [`notify`](crate::notices::notify) or the like; see [`notices`](crate::notices) for an example.
+    /// It has its turn among the connection's own events. A panic in it ends this connection, not
+    /// the one that posted. Default: nothing can be posted.
+    fn on_notify(&mut self, conn: &Connection, notice: Self::Notice) -> Result {
+        let _ = (conn, notice);
+        Ok(())
+    }
+
+    /// A timer of this connection has fired; see [`timers`](crate::timers) for an example.
+    /// Default: none can be set.
+    fn on_timer(&mut self, conn: &Connection, timer: Timer) -> Result {
+        let _ = (conn, timer);
+        Ok(())
+    }
+
+    /// An event of a room, posted with [`Room::post`]: handled one at a time for each room, in the
+    /// order posted, so that its state needs no lock and no retry. The changed state and the effects
+    /// commit together. There is no connection: whoever posted is named by
+    /// [`event::sender`](crate::event::sender), and reached with
+    /// [`send_to`](crate::rooms::send_to) or a broadcast.
+    ///
+    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator; the
+    /// next one goes on. The state is forgotten when the room has had no members, no events and no
+    /// timers for a while (`room_state_grace_ms`). Default: nothing can be posted.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use wharf::testing::TestHost;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Auction { room: String }
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Lot { highest: u64 }
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Bid { amount: u64 }
+    ///
+    /// #[wharf::channel]
+    /// impl Channel for Auction {
+    /// #   const PATHS: &[&str] = &["/auction/:lot"];
+    /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    /// #       let room = conn.param("lot")?;
+    /// #       conn.join(&room)?;
+    /// #       Ok(Auction { room })
+    /// #   }
+    ///     fn on_message(&mut self, _: &Connection, amount: String) -> Result {
+    ///         Room::new(&self.room).post(&Bid { amount: amount.parse()? })
+    ///     }
+    ///
+    ///     fn on_room_event(lot: &mut Lot, room: &Room, bid: Bid) -> Result {
+    ///         if bid.amount > lot.highest {
+    ///             lot.highest = bid.amount;
+    ///             room.broadcast(format!("{} is offered", bid.amount))?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// #   // …
+    /// }
+    ///
+    /// # let host = TestHost::new::<Auction>();
+    /// # let (ann, ben) = (host.connect("/auction/7").expect_open(), host.connect("/auction/7").expect_open());
+    /// # ann.send("100");
+    /// # ben.send("90");
+    /// # ben.assert_received("100 is offered");
+    /// # ben.assert_received_nothing();
+    /// ```
+    fn on_room_event(state: &mut Self::RoomState, room: &Room, event: Self::RoomEvent) -> Result {
+        let _ = (state, room, event);
+        Ok(())
+    }
+
+    /// A timer of a room has fired, set with [`Room::after`] or [`Room::every`]; otherwise as
+    /// [`on_room_event`](Channel::on_room_event). Default: none can be set, unless there is an
+    /// `on_room_event`.
+    fn on_room_timer(state: &mut Self::RoomState, room: &Room, timer: Timer) -> Result {
+        let _ = (state, room, timer);
+        Ok(())
+    }
+
+    /// A timer of the channel has fired, set with [`timers::after`](crate::timers::after) or
+    /// [`timers::every`](crate::timers::every). One of them is handled at a time. An `Err`, a panic or
+    /// a missed deadline undoes the event, and is reported to the operator. Default: none can be
+    /// set.
+    fn on_channel_timer(timer: Timer) -> Result {
+        let _ = timer;
+        Ok(())
+    }
+
+    /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`,
+    /// `on_pong`, `on_notify` and `on_timer`. What it did is undone and the error is reported to
+    /// the operator; `self` is the session as it was before. What is done here commits, unless it
+    /// fails as well: then that is reported too, and the event ends without effects.
     ///
     /// Default: the client is sent what it may know of the error,
     /// [`for_client`](Error::for_client): what an [`Invalid`] says, and for every other error
@@ -364,4 +471,8 @@ pub struct Fault {
 pub struct Exports {
     pub control_frames: bool,
     pub faults: bool,
+    pub notices: bool,
+    pub timers: bool,
+    pub rooms: bool,
+    pub channel_timers: bool,
 }

@@ -1,6 +1,7 @@
 //! The connection an event belongs to.
 
 use std::cell::OnceCell;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use crate::invalid::Invalid;
 use crate::outgoing::{Json, Outgoing, encoded};
 use crate::reply::{Ref, Reply};
 use crate::rooms::{self, Except};
+use crate::timers::{self, milliseconds};
 use crate::urlencoded;
 use crate::users;
 
@@ -220,6 +222,31 @@ impl Connection {
             }));
         };
         Ok(handshake.set_header(name, value.as_ref())?)
+    }
+
+    /// Set a timer of this connection that fires once; [`on_timer`](crate::Channel::on_timer)
+    /// handles it. Setting a timer of the same name again replaces it. See [`timers`](crate::timers).
+    ///
+    /// Errors: `timer-name-invalid` (1 to 64 bytes), `timer-interval-invalid` (more than 366
+    /// days), `too-many-timers` (`max_timers_per_connection`), `payload-too-big`, `no-handler` (there
+    /// is no `on_timer`), `connection-ended`.
+    pub fn after(&self, delay: Duration, name: &str, payload: &impl Serialize) -> Result {
+        let payload = timers::encode(payload)?;
+        Ok(self.raw.set_timer(name, milliseconds(delay), None, &payload)?)
+    }
+
+    /// Set a timer of this connection that fires again and again, at intervals of at least 10 ms. The
+    /// errors are those of [`after`](Connection::after).
+    pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
+        let payload = timers::encode(payload)?;
+        let interval = milliseconds(interval);
+        Ok(self.raw.set_timer(name, interval, Some(interval), &payload)?)
+    }
+
+    /// Cancel a timer of this connection, a firing that waits included. One that is not set is no
+    /// error.
+    pub fn cancel_timer(&self, name: &str) -> Result {
+        Ok(self.raw.cancel_timer(name)?)
     }
 
     /// Commit the effects recorded so far, for progress messages in a handler that takes its time.

@@ -10,7 +10,9 @@ use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
 use crate::refusal::{Answer, Refusal};
+use crate::room::Room;
 use crate::session;
+use crate::timers::{self, Timer};
 
 /// The first session, or why not.
 pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answer> {
@@ -57,6 +59,74 @@ pub(crate) fn on_pong<C: Channel>(
     data: Vec<u8>,
 ) -> Option<Vec<u8>> {
     answered::<C>("on_pong", conn, session, |channel| channel.on_pong(conn, data))
+}
+
+pub(crate) fn on_notify<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    payload: &[u8],
+) -> Option<Vec<u8>> {
+    answered::<C>("on_notify", conn, session, |channel| {
+        let notice = timers::decode(payload).context("the notice")?;
+        channel.on_notify(conn, notice)
+    })
+}
+
+pub(crate) fn on_timer<C: Channel>(
+    conn: &Connection,
+    session: &[u8],
+    timer: Timer,
+) -> Option<Vec<u8>> {
+    answered::<C>("on_timer", conn, session, |channel| channel.on_timer(conn, timer))
+}
+
+pub(crate) fn on_room_event<C: Channel>(
+    room: String,
+    state: Option<&[u8]>,
+    payload: &[u8],
+) -> Option<Vec<u8>> {
+    with_state::<C>("on_room_event", state, |state| {
+        let event = timers::decode(payload).context("the event")?;
+        C::on_room_event(state, &Room::new(room), event)
+    })
+}
+
+pub(crate) fn on_room_timer<C: Channel>(
+    room: String,
+    state: Option<&[u8]>,
+    timer: Timer,
+) -> Option<Vec<u8>> {
+    with_state::<C>("on_room_timer", state, |state| {
+        C::on_room_timer(state, &Room::new(room), timer)
+    })
+}
+
+pub(crate) fn on_channel_timer<C: Channel>(timer: Timer) {
+    if let Err(error) = C::on_channel_timer(timer) {
+        undone("on_channel_timer", &error);
+    }
+}
+
+/// Runs a handler on a room's state, and encodes that if it changed.
+fn with_state<C: Channel>(
+    name: &str,
+    before: Option<&[u8]>,
+    handler: impl FnOnce(&mut C::RoomState) -> Result,
+) -> Option<Vec<u8>> {
+    let handled = || {
+        let mut state: C::RoomState = match before {
+            Some(bytes) => session::decode(bytes).with_context(|| {
+                format!(
+                    "the room's state that an earlier generation wrote does not fit `{}`",
+                    std::any::type_name::<C::RoomState>()
+                )
+            })?,
+            None => Default::default(),
+        };
+        handler(&mut state)?;
+        session::changed(&state, before.unwrap_or_default())
+    };
+    handled().unwrap_or_else(|error| undone(name, &error))
 }
 
 pub(crate) fn on_fault<C: Channel>(

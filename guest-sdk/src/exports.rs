@@ -10,8 +10,12 @@ use crate::bindings::channel::wharf::channel::handshake::{
     CloseRefusal, Handshake as LentHandshake, HttpRefusal, Refusal,
 };
 use crate::bindings::channel::wharf::channel::types::{Message, Session};
+use crate::bindings::channel_timer_events::exports::wharf::channel::channel_timer_events;
 use crate::bindings::control_frames::exports::wharf::channel::control_frames;
 use crate::bindings::faults::exports::wharf::channel::faults;
+use crate::bindings::notice_events::exports::wharf::channel::notice_events;
+use crate::bindings::room_events::exports::wharf::channel::room_events;
+use crate::bindings::timer_events::exports::wharf::channel::timer_events;
 use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
 use crate::dispatch;
@@ -19,6 +23,7 @@ use crate::incoming::Incoming;
 use crate::log;
 use crate::outgoing::Payload;
 use crate::refusal::Answer;
+use crate::timers::Timer;
 
 /// The component that a channel is.
 pub struct Component<C>(PhantomData<C>);
@@ -68,6 +73,59 @@ impl<C: Channel> control_frames::Guest for Component<C> {
 
     fn on_pong(conn: &LentConnection, session: Session, data: Vec<u8>) -> Option<Session> {
         dispatch::on_pong::<C>(&open::<C>(conn), &session, data)
+    }
+}
+
+impl<C: Channel> notice_events::Guest for Component<C> {
+    fn on_notify(
+        conn: &LentConnection,
+        session: Session,
+        from: Option<String>,
+        payload: Vec<u8>,
+    ) -> Option<Session> {
+        let _sender = backend::SenderGuard::set(from);
+        dispatch::on_notify::<C>(&open::<C>(conn), &session, &payload)
+    }
+}
+
+impl<C: Channel> timer_events::Guest for Component<C> {
+    fn on_timer(
+        conn: &LentConnection,
+        session: Session,
+        name: String,
+        payload: Vec<u8>,
+    ) -> Option<Session> {
+        dispatch::on_timer::<C>(&open::<C>(conn), &session, Timer::new(name, payload))
+    }
+}
+
+impl<C: Channel> room_events::Guest for Component<C> {
+    fn on_room_event(
+        room: String,
+        state: Option<Vec<u8>>,
+        from: Option<String>,
+        payload: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        log::install::<C>();
+        let _sender = backend::SenderGuard::set(from);
+        dispatch::on_room_event::<C>(room, state.as_deref(), &payload)
+    }
+
+    fn on_room_timer(
+        room: String,
+        state: Option<Vec<u8>>,
+        name: String,
+        payload: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        log::install::<C>();
+        dispatch::on_room_timer::<C>(room, state.as_deref(), Timer::new(name, payload))
+    }
+}
+
+impl<C: Channel> channel_timer_events::Guest for Component<C> {
+    fn on_channel_timer(name: String, payload: Vec<u8>) {
+        log::install::<C>();
+        dispatch::on_channel_timer::<C>(Timer::new(name, payload));
     }
 }
 

@@ -84,6 +84,9 @@
 //! | answers to single messages | [`Request`], [`Connection::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
 //! | values that connections share | [`store`] |
+//! | rooms with events and state | [`Room`], [`Channel::on_room_event`] |
+//! | events for other connections | [`notices`] |
+//! | timers | [`timers`] |
 //! | what goes wrong | [`Error`], [`HostError`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
@@ -138,13 +141,16 @@ pub mod prelude;
 mod channel;
 mod connection;
 mod incoming;
+pub mod notices;
 mod outgoing;
 mod pages;
 mod paths;
 mod refusal;
 mod reply;
+mod room;
 pub mod rooms;
 mod settings;
+pub mod timers;
 pub mod users;
 
 mod error;
@@ -174,15 +180,18 @@ pub use invalid::Invalid;
 pub use outgoing::{Json, Outgoing, Payload};
 pub use refusal::Refusal;
 pub use reply::{InReplyTo, Ref, Request};
+pub use room::Room;
 pub use settings::{optional_setting, setting};
+pub use timers::Timer;
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
 ///
 /// It takes no arguments. It exports what every channel has to have, and of the optional exports
 /// those whose callbacks are written: `control-frames` for
 /// [`on_ping`](Channel::on_ping) and [`on_pong`](Channel::on_pong), `faults` for
-/// [`on_fault`](Channel::on_fault). The host calls no others, so a callback that is not
-/// written costs nothing. A `type Message` that is left out is added.
+/// [`on_fault`](Channel::on_fault), and so on. The host calls no others, so a callback that is not
+/// written costs nothing. A `type Message`, `Notice`, `RoomState` or `RoomEvent` that is left out is
+/// added.
 ///
 /// A plugin has one channel. Where a crate has two, compiling it to WebAssembly fails: a symbol "is
 /// already defined". (In tests there may be as many as you like.)

@@ -1,6 +1,7 @@
 //! What nearly every channel uses: `use wharf::prelude::*;`.
 
 pub use crate::log::{debug, error, info, trace, warn};
+pub use crate::notices::{notify, notify_room};
 pub use crate::rooms::{
     broadcast_to_all, broadcast_to_room, broadcast_to_rooms, disconnect, room_count, room_members,
     send_to,
@@ -8,7 +9,7 @@ pub use crate::rooms::{
 pub use crate::users::{disconnect_user, is_online, send_to_user, send_to_users, user_connections};
 pub use crate::{
     Channel, Connection, Context, Error, Fault, InReplyTo, Invalid, InvalidMessage, Json, Outgoing,
-    Ref, Refusal, Request, Result,
+    Ref, Refusal, Request, Result, Room, Timer,
 };
 pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;

@@ -8,10 +8,13 @@
 //! broadcasts in one order. Questions see the committed state and this event's own joins and
 //! leaves. Counts are advisory: two events that join at the same time may both read the same.
 
+use serde::Serialize;
+
 use crate::backend;
 use crate::error::Result;
 use crate::outgoing::{Outgoing, encoded};
 use crate::pages::Pages;
+use crate::timers;
 
 /// How many members the room has on this node; 0 for a room that does not exist.
 pub fn room_count(room: &str) -> u32 {
@@ -115,6 +118,11 @@ impl Except<'_> {
     /// As [`broadcast_to_all`], without the one that is skipped.
     pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::broadcast_to_all(kind, data, self.skip))
+    }
+
+    /// As [`notify_room`](crate::notices::notify_room), without the one that is skipped.
+    pub fn notify_room(&self, room: &str, notice: &impl Serialize) -> Result<u32> {
+        Ok(backend::notify_room(room, &timers::encode(notice)?, self.skip)?)
     }
 }
 

@@ -84,7 +84,7 @@ impl Client {
         let joined = &mut self.groups.lock().joined;
         if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
             let room = joined.remove(at);
-            hub.rooms.leave(&room, self.id.number);
+            hub.leave_room(&room, self.id.number);
         }
     }
 
@@ -110,7 +110,7 @@ impl Client {
     pub fn leave_all(&self, hub: &Hub) {
         let groups = self.groups.lock();
         for room in &groups.joined {
-            hub.rooms.leave(room, self.id.number);
+            hub.leave_room(room, self.id.number);
         }
         if let Some(user) = &groups.user {
             hub.users.leave(user, self.id.number);

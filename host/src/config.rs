@@ -186,6 +186,50 @@ settings! {
         /// refused with an error to the plugin.
         max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
 
+        /// Notices that wait for one connection. At the limit posting another is refused with an
+        /// error to the plugin.
+        inbox_events: usize = 64, Count(1..=1_000_000);
+
+        /// Bytes of the notices that wait for one connection. At the limit posting another is
+        /// refused with an error to the plugin.
+        inbox_bytes: usize = 256 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Events that wait for one room. At the limit posting another is refused with an error
+        /// to the plugin.
+        room_inbox_events: usize = 1_024, Count(1..=1_000_000);
+
+        /// Bytes of the events that wait for one room. At the limit posting another is refused
+        /// with an error to the plugin.
+        room_inbox_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Bytes that one notice, room event or timer carries. More is refused with an error to
+        /// the plugin.
+        max_payload_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+
+        /// Rooms of one channel that have events, state or timers. Posting to a further one is
+        /// refused with an error to the plugin.
+        max_room_states: usize = 10_000, Count(1..=10_000_000);
+
+        /// Size of one room's state. A room event that returns more fails as a trap would.
+        max_room_state_bytes: usize = 256 * KIB, Bytes(0..=64 * MIB);
+
+        /// Bytes of the states of all rooms of one channel. A room event that would need more
+        /// fails as a trap would.
+        max_channel_state_bytes: usize = 256 * MIB, Bytes(0..=1024 * 1024 * MIB);
+
+        /// Time after which a room without members, events and timers loses its state.
+        room_state_grace => "room_state_grace_ms": Duration = ms(30_000), Millis(0..=DAY);
+
+        /// Timers of one connection. Setting a further one is refused with an error to the plugin.
+        max_timers_per_connection: usize = 16, Count(0..=10_000);
+
+        /// Timers of one room. Setting a further one is refused with an error to the plugin.
+        max_timers_per_room: usize = 16, Count(0..=10_000);
+
+        /// Timers of one channel itself. Setting a further one is refused with an error to the
+        /// plugin.
+        max_timers_per_channel: usize = 256, Count(0..=10_000);
+
         /// Instances in use of all channels together, beyond each channel's reserve. At the
         /// limit events wait for a free one. About as many are kept warm.
         max_instances: usize = 1_000, Count(0..=5_000);
@@ -351,6 +395,11 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("max_store_value_bytes", "hostcall_bytes", "such a value could never be stored"),
     ("max_store_value_bytes", "max_store_bytes", "such a value could never be stored"),
     ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
+    ("max_room_state_bytes", "hostcall_bytes", "such a state could never be returned"),
+    ("max_payload_bytes", "hostcall_bytes", "such a payload could never be posted"),
+    ("max_payload_bytes", "inbox_bytes", "such a notice could never be posted"),
+    ("max_payload_bytes", "room_inbox_bytes", "such an event could never be posted"),
+    ("max_payload_bytes", "max_effect_bytes_per_event", "such a payload could never be posted"),
     ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
     ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
     ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),

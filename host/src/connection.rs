@@ -26,10 +26,12 @@ use crate::client::Client;
 use crate::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
 use crate::config::Config;
 use crate::host_calls::{Call, Phase, escape};
+use crate::inbox::Posted;
 use crate::instance::{Event, Failure, FailureKind, Finished, Refusal};
+use crate::lease::{Unanswered, lease};
 use crate::outbound::{Drains, FrameKind, encode};
 
-use call::{Unanswered, attend, lease, start};
+use call::{attend, start};
 use wire::{Arrival, Wire};
 
 pub use input::count_messages;
@@ -182,7 +184,7 @@ async fn connect(
             Ok(Accepted { session, headers, close })
         }
         Err(unanswered) => {
-            unanswered.log(channel, client, "on-connect");
+            unanswered.log(channel, Some(client), "on-connect");
             match unanswered {
                 Unanswered::Exhausted => Err(NotAccepted::Unavailable),
                 Unanswered::Failed(_, failure) if failure.kind == FailureKind::Deadline => {
@@ -362,6 +364,7 @@ impl Connection {
                     Some(close) => Ending::asked_for(close),
                     None => Ending::of(reason),
                 }),
+                Arrival::Posted(posted) => self.posted(wire, posted).await,
             };
             if ending.is_some() {
                 return ending;
@@ -385,6 +388,20 @@ impl Connection {
     async fn control(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
         let wanted = self.channel.current().pool.component().has_control_frames();
         if wanted { self.handle(wire, event).await } else { None }
+    }
+
+    /// Handle what others have posted for this connection, or a timer.
+    async fn posted(&mut self, wire: &mut Wire, posted: Posted) -> Option<Ending> {
+        match posted {
+            Posted::Event { from, payload, hops } => {
+                self.handle(wire, Event::Notice { from, payload: &payload, hops }).await
+            }
+            Posted::Timer(firing) if firing.begin() => {
+                let (name, payload) = (&firing.name, &firing.payload);
+                self.handle(wire, Event::Timer { name, payload }).await
+            }
+            Posted::Timer(_) => None,
+        }
     }
 
     /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
@@ -412,7 +429,7 @@ impl Connection {
                 close.map(Ending::asked_for)
             }
             Err(unanswered) => {
-                unanswered.log(&self.channel, &self.client, event);
+                unanswered.log(&self.channel, Some(&self.client), event);
                 Some(match unanswered {
                     Unanswered::Exhausted => Ending::of(Reason::Overload),
                     Unanswered::NotStarted(_, failure) | Unanswered::Failed(_, failure) => {
@@ -500,7 +517,7 @@ impl Connection {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(unanswered) => return unanswered.log(channel, client, event.name()),
+                Err(unanswered) => return unanswered.log(channel, Some(client), event.name()),
             }
         }
     }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use crate::client::Client;
 use crate::close::Close;
 use crate::hub::Hub;
+use crate::inbox::Place;
 use crate::outbound::{Drains, Outbound, payload_bytes};
+use crate::timer::{NewTimer, Scope};
 
 /// One thing a handler asked for.
 #[derive(Debug)]
@@ -39,6 +41,14 @@ pub enum Effect {
     Disconnect(Arc<Outbound>, Box<Close>),
     /// Close the connections of a user.
     DisconnectUser(Arc<str>, Box<Close>),
+    /// Post an event into a connection's inbox, or a room's.
+    Post(Place, Bytes),
+    /// Post one event into several inboxes.
+    PostToSeveral(Box<[Place]>, Bytes),
+    /// Set a timer.
+    SetTimer(Box<NewTimer>),
+    /// Cancel a timer.
+    CancelTimer(Box<(Scope, Arc<str>)>),
 }
 
 impl Effect {
@@ -51,6 +61,8 @@ impl Effect {
             | Effect::BroadcastToAll(frame, _)
             | Effect::SendToUser(_, frame, _)
             | Effect::SendToUsers(_, frame, _) => payload_bytes(frame),
+            Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
+            Effect::SetTimer(timer) => timer.payload.len(),
             _ => 0,
         }
     }
@@ -66,10 +78,7 @@ impl Effect {
             Effect::BroadcastToRooms(names, ..) | Effect::SendToUsers(names, ..) => {
                 names.iter().map(|name| name.len() + NAME_OVERHEAD).sum()
             }
-            Effect::Send(_)
-            | Effect::SendTo(..)
-            | Effect::BroadcastToAll(..)
-            | Effect::Disconnect(..) => 0,
+            _ => 0,
         }
     }
 
@@ -81,6 +90,7 @@ impl Effect {
                 | Effect::BroadcastToAll(..)
                 | Effect::SendToUser(..)
                 | Effect::SendToUsers(..)
+                | Effect::PostToSeveral(..)
         )
     }
 
@@ -94,6 +104,7 @@ impl Effect {
             Effect::BroadcastToAll(..) => hub.connections(),
             Effect::SendToUser(user, ..) => connections(user),
             Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
+            Effect::PostToSeveral(places, _) => places.len(),
             _ => 0,
         }
     }
@@ -204,6 +215,24 @@ impl Effects {
         rooms
     }
 
+    /// The names of a scope's timers as the recorded changes make them.
+    pub fn timers(&self, scope: &Scope, mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        for effect in &self.list {
+            match effect {
+                Effect::SetTimer(timer) if timer.scope == *scope => {
+                    if !names.contains(&timer.name) {
+                        names.push(timer.name.clone());
+                    }
+                }
+                Effect::CancelTimer(cancelled) if cancelled.0 == *scope => {
+                    names.retain(|name| *name != cancelled.1);
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
     /// Forget everything.
     pub fn discard(&mut self) {
         *self = Effects::default();
@@ -211,14 +240,16 @@ impl Effects {
 
     /// Make everything happen, in the order recorded; writing is left to the drains, except
     /// where an event reaches so many that others have to get their turn. Returns the wish to close,
-    /// which is the connection's task's to fulfil.
+    /// which is the connection's task's to fulfil. `hops` is how many posts led to the event.
     pub async fn commit(
         &mut self,
         client: Option<&Client>,
+        hops: u8,
         hub: &Hub,
         drains: &mut Drains,
     ) -> Option<Close> {
         let Effects { list, close, .. } = std::mem::take(self);
+        let from = client.map(|client| client.id.number);
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
@@ -259,6 +290,14 @@ impl Effects {
                 }
                 Effect::Disconnect(outbound, close) => outbound.close(*close),
                 Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),
+                Effect::Post(place, payload) => place.fill(from, payload, hops + 1),
+                Effect::PostToSeveral(places, payload) => {
+                    for place in places {
+                        place.fill(from, payload.clone(), hops + 1);
+                    }
+                }
+                Effect::SetTimer(timer) => hub.timers.set(*timer),
+                Effect::CancelTimer(of) => hub.timers.cancel(&of.0, &of.1),
             }
             if drains.is_urgent() {
                 drains.drain().await;

@@ -9,9 +9,12 @@ mod connection;
 mod event;
 mod handshake;
 mod log;
+mod notices;
+pub mod optional;
 mod rooms;
 mod settings;
 mod store;
+mod timers;
 mod users;
 mod wasi;
 
@@ -51,30 +54,6 @@ pub mod bindings {
     });
 }
 
-/// The optional export `control-frames`.
-#[allow(missing_docs)]
-pub mod control_frames {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "with-control-frames",
-        exports: { default: async },
-        ownership: Borrowing { duplicate_if_necessary: true },
-        with: { "wharf:channel": super::bindings::wharf::channel },
-    });
-}
-
-/// The optional export `faults`.
-#[allow(missing_docs)]
-pub mod faults {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "with-faults",
-        exports: { default: async },
-        ownership: Borrowing { duplicate_if_necessary: true },
-        with: { "wharf:channel": super::bindings::wharf::channel },
-    });
-}
-
 /// The `connection` resource. An instance serves one event at a time and a borrow cannot
 /// outlive its call, so the handle needs to name nothing: it always means the call's connection.
 #[derive(Debug)]
@@ -101,6 +80,9 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::notices::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::room_posts::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }
 
@@ -156,7 +138,7 @@ impl Call {
 
     /// Make the effects happen. Returns the wish to close, from here or from a flush before.
     pub async fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
-        let close = self.effects.commit(self.client.as_deref(), hub, drains).await;
+        let close = self.effects.commit(self.client.as_deref(), self.hops, hub, drains).await;
         self.close.take().or(close)
     }
 }

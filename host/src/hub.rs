@@ -3,12 +3,15 @@
 //! The hub outlives generations: a reload does not touch it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::close::{Close, Reason};
 use crate::outbound::{Drains, Outbound};
 use crate::room::{Room, Rooms};
+use crate::room_state::RoomStates;
+use crate::timer::{Scope, Timers};
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]
@@ -20,12 +23,22 @@ pub struct Hub {
     pub users: Rooms,
     /// Every connection, as a room that has no name among the others.
     everyone: Room,
+    /// What is kept for rooms, and their events that wait.
+    pub states: RoomStates,
+    /// The timers of its connections, its rooms, and its own.
+    pub timers: Timers,
 }
 
 impl Default for Hub {
     fn default() -> Hub {
         let everyone = Room::new(Arc::from(""));
-        Hub { rooms: Rooms::default(), users: Rooms::default(), everyone }
+        Hub {
+            rooms: Rooms::default(),
+            users: Rooms::default(),
+            everyone,
+            states: RoomStates::default(),
+            timers: Timers::default(),
+        }
     }
 }
 
@@ -38,6 +51,7 @@ impl Hub {
     /// Forget a connection; it has left its rooms already.
     pub fn disconnect(&self, number: u64) {
         self.everyone.remove(number);
+        self.timers.cancel_all(&Scope::Connection(number));
     }
 
     /// How many connections there are.
@@ -48,6 +62,13 @@ impl Hub {
     /// A connection's outbound, if it is open.
     pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
         self.everyone.find(number)
+    }
+
+    /// End a membership. A room that becomes empty by it is kept for a while if it has a state.
+    pub fn leave_room(&self, room: &Arc<Room>, number: u64) {
+        if self.rooms.leave(room, number) {
+            self.states.emptied(room.name());
+        }
     }
 
     /// Queue a frame for every connection of the channel except `skip`.
@@ -62,6 +83,13 @@ impl Hub {
                 outbound.close(close.clone());
             }
         }
+    }
+
+    /// Forget what is kept for rooms that have had no members, events and timers for `grace`.
+    pub fn sweep(&self, grace: Duration) {
+        self.states.sweep(grace, |name| {
+            self.rooms.get(name).is_some() || self.timers.has_any(&Scope::Room(name.clone()))
+        });
     }
 
     /// Ask every connection to end.

@@ -4,6 +4,7 @@
 //! deadline its store is poisoned; the pool drops it and makes another.
 
 mod budget;
+mod event;
 mod limits;
 
 use std::fmt;
@@ -16,7 +17,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::config::{ChannelConfig, Config};
-use crate::host_calls::bindings::exports::wharf::channel::lifecycle::{self, Message};
+use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle,
     LogBudget, Stream, escape,
@@ -29,6 +30,7 @@ use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
 
 pub use budget::bounded;
+pub use event::{Apart, Event, Handlers};
 
 /// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -118,6 +120,8 @@ pub struct InstanceState {
     pub call: Option<Call>,
     /// What `describe` has said so far.
     pub description: Description,
+    /// The optional handlers that the plugin has.
+    pub handlers: Handlers,
     /// Handles that the guest holds.
     pub table: ResourceTable,
     /// What WASI calls work on.
@@ -132,46 +136,6 @@ impl fmt::Debug for InstanceState {
             .field("channel", &self.channel.name)
             .field("generation", &self.generation)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a guest is called for, besides connecting.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// A text message.
-    Text(&'a str),
-    /// A binary message.
-    Binary(&'a [u8]),
-    /// A ping; only for guests that export `control-frames`.
-    Ping(&'a [u8]),
-    /// A pong; only for guests that export `control-frames`.
-    Pong(&'a [u8]),
-    /// A failure; only for guests that export `faults`.
-    Fault {
-        /// A token such as `message-too-big`.
-        code: &'a str,
-        /// A sentence for the log.
-        detail: &'a str,
-    },
-    /// The connection has ended.
-    Close {
-        /// The code of the first close frame sent or received.
-        code: Option<u16>,
-        /// Its reason.
-        reason: &'a str,
-    },
-}
-
-impl Event<'_> {
-    /// The export's name, for logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Event::Text(_) | Event::Binary(_) => "on-message",
-            Event::Ping(_) => "on-ping",
-            Event::Pong(_) => "on-pong",
-            Event::Fault { .. } => "on-fault",
-            Event::Close { .. } => "on-close",
-        }
     }
 }
 
@@ -199,6 +163,8 @@ pub enum FailureKind {
     OutOfMemory,
     /// The session it returned is larger than the host keeps.
     SessionTooBig,
+    /// The room's state it returned is larger than the host keeps.
+    RoomStateTooBig,
 }
 
 impl FailureKind {
@@ -209,6 +175,7 @@ impl FailureKind {
             FailureKind::Deadline => "deadline",
             FailureKind::OutOfMemory => "out-of-memory",
             FailureKind::SessionTooBig => "session-too-big",
+            FailureKind::RoomStateTooBig => "room-state-too-big",
         }
     }
 }
@@ -258,6 +225,7 @@ impl Instance {
             generation,
             call: None,
             description: Description::default(),
+            handlers: component.handlers(),
             table: ResourceTable::new(),
             wasi: wasi(channel, generation),
             limits: Limits::new(channel, meter.clone()),
@@ -315,12 +283,27 @@ impl Instance {
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         let budget = self.begin(call);
-        let call = dispatch(&self.exports, &mut self.store, session, event);
+        let call = event::dispatch(&self.exports, &mut self.store, session, event);
         let result = metered(&self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         if let Some(session) = &returned {
             self.check_session(session.len())?;
         }
+        self.finish(returned)
+    }
+
+    /// Run the handler of an event that no connection is part of. `state` is the room's. The answer is
+    /// what it has become, if it changed.
+    pub async fn handle_apart(
+        &mut self,
+        call: Call,
+        state: Option<&[u8]>,
+        event: &Apart<'_>,
+    ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
+        let budget = self.begin(call);
+        let call = event::dispatch_apart(&self.exports, &mut self.store, state, event);
+        let result = metered(&self.meter, budget.wall, call).await;
+        let returned = self.check(result, budget)?;
         self.finish(returned)
     }
 
@@ -380,43 +363,6 @@ impl Instance {
             detail: format!("the session has {bytes} bytes; max_session_bytes is {limit}"),
             backtrace: String::new(),
         })
-    }
-}
-
-/// Call the export that the event is for.
-async fn dispatch(
-    exports: &Parts,
-    store: &mut Store<InstanceState>,
-    session: &[u8],
-    event: &Event<'_>,
-) -> wasmtime::Result<Option<Vec<u8>>> {
-    let connection = borrowed_connection();
-    let lifecycle = &exports.lifecycle;
-    match *event {
-        Event::Text(text) => {
-            let message = Message::Text(text);
-            lifecycle.call_on_message(store, connection, session, message).await
-        }
-        Event::Binary(data) => {
-            let message = Message::Binary(data);
-            lifecycle.call_on_message(store, connection, session, message).await
-        }
-        Event::Close { code, reason } => {
-            lifecycle.call_on_close(store, connection, session, code, reason).await?;
-            Ok(None)
-        }
-        Event::Ping(data) => match &exports.control_frames {
-            Some(guest) => guest.call_on_ping(store, connection, session, data).await,
-            None => Ok(None),
-        },
-        Event::Pong(data) => match &exports.control_frames {
-            Some(guest) => guest.call_on_pong(store, connection, session, data).await,
-            None => Ok(None),
-        },
-        Event::Fault { code, detail } => match &exports.faults {
-            Some(guest) => guest.call_on_fault(store, connection, session, code, detail).await,
-            None => Ok(None),
-        },
     }
 }
 

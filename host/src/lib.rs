@@ -22,6 +22,8 @@
 //! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
 //! - [`router`]: path pattern → channel.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
+//! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
+//! - [`lease`]: the right to call a guest.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`pool`]: warm instances of one generation.
@@ -31,6 +33,8 @@
 //! - [`client`]: what the host knows of one connection.
 //! - [`hub`], [`room`]: a channel's connections and rooms, and the one order of broadcasts.
 //! - [`store`]: a channel's key-value store.
+//! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
+//! - [`inbox`]: events that others have posted, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`close`]: why a connection ends.
 
@@ -47,6 +51,8 @@ pub mod registry;
 pub mod router;
 
 pub mod connection;
+pub mod lease;
+pub mod room_events;
 
 pub mod channel;
 
@@ -62,7 +68,10 @@ pub mod effects;
 
 pub mod client;
 pub mod hub;
+pub mod inbox;
 pub mod room;
+pub mod room_state;
+pub mod timer;
 
 pub mod store;
 

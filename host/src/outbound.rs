@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{Close, Reason};
+use crate::inbox::{Addressee, Inbox, Posted};
 
 use segment::{Segment, charge};
 
@@ -119,6 +120,8 @@ pub struct Standing {
     pub is_backed_up: bool,
     /// Bytes written since the beginning; grows for as long as the receiver reads.
     pub written_bytes: u64,
+    /// Something may wait in the inbox.
+    pub has_posted: bool,
 }
 
 /// A connection's outgoing side, shared by everybody who may send to it.
@@ -127,6 +130,20 @@ pub struct Outbound {
     /// Bytes that may wait; a push beyond it ends the connection as a slow consumer.
     limit: usize,
     state: Mutex<State>,
+    /// What others have posted for the connection, which its owner handles.
+    inbox: Inbox,
+}
+
+impl Addressee for Outbound {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn attend(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        state.has_posted = true;
+        state.wake_owner();
+    }
 }
 
 #[derive(Debug)]
@@ -152,6 +169,8 @@ struct State {
     /// The code and reason of a channel that closes the connection from elsewhere. Boxed, since
     /// few connections end so, and every one that waits would hold the room.
     close: Option<Box<Close>>,
+    /// Something was posted since the inbox was last found empty.
+    has_posted: bool,
     owner: Option<Waker>,
 }
 
@@ -187,8 +206,10 @@ impl Outbound {
                 ended: false,
                 end: None,
                 close: None,
+                has_posted: false,
                 owner: None,
             }),
+            inbox: Inbox::default(),
         })
     }
 
@@ -346,12 +367,25 @@ impl Outbound {
             end: state.end,
             is_backed_up: state.queued_bytes > self.limit / 2,
             written_bytes: state.written_bytes,
+            has_posted: state.has_posted,
         }
     }
 
-    /// For the owner: accept no more messages. With `discard`, what waits is dropped as well,
+    /// For the owner: take out what was posted next.
+    pub fn next_posted(&self) -> Option<Posted> {
+        // Forgotten before looking, so that what comes in between is not.
+        self.state.lock().has_posted = false;
+        let posted = self.inbox.pop();
+        if posted.is_some() {
+            self.state.lock().has_posted = true;
+        }
+        posted
+    }
+
+    /// For the owner: accept no more messages, nor anything posted. With `discard`, what waits is dropped as well,
     /// except a frame that is written in part, without which nothing after it could be read.
     pub fn refuse_messages(&self, discard: bool) {
+        self.inbox.close();
         let mut state = self.state.lock();
         state.ended = true;
         if discard {

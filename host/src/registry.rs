@@ -24,11 +24,16 @@ use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
+use crate::room_events::RoomRunner;
 use crate::router::{Pattern, Router};
 use crate::store::Memory;
 
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the rooms' states are looked at, at most and at least.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a plugin may take to compile. One that takes longer is left to its fate, so that
 /// others can be loaded.
@@ -115,11 +120,16 @@ impl Registry {
         let mut refused: BTreeMap<String, RefusedFile> = BTreeMap::new();
         let mut scanned = Some(scanned);
         let mut trim = tokio::time::interval(TRIM_INTERVAL);
+        let mut sweep = tokio::time::interval(sweep_interval(&self.config));
         loop {
             let change = tokio::select! {
                 change = changes.recv() => change,
                 _ = trim.tick() => {
                     self.trim();
+                    continue;
+                }
+                _ = sweep.tick() => {
+                    self.sweep();
                     continue;
                 }
             };
@@ -308,7 +318,12 @@ impl Registry {
                 mounted.channel.swap(next);
                 mounted.channel
             }
-            None => Arc::new(Channel::new(context, slots, next)),
+            None => {
+                let channel = Arc::new(Channel::new(context, slots, next));
+                let runner = Box::new(RoomRunner::new(&channel));
+                channel.context.hub.states.run_with(runner);
+                channel
+            }
         };
         channels.insert(name.to_owned(), Mounted { channel, patterns });
         self.routes.store(Arc::new(routes(&channels)));
@@ -373,12 +388,23 @@ impl Registry {
         ))
     }
 
+    fn sweep(&self) {
+        for channel in self.channels() {
+            channel.context.hub.sweep(self.config.room_state_grace);
+        }
+    }
+
     fn trim(&self) {
         for channel in self.channels() {
             channel.current().pool.trim();
             channel.context.store.sweep();
         }
     }
+}
+
+/// How often rooms are looked at that may have been empty for long enough.
+fn sweep_interval(config: &Config) -> Duration {
+    (config.room_state_grace / 2).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
 }
 
 /// Why a file is not served.

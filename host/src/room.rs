@@ -117,6 +117,12 @@ impl Room {
         self.members.lock().by_number.values().cloned().collect()
     }
 
+    /// Every member's number and outbound.
+    pub fn members(&self) -> Vec<(u64, Arc<Outbound>)> {
+        let members = self.members.lock();
+        members.by_number.iter().map(|(number, outbound)| (*number, outbound.clone())).collect()
+    }
+
     /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
     pub fn broadcast(&self, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
         let members = self.members.lock();

@@ -8,13 +8,18 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Result, Type};
 
 /// The callbacks of `wharf::Channel`.
-const CALLBACKS: [&str; 9] = [
+const CALLBACKS: [&str; 14] = [
     "on_connect",
     "on_message",
     "on_binary",
     "on_invalid_message",
     "on_ping",
     "on_pong",
+    "on_notify",
+    "on_timer",
+    "on_room_event",
+    "on_room_timer",
+    "on_channel_timer",
     "on_error",
     "on_fault",
     "on_close",
@@ -23,12 +28,21 @@ const CALLBACKS: [&str; 9] = [
 /// Its constants.
 const CONSTANTS: [&str; 3] = ["PATHS", "SUBPROTOCOLS", "SESSION_FORMAT"];
 
+/// Its types, which may be left out where a callback shows them: the callback, and which of its
+/// arguments it is. Where neither is there, the type is the last.
+const TYPES: [(&str, &[(&str, usize)], &str); 4] = [
+    ("Message", &[("on_message", 2)], "::std::string::String"),
+    ("Notice", &[("on_notify", 2)], "()"),
+    ("RoomState", &[("on_room_event", 0), ("on_room_timer", 0)], "()"),
+    ("RoomEvent", &[("on_room_event", 2)], "()"),
+];
+
 /// An implementation of `Channel` that can be expanded.
 pub struct Channel {
     /// As the author wrote it.
     pub item: ItemImpl,
-    /// `type Message`, where it has to be added.
-    pub message: Option<Type>,
+    /// The types that have to be added.
+    pub types: Vec<(Ident, Type)>,
     /// Where `PATHS` is, for what is found wrong with its value.
     pub paths: Span,
     /// The `#[cfg]`s of each callback that was written, by its name.
@@ -47,16 +61,22 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     let item = implementation(syn::parse2(item)?)?;
     let header = header(&item);
     let mut errors = Errors::default();
-    let mut message = None;
-    let mut message_argument = None;
+    let mut written: Vec<String> = Vec::new();
+    let mut shown: Vec<(&str, Result<Type>)> = Vec::new();
     let mut paths = None;
     let mut callbacks: Vec<(String, Vec<Attribute>)> = Vec::new();
     for item in &item.items {
         match item {
             ImplItem::Fn(function) => {
                 errors.note(callback(function));
-                if function.sig.ident == "on_message" {
-                    message_argument = message_type(function);
+                for (name, callbacks, _) in TYPES {
+                    for (callback, index) in callbacks {
+                        if function.sig.ident == callback
+                            && let Some(ty) = argument(function, *index, name)
+                        {
+                            shown.push((name, ty));
+                        }
+                    }
                 }
                 let cfgs = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
                 callbacks.push((function.sig.ident.to_string(), cfgs.cloned().collect()));
@@ -68,8 +88,8 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
                 }
             }
             ImplItem::Type(alias) => {
-                errors.note(known(&alias.ident, "type", &["Message"]));
-                message = Some(&alias.ident);
+                errors.note(known(&alias.ident, "type", &TYPES.map(|(name, ..)| name)));
+                written.push(alias.ident.to_string());
             }
             other => errors.note(Err(Error::new_spanned(
                 other,
@@ -90,18 +110,21 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
              `fn on_connect(conn: &Connection) -> Result<Self, Refusal> { … }`",
         )));
     }
-    let message = match (message, message_argument) {
-        (Some(_), _) => None,
-        (None, Some(Ok(ty))) => Some(ty),
-        (None, Some(Err(error))) => {
-            errors.note(Err(error));
-            None
+    let mut types = Vec::new();
+    for (name, _, default) in TYPES {
+        if written.iter().any(|ident| ident == name) {
+            continue;
         }
-        (None, None) => Some(syn::parse_quote!(::std::string::String)),
-    };
+        let at = shown.iter().position(|(of, _)| *of == name);
+        match at.map(|at| shown.swap_remove(at).1) {
+            Some(Ok(ty)) => types.push((Ident::new(name, Span::call_site()), ty)),
+            Some(Err(error)) => errors.note(Err(error)),
+            None => types.push((Ident::new(name, Span::call_site()), syn::parse_str(default)?)),
+        }
+    }
     errors.finish()?;
     let paths = paths.unwrap_or_else(Span::call_site);
-    Ok(Channel { item, message, paths, callbacks })
+    Ok(Channel { item, types, paths, callbacks })
 }
 
 /// `Channel for Chat`, to point at.
@@ -172,19 +195,26 @@ fn callback(function: &ImplItemFn) -> Result<()> {
     }
 }
 
-/// The type of the message that `on_message` takes, if it takes one that `type Message` can be.
-/// Whatever else is wrong with the signature is the compiler's to say.
-fn message_type(function: &ImplItemFn) -> Option<Result<Type>> {
-    let FnArg::Typed(argument) = function.sig.inputs.iter().nth(2)? else { return None };
-    let ty = &*argument.ty;
+/// The type of an argument of a callback, if it is one that `type {name}` can be. Whatever else is
+/// wrong with the signature is the compiler's to say.
+fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Type>> {
+    let FnArg::Typed(argument) = function.sig.inputs.iter().nth(index)? else { return None };
+    let ty = match (&*argument.ty, name) {
+        // State is lent, to be changed.
+        (Type::Reference(lent), "RoomState") => &*lent.elem,
+        (ty, _) => ty,
+    };
     Some(match ty {
         Type::Reference(_) => Err(Error::new_spanned(
             ty,
-            "`on_message` is given the message for good: take `String` for the text as it came, or \
-             your own type for its JSON",
+            format!(
+                "`{}` is given this for good: take `String` for the text as it came, or your own \
+                 type for its JSON",
+                function.sig.ident
+            ),
         )),
         Type::Path(path) if path.path.segments.first().is_some_and(|s| s.ident == "Self") => {
-            Err(Error::new_spanned(ty, "say what it is: `type Message = …;` is missing"))
+            Err(Error::new_spanned(ty, format!("say what it is: `type {name} = …;` is missing")))
         }
         ty => Ok(ty.clone()),
     })

@@ -1,6 +1,6 @@
 //! What the attribute adds to an author's channel.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Meta, parse_quote};
 
@@ -8,35 +8,22 @@ use crate::checks::Channel;
 
 /// The implementation, completed, and the exports of the component that it is.
 pub fn expand(channel: Channel) -> TokenStream {
-    let control_frames = Written::of(&channel, &["on_ping", "on_pong"]);
-    let faults = Written::of(&channel, &["on_fault"]);
-    let Channel { mut item, message, paths, .. } = channel;
-    if let Some(message) = message {
-        item.items.push(parse_quote! { type Message = #message; });
+    let exports: Vec<Export> = OPTIONAL.map(|export| export.of(&channel)).into();
+    let Channel { mut item, types, paths, .. } = channel;
+    for (name, ty) in types {
+        item.items.push(parse_quote! { type #name = #ty; });
     }
-    let (has_control_frames, has_faults) = (control_frames.expression(), faults.expression());
+    let fields = exports.iter().map(Export::field);
     item.items.push(parse_quote! {
         #[doc(hidden)]
         const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: ::wharf::__private::Exports =
-            ::wharf::__private::Exports {
-                control_frames: #has_control_frames,
-                faults: #has_faults,
-            };
+            ::wharf::__private::Exports { #(#fields),* };
     });
     let ty = &item.self_ty;
     let checked = quote_spanned! { paths =>
         const _: () = ::wharf::__private::check_paths(<#ty as ::wharf::Channel>::PATHS);
     };
-    let control_frames = control_frames.item(quote! {
-        ::wharf::__private::bindings::control_frames::export_control_frames!(
-            WharfComponent with_types_in ::wharf::__private::bindings::control_frames
-        );
-    });
-    let faults = faults.item(quote! {
-        ::wharf::__private::bindings::faults::export_faults!(
-            WharfComponent with_types_in ::wharf::__private::bindings::faults
-        );
-    });
+    let exports = exports.iter().map(Export::item);
     quote! {
         #item
         #checked
@@ -46,9 +33,93 @@ pub fn expand(channel: Channel) -> TokenStream {
             ::wharf::__private::bindings::channel::export_channel!(
                 WharfComponent with_types_in ::wharf::__private::bindings::channel
             );
-            #control_frames
-            #faults
+            #(#exports)*
         };
+    }
+}
+
+/// An optional export: how the SDK calls it, the module with its bindings, the macro that makes
+/// it, and the callbacks that it is for.
+struct Optional {
+    field: &'static str,
+    module: &'static str,
+    export: &'static str,
+    callbacks: &'static [&'static str],
+}
+
+const OPTIONAL: [Optional; 6] = [
+    Optional {
+        field: "control_frames",
+        module: "control_frames",
+        export: "export_control_frames",
+        callbacks: &["on_ping", "on_pong"],
+    },
+    Optional {
+        field: "faults",
+        module: "faults",
+        export: "export_faults",
+        callbacks: &["on_fault"],
+    },
+    Optional {
+        field: "notices",
+        module: "notice_events",
+        export: "export_notice_events",
+        callbacks: &["on_notify"],
+    },
+    Optional {
+        field: "timers",
+        module: "timer_events",
+        export: "export_timer_events",
+        callbacks: &["on_timer"],
+    },
+    Optional {
+        field: "rooms",
+        module: "room_events",
+        export: "export_room_events",
+        callbacks: &["on_room_event", "on_room_timer"],
+    },
+    Optional {
+        field: "channel_timers",
+        module: "channel_timer_events",
+        export: "export_channel_timer_events",
+        callbacks: &["on_channel_timer"],
+    },
+];
+
+impl Optional {
+    fn of(self, channel: &Channel) -> Export {
+        Export { written: Written::of(channel, self.callbacks), optional: self }
+    }
+}
+
+/// An optional export of a channel.
+struct Export {
+    optional: Optional,
+    written: Written,
+}
+
+impl Export {
+    /// Its entry in the list of what there is.
+    fn field(&self) -> TokenStream {
+        let (field, value) = (self.optional.field(), self.written.expression());
+        quote! { #field: #value }
+    }
+
+    /// What makes it.
+    fn item(&self) -> TokenStream {
+        let module = Ident::new(self.optional.module, Span::call_site());
+        let export = Ident::new(self.optional.export, Span::call_site());
+        self.written.item(quote! {
+            ::wharf::__private::bindings::#module::#export!(
+                WharfComponent with_types_in ::wharf::__private::bindings::#module
+            );
+        })
+    }
+}
+
+impl Optional {
+    fn field(&self) -> Ident {
+        Ident::new(self.field, Span::call_site())
     }
 }
 

@@ -12,7 +12,8 @@ use crate::outgoing::Kind;
 use crate::store::Entry;
 use crate::testing::effects::{Audience, Effect};
 use crate::testing::host_calls::page;
-use crate::testing::world::{Request, Shared, World};
+use crate::testing::posts::Whose;
+use crate::testing::world::{Request, Shared, World, id};
 
 thread_local! {
     static CURRENT: RefCell<Option<Shared>> = const { RefCell::new(None) };
@@ -111,6 +112,21 @@ impl Connection {
 
     pub(crate) fn identified(&self) -> Option<String> {
         host(|world| world.identified(self.request.number))
+    }
+
+    pub(crate) fn set_timer(
+        &self,
+        name: &str,
+        delay_ms: u64,
+        repeat_ms: Option<u64>,
+        payload: &[u8],
+    ) -> Result<(), HostError> {
+        let whose = Whose::Connection(self.request.number);
+        host(|world| world.set_timer(whose, name, (delay_ms, repeat_ms), payload))
+    }
+
+    pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
+        host(|world| world.cancel_timer(Whose::Connection(self.request.number), name))
     }
 }
 
@@ -241,6 +257,54 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     host(|world| world.store_list(prefix, after, limit))
+}
+
+pub(crate) fn notify(to: &str, payload: &[u8]) -> Result<(), HostError> {
+    host(|world| world.notify(to, payload))
+}
+
+pub(crate) fn notify_room(
+    room: &str,
+    payload: &[u8],
+    skip: Option<&str>,
+) -> Result<u32, HostError> {
+    host(|world| world.notify_room(room, payload, skip))
+}
+
+pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
+    host(|world| world.post(room, payload))
+}
+
+pub(crate) fn set_room_timer(
+    room: &str,
+    name: &str,
+    delay_ms: u64,
+    repeat_ms: Option<u64>,
+    payload: &[u8],
+) -> Result<(), HostError> {
+    let whose = Whose::Room(room.to_owned());
+    host(|world| world.set_timer(whose, name, (delay_ms, repeat_ms), payload))
+}
+
+pub(crate) fn cancel_room_timer(room: &str, name: &str) -> Result<(), HostError> {
+    host(|world| world.cancel_timer(Whose::Room(room.to_owned()), name))
+}
+
+pub(crate) fn set_channel_timer(
+    name: &str,
+    delay_ms: u64,
+    repeat_ms: Option<u64>,
+    payload: &[u8],
+) -> Result<(), HostError> {
+    host(|world| world.set_timer(Whose::Channel, name, (delay_ms, repeat_ms), payload))
+}
+
+pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
+    host(|world| world.cancel_timer(Whose::Channel, name))
+}
+
+pub(crate) fn sender() -> Option<String> {
+    host(|world| Some(id(world.event.as_ref()?.sender?)))
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

@@ -1,11 +1,12 @@
 //! The backend of a component: the imports of the contract.
 
+use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    event, log as host_log, rooms, settings, store, types, users,
+    event, log as host_log, notices, room_posts, rooms, settings, store, timers, types, users,
 };
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
@@ -85,6 +86,20 @@ impl Connection {
 
     pub(crate) fn identified(&self) -> Option<String> {
         users::identified(&self.0)
+    }
+
+    pub(crate) fn set_timer(
+        &self,
+        name: &str,
+        delay_ms: u64,
+        repeat_ms: Option<u64>,
+        payload: &[u8],
+    ) -> Result<(), HostError> {
+        Ok(timers::set(&self.0, name, delay_ms, repeat_ms, payload)?)
+    }
+
+    pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
+        Ok(timers::cancel(&self.0, name)?)
     }
 }
 
@@ -216,6 +231,74 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     Ok(store::list(prefix, after, limit)?)
+}
+
+pub(crate) fn notify(to: &str, payload: &[u8]) -> Result<(), HostError> {
+    Ok(notices::notify(to, payload)?)
+}
+
+pub(crate) fn notify_room(
+    room: &str,
+    payload: &[u8],
+    skip: Option<&str>,
+) -> Result<u32, HostError> {
+    Ok(notices::notify_room(room, payload, skip)?)
+}
+
+pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
+    Ok(room_posts::post(room, payload)?)
+}
+
+pub(crate) fn set_room_timer(
+    room: &str,
+    name: &str,
+    delay_ms: u64,
+    repeat_ms: Option<u64>,
+    payload: &[u8],
+) -> Result<(), HostError> {
+    Ok(timers::set_for_room(room, name, delay_ms, repeat_ms, payload)?)
+}
+
+pub(crate) fn cancel_room_timer(room: &str, name: &str) -> Result<(), HostError> {
+    Ok(timers::cancel_for_room(room, name)?)
+}
+
+pub(crate) fn set_channel_timer(
+    name: &str,
+    delay_ms: u64,
+    repeat_ms: Option<u64>,
+    payload: &[u8],
+) -> Result<(), HostError> {
+    Ok(timers::set_for_channel(name, delay_ms, repeat_ms, payload)?)
+}
+
+pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
+    Ok(timers::cancel_for_channel(name)?)
+}
+
+thread_local! {
+    /// Who posted the event being handled. An instance handles one at a time.
+    static SENDER: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Says who posted the event that is handled until it is dropped.
+pub(crate) struct SenderGuard;
+
+impl SenderGuard {
+    pub(crate) fn set(from: Option<String>) -> Self {
+        SENDER.set(from);
+        Self
+    }
+}
+
+impl Drop for SenderGuard {
+    fn drop(&mut self) {
+        SENDER.set(None);
+    }
+}
+
+pub(crate) fn sender() -> Option<String> {
+    SENDER.with_borrow(Clone::clone)
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

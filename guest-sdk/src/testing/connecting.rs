@@ -11,7 +11,8 @@ use crate::refusal::Answer;
 use super::client::{Client, Received};
 use super::effects::{MAX_REASON_BYTES, is_channel_code, is_channel_header};
 use super::pattern;
-use super::run::{Ending, end, event, failed, panicked, settle, too_big};
+use super::posts::settle;
+use super::run::{Ending, end, event, failed, panicked, too_big};
 use super::world::{Phase, Record, Request, Shared};
 
 /// A client about to connect; made by [`TestHost::connect`](super::TestHost::connect).

@@ -1,10 +1,12 @@
 //! What a handler asked the fake host to do, and what is checked at the call.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::error::{HostError, Remedy};
 
 use super::client::Received;
+use super::posts::Whose;
 
 /// How much a channel may do: the host's settings of the same names, with its defaults.
 ///
@@ -38,6 +40,23 @@ pub struct Limits {
     /// Size of one value in the store. A larger one is refused with `store-value-too-big`.
     /// Default: 256 KiB.
     pub max_store_value_bytes: usize,
+    /// Notices that wait for one connection. A further one is refused with `inbox-full`. Default:
+    /// 64.
+    pub inbox_events: usize,
+    /// Events that wait for one room. A further one is refused with `inbox-full`. Default: 1024.
+    pub room_inbox_events: usize,
+    /// Bytes that one notice, room event or timer carries. More is refused with
+    /// `payload-too-big`. Default: 64 KiB.
+    pub max_payload_bytes: usize,
+    /// Size of one room's encoded state. A room event that returns more fails as a trap would.
+    /// Default: 256 KiB.
+    pub max_room_state_bytes: usize,
+    /// Timers of one connection. A further one is refused with `too-many-timers`. Default: 16.
+    pub max_timers_per_connection: usize,
+    /// Timers of one room. A further one is refused with `too-many-timers`. Default: 16.
+    pub max_timers_per_room: usize,
+    /// Timers of the channel. A further one is refused with `too-many-timers`. Default: 256.
+    pub max_timers_per_channel: usize,
 }
 
 impl Default for Limits {
@@ -51,6 +70,13 @@ impl Default for Limits {
             max_effect_bytes_per_event: 4 * 1024 * 1024,
             max_store_bytes: 64 * 1024 * 1024,
             max_store_value_bytes: 256 * 1024,
+            inbox_events: 64,
+            room_inbox_events: 1024,
+            max_payload_bytes: 64 * 1024,
+            max_room_state_bytes: 256 * 1024,
+            max_timers_per_connection: 16,
+            max_timers_per_room: 16,
+            max_timers_per_channel: 256,
         }
     }
 }
@@ -60,12 +86,31 @@ impl Default for Limits {
 pub(crate) enum Effect {
     Send(Received),
     SendTo(u64, Received),
-    Broadcast { to: Audience, message: Received, skip: Option<u64> },
+    Broadcast {
+        to: Audience,
+        message: Received,
+        skip: Option<u64>,
+    },
     Join(String),
     Leave(String),
     Identify(String),
     Disconnect(u64, (u16, String)),
     DisconnectUser(String, (u16, String)),
+    Post {
+        to: Vec<Whose>,
+        payload: Vec<u8>,
+    },
+    SetTimer {
+        whose: Whose,
+        name: String,
+        delay: Duration,
+        interval: Option<Duration>,
+        payload: Vec<u8>,
+    },
+    CancelTimer {
+        whose: Whose,
+        name: String,
+    },
 }
 
 /// Who a broadcast is for.

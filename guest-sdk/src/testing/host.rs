@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::log::Level;
+use crate::session;
 
 use super::connecting::Connecting;
 use super::effects::Limits;
 use super::host_calls::page;
 use super::plugin::Plugin;
-use super::run::{event, settle};
+use super::posts::{advance, settle};
+use super::run::event;
 use super::world::{Phase, Shared, World};
 
 /// A fake host with one channel mounted; see the [module](crate::testing).
@@ -55,13 +57,6 @@ impl TestHost {
         world.generation += 1;
     }
 
-    /// Let time go by for what the host keeps for a while, such as a value of
-    /// [`store::set_for`](crate::store::set_for). Of itself its clock stands still.
-    pub fn advance(&self, time: Duration) {
-        let mut world = self.world.borrow_mut();
-        world.now = world.now.saturating_add(time);
-    }
-
     /// A client that asks for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing
     /// happens until one of the builder's last three methods is called.
     pub fn connect(&self, target: &str) -> Connecting {
@@ -81,6 +76,25 @@ impl TestHost {
                 self.world.borrow_mut().abandon();
                 std::panic::resume_unwind(panic)
             }
+        }
+    }
+
+    /// Let time pass: each timer fires when it falls due, in order, and whatever it causes has
+    /// happened before the next. What the host keeps for a while, such as a value of
+    /// [`store::set_for`](crate::store::set_for), ends in between. Of itself the clock stands still.
+    pub fn advance(&self, by: Duration) {
+        advance(&self.world, by);
+    }
+
+    /// The state of a room as the host keeps it, decoded as the channel's; the default where nothing
+    /// is kept. Panics if it does not decode.
+    #[track_caller]
+    pub fn room_state<C: Channel>(&self, room: &str) -> C::RoomState {
+        match self.world.borrow().room_states.get(room) {
+            Some(bytes) => {
+                session::decode(bytes).unwrap_or_else(|error| panic!("the room's state: {error}"))
+            }
+            None => C::RoomState::default(),
         }
     }
 

@@ -19,7 +19,7 @@ impl World {
     }
 
     /// The event, if its connection can still receive something.
-    fn open_event(&mut self) -> Result<&mut Event, HostError> {
+    pub(crate) fn open_event(&mut self) -> Result<&mut Event, HostError> {
         let event = self.event()?;
         match event.phase {
             Phase::Connecting | Phase::Open => Ok(event),
@@ -241,7 +241,7 @@ impl World {
     }
 
     /// The event's own connection can be addressed while it is still connecting.
-    fn number(&self, to: &str) -> Option<u64> {
+    pub(crate) fn number(&self, to: &str) -> Option<u64> {
         let own = self.event.as_ref().filter(|event| event.phase == Phase::Connecting);
         let open = self.connections.iter().filter(|(_, record)| record.is_open);
         let numbers = open.map(|(number, _)| *number).chain(own.map(|event| event.number));

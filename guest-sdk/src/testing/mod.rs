@@ -48,7 +48,8 @@
 //! assert_eq!(host.room_count("lobby"), 1);
 //! ```
 //!
-//! What is not imitated: time (deadlines, keep-alive), memory, slow consumers, and other
+//! Time passes where a test says so, with [`TestHost::advance`], and timers fire. What is not
+//! imitated: deadlines, keep-alive, memory, slow consumers, and other
 //! connections' events between the host calls of one handler.
 
 mod host;
@@ -57,6 +58,7 @@ mod client;
 mod connecting;
 mod pattern;
 mod plugin;
+pub(crate) mod posts;
 mod run;
 
 pub(crate) mod effects;

@@ -6,6 +6,7 @@ use crate::dispatch;
 use crate::incoming::Incoming;
 use crate::log;
 use crate::refusal::Answer;
+use crate::timers::Timer;
 
 type Handled = Option<Vec<u8>>;
 
@@ -20,6 +21,11 @@ pub(crate) struct Plugin {
     pub(crate) on_message: fn(&Connection, &[u8], Incoming) -> Handled,
     pub(crate) on_ping: fn(&Connection, &[u8], Vec<u8>) -> Handled,
     pub(crate) on_pong: fn(&Connection, &[u8], Vec<u8>) -> Handled,
+    pub(crate) on_notify: fn(&Connection, &[u8], &[u8]) -> Handled,
+    pub(crate) on_timer: fn(&Connection, &[u8], Timer) -> Handled,
+    pub(crate) on_room_event: fn(String, Option<&[u8]>, &[u8]) -> Handled,
+    pub(crate) on_room_timer: fn(String, Option<&[u8]>, Timer) -> Handled,
+    pub(crate) on_channel_timer: fn(Timer),
     pub(crate) on_fault: fn(&Connection, &[u8], Fault) -> Handled,
     pub(crate) on_close: fn(&Connection, &[u8], Option<u16>, &str),
 }
@@ -35,6 +41,11 @@ impl Plugin {
             on_message: dispatch::on_message::<C>,
             on_ping: dispatch::on_ping::<C>,
             on_pong: dispatch::on_pong::<C>,
+            on_notify: dispatch::on_notify::<C>,
+            on_timer: dispatch::on_timer::<C>,
+            on_room_event: dispatch::on_room_event::<C>,
+            on_room_timer: dispatch::on_room_timer::<C>,
+            on_channel_timer: dispatch::on_channel_timer::<C>,
             on_fault: dispatch::on_fault::<C>,
             on_close: dispatch::on_close::<C>,
         }

@@ -6,8 +6,10 @@ use crate::backend;
 use crate::channel::Fault;
 use crate::connection::Connection;
 use crate::incoming::Incoming;
+use crate::timers::Timer;
 
 use super::plugin::Plugin;
+use super::posts::settle;
 use super::world::{Phase, Shared};
 
 type Panic = Box<dyn std::any::Any + Send>;
@@ -20,6 +22,11 @@ pub(crate) fn event<R>(
     handler: impl FnOnce() -> R,
 ) -> Result<R, Panic> {
     world.borrow_mut().begin(phase, number);
+    run(world, handler)
+}
+
+/// Runs a handler in an event that has begun.
+pub(crate) fn run<R>(world: &Shared, handler: impl FnOnce() -> R) -> Result<R, Panic> {
     let host = backend::enter(world);
     // Whatever the handler leaves half done is thrown away, as an instance is.
     let outcome = catch_unwind(AssertUnwindSafe(handler));
@@ -32,6 +39,9 @@ pub(crate) enum Happening {
     Message(Incoming),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
+    /// A notice: who posted it, what it says, and how many led to it.
+    Notice(Option<u64>, Vec<u8>, u8),
+    Timer(Timer),
     Fault(Fault),
 }
 
@@ -48,6 +58,13 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
         }),
         Happening::Pong(data) => ("on_pong", {
             event(world, Phase::Open, number, || (plugin.on_pong)(&conn, &session, data))
+        }),
+        Happening::Notice(from, payload, hops) => ("on_notify", {
+            world.borrow_mut().begin_posted(Phase::Open, number, from, hops);
+            run(world, || (plugin.on_notify)(&conn, &session, &payload))
+        }),
+        Happening::Timer(timer) => ("on_timer", {
+            event(world, Phase::Open, number, || (plugin.on_timer)(&conn, &session, timer))
         }),
         Happening::Fault(fault) => ("on_fault", {
             event(world, Phase::Open, number, || (plugin.on_fault)(&conn, &session, fault))
@@ -78,7 +95,7 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
 }
 
 /// Ends the connections that events have closed from elsewhere.
-pub(crate) fn settle(world: &Shared) {
+pub(crate) fn end_disconnected(world: &Shared) {
     loop {
         let next = world.borrow_mut().disconnected.pop_front();
         let Some((number, close)) = next else { return };
@@ -129,6 +146,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
         record.is_open = false;
         record.closed = ending.frame.clone().filter(|_| ending.is_sent);
     }
+    world.borrow_mut().forget_posts(number);
     let (code, reason) = ending.frame.map_or((None, String::new()), |(c, r)| (Some(c), r));
     let on_close = || (plugin.on_close)(&conn, &session, code, &reason);
     match event(world, Phase::Closing, number, on_close) {

@@ -10,6 +10,7 @@ use super::client::Received;
 use super::effects::{Audience, Effect, Limits};
 use super::host::LogLine;
 use super::plugin::Plugin;
+use super::posts::{Post, Timers, Whose};
 use super::store::Store;
 
 pub(crate) type Shared = Rc<RefCell<World>>;
@@ -30,6 +31,11 @@ pub(crate) struct World {
     last_number: u64,
     /// Connections that others have closed, with code and reason, and that have to be ended yet.
     pub(crate) disconnected: VecDeque<(u64, (u16, String))>,
+    /// Events that are still to run.
+    pub(crate) posts: VecDeque<(Whose, Post)>,
+    pub(crate) is_settling: bool,
+    pub(crate) timers: Timers,
+    pub(crate) room_states: BTreeMap<String, Vec<u8>>,
     /// None between events.
     pub(crate) event: Option<Event>,
 }
@@ -92,6 +98,10 @@ pub(crate) struct Event {
     pub(crate) close: Option<(u16, String)>,
     pub(crate) flushed_close: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
+    /// The connection whose handler posted the event, if it was posted by one's.
+    pub(crate) sender: Option<u64>,
+    /// How many notices and room events led to it.
+    pub(crate) hops: u8,
 }
 
 /// What an event leaves to be done once its effects have happened.
@@ -114,6 +124,10 @@ impl World {
             store: Store::default(),
             last_number: 0,
             disconnected: VecDeque::new(),
+            posts: VecDeque::new(),
+            is_settling: false,
+            timers: Timers::new(),
+            room_states: BTreeMap::new(),
             event: None,
         }
     }
@@ -135,7 +149,24 @@ impl World {
             close: None,
             flushed_close: None,
             response_headers: Vec::new(),
+            sender: None,
+            hops: 0,
         });
+    }
+
+    /// Begin an event that was posted.
+    pub(crate) fn begin_posted(
+        &mut self,
+        phase: Phase,
+        number: u64,
+        sender: Option<u64>,
+        hops: u8,
+    ) {
+        self.begin(phase, number);
+        if let Some(event) = &mut self.event {
+            event.sender = sender;
+            event.hops = hops;
+        }
     }
 
     /// End an event without its effects, except what was flushed.
@@ -157,7 +188,8 @@ impl World {
 
     pub(crate) fn apply(&mut self) {
         let Some(event) = &mut self.event else { return };
-        let number = event.number;
+        let (number, hops) = (event.number, event.hops + 1);
+        let from = (event.phase != Phase::Detached).then_some(number);
         event.bytes = 0;
         for effect in std::mem::take(&mut event.effects) {
             match effect {
@@ -170,6 +202,16 @@ impl World {
                         }
                     }
                 }
+                Effect::Post { to, payload } => {
+                    for to in to {
+                        let post = Post::Event { from, payload: payload.clone(), hops };
+                        self.posts.push_back((to, post));
+                    }
+                }
+                Effect::SetTimer { whose, name, delay, interval, payload } => {
+                    self.start_timer(whose, name, delay, interval, payload);
+                }
+                Effect::CancelTimer { whose, name } => self.stop_timer(whose, name),
                 Effect::Join(room) => {
                     if let Some(record) = self.connections.get_mut(&number)
                         && !record.joined.contains(&room)

@@ -22,6 +22,7 @@ use super::frame::Violation;
 use super::input::{Input, Item, Payload, Refused};
 use crate::close::{MAX_REASON_BYTES, Reason};
 use crate::config::Config;
+use crate::inbox::Posted;
 use crate::outbound::{FrameKind, Outbound, Pushed, Standing, encode};
 
 /// What keep-alive pings carry, so that their pongs are told from others.
@@ -53,6 +54,8 @@ pub(super) enum Arrival {
         reason: Reason,
         detail: String,
     },
+    /// Another handler's event for this connection, or a timer's.
+    Posted(Posted),
     /// Somebody asked for the end: the host, or the outbound queue.
     Ended(Reason),
 }
@@ -99,6 +102,8 @@ pub(super) struct Wire {
     has_closed: bool,
     /// This task has promised to drain the outbound.
     owes_drain: bool,
+    /// What came last was posted: the client's turn is next, so that neither starves the other.
+    posted_was_last: bool,
     timer: Pin<Box<Sleep>>,
     last_heard: Instant,
     /// When the keep-alive ping was sent that nothing has been heard after yet.
@@ -132,6 +137,7 @@ impl Wire {
             client_has_closed: false,
             has_closed: false,
             owes_drain: true,
+            posted_was_last: false,
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
             last_heard: now,
             pinged: None,
@@ -162,12 +168,16 @@ impl Wire {
             Some(reason) => return Poll::Ready(Arrival::Ended(reason)),
             None => {}
         }
-        if let Poll::Ready(arrival) = self.poll_input(cx) {
+        if let Poll::Ready(arrival) = self.poll_next(cx, standing.has_posted) {
             return Poll::Ready(arrival);
         }
         match standing.end {
             Some(reason) => Poll::Ready(Arrival::Ended(reason)),
-            None => self.poll_idle(cx),
+            None => match self.poll_idle(cx) {
+                // Posted before this task was registered to be woken for it.
+                Poll::Pending if self.outbound.standing().has_posted => self.poll_next(cx, true),
+                idle => idle,
+            },
         }
     }
 
@@ -182,7 +192,26 @@ impl Wire {
             // Decided where the task may wait.
             return Poll::Pending;
         }
-        self.poll_input(cx)
+        self.poll_next(cx, standing.has_posted)
+    }
+
+    /// What was posted and what the client has sent, in turns where there are both.
+    fn poll_next(&mut self, cx: &mut Context<'_>, has_posted: bool) -> Poll<Arrival> {
+        if !has_posted {
+            return self.poll_input(cx);
+        }
+        if std::mem::take(&mut self.posted_was_last)
+            && let Poll::Ready(arrival) = self.poll_input(cx)
+        {
+            return Poll::Ready(arrival);
+        }
+        match self.outbound.next_posted() {
+            Some(posted) => {
+                self.posted_was_last = true;
+                Poll::Ready(Arrival::Posted(posted))
+            }
+            None => self.poll_input(cx),
+        }
     }
 
     /// What was read ahead, then what can be read.

@@ -120,13 +120,13 @@ impl Host for InstanceState {
 
 impl InstanceState {
     /// What this event's own joins and leaves change about its connection's membership.
-    fn own_change(&self, room: &str) -> Option<bool> {
+    pub(super) fn own_change(&self, room: &str) -> Option<bool> {
         let membership = self.call.as_ref()?.effects.membership(room)?;
         (membership != self.client()?.is_in(room)).then_some(membership)
     }
 
     /// Where a connection of the channel may be written to; the event's own may be still connecting.
-    fn outbound_of(&mut self, id: &str) -> Result<Arc<Outbound>, Error> {
+    pub(super) fn outbound_of(&mut self, id: &str) -> Result<Arc<Outbound>, Error> {
         self.call()?;
         let own = self.client().map(|client| client.id);
         let outbound = match ConnectionId::parse(id) {
@@ -134,14 +134,7 @@ impl InstanceState {
             Some(id) => self.channel.hub.find(id.number),
             None => None,
         };
-        outbound.ok_or_else(|| {
-            let id = escape(cut(id, MAX_SHOWN_BYTES));
-            refused(
-                Remedy::Gone,
-                "unknown-connection",
-                format!("{id} is no open connection of this channel"),
-            )
-        })
+        outbound.ok_or_else(|| unknown_connection(id))
     }
 
     /// How many members a room or user has, with what this event changes about its own connection.
@@ -188,7 +181,15 @@ impl InstanceState {
     }
 }
 
-fn checked(name: String) -> Result<Arc<str>, Error> {
+/// The error for an id that is no open connection's.
+pub(super) fn unknown_connection(id: &str) -> Error {
+    let id = escape(cut(id, MAX_SHOWN_BYTES));
+    let detail = format!("{id} is no open connection of this channel");
+    refused(Remedy::Gone, "unknown-connection", detail)
+}
+
+/// A room's name, if it is one.
+pub(super) fn checked(name: String) -> Result<Arc<str>, Error> {
     match check_name(&name) {
         Ok(()) => Ok(Arc::from(name)),
         Err(error) => Err(fix_call("room-name-invalid", error.to_string())),

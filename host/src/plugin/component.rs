@@ -5,16 +5,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{InstancePre, Linker, types::ComponentItem};
+use wasmtime::component::{Instance, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
 
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
-use crate::host_calls::{self, control_frames, escape, faults};
-use crate::instance::{EPOCH_TICK, InstanceState};
+use crate::host_calls::{self, escape, optional};
+use crate::instance::{EPOCH_TICK, Handlers, InstanceState};
 use crate::plugin::cache::{Cache, Key, NativeCode};
-
-use control_frames::exports::wharf::channel::control_frames as control_frames_export;
-use faults::exports::wharf::channel::faults as faults_export;
 
 /// The version of the contract that this host speaks.
 const CONTRACT_VERSION: (u64, u64) = (0, 1);
@@ -157,14 +154,10 @@ impl Engine {
             .linker
             .instantiate_pre(component)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
-        let control_frames = self.optional(component, "control-frames", || {
-            control_frames_export::GuestIndices::new(&pre)
-        })?;
-        let faults =
-            self.optional(component, "faults", || faults_export::GuestIndices::new(&pre))?;
+        let optional = OptionalIndices::find(self, component, &pre)?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
-        Ok(Component { pre, lifecycle, control_frames, faults })
+        Ok(Component { pre, lifecycle, optional })
     }
 
     fn check_contract(&self, component: &wasmtime::component::Component) -> Result<(), Refused> {
@@ -283,32 +276,90 @@ fn one_line(error: &wasmtime::Error) -> String {
     line
 }
 
+/// The optional exports: for each, where it is in a component, and what it is in an instance.
+macro_rules! optional_exports {
+    ($($(#[$doc:meta])* $module:ident = $interface:literal;)*) => {
+        /// Where a component has its optional exports.
+        #[derive(Clone)]
+        struct OptionalIndices {
+            $($module: Option<optional::$module::exports::wharf::channel::$module::GuestIndices>,)*
+        }
+
+        impl OptionalIndices {
+            fn find(
+                engine: &Engine,
+                component: &wasmtime::component::Component,
+                pre: &InstancePre<InstanceState>,
+            ) -> Result<OptionalIndices, Refused> {
+                use optional::*;
+                Ok(OptionalIndices {
+                    $($module: engine.optional(component, $interface, || {
+                        $module::exports::wharf::channel::$module::GuestIndices::new(pre)
+                    })?,)*
+                })
+            }
+
+            /// The names of those that there are.
+            fn names(&self) -> Vec<&'static str> {
+                let all = [$(($interface, self.$module.is_some()),)*];
+                all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+            }
+
+            /// Look them up in a new instance.
+            fn load(
+                &self,
+                lifecycle: lifecycle::Guest,
+                store: &mut Store<InstanceState>,
+                instance: &Instance,
+            ) -> wasmtime::Result<Parts> {
+                Ok(Parts {
+                    lifecycle,
+                    $($module: match &self.$module {
+                        Some(indices) => Some(indices.load(&mut *store, instance)?),
+                        None => None,
+                    },)*
+                })
+            }
+        }
+
+        /// The exports of one new instance.
+        pub struct Parts {
+            /// The lifecycle.
+            pub lifecycle: lifecycle::Guest,
+            $($(#[$doc])* pub $module: Option<optional::$module::exports::wharf::channel::$module::Guest>,)*
+        }
+    };
+}
+
+optional_exports! {
+    /// `control-frames`, where exported.
+    control_frames = "control-frames";
+    /// `faults`, where exported.
+    faults = "faults";
+    /// `notice-events`, where exported.
+    notice_events = "notice-events";
+    /// `timer-events`, where exported.
+    timer_events = "timer-events";
+    /// `room-events`, where exported.
+    room_events = "room-events";
+    /// `channel-timer-events`, where exported.
+    channel_timer_events = "channel-timer-events";
+}
+
 /// A component that fits the contract.
 #[derive(Clone)]
 pub struct Component {
     pre: InstancePre<InstanceState>,
     lifecycle: lifecycle::GuestIndices,
-    control_frames: Option<control_frames_export::GuestIndices>,
-    faults: Option<faults_export::GuestIndices>,
+    optional: OptionalIndices,
 }
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component")
-            .field("control_frames", &self.control_frames.is_some())
-            .field("faults", &self.faults.is_some())
+            .field("optional", &self.optional.names())
             .finish_non_exhaustive()
     }
-}
-
-/// The exports of one new instance.
-pub struct Parts {
-    /// The lifecycle.
-    pub lifecycle: lifecycle::Guest,
-    /// `control-frames`, where exported.
-    pub control_frames: Option<control_frames_export::Guest>,
-    /// `faults`, where exported.
-    pub faults: Option<faults_export::Guest>,
 }
 
 impl Component {
@@ -319,26 +370,28 @@ impl Component {
 
     /// Whether it wants to see pings and pongs.
     pub fn has_control_frames(&self) -> bool {
-        self.control_frames.is_some()
+        self.optional.control_frames.is_some()
     }
 
     /// Whether it wants to hear of failures.
     pub fn has_faults(&self) -> bool {
-        self.faults.is_some()
+        self.optional.faults.is_some()
+    }
+
+    /// Which handlers it has for what others cause.
+    pub fn handlers(&self) -> Handlers {
+        Handlers {
+            notices: self.optional.notice_events.is_some(),
+            timers: self.optional.timer_events.is_some(),
+            rooms: self.optional.room_events.is_some(),
+            channel_timers: self.optional.channel_timer_events.is_some(),
+        }
     }
 
     /// Make an instance in a store.
     pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<Parts> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
-        let control_frames = match &self.control_frames {
-            Some(indices) => Some(indices.load(&mut *store, &instance)?),
-            None => None,
-        };
-        let faults = match &self.faults {
-            Some(indices) => Some(indices.load(&mut *store, &instance)?),
-            None => None,
-        };
-        Ok(Parts { lifecycle, control_frames, faults })
+        self.optional.load(lifecycle, store, &instance)
     }
 }

@@ -47,8 +47,8 @@ impl Rooms {
         }
     }
 
-    /// End a membership, and the room with its last member.
-    pub fn leave(&self, room: &Arc<Room>, number: u64) {
+    /// End a membership, and the room with its last member. Whether it was the last.
+    pub fn leave(&self, room: &Arc<Room>, number: u64) -> bool {
         if room.remove(number) {
             let mut rooms = self.by_name.write();
             if room.dissolve_if_empty() {
@@ -59,8 +59,10 @@ impl Rooms {
                 if rooms.capacity() > 64 && rooms.len() * 4 < rooms.capacity() {
                     rooms.shrink_to_fit();
                 }
+                return true;
             }
         }
+        false
     }
 
     /// Queue a frame for every member of a room except `skip`.

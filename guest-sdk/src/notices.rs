@@ -1,0 +1,68 @@
+//! Notices: events that a handler causes for other connections.
+//!
+//! The target's own [`on_notify`](crate::Channel::on_notify) runs with its own session, in the order
+//! of its own events. So somebody else's session can be altered: a kick, a change of role.
+//!
+//! ```
+//! use wharf::prelude::*;
+//! # use wharf::testing::TestHost;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Member { role: String }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum Notice { Promoted { to: String }, Kicked }
+//!
+//! #[wharf::channel]
+//! impl Channel for Member {
+//!     const PATHS: &[&str] = &["/club"];
+//!
+//!     fn on_connect(_: &Connection) -> Result<Self, Refusal> {
+//!         Ok(Member { role: "guest".to_owned() })
+//!     }
+//!
+//!     fn on_message(&mut self, conn: &Connection, id: String) -> Result {
+//!         notify(&id, &Notice::Promoted { to: "host".to_owned() })
+//!     }
+//!
+//!     fn on_notify(&mut self, conn: &Connection, notice: Notice) -> Result {
+//!         match notice {
+//!             Notice::Promoted { to } => self.role = to,
+//!             Notice::Kicked => conn.close(4003, "kicked")?,
+//!         }
+//!         conn.send(format!("you are {} now", self.role))
+//!     }
+//! }
+//!
+//! let host = TestHost::new::<Member>();
+//! let (ann, ben) = (host.connect("/club").expect_open(), host.connect("/club").expect_open());
+//! ann.send(ben.id());
+//! ben.assert_received("you are host now");
+//! ```
+//!
+//! A notice is an effect: it is posted when the event commits. Its place in the target's inbox is
+//! taken at the call, so that `Ok` means that it will be found there; a connection that ends
+//! before its turn comes does not get it. Who posted it is told by
+//! [`event::sender`](crate::event::sender).
+
+use serde::Serialize;
+
+use crate::backend;
+use crate::error::Result;
+use crate::timers::encode;
+
+/// Post to one connection of this channel by its id.
+///
+/// Errors: `unknown-connection` (never was, or has ended), `inbox-full` (too many notices wait for
+/// it), `payload-too-big`, `too-many-hops` (notices that cause each other), `no-handler` (there is
+/// no `on_notify`).
+pub fn notify(id: &str, notice: &impl Serialize) -> Result {
+    Ok(backend::notify(id, &encode(notice)?)?)
+}
+
+/// Post to every member of a room, the event's own connection included if it is one: to all, or, if
+/// it is an error, to none. Returns to how many. The errors are those of [`notify`], and
+/// `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
+pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
+    Ok(backend::notify_room(room, &encode(notice)?, None)?)
+}

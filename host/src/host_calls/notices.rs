@@ -1,0 +1,162 @@
+//! `wharf:channel/notices` and `room-posts`: events that a handler causes for others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bindings::wharf::channel::notices::Host as NoticesHost;
+use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
+use super::bindings::wharf::channel::types::{Error, Remedy};
+use super::rooms::checked;
+use super::{fix_call, refused};
+use crate::client::ConnectionId;
+use crate::effects::Effect;
+use crate::inbox::{Addressee, InboxLimits, MAX_HOPS, NoPlace, Place};
+use crate::instance::InstanceState;
+use crate::room_state::RoomState;
+
+impl NoticesHost for InstanceState {
+    fn notify(&mut self, to: String, payload: Vec<u8>) -> Result<(), Error> {
+        self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
+        let outbound = self.outbound_of(&to)?;
+        let place = self.notice_place(outbound, payload.len())?;
+        self.record(Effect::Post(place, Bytes::from(payload)))
+    }
+
+    fn notify_room(
+        &mut self,
+        room: String,
+        payload: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<u32, Error> {
+        let name = checked(room)?;
+        self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
+        let skip = skip.as_deref().and_then(ConnectionId::parse).map(|id| id.number);
+        let mut members = match self.channel.hub.rooms.get(&name) {
+            Some(room) => room.members(),
+            None => Vec::new(),
+        };
+        if let Some(joined) = self.own_change(&name) {
+            let own = self.own()?.client;
+            members.retain(|(number, _)| *number != own.id.number);
+            if joined {
+                members.push((own.id.number, own.outbound.clone()));
+            }
+        }
+        members.retain(|(number, _)| Some(*number) != skip);
+        let mut places = Vec::with_capacity(members.len());
+        for (_, outbound) in members {
+            match self.notice_place(outbound, payload.len()) {
+                Ok(place) => places.push(place),
+                // It has ended since the room was looked at.
+                Err(error) if error.remedy == Remedy::Gone => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        self.record(Effect::PostToSeveral(places.into(), Bytes::from(payload)))?;
+        Ok(count)
+    }
+}
+
+impl RoomPostsHost for InstanceState {
+    fn post(&mut self, room: String, payload: Vec<u8>) -> Result<(), Error> {
+        let name = checked(room)?;
+        self.check_post(payload.len(), self.handlers.rooms, "on_room_event", "room-events")?;
+        let room = self.room_state(&name)?;
+        let config = &self.channel.config;
+        let limits =
+            InboxLimits { events: config.room_inbox_events, bytes: config.room_inbox_bytes };
+        let place = place(room, payload.len(), limits, "room_inbox_events, room_inbox_bytes")?;
+        self.record(Effect::Post(place, Bytes::from(payload)))
+    }
+}
+
+impl InstanceState {
+    /// Check what every post has to fulfil.
+    fn check_post(
+        &self,
+        bytes: usize,
+        is_handled: bool,
+        handler: &str,
+        interface: &str,
+    ) -> Result<(), Error> {
+        self.check_payload(bytes)?;
+        check_handled(is_handled, handler, interface)?;
+        match &self.call {
+            None => Err(super::no_event()),
+            Some(call) if call.hops >= MAX_HOPS => Err(fix_call(
+                "too-many-hops",
+                format!(
+                    "{MAX_HOPS} notices and room events led here, one causing the next: handlers \
+                     that answer each other do so forever"
+                ),
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Check the size of what a notice, a room event or a timer carries.
+    pub(super) fn check_payload(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.channel.config.max_payload_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let detail = format!("{bytes} bytes; max_payload_bytes is {limit}");
+        Err(refused(Remedy::ShedLoad, "payload-too-big", detail))
+    }
+
+    /// What is kept for a room.
+    pub(super) fn room_state(&self, name: &Arc<str>) -> Result<Arc<RoomState>, Error> {
+        let limit = self.channel.config.max_room_states;
+        self.channel.hub.states.open(name, limit).map_err(|_| {
+            refused(
+                Remedy::ShedLoad,
+                "too-many-room-states",
+                format!("{limit} rooms have events, state or timers (max_room_states)"),
+            )
+        })
+    }
+
+    fn notice_place(
+        &self,
+        to: Arc<crate::outbound::Outbound>,
+        bytes: usize,
+    ) -> Result<Place, Error> {
+        let config = &self.channel.config;
+        let limits = InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes };
+        place(to, bytes, limits, "inbox_events, inbox_bytes")
+    }
+}
+
+/// Events need a handler: without one they would vanish.
+pub(super) fn check_handled(is_handled: bool, handler: &str, interface: &str) -> Result<(), Error> {
+    if is_handled {
+        return Ok(());
+    }
+    let detail = format!(
+        "this plugin does not export wharf:channel/{interface}: write `{handler}` in its channel"
+    );
+    Err(fix_call("no-handler", detail))
+}
+
+fn place(
+    to: Arc<dyn Addressee>,
+    bytes: usize,
+    limits: InboxLimits,
+    settings: &str,
+) -> Result<Place, Error> {
+    Place::take(to, bytes, limits).map_err(|why| match why {
+        NoPlace::Full => refused(
+            Remedy::RetryLater,
+            "inbox-full",
+            format!(
+                "{} events or {} bytes wait to be handled there ({settings})",
+                limits.events, limits.bytes
+            ),
+        ),
+        NoPlace::Closed => {
+            refused(Remedy::Gone, "unknown-connection", "the connection has just ended")
+        }
+    })
+}

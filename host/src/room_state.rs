@@ -1,0 +1,240 @@
+//! What is kept for rooms: state that only their own events change, one at a time.
+//!
+//! A room's state is apart from its members: it is there from the first post on, whether or not
+//! anybody has joined, and stays for a while when everybody has left.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::inbox::{Addressee, Inbox, InboxLimits, NoPlace, Place, Posted};
+
+/// Runs the events of a room until none waits.
+pub trait Runner: Send + Sync {
+    /// Events wait in this room, and nobody is running them.
+    fn run(&self, room: Arc<RoomState>);
+}
+
+/// A room's state and the events that wait for it. The room without a name is the channel itself,
+/// whose own events are handled one at a time as well.
+pub struct RoomState {
+    name: Arc<str>,
+    inbox: Inbox,
+    work: Mutex<Work>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Work {
+    state: Option<Bytes>,
+    is_running: bool,
+    /// Since when there have been neither members nor events, as far as is known.
+    idle_since: Option<Instant>,
+}
+
+/// What the rooms of a channel share.
+#[derive(Default)]
+struct Shared {
+    runner: OnceLock<Box<dyn Runner>>,
+    /// Bytes of all states together.
+    bytes: AtomicUsize,
+    /// Rooms that something is kept for, to be asked without the lock.
+    rooms: AtomicUsize,
+}
+
+impl fmt::Debug for RoomState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomState").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl RoomState {
+    /// The room's name; empty for the channel itself.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The state as last committed; `None` before there was any.
+    pub fn state(&self) -> Option<Bytes> {
+        self.work.lock().state.clone()
+    }
+
+    /// Keep a state. `false` if all states of the channel would then have more than `max` bytes
+    /// together, and nothing has changed.
+    pub fn keep(&self, state: Bytes, max: usize) -> bool {
+        let mut work = self.work.lock();
+        let before = work.state.as_ref().map_or(0, Bytes::len);
+        if state.len() > before {
+            let growth = state.len() - before;
+            let total = self.shared.bytes.fetch_add(growth, Ordering::Relaxed) + growth;
+            if total > max {
+                self.shared.bytes.fetch_sub(growth, Ordering::Relaxed);
+                return false;
+            }
+        } else {
+            self.shared.bytes.fetch_sub(before - state.len(), Ordering::Relaxed);
+        }
+        work.state = Some(state);
+        true
+    }
+
+    /// For whoever runs its events: the next one. After `None` somebody else may run them.
+    pub fn next(&self) -> Option<Posted> {
+        // Posting is followed by `attend`, so that what is not seen here is run by that.
+        let mut work = self.work.lock();
+        let posted = self.inbox.pop();
+        if posted.is_none() {
+            work.is_running = false;
+            work.idle_since = Some(Instant::now());
+        }
+        posted
+    }
+}
+
+impl Drop for RoomState {
+    fn drop(&mut self) {
+        let bytes = self.work.get_mut().state.as_ref().map_or(0, Bytes::len);
+        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Addressee for RoomState {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn attend(self: Arc<Self>) {
+        if std::mem::replace(&mut self.work.lock().is_running, true) {
+            return;
+        }
+        match self.shared.runner.get() {
+            Some(runner) => runner.run(self.clone()),
+            None => self.work.lock().is_running = false,
+        }
+    }
+}
+
+/// The states of a channel's rooms. They outlive its generations.
+pub struct RoomStates {
+    table: Mutex<HashMap<Arc<str>, Arc<RoomState>>>,
+    channel: Arc<RoomState>,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for RoomStates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomStates").finish_non_exhaustive()
+    }
+}
+
+impl Default for RoomStates {
+    fn default() -> RoomStates {
+        let shared = Arc::<Shared>::default();
+        let channel = Arc::new(new_room(Arc::from(""), &shared));
+        RoomStates { table: Mutex::default(), channel, shared }
+    }
+}
+
+fn new_room(name: Arc<str>, shared: &Arc<Shared>) -> RoomState {
+    let (inbox, work) = Default::default();
+    RoomState { name, inbox, work, shared: shared.clone() }
+}
+
+/// There are as many rooms with a state as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyRoomStates;
+
+impl RoomStates {
+    /// Say who runs the events of the rooms; once, before there are any.
+    pub fn run_with(&self, runner: Box<dyn Runner>) {
+        let _ = self.shared.runner.set(runner);
+    }
+
+    /// The queue of the channel's own events.
+    pub fn channel(&self) -> &Arc<RoomState> {
+        &self.channel
+    }
+
+    /// How many rooms there are something kept for.
+    pub fn count(&self) -> usize {
+        self.shared.rooms.load(Ordering::Relaxed)
+    }
+
+    /// What is kept for a room, from now on if there was nothing.
+    ///
+    /// # Errors
+    ///
+    /// `max` other rooms have something.
+    pub fn open(&self, name: &Arc<str>, max: usize) -> Result<Arc<RoomState>, TooManyRoomStates> {
+        let mut table = self.table.lock();
+        if let Some(room) = table.get(name) {
+            return Ok(room.clone());
+        }
+        if table.len() >= max {
+            return Err(TooManyRoomStates);
+        }
+        let room = Arc::new(new_room(name.clone(), &self.shared));
+        table.insert(name.clone(), room.clone());
+        self.shared.rooms.store(table.len(), Ordering::Relaxed);
+        Ok(room)
+    }
+
+    /// The last member of a room has left.
+    pub fn emptied(&self, name: &str) {
+        if self.count() == 0 {
+            return;
+        }
+        let room = self.table.lock().get(name).cloned();
+        if let Some(room) = room {
+            room.work.lock().idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Forget the rooms that have been idle for `grace`. `is_needed` says whether a room has
+    /// members or timers.
+    pub fn sweep(&self, grace: Duration, is_needed: impl Fn(&Arc<str>) -> bool) {
+        if self.count() == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut dropped = Vec::new();
+        let mut table = self.table.lock();
+        table.retain(|name, room| {
+            // Whoever holds the room besides the table is about to post to it or runs its events.
+            let is_idle = Arc::strong_count(room) == 1 && room.inbox.is_empty();
+            let mut work = room.work.lock();
+            if !is_idle || work.is_running || is_needed(name) {
+                work.idle_since = None;
+                return true;
+            }
+            let stays = now.duration_since(*work.idle_since.get_or_insert(now)) < grace;
+            drop(work);
+            if !stays {
+                dropped.push(room.clone());
+            }
+            stays
+        });
+        if table.capacity() > 64 && table.len() * 4 < table.capacity() {
+            table.shrink_to_fit();
+        }
+        self.shared.rooms.store(table.len(), Ordering::Relaxed);
+        drop(table);
+        // Their states are freed without the lock.
+        drop(dropped);
+    }
+}
+
+/// Take a place in a room's inbox.
+///
+/// # Errors
+///
+/// As much waits as may.
+pub fn place(room: &Arc<RoomState>, bytes: usize, limits: InboxLimits) -> Result<Place, NoPlace> {
+    Place::take(room.clone(), bytes, limits)
+}
