@@ -48,7 +48,9 @@ use crate::timers::Timer;
 /// A text message goes to [`on_message`](Channel::on_message), a binary one to
 /// [`on_binary`](Channel::on_binary). [`Message`](Channel::Message) says what text is decoded into:
 /// any type that implements `Deserialize` is read from JSON, and `String` is the text as it came.
-/// What does not decode goes to [`on_invalid_message`](Channel::on_invalid_message).
+/// What does not decode goes to [`on_invalid_message`](Channel::on_invalid_message). A client that
+/// wants its messages answered one by one gives them a `ref`: the type is then a
+/// [`Request`](crate::Request) of the author's own.
 ///
 /// ```
 /// # use wharf::prelude::*;
