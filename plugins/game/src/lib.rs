@@ -1,0 +1,185 @@
+//! A game for many: players claim the cells of a board, each one cell a turn.
+//!
+//! The board is the state of the game's room. Moves are posted to the room and handled one at a
+//! time, so that no two players can claim a cell, no move is lost, and all see the same order,
+//! however many move at once.
+//!
+//! | a client sends | and all in the game get |
+//! | --- | --- |
+//! | `{"type": "join_game", "player_name": "Ann", "color": "red"}` | `player_joined` |
+//! | `{"type": "move", "x": 3, "y": 4}` | `move_made`, and `turn` when all have moved |
+//! | `{"type": "leave_game"}`, or is gone | `player_left` |
+//!
+//! What is against the rules is answered with `{"type": "error", "message": …}`.
+
+use std::collections::BTreeMap;
+
+use wharf::event;
+use wharf::prelude::*;
+
+const WIDTH: u16 = 64;
+const HEIGHT: u16 = 64;
+const SEATS: usize = 100;
+const LONGEST_NAME: usize = 40;
+
+#[derive(Serialize, Deserialize)]
+struct Player {
+    game: String,
+}
+
+/// What clients send, and what is posted to the room just as it came.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Action {
+    JoinGame { player_name: String, color: String },
+    Move { x: u16, y: u16 },
+    LeaveGame,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Board {
+    /// By the id of the player's connection.
+    seats: BTreeMap<String, Seat>,
+    /// Who has claimed a cell, by its number.
+    cells: BTreeMap<u16, String>,
+    turn: u32,
+    moves: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Seat {
+    name: String,
+    color: String,
+    has_moved: bool,
+}
+
+#[wharf::channel]
+impl Channel for Player {
+    const PATHS: &[&str] = &["/game/:game_id"];
+
+    fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+        let game = conn.param("game_id")?;
+        conn.join(&game)?;
+        Ok(Player { game })
+    }
+
+    fn on_message(&mut self, _: &Connection, action: Action) -> Result {
+        Room::new(&self.game).post(&action)
+    }
+
+    fn on_close(&mut self, _: &Connection, _: Option<u16>, _: &str) -> Result {
+        Room::new(&self.game).post(&Action::LeaveGame)
+    }
+
+    fn on_room_event(board: &mut Board, room: &Room, action: Action) -> Result {
+        let Some(id) = event::sender() else { return Ok(()) };
+        let played = match action {
+            Action::JoinGame { player_name, color } => board.join(room, &id, player_name, color),
+            Action::Move { x, y } => board.play(room, &id, x, y),
+            Action::LeaveGame => board.leave(room, &id),
+        }?;
+        match played {
+            Ok(()) => board.next_turn(room),
+            Err(rule) => match send_to(&id, json!({ "type": "error", "message": rule })) {
+                Err(error) if error.is_gone() => Ok(()),
+                sent => sent,
+            },
+        }
+    }
+}
+
+/// What a player did, or the rule that is against it.
+type Played = Result<Result<(), &'static str>>;
+
+impl Board {
+    fn join(&mut self, room: &Room, id: &str, name: String, color: String) -> Played {
+        if self.seats.contains_key(id) {
+            return Ok(Err("You have joined already"));
+        }
+        if self.seats.len() >= SEATS {
+            return Ok(Err("Game is full"));
+        }
+        if name.is_empty() || name.len() > LONGEST_NAME || color.len() > LONGEST_NAME {
+            return Ok(Err("A player needs a name of at most 40 bytes"));
+        }
+        room.broadcast(json!({
+            "type": "player_joined", "player": name, "color": color,
+            "players": self.seats.len() + 1,
+        }))?;
+        self.seats.insert(id.to_owned(), Seat { name, color, has_moved: false });
+        Ok(Ok(()))
+    }
+
+    fn play(&mut self, room: &Room, id: &str, x: u16, y: u16) -> Played {
+        let Some(seat) = self.seats.get_mut(id) else {
+            return Ok(Err("Join the game first"));
+        };
+        if seat.has_moved {
+            return Ok(Err("Wait for the next turn"));
+        }
+        if x >= WIDTH || y >= HEIGHT || self.cells.contains_key(&(y * WIDTH + x)) {
+            return Ok(Err("Invalid move"));
+        }
+        seat.has_moved = true;
+        self.moves += 1;
+        room.broadcast(json!({
+            "type": "move_made", "number": self.moves, "turn": self.turn,
+            "player": seat.name, "color": seat.color, "x": x, "y": y,
+        }))?;
+        self.cells.insert(y * WIDTH + x, seat.name.clone());
+        Ok(Ok(()))
+    }
+
+    fn leave(&mut self, room: &Room, id: &str) -> Played {
+        if let Some(seat) = self.seats.remove(id) {
+            room.broadcast(json!({
+                "type": "player_left", "player": seat.name, "players": self.seats.len(),
+            }))?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// When everybody has moved, everybody may again.
+    fn next_turn(&mut self, room: &Room) -> Result {
+        if self.seats.is_empty() || self.seats.values().any(|seat| !seat.has_moved) {
+            return Ok(());
+        }
+        self.turn += 1;
+        self.seats.values_mut().for_each(|seat| seat.has_moved = false);
+        room.broadcast(json!({ "type": "turn", "turn": self.turn }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf::testing::TestHost;
+
+    #[test]
+    fn a_turn_is_over_when_all_have_moved_or_left() {
+        let host = TestHost::new::<Player>();
+        let players = ["Ann", "Ben", "Cy"].map(|name| {
+            let player = host.connect("/game/1").expect_open();
+            player.send(json!({ "type": "join_game", "player_name": name, "color": "red" }));
+            player
+        });
+        let [ann, ben, cy] = &players;
+        ann.received();
+        ann.send(json!({ "type": "move", "x": 0, "y": 0 }));
+        ann.assert_received(json!({
+            "type": "move_made", "number": 1, "turn": 0, "player": "Ann", "color": "red",
+            "x": 0, "y": 0,
+        }));
+        ann.send(json!({ "type": "move", "x": 1, "y": 0 }));
+        ann.assert_received(json!({ "type": "error", "message": "Wait for the next turn" }));
+        ben.received();
+        ben.send(json!({ "type": "move", "x": 0, "y": 0 }));
+        ben.assert_received(json!({ "type": "error", "message": "Invalid move" }));
+        ben.send(json!({ "type": "move", "x": 0, "y": 1 }));
+        assert_eq!(ann.next_json()["number"], 2);
+        cy.vanish();
+        ann.assert_received(json!({ "type": "player_left", "player": "Cy", "players": 2 }));
+        ann.assert_received(json!({ "type": "turn", "turn": 1 }));
+        assert_eq!(host.room_state::<Player>("1").moves, 2);
+    }
+}
