@@ -316,6 +316,44 @@ impl Connection {
     }
 }
 
+/// Labels: what this connection is, for broadcasts that are
+/// [not for everybody](crate::audience).
+impl Connection {
+    /// Set a label, in place of one of the same name. A name has 1 to 64 bytes, a value at most 255;
+    /// a connection carries at most 16 labels, until it ends.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result {
+    /// conn.set_label("role", "moderator")?;
+    /// to_room("lobby").where_label("role", "moderator").send("one more of us")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Errors: `label-invalid`, `too-many-labels`, `too-many-effects`, `connection-ended`.
+    pub fn set_label(&self, name: &str, value: &str) -> Result {
+        Ok(self.raw.set_label(name, value)?)
+    }
+
+    /// Take a label off; one that is not there is no error.
+    ///
+    /// Errors: `label-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn clear_label(&self, name: &str) -> Result {
+        Ok(self.raw.clear_label(name)?)
+    }
+
+    /// The labels of this connection, each name once.
+    pub fn labels(&self) -> Vec<(String, String)> {
+        self.raw.labels()
+    }
+
+    /// The value of a label of this connection, if it carries it.
+    pub fn label(&self, name: &str) -> Option<String> {
+        self.labels().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
 /// Users. What needs no connection is in [`wharf::users`](crate::users).
 impl Connection {
     /// Tie this connection to a user, until it ends; any number of connections may be one user's.

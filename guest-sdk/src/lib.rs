@@ -80,6 +80,7 @@
 //! | saying no | [`Refusal`] |
 //! | rooms and broadcasts | [`rooms`] |
 //! | users and their connections | [`users`] |
+//! | broadcasts by label, and with exceptions | [`audience`] |
 //! | what the operator sets | [`setting`], [`optional_setting`] |
 //! | answers to single messages | [`Request`], [`Connection::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
@@ -138,6 +139,7 @@ extern crate self as wharf;
 
 pub mod prelude;
 
+pub mod audience;
 mod channel;
 mod connection;
 mod incoming;

@@ -1,5 +1,6 @@
 //! What nearly every channel uses: `use wharf::prelude::*;`.
 
+pub use crate::audience::{to_all, to_room, to_rooms, to_user, to_users};
 pub use crate::log::{debug, error, info, trace, warn};
 pub use crate::notices::{notify, notify_room};
 pub use crate::rooms::{

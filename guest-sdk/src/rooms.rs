@@ -78,6 +78,8 @@ pub fn disconnect(id: &str, code: u16, reason: &str) -> Result {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// To leave out a user, or several, or to ask for labels, see [`audience`](crate::audience).
 pub fn except(id: &str) -> Except<'_> {
     Except { skip: Some(id) }
 }

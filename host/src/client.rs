@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::close::Reason;
 use crate::hub::Hub;
-use crate::outbound::Outbound;
+use crate::outbound::{Labels, Outbound};
 use crate::room::Room;
 
 /// One connection, open or about to open.
@@ -103,6 +103,14 @@ impl Client {
         if let Some(old) = current.replace(new) {
             hub.users.leave(&old, self.id.number);
         }
+    }
+
+    /// Change its labels.
+    pub fn change_labels(&self, change: impl FnOnce(&mut Labels)) {
+        // Only this connection's events come here, one at a time.
+        let mut labels = self.outbound.labels();
+        change(&mut labels);
+        self.outbound.set_labels(labels);
     }
 
     /// Leave every room, its user, and the hub. [`rooms`](Client::rooms) and

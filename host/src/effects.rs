@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::close::Close;
-use crate::hub::Hub;
+use crate::hub::{Audience, Hub};
 use crate::inbox::Place;
-use crate::outbound::{Drains, Outbound, payload_bytes};
+use crate::outbound::{Drains, Label, Outbound, payload_bytes};
 use crate::timer::{NewTimer, Scope};
 
 /// One thing a handler asked for.
@@ -37,6 +37,12 @@ pub enum Effect {
     SendToUser(Arc<str>, Bytes, Option<u64>),
     /// Queue a frame for the connections of several users, except one of them.
     SendToUsers(Box<[Arc<str>]>, Bytes, Option<u64>),
+    /// Queue a frame for an audience.
+    Broadcast(Box<Audience>, Bytes),
+    /// Label the event's own connection.
+    SetLabel(Box<Label>),
+    /// Take a label off the event's own connection.
+    ClearLabel(Box<str>),
     /// Close another connection.
     Disconnect(Arc<Outbound>, Box<Close>),
     /// Close the connections of a user.
@@ -60,7 +66,8 @@ impl Effect {
             | Effect::BroadcastToRooms(_, frame, _)
             | Effect::BroadcastToAll(frame, _)
             | Effect::SendToUser(_, frame, _)
-            | Effect::SendToUsers(_, frame, _) => payload_bytes(frame),
+            | Effect::SendToUsers(_, frame, _)
+            | Effect::Broadcast(_, frame) => payload_bytes(frame),
             Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
             _ => 0,
@@ -78,6 +85,13 @@ impl Effect {
             Effect::BroadcastToRooms(names, ..) | Effect::SendToUsers(names, ..) => {
                 names.iter().map(|name| name.len() + NAME_OVERHEAD).sum()
             }
+            Effect::Broadcast(audience, _) => {
+                let names = audience.names().map(|name| name.len() + NAME_OVERHEAD);
+                let labels = audience.labels.iter().map(label_bytes);
+                names.chain(labels).sum::<usize>() + size_of_val(&audience.except[..])
+            }
+            Effect::SetLabel(label) => label_bytes(label),
+            Effect::ClearLabel(name) => name.len() + NAME_OVERHEAD,
             _ => 0,
         }
     }
@@ -91,6 +105,7 @@ impl Effect {
                 | Effect::SendToUser(..)
                 | Effect::SendToUsers(..)
                 | Effect::PostToSeveral(..)
+                | Effect::Broadcast(..)
         )
     }
 
@@ -102,12 +117,18 @@ impl Effect {
             Effect::BroadcastToRoom(name, ..) => members(name),
             Effect::BroadcastToRooms(names, ..) => names.iter().map(members).sum(),
             Effect::BroadcastToAll(..) => hub.connections(),
+            Effect::Broadcast(audience, _) => audience.size(hub),
             Effect::SendToUser(user, ..) => connections(user),
             Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
             Effect::PostToSeveral(places, _) => places.len(),
             _ => 0,
         }
     }
+}
+
+/// What a label takes.
+fn label_bytes((name, value): &Label) -> usize {
+    name.len() + value.len() + NAME_OVERHEAD
 }
 
 /// The effects of one event, in the order recorded.
@@ -203,6 +224,16 @@ impl Effects {
         })
     }
 
+    /// What the event changes about its connection's labels, in the order recorded: a name, and
+    /// its new value if it is not taken off.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.list.iter().filter_map(|effect| match effect {
+            Effect::SetLabel(label) => Some((&*label.0, Some(&*label.1))),
+            Effect::ClearLabel(name) => Some((&**name, None)),
+            _ => None,
+        })
+    }
+
     /// The connection's rooms as the recorded joins and leaves make them.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
@@ -287,6 +318,17 @@ impl Effects {
                 }
                 Effect::SendToUsers(users, frame, skip) => {
                     hub.users.broadcast_to_several(&users, &frame, skip, drains);
+                }
+                Effect::Broadcast(audience, frame) => hub.broadcast(&audience, &frame, drains),
+                Effect::SetLabel(label) => {
+                    if let Some(client) = client {
+                        client.change_labels(|labels| labels.set(&label.0, &label.1));
+                    }
+                }
+                Effect::ClearLabel(name) => {
+                    if let Some(client) = client {
+                        client.change_labels(|labels| labels.clear(&name));
+                    }
                 }
                 Effect::Disconnect(outbound, close) => outbound.close(*close),
                 Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),

@@ -5,9 +5,11 @@
 //! same in the same order: check what the guest gave, record an effect or answer. Numbers and
 //! strings from guests are clamped or refused, never trusted.
 
+mod audience;
 mod connection;
 mod event;
 mod handshake;
+mod labels;
 mod log;
 mod notices;
 pub mod optional;
@@ -31,6 +33,7 @@ use crate::hub::Hub;
 use crate::instance::InstanceState;
 use crate::outbound::{Drains, FrameKind, encode};
 
+pub use audience::AudienceHandle;
 pub use handshake::is_channel_header;
 pub use log::{LogBudget, cut, escape};
 pub use wasi::{GuestOutput, Stream};
@@ -43,10 +46,15 @@ pub mod bindings {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "channel",
-        imports: { "wharf:channel/event.flush": async, "wharf:channel/store": async },
+        imports: {
+            "wharf:channel/event.flush": async,
+            "wharf:channel/store": async,
+            "wharf:channel/audience": trappable,
+        },
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: true },
         with: {
+            "wharf:channel/audience.audience": super::AudienceHandle,
             "wharf:channel/connection.connection": super::ConnectionHandle,
             "wharf:channel/handshake.handshake": super::HandshakeHandle,
             "wharf:channel/description.description": super::DescriptionHandle,
@@ -75,6 +83,8 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::handshake::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -2,6 +2,8 @@
 //!
 //! The hub outlives generations: a reload does not touch it.
 
+mod audience;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::outbound::{Drains, Outbound};
 use crate::room::{Room, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::{Scope, Timers};
+
+pub use audience::Audience;
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]

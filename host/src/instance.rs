@@ -124,6 +124,8 @@ pub struct InstanceState {
     pub handlers: Handlers,
     /// Handles that the guest holds.
     pub table: ResourceTable,
+    /// How many of them are audiences.
+    pub audiences: usize,
     /// What WASI calls work on.
     pub wasi: WasiCtx,
     limits: Limits,
@@ -227,6 +229,7 @@ impl Instance {
             description: Description::default(),
             handlers: component.handlers(),
             table: ResourceTable::new(),
+            audiences: 0,
             wasi: wasi(channel, generation),
             limits: Limits::new(channel, meter.clone()),
             _live: channel.live.add(),

@@ -13,6 +13,7 @@
 //! buffer is full, the socket failed, or the connection has to end.
 
 mod drains;
+mod labels;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -32,6 +34,7 @@ use crate::inbox::{Addressee, Inbox, Posted};
 use segment::{Segment, charge};
 
 pub use drains::Drains;
+pub use labels::{Label, Labels};
 
 /// What may wait beyond the configured bytes of messages and the charges of one event's smallest
 /// frames, so that messages which fit do so with their frames' headers.
@@ -129,6 +132,8 @@ pub struct Standing {
 pub struct Outbound {
     /// Bytes that may wait; a push beyond it ends the connection as a slow consumer.
     limit: usize,
+    /// Asked for by broadcasts that name labels, by nobody else; a pointer where there are none.
+    labels: ArcSwapOption<Labels>,
     state: Mutex<State>,
     /// What others have posted for the connection, which its owner handles.
     inbox: Inbox,
@@ -194,6 +199,7 @@ impl Outbound {
         let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(segment::MIN_CHARGE));
         Arc::new(Outbound {
             limit: limit.saturating_add(room),
+            labels: ArcSwapOption::empty(),
             state: Mutex::new(State {
                 socket: Socket::Awaited,
                 queue: VecDeque::new(),
@@ -216,6 +222,25 @@ impl Outbound {
     /// Give the outbound its socket. What was pushed before is written by the next drain.
     pub fn attach(&self, socket: OwnedWriteHalf) {
         self.state.lock().socket = Socket::Idle(socket);
+    }
+
+    /// The connection's labels.
+    pub fn labels(&self) -> Labels {
+        self.labels.load().as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Whether the connection has all of these labels.
+    pub fn has_labels(&self, wanted: &[Label]) -> bool {
+        match &*self.labels.load() {
+            Some(labels) => labels.have(wanted),
+            None => wanted.is_empty(),
+        }
+    }
+
+    /// Replace the connection's labels. For its owner, so that no change is lost between reading and
+    /// replacing.
+    pub fn set_labels(&self, labels: Labels) {
+        self.labels.store((!labels.is_empty()).then(|| Arc::new(labels)));
     }
 
     /// Queue a frame of a message. Never blocks and makes no system call.

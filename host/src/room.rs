@@ -2,7 +2,7 @@
 //!
 //! The order is fixed by queueing to all members under the room's lock. Nothing is written to
 //! a socket under it. Lock order: the hub's table of rooms, then rooms in ascending order of
-//! their names, then an outbound's state.
+//! their names, then users in ascending order of theirs, then an outbound's state.
 
 mod table;
 
@@ -143,6 +143,18 @@ pub fn broadcast_to_several(
     drains: &mut Drains,
 ) {
     debug_assert!(rooms.is_sorted_by(|a, b| a.name < b.name));
+    let rooms: Vec<&Room> = rooms.iter().map(|room| &**room).collect();
+    broadcast_where(&rooms, frame, drains, |number, _| skip != Some(number));
+}
+
+/// Queue a frame for the members of several rooms that are wanted, once each. `rooms` is without
+/// doubles and in the order of locks.
+pub fn broadcast_where(
+    rooms: &[&Room],
+    frame: &Bytes,
+    drains: &mut Drains,
+    is_wanted: impl Fn(u64, &Outbound) -> bool,
+) {
     let guards: Vec<MutexGuard<'_, Members>> =
         rooms.iter().map(|room| room.members.lock()).collect();
     let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
@@ -150,7 +162,7 @@ pub fn broadcast_to_several(
         receivers.extend(members.by_number.iter().map(|(number, outbound)| (*number, outbound)));
     }
     for (number, outbound) in receivers {
-        if skip != Some(number) {
+        if is_wanted(number, outbound) {
             drains.push(outbound, frame);
         }
     }

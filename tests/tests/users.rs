@@ -1,6 +1,6 @@
 //! Users: who is online, who is reached on which connections, and who is sent away.
 
-use wharf_tests::{Client, Ended, Wharf, eventually};
+use wharf_tests::{Client, Ended, Wharf, eventually, json};
 
 async fn id(client: &mut Client) -> String {
     client.ask("id").await
@@ -201,4 +201,29 @@ async fn users_stay_identified_across_a_reload() {
     assert_eq!(bob.ask("to ann still-there").await, "ok");
     assert_eq!(ann.text().await, "still-there");
     assert_eq!(ann.ask("user").await, "ann");
+}
+
+#[tokio::test]
+async fn notifications_reach_all_devices_of_a_user_and_signing_out_closes_the_others() {
+    let wharf = Wharf::start(&["notifications"], &[]).await;
+    let mut ann = wharf.connect("/notifications?user=ann").await;
+    assert_eq!(ann.json().await, json!({ "type": "welcome", "user": "ann", "devices": 1 }));
+    let mut phone = wharf.connect("/notifications?user=bob").await;
+    phone.json().await;
+    let mut laptop = wharf.connect("/notifications?user=bob").await;
+    assert_eq!(laptop.json().await["devices"], 2);
+    let notify = json!({ "type": "notify", "to": ["bob", "eve"], "text": "lunch?" });
+    let delivered = json!({ "type": "delivered", "online": ["bob"], "offline": ["eve"] });
+    assert_eq!(ann.ask_json(notify).await, delivered);
+    let notification = json!({ "type": "notification", "from": "ann", "text": "lunch?" });
+    assert_eq!(phone.json().await, notification);
+    assert_eq!(laptop.json().await, notification);
+    phone.send_json(json!({ "type": "read", "id": "1" })).await;
+    assert_eq!(laptop.json().await, json!({ "type": "read", "id": "1" }));
+    laptop.send_json(json!({ "type": "announce", "text": "all" })).await;
+    assert_eq!(ann.json().await["text"], "all");
+    laptop.send_json(json!({ "type": "sign_out_elsewhere" })).await;
+    assert_eq!(phone.ended().await, Ended::Closed(4001, "signed out".to_owned()));
+    let rejected = wharf.try_connect("/notifications", &[]).await.expect_err("nobody");
+    assert_eq!(rejected.status, 401);
 }

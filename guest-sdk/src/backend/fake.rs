@@ -6,11 +6,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::audience::{self, Audience};
 use crate::error::HostError;
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
-use crate::testing::effects::{Audience, Effect};
+use crate::testing::effects::{Effect, checked, checked_rooms, checked_users};
 use crate::testing::host_calls::page;
 use crate::testing::posts::Whose;
 use crate::testing::world::{Request, Shared, World, id};
@@ -106,6 +107,18 @@ impl Connection {
         host(|world| world.joined(self.request.number))
     }
 
+    pub(crate) fn set_label(&self, name: &str, value: &str) -> Result<(), HostError> {
+        host(|world| world.set_label(name, value))
+    }
+
+    pub(crate) fn clear_label(&self, name: &str) -> Result<(), HostError> {
+        host(|world| world.clear_label(name))
+    }
+
+    pub(crate) fn labels(&self) -> Vec<(String, String)> {
+        host(|world| world.labels(self.request.number))
+    }
+
     pub(crate) fn identify(&self, user: &str) -> Result<(), HostError> {
         host(|world| world.identify(user))
     }
@@ -153,7 +166,7 @@ pub(crate) fn broadcast_to_room(
     data: &[u8],
     skip: Option<&str>,
 ) -> Result<(), HostError> {
-    host(|world| world.broadcast(Audience::rooms(&[room])?, kind, data, skip))
+    host(|world| world.broadcast(checked_rooms(&[room])?, kind, data, skip))
 }
 
 pub(crate) fn broadcast_to_rooms(
@@ -162,7 +175,7 @@ pub(crate) fn broadcast_to_rooms(
     data: &[u8],
     skip: Option<&str>,
 ) -> Result<(), HostError> {
-    host(|world| world.broadcast(Audience::rooms(rooms)?, kind, data, skip))
+    host(|world| world.broadcast(checked_rooms(rooms)?, kind, data, skip))
 }
 
 pub(crate) fn broadcast_to_all(
@@ -170,7 +183,7 @@ pub(crate) fn broadcast_to_all(
     data: &[u8],
     skip: Option<&str>,
 ) -> Result<(), HostError> {
-    host(|world| world.broadcast(Audience::All, kind, data, skip))
+    host(|world| world.broadcast(audience::to_all(), kind, data, skip))
 }
 
 pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
@@ -179,6 +192,10 @@ pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError
         let message = world.message(kind, data)?;
         world.record(Effect::SendTo(to, message), data.len())
     })
+}
+
+pub(crate) fn send_to_audience(to: &Audience, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    host(|world| world.broadcast(checked(to)?, kind, data, None))
 }
 
 pub(crate) fn disconnect(id: &str, code: u16, reason: &str) -> Result<(), HostError> {
@@ -201,7 +218,7 @@ pub(crate) fn send_to_user(
 ) -> Result<(), HostError> {
     host(|world| {
         world.must_be_online(user)?;
-        world.broadcast(Audience::users(&[user])?, kind, data, skip)
+        world.broadcast(checked_users(&[user])?, kind, data, skip)
     })
 }
 
@@ -211,7 +228,7 @@ pub(crate) fn send_to_users(
     data: &[u8],
     skip: Option<&str>,
 ) -> Result<(), HostError> {
-    host(|world| world.broadcast(Audience::users(users)?, kind, data, skip))
+    host(|world| world.broadcast(checked_users(users)?, kind, data, skip))
 }
 
 pub(crate) fn disconnect_user(user: &str, code: u16, reason: &str) -> Result<(), HostError> {

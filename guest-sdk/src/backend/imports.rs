@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 
+use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    event, log as host_log, notices, room_posts, rooms, settings, store, timers, types, users,
+    audience, event, labels, log as host_log, notices, room_posts, rooms, settings, store, timers,
+    types, users,
 };
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
@@ -78,6 +80,18 @@ impl Connection {
 
     pub(crate) fn joined(&self) -> Vec<String> {
         rooms::joined(&self.0)
+    }
+
+    pub(crate) fn set_label(&self, name: &str, value: &str) -> Result<(), HostError> {
+        Ok(labels::set_label(&self.0, name, value)?)
+    }
+
+    pub(crate) fn clear_label(&self, name: &str) -> Result<(), HostError> {
+        Ok(labels::clear_label(&self.0, name)?)
+    }
+
+    pub(crate) fn labels(&self) -> Vec<(String, String)> {
+        labels::labels(&self.0)
     }
 
     pub(crate) fn identify(&self, user: &str) -> Result<(), HostError> {
@@ -154,6 +168,19 @@ pub(crate) fn broadcast_to_all(
 
 pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
     Ok(rooms::send_to(to, kind.into(), data)?)
+}
+
+pub(crate) fn send_to_audience(to: &Audience, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    let audience = audience::Audience::new();
+    if to.everyone {
+        audience.everyone();
+    }
+    to.rooms.iter().for_each(|room| audience.room(room));
+    to.users.iter().for_each(|user| audience.user(user));
+    to.except.iter().for_each(|id| audience.except_connection(id));
+    to.except_users.iter().for_each(|user| audience.except_user(user));
+    to.labels.iter().for_each(|(name, value)| audience.where_label(name, value));
+    Ok(audience.send(kind.into(), data)?)
 }
 
 pub(crate) fn disconnect(id: &str, code: u16, reason: &str) -> Result<(), HostError> {

@@ -228,6 +228,11 @@ impl Client {
         self.record(|record| record.joined.clone())
     }
 
+    /// The labels that the connection carries.
+    pub fn labels(&self) -> Vec<(String, String)> {
+        self.record(|record| record.labels.clone())
+    }
+
     /// The user that the channel has identified; once the connection has ended, whose it was last.
     pub fn user(&self) -> Option<String> {
         self.record(|record| record.user.clone())

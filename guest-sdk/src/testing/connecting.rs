@@ -91,6 +91,7 @@ impl Connecting {
             session,
             joined: Vec::new(),
             user: None,
+            labels: Vec::new(),
             is_open: true,
             ending: None,
             inbox: VecDeque::new(),

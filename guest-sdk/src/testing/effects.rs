@@ -1,8 +1,8 @@
 //! What a handler asked the fake host to do, and what is checked at the call.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::audience::{self, Audience};
 use crate::error::{HostError, Remedy};
 
 use super::client::Received;
@@ -89,11 +89,12 @@ pub(crate) enum Effect {
     Broadcast {
         to: Audience,
         message: Received,
-        skip: Option<u64>,
     },
     Join(String),
     Leave(String),
     Identify(String),
+    SetLabel(String, String),
+    ClearLabel(String),
     Disconnect(u64, (u16, String)),
     DisconnectUser(String, (u16, String)),
     Post {
@@ -113,43 +114,77 @@ pub(crate) enum Effect {
     },
 }
 
-/// Who a broadcast is for.
-#[derive(Debug, Clone)]
-pub(crate) enum Audience {
-    Rooms(BTreeSet<String>),
-    Users(BTreeSet<String>),
-    All,
-}
-
 /// Users that one message may be for.
 const MAX_USERS_PER_MESSAGE: usize = 256;
 /// Rooms that one broadcast may name.
 const MAX_ROOMS_PER_BROADCAST: usize = 256;
+/// Rooms and users of one audience, and its exceptions.
+const MAX_NAMES: usize = 256;
+/// Labels that one audience may ask for.
+const MAX_CONDITIONS: usize = 8;
+/// Labels of one connection.
+pub(crate) const MAX_LABELS: usize = 16;
 
-impl Audience {
-    pub(crate) fn rooms(rooms: &[&str]) -> Result<Self, HostError> {
-        if rooms.len() > MAX_ROOMS_PER_BROADCAST {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-rooms",
-                format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
-            ));
-        }
-        let names = rooms.iter().map(|room| room_name(room));
-        Ok(Self::Rooms(names.collect::<Result<_, _>>()?))
+pub(crate) fn checked_rooms(rooms: &[&str]) -> Result<Audience, HostError> {
+    if rooms.len() > MAX_ROOMS_PER_BROADCAST {
+        return Err(refused(
+            Remedy::ShedLoad,
+            "too-many-rooms",
+            format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
+        ));
     }
+    rooms.iter().try_for_each(|room| room_name(room).map(drop))?;
+    Ok(audience::to_rooms(rooms))
+}
 
-    pub(crate) fn users(users: &[&str]) -> Result<Self, HostError> {
-        if users.len() > MAX_USERS_PER_MESSAGE {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-users",
-                format!("a message is for at most {MAX_USERS_PER_MESSAGE} users"),
-            ));
-        }
-        let ids = users.iter().map(|user| user_id(user));
-        Ok(Self::Users(ids.collect::<Result<_, _>>()?))
+pub(crate) fn checked_users(users: &[&str]) -> Result<Audience, HostError> {
+    if users.len() > MAX_USERS_PER_MESSAGE {
+        return Err(refused(
+            Remedy::ShedLoad,
+            "too-many-users",
+            format!("a message is for at most {MAX_USERS_PER_MESSAGE} users"),
+        ));
     }
+    users.iter().try_for_each(|user| user_id(user).map(drop))?;
+    Ok(audience::to_users(users))
+}
+
+pub(crate) fn checked(to: &Audience) -> Result<Audience, HostError> {
+    if !to.everyone && to.rooms.is_empty() && to.users.is_empty() {
+        return Err(refused(
+            Remedy::FixCall,
+            "audience-empty",
+            "name a room, a user or everyone before sending",
+        ));
+    }
+    if to.rooms.len() + to.users.len() > MAX_NAMES
+        || to.except.len() + to.except_users.len() > MAX_NAMES
+        || to.labels.len() > MAX_CONDITIONS
+    {
+        return Err(refused(
+            Remedy::ShedLoad,
+            "audience-too-big",
+            format!(
+                "an audience has at most {MAX_NAMES} rooms and users, {MAX_NAMES} exceptions and \
+                 {MAX_CONDITIONS} labels"
+            ),
+        ));
+    }
+    to.rooms.iter().try_for_each(|room| room_name(room).map(drop))?;
+    to.users.iter().chain(&to.except_users).try_for_each(|user| user_id(user).map(drop))?;
+    to.labels.iter().try_for_each(|(name, value)| label(name, value).map(drop))?;
+    Ok(to.clone())
+}
+
+pub(crate) fn label(name: &str, value: &str) -> Result<(String, String), HostError> {
+    if !(1..=64).contains(&name.len()) || value.len() > 255 {
+        return Err(refused(
+            Remedy::FixCall,
+            "label-invalid",
+            "a label's name has 1 to 64 bytes, its value at most 255",
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(crate) fn room_name(room: &str) -> Result<String, HostError> {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::audience::Audience;
 use crate::error::{HostError, Remedy};
 use crate::log::Level;
 use crate::outgoing::Kind;
 
 use super::client::Received;
-use super::effects::{self, Audience, Effect, refused, room_name, user_id};
+use super::effects::{self, Effect, MAX_LABELS, refused, room_name, user_id};
 use super::host::LogLine;
 use super::world::{Event, Phase, World, id};
 
@@ -174,6 +175,38 @@ impl World {
         self.record(Effect::Disconnect(number, close), 0)
     }
 
+    pub(crate) fn set_label(&mut self, name: &str, value: &str) -> Result<(), HostError> {
+        let (name, value) = effects::label(name, value)?;
+        let number = self.open_event()?.number;
+        let labels = self.labels(number);
+        if labels.len() >= MAX_LABELS && !labels.iter().any(|(known, _)| *known == name) {
+            let detail = format!("a connection carries at most {MAX_LABELS} labels");
+            return Err(refused(Remedy::ShedLoad, "too-many-labels", detail));
+        }
+        self.record(Effect::SetLabel(name, value), 0)
+    }
+
+    pub(crate) fn clear_label(&mut self, name: &str) -> Result<(), HostError> {
+        let (name, _) = effects::label(name, "")?;
+        self.open_event()?;
+        self.record(Effect::ClearLabel(name), 0)
+    }
+
+    /// The connection's labels, as the event's own changes make them.
+    pub(crate) fn labels(&self, number: u64) -> Vec<(String, String)> {
+        let record = self.connections.get(&number);
+        let mut labels = record.map(|record| record.labels.clone()).unwrap_or_default();
+        let event = self.event.as_ref().filter(|event| event.number == number);
+        for effect in event.into_iter().flat_map(|event| &event.effects) {
+            match effect {
+                Effect::SetLabel(name, value) => set_label(&mut labels, name, value),
+                Effect::ClearLabel(name) => labels.retain(|(known, _)| known != name),
+                _ => {}
+            }
+        }
+        labels
+    }
+
     pub(crate) fn identify(&mut self, user: &str) -> Result<(), HostError> {
         let user = user_id(user)?;
         self.open_event()?;
@@ -225,8 +258,11 @@ impl World {
         skip: Option<&str>,
     ) -> Result<(), HostError> {
         let message = self.message(kind, data)?;
-        let skip = skip.and_then(|skip| self.number(skip));
-        self.record(Effect::Broadcast { to, message, skip }, data.len())
+        let to = Audience {
+            except: skip.map(str::to_owned).into_iter().chain(to.except).collect(),
+            ..to
+        };
+        self.record(Effect::Broadcast { to, message }, data.len())
     }
 
     /// The open connection with this id.
@@ -298,6 +334,13 @@ impl World {
 
     pub(crate) fn log(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
         self.log.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() });
+    }
+}
+
+pub(crate) fn set_label(labels: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match labels.iter_mut().find(|(known, _)| known == name) {
+        Some((_, current)) => value.clone_into(current),
+        None => labels.push((name.to_owned(), value.to_owned())),
     }
 }
 

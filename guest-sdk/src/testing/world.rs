@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::audience::{self, Audience};
+
 use super::client::Received;
-use super::effects::{Audience, Effect, Limits};
+use super::effects::{Effect, Limits};
 use super::host::LogLine;
+use super::host_calls::set_label;
 use super::plugin::Plugin;
 use super::posts::{Post, Timers, Whose};
 use super::store::Store;
@@ -70,6 +73,7 @@ pub(crate) struct Record {
     pub(crate) joined: Vec<String>,
     /// Kept when the connection ends.
     pub(crate) user: Option<String>,
+    pub(crate) labels: Vec<(String, String)>,
     pub(crate) is_open: bool,
     pub(crate) ending: Option<&'static str>,
     pub(crate) inbox: VecDeque<Received>,
@@ -195,11 +199,9 @@ impl World {
             match effect {
                 Effect::Send(message) => self.deliver(number, message),
                 Effect::SendTo(to, message) => self.deliver(to, message),
-                Effect::Broadcast { to, message, skip } => {
+                Effect::Broadcast { to, message } => {
                     for to in self.audience(&to) {
-                        if Some(to) != skip {
-                            self.deliver(to, message.clone());
-                        }
+                        self.deliver(to, message.clone());
                     }
                 }
                 Effect::Post { to, payload } => {
@@ -229,9 +231,19 @@ impl World {
                         record.user = Some(user);
                     }
                 }
+                Effect::SetLabel(name, value) => {
+                    if let Some(record) = self.connections.get_mut(&number) {
+                        set_label(&mut record.labels, &name, &value);
+                    }
+                }
+                Effect::ClearLabel(name) => {
+                    if let Some(record) = self.connections.get_mut(&number) {
+                        record.labels.retain(|(known, _)| *known != name);
+                    }
+                }
                 Effect::Disconnect(number, close) => self.disconnected.push_back((number, close)),
                 Effect::DisconnectUser(user, close) => {
-                    for number in self.audience(&Audience::Users([user].into())) {
+                    for number in self.audience(&audience::to_user(user)) {
                         self.disconnected.push_back((number, close.clone()));
                     }
                 }
@@ -247,12 +259,19 @@ impl World {
 
     fn audience(&self, to: &Audience) -> Vec<u64> {
         let open = self.connections.iter().filter(|(_, record)| record.is_open);
-        let is_addressed = |record: &Record| match to {
-            Audience::All => true,
-            Audience::Users(users) => record.user.as_ref().is_some_and(|user| users.contains(user)),
-            Audience::Rooms(rooms) => record.joined.iter().any(|room| rooms.contains(room)),
+        let is_addressed = |number: u64, record: &Record| {
+            let user = record.user.as_ref();
+            let is_named = to.everyone
+                || record.joined.iter().any(|room| to.rooms.contains(room))
+                || user.is_some_and(|user| to.users.contains(user));
+            is_named
+                && !to.except.contains(&id(number))
+                && !user.is_some_and(|user| to.except_users.contains(user))
+                && to.labels.iter().all(|label| record.labels.contains(label))
         };
-        open.filter(|(_, record)| is_addressed(record)).map(|(number, _)| *number).collect()
+        open.filter(|(number, record)| is_addressed(**number, record))
+            .map(|(number, _)| *number)
+            .collect()
     }
 }
 

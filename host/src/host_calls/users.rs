@@ -101,7 +101,7 @@ impl InstanceState {
     }
 }
 
-fn checked(user: String) -> Result<Arc<str>, Error> {
+pub(super) fn checked(user: String) -> Result<Arc<str>, Error> {
     match user.len() {
         1..=MAX_NAME_BYTES => Ok(Arc::from(user)),
         length => Err(fix_call(

@@ -84,7 +84,7 @@ impl Rooms {
     }
 
     /// The rooms of these names that have members, in ascending order of names without doubles.
-    fn several(&self, names: &[Arc<str>]) -> Vec<Arc<Room>> {
+    pub fn several(&self, names: &[Arc<str>]) -> Vec<Arc<Room>> {
         let mut rooms: Vec<Arc<Room>> = names.iter().filter_map(|name| self.get(name)).collect();
         rooms.sort_by(|a, b| a.name().cmp(b.name()));
         rooms.dedup_by(|a, b| a.name() == b.name());
