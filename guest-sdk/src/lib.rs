@@ -88,7 +88,7 @@
 //! | rooms with events and state | [`Room`], [`Channel::on_room_event`] |
 //! | events for other connections | [`notices`] |
 //! | timers | [`timers`] |
-//! | what goes wrong | [`Error`], [`HostError`] |
+//! | requests to other servers | [`http`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
 //!
@@ -104,7 +104,7 @@
 //!   this event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
-//! - Logging, and writing into the [`store`], happen at once and are never undone.
+//! - Logging, writing into the [`store`] and [`http`] requests happen at once and are never undone.
 //!
 //! Events are all-or-nothing, but not isolated from each other: between two calls of one callback
 //! another connection's event may commit.
@@ -130,7 +130,8 @@
 //! # What a plugin can reach
 //!
 //! The standard library works: clocks, randomness, collections; what is printed goes to the log.
-//! There are no files, no network, no arguments and no environment. Threads cannot be started.
+//! [`http`] reaches the hosts that the operator grants. There are no files, no sockets, no arguments and no
+//! environment. Threads cannot be started.
 
 #![deny(missing_docs)]
 
@@ -157,6 +158,7 @@ pub mod users;
 
 mod error;
 pub mod event;
+pub mod http;
 mod invalid;
 pub mod log;
 pub mod store;

@@ -260,6 +260,13 @@ settings! {
         max_store_value_bytes: usize = 256 * KIB, Bytes(1..=64 * MIB);
     }
 
+    "Outgoing HTTP" {
+        /// Requests of one channel that are under way, their answers still being read included.
+        /// Further ones are refused with an error to the plugin. To which hosts a channel may send
+        /// any is a grant, `http_hosts`.
+        max_http_requests_per_channel: usize = 256, Count(1..=100_000);
+    }
+
     "Plugin folder" {
         /// Time a plugin's file must be absent before its channel is removed and its clients are
         /// closed with code 1001. Replacing a file by removing and copying takes less.

@@ -9,6 +9,7 @@ mod audience;
 mod connection;
 mod event;
 mod handshake;
+mod http;
 mod labels;
 mod log;
 mod notices;
@@ -35,6 +36,7 @@ use crate::outbound::{Drains, FrameKind, encode};
 
 pub use audience::AudienceHandle;
 pub use handshake::is_channel_header;
+pub use http::Http;
 pub use log::{LogBudget, cut, escape};
 pub use wasi::{GuestOutput, Stream};
 
@@ -93,7 +95,8 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::notices::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::room_posts::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
 impl bindings::wharf::channel::types::Host for InstanceState {}

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
@@ -19,7 +20,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use crate::config::{ChannelConfig, Config};
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
-    Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle,
+    Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle, Http,
     LogBudget, Stream, escape,
 };
 use crate::hub::Hub;
@@ -63,6 +64,8 @@ pub struct ChannelContext {
     /// The log lines that the host may still write about its failures: a channel that talks too
     /// much must not hide them.
     pub failure_budget: LogBudget,
+    /// The right to one more outgoing HTTP request.
+    pub http_requests: Arc<Semaphore>,
     /// Bytes of memory that its instances have together.
     pub memory_bytes: AtomicUsize,
     /// The instances of all channels.
@@ -128,6 +131,8 @@ pub struct InstanceState {
     pub audiences: usize,
     /// What WASI calls work on.
     pub wasi: WasiCtx,
+    /// What outgoing HTTP works on, once the guest has made use of it.
+    pub http: Option<Box<Http>>,
     limits: Limits,
     _live: Live,
 }
@@ -231,6 +236,7 @@ impl Instance {
             table: ResourceTable::new(),
             audiences: 0,
             wasi: wasi(channel, generation),
+            http: None,
             limits: Limits::new(channel, meter.clone()),
             _live: channel.live.add(),
         };
@@ -327,7 +333,11 @@ impl Instance {
 
     fn finish<R>(&mut self, returned: R) -> Result<Finished<R>, Failure> {
         self.poisoned = false;
-        match self.store.data_mut().call.take() {
+        let state = self.store.data_mut();
+        if let Some(http) = &mut state.http {
+            http.end_event();
+        }
+        match state.call.take() {
             Some(call) => Ok(Finished { call, returned }),
             // `begin` has put it there and nothing else takes it.
             None => Err(Failure {

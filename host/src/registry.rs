@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::channel::{Channel, Generation};
 use crate::close::Reason;
@@ -374,6 +374,7 @@ impl Registry {
             own: self.config.channel(name),
             log_budget: LogBudget::new(name, lines),
             failure_budget: LogBudget::new(name, lines),
+            http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             memory_bytes: AtomicUsize::new(0),
             live: self.live.clone(),
         })

@@ -4,6 +4,7 @@
 //! - [`Log`]: what that process has logged so far, and waiting for what it will;
 //! - [`Client`]: a well-behaved WebSocket client;
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
+//! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
 //!
@@ -12,6 +13,7 @@
 //! time for something.
 
 pub mod artefacts;
+mod backend;
 mod client;
 mod foreign;
 mod log;
@@ -21,6 +23,7 @@ mod server;
 use std::future::Future;
 use std::time::Duration;
 
+pub use backend::Backend;
 pub use client::{Client, Ended, Rejected};
 pub use foreign::ForeignClient;
 pub use log::{Line, Log};

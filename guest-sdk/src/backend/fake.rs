@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::audience::{self, Audience};
 use crate::error::HostError;
+use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
@@ -322,6 +323,10 @@ pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
 
 pub(crate) fn sender() -> Option<String> {
     host(|world| Some(id(world.event.as_ref()?.sender?)))
+}
+
+pub(crate) fn http_send(request: &HttpRequest, _: &Target) -> Result<HttpResponse, HostError> {
+    host(|world| world.http_send(request))
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

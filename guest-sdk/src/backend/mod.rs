@@ -7,6 +7,10 @@
 mod imports;
 #[cfg(target_family = "wasm")]
 pub(crate) use imports::*;
+#[cfg(target_family = "wasm")]
+mod outgoing;
+#[cfg(target_family = "wasm")]
+pub(crate) use outgoing::*;
 
 #[cfg(not(target_family = "wasm"))]
 mod fake;

@@ -253,13 +253,17 @@ pub(crate) fn is_channel_header(name: &str, value: &[u8]) -> bool {
     const OWNED: [&str; 5] =
         ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
     let name = name.to_ascii_lowercase();
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-    !name.is_empty()
-        && name.bytes().all(is_token)
+    is_token(&name)
         && !OWNED.contains(&name.as_str())
         && !name.starts_with("sec-websocket-")
         && value.iter().all(is_text)
+}
+
+/// A token of RFC 9110, such as the name of a header.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
 }
 
 pub(crate) fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> HostError {

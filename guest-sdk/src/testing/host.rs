@@ -11,6 +11,7 @@ use crate::session;
 use super::connecting::Connecting;
 use super::effects::Limits;
 use super::host_calls::page;
+use super::http::{HttpAnswer, HttpRequest};
 use super::plugin::Plugin;
 use super::posts::{advance, settle};
 use super::run::event;
@@ -55,6 +56,37 @@ impl TestHost {
         let mut world = self.world.borrow_mut();
         world.plugin = Plugin::of::<C>();
         world.generation += 1;
+    }
+
+    /// Answer the channel's requests to this URL from now on; one that ends with `*` stands for all
+    /// that begin so. What is scripted last goes first. Requests that nothing is scripted for
+    /// fail, as those to a host that the operator has not granted.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use wharf::testing::{HttpAnswer, TestHost};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Asks;
+    /// # #[wharf::channel]
+    /// # impl Channel for Asks {
+    /// #     const PATHS: &[&str] = &["/asks"];
+    /// #     fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Asks) }
+    /// # }
+    /// let host = TestHost::new::<Asks>();
+    /// host.http_answer("https://api.example.com/users/*", HttpAnswer::new(404));
+    /// host.http_answer("https://api.example.com/users/7", HttpAnswer::json(json!({ "name": "Ann" })));
+    ///
+    /// let ann = host.run(|| wharf::http::get("https://api.example.com/users/7").send());
+    /// assert_eq!(ann.unwrap().text().unwrap(), r#"{"name":"Ann"}"#);
+    /// assert_eq!(host.http_requests()[0].method, "GET");
+    /// ```
+    pub fn http_answer(&self, url: &str, answer: HttpAnswer) {
+        self.world.borrow_mut().http.script(url, answer);
+    }
+
+    /// The requests that the channel has sent since this was last called.
+    pub fn http_requests(&self) -> Vec<HttpRequest> {
+        std::mem::take(&mut self.world.borrow_mut().http.requests)
     }
 
     /// A client that asks for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing

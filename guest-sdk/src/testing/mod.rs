@@ -63,6 +63,7 @@ mod run;
 
 pub(crate) mod effects;
 pub(crate) mod host_calls;
+mod http;
 mod store;
 pub(crate) mod world;
 
@@ -70,3 +71,4 @@ pub use client::{Client, Received};
 pub use connecting::{Connecting, Refused};
 pub use effects::Limits;
 pub use host::{LogLine, TestHost};
+pub use http::{HttpAnswer, HttpRequest};

@@ -12,6 +12,7 @@ use super::client::Received;
 use super::effects::{Effect, Limits};
 use super::host::LogLine;
 use super::host_calls::set_label;
+use super::http::Http;
 use super::plugin::Plugin;
 use super::posts::{Post, Timers, Whose};
 use super::store::Store;
@@ -31,6 +32,7 @@ pub(crate) struct World {
     /// Since the fake host began; moved by tests alone.
     pub(crate) now: Duration,
     pub(crate) store: Store,
+    pub(crate) http: Http,
     last_number: u64,
     /// Connections that others have closed, with code and reason, and that have to be ended yet.
     pub(crate) disconnected: VecDeque<(u64, (u16, String))>,
@@ -126,6 +128,7 @@ impl World {
             errors: Vec::new(),
             now: Duration::ZERO,
             store: Store::default(),
+            http: Http::default(),
             last_number: 0,
             disconnected: VecDeque::new(),
             posts: VecDeque::new(),

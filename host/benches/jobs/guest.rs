@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use anyhow::{Context, anyhow, bail};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use wharf_host::Config;
 use wharf_host::client::{Client, Headers, Request};
 use wharf_host::host_calls::{Call, LogBudget, Phase};
@@ -57,6 +58,7 @@ impl Guest {
             store: Arc::new(Memory::new(config.max_store_bytes)),
             log_budget: LogBudget::new(name, 0),
             failure_budget: LogBudget::new(name, 0),
+            http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
             memory_bytes: AtomicUsize::new(0),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),

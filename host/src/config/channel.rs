@@ -79,26 +79,28 @@ impl Grants {
     }
 
     /// What the operator has to write so that this channel may call a host, in a sentence.
-    pub fn how_to_allow_call(channel: &str, host: &str, port: u16) -> String {
+    pub fn how_to_allow_call(&self, channel: &str, host: &str, port: u16) -> String {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let host = match port {
             80 | 443 => host,
             _ => format!("{host}:{port}"),
         };
-        in_list(channel, "http_hosts", host)
+        let hosts = self.http_hosts.iter().map(AllowedHost::to_string).chain([host]);
+        in_list(channel, "http_hosts", hosts)
     }
 
     /// What the operator has to write so that this channel may publish to another, in a sentence.
-    pub fn how_to_allow_publishing(channel: &str, to: &str) -> String {
-        in_list(channel, "publish_to", to.to_owned())
+    pub fn how_to_allow_publishing(&self, channel: &str, to: &str) -> String {
+        let channels = self.publish_to.iter().cloned().chain([to.to_owned()]);
+        in_list(channel, "publish_to", channels)
     }
 }
 
-fn in_list(channel: &str, list: &str, item: String) -> String {
-    let line = toml::Value::Array(vec![toml::Value::String(item)]);
+/// The whole list, those that are granted already included.
+fn in_list(channel: &str, list: &str, items: impl Iterator<Item = String>) -> String {
+    let line = toml::Value::Array(items.map(toml::Value::String).collect());
     format!(
-        "to allow it, write `{list} = {line}` under `[channels.{}]` in wharf.toml (or add to the \
-         list that is there), and restart",
+        "to allow it, write `{list} = {line}` under `[channels.{}]` in wharf.toml, and restart",
         key(channel)
     )
 }
@@ -259,12 +261,18 @@ mod tests {
 
     #[test]
     fn how_to_allow_something_is_a_line_for_the_file() {
-        let text = Grants::how_to_allow_call("my chat", "::1", 8080);
+        let text = Grants::default().how_to_allow_call("my chat", "::1", 8080);
         assert!(
             text.contains("`http_hosts = [\"[::1]:8080\"]` under `[channels.\"my chat\"]`"),
             "{text}"
         );
-        let text = Grants::how_to_allow_publishing("chat", "news");
+        let grants = Grants {
+            http_hosts: vec![AllowedHost::parse("*.example.com:81").expect("a host")],
+            ..Grants::default()
+        };
+        let text = grants.how_to_allow_call("chat", "a.example", 443);
+        assert!(text.contains("`http_hosts = [\"*.example.com:81\", \"a.example\"]`"), "{text}");
+        let text = grants.how_to_allow_publishing("chat", "news");
         assert!(text.contains("`publish_to = [\"news\"]` under `[channels.chat]`"), "{text}");
     }
 }

@@ -1,0 +1,229 @@
+//! Outgoing HTTP of a component: `wasi:http`, waited for.
+
+use std::time::Duration;
+
+use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::http::outgoing_handler::handle;
+use wasip2::http::types::{
+    ErrorCode, Fields, FutureIncomingResponse, HeaderError, IncomingResponse, Method, OutgoingBody,
+    OutgoingRequest, RequestOptions, Scheme, http_error_code,
+};
+use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::streams::StreamError;
+
+use crate::error::{HostError, Remedy};
+use crate::http::{Request, Response, Target};
+
+/// Bytes that are read or written at once.
+const CHUNK: usize = 64 * 1024;
+
+pub(crate) fn http_send(request: &Request, target: &Target) -> Result<Response, HostError> {
+    let deadline = Deadline::after(request.timeout);
+    let outgoing = OutgoingRequest::new(fields(request)?);
+    let scheme = if target.is_https { Scheme::Https } else { Scheme::Http };
+    let is_set = outgoing
+        .set_method(&method(&request.method))
+        .and_then(|()| outgoing.set_scheme(Some(&scheme)))
+        .and_then(|()| outgoing.set_authority(Some(&target.authority)))
+        .and_then(|()| outgoing.set_path_with_query(Some(&target.path_with_query)));
+    is_set.map_err(|()| {
+        let detail = format!("{} {:?} is no request", request.method, request.url);
+        refused(Remedy::FixCall, "http-url-invalid", detail)
+    })?;
+    let body = match request.body.is_empty() {
+        true => None,
+        false => outgoing.body().ok(),
+    };
+    let answer = handle(outgoing, Some(options(request.timeout))).map_err(failed)?;
+    if let Some(body) = body {
+        write(body, &request.body, &deadline)?;
+    }
+    let incoming = wait(&answer, &deadline)?;
+    let status = incoming.status();
+    let headers = incoming.headers().entries();
+    let body = read(&incoming, request.max_body_bytes, &deadline)?;
+    Ok(Response { status, headers, body })
+}
+
+fn method(name: &str) -> Method {
+    match name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
+        "OPTIONS" => Method::Options,
+        "PATCH" => Method::Patch,
+        other => Method::Other(other.to_owned()),
+    }
+}
+
+fn fields(request: &Request) -> Result<Fields, HostError> {
+    let fields = Fields::new();
+    let add = |name: &str, value: &[u8]| {
+        fields.append(name, value).map_err(|error| {
+            let why = match error {
+                HeaderError::Forbidden => "is set by the host itself",
+                _ => "is no header, or one too many",
+            };
+            refused(Remedy::FixCall, "http-header-invalid", format!("{name:?} {why}"))
+        })
+    };
+    for (name, value) in &request.headers {
+        add(name, value)?;
+    }
+    if !request.body.is_empty() && !fields.has("content-length") {
+        add("content-length", request.body.len().to_string().as_bytes())?;
+    }
+    Ok(fields)
+}
+
+fn options(timeout: Duration) -> RequestOptions {
+    let options = RequestOptions::new();
+    let nanoseconds = Some(nanoseconds(timeout));
+    // A host that does not know these is bounded by the deadline.
+    let _ = options.set_connect_timeout(nanoseconds);
+    let _ = options.set_first_byte_timeout(nanoseconds);
+    let _ = options.set_between_bytes_timeout(nanoseconds);
+    options
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time that the whole request has.
+struct Deadline {
+    timeout: Duration,
+    passed: Pollable,
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Self {
+        Self { timeout, passed: subscribe_duration(nanoseconds(timeout)) }
+    }
+
+    fn wait(&self, event: &Pollable) -> Result<(), HostError> {
+        match poll(&[event, &self.passed]).contains(&0) {
+            true => Ok(()),
+            false => {
+                let detail = format!("no whole answer within {:?}", self.timeout);
+                Err(refused(Remedy::RetryLater, "http-timeout", detail))
+            }
+        }
+    }
+}
+
+/// Send the body. Where nobody takes it any more, the answer says why.
+fn write(body: OutgoingBody, mut data: &[u8], deadline: &Deadline) -> Result<(), HostError> {
+    let Ok(stream) = body.write() else {
+        return Ok(());
+    };
+    while !data.is_empty() {
+        let Ok(room) = stream.check_write() else {
+            return Ok(());
+        };
+        let room = usize::try_from(room).unwrap_or(CHUNK).min(CHUNK).min(data.len());
+        let (chunk, rest) = data.split_at(room);
+        if chunk.is_empty() {
+            deadline.wait(&stream.subscribe())?;
+        } else if stream.write(chunk).is_err() {
+            return Ok(());
+        }
+        data = rest;
+    }
+    if stream.flush().is_ok() {
+        deadline.wait(&stream.subscribe())?;
+    }
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+    Ok(())
+}
+
+fn wait(
+    answer: &FutureIncomingResponse,
+    deadline: &Deadline,
+) -> Result<IncomingResponse, HostError> {
+    loop {
+        match answer.get() {
+            Some(Ok(Ok(incoming))) => return Ok(incoming),
+            Some(Ok(Err(code))) => return Err(failed(code)),
+            Some(Err(())) => return Err(broken_off()),
+            None => deadline.wait(&answer.subscribe())?,
+        }
+    }
+}
+
+fn read(
+    incoming: &IncomingResponse,
+    limit: usize,
+    deadline: &Deadline,
+) -> Result<Vec<u8>, HostError> {
+    let body = incoming.consume().map_err(|()| broken_off())?;
+    let stream = body.stream().map_err(|()| broken_off())?;
+    let mut data = Vec::new();
+    loop {
+        match stream.read(CHUNK as u64) {
+            Ok(chunk) if chunk.is_empty() => deadline.wait(&stream.subscribe())?,
+            Ok(chunk) => {
+                if data.len() + chunk.len() > limit {
+                    let detail = format!("the answer has more than {limit} bytes");
+                    return Err(refused(Remedy::ShedLoad, "http-response-too-big", detail));
+                }
+                data.extend(chunk);
+            }
+            Err(StreamError::Closed) => return Ok(data),
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Err(http_error_code(&error).map_or_else(broken_off, failed));
+            }
+        }
+    }
+}
+
+fn broken_off() -> HostError {
+    refused(Remedy::Other, "http-failed", "the answer broke off")
+}
+
+/// The host's own errors come as text, a code and a sentence; the rest is what `wasi:http` says.
+fn failed(code: ErrorCode) -> HostError {
+    let (remedy, token, detail) = match code {
+        ErrorCode::InternalError(Some(text)) => match text.split_once(": ") {
+            Some((token, detail)) if token == "no-event" || token.starts_with("http-") => {
+                let remedy = match token {
+                    "http-not-granted" => Remedy::AskOperator,
+                    "http-too-many-requests" => Remedy::ShedLoad,
+                    "http-timeout" | "http-unreachable" => Remedy::RetryLater,
+                    "no-event" => Remedy::FixCall,
+                    _ => Remedy::Other,
+                };
+                return refused(remedy, token, detail);
+            }
+            _ => (Remedy::Other, "http-failed", text),
+        },
+        ErrorCode::HttpRequestDenied => {
+            (Remedy::AskOperator, "http-not-granted", "the host does not allow it".to_owned())
+        }
+        ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
+            (Remedy::FixCall, "http-url-invalid", format!("{code:?}"))
+        }
+        ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout
+        | ErrorCode::DnsTimeout => (Remedy::RetryLater, "http-timeout", format!("{code:?}")),
+        ErrorCode::DnsError(_)
+        | ErrorCode::DestinationNotFound
+        | ErrorCode::DestinationUnavailable
+        | ErrorCode::ConnectionRefused
+        | ErrorCode::TlsProtocolError
+        | ErrorCode::TlsCertificateError => {
+            (Remedy::RetryLater, "http-unreachable", format!("{code:?}"))
+        }
+        other => (Remedy::Other, "http-failed", format!("{other:?}")),
+    };
+    refused(remedy, token, detail)
+}
+
+fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> HostError {
+    HostError { remedy, code: code.to_owned(), detail: detail.into() }
+}

@@ -1,0 +1,298 @@
+//! Requests to other servers.
+//!
+//! ```
+//! # use wharf::prelude::*;
+//! use wharf::http;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Profile {
+//!     name: String,
+//! }
+//!
+//! # fn handler() -> Result {
+//! let profile: Profile = http::get("https://api.example.com/users/7").send()?.ok()?.json()?;
+//!
+//! let saved = http::post("https://api.example.com/users")
+//!     .header("authorization", "Bearer …")
+//!     .json(&profile)?
+//!     .send()?;
+//! if saved.status() == 409 {
+//!     // …
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A plugin may call the hosts that the operator grants to its channel, and no others: none, unless
+//! `wharf.toml` says so. The error of a refused call and the host's log name the line to write.
+//!
+//! ```toml
+//! [channels.chat]
+//! http_hosts = ["api.example.com"]
+//! ```
+//!
+//! What is granted are names, looked up anew for each request: whoever answers for the name is
+//! who is called. `https` checks certificates against the authorities that browsers trust.
+//!
+//! # Waiting
+//!
+//! [`send`](Request::send) waits for the whole answer. That holds up the events of this connection,
+//! nobody else's: other connections are served meanwhile. All of an event must be over in
+//! `wall_budget_ms` (5 seconds unless the operator says otherwise), so a request has a
+//! [timeout](Request::timeout) that is shorter. A request that is sent is not undone where the handler
+//! fails afterwards.
+//!
+//! Redirects are answers like others: the `location` may be on a host that is not granted. Cookies
+//! are not kept.
+//!
+//! # Errors
+//!
+//! An answer with any status is no error; see [`Response::ok`]. The codes of
+//! [`send`](Request::send):
+//!
+//! | code | |
+//! | --- | --- |
+//! | `http-not-granted` | the operator has not allowed this host; the detail says what to write |
+//! | `http-url-invalid`, `http-header-invalid` | no `http` or `https` URL; no header, or one that the host sets |
+//! | `http-too-many-requests` | more than `max_http_requests_per_channel` are under way |
+//! | `http-timeout` | no connection or no answer in time |
+//! | `http-unreachable` | no such name, nobody there, or no TLS connection |
+//! | `http-response-too-big` | a body over [`max_body_bytes`](Request::max_body_bytes) |
+//! | `http-failed` | anything else, such as an answer that breaks off |
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend;
+use crate::error::{Context, HostError, Remedy, Result};
+
+/// How long a request may take unless it says otherwise.
+pub const TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes that the body of an answer may have unless its request says otherwise: 1 MiB.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A `GET` request.
+pub fn get(url: &str) -> Request {
+    request("GET", url)
+}
+
+/// A `POST` request.
+pub fn post(url: &str) -> Request {
+    request("POST", url)
+}
+
+/// A `PUT` request.
+pub fn put(url: &str) -> Request {
+    request("PUT", url)
+}
+
+/// A `PATCH` request.
+pub fn patch(url: &str) -> Request {
+    request("PATCH", url)
+}
+
+/// A `DELETE` request.
+pub fn delete(url: &str) -> Request {
+    request("DELETE", url)
+}
+
+/// A request with any method, such as `HEAD`.
+pub fn request(method: &str, url: &str) -> Request {
+    Request {
+        method: method.to_owned(),
+        url: url.to_owned(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        timeout: TIMEOUT,
+        max_body_bytes: MAX_BODY_BYTES,
+    }
+}
+
+/// A request that is not sent yet; made by [`get`], [`post`] and the others.
+#[must_use = "nothing happens before `send`"]
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_body_bytes: usize,
+}
+
+impl Request {
+    /// Add a header; a repeated name adds a second one. The host itself sets `host`, `connection`
+    /// and their like.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Send this body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Send this as JSON, with a `content-type` that says so.
+    ///
+    /// Errors: what cannot be JSON.
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self> {
+        let body = serde_json::to_vec(value).context("a request's body cannot be JSON")?;
+        Ok(self.header("content-type", "application/json").body(body))
+    }
+
+    /// How long all of it may take, [`TIMEOUT`] unless said. The operator's `wall_budget_ms` ends the
+    /// whole event, whatever is said here.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many bytes the answer's body may have, [`MAX_BODY_BYTES`] unless said.
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Send it and wait for the whole answer.
+    ///
+    /// Errors: see the [module](self).
+    pub fn send(self) -> Result<Response> {
+        let target = Target::of(&self.url)?;
+        Ok(backend::http_send(&self, &target)?)
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The status code, such as 200.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether the status is 200 to 299.
+    pub fn is_ok(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The answer if its status is 200 to 299.
+    ///
+    /// Errors: any other status, with the beginning of the body.
+    pub fn ok(self) -> Result<Self> {
+        const MAX_SHOWN_BYTES: usize = 200;
+        if self.is_ok() {
+            return Ok(self);
+        }
+        let shown = &self.body[..self.body.len().min(MAX_SHOWN_BYTES)];
+        let shown = String::from_utf8_lossy(shown);
+        crate::bail!("the answer has status {}: {}", self.status, shown.trim_end())
+    }
+
+    /// All headers, names in lower case.
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
+    }
+
+    /// The first header with this name in any case, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        std::str::from_utf8(&found?.1).ok()
+    }
+
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body itself.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// The body as text.
+    ///
+    /// Errors: a body that is no UTF-8.
+    pub fn text(&self) -> Result<&str> {
+        std::str::from_utf8(&self.body).context("the answer is no UTF-8")
+    }
+
+    /// The body, read as JSON.
+    ///
+    /// Errors: a body that is no `T`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        let what = || format!("the answer is no JSON of a {}", std::any::type_name::<T>());
+        serde_json::from_slice(&self.body).with_context(what)
+    }
+}
+
+/// The parts of a URL that a request is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+// The fake host compares whole URLs.
+#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+pub(crate) struct Target {
+    pub(crate) is_https: bool,
+    pub(crate) authority: String,
+    pub(crate) path_with_query: String,
+}
+
+impl Target {
+    /// Whether names and paths are well-formed is for the host to find out.
+    fn of(url: &str) -> Result<Self, HostError> {
+        let invalid = || HostError {
+            remedy: Remedy::FixCall,
+            code: "http-url-invalid".to_owned(),
+            detail: format!("{url:?} is no URL such as https://api.example.com/users/7"),
+        };
+        let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
+        let is_https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(invalid()),
+        };
+        let rest = rest.split('#').next().unwrap_or(rest);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() || authority.contains(['@', '\\', ' ']) {
+            return Err(invalid());
+        }
+        let path_with_query = match path {
+            "" => "/".to_owned(),
+            path if path.starts_with('?') => format!("/{path}"),
+            path => path.to_owned(),
+        };
+        Ok(Self { is_https, authority: authority.to_owned(), path_with_query })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn a_url_has_a_scheme_a_host_and_a_path() {
+        let parts = |url: &str| {
+            let target = Target::of(url).ok()?;
+            Some((target.is_https, target.authority, target.path_with_query))
+        };
+        let of = |is_https, authority: &str, path: &str| {
+            Some((is_https, authority.to_owned(), path.to_owned()))
+        };
+        assert_eq!(parts("http://a"), of(false, "a", "/"));
+        assert_eq!(parts("HTTPS://a:1/b/c?d=e#f"), of(true, "a:1", "/b/c?d=e"));
+        assert_eq!(parts("https://[::1]:1?d#"), of(true, "[::1]:1", "/?d"));
+        for url in ["", "a", "/a", "ftp://a", "http://", "http:///b", "http://a@b/", "http://a b/"]
+        {
+            assert_eq!(parts(url), None, "{url:?}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! An HTTP server that plugins call, with paths that misbehave.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::eventually;
+
+/// A running backend; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Backend {
+    address: SocketAddr,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: AtomicUsize,
+    /// Requests under way, and the most that there were.
+    now: AtomicUsize,
+    most: AtomicUsize,
+    /// What requests of `/held` wait for.
+    held: Semaphore,
+}
+
+/// One request under way.
+struct UnderWay(Arc<State>);
+
+impl UnderWay {
+    fn begin(state: &Arc<State>) -> UnderWay {
+        state.requests.fetch_add(1, Ordering::SeqCst);
+        let now = state.now.fetch_add(1, Ordering::SeqCst) + 1;
+        state.most.fetch_max(now, Ordering::SeqCst);
+        UnderWay(state.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, Cut>;
+
+/// What makes hyper cut a connection in the middle of a body.
+#[derive(Debug, thiserror::Error)]
+#[error("cut")]
+struct Cut;
+
+impl Backend {
+    /// Listens on a free port of this machine.
+    pub async fn start() -> Backend {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(State {
+            requests: AtomicUsize::new(0),
+            now: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            held: Semaphore::new(0),
+        });
+        let shared = state.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let state = shared.clone();
+                let service = service_fn(move |request| {
+                    let under_way = UnderWay::begin(&state);
+                    async move { answer(request, under_way).await }
+                });
+                let builder = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(builder.serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        Backend { address, state, task }
+    }
+
+    /// Its host and port.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// A URL of it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many are under way.
+    pub fn at_once(&self) -> usize {
+        self.state.now.load(Ordering::SeqCst)
+    }
+
+    /// The most that were under way at a time.
+    pub fn most_at_once(&self) -> usize {
+        self.state.most.load(Ordering::SeqCst)
+    }
+
+    /// Answers what waits at `/held`, and all that come there.
+    pub fn release(&self) {
+        self.state.held.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// Waits until whoever asked has got an answer or has gone.
+    pub async fn all_have_ended(&self) {
+        eventually("all requests to end", async || (self.at_once() == 0).then_some(())).await;
+    }
+
+    /// Stops listening. Returns where it did.
+    pub async fn stop(mut self) -> String {
+        self.task.abort();
+        // Only then the socket is closed.
+        let _ = (&mut self.task).await;
+        self.host()
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    under_way: UnderWay,
+) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let number = |prefix: &str| path.strip_prefix(prefix)?.parse::<u64>().ok();
+    if let Some(milliseconds) = number("/slow/") {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+    if let Some(bytes) = number("/large/") {
+        return Ok(Response::new(full(vec![b'x'; bytes as usize])));
+    }
+    if let Some(status) = number("/status/") {
+        let response = Response::builder().status(status as u16).body(full("as asked"));
+        return Ok(response.expect("a status"));
+    }
+    match &*path {
+        "/never" => std::future::pending().await,
+        "/held" => drop(under_way.0.held.acquire().await),
+        "/redirect" => {
+            let response = Response::builder().status(302).header("location", "/hello");
+            return Ok(response.body(full("")).expect("a response"));
+        }
+        "/cut" => {
+            let part = Ok(Frame::data(Bytes::from_static(b"part")));
+            let parts = futures_util::stream::iter([part, Err(Cut)]);
+            return Ok(Response::new(StreamBody::new(parts).boxed_unsync()));
+        }
+        "/trickle" => {
+            // Each byte in time, and all of them never.
+            let parts = futures_util::stream::unfold(under_way, |under_way| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Some((Ok(Frame::data(Bytes::from_static(b"x"))), under_way))
+            });
+            return Ok(Response::new(StreamBody::new(parts).boxed_unsync()));
+        }
+        _ => {}
+    }
+    let what = format!("{} {}", request.method(), request.uri());
+    let header = |name: &str| {
+        let value = request.headers().get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let kind = header("content-type").map_or(String::new(), |kind| format!(" of {kind}"));
+    let echo = header("x-echo").map_or(String::new(), |echo| format!(", {echo}"));
+    let bytes = request.into_body().collect().await.map_or(0, |body| body.to_bytes().len());
+    let response = Response::builder().header("content-type", "text/plain");
+    let body = full(format!("{what}, {bytes} bytes{kind}{echo}"));
+    Ok(response.body(body).expect("a response"))
+}
+
+fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}
