@@ -227,7 +227,9 @@ async fn the_wall_budget_ends_a_handler_whose_backend_never_answers() {
 
 #[tokio::test]
 async fn a_request_that_nobody_waits_for_ends_with_its_event() {
-    let (wharf, backend) = server_and_backend(&["--max-http-requests-per-channel 1"]).await;
+    // Timeouts end no request before this test's patience does.
+    let flags = ["--max-http-requests-per-channel 1", "--wall-budget-ms 600000"];
+    let (wharf, backend) = server_and_backend(&flags).await;
     let mut client = wharf.connect("/fetches").await;
     for times in 1..=3 {
         let order = json!({ "method": "LEAVE", "url": backend.url("/never") });
