@@ -89,6 +89,7 @@
 //! | events for other connections | [`notices`] |
 //! | timers | [`timers`] |
 //! | requests to other servers | [`http`] |
+//! | the rooms of other channels | [`publish`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
 //!
@@ -142,6 +143,7 @@ pub mod prelude;
 
 pub mod audience;
 mod channel;
+mod channels;
 mod connection;
 mod incoming;
 pub mod notices;
@@ -177,6 +179,7 @@ mod exports;
 pub mod testing;
 
 pub use channel::{Channel, Fault};
+pub use channels::publish;
 pub use connection::Connection;
 pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;

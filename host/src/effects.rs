@@ -55,6 +55,8 @@ pub enum Effect {
     SetTimer(Box<NewTimer>),
     /// Cancel a timer.
     CancelTimer(Box<(Scope, Arc<str>)>),
+    /// Queue a frame for the members of a room of another channel.
+    Publish(Box<(Arc<Hub>, Arc<str>)>, Bytes),
 }
 
 impl Effect {
@@ -67,7 +69,8 @@ impl Effect {
             | Effect::BroadcastToAll(frame, _)
             | Effect::SendToUser(_, frame, _)
             | Effect::SendToUsers(_, frame, _)
-            | Effect::Broadcast(_, frame) => payload_bytes(frame),
+            | Effect::Broadcast(_, frame)
+            | Effect::Publish(_, frame) => payload_bytes(frame),
             Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
             _ => 0,
@@ -90,6 +93,7 @@ impl Effect {
                 let labels = audience.labels.iter().map(label_bytes);
                 names.chain(labels).sum::<usize>() + size_of_val(&audience.except[..])
             }
+            Effect::Publish(to, _) => to.1.len() + NAME_OVERHEAD,
             Effect::SetLabel(label) => label_bytes(label),
             Effect::ClearLabel(name) => name.len() + NAME_OVERHEAD,
             _ => 0,
@@ -106,6 +110,7 @@ impl Effect {
                 | Effect::SendToUsers(..)
                 | Effect::PostToSeveral(..)
                 | Effect::Broadcast(..)
+                | Effect::Publish(..)
         )
     }
 
@@ -121,6 +126,7 @@ impl Effect {
             Effect::SendToUser(user, ..) => connections(user),
             Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
             Effect::PostToSeveral(places, _) => places.len(),
+            Effect::Publish(to, _) => to.0.rooms.get(&to.1).map_or(0, |room| room.count()),
             _ => 0,
         }
     }
@@ -340,6 +346,7 @@ impl Effects {
                 }
                 Effect::SetTimer(timer) => hub.timers.set(*timer),
                 Effect::CancelTimer(of) => hub.timers.cancel(&of.0, &of.1),
+                Effect::Publish(to, frame) => to.0.rooms.broadcast(&to.1, &frame, None, drains),
             }
             if drains.is_urgent() {
                 drains.drain().await;

@@ -6,6 +6,7 @@
 //! strings from guests are clamped or refused, never trusted.
 
 mod audience;
+mod channels;
 mod connection;
 mod event;
 mod handshake;
@@ -95,6 +96,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::notices::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::room_posts::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::channels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }

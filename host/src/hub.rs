@@ -3,6 +3,7 @@
 //! The hub outlives generations: a reload does not touch it.
 
 mod audience;
+mod channels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::room_state::RoomStates;
 use crate::timer::{Scope, Timers};
 
 pub use audience::Audience;
+pub use channels::Channels;
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]

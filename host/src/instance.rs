@@ -23,7 +23,7 @@ use crate::host_calls::{
     Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle, Http,
     LogBudget, Stream, escape,
 };
-use crate::hub::Hub;
+use crate::hub::{Channels, Hub};
 use crate::plugin::{Component, Parts};
 use crate::store::Store as ChannelStore;
 
@@ -53,6 +53,8 @@ pub struct ChannelContext {
     pub name: Arc<str>,
     /// Its connections and rooms.
     pub hub: Arc<Hub>,
+    /// Those of all channels in service.
+    pub channels: Arc<Channels>,
     /// Its key-value store.
     pub store: Arc<dyn ChannelStore>,
     /// The host's configuration.

@@ -19,7 +19,7 @@ use crate::channel::{Channel, Generation};
 use crate::close::Reason;
 use crate::config::Config;
 use crate::host_calls::{Description, LogBudget, cut, escape};
-use crate::hub::Hub;
+use crate::hub::{Channels, Hub};
 use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
@@ -54,6 +54,8 @@ pub struct Registry {
     live: LiveInstances,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
+    /// The hubs of those that are in service.
+    hubs: Arc<Channels>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,7 @@ impl Registry {
             engine,
             routes: ArcSwap::from_pointee(Router::default()),
             channels: Mutex::default(),
+            hubs: Arc::default(),
         }
     }
 
@@ -325,6 +328,7 @@ impl Registry {
                 channel
             }
         };
+        self.hubs.add(name, &channel.context.hub);
         channels.insert(name.to_owned(), Mounted { channel, patterns });
         self.routes.store(Arc::new(routes(&channels)));
         Ok(())
@@ -338,6 +342,7 @@ impl Registry {
             return false;
         };
         let connections = mounted.channel.context.hub.connections();
+        self.hubs.remove(name);
         mounted.channel.remove();
         self.routes.store(Arc::new(routes(&channels)));
         tracing::info!(channel = name, connections, "plugin removed");
@@ -369,6 +374,7 @@ impl Registry {
         Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::default()),
+            channels: self.hubs.clone(),
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
             own: self.config.channel(name),

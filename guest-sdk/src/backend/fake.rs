@@ -277,6 +277,10 @@ pub(crate) fn store_list(
     host(|world| world.store_list(prefix, after, limit))
 }
 
+pub(crate) fn publish(channel: &str, room: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    host(|world| world.publish(channel, room, kind, data))
+}
+
 pub(crate) fn notify(to: &str, payload: &[u8]) -> Result<(), HostError> {
     host(|world| world.notify(to, payload))
 }

@@ -7,8 +7,8 @@ use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    audience, event, labels, log as host_log, notices, room_posts, rooms, settings, store, timers,
-    types, users,
+    audience, channels, event, labels, log as host_log, notices, room_posts, rooms, settings,
+    store, timers, types, users,
 };
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
@@ -258,6 +258,10 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     Ok(store::list(prefix, after, limit)?)
+}
+
+pub(crate) fn publish(channel: &str, room: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+    Ok(channels::publish(channel, room, kind.into(), data)?)
 }
 
 pub(crate) fn notify(to: &str, payload: &[u8]) -> Result<(), HostError> {

@@ -81,6 +81,17 @@ impl Default for Limits {
     }
 }
 
+/// What a channel has sent to a room of another, with [`publish`](crate::publish).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The other channel's name.
+    pub channel: String,
+    /// The room's name.
+    pub room: String,
+    /// What its members would receive.
+    pub message: Received,
+}
+
 /// One thing a handler asked for; connections by their numbers.
 #[derive(Debug, Clone)]
 pub(crate) enum Effect {
@@ -112,6 +123,7 @@ pub(crate) enum Effect {
         whose: Whose,
         name: String,
     },
+    Publish(Published),
 }
 
 /// Users that one message may be for.

@@ -9,7 +9,7 @@ use crate::log::Level;
 use crate::session;
 
 use super::connecting::Connecting;
-use super::effects::Limits;
+use super::effects::{Limits, Published};
 use super::host_calls::page;
 use super::http::{HttpAnswer, HttpRequest};
 use super::plugin::Plugin;
@@ -48,6 +48,25 @@ impl TestHost {
     /// from the next event on.
     pub fn set_setting(&self, name: &str, value: &str) {
         self.world.borrow_mut().settings.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Let the channel publish to the rooms of another, which is in service; see
+    /// [`publish`](crate::publish).
+    pub fn grant_publishing(&self, channel: &str) {
+        self.world.borrow_mut().publish_to.insert(channel.to_owned(), true);
+    }
+
+    /// Take another channel out of service, so that publishing to it is refused with
+    /// `unknown-channel` where it is granted.
+    pub fn remove_channel(&self, channel: &str) {
+        if let Some(is_in_service) = self.world.borrow_mut().publish_to.get_mut(channel) {
+            *is_in_service = false;
+        }
+    }
+
+    /// What the channel has published to the rooms of others since this was last called.
+    pub fn published(&self) -> Vec<Published> {
+        std::mem::take(&mut self.world.borrow_mut().published)
     }
 
     /// Serve the channel `C` from now on, as the next generation. Connections stay open, with the

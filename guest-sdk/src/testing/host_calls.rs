@@ -8,7 +8,7 @@ use crate::log::Level;
 use crate::outgoing::Kind;
 
 use super::client::Received;
-use super::effects::{self, Effect, MAX_LABELS, refused, room_name, user_id};
+use super::effects::{self, Effect, MAX_LABELS, Published, refused, room_name, user_id};
 use super::host::LogLine;
 use super::world::{Event, Phase, World, id};
 
@@ -295,6 +295,37 @@ impl World {
                 ),
             )
         })
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        channel: &str,
+        room: &str,
+        kind: Kind,
+        data: &[u8],
+    ) -> Result<(), HostError> {
+        match self.publish_to.get(channel) {
+            Some(true) => {}
+            Some(false) => {
+                let detail = format!("no channel {channel:?} is in service");
+                return Err(refused(Remedy::Gone, "unknown-channel", detail));
+            }
+            None => {
+                return Err(refused(
+                    Remedy::AskOperator,
+                    "publish-not-granted",
+                    format!(
+                        "the channel may not publish to {channel:?}: write `publish_to = \
+                         [{channel:?}]` under `[channels.NAME]` in wharf.toml (in a test: \
+                         `host.grant_publishing`)"
+                    ),
+                ));
+            }
+        }
+        let room = room_name(room)?;
+        let message = self.message(kind, data)?;
+        let published = Published { channel: channel.to_owned(), room, message };
+        self.record(Effect::Publish(published), data.len())
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), HostError> {

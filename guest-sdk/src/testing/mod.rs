@@ -69,6 +69,6 @@ pub(crate) mod world;
 
 pub use client::{Client, Received};
 pub use connecting::{Connecting, Refused};
-pub use effects::Limits;
+pub use effects::{Limits, Published};
 pub use host::{LogLine, TestHost};
 pub use http::{HttpAnswer, HttpRequest};

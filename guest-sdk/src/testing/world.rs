@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::audience::{self, Audience};
 
 use super::client::Received;
-use super::effects::{Effect, Limits};
+use super::effects::{Effect, Limits, Published};
 use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
@@ -26,6 +26,9 @@ pub(crate) struct World {
     /// What the operator set, secrets included.
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) connections: BTreeMap<u64, Record>,
+    /// Channels to whose rooms this one may publish, and whether they are in service.
+    pub(crate) publish_to: BTreeMap<String, bool>,
+    pub(crate) published: Vec<Published>,
     pub(crate) log: Vec<LogLine>,
     /// What went wrong, for the operator.
     pub(crate) errors: Vec<String>,
@@ -124,6 +127,8 @@ impl World {
             limits: Limits::default(),
             settings: BTreeMap::new(),
             connections: BTreeMap::new(),
+            publish_to: BTreeMap::new(),
+            published: Vec::new(),
             log: Vec::new(),
             errors: Vec::new(),
             now: Duration::ZERO,
@@ -217,6 +222,7 @@ impl World {
                     self.start_timer(whose, name, delay, interval, payload);
                 }
                 Effect::CancelTimer { whose, name } => self.stop_timer(whose, name),
+                Effect::Publish(published) => self.published.push(published),
                 Effect::Join(room) => {
                     if let Some(record) = self.connections.get_mut(&number)
                         && !record.joined.contains(&room)

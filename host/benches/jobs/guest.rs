@@ -54,6 +54,7 @@ impl Guest {
         let config = Arc::new(Config::default());
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
+            channels: Arc::default(),
             hub: Arc::new(Hub::default()),
             store: Arc::new(Memory::new(config.max_store_bytes)),
             log_budget: LogBudget::new(name, 0),
