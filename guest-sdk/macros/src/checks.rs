@@ -28,9 +28,12 @@ const CALLBACKS: [&str; 14] = [
 /// Its constants.
 const CONSTANTS: [&str; 3] = ["PATHS", "SUBPROTOCOLS", "SESSION_FORMAT"];
 
+/// A callback, and which of its arguments.
+type Argument = (&'static str, usize);
+
 /// Its types, which may be left out where a callback shows them: the callback, and which of its
 /// arguments it is. Where neither is there, the type is the last.
-const TYPES: [(&str, &[(&str, usize)], &str); 4] = [
+const TYPES: [(&str, &[Argument], &str); 4] = [
     ("Message", &[("on_message", 2)], "::std::string::String"),
     ("Notice", &[("on_notify", 2)], "()"),
     ("RoomState", &[("on_room_event", 0), ("on_room_timer", 0)], "()"),

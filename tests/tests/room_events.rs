@@ -1,0 +1,160 @@
+//! Events of rooms: one at a time, with state that the host keeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use wharf_tests::artefacts::component;
+use wharf_tests::{Wharf, eventually, json};
+
+fn add(room: &str, amount: i64) -> wharf_tests::Value {
+    json!({ "do": "post", "room": room, "add": amount })
+}
+
+fn text(room: &str, text: &str) -> wharf_tests::Value {
+    json!({ "do": "post_text", "room": room, "text": text })
+}
+
+/// The next broadcast that has a sum, leaving out answers to posts.
+async fn sum(client: &mut wharf_tests::Client) -> wharf_tests::Value {
+    loop {
+        let message = client.json().await;
+        if message.get("sum").is_some() {
+            return message;
+        }
+    }
+}
+
+#[tokio::test]
+async fn concurrent_posts_of_a_hundred_connections_lose_nothing_and_all_see_one_order() {
+    const CLIENTS: usize = 100;
+    const POSTS: usize = 20;
+    let wharf = Wharf::start(&["posts"], &["--workers 4", "--room-inbox-events 10000"]).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(wharf.connect("/posts/sum").await);
+    }
+    for client in &mut clients {
+        for _ in 0..POSTS {
+            client.feed(add("sum", 1).to_string()).await;
+        }
+    }
+    let listeners = clients.into_iter().map(|mut client| {
+        tokio::spawn(async move {
+            client.flush().await;
+            for event in 1..=CLIENTS * POSTS {
+                let seen = sum(&mut client).await;
+                assert_eq!((&seen["sum"], &seen["events"]), (&json!(event), &json!(event)));
+            }
+        })
+    });
+    for listener in listeners.collect::<Vec<_>>() {
+        listener.await.expect("a listener");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.send_json(add("a", 5)).await;
+    assert_eq!(sum(&mut client).await["sum"], 5);
+    for (what, why) in
+        [("panic", "told to"), ("fail", "told to fail"), ("grow", "max_room_state_bytes")]
+    {
+        assert_eq!(client.ask_json(text("a", what)).await["result"], "ok");
+        let line = wharf.log.wait_for(what, |line| line.text.contains(why)).await;
+        assert!(line.text.contains("posts"), "{line}");
+    }
+    client.send_json(add("a", 1)).await;
+    let seen = sum(&mut client).await;
+    assert_eq!((&seen["sum"], &seen["events"]), (&json!(6), &json!(2)), "and no other broadcast");
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_has_posted_nothing() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    let answer = client.ask_json(json!({ "do": "post_then_fail", "room": "a", "add": 7 })).await;
+    assert_eq!(answer["code"], "INTERNAL_ERROR");
+    client.send_json(add("a", 1)).await;
+    assert_eq!(sum(&mut client).await["events"], 1);
+}
+
+#[tokio::test]
+async fn a_rooms_inbox_is_bounded_and_posts_that_cause_each_other_end() {
+    let flags = ["--room-inbox-events 5", "--max-room-states 2", "--max-payload-bytes 100"];
+    let wharf = Wharf::start(&["posts"], &flags).await;
+    let mut client = wharf.connect("/posts/a").await;
+    let many = json!({ "do": "post_times", "room": "b", "add": 1, "times": 9 });
+    assert_eq!(client.ask_json(many).await, json!({ "accepted": 5, "result": "inbox-full" }));
+    assert_eq!(client.ask_json(text("a", &"x".repeat(200))).await["result"], "payload-too-big");
+    assert_eq!(client.ask_json(add("", 1)).await["result"], "room-name-invalid");
+    client.send_json(text("a", "loop")).await;
+    let end = loop {
+        let message = client.json().await;
+        if message.get("refused").is_some() {
+            break message;
+        }
+    };
+    assert_eq!(end, json!({ "refused": "too-many-hops", "events": 16 }));
+    assert_eq!(client.ask_json(add("c", 1)).await["result"], "too-many-room-states");
+}
+
+#[tokio::test]
+async fn a_rooms_state_survives_reloads_under_load() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut poster = wharf.connect("/posts/a").await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let posting = tokio::spawn({
+        let is_over = is_over.clone();
+        async move {
+            let mut generations = vec![];
+            while !is_over.load(Ordering::SeqCst) {
+                poster.send_json(add("a", 1)).await;
+                let seen = sum(&mut poster).await;
+                generations.push(seen["generation"].as_u64().expect("a generation"));
+                assert_eq!(seen["sum"], generations.len(), "nothing lost, nothing twice");
+            }
+            generations
+        }
+    });
+    let bytes = component("posts");
+    for reload in 1..=3 {
+        // The same code in other bytes: with a custom section at the end.
+        let mut other = bytes.clone();
+        other.extend_from_slice(&[0, 3, 1, b'x', reload]);
+        wharf.swap("posts", &other).await;
+    }
+    is_over.store(true, Ordering::SeqCst);
+    let generations = posting.await.expect("posting");
+    assert!(generations.is_sorted());
+    assert!(generations.first() < generations.last(), "reloads fell in between: {generations:?}");
+}
+
+#[tokio::test]
+async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before() {
+    let wharf = Wharf::start(&["posts"], &["--room-state-grace-ms 300"]).await;
+    let mut member = wharf.connect("/posts/a").await;
+    let mut other = wharf.connect("/posts/b").await;
+    member.send_json(add("a", 5)).await;
+    assert_eq!(sum(&mut member).await["sum"], 5);
+    // Somebody is in the room, and it is kept for longer than the grace.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(700) {
+        other.ask_json(json!({ "do": "ask" })).await;
+    }
+    member.send_json(add("a", 1)).await;
+    assert_eq!(sum(&mut member).await["sum"], 6);
+    member.close(1000, "").await;
+    // Forgotten means that it begins anew; asking makes it active again, so that each try waits.
+    eventually("the state to be forgotten", async || {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let mut member = wharf.connect("/posts/a").await;
+        member.send_json(add("a", 1)).await;
+        let seen = sum(&mut member).await;
+        member.close(1000, "").await;
+        (seen["sum"] == 1).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,172 @@
+//! Timers of connections, rooms and channels.
+
+use std::time::{Duration, Instant};
+
+use wharf_tests::artefacts::component;
+use wharf_tests::{Value, Wharf, json};
+
+fn after(of: Value, name: &str, after_ms: u64, payload: &str) -> Value {
+    json!({ "do": "timer", "of": of, "name": name, "after_ms": after_ms, "payload": payload })
+}
+
+fn every(of: Value, name: &str, every_ms: u64) -> Value {
+    json!({ "do": "timer", "of": of, "name": name, "every_ms": every_ms, "payload": "again" })
+}
+
+fn cancel(of: Value, name: &str) -> Value {
+    json!({ "do": "cancel", "of": of, "name": name })
+}
+
+#[tokio::test]
+async fn a_timer_fires_once_not_too_early_and_with_what_it_was_given() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    let begun = Instant::now();
+    assert_eq!(client.ask_json(after(json!("me"), "late", 200, "two")).await["result"], "ok");
+    assert_eq!(client.ask_json(after(json!("me"), "soon", 100, "one")).await["result"], "ok");
+    assert_eq!(client.json().await, json!({ "timer": "soon", "payload": "one", "of": "me" }));
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    assert_eq!(client.json().await, json!({ "timer": "late", "payload": "two", "of": "me" }));
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    // Neither comes again before one that is set later.
+    client.ask_json(after(json!("me"), "last", 250, "three")).await;
+    assert_eq!(client.json().await["timer"], "last");
+}
+
+#[tokio::test]
+async fn setting_a_timer_again_replaces_it_and_cancelling_ends_it() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.ask_json(after(json!("me"), "one", 50, "old")).await;
+    client.ask_json(after(json!("me"), "one", 100, "new")).await;
+    client.ask_json(after(json!("me"), "two", 50, "cancelled")).await;
+    client.ask_json(cancel(json!("me"), "two")).await;
+    assert_eq!(client.ask_json(cancel(json!("me"), "no such")).await["result"], "ok");
+    assert_eq!(client.json().await["payload"], "new");
+    client.ask_json(after(json!("me"), "three", 50, "last")).await;
+    assert_eq!(client.json().await["payload"], "last");
+}
+
+#[tokio::test]
+async fn a_repeating_timer_goes_on_until_it_is_cancelled() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.ask_json(every(json!("me"), "often", 20)).await;
+    for _ in 0..5 {
+        assert_eq!(client.json().await["timer"], "often");
+    }
+    client.send_json(cancel(json!("me"), "often")).await;
+    loop {
+        let message = client.json().await;
+        if message["result"] == "ok" {
+            break;
+        }
+        assert_eq!(message["timer"], "often");
+    }
+    client.ask_json(after(json!("me"), "end", 100, "")).await;
+    assert_eq!(client.json().await["timer"], "end", "none came after it was cancelled");
+}
+
+#[tokio::test]
+async fn firings_that_are_missed_are_left_out() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    let id = client.ask_json(json!({ "do": "who" })).await["id"].clone();
+    client.ask_json(every(json!("me"), "often", 20)).await;
+    // Busy for as long as many firings: they are one when it is over.
+    let begun = Instant::now();
+    client.send_json(json!({ "do": "notify", "to": id, "what": { "wait": 600 } })).await;
+    let mut fired = 0;
+    while begun.elapsed() < Duration::from_millis(600) {
+        fired += usize::from(client.json().await.get("timer").is_some());
+    }
+    assert!(fired < 15, "{fired} firings in 600 ms of which the handler was busy nearly all");
+}
+
+#[tokio::test]
+async fn timers_of_rooms_and_of_the_channel_reach_whom_they_concern() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut ann = wharf.connect("/posts/a").await;
+    let mut bob = wharf.connect("/posts/b").await;
+    ann.ask_json(after(json!({ "room": "b" }), "t", 30, "hi")).await;
+    assert_eq!(bob.json().await, json!({ "timer": "t", "payload": "hi", "of": "room", "sum": 0 }));
+    ann.ask_json(every(json!("channel"), "t", 50)).await;
+    for client in [&mut ann, &mut bob] {
+        for _ in 0..2 {
+            assert_eq!(client.json().await["of"], "channel");
+        }
+    }
+}
+
+#[tokio::test]
+async fn timers_of_the_channel_and_of_connections_survive_a_reload() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.ask_json(every(json!("channel"), "tick", 50)).await;
+    client.ask_json(after(json!("me"), "mine", 1500, "survived")).await;
+    let mut other = component("posts");
+    other.extend_from_slice(&[0, 3, 1, b'x', 1]);
+    wharf.swap("posts", &other).await;
+    let (mut ticked_on_new_code, mut fired) = (false, false);
+    while !(ticked_on_new_code && fired) {
+        let message = client.json().await;
+        ticked_on_new_code |= message["generation"] == 2;
+        fired |= message["payload"] == "survived";
+    }
+}
+
+#[tokio::test]
+async fn a_connections_timers_go_with_it() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut ann = wharf.connect("/posts/a").await;
+    let mut bob = wharf.connect("/posts/b").await;
+    ann.ask_json(every(json!("me"), "often", 10)).await;
+    ann.close(1000, "").await;
+    // Were it still called, its effects would fail, and the log would say so.
+    bob.ask_json(after(json!("me"), "later", 200, "")).await;
+    assert_eq!(bob.json().await["timer"], "later");
+    let failed = wharf.log.find(|line| line.text.contains("failed"));
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_trap_in_a_timer_ends_its_connection() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut ann = wharf.connect("/posts/a").await;
+    ann.ask_json(after(json!("me"), "bad", 10, "panic")).await;
+    assert_eq!(ann.close_code().await, 1011);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_timer_is_said() {
+    let wharf =
+        Wharf::start(&["posts"], &["--max-timers-per-connection 3", "--max-payload-bytes 100"])
+            .await;
+    let mut client = wharf.connect("/posts/a").await;
+    let year = 367 * 24 * 60 * 60 * 1000;
+    for (timer, code) in [
+        (after(json!("me"), "", 1, ""), "timer-name-invalid"),
+        (after(json!("me"), &"n".repeat(65), 1, ""), "timer-name-invalid"),
+        (after(json!("me"), "t", year, ""), "timer-interval-invalid"),
+        (every(json!("me"), "t", 9), "timer-interval-invalid"),
+        (after(json!("me"), "t", 1, &"p".repeat(200)), "payload-too-big"),
+        (after(json!({ "room": "" }), "t", 1, ""), "room-name-invalid"),
+    ] {
+        assert_eq!(client.ask_json(timer.clone()).await["result"], code, "{timer}");
+    }
+    // All of one event count, those not yet committed included.
+    assert_eq!(
+        client.ask_json(json!({ "do": "timers", "count": 4 })).await["result"],
+        "too-many-timers"
+    );
+    assert_eq!(client.ask_json(json!({ "do": "timers", "count": 3 })).await["result"], "ok");
+    assert_eq!(
+        client.ask_json(after(json!("me"), "one more", 1, "")).await["result"],
+        "too-many-timers"
+    );
+    assert_eq!(
+        client.ask_json(json!({ "do": "timers", "count": 3 })).await["result"],
+        "ok",
+        "replaced"
+    );
+}
