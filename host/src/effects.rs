@@ -256,10 +256,10 @@ impl Effects {
     pub fn timers(&self, scope: &Scope, mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
             match effect {
-                Effect::SetTimer(timer) if timer.scope == *scope => {
-                    if !names.contains(&timer.name) {
-                        names.push(timer.name.clone());
-                    }
+                Effect::SetTimer(timer)
+                    if timer.scope == *scope && !names.contains(&timer.name) =>
+                {
+                    names.push(timer.name.clone());
                 }
                 Effect::CancelTimer(cancelled) if cancelled.0 == *scope => {
                     names.retain(|name| *name != cancelled.1);

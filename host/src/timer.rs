@@ -119,21 +119,8 @@ struct Entry {
 impl Timers {
     /// Set a timer; one of the same name in its scope is replaced.
     pub fn set(&self, timer: NewTimer) {
-        let NewTimer { scope, name, delay, interval, payload, to } = timer;
         let mut state = self.0.state.lock();
-        state.remove(&scope, &name);
-        let firing = Arc::new(Firing {
-            name: name.clone(),
-            payload,
-            waits: AtomicBool::new(false),
-            is_cancelled: AtomicBool::new(false),
-        });
-        state.last_number += 1;
-        let key = (Instant::now() + delay, state.last_number);
-        let is_first = state.due.first_key_value().is_none_or(|(first, _)| key < *first);
-        state.due.insert(key, (scope.clone(), name.clone()));
-        let entry = Entry { key, interval, to: Arc::downgrade(&to), firing };
-        state.by_scope.entry(scope).or_default().insert(name, entry);
+        let is_first = state.set(timer, Instant::now());
         self.0.count.store(state.due.len(), Ordering::Relaxed);
         if !std::mem::replace(&mut state.has_task, true) {
             tokio::spawn(fire_when_due(Arc::downgrade(&self.0)));
@@ -158,10 +145,7 @@ impl Timers {
             return;
         }
         let mut state = self.0.state.lock();
-        for (_, entry) in state.by_scope.remove(scope).unwrap_or_default() {
-            entry.firing.is_cancelled.store(true, Ordering::SeqCst);
-            state.due.remove(&entry.key);
-        }
+        state.remove_all(scope);
         self.0.count.store(state.due.len(), Ordering::Relaxed);
     }
 
@@ -186,6 +170,33 @@ impl Timers {
 }
 
 impl State {
+    /// Whether it is the first of all to fall due.
+    fn set(&mut self, timer: NewTimer, now: Instant) -> bool {
+        let NewTimer { scope, name, delay, interval, payload, to } = timer;
+        self.remove(&scope, &name);
+        let firing = Arc::new(Firing {
+            name: name.clone(),
+            payload,
+            waits: AtomicBool::new(false),
+            is_cancelled: AtomicBool::new(false),
+        });
+        self.last_number += 1;
+        let key = (now + delay, self.last_number);
+        let is_first = self.due.first_key_value().is_none_or(|(first, _)| key < *first);
+        self.due.insert(key, (scope.clone(), name.clone()));
+        let entry = Entry { key, interval, to: Arc::downgrade(&to), firing };
+        self.by_scope.entry(scope).or_default().insert(name, entry);
+        is_first
+    }
+
+    /// Cancel all timers of a scope.
+    fn remove_all(&mut self, scope: &Scope) {
+        for (_, entry) in self.by_scope.remove(scope).unwrap_or_default() {
+            entry.firing.is_cancelled.store(true, Ordering::SeqCst);
+            self.due.remove(&entry.key);
+        }
+    }
+
     fn remove(&mut self, scope: &Scope, name: &str) {
         let Some(of_scope) = self.by_scope.get_mut(scope) else {
             return;
@@ -304,7 +315,11 @@ mod tests {
         }
     }
 
-    fn fired(to: &Anybody) -> Vec<String> {
+    /// Let everything fire that falls due by then, and handle it.
+    fn fired(state: &mut State, to: &Anybody, now: Instant) -> Vec<String> {
+        for (to, firing) in state.take_due(now) {
+            post_firing(to, firing);
+        }
         let mut names = Vec::new();
         while let Some(Posted::Timer(firing)) = to.0.pop() {
             if firing.begin() {
@@ -314,57 +329,57 @@ mod tests {
         names
     }
 
-    async fn pass(milliseconds: u64) {
-        for _ in 0..milliseconds {
-            tokio::time::advance(Duration::from_millis(1)).await;
-            // Both turns of the task that posts.
-            tokio::task::yield_now().await;
-            tokio::task::yield_now().await;
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn timers_fire_in_order_once_or_again_and_again() {
+        let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
+        state.set(timer(&to, "late", 30, None), now);
+        state.set(timer(&to, "soon", 10, None), now);
+        state.set(timer(&to, "often", 20, Some(20)), now);
+        assert!(fired(&mut state, &to, now + 9 * MS).is_empty());
+        assert_eq!(fired(&mut state, &to, now + 35 * MS), ["soon", "often", "late"]);
+        assert_eq!(fired(&mut state, &to, now + 41 * MS), ["often"]);
+        assert_eq!(fired(&mut state, &to, now + 500 * MS), ["often"], "missed ones are left out");
+        assert!(fired(&mut state, &to, now + 519 * MS).is_empty());
+        state.remove_all(&Scope::Connection(1));
+        assert!(fired(&mut state, &to, now + 900 * MS).is_empty());
+        assert!(state.due.is_empty() && state.by_scope.is_empty());
+    }
+
+    #[test]
+    fn what_falls_due_while_a_firing_waits_is_not_posted_twice() {
+        let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
+        state.set(timer(&to, "often", 10, Some(10)), now);
+        for round in 1..=3 {
+            for (to, firing) in state.take_due(now + 10 * round * MS) {
+                post_firing(to, firing);
+            }
         }
+        assert_eq!(fired(&mut state, &to, now + 31 * MS), ["often"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn timers_fire_in_order_once_or_again_and_again() {
-        let (timers, to) = (Timers::default(), Arc::new(Anybody::default()));
-        timers.set(timer(&to, "late", 30, None));
-        timers.set(timer(&to, "soon", 10, None));
-        timers.set(timer(&to, "often", 20, Some(20)));
-        pass(35).await;
-        assert_eq!(fired(&to), ["soon", "often", "late"]);
-        pass(40).await;
-        assert_eq!(fired(&to), ["often"], "what falls due while one waits is left out");
-        assert_eq!(timers.names(&Scope::Connection(1)), ["often".into()]);
-        timers.cancel_all(&Scope::Connection(1));
-        pass(50).await;
-        assert!(fired(&to).is_empty() && timers.is_empty());
+    #[test]
+    fn a_timer_that_is_set_again_or_cancelled_counts_no_more_even_if_it_has_fired() {
+        let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
+        state.set(timer(&to, "one", 10, None), now);
+        state.set(timer(&to, "one", 20, None), now);
+        assert!(fired(&mut state, &to, now + 15 * MS).is_empty());
+        assert_eq!(fired(&mut state, &to, now + 25 * MS), ["one"]);
+        state.set(timer(&to, "one", 10, Some(10)), now);
+        for (to, firing) in state.take_due(now + 11 * MS) {
+            post_firing(to, firing);
+        }
+        state.remove(&Scope::Connection(1), "one");
+        assert!(fired(&mut state, &to, now + 50 * MS).is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_timer_that_is_set_again_replaces_itself_even_if_it_has_fired() {
-        let (timers, to) = (Timers::default(), Arc::new(Anybody::default()));
-        timers.set(timer(&to, "one", 10, None));
-        pass(5).await;
-        timers.set(timer(&to, "one", 10, None));
-        pass(8).await;
-        assert!(fired(&to).is_empty());
-        pass(5).await;
-        timers.set(timer(&to, "one", 10, Some(10)));
-        pass(11).await;
-        timers.cancel(&Scope::Connection(1), "one");
-        assert_eq!(fired(&to), ["one"], "the first has fired for good, the second was cancelled");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_timer_ends_with_whom_it_belongs_to() {
-        let (timers, to) = (Timers::default(), Arc::new(Anybody::default()));
-        timers.set(timer(&to, "often", 10, Some(10)));
+    #[test]
+    fn a_timer_ends_with_whom_it_belongs_to() {
+        let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
+        state.set(timer(&to, "often", 10, Some(10)), now);
         drop(to);
-        pass(11).await;
-        assert!(timers.is_empty());
-        // The task has ended as well, and another one is started for the next timer.
-        let to = Arc::new(Anybody::default());
-        timers.set(timer(&to, "one", 10, None));
-        pass(11).await;
-        assert_eq!(fired(&to), ["one"]);
+        assert!(state.take_due(now + 11 * MS).is_empty());
+        assert!(state.due.is_empty() && state.by_scope.is_empty());
     }
 }

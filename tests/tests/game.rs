@@ -121,8 +121,8 @@ async fn messages_of_a_hundred_connections_come_in_batches_of_ten_or_after_their
     for (number, client) in clients.iter_mut().enumerate() {
         client.send(format!("{number}")).await;
     }
-    for number in 0..5 {
-        clients[number].send(format!("more {number}")).await;
+    for (number, client) in clients.iter_mut().take(5).enumerate() {
+        client.send(format!("more {number}")).await;
     }
     let mut told: Option<Vec<Value>> = None;
     for mut client in clients {
