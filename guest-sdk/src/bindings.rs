@@ -73,3 +73,9 @@ optional_export! {
     channel_timer_events, "with-channel-timer-events", "export_channel_timer_events",
     "::wharf::__private::bindings::channel_timer_events"
 }
+
+optional_export! {
+    /// The optional export `outside-events`.
+    outside_events, "with-outside-events", "export_outside_events",
+    "::wharf::__private::bindings::outside_events"
+}

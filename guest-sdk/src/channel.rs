@@ -135,6 +135,14 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// is then the type of `on_room_event`'s argument.
     type RoomEvent: DeserializeOwned + 'static;
 
+    /// What messages from outside are. May be left out: it is then the type of
+    /// `on_outside_message`'s argument.
+    type OutsideMessage: DeserializeOwned + 'static;
+
+    /// What messages from outside are answered with. May be left out: it is then the type that
+    /// `on_outside_message` returns.
+    type OutsideReply: Serialize + 'static;
+
     /// A client asks to connect; its handshake waits for the answer. Return the session, or say
     /// why not with a [`Refusal`].
     ///
@@ -366,6 +374,56 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
+    /// A message has come from outside, by the operator's API
+    /// (`POST /api/channels/NAME/messages`): from another program of the operator's, on behalf of no
+    /// connection. It is JSON, and so is what it is answered with.
+    ///
+    /// An [`Invalid`] answers with status 422 and with what it says, and so does a message that does
+    /// not decode. Any other `Err` is reported to the operator and answered with status 500, of which
+    /// nothing is told. Both drop the effects. Default: such messages are answered with status 409.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use wharf::testing::TestHost;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Orders;
+    /// #[derive(Deserialize)]
+    /// struct Shipped { to: String, order: u32 }
+    ///
+    /// #[derive(Serialize)]
+    /// struct Told { devices: usize }
+    ///
+    /// #[wharf::channel]
+    /// impl Channel for Orders {
+    /// #   const PATHS: &[&str] = &["/orders"];
+    /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    /// #       conn.identify(&conn.query("user").context("user is required")?)?;
+    /// #       Ok(Orders)
+    /// #   }
+    ///     fn on_outside_message(Shipped { to, order }: Shipped) -> Result<Told> {
+    ///         let devices = user_connections(&to).count();
+    ///         if devices == 0 {
+    ///             return Err(Invalid::new("nobody is there to be told").code("OFFLINE").into());
+    ///         }
+    ///         send_to_user(&to, json!({ "type": "shipped", "order": order }))?;
+    ///         Ok(Told { devices })
+    ///     }
+    /// #   // …
+    /// }
+    ///
+    /// let host = TestHost::new::<Orders>();
+    /// let ann = host.connect("/orders?user=ann").expect_open();
+    /// let reply = host.outside_message(json!({ "to": "ann", "order": 7 }));
+    /// assert_eq!(reply, Ok(json!({ "devices": 1 })));
+    /// ann.assert_received(json!({ "type": "shipped", "order": 7 }));
+    /// let refusal = host.outside_message(json!({ "to": "bob", "order": 8 })).unwrap_err();
+    /// assert_eq!((refusal.status, &refusal.body["error"]["code"]), (422, &json!("OFFLINE")));
+    /// ```
+    fn on_outside_message(message: Self::OutsideMessage) -> Result<Self::OutsideReply> {
+        let _ = message;
+        Err(Error::msg("the channel has no on_outside_message"))
+    }
+
     /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`,
     /// `on_pong`, `on_notify` and `on_timer`. What it did is undone and the error is reported to
     /// the operator; `self` is the session as it was before. What is done here commits, unless it
@@ -477,4 +535,5 @@ pub struct Exports {
     pub timers: bool,
     pub rooms: bool,
     pub channel_timers: bool,
+    pub outside: bool,
 }

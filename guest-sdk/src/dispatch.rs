@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
+use crate::outside::{self, OutsideRefusal};
 use crate::refusal::{Answer, Refusal};
 use crate::room::Room;
 use crate::session;
@@ -105,6 +106,19 @@ pub(crate) fn on_channel_timer<C: Channel>(timer: Timer) {
     if let Err(error) = C::on_channel_timer(timer) {
         undone("on_channel_timer", &error);
     }
+}
+
+/// The reply to a message from outside, as JSON, or why there is none.
+pub(crate) fn on_outside_message<C: Channel>(payload: &[u8]) -> Result<Vec<u8>, OutsideRefusal> {
+    let handled = || {
+        let reply = C::on_outside_message(outside::decode(payload)?)?;
+        serde_json::to_vec(&reply).context("the reply cannot be written as JSON")
+    };
+    handled().map_err(|error: Error| {
+        backend::discard();
+        note("on_outside_message", &error);
+        OutsideRefusal::of(&error)
+    })
 }
 
 /// Runs a handler on a room's state, and encodes that if it changed.

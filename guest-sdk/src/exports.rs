@@ -14,6 +14,7 @@ use crate::bindings::channel_timer_events::exports::wharf::channel::channel_time
 use crate::bindings::control_frames::exports::wharf::channel::control_frames;
 use crate::bindings::faults::exports::wharf::channel::faults;
 use crate::bindings::notice_events::exports::wharf::channel::notice_events;
+use crate::bindings::outside_events::exports::wharf::channel::outside_events;
 use crate::bindings::room_events::exports::wharf::channel::room_events;
 use crate::bindings::timer_events::exports::wharf::channel::timer_events;
 use crate::channel::{Channel, Fault};
@@ -126,6 +127,18 @@ impl<C: Channel> channel_timer_events::Guest for Component<C> {
     fn on_channel_timer(name: String, payload: Vec<u8>) {
         log::install::<C>();
         dispatch::on_channel_timer::<C>(Timer::new(name, payload));
+    }
+}
+
+impl<C: Channel> outside_events::Guest for Component<C> {
+    fn on_outside_message(payload: Vec<u8>) -> Result<Vec<u8>, outside_events::OutsideRefusal> {
+        log::install::<C>();
+        dispatch::on_outside_message::<C>(&payload).map_err(|refusal| {
+            outside_events::OutsideRefusal {
+                status: refusal.status,
+                body: refusal.body.to_string().into_bytes(),
+            }
+        })
     }
 }
 

@@ -89,6 +89,7 @@
 //! | events for other connections | [`notices`] |
 //! | timers | [`timers`] |
 //! | requests to other servers | [`http`] |
+//! | messages from other programs | [`Channel::on_outside_message`] |
 //! | the rooms of other channels | [`publish`] |
 //! | the log | [`log`](mod@log) |
 //! | testing without a host | [`testing`] |
@@ -148,6 +149,7 @@ mod connection;
 mod incoming;
 pub mod notices;
 mod outgoing;
+mod outside;
 mod pages;
 mod paths;
 mod refusal;
@@ -197,8 +199,8 @@ pub use timers::Timer;
 /// those whose callbacks are written: `control-frames` for
 /// [`on_ping`](Channel::on_ping) and [`on_pong`](Channel::on_pong), `faults` for
 /// [`on_fault`](Channel::on_fault), and so on. The host calls no others, so a callback that is not
-/// written costs nothing. A `type Message`, `Notice`, `RoomState` or `RoomEvent` that is left out is
-/// added.
+/// written costs nothing. A `type Message`, `Notice`, `RoomState`, `RoomEvent`, `OutsideMessage` or
+/// `OutsideReply` that is left out is added.
 ///
 /// A plugin has one channel. Where a crate has two, compiling it to WebAssembly fails: a symbol "is
 /// already defined". (In tests there may be as many as you like.)

@@ -31,7 +31,7 @@ use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
 
 pub use budget::bounded;
-pub use event::{Apart, Event, Handlers};
+pub use event::{Apart, Event, Handlers, OutsideAnswer, OutsideRefusal};
 
 /// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -313,6 +313,19 @@ impl Instance {
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         let budget = self.begin(call);
         let call = event::dispatch_apart(&self.exports, &mut self.store, state, event);
+        let result = metered(&self.meter, budget.wall, call).await;
+        let returned = self.check(result, budget)?;
+        self.finish(returned)
+    }
+
+    /// Run the handler of a message from outside; `None` if the plugin has none.
+    pub async fn handle_outside(
+        &mut self,
+        call: Call,
+        payload: &[u8],
+    ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
+        let budget = self.begin(call);
+        let call = event::dispatch_outside(&self.exports, &mut self.store, payload);
         let result = metered(&self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)

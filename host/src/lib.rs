@@ -22,6 +22,7 @@
 //! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
 //! - [`router`]: path pattern → channel.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
+//! - [`outside`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
 //! - [`lease`]: the right to call a guest.
 //! - [`channel`]: a channel and its current generation; the swap.
@@ -52,6 +53,7 @@ pub mod router;
 
 pub mod connection;
 pub mod lease;
+pub mod outside;
 pub mod room_events;
 
 pub mod channel;

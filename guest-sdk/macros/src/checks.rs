@@ -4,11 +4,16 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Result, Type};
+use syn::token::Paren;
+use syn::{
+    Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl,
+    PathArguments, Result, ReturnType, Type, TypeTuple,
+};
 
 /// The callbacks of `wharf::Channel`.
-const CALLBACKS: [&str; 14] = [
+const CALLBACKS: [&str; 15] = [
     "on_connect",
     "on_message",
     "on_binary",
@@ -20,6 +25,7 @@ const CALLBACKS: [&str; 14] = [
     "on_room_event",
     "on_room_timer",
     "on_channel_timer",
+    "on_outside_message",
     "on_error",
     "on_fault",
     "on_close",
@@ -28,16 +34,41 @@ const CALLBACKS: [&str; 14] = [
 /// Its constants.
 const CONSTANTS: [&str; 3] = ["PATHS", "SUBPROTOCOLS", "SESSION_FORMAT"];
 
-/// A callback, and which of its arguments.
-type Argument = (&'static str, usize);
+/// One of its types, which may be left out where a callback shows it.
+struct Shown {
+    name: &'static str,
+    by: &'static [(&'static str, Place)],
+    /// What it is where no callback shows it.
+    default: &'static str,
+}
 
-/// Its types, which may be left out where a callback shows them: the callback, and which of its
-/// arguments it is. Where neither is there, the type is the last.
-const TYPES: [(&str, &[Argument], &str); 4] = [
-    ("Message", &[("on_message", 2)], "::std::string::String"),
-    ("Notice", &[("on_notify", 2)], "()"),
-    ("RoomState", &[("on_room_event", 0), ("on_room_timer", 0)], "()"),
-    ("RoomEvent", &[("on_room_event", 2)], "()"),
+/// Where a callback shows a type.
+#[derive(Clone, Copy)]
+enum Place {
+    Argument(usize),
+    /// In the `Result` that it returns.
+    Returned,
+}
+
+const TYPES: [Shown; 6] = [
+    Shown {
+        name: "Message",
+        by: &[("on_message", Place::Argument(2))],
+        default: "::std::string::String",
+    },
+    Shown { name: "Notice", by: &[("on_notify", Place::Argument(2))], default: "()" },
+    Shown {
+        name: "RoomState",
+        by: &[("on_room_event", Place::Argument(0)), ("on_room_timer", Place::Argument(0))],
+        default: "()",
+    },
+    Shown { name: "RoomEvent", by: &[("on_room_event", Place::Argument(2))], default: "()" },
+    Shown {
+        name: "OutsideMessage",
+        by: &[("on_outside_message", Place::Argument(0))],
+        default: "()",
+    },
+    Shown { name: "OutsideReply", by: &[("on_outside_message", Place::Returned)], default: "()" },
 ];
 
 /// An implementation of `Channel` that can be expanded.
@@ -72,13 +103,14 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
         match item {
             ImplItem::Fn(function) => {
                 errors.note(callback(function));
-                for (name, callbacks, _) in TYPES {
-                    for (callback, index) in callbacks {
-                        if function.sig.ident == callback
-                            && let Some(ty) = argument(function, *index, name)
-                        {
-                            shown.push((name, ty));
-                        }
+                for Shown { name, by, .. } in TYPES {
+                    for (callback, place) in by {
+                        let ty = match place {
+                            _ if function.sig.ident != callback => None,
+                            Place::Argument(index) => argument(function, *index, name),
+                            Place::Returned => returned(function, name),
+                        };
+                        shown.extend(ty.map(|ty| (name, ty)));
                     }
                 }
                 let cfgs = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
@@ -91,7 +123,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
                 }
             }
             ImplItem::Type(alias) => {
-                errors.note(known(&alias.ident, "type", &TYPES.map(|(name, ..)| name)));
+                errors.note(known(&alias.ident, "type", &TYPES.map(|ty| ty.name)));
                 written.push(alias.ident.to_string());
             }
             other => errors.note(Err(Error::new_spanned(
@@ -114,7 +146,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
         )));
     }
     let mut types = Vec::new();
-    for (name, _, default) in TYPES {
+    for Shown { name, default, .. } in TYPES {
         if written.iter().any(|ident| ident == name) {
             continue;
         }
@@ -216,11 +248,41 @@ fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Ty
                 function.sig.ident
             ),
         )),
+        ty => named(ty, name),
+    })
+}
+
+/// The type in the `Result` that a callback returns.
+fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
+    let ReturnType::Type(_, ty) = &function.sig.output else { return None };
+    let Type::Path(path) = &**ty else { return None };
+    let ty = match &path.path.segments.last()?.arguments {
+        PathArguments::AngleBracketed(arguments) => match arguments.args.first()? {
+            GenericArgument::Type(ty) => ty.clone(),
+            _ => return None,
+        },
+        // `Result` alone is about nothing.
+        _ => Type::Tuple(TypeTuple { paren_token: Paren::default(), elems: Punctuated::new() }),
+    };
+    Some(match ty {
+        Type::ImplTrait(_) => Err(Error::new_spanned(
+            ty,
+            format!(
+                "say what it is: `wharf::serde_json::Value` or a type of your own, as `{name}`"
+            ),
+        )),
+        ty => named(&ty, name),
+    })
+}
+
+/// The type, unless it is one that has to be named.
+fn named(ty: &Type, name: &str) -> Result<Type> {
+    match ty {
         Type::Path(path) if path.path.segments.first().is_some_and(|s| s.ident == "Self") => {
             Err(Error::new_spanned(ty, format!("say what it is: `type {name} = …;` is missing")))
         }
         ty => Ok(ty.clone()),
-    })
+    }
 }
 
 /// The name must be one of those that `Channel` has.

@@ -47,7 +47,7 @@ struct Optional {
     callbacks: &'static [&'static str],
 }
 
-const OPTIONAL: [Optional; 6] = [
+const OPTIONAL: [Optional; 7] = [
     Optional {
         field: "control_frames",
         module: "control_frames",
@@ -83,6 +83,12 @@ const OPTIONAL: [Optional; 6] = [
         module: "channel_timer_events",
         export: "export_channel_timer_events",
         callbacks: &["on_channel_timer"],
+    },
+    Optional {
+        field: "outside",
+        module: "outside_events",
+        export: "export_outside_events",
+        callbacks: &["on_outside_message"],
     },
 ];
 
@@ -220,6 +226,20 @@ mod tests {
         // Without a condition on one of them the export is always there.
         let always = expanded(quote! { #[cfg(a)] #on_ping #on_pong });
         assert!(always.contains("control_frames:true"), "{always}");
+    }
+
+    #[test]
+    fn what_is_answered_from_outside_is_what_the_callback_returns() {
+        let with = |returned: TokenStream| {
+            expanded(quote! { fn on_outside_message(m: Order) -> #returned { todo!() } })
+        };
+        let some = with(quote! { Result<Receipt> });
+        assert!(some.contains("typeOutsideMessage=Order;"), "{some}");
+        assert!(some.contains("typeOutsideReply=Receipt;"), "{some}");
+        assert!(some.contains("export_outside_events!"), "{some}");
+        assert!(with(quote! { Result }).contains("typeOutsideReply=();"));
+        assert!(with(quote! { wharf::Result<Vec<u8>> }).contains("typeOutsideReply=Vec<u8>;"));
+        assert!(expanded(quote!()).contains("typeOutsideReply=();"));
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::channel::Channel;
 use crate::log::Level;
+use crate::outside::OutsideRefusal;
 use crate::session;
 
 use super::connecting::Connecting;
@@ -14,7 +17,7 @@ use super::host_calls::page;
 use super::http::{HttpAnswer, HttpRequest};
 use super::plugin::Plugin;
 use super::posts::{advance, settle};
-use super::run::event;
+use super::run::{event, failed, panicked};
 use super::world::{Phase, Shared, World};
 
 /// A fake host with one channel mounted; see the [module](crate::testing).
@@ -126,6 +129,34 @@ impl TestHost {
             Err(panic) => {
                 self.world.borrow_mut().abandon();
                 std::panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    /// A message comes from outside, as by the operator's API; see
+    /// [`on_outside_message`](Channel::on_outside_message). The reply, or why there is none: a panic
+    /// is one with status 500.
+    pub fn outside_message(&self, message: Value) -> Result<Value, OutsideRefusal> {
+        let plugin = self.world.borrow().plugin;
+        if !plugin.exports.outside {
+            let why = "the channel has no on_outside_message";
+            return Err(OutsideRefusal::new(409, "no-handler", why));
+        }
+        let payload = message.to_string();
+        let handler = || (plugin.on_outside_message)(payload.as_bytes());
+        match event(&self.world, Phase::Detached, 0, handler) {
+            Ok(Ok(reply)) => {
+                self.world.borrow_mut().commit();
+                settle(&self.world);
+                Ok(serde_json::from_slice(&reply).expect("a reply was written as JSON"))
+            }
+            Ok(Err(refusal)) => {
+                self.world.borrow_mut().abandon();
+                Err(refusal)
+            }
+            Err(panic) => {
+                failed(&self.world, "on_outside_message", &panicked(&*panic));
+                Err(OutsideRefusal::new(500, "channel-failed", "the channel failed"))
             }
         }
     }

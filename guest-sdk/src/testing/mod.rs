@@ -67,6 +67,7 @@ mod http;
 mod store;
 pub(crate) mod world;
 
+pub use crate::outside::OutsideRefusal;
 pub use client::{Client, Received};
 pub use connecting::{Connecting, Refused};
 pub use effects::{Limits, Published};

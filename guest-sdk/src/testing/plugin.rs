@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::dispatch;
 use crate::incoming::Incoming;
 use crate::log;
+use crate::outside::OutsideRefusal;
 use crate::refusal::Answer;
 use crate::timers::Timer;
 
@@ -26,6 +27,7 @@ pub(crate) struct Plugin {
     pub(crate) on_room_event: fn(String, Option<&[u8]>, &[u8]) -> Handled,
     pub(crate) on_room_timer: fn(String, Option<&[u8]>, Timer) -> Handled,
     pub(crate) on_channel_timer: fn(Timer),
+    pub(crate) on_outside_message: fn(&[u8]) -> Result<Vec<u8>, OutsideRefusal>,
     pub(crate) on_fault: fn(&Connection, &[u8], Fault) -> Handled,
     pub(crate) on_close: fn(&Connection, &[u8], Option<u16>, &str),
 }
@@ -46,6 +48,7 @@ impl Plugin {
             on_room_event: dispatch::on_room_event::<C>,
             on_room_timer: dispatch::on_room_timer::<C>,
             on_channel_timer: dispatch::on_channel_timer::<C>,
+            on_outside_message: dispatch::on_outside_message::<C>,
             on_fault: dispatch::on_fault::<C>,
             on_close: dispatch::on_close::<C>,
         }

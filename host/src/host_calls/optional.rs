@@ -31,4 +31,6 @@ optional_exports! {
     room_events = "with-room-events";
     /// Timers of the channel.
     channel_timer_events = "with-channel-timer-events";
+    /// Messages from outside.
+    outside_events = "with-outside-events";
 }

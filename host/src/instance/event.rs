@@ -5,6 +5,7 @@ use wasmtime::Store;
 use super::{InstanceState, borrowed_connection};
 use crate::client::ConnectionId;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
+use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
 use crate::plugin::Parts;
 
 /// What a guest is called for on behalf of a connection, besides connecting.
@@ -114,6 +115,12 @@ impl Apart<'_> {
     }
 }
 
+/// How a guest refuses a message from outside.
+pub type OutsideRefusal = outside_events::OutsideRefusal;
+
+/// What a guest says to a message from outside: a reply, or why not.
+pub type OutsideAnswer = Result<Vec<u8>, OutsideRefusal>;
+
 /// Which optional handlers a plugin has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handlers {
@@ -125,6 +132,8 @@ pub struct Handlers {
     pub rooms: bool,
     /// `channel-timer-events`.
     pub channel_timers: bool,
+    /// `outside-events`.
+    pub outside: bool,
 }
 
 /// Call the export that the event is for.
@@ -201,6 +210,18 @@ pub(super) async fn dispatch_apart(
             }
             Ok(None)
         }
+    }
+}
+
+/// The same for a message from outside. A plugin that has no handler for it answers nothing.
+pub(super) async fn dispatch_outside(
+    exports: &Parts,
+    store: &mut Store<InstanceState>,
+    payload: &[u8],
+) -> wasmtime::Result<Option<OutsideAnswer>> {
+    match &exports.outside_events {
+        Some(guest) => guest.call_on_outside_message(store, payload).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -344,6 +344,8 @@ optional_exports! {
     room_events = "room-events";
     /// `channel-timer-events`, where exported.
     channel_timer_events = "channel-timer-events";
+    /// `outside-events`, where exported.
+    outside_events = "outside-events";
 }
 
 /// A component that fits the contract.
@@ -385,6 +387,7 @@ impl Component {
             timers: self.optional.timer_events.is_some(),
             rooms: self.optional.room_events.is_some(),
             channel_timers: self.optional.channel_timer_events.is_some(),
+            outside: self.optional.outside_events.is_some(),
         }
     }
 

@@ -22,6 +22,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("registry", "router room_events channel plugin pool instance host_calls hub store close"),
     ("router", ""),
     ("connection", "lease channel instance host_calls effects client inbox outbound close"),
+    ("outside", "lease channel host_calls instance outbound"),
     ("room_events", "lease channel host_calls instance room_state inbox outbound"),
     ("lease", "channel pool instance client"),
     ("channel", "pool instance host_calls close"),
