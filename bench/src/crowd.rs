@@ -7,17 +7,16 @@
 
 mod log;
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use mio::{Events, Interest, Poll, Token};
+use anyhow::{Context, ensure};
+use mio::{Events, Poll, Token};
 
-use crate::frame::{self, Opcode};
-use crate::handshake;
+use crate::dialect::Dialect;
 use crate::message::Messages;
-use crate::unsent::write_unsent;
+use crate::socket::Socket;
 use log::Log;
 
 /// Silence after which what is still to come counts as lost.
@@ -25,9 +24,6 @@ const STALL: Duration = Duration::from_secs(10);
 
 /// Bytes that one read takes.
 const READ_BYTES: usize = 256 * 1024;
-
-/// Key of pongs, which servers ask for seldom.
-const PONG_MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
 /// Who there is.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +36,8 @@ pub struct Plan {
     pub senders: usize,
     /// Bytes of a message.
     pub size: usize,
+    /// What stands around it.
+    pub dialect: Dialect,
 }
 
 /// When the next message is sent.
@@ -95,17 +93,13 @@ pub struct Crowd {
 }
 
 struct Member {
-    stream: mio::net::TcpStream,
+    socket: Socket,
     messages: Messages,
     room: usize,
     /// Messages that it has sent.
     sent: u64,
     /// Its place in its room's log.
     position: usize,
-    /// What the socket had no room for.
-    unsent: Vec<u8>,
-    /// A frame of which the rest has not come.
-    unparsed: Vec<u8>,
 }
 
 /// A round that is not over.
@@ -139,21 +133,10 @@ impl Crowd {
         for number in 0..count {
             // Neighbours are in different rooms, so that the senders' turns are as well.
             let room = number % plan.rooms;
-            let opened = handshake::open(address, &target(room))
+            let socket = Socket::open(address, &target(room), plan.dialect, &poll, Token(number))
                 .with_context(|| format!("connection {} of {count}", number + 1))?;
-            opened.stream.set_nonblocking(true)?;
-            let mut stream = mio::net::TcpStream::from_std(opened.stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut stream, Token(number), interest)?;
-            members.push(Member {
-                stream,
-                messages: Messages::new(number, plan.size),
-                room,
-                sent: 0,
-                position: 0,
-                unsent: Vec::new(),
-                unparsed: opened.early,
-            });
+            let messages = Messages::speaking(plan.dialect, number, plan.size);
+            members.push(Member { socket, messages, room, sent: 0, position: 0 });
         }
         let logs = (0..plan.rooms).map(|_| Log::new(plan.members)).collect();
         Ok(Crowd {
@@ -312,16 +295,13 @@ impl Crowd {
         }
         round.unsent -= 1;
         let member = &mut self.members[sender];
-        let frame = member.messages.frame(member.sent);
-        member.unsent.extend(frame);
+        member.socket.queue(member.messages.frame(member.sent));
         self.logs[member.room].sent(sender, member.sent, at);
         member.sent += 1;
     }
 
     fn flush(&mut self, number: usize) -> anyhow::Result<()> {
-        let member = &mut self.members[number];
-        write_unsent(&mut member.stream, &mut member.unsent)
-            .with_context(|| format!("connection {number}"))
+        self.members[number].socket.flush().with_context(|| format!("connection {number}"))
     }
 
     fn read(&mut self, number: usize, round: &mut Running) -> anyhow::Result<()> {
@@ -341,78 +321,32 @@ impl Member {
         log: &mut Log,
         round: &mut Running,
     ) -> anyhow::Result<()> {
-        loop {
-            let read = match self.stream.read(scratch) {
-                Ok(0) => bail!("the server ended the connection"),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("cannot read"),
-            };
-            let now = Instant::now();
-            if self.unparsed.is_empty() {
-                let parsed = self.parse(number, &scratch[..read], log, round, now)?;
-                self.unparsed.extend(&scratch[parsed..read]);
-            } else {
-                let mut bytes = std::mem::take(&mut self.unparsed);
-                bytes.extend(&scratch[..read]);
-                let parsed = self.parse(number, &bytes, log, round, now)?;
-                bytes.drain(..parsed);
-                self.unparsed = bytes;
-            }
-            // A read that does not fill the buffer has emptied the socket: the next bytes make a
-            // new event.
-            if read < scratch.len() {
+        let Member { socket, messages, position, .. } = self;
+        socket.read(scratch, |text, now| {
+            let Some(message) = messages.within(text) else {
                 return Ok(());
+            };
+            let delivery = log.deliver(*position, message, messages)?;
+            *position += 1;
+            ensure!(round.missing > 0, "more deliveries came than were due");
+            round.missing -= 1;
+            let latency = now.saturating_duration_since(delivery.sent_at);
+            let latency = u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX);
+            round.latencies.push(latency);
+            if round.samples.capacity() > 0 {
+                round.samples.push((delivery.sent_at, latency));
             }
-        }
-    }
-
-    /// Checks whole frames; returns how many bytes they are.
-    fn parse(
-        &mut self,
-        number: usize,
-        bytes: &[u8],
-        log: &mut Log,
-        round: &mut Running,
-        now: Instant,
-    ) -> anyhow::Result<usize> {
-        let mut parsed = 0;
-        while let Some(frame) = frame::parse(&bytes[parsed..])? {
-            parsed += frame.length;
-            match frame.opcode {
-                Opcode::Text => {
-                    let delivery = log.deliver(self.position, frame.payload, &self.messages)?;
-                    self.position += 1;
-                    ensure!(round.missing > 0, "more deliveries came than were due");
-                    round.missing -= 1;
-                    let latency = now.saturating_duration_since(delivery.sent_at);
-                    let latency = u32::try_from(latency.as_nanos()).unwrap_or(u32::MAX);
-                    round.latencies.push(latency);
-                    if round.samples.capacity() > 0 {
-                        round.samples.push((delivery.sent_at, latency));
-                    }
-                    if let Pace::Closed { arrived, .. } = round.pace {
-                        let is_free = match arrived {
-                            Arrived::All => delivery.is_last,
-                            Arrived::Own => delivery.sender == number,
-                        };
-                        if is_free {
-                            round.ready.push(delivery.sender);
-                        }
-                    }
+            if let Pace::Closed { arrived, .. } = round.pace {
+                let is_free = match arrived {
+                    Arrived::All => delivery.is_last,
+                    Arrived::Own => delivery.sender == number,
+                };
+                if is_free {
+                    round.ready.push(delivery.sender);
                 }
-                Opcode::Binary => bail!("a text message came as a binary one"),
-                Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
-                Opcode::Ping => {
-                    let pong = frame::encode(Opcode::Pong, frame.payload, PONG_MASK);
-                    self.unsent.extend(pong);
-                    write_unsent(&mut self.stream, &mut self.unsent)?;
-                }
-                Opcode::Pong => {}
             }
-        }
-        Ok(parsed)
+            Ok(())
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::statistics::percentile_us;
 
 const EXPLANATION: &str = "\
 CPU time is that of all threads of the server, user and system, from /proc/PID/task/*/schedstat. \
+System calls are counted in a further run of a tenth of the messages, with perf, else strace. \
 Every echo is checked: one that is lost, doubled, out of order or changed ends the run with an \
 error. The ratio is that of the first server to each of the others: of their medians, and, in \
 parentheses, the smallest and largest of the rounds'. Where the generator is busier than the \
@@ -65,6 +66,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("server busy %", "server_busy_percent", 0),
     Figure::shown("generator busy %", "generator_busy_percent", 0),
     Figure::shown("generator µs/message", "generator_us_per_message", 3),
+    Figure::shown("system calls/message", "system_calls_per_message", 3),
 ];
 
 /// Measures and reports.
@@ -89,13 +91,21 @@ fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
     let mut generator = Generator::open(
         server.address(),
         "/echo",
+        server.dialect(),
         options.connections as usize,
         options.size as usize,
     )?;
-    exchange(&mut generator, server, options.warm_up, options.messages, options.in_flight)
+    let in_flight = options.in_flight;
+    let mut figures =
+        exchange(&mut generator, server, options.warm_up, options.messages, in_flight)?;
+    figures.push(server.process.system_calls_each(options.messages, |messages| {
+        generator.run(messages, in_flight as usize)?;
+        Ok(messages)
+    })?);
+    Ok(figures)
 }
 
-/// The figures of so many messages, in the order of [`FIGURES`].
+/// The figures of so many messages, in the order of [`FIGURES`], without that of system calls.
 pub fn exchange(
     generator: &mut Generator,
     server: &Server,

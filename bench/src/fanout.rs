@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::comparison::{Figure, Figures, compare};
 use crate::crowd::{Arrived, Crowd, Pace, Plan};
+use crate::dialect::Dialect;
 use crate::files;
 use crate::message::STAMP_BYTES;
 use crate::process::CpuTime;
@@ -19,7 +20,8 @@ changed, or in another order for one member than for another ends the run with a
 --rate the loop is closed: a sender's next message goes out when all members have the last one, \
 or with --arrived own as soon as it has its own copy. With --rate messages leave on schedule, \
 whatever the server does, and latency counts from the time at which a message should have left. \
-CPU time is that of all threads of the server.";
+CPU time is that of all threads of the server. System calls are counted in a further run of a \
+tenth of the deliveries, with perf, else strace.";
 
 /// Which load the figures that are not given belong to.
 #[derive(Clone, Copy)]
@@ -88,6 +90,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("generator µs/delivery", "generator_us_per_delivery", 3),
     // In open loop; what the generator itself adds to a latency at most.
     Figure::shown("latest send µs", "latest_send_us", 0),
+    Figure::shown("system calls/delivery", "system_calls_per_delivery", 3),
 ];
 
 /// Measures and reports.
@@ -105,6 +108,7 @@ pub fn run(options: &Options, preset: Preset, report: &mut Report) -> anyhow::Re
         members: options.members.unwrap_or(members) as usize,
         senders: options.senders.unwrap_or(senders) as usize,
         size: options.size as usize,
+        dialect: Dialect::Plain,
     };
     ensure!(plan.senders <= plan.members, "a room cannot have more --senders than --members");
     let pace = match options.rate {
@@ -132,6 +136,7 @@ pub fn run(options: &Options, preset: Preset, report: &mut Report) -> anyhow::Re
 
 fn measure(options: &Options, plan: Plan, pace: Pace, server: &Server) -> anyhow::Result<Figures> {
     let messages = |deliveries: u64| deliveries.div_ceil(plan.members as u64);
+    let plan = Plan { dialect: server.dialect(), ..plan };
     let mut crowd = Crowd::open(server.address(), plan, |room| format!("/room/{room}"))?;
     crowd.run(messages(options.warm_up), pace, false).context("warming up")?;
     let cpu_before = server.process.cpu_time()?;
@@ -143,6 +148,10 @@ fn measure(options: &Options, plan: Plan, pace: Pace, server: &Server) -> anyhow
     let own = CpuTime::of_this_thread()?.since(&own_before).as_secs_f64();
     let seconds = round.elapsed.as_secs_f64();
     let deliveries = round.latencies.len() as f64;
+    let system_calls = server.process.system_calls_each(options.deliveries, |deliveries| {
+        let round = crowd.run(messages(deliveries), pace, false)?;
+        Ok(round.latencies.len() as u64)
+    })?;
     let is_open = matches!(pace, Pace::Open { .. });
     Ok(vec![
         cpu * 1e6 / deliveries,
@@ -153,5 +162,6 @@ fn measure(options: &Options, plan: Plan, pace: Pace, server: &Server) -> anyhow
         wake_ups as f64 / deliveries,
         if is_open { f64::NAN } else { own * 1e6 / deliveries },
         if is_open { round.latest_send.as_secs_f64() * 1e6 } else { f64::NAN },
+        system_calls,
     ])
 }

@@ -5,26 +5,22 @@
 //! generator must have time left on its core, or it is what is measured.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 
-use crate::frame::{self, Opcode};
-use crate::handshake;
+use crate::dialect::Dialect;
 use crate::message::Messages;
-use crate::unsent::write_unsent;
+use crate::socket::Socket;
 
 /// Silence after which what is still in flight counts as lost.
 const STALL: Duration = Duration::from_secs(10);
 
 /// Bytes that one read takes; more than a round has in flight on one connection, mostly.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Key of pongs, which servers ask for seldom.
-const PONG_MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
 /// Open connections to one server.
 pub struct Generator {
@@ -43,7 +39,7 @@ pub struct Round {
 }
 
 struct Connection {
-    stream: mio::net::TcpStream,
+    socket: Socket,
     messages: Messages,
     /// The number of the next message to send.
     next: u64,
@@ -51,10 +47,6 @@ struct Connection {
     due: u64,
     /// When the messages in flight were sent, oldest first.
     sent_at: VecDeque<Instant>,
-    /// What the socket had no room for.
-    unsent: Vec<u8>,
-    /// A frame of which the rest has not come.
-    unparsed: Vec<u8>,
 }
 
 impl Generator {
@@ -66,10 +58,11 @@ impl Generator {
     pub fn open(
         address: SocketAddr,
         target: &str,
+        dialect: Dialect,
         connections: usize,
         size: usize,
     ) -> anyhow::Result<Generator> {
-        let messages = |number| Messages::new(number, size);
+        let messages = |number| Messages::speaking(dialect, number, size);
         Generator::open_each(address, |_| target.to_owned(), connections, messages)
     }
 
@@ -86,21 +79,11 @@ impl Generator {
     ) -> anyhow::Result<Generator> {
         let poll = Poll::new()?;
         let open = |number| {
-            let opened = handshake::open(address, &target(number))
+            let messages = messages(number);
+            let dialect = messages.dialect();
+            let socket = Socket::open(address, &target(number), dialect, &poll, Token(number))
                 .with_context(|| format!("connection {} of {connections}", number + 1))?;
-            opened.stream.set_nonblocking(true)?;
-            let mut stream = mio::net::TcpStream::from_std(opened.stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut stream, Token(number), interest)?;
-            Ok(Connection {
-                stream,
-                messages: messages(number),
-                next: 0,
-                due: 0,
-                sent_at: VecDeque::new(),
-                unsent: Vec::new(),
-                unparsed: opened.early,
-            })
+            Ok(Connection { socket, messages, next: 0, due: 0, sent_at: VecDeque::new() })
         };
         let connections = (0..connections).map(open).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Generator {
@@ -173,7 +156,7 @@ impl Connection {
         round: &mut Running,
     ) -> anyhow::Result<()> {
         if event.is_writable() {
-            write_unsent(&mut self.stream, &mut self.unsent)?;
+            self.socket.flush()?;
         }
         if event.is_readable() {
             let echoes = self.read(scratch, round)?;
@@ -189,89 +172,43 @@ impl Connection {
                 break;
             }
             round.unsent -= 1;
-            self.unsent.extend(self.messages.frame(self.next));
+            self.socket.queue(self.messages.frame(self.next));
             self.next += 1;
             self.sent_at.push_back(now);
         }
-        write_unsent(&mut self.stream, &mut self.unsent)
+        self.socket.flush()
     }
 
     /// Reads and checks what has come; returns the number of echoes.
     fn read(&mut self, scratch: &mut [u8], round: &mut Running) -> anyhow::Result<usize> {
+        let Connection { socket, messages, due, sent_at, .. } = self;
         let mut echoes = 0;
-        loop {
-            let read = match self.stream.read(scratch) {
-                Ok(0) => bail!("the server ended the connection"),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("cannot read"),
+        socket.read(scratch, |text, now| {
+            let Some(message) = messages.within(text) else {
+                return Ok(());
             };
-            let now = Instant::now();
-            if self.unparsed.is_empty() {
-                let parsed = self.parse(&scratch[..read], round, now, &mut echoes)?;
-                self.unparsed.extend(&scratch[parsed..read]);
-            } else {
-                let mut bytes = std::mem::take(&mut self.unparsed);
-                bytes.extend(&scratch[..read]);
-                let parsed = self.parse(&bytes, round, now, &mut echoes)?;
-                bytes.drain(..parsed);
-                self.unparsed = bytes;
-            }
-            // A read that does not fill the buffer has emptied the socket: the next bytes make a
-            // new event.
-            if read < scratch.len() {
-                break;
-            }
-        }
+            messages.check(message, *due)?;
+            let Some(sent_at) = sent_at.pop_front() else {
+                bail!("message {due} came back before it was sent");
+            };
+            *due += 1;
+            echoes += 1;
+            let latency = now.duration_since(sent_at).as_nanos();
+            round.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+            Ok(())
+        })?;
         Ok(echoes)
-    }
-
-    /// Checks whole frames; returns how many bytes they are.
-    fn parse(
-        &mut self,
-        bytes: &[u8],
-        round: &mut Running,
-        now: Instant,
-        echoes: &mut usize,
-    ) -> anyhow::Result<usize> {
-        let mut parsed = 0;
-        while let Some(frame) = frame::parse(&bytes[parsed..])? {
-            parsed += frame.length;
-            match frame.opcode {
-                Opcode::Text => {
-                    let Some(message) = self.messages.within(frame.payload) else {
-                        continue;
-                    };
-                    self.messages.check(message, self.due)?;
-                    let Some(sent_at) = self.sent_at.pop_front() else {
-                        bail!("message {} came back before it was sent", self.due);
-                    };
-                    self.due += 1;
-                    *echoes += 1;
-                    let latency = now.duration_since(sent_at).as_nanos();
-                    round.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
-                }
-                Opcode::Binary => bail!("a text message came back as a binary one"),
-                Opcode::Close => bail!("{}", frame::describe_close(frame.payload)),
-                Opcode::Ping => {
-                    let pong = frame::encode(Opcode::Pong, frame.payload, PONG_MASK);
-                    self.unsent.extend(pong);
-                }
-                Opcode::Pong => {}
-            }
-        }
-        Ok(parsed)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 
     use super::*;
+    use crate::handshake;
 
     /// A server for one connection that answers the handshake and every message as it is told:
     /// `answer` gets a message and its number, and returns the messages to send.
@@ -305,7 +242,8 @@ mod tests {
 
     /// The error of a round of 10 messages, 2 in flight.
     fn failure(answer: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> String {
-        let mut generator = Generator::open(serve(answer), "/echo", 1, 32).expect("open");
+        let mut generator =
+            Generator::open(serve(answer), "/echo", Dialect::Plain, 1, 32).expect("open");
         let error = match generator.run(10, 2) {
             Err(error) => error,
             // What comes too late for one round must fail in the next.
@@ -317,7 +255,7 @@ mod tests {
     #[test]
     fn every_message_of_a_round_is_echoed_and_timed() {
         let address = serve(|message, _| vec![message.to_vec()]);
-        let mut generator = Generator::open(address, "/echo", 1, 32).expect("open");
+        let mut generator = Generator::open(address, "/echo", Dialect::Plain, 1, 32).expect("open");
         for _ in 0..2 {
             let round = generator.run(25, 4).expect("a round");
             assert_eq!(round.latencies.len(), 25);

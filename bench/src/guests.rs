@@ -140,13 +140,13 @@ fn copy(host: &Host, count: u32, folder: &std::path::Path) -> anyhow::Result<Vec
 fn measure(options: &Options, plugins: u32, server: &Server) -> anyhow::Result<Round> {
     let bytes = server.process.settled_memory()? as f64;
     let connections = options.connections as usize;
-    let mut generator = Generator::open(server.address(), PATH, connections, 64)?;
+    let mut generator = Generator::open(server.address(), PATH, server.dialect(), connections, 64)?;
     let figures = echo::exchange(&mut generator, server, options.warm_up, options.messages, 1)?;
     let cpu_us_per_message = *figures.first().context("there is no figure")?;
     // The last plugin answers as well: it is there, and not only its file.
     if plugins > 1 {
         let path = format!("/e{:03}", plugins - 1);
-        Generator::open(server.address(), &path, 1, 64)?.run(1, 1)?;
+        Generator::open(server.address(), &path, server.dialect(), 1, 64)?.run(1, 1)?;
     }
     let started_ms = server.process.started_in().as_secs_f64() * 1e3;
     Ok(Round { plugins, bytes, cpu_us_per_message, started_ms })

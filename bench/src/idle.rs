@@ -68,7 +68,8 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 
 fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
     let open = |connections| {
-        Generator::open(server.address(), &options.path, connections, options.size as usize)
+        let size = options.size as usize;
+        Generator::open(server.address(), &options.path, server.dialect(), connections, size)
     };
     let mut first = open(1)?;
     first.run(1, 1)?;

@@ -1,5 +1,7 @@
-//! The peers that this program installs: from npm, each with a pinned version, into
-//! `target/bench-peers`, once.
+//! The peers that this program installs into `target/bench-peers`, once: from npm, each with a
+//! pinned version, and one in [`go`].
+
+pub mod go;
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::artefact;
 
-/// Time for npm to install one package.
+/// Time to install or compile one package.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 
 /// A peer made of a package and a file of ours.
@@ -42,8 +44,8 @@ pub enum Runtime {
 pub struct Installed {
     /// The program.
     pub program: PathBuf,
-    /// Its argument: our file.
-    pub script: PathBuf,
+    /// Its arguments: our file, where it is none itself.
+    pub arguments: Vec<PathBuf>,
     /// What it is, with its version, for reports.
     pub version: String,
 }
@@ -74,7 +76,7 @@ impl Package {
             Runtime::Bun => format!("bun {runtime}"),
             Runtime::Node => format!("{} {}, node {runtime}", self.name, self.version),
         };
-        Ok(Installed { program, script, version })
+        Ok(Installed { program, arguments: vec![script], version })
     }
 
     fn installed_version(&self, folder: &Path) -> Option<String> {
@@ -86,42 +88,46 @@ impl Package {
     fn run_npm(&self, folder: &Path) -> anyhow::Result<()> {
         let manifest = json!({ "private": true, "dependencies": { self.name: self.version } });
         fs::write(folder.join("package.json"), manifest.to_string())?;
-        let log = folder.join("npm.log");
-        let output = File::create(&log)?;
-        let mut npm = Command::new("npm")
-            // Nothing of a package needs to run before it is used.
-            .args(["install", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                ErrorKind::NotFound => anyhow!("npm is not installed, or not on the PATH"),
-                _ => anyhow!(error).context("cannot start npm"),
-            })?;
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = npm.try_wait()? {
-                break status;
-            }
-            if begun.elapsed() > INSTALL_LIMIT {
-                let _ = npm.kill();
-                npm.wait()?;
-                bail!("npm had not finished after {} s", INSTALL_LIMIT.as_secs());
-            }
-            // The standard library has no wait with a limit.
-            thread::sleep(Duration::from_millis(50));
-        };
-        let text = fs::read_to_string(&log).unwrap_or_default();
-        let last = text.lines().rfind(|line| line.contains("error") || line.contains("ERR"));
-        ensure!(
-            status.success(),
-            "npm failed ({status}): {}",
-            last.unwrap_or("it does not say why")
-        );
-        Ok(())
+        let mut npm = Command::new("npm");
+        // Nothing of a package needs to run before it is used.
+        npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+        run_logged(&mut npm, "npm", folder)
     }
+}
+
+/// Runs a program that takes a while, with its output in a log in that folder.
+///
+/// # Errors
+///
+/// It is missing, fails, or has not finished in time.
+fn run_logged(command: &mut Command, name: &str, folder: &Path) -> anyhow::Result<()> {
+    let log = folder.join(name).with_extension("log");
+    let output = File::create(&log)?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn().map_err(
+            |error| match error.kind() {
+                ErrorKind::NotFound => anyhow!("{name} is not installed, or not on the PATH"),
+                _ => anyhow!(error).context(format!("cannot start {name}")),
+            },
+        )?;
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > INSTALL_LIMIT {
+            let _ = child.kill();
+            child.wait()?;
+            bail!("{name} had not finished after {} s", INSTALL_LIMIT.as_secs());
+        }
+        // The standard library has no wait with a limit.
+        thread::sleep(Duration::from_millis(50));
+    };
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let is_telling = |line: &&str| line.contains("error") || line.contains("ERR");
+    let last = text.lines().rfind(is_telling).or(text.lines().last());
+    ensure!(status.success(), "{name} failed ({status}): {}", last.unwrap_or("it says nothing"));
+    Ok(())
 }
 
 /// bun's program for this machine: npm installs one or several, for processors old and new.

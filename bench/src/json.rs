@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::artefact;
 use crate::comparison::{Figure, Figures, compare};
+use crate::dialect::Dialect;
 use crate::echo::exchange;
 use crate::generator::Generator;
-use crate::message::{Dialect, Messages};
+use crate::message::Messages;
 use crate::report::Report;
 use crate::server::{Contestant, Server};
 use crate::setting::HostSetting;
@@ -90,7 +91,8 @@ fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
         let figures = exchange(&mut generator, server, options.warm_up, options.messages, 1)?;
         figures.first().copied().context("there is no figure")
     };
-    let echo = cpu_us(Generator::open(server.address(), "/echo", connections, SIZE)?)?;
+    let echo =
+        cpu_us(Generator::open(server.address(), "/echo", server.dialect(), connections, SIZE)?)?;
     let json = cpu_us(Generator::open_each(
         server.address(),
         |number| format!("{}{number}", options.json_path),

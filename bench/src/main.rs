@@ -73,9 +73,13 @@ mod probe;
 
 mod handshake;
 
-mod unsent;
+mod dialect;
+
+mod socket;
 
 mod frame;
+
+mod system_calls;
 
 mod statistics;
 

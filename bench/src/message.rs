@@ -1,5 +1,6 @@
 //! The messages that the generator sends, and what makes their echoes right or wrong.
 
+use crate::dialect::Dialect;
 use crate::frame::{self, Opcode};
 
 /// Bytes at the start of each message that say whose it is and which: 16 hexadecimal digits.
@@ -10,43 +11,6 @@ const SEQUENCE_BITS: u32 = 40;
 
 /// Any key that is not zero, so that unmasking does to the bytes what it always does.
 const MASK: [u8; 4] = [0x5a, 0xa7, 0x13, 0xc6];
-
-/// What stands around a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// Nothing.
-    Plain,
-    /// An object of JSON: of type `chat_message`, with the message as `message`. What comes back
-    /// may have further fields, and be between messages of other types.
-    Chat,
-}
-
-impl Dialect {
-    fn around(self) -> (&'static str, &'static str) {
-        match self {
-            Dialect::Plain => ("", ""),
-            Dialect::Chat => (r#"{"type":"chat_message","message":""#, r#""}"#),
-        }
-    }
-
-    /// The message of so many bytes in what has come; `None` where it is something else.
-    pub fn message(self, payload: &[u8], size: usize) -> Option<&[u8]> {
-        match self {
-            Dialect::Plain => Some(payload),
-            Dialect::Chat => {
-                find(payload, br#""type":"chat_message""#)?;
-                let field = br#""message":""#;
-                let rest = &payload[find(payload, field)? + field.len()..];
-                // Whatever is shorter is told to be changed.
-                Some(rest.get(..size).unwrap_or(rest))
-            }
-        }
-    }
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
-}
 
 /// Why an echo is not the one that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +74,11 @@ impl Messages {
             payload,
             dialect,
         }
+    }
+
+    /// What stands around each.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The message in what has come; `None` where it is something else.

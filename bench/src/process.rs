@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::cores;
 use crate::report::ReaderGone;
+use crate::system_calls;
 
 /// Time for a server to say where it listens. A host compiles its plugins before that.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -124,6 +125,20 @@ impl Process {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let load = log.loads.iter().rfind(|(number, _)| *number == generation);
         load.map(|(_, at)| *at)
+    }
+
+    /// How many system calls it makes for each of what `exchange` does; see
+    /// [`system_calls::of_each`].
+    ///
+    /// # Errors
+    ///
+    /// What `exchange` returns, or counting fails half way.
+    pub fn system_calls_each(
+        &self,
+        timed: u64,
+        exchange: impl FnOnce(u64) -> anyhow::Result<u64>,
+    ) -> anyhow::Result<f64> {
+        system_calls::of_each(self.child.id(), timed, exchange)
     }
 
     /// CPU time so far, of every thread.
@@ -300,7 +315,13 @@ impl Launch {
     /// Returns only where it fails.
     pub fn exec(&self) -> anyhow::Result<()> {
         #[cfg(target_os = "linux")]
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        {
+            use rustix::process::{PTracer, Signal};
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // Where only parents may trace: a process of ours is to count its system calls. It
+            // fails where nobody has to be allowed to.
+            let _ = rustix::process::set_ptracer(PTracer::Any);
+        }
         if !self.core.is_empty() {
             cores::stay_on(&self.core)?;
         }

@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::installed::{Package, Runtime};
+use crate::dialect::Dialect;
+use crate::installed::{Installed, Package, Runtime, go};
 use crate::process::Process;
 
 /// A server that can be measured.
@@ -32,6 +33,12 @@ pub enum Kind {
     Axum,
     /// The library ws on Node, installed from npm
     Ws,
+    /// The library socket.io on Node, installed from npm, with its own protocol
+    #[value(name = "socket.io")]
+    #[serde(rename = "socket.io")]
+    SocketIo,
+    /// The library gorilla/websocket, where Debian's packages of it and of Go are installed
+    Gorilla,
     /// A bare loop around epoll: what the kernel asks of every server
     Floor,
 }
@@ -58,29 +65,47 @@ impl Kind {
             Kind::Bun => "bun",
             Kind::Axum => "axum",
             Kind::Ws => "ws",
+            Kind::SocketIo => "socket.io",
+            Kind::Gorilla => "gorilla",
             Kind::Floor => "floor",
         }
     }
 
-    /// What has to be installed to be this peer; `None` where it is this program.
-    fn package(self) -> Option<Package> {
+    /// How its clients speak with it.
+    pub fn dialect(self) -> Dialect {
         match self {
+            Kind::SocketIo => Dialect::SocketIo,
+            _ => Dialect::Plain,
+        }
+    }
+
+    /// What has to be installed to be this peer; `None` where it is this program, or the host.
+    fn install(self) -> anyhow::Result<Option<Installed>> {
+        let package = match self {
             Kind::Wharf | Kind::WharfTwoWorkers | Kind::Tungstenite | Kind::Axum | Kind::Floor => {
-                None
+                return Ok(None);
             }
-            Kind::Bun => Some(Package {
+            Kind::Gorilla => return go::gorilla().map(Some),
+            Kind::Bun => Package {
                 name: "bun",
                 version: "1.4.5",
                 script: include_str!("../peers/bun.js"),
                 runtime: Runtime::Bun,
-            }),
-            Kind::Ws => Some(Package {
+            },
+            Kind::Ws => Package {
                 name: "ws",
                 version: "8.23.0",
                 script: include_str!("../peers/ws.cjs"),
                 runtime: Runtime::Node,
-            }),
-        }
+            },
+            Kind::SocketIo => Package {
+                name: "socket.io",
+                version: "4.8.4",
+                script: include_str!("../peers/socket.io.cjs"),
+                runtime: Runtime::Node,
+            },
+        };
+        package.install().map(Some)
     }
 }
 
@@ -109,7 +134,7 @@ impl Contestant {
     ///
     /// It cannot be installed here.
     pub fn peer(kind: Kind) -> anyhow::Result<Contestant> {
-        let Some(package) = kind.package() else {
+        let Some(installed) = kind.install()? else {
             return Ok(Contestant::Peer {
                 kind,
                 program: std::env::current_exe()?,
@@ -117,11 +142,10 @@ impl Contestant {
                 version: "compiled into this program".to_owned(),
             });
         };
-        let installed = package.install()?;
         Ok(Contestant::Peer {
             kind,
             program: installed.program,
-            arguments: vec![installed.script.into()],
+            arguments: installed.arguments.into_iter().map(Into::into).collect(),
             version: installed.version,
         })
     }
@@ -157,7 +181,7 @@ impl Contestant {
             Contestant::Peer { kind, program, arguments, .. } => {
                 let folder = own_folder()?;
                 let process = Process::start(kind.name(), program, arguments, folder.path(), core)?;
-                Ok(Server { process, folder })
+                Ok(Server { process, folder, dialect: kind.dialect() })
             }
         }
     }
@@ -215,6 +239,7 @@ pub struct Server {
     /// Its process.
     pub process: Process,
     folder: TempDir,
+    dialect: Dialect,
 }
 
 impl Server {
@@ -248,12 +273,17 @@ impl Server {
         arguments.extend(host.flags.iter().map(Into::into));
         let name = Kind::Wharf.name();
         let process = Process::start(name, &host.program, &arguments, folder.path(), core)?;
-        Ok(Server { process, folder })
+        Ok(Server { process, folder, dialect: Dialect::Plain })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.process.address()
+    }
+
+    /// How its clients speak with it.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// A folder that lives as long as the server; a host's plugins are in `plugins` below it.

@@ -18,7 +18,8 @@ const EXPLANATION: &str = "\
 Each connection is opened with the request of a browser (about 700 bytes), waits for the 101, \
 sends a close frame, waits for the server's, and is reset, so that its port is free again at once. \
 CPU time is that of all threads of the server for all of it: accept, handshake and close. Latency \
-is the time from connecting to the 101.";
+is the time from connecting to the 101. Of socket.io it is the connection that is measured, \
+without the packets that join its namespace.";
 
 /// Connections that are over for the client and not yet for the server, generously.
 const STILL_CLOSING: u32 = 2000;
@@ -75,7 +76,8 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
-    let mut visitors = Visitors::new(server.address(), &options.path, options.at_once as usize)?;
+    let target = server.dialect().target(&options.path);
+    let mut visitors = Visitors::new(server.address(), &target, options.at_once as usize)?;
     visitors.run(options.warm_up).context("warming up")?;
     let cpu_before = server.process.cpu_time()?;
     let own_before = CpuTime::of_this_thread()?;

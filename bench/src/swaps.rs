@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::comparison::{Figure, Figures, compare_starts};
 use crate::component;
 use crate::crowd::{Crowd, Pace, Plan};
+use crate::dialect::Dialect;
 use crate::message::STAMP_BYTES;
 use crate::reload::nanoseconds_since_1970;
 use crate::report::Report;
@@ -109,8 +110,13 @@ fn measure(options: &Options, host: &Host, server: &Server) -> anyhow::Result<Fi
         nexts.push(next);
     }
 
-    let plan =
-        Plan { rooms: options.connections as usize, members: 1, senders: 1, size: 4 * STAMP_BYTES };
+    let plan = Plan {
+        rooms: options.connections as usize,
+        members: 1,
+        senders: 1,
+        size: 4 * STAMP_BYTES,
+        dialect: Dialect::Plain,
+    };
     let mut crowd = Crowd::open(server.address(), plan, |_| "/echo".to_owned())?;
     let pace = Pace::Open { rate: f64::from(options.rate) };
     crowd.run(u64::from(options.rate), pace, false).context("warming up")?;
