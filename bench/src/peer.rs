@@ -4,6 +4,7 @@
 
 mod axum;
 mod floor;
+mod room;
 mod tungstenite;
 
 use std::net::SocketAddr;

@@ -1,29 +1,22 @@
-//! The peer `axum`: its WebSockets as its documentation has them, with 4 KiB read buffers, a
-//! task for each connection and, in a room, a queue.
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+//! The peer `axum`: its WebSockets as its documentation has them, with 4 KiB read buffers.
 
 use axum::Router;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::any;
 use axum::serve::ListenerExt;
-use futures_util::SinkExt;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-/// The rooms by their names.
-type Rooms = Arc<Mutex<HashMap<String, Arc<Room>>>>;
-
-/// The members' queues. They have no bound: the load checks that nothing is dropped.
-#[derive(Default)]
-struct Room {
-    members: Mutex<Vec<UnboundedSender<Message>>>,
-}
+use super::room::{self, Rooms};
 
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+impl room::Message for Message {
+    fn is_data(&self) -> bool {
+        matches!(self, Message::Text(_) | Message::Binary(_))
+    }
+}
 
 /// Serves until it fails.
 pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
@@ -42,70 +35,16 @@ pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
 async fn open_echo(upgrade: WebSocketUpgrade) -> Response {
     // What a connection fails of is seen by the generator, at its other end.
     upgrade.read_buffer_size(READ_BUFFER_BYTES).on_upgrade(|socket| async {
-        let _ = echo(socket).await;
+        let _ = room::echo(socket).await;
     })
 }
 
 async fn open_room(
     upgrade: WebSocketUpgrade,
     Path(name): Path<String>,
-    State(rooms): State<Rooms>,
+    State(rooms): State<Rooms<Message>>,
 ) -> Response {
     upgrade.read_buffer_size(READ_BUFFER_BYTES).on_upgrade(|socket| async move {
-        let room = {
-            let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
-            rooms.entry(name).or_default().clone()
-        };
-        let (sender, queue) = mpsc::unbounded_channel();
-        room.members.lock().unwrap_or_else(PoisonError::into_inner).push(sender.clone());
-        let _ = relay(socket, &room, queue).await;
-        let mut members = room.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| !member.same_channel(&sender));
+        let _ = rooms.attend(name, socket).await;
     })
-}
-
-fn is_data(message: &Message) -> bool {
-    matches!(message, Message::Text(_) | Message::Binary(_))
-}
-
-async fn echo(mut socket: WebSocket) -> Result<(), axum::Error> {
-    while let Some(message) = socket.recv().await {
-        let message = message?;
-        if is_data(&message) {
-            socket.send(message).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn relay(
-    mut socket: WebSocket,
-    room: &Room,
-    mut queue: UnboundedReceiver<Message>,
-) -> Result<(), axum::Error> {
-    loop {
-        tokio::select! {
-            // As the peer `tungstenite` does it.
-            biased;
-            message = socket.recv() => {
-                let Some(message) = message.transpose()? else {
-                    return Ok(());
-                };
-                if is_data(&message) {
-                    let members = room.members.lock().unwrap_or_else(PoisonError::into_inner);
-                    for member in members.iter() {
-                        let _ = member.send(message.clone());
-                    }
-                }
-            }
-            message = queue.recv() => {
-                let mut waiting = message;
-                while let Some(message) = waiting {
-                    socket.feed(message).await?;
-                    waiting = queue.try_recv().ok();
-                }
-                socket.flush().await?;
-            }
-        }
-    }
 }

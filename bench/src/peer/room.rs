@@ -1,0 +1,121 @@
+//! What the peers that are built on tokio do with a connection: a task for each and, in a room, a
+//! queue. An echo is flushed at once, message for message; what waits for a member is flushed
+//! together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+/// A message of some library.
+pub trait Message: Clone + Send + 'static {
+    /// Whether it is text or binary, and not one of the protocol's own.
+    fn is_data(&self) -> bool;
+}
+
+/// The rooms by their names.
+pub struct Rooms<M>(Arc<Mutex<HashMap<String, Arc<Room<M>>>>>);
+
+/// The members' queues. They have no bound: the load checks that nothing is dropped.
+struct Room<M> {
+    members: Mutex<Vec<UnboundedSender<M>>>,
+}
+
+impl<M> Default for Rooms<M> {
+    fn default() -> Self {
+        Rooms(Arc::default())
+    }
+}
+
+impl<M> Clone for Rooms<M> {
+    fn clone(&self) -> Self {
+        Rooms(self.0.clone())
+    }
+}
+
+impl<M> Room<M> {
+    fn members(&self) -> MutexGuard<'_, Vec<UnboundedSender<M>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: Message> Rooms<M> {
+    /// Has a connection in a room until it ends.
+    ///
+    /// # Errors
+    ///
+    /// What it ended of.
+    pub async fn attend<S, E>(&self, name: String, socket: S) -> Result<(), E>
+    where
+        S: Stream<Item = Result<M, E>> + Sink<M, Error = E> + Unpin,
+    {
+        let room = {
+            let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Room { members: Mutex::default() });
+            rooms.entry(name).or_insert_with(new).clone()
+        };
+        let (sender, queue) = mpsc::unbounded_channel();
+        room.members().push(sender.clone());
+        let done = relay(socket, &room, queue).await;
+        room.members().retain(|member| !member.same_channel(&sender));
+        done
+    }
+}
+
+/// Sends back until the connection ends.
+///
+/// # Errors
+///
+/// What it ended of.
+pub async fn echo<S, M, E>(mut socket: S) -> Result<(), E>
+where
+    M: Message,
+    S: Stream<Item = Result<M, E>> + Sink<M, Error = E> + Unpin,
+{
+    while let Some(message) = socket.next().await {
+        let message = message?;
+        if message.is_data() {
+            socket.feed(message).await?;
+            socket.flush().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn relay<S, M, E>(
+    mut socket: S,
+    room: &Room<M>,
+    mut queue: UnboundedReceiver<M>,
+) -> Result<(), E>
+where
+    M: Message,
+    S: Stream<Item = Result<M, E>> + Sink<M, Error = E> + Unpin,
+{
+    loop {
+        tokio::select! {
+            // All that has arrived is passed on before what waits here is written, so that it is
+            // written together.
+            biased;
+            message = socket.next() => {
+                let Some(message) = message.transpose()? else {
+                    return Ok(());
+                };
+                if message.is_data() {
+                    // One lock for all members: each sees the same order. The payload is shared.
+                    for member in room.members().iter() {
+                        let _ = member.send(message.clone());
+                    }
+                }
+            }
+            message = queue.recv() => {
+                let mut waiting = message;
+                while let Some(message) = waiting {
+                    socket.feed(message).await?;
+                    waiting = queue.try_recv().ok();
+                }
+                socket.flush().await?;
+            }
+        }
+    }
+}
