@@ -24,6 +24,16 @@ pub fn plugin(named: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     find(named, &file, "cargo xtask plugins", "--plugin FILE")
 }
 
+/// A plugin of the tests: the one that is named, or `target/fixtures/NAME.wasm`.
+///
+/// # Errors
+///
+/// It is not there; with the command that makes it.
+pub fn fixture(named: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    let file = format!("fixtures/{name}.wasm");
+    find(named, &file, "cargo xtask plugins", "--plugin FILE")
+}
+
 fn find(named: Option<&Path>, file: &str, made_by: &str, flag: &str) -> anyhow::Result<PathBuf> {
     let candidates = match named {
         Some(named) => vec![named.to_owned()],

@@ -5,7 +5,7 @@
 //! message puts it into its room's [`Log`], and every other must receive the same at the same
 //! place. So a message that is lost, doubled, or in another order for some member is an error.
 
-mod log;
+pub mod log;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

@@ -11,6 +11,8 @@
 //! - [`swaps`]: latency of steady messages while their plugin is swapped;
 //! - [`guests`]: what further plugins cost;
 //! - [`mod@json`]: what a message costs that is parsed, above an echo;
+//! - [`mixed`]: CPU time of the server for what goes on in a chat;
+//! - [`joined`]: resident memory of the host per joined room;
 //! - [`suite`]: all of these, into a document and a chart;
 //! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
 //! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
@@ -18,8 +20,9 @@
 //! - [`artefact`] and [`component`]: the host's program and plugins, and how a plugin is changed;
 //! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and what
 //!   it may use;
-//! - [`generator`] (echoes), [`crowd`] (rooms), [`message`], [`probe`], [`handshake`], [`unsent`] and [`frame`]:
-//!   the clients;
+//! - [`system_calls`]: how many a server makes;
+//! - [`generator`] (echoes), [`crowd`] (rooms), [`socket`], [`visitor`], [`probe`], [`message`],
+//!   [`dialect`], [`handshake`] and [`frame`]: the clients;
 //! - [`statistics`] and [`report`]: what is made of the figures.
 //!
 //! A further peer is a variant of [`server::Kind`]; a further job is a file and a variant of
@@ -40,6 +43,10 @@ mod swaps;
 mod guests;
 
 mod json;
+
+mod mixed;
+
+mod joined;
 
 mod suite;
 
@@ -76,6 +83,8 @@ mod handshake;
 mod dialect;
 
 mod socket;
+
+mod visitor;
 
 mod frame;
 
@@ -141,6 +150,10 @@ enum Job {
     Guests(guests::Options),
     /// What parsing, checking, broadcasting and remembering cost above an echo
     Json(json::Options),
+    /// CPU time of the server for what goes on in a chat
+    Mixed(mixed::Options),
+    /// Resident memory of the host per joined room
+    Joined(joined::Options),
     /// All of these, one after the other, into a document and a chart
     Suite(suite::Options),
     /// Be one of the servers that the host is compared with.
@@ -164,6 +177,8 @@ fn main() -> ExitCode {
         Job::Swaps(options) => swaps::run(&options, &mut report),
         Job::Guests(options) => guests::run(&options, &mut report),
         Job::Json(options) => json::run(&options, &mut report),
+        Job::Mixed(options) => mixed::run(&options, &mut report),
+        Job::Joined(options) => joined::run(&options, &mut report),
         Job::Suite(options) => return exit(suite::run(&options)),
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),

@@ -98,6 +98,11 @@ impl Messages {
         &self.frame
     }
 
+    /// Bytes of a message.
+    pub fn size(&self) -> usize {
+        self.payload.len()
+    }
+
     /// What follows the stamp; it is the same in all messages of a size.
     pub fn filler(&self) -> &[u8] {
         &self.payload[STAMP_BYTES..]

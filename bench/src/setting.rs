@@ -74,16 +74,36 @@ impl Setting {
         flags: &[String],
         report: &mut Report,
     ) -> anyhow::Result<Stage> {
+        self.prepare_without(&[], plugin, flags, report)
+    }
+
+    /// The same without servers that the job is not for; each with the reason.
+    ///
+    /// # Errors
+    ///
+    /// The host or its plugin is missing, or there is nothing to measure.
+    pub fn prepare_without(
+        &self,
+        left_out: &[(Kind, &str)],
+        plugin: &str,
+        flags: &[String],
+        report: &mut Report,
+    ) -> anyhow::Result<Stage> {
         Kind::check_distinct(&self.servers)?;
         let cores = self.own.choose_cores(report)?;
         let mut contestants = Vec::new();
         for &kind in &self.servers {
+            if let Some((_, why)) = left_out.iter().find(|(unfit, _)| *unfit == kind) {
+                report.note(&format!("{} is left out: {why}", kind.name()))?;
+                continue;
+            }
             let workers = match kind {
                 Kind::Wharf => Some(1),
                 Kind::WharfTwoWorkers => Some(2),
                 _ => None,
             };
             if let Some(workers) = workers {
+                let plugin = artefact::plugin(self.own.plugin.as_deref(), plugin)?;
                 let host = self.own.find_host(plugin, flags, report)?;
                 contestants.push(Contestant::Host(Host { workers, ..host }));
                 continue;
@@ -110,6 +130,21 @@ impl HostSetting {
         flags: &[String],
         report: &mut Report,
     ) -> anyhow::Result<Stage> {
+        let plugin = artefact::plugin(self.plugin.as_deref(), plugin)?;
+        self.prepare_file(plugin, flags, report)
+    }
+
+    /// The same with a plugin that has been found already.
+    ///
+    /// # Errors
+    ///
+    /// The host is missing.
+    pub fn prepare_file(
+        &self,
+        plugin: PathBuf,
+        flags: &[String],
+        report: &mut Report,
+    ) -> anyhow::Result<Stage> {
         let cores = self.choose_cores(report)?;
         let host = Contestant::Host(self.find_host(plugin, flags, report)?);
         Stage::set(vec![host], cores, self.rounds, report)
@@ -130,20 +165,20 @@ impl HostSetting {
         Ok(cores)
     }
 
-    /// The host with the plugin of that name, or the one that is asked for instead.
+    /// The host with a plugin.
     ///
     /// # Errors
     ///
-    /// One of them is missing.
-    pub fn find_host(
+    /// The host is missing.
+    fn find_host(
         &self,
-        plugin: &str,
+        plugin: PathBuf,
         flags: &[String],
         report: &mut Report,
     ) -> anyhow::Result<Host> {
         let host = Host {
             program: artefact::host(self.host.as_deref())?,
-            plugins: vec![artefact::plugin(self.plugin.as_deref(), plugin)?],
+            plugins: vec![plugin],
             flags: [flags, &self.host_flag].concat(),
             cache: None,
             workers: 1,

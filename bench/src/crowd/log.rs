@@ -3,22 +3,36 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::message::{Messages, STAMP_BYTES};
+
+/// What tells a message from all others.
+pub type Stamp = [u8; STAMP_BYTES];
 
 /// The messages of a round, as the first member received them.
 pub struct Log {
     members: usize,
     entries: Vec<Entry>,
     /// Of each sender: its messages that no member has received, oldest first.
-    under_way: HashMap<usize, VecDeque<(u64, Instant)>>,
+    under_way: HashMap<usize, VecDeque<UnderWay>>,
+    /// Messages that were sent in this round.
+    sent: u64,
+}
+
+/// A message that no member has received.
+struct UnderWay {
+    sequence: u64,
+    at: Instant,
+    /// How many were sent to the room before it.
+    index: u64,
 }
 
 struct Entry {
-    stamp: [u8; STAMP_BYTES],
+    stamp: Stamp,
     sender: usize,
     sent_at: Instant,
+    index: u64,
     /// Members that have not received it.
     remaining: usize,
 }
@@ -37,17 +51,56 @@ pub struct Delivery {
 impl Log {
     /// The empty log of a room with so many members.
     pub fn new(members: usize) -> Log {
-        Log { members, entries: Vec::new(), under_way: HashMap::new() }
+        Log { members, entries: Vec::new(), under_way: HashMap::new(), sent: 0 }
     }
 
     /// Forgets the last round.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.sent = 0;
     }
 
     /// A member sends a message.
     pub fn sent(&mut self, sender: usize, sequence: u64, at: Instant) {
-        self.under_way.entry(sender).or_default().push_back((sequence, at));
+        let message = UnderWay { sequence, at, index: self.sent };
+        self.under_way.entry(sender).or_default().push_back(message);
+        self.sent += 1;
+    }
+
+    /// How many messages have been sent in this round.
+    pub fn sent_so_far(&self) -> u64 {
+        self.sent
+    }
+
+    /// Checks what somebody received who came late and left early, once all members have
+    /// everything: messages that follow each other, from one that was sent before the `since`th,
+    /// or is it.
+    ///
+    /// # Errors
+    ///
+    /// One is missing, too many, or in another order.
+    pub fn check_visit(&self, since: u64, received: &[Stamp]) -> anyhow::Result<()> {
+        let Some(first) = received.first() else {
+            return Ok(());
+        };
+        let from = self.entries.iter().position(|entry| entry.stamp == *first);
+        let from = from.with_context(|| format!("{} came to a visitor alone", shown(first)))?;
+        let missed = self.entries[..from].iter().find(|entry| entry.index >= since);
+        if let Some(missed) = missed {
+            bail!("{} was lost on its way to a visitor", shown(&missed.stamp));
+        }
+        let due = self.entries[from..].iter().map(|entry| &entry.stamp);
+        let wrong = received.iter().zip(due.map(Some).chain(std::iter::repeat(None)));
+        for (received, due) in wrong {
+            ensure!(
+                Some(received) == due,
+                "{} came to a visitor where {} was due: a message was lost, doubled, or is in \
+                 another order",
+                shown(received),
+                due.map_or_else(|| "nothing".to_owned(), |due| shown(due))
+            );
+        }
+        Ok(())
     }
 
     /// A member that has had `position` messages receives one more. `any` knows what all
@@ -83,7 +136,7 @@ impl Log {
     }
 
     /// The first delivery of a message: it must be its sender's next.
-    fn first(&mut self, stamp: [u8; STAMP_BYTES]) -> anyhow::Result<Entry> {
+    fn first(&mut self, stamp: Stamp) -> anyhow::Result<Entry> {
         let (sender, sequence) = Messages::read_stamp(&stamp)
             .with_context(|| format!("a message came that nobody sent: {}", shown(&stamp)))?;
         let under_way = self.under_way.get_mut(&sender);
@@ -91,15 +144,15 @@ impl Log {
             format!("a message of connection {sender} came, which is in another room")
         })?;
         let next = under_way.pop_front();
-        let due = next.map(|(due, _)| due);
-        let sent_at = next.filter(|(due, _)| *due == sequence).map(|(_, at)| at);
-        let sent_at = sent_at.with_context(|| match due {
+        let due = next.as_ref().map(|next| next.sequence);
+        let next = next.filter(|next| next.sequence == sequence);
+        let next = next.with_context(|| match due {
             Some(due) => {
                 format!("message {sequence} of connection {sender} came where {due} was due")
             }
             None => format!("message {sequence} of connection {sender} came twice"),
         })?;
-        Ok(Entry { stamp, sender, sent_at, remaining: self.members })
+        Ok(Entry { stamp, sender, sent_at: next.at, index: next.index, remaining: self.members })
     }
 }
 

@@ -1,28 +1,22 @@
 //! Connections that come, are answered, and go.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use anyhow::{Context, ensure};
+use mio::{Events, Poll, Token};
 
-use crate::frame::{self, Opcode};
 use crate::handshake;
+use crate::visitor::{Step, Visitor};
 
 /// Silence after which a connection counts as refused.
 const STALL: Duration = Duration::from_secs(10);
-
-/// Status 1000, as a page that is left sends it.
-const CLOSE: [u8; 2] = 1000u16.to_be_bytes();
-const MASK: [u8; 4] = [0x3c, 0x91, 0x5e, 0x07];
 
 /// Opens and closes connections, so many at a time.
 pub struct Visitors {
     address: SocketAddr,
     request: String,
-    close: Vec<u8>,
     poll: Poll,
     events: Events,
     /// One place for each connection that may be open.
@@ -37,22 +31,6 @@ pub struct Round {
     pub latencies: Vec<u32>,
 }
 
-struct Visitor {
-    stream: TcpStream,
-    begun: Instant,
-    step: Step,
-    /// What has come and is not understood yet.
-    received: Vec<u8>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Connecting,
-    Asking,
-    Leaving,
-    Gone,
-}
-
 impl Visitors {
     /// Prepares connections to a path.
     ///
@@ -63,7 +41,6 @@ impl Visitors {
         Ok(Visitors {
             address,
             request: handshake::request(address, target),
-            close: frame::encode(Opcode::Close, &CLOSE, MASK),
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             places: (0..at_once).map(|_| None).collect(),
@@ -100,19 +77,17 @@ impl Visitors {
                 let Some(visitor) = &mut self.places[place] else {
                     continue;
                 };
-                let before = visitor.step;
                 visitor
-                    .attend(&self.request, &self.close)
+                    .attend(&self.request, |_| Ok(()))
                     .with_context(|| format!("connection {closed} of {connections}"))?;
-                if before == Step::Asking && visitor.step != Step::Asking {
-                    let latency = visitor.begun.elapsed().as_nanos();
-                    latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+                if visitor.step() == Step::Inside {
+                    latencies.push(u32::try_from(visitor.age().as_nanos()).unwrap_or(u32::MAX));
+                    visitor.leave()?;
                 }
-                if visitor.step == Step::Gone {
-                    // A reset, since nothing more is expected: otherwise the port would be taken
-                    // for a minute, and there are only so many.
-                    rustix::net::sockopt::set_socket_linger(&visitor.stream, Some(Duration::ZERO))?;
-                    self.places[place] = None;
+                if visitor.step() == Step::Gone {
+                    if let Some(visitor) = self.places[place].take() {
+                        visitor.reset()?;
+                    }
                     closed += 1;
                     if opened < wanted {
                         self.open(place)?;
@@ -126,78 +101,15 @@ impl Visitors {
     }
 
     fn open(&mut self, place: usize) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        let mut stream = TcpStream::connect(self.address).context("cannot connect")?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(place), interest)?;
-        let received = Vec::with_capacity(512);
-        self.places[place] = Some(Visitor { stream, begun, step: Step::Connecting, received });
+        let visitor = Visitor::connect(self.address, &self.poll, Token(place))?;
+        self.places[place] = Some(visitor);
         Ok(())
     }
 }
 
-impl Visitor {
-    /// Goes as far as it can.
-    fn attend(&mut self, request: &str, close: &[u8]) -> anyhow::Result<()> {
-        if self.step == Step::Connecting {
-            if let Some(error) = self.stream.take_error()? {
-                return Err(error).context("cannot connect");
-            }
-            match self.stream.write(request.as_bytes()) {
-                Ok(written) => ensure!(written == request.len(), "the request does not fit"),
-                Err(error) if is_not_yet(&error) => return Ok(()),
-                Err(error) => return Err(error).context("cannot write the request"),
-            }
-            self.step = Step::Asking;
-            // The answer will be an event of its own.
-            return Ok(());
-        }
-        let mut chunk = [0; 4096];
-        loop {
-            let read = match self.stream.read(&mut chunk) {
-                Ok(0) => bail!("the server hung up without a close frame"),
-                Ok(read) => read,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("cannot read"),
-            };
-            self.received.extend(&chunk[..read]);
-            if self.step == Step::Asking {
-                let Some(end) = self.received.windows(4).position(|end| end == b"\r\n\r\n") else {
-                    continue;
-                };
-                handshake::check(&String::from_utf8_lossy(&self.received[..end + 4]))?;
-                self.received.drain(..end + 4);
-                self.stream.write_all(close).context("cannot write the close frame")?;
-                self.step = Step::Leaving;
-            }
-            while let Some(frame) = frame::parse(&self.received)? {
-                if frame.opcode == Opcode::Close {
-                    ensure!(
-                        frame.payload.get(..2).is_none_or(|code| code == CLOSE),
-                        "{}",
-                        frame::describe_close(frame.payload)
-                    );
-                    self.step = Step::Gone;
-                    return Ok(());
-                }
-                let length = frame.length;
-                self.received.drain(..length);
-            }
-            if read < chunk.len() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Whether a connection is still being made.
-fn is_not_yet(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 
