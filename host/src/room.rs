@@ -6,6 +6,8 @@
 
 mod table;
 
+mod roster;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::outbound::{Drains, Outbound};
+use roster::Roster;
 
 pub use table::Rooms;
 
@@ -48,8 +51,7 @@ pub struct Room {
 
 #[derive(Debug, Default)]
 struct Members {
-    /// By connection number, so that pages have an order.
-    by_number: BTreeMap<u64, Arc<Outbound>>,
+    roster: Roster,
     /// The last member has left and the hub has forgotten this room; whoever still holds
     /// it must ask the hub for a new one.
     dissolved: bool,
@@ -72,65 +74,64 @@ impl Room {
         if members.dissolved {
             return false;
         }
-        members.by_number.insert(number, outbound);
+        members.roster.insert(number, outbound);
         true
     }
 
     /// Remove a member. `true` if nobody is left.
     pub fn remove(&self, number: u64) -> bool {
         let mut members = self.members.lock();
-        members.by_number.remove(&number);
-        members.by_number.is_empty()
+        members.roster.remove(number);
+        members.roster.len() == 0
     }
 
     /// Refuse new members for good, if there are none. For the hub, which forgets the room.
     pub fn dissolve_if_empty(&self) -> bool {
         let mut members = self.members.lock();
-        members.dissolved = members.by_number.is_empty();
+        members.dissolved = members.roster.len() == 0;
         members.dissolved
     }
 
     /// How many members there are.
     pub fn count(&self) -> usize {
-        self.members.lock().by_number.len()
+        self.members.lock().roster.len()
     }
 
     /// The numbers of at most `limit` members in ascending order, those after `after`.
     pub fn page(&self, after: Option<u64>, limit: usize) -> Vec<u64> {
         let start = after.map_or(0, |number| number.saturating_add(1));
-        self.members
-            .lock()
-            .by_number
-            .range(start..)
-            .take(limit)
-            .map(|(number, _)| *number)
-            .collect()
+        self.members.lock().roster.page(start, limit)
     }
 
     /// A member's outbound.
     pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
-        self.members.lock().by_number.get(&number).cloned()
+        self.members.lock().roster.get(number).cloned()
     }
 
     /// Every member's outbound.
     pub fn outbounds(&self) -> Vec<Arc<Outbound>> {
-        self.members.lock().by_number.values().cloned().collect()
+        let members = self.members.lock();
+        let mut outbounds = Vec::with_capacity(members.roster.len());
+        members.roster.for_each(|_, outbound| outbounds.push(outbound.clone()));
+        outbounds
     }
 
     /// Every member's number and outbound.
     pub fn members(&self) -> Vec<(u64, Arc<Outbound>)> {
         let members = self.members.lock();
-        members.by_number.iter().map(|(number, outbound)| (*number, outbound.clone())).collect()
+        let mut all = Vec::with_capacity(members.roster.len());
+        members.roster.for_each(|number, outbound| all.push((number, outbound.clone())));
+        all
     }
 
     /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
     pub fn broadcast(&self, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
         let members = self.members.lock();
-        for (number, outbound) in &members.by_number {
-            if skip != Some(*number) {
+        members.roster.for_each(|number, outbound| {
+            if skip != Some(number) {
                 drains.push(outbound, frame);
             }
-        }
+        });
     }
 }
 
@@ -159,7 +160,9 @@ pub fn broadcast_where(
         rooms.iter().map(|room| room.members.lock()).collect();
     let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
     for members in &guards {
-        receivers.extend(members.by_number.iter().map(|(number, outbound)| (*number, outbound)));
+        members.roster.for_each(|number, outbound| {
+            receivers.insert(number, outbound);
+        });
     }
     for (number, outbound) in receivers {
         if is_wanted(number, outbound) {

@@ -1,0 +1,188 @@
+//! A room's members by their numbers, in ascending order.
+//!
+//! Most rooms are small and many: up to [`FEW`] members are in a vector of about their size, where
+//! a node of a tree would take as much for one member as for eleven. More are in a tree, so that
+//! nobody who joins or leaves moves thousands of others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::outbound::Outbound;
+
+/// The most members that are kept in a vector.
+const FEW: usize = 32;
+
+/// Who is in a room.
+#[derive(Debug)]
+pub(super) enum Roster {
+    /// In ascending order of the numbers.
+    Few(Vec<(u64, Arc<Outbound>)>),
+    /// Boxed, so that a roster is no larger than a vector.
+    #[expect(
+        clippy::box_collection,
+        reason = "the tag fits into a vector, beside a tree it does not"
+    )]
+    Many(Box<BTreeMap<u64, Arc<Outbound>>>),
+}
+
+impl Default for Roster {
+    fn default() -> Roster {
+        Roster::Few(Vec::new())
+    }
+}
+
+impl Roster {
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Roster::Few(members) => members.len(),
+            Roster::Many(members) => members.len(),
+        }
+    }
+
+    /// Add a member, or replace its outbound.
+    pub(super) fn insert(&mut self, number: u64, outbound: Arc<Outbound>) {
+        match self {
+            Roster::Few(members) => match find(members, number) {
+                Ok(at) => members[at].1 = outbound,
+                Err(_) if members.len() == FEW => {
+                    let mut many: BTreeMap<_, _> = std::mem::take(members).into_iter().collect();
+                    many.insert(number, outbound);
+                    *self = Roster::Many(Box::new(many));
+                }
+                Err(at) => {
+                    if members.len() == members.capacity() {
+                        // Doubled, but from one: a vector by itself begins with four.
+                        members.reserve_exact(members.len().max(1));
+                    }
+                    members.insert(at, (number, outbound));
+                }
+            },
+            Roster::Many(members) => {
+                members.insert(number, outbound);
+            }
+        }
+    }
+
+    /// Remove a member, if it is one.
+    pub(super) fn remove(&mut self, number: u64) {
+        match self {
+            Roster::Few(members) => {
+                if let Ok(at) = find(members, number) {
+                    members.remove(at);
+                    if members.len() * 4 <= members.capacity() {
+                        members.shrink_to(members.len() * 2);
+                    }
+                }
+            }
+            Roster::Many(members) => {
+                members.remove(&number);
+                // Half of what made it a tree, so that one who comes and goes does not rebuild it
+                // every time.
+                if members.len() <= FEW / 2 {
+                    *self = Roster::Few(std::mem::take(&mut **members).into_iter().collect());
+                }
+            }
+        }
+    }
+
+    /// A member's outbound.
+    pub(super) fn get(&self, number: u64) -> Option<&Arc<Outbound>> {
+        match self {
+            Roster::Few(members) => find(members, number).ok().map(|at| &members[at].1),
+            Roster::Many(members) => members.get(&number),
+        }
+    }
+
+    /// At most `limit` numbers, the smallest from `start` on.
+    pub(super) fn page(&self, start: u64, limit: usize) -> Vec<u64> {
+        match self {
+            Roster::Few(members) => {
+                let (Ok(from) | Err(from)) = find(members, start);
+                members[from..].iter().take(limit).map(|(number, _)| *number).collect()
+            }
+            Roster::Many(members) => {
+                members.range(start..).take(limit).map(|(number, _)| *number).collect()
+            }
+        }
+    }
+
+    /// Do something with every member, in ascending order.
+    pub(super) fn for_each<'a>(&'a self, mut act: impl FnMut(u64, &'a Arc<Outbound>)) {
+        match self {
+            Roster::Few(members) => {
+                members.iter().for_each(|(number, outbound)| act(*number, outbound))
+            }
+            Roster::Many(members) => {
+                members.iter().for_each(|(number, outbound)| act(*number, outbound))
+            }
+        }
+    }
+}
+
+/// Where a number is, or where it belongs.
+fn find(members: &[(u64, Arc<Outbound>)], number: u64) -> Result<usize, usize> {
+    // Who joins is mostly newer than all who are there.
+    match members.last() {
+        Some((last, _)) if *last < number => Err(members.len()),
+        _ => members.binary_search_by_key(&number, |(number, _)| *number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_roster_is_an_ordered_map_however_many_are_in_it(
+            steps in proptest::collection::vec((0..4u8, 0..80u64), 0..400),
+            start in 0..90u64,
+            limit in 0..90usize,
+        ) {
+            let mut roster = Roster::default();
+            let mut model: BTreeMap<u64, Arc<Outbound>> = BTreeMap::new();
+            let mut largest = 0;
+            for (index, (kind, number)) in steps.into_iter().enumerate() {
+                // More come in the first half, more go in the second, so that it grows and shrinks.
+                if (kind == 0) == (index < 200) {
+                    roster.remove(number);
+                    model.remove(&number);
+                } else {
+                    let outbound = Outbound::new(10, 0);
+                    roster.insert(number, outbound.clone());
+                    model.insert(number, outbound);
+                }
+                largest = largest.max(model.len());
+                prop_assert_eq!(roster.len(), model.len());
+                prop_assert!(matches!(roster, Roster::Few(_)) || largest > FEW);
+            }
+            let mut all = Vec::new();
+            roster.for_each(|number, outbound| all.push((number, Arc::as_ptr(outbound))));
+            let expected: Vec<_> =
+                model.iter().map(|(number, outbound)| (*number, Arc::as_ptr(outbound))).collect();
+            prop_assert_eq!(all, expected);
+            let page: Vec<u64> = model.range(start..).take(limit).map(|(n, _)| *n).collect();
+            prop_assert_eq!(roster.page(start, limit), page);
+            for number in 0..80 {
+                let found = roster.get(number).map(Arc::as_ptr);
+                prop_assert_eq!(found, model.get(&number).map(Arc::as_ptr));
+            }
+        }
+    }
+
+    #[test]
+    fn a_room_that_was_large_becomes_small_again() {
+        let mut roster = Roster::default();
+        for number in 0..1000 {
+            roster.insert(number, Outbound::new(10, 0));
+        }
+        assert!(matches!(roster, Roster::Many(_)));
+        for number in 2..1000 {
+            roster.remove(number);
+        }
+        let Roster::Few(members) = &roster else { panic!("two are few") };
+        assert!(members.len() == 2 && members.capacity() <= 8, "{}", members.capacity());
+    }
+}
