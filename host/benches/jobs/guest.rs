@@ -148,6 +148,12 @@ pub fn echo() -> anyhow::Result<Box<dyn Job>> {
     handle(Guest::load("plugins", "echo", "/echo", None)?, message(), false)
 }
 
+/// A text of 64 bytes, a session that stays as it is, one send.
+pub fn session() -> anyhow::Result<Box<dyn Job>> {
+    let guest = Guest::load("fixtures", "keeps", "/keeps/lobby", Some("lobby"))?;
+    handle(guest, message(), false)
+}
+
 /// A text of 64 bytes, a session that stays as it is, one broadcast.
 pub fn relay() -> anyhow::Result<Box<dyn Job>> {
     handle(Guest::load("plugins", "relay", "/room/lobby", Some("lobby"))?, message(), false)

@@ -46,8 +46,9 @@ pub struct Kind {
 }
 
 /// Every job.
-pub const ALL: [Kind; 10] = [
+pub const ALL: [Kind; 11] = [
     Kind { name: "guest-echo", units: 1, set_up: guest::echo },
+    Kind { name: "guest-session", units: 1, set_up: guest::session },
     Kind { name: "guest-relay", units: 1, set_up: guest::relay },
     Kind { name: "guest-json", units: 1, set_up: guest::json },
     Kind { name: "guest-five-host-calls", units: 1, set_up: guest::five_host_calls },
