@@ -16,6 +16,7 @@ use crate::report::Report;
 use crate::server::Server;
 use crate::setting::Setting;
 use crate::statistics::percentile_us;
+use crate::system_calls;
 
 const EXPLANATION: &str = "\
 CPU time is that of all threads of the server, user and system, from /proc/PID/task/*/schedstat. \
@@ -84,7 +85,8 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.set("options", options);
     let flags = files::allow_connections(options.connections)?;
     let stage = options.setting.prepare("echo", &flags, report)?;
-    compare(&stage, FIGURES, report, |server| measure(options, server))
+    compare(&stage, FIGURES, report, |server| measure(options, server))?;
+    system_calls::note(report)
 }
 
 fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {

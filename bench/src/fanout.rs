@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::server::Server;
 use crate::setting::Setting;
 use crate::statistics::percentile_us;
+use crate::system_calls;
 
 const EXPLANATION: &str = "\
 A delivery is one message to one member. Each is checked: a message that is lost, doubled, \
@@ -131,7 +132,8 @@ pub fn run(options: &Options, preset: Preset, report: &mut Report) -> anyhow::Re
     let connections = u32::try_from(plan.rooms * plan.members).context("too many members")?;
     let flags = files::allow_connections(connections)?;
     let stage = options.setting.prepare("relay", &flags, report)?;
-    compare(&stage, FIGURES, report, |server| measure(options, plan, pace, server))
+    compare(&stage, FIGURES, report, |server| measure(options, plan, pace, server))?;
+    system_calls::note(report)
 }
 
 fn measure(options: &Options, plan: Plan, pace: Pace, server: &Server) -> anyhow::Result<Figures> {

@@ -13,6 +13,7 @@ use crate::report::Report;
 use crate::server::{Kind, Server};
 use crate::setting::Setting;
 use crate::statistics::percentile_us;
+use crate::system_calls;
 use party::{Party, Plan};
 
 const EXPLANATION: &str = "\
@@ -118,7 +119,8 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let flags = files::allow_connections(connections.context("too many members")?)?;
     let speaks_otherwise = (Kind::SocketIo, "this job does not speak its protocol");
     let stage = options.setting.prepare_without(&[speaks_otherwise], "relay", &flags, report)?;
-    compare(&stage, FIGURES, report, |server| measure(options, plan, server))
+    compare(&stage, FIGURES, report, |server| measure(options, plan, server))?;
+    system_calls::note(report)
 }
 
 fn measure(options: &Options, plan: Plan, server: &Server) -> anyhow::Result<Figures> {

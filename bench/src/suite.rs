@@ -35,7 +35,11 @@ pub struct Options {
     rounds: u32,
 
     /// Servers to compare, the host first
-    #[arg(long, value_name = "NAME,…", default_value = "wharf,bun,tungstenite,axum,ws,floor")]
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        default_value = "wharf,bun,tungstenite,axum,gorilla,ws,socket.io,floor"
+    )]
     servers: String,
 
     /// A document with the markers between which the figures go; the chart goes beside it
@@ -46,7 +50,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
 
-    /// The folder of the plugins [default: target/plugins]
+    /// The folder of the plugins; the tests' are in `fixtures` beside it [default: target/plugins]
     #[arg(long, value_name = "FOLDER")]
     plugins: Option<PathBuf>,
 }
@@ -59,7 +63,7 @@ struct Entry {
     title: &'static str,
     /// The arguments of this program.
     arguments: &'static [&'static str],
-    /// The plugin that it takes.
+    /// The plugin that it takes; the tests' plugins are named with their folder.
     plugin: &'static str,
     /// The figure that is drawn; none where there is nothing to compare.
     drawn: Option<&'static str>,
@@ -123,6 +127,13 @@ const ENTRIES: &[Entry] = &[
         drawn: Some("p99_us"),
     },
     Entry {
+        name: "mixed",
+        title: "A chat in 100 rooms of 10, 5,000 messages/s in all, 100 visitors/s",
+        arguments: &["mixed"],
+        plugin: "relay",
+        drawn: Some("cpu_us_per_delivery"),
+    },
+    Entry {
         name: "rooms-workers",
         title: "100 rooms of 10, 1 sender each: two workers beside one",
         arguments: &["rooms", "--servers", "wharf-two-workers,wharf"],
@@ -135,6 +146,13 @@ const ENTRIES: &[Entry] = &[
         arguments: &["idle", "--after-message"],
         plugin: "echo",
         drawn: Some("bytes_per_connection_after_message"),
+    },
+    Entry {
+        name: "joined",
+        title: "5,000 connections in no room, in 1 and in 4",
+        arguments: &["joined"],
+        plugin: "../fixtures/rooms",
+        drawn: None,
     },
     Entry {
         name: "storm",

@@ -10,8 +10,13 @@ use std::sync::OnceLock;
 use anyhow::{Context, bail, ensure};
 use tempfile::NamedTempFile;
 
+use crate::report::Report;
+
 /// The event that `perf` counts: the kernel passes it once for each call.
 const EVENT: &str = "raw_syscalls:sys_enter";
+
+/// What counts on this machine, once that is known.
+static TOOL: OnceLock<Option<Tool>> = OnceLock::new();
 
 /// How much shorter the run beside the timed one is.
 const SHARE: u64 = 10;
@@ -43,7 +48,6 @@ pub fn of_each(
     timed: u64,
     exchange: impl FnOnce(u64) -> anyhow::Result<u64>,
 ) -> anyhow::Result<f64> {
-    static TOOL: OnceLock<Option<Tool>> = OnceLock::new();
     let works = |tool: &Tool| Count::start(*tool, process).and_then(Count::stop).is_ok();
     let tool = TOOL.get_or_init(|| [Tool::Perf, Tool::Strace].into_iter().find(works));
     let Some(tool) = *tool else {
@@ -52,6 +56,24 @@ pub fn of_each(
     let count = Count::start(tool, process)?;
     let exchanged = exchange(timed.div_ceil(SHARE))?;
     Ok(count.stop()? as f64 / exchanged as f64)
+}
+
+/// Says what has counted, where that matters to the figures.
+///
+/// # Errors
+///
+/// The line cannot be written.
+pub fn note(report: &mut Report) -> anyhow::Result<()> {
+    match TOOL.get() {
+        Some(Some(Tool::Strace)) => report.note(
+            "system calls are counted with strace, which slows servers down so much that it \
+             changes their number somewhat",
+        ),
+        Some(None) => {
+            report.note("system calls are not counted: it takes perf, and mostly root, or strace")
+        }
+        Some(Some(Tool::Perf)) | None => Ok(()),
+    }
 }
 
 impl Count {

@@ -67,3 +67,41 @@ fn what_nobody_here_sent_is_an_error() {
     assert!(deliver(&mut log(), 0, &changed).is_err());
     assert!(deliver(&mut log(), 0, b"short").is_err());
 }
+
+/// A log in which both members have received the four messages, those of 0 before those of 1.
+fn told() -> (Log, Vec<[u8; 16]>) {
+    let mut log = log();
+    let mut stamps = Vec::new();
+    for (position, (sender, sequence)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
+        let message = payload(sender, sequence);
+        for _ in 0..2 {
+            deliver(&mut log, position, &message).expect("in order");
+        }
+        stamps.push(*message.first_chunk().expect("a stamp"));
+    }
+    (log, stamps)
+}
+
+#[test]
+fn a_visitor_receives_what_follows_from_some_message_that_was_sent_before_it_came() {
+    let (log, stamps) = told();
+    assert_eq!(log.sent_so_far(), 4);
+    log.check_visit(2, &stamps[2..]).expect("from the one that was sent next");
+    log.check_visit(2, &stamps[1..3]).expect("from one that was under way, and gone early");
+    log.check_visit(2, &[]).expect("gone at once");
+}
+
+#[test]
+fn a_visitor_that_misses_a_message_or_has_one_twice_or_too_early_is_an_error() {
+    let (log, stamps) = told();
+    let [a, b, c, d] = stamps[..] else { panic!("four messages") };
+    let wrong = |since, received: &[[u8; 16]]| {
+        log.check_visit(since, received).expect_err("wrong").to_string()
+    };
+    assert!(wrong(2, &[d]).contains("was lost on its way"));
+    assert!(wrong(0, &[a, c]).contains("was due"));
+    assert!(wrong(0, &[a, a]).contains("was due"));
+    assert!(wrong(0, &[a, c, b]).contains("in another order"));
+    assert!(wrong(0, &[a, b, c, d, d]).contains("where nothing was due"));
+    assert!(wrong(0, &[[b'x'; 16]]).contains("to a visitor alone"));
+}
