@@ -66,3 +66,10 @@ pub fn notify(id: &str, notice: &impl Serialize) -> Result {
 pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_room(room, &encode(notice)?, None)?)
 }
+
+/// Post to every connection of a user, on whatever device. Returns to how many. The errors are those
+/// of [`notify`], `user-id-invalid`, and `user-offline` where there is none. To leave one out, such
+/// as the event's own: [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
+pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
+    Ok(backend::notify_user(user, &encode(notice)?, None)?)
+}

@@ -126,6 +126,11 @@ impl Except<'_> {
     pub fn notify_room(&self, room: &str, notice: &impl Serialize) -> Result<u32> {
         Ok(backend::notify_room(room, &timers::encode(notice)?, self.skip)?)
     }
+
+    /// As [`notify_user`](crate::notices::notify_user), without the one that is skipped.
+    pub fn notify_user(&self, user: &str, notice: &impl Serialize) -> Result<u32> {
+        Ok(backend::notify_user(user, &timers::encode(notice)?, self.skip)?)
+    }
 }
 
 /// Iterates over the members of a room; made by [`room_members`].

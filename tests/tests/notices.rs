@@ -87,6 +87,23 @@ async fn a_room_is_notified_as_a_whole_or_but_for_one() {
 }
 
 #[tokio::test]
+async fn a_user_is_notified_on_every_device() {
+    let wharf = Wharf::start(&["posts"], &[]).await;
+    let mut phone = wharf.connect("/posts/a?user=ann").await;
+    let mut laptop = wharf.connect("/posts/b?user=ann").await;
+    let mut bob = wharf.connect("/posts/a?user=bob").await;
+    let to = |user: &str, skip: bool| json!({ "do": "notify_user", "user": user, "what": { "say": "hi" }, "skip": skip });
+    assert_eq!(bob.ask_json(to("ann", false)).await["count"], 2);
+    assert_eq!(phone.json().await["said"], "hi");
+    assert_eq!(laptop.json().await["said"], "hi");
+    assert_eq!(phone.ask_json(to("ann", true)).await["count"], 1);
+    assert_eq!(laptop.json().await["said"], "hi");
+    assert_eq!(phone.ask_json(json!({ "do": "ask" })).await["notices"], 1);
+    assert_eq!(bob.ask_json(to("cy", false)).await["result"], "user-offline");
+    assert_eq!(bob.ask_json(to("", false)).await["result"], "user-id-invalid");
+}
+
+#[tokio::test]
 async fn an_inbox_has_a_bound_and_its_overrun_is_an_error_to_the_sender() {
     let wharf = Wharf::start(&["posts"], &["--inbox-events 8", "--inbox-bytes 70000"]).await;
     let mut ann = wharf.connect("/posts/a").await;

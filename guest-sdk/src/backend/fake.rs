@@ -293,6 +293,14 @@ pub(crate) fn notify_room(
     host(|world| world.notify_room(room, payload, skip))
 }
 
+pub(crate) fn notify_user(
+    user: &str,
+    payload: &[u8],
+    skip: Option<&str>,
+) -> Result<u32, HostError> {
+    host(|world| world.notify_user(user, payload, skip))
+}
+
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     host(|world| world.post(room, payload))
 }

@@ -276,6 +276,14 @@ pub(crate) fn notify_room(
     Ok(notices::notify_room(room, payload, skip)?)
 }
 
+pub(crate) fn notify_user(
+    user: &str,
+    payload: &[u8],
+    skip: Option<&str>,
+) -> Result<u32, HostError> {
+    Ok(notices::notify_user(user, payload, skip)?)
+}
+
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     Ok(room_posts::post(room, payload)?)
 }

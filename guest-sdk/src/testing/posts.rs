@@ -1,7 +1,7 @@
 //! What the fake host's handlers post for others, and its timers: a queue of events that are still to
 //! run, and a clock that only tests move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::{HostError, Remedy};
@@ -100,9 +100,29 @@ impl World {
         payload: &[u8],
         skip: Option<&str>,
     ) -> Result<u32, HostError> {
-        let room = room_name(room)?;
+        let members = self.members(&room_name(room)?);
+        self.notify_all(members, payload, skip)
+    }
+
+    pub(crate) fn notify_user(
+        &mut self,
+        user: &str,
+        payload: &[u8],
+        skip: Option<&str>,
+    ) -> Result<u32, HostError> {
+        self.must_be_online(user)?;
+        let connections = self.connections_of(user);
+        self.notify_all(connections, payload, skip)
+    }
+
+    fn notify_all(
+        &mut self,
+        members: BTreeSet<u64>,
+        payload: &[u8],
+        skip: Option<&str>,
+    ) -> Result<u32, HostError> {
         let skip = skip.and_then(|skip| self.number(skip));
-        let members = self.members(&room).into_iter().filter(|number| Some(*number) != skip);
+        let members = members.into_iter().filter(|number| Some(*number) != skip);
         let to: Vec<Whose> = members.map(Whose::Connection).collect();
         let count = to.len() as u32;
         self.post_to(to, payload, self.plugin.exports.notices, "on_notify")?;

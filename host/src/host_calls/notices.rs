@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::bindings::wharf::channel::notices::Host as NoticesHost;
 use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
 use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::rooms::checked;
+use super::rooms::{checked, number};
 use super::{fix_call, refused};
-use crate::client::ConnectionId;
 use crate::effects::Effect;
 use crate::inbox::{Addressee, InboxLimits, MAX_HOPS, NoPlace, Place};
 use crate::instance::InstanceState;
+use crate::room::Room;
 use crate::room_state::RoomState;
 
 impl NoticesHost for InstanceState {
@@ -30,32 +30,19 @@ impl NoticesHost for InstanceState {
         skip: Option<String>,
     ) -> Result<u32, Error> {
         let name = checked(room)?;
-        self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
-        let skip = skip.as_deref().and_then(ConnectionId::parse).map(|id| id.number);
-        let mut members = match self.channel.hub.rooms.get(&name) {
-            Some(room) => room.members(),
-            None => Vec::new(),
-        };
-        if let Some(joined) = self.own_change(&name) {
-            let own = self.own()?.client;
-            members.retain(|(number, _)| *number != own.id.number);
-            if joined {
-                members.push((own.id.number, own.outbound.clone()));
-            }
-        }
-        members.retain(|(number, _)| Some(*number) != skip);
-        let mut places = Vec::with_capacity(members.len());
-        for (_, outbound) in members {
-            match self.notice_place(outbound, payload.len()) {
-                Ok(place) => places.push(place),
-                // It has ended since the room was looked at.
-                Err(error) if error.remedy == Remedy::Gone => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        self.record(Effect::PostToSeveral(places.into(), Bytes::from(payload)))?;
-        Ok(count)
+        let members = self.channel.hub.rooms.get(&name);
+        self.notify_all(members, self.own_change(&name), payload, skip)
+    }
+
+    fn notify_user(
+        &mut self,
+        user: String,
+        payload: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<u32, Error> {
+        let user = self.online_user(user)?;
+        let connections = self.channel.hub.users.get(&user);
+        self.notify_all(connections, self.own_identification(&user), payload, skip)
     }
 }
 
@@ -73,6 +60,40 @@ impl RoomPostsHost for InstanceState {
 }
 
 impl InstanceState {
+    /// Post to the members of a room or the connections of a user, to all or to none. `own_change`
+    /// is what this event changes about its own connection's being one of them.
+    fn notify_all(
+        &mut self,
+        members: Option<Arc<Room>>,
+        own_change: Option<bool>,
+        payload: Vec<u8>,
+        skip: Option<String>,
+    ) -> Result<u32, Error> {
+        self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
+        let mut members = members.map(|room| room.members()).unwrap_or_default();
+        if let Some(is_one) = own_change {
+            let own = self.own()?.client;
+            members.retain(|(number, _)| *number != own.id.number);
+            if is_one {
+                members.push((own.id.number, own.outbound.clone()));
+            }
+        }
+        let skip = number(skip);
+        members.retain(|(number, _)| Some(*number) != skip);
+        let mut places = Vec::with_capacity(members.len());
+        for (_, outbound) in members {
+            match self.notice_place(outbound, payload.len()) {
+                Ok(place) => places.push(place),
+                // It has ended since the room was looked at.
+                Err(error) if error.remedy == Remedy::Gone => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        self.record(Effect::PostToSeveral(places.into(), Bytes::from(payload)))?;
+        Ok(count)
+    }
+
     /// Check what every post has to fulfil.
     fn check_post(
         &self,

@@ -48,14 +48,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         self.call()?;
-        let user = checked(user)?;
-        if self.connections(&user) == 0 {
-            return Err(refused(
-                Remedy::Gone,
-                "user-offline",
-                format!("{} has no connection", escape(cut(&user, MAX_SHOWN_BYTES))),
-            ));
-        }
+        let user = self.online_user(user)?;
         let frame = self.encode(kind, &data)?;
         self.record(Effect::SendToUser(user, frame, number(skip)))
     }
@@ -93,8 +86,18 @@ impl InstanceState {
         self.count_members(connections, self.own_identification(user))
     }
 
+    /// The id of a user who has a connection.
+    pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, Error> {
+        let user = checked(user)?;
+        if self.connections(&user) > 0 {
+            return Ok(user);
+        }
+        let detail = format!("{} has no connection", escape(cut(&user, MAX_SHOWN_BYTES)));
+        Err(refused(Remedy::Gone, "user-offline", detail))
+    }
+
     /// What this event's own `identify` changes about whether its connection is the user's.
-    fn own_identification(&self, user: &str) -> Option<bool> {
+    pub(super) fn own_identification(&self, user: &str) -> Option<bool> {
         let becomes = &**self.call.as_ref()?.effects.identity()? == user;
         let is = self.client()?.user().is_some_and(|current| &*current == user);
         (becomes != is).then_some(becomes)
