@@ -52,9 +52,12 @@ pub mod registry;
 pub mod router;
 
 pub mod connection;
-pub mod lease;
-pub mod outside;
+
 pub mod room_events;
+
+pub mod outside;
+
+pub mod lease;
 
 pub mod channel;
 
@@ -70,10 +73,11 @@ pub mod effects;
 
 pub mod client;
 pub mod hub;
-pub mod inbox;
 pub mod room;
 pub mod room_state;
 pub mod timer;
+
+pub mod inbox;
 
 pub mod store;
 

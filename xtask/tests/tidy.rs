@@ -118,10 +118,10 @@ fn settings(config: &str) -> Vec<String> {
 
 #[test]
 fn every_fixture_is_used_by_a_test() {
-    let tests: Vec<String> = files_under(&repository().join("tests/tests"))
-        .iter()
-        .map(|file| read(&shown(file)))
-        .collect();
+    // The benchmarks of single steps have their own.
+    let users =
+        ["tests/tests", "host/benches"].map(|folder| files_under(&repository().join(folder)));
+    let tests: Vec<String> = users.iter().flatten().map(|file| read(&shown(file))).collect();
     let mut unused = Vec::new();
     for manifest in files_under(&repository().join("tests/fixtures")) {
         if manifest.file_name().is_none_or(|name| name != "Cargo.toml") {
@@ -136,7 +136,7 @@ fn every_fixture_is_used_by_a_test() {
     }
     assert_none(
         &unused,
-        "no file of tests/tests names these fixtures (as \"NAME\" or NAME.wasm): write the test \
+        "no file of tests/tests or host/benches names these fixtures (as \"NAME\" or NAME.wasm): write the test \
          that each was made for, or remove it:",
     );
 }
