@@ -232,6 +232,9 @@ pub use serde_json;
 #[doc = include_str!("../../docs/messages.md")]
 mod convention {}
 
+#[cfg(doctest)]
+mod guide;
+
 /// For the code that [`channel`](macro@channel) writes.
 #[doc(hidden)]
 pub mod __private {

@@ -3,6 +3,8 @@
 
 #[path = "tidy/contract.rs"]
 mod contract;
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/journey.rs"]
 mod journey;
 #[path = "tidy/source.rs"]

@@ -1,0 +1,28 @@
+//! So that the examples of `docs/guide` are compiled, and their tests run: `cargo test --doc`.
+//! A page that is missing here is found by the tests of `xtask`.
+
+macro_rules! pages {
+    ($($module:ident: $page:literal,)*) => {$(
+        #[doc = include_str!(concat!("../../docs/guide/", $page))]
+        mod $module {}
+    )*};
+}
+
+pages! {
+    authentication: "authentication.md",
+    connect: "connect.md",
+    errors: "errors.md",
+    lifecycle: "lifecycle.md",
+    logging: "logging.md",
+    messages: "messages.md",
+    notices: "notices.md",
+    outside: "outside.md",
+    reload: "reload.md",
+    room_state: "room-state.md",
+    rooms: "rooms.md",
+    settings_and_http: "settings-and-http.md",
+    store: "store.md",
+    testing: "testing.md",
+    timers: "timers.md",
+    users: "users.md",
+}
