@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::backend;
 use crate::error::{Context, Error, HostError, Remedy, Result};
@@ -132,9 +133,76 @@ impl Connection {
     /// Why the connection ends, once it does; `None` while it is open. One of the tokens
     /// `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`, `protocol-error`,
     /// `invalid-utf8`, `message-too-big`, `guest-failure`, `slow-consumer`, `overload`,
-    /// `shutdown`, `removed`. The set grows.
+    /// `shutdown`, `removed`, `token-expired`. The set grows.
     pub fn ending(&self) -> Option<String> {
         self.raw.ending()
+    }
+}
+
+/// The token that the host has checked, where the operator wants that: the table
+/// `[channels.NAME.token]` of the host's configuration. Then nobody gets to `on_connect` without a
+/// token that holds.
+///
+/// ```
+/// use wharf::prelude::*;
+///
+/// #[derive(Deserialize)]
+/// struct Claims { sub: String, role: String }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Desk { user: String }
+///
+/// #[wharf::channel]
+/// impl Channel for Desk {
+///     const PATHS: &[&str] = &["/desk"];
+///
+///     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+///         let claims: Claims = conn.claims()?.ok_or(Refusal::unauthorized("a token, please"))?;
+///         if claims.role != "clerk" {
+///             return Err(Refusal::forbidden("for clerks only"));
+///         }
+///         Ok(Desk { user: claims.sub })
+///     }
+///
+///     // The client sends a new token before the old one expires.
+///     fn on_message(&mut self, conn: &Connection, token: String) -> Result {
+///         match conn.renew_token(&token) {
+///             Ok(()) => conn.send("renewed"),
+///             Err(_) => conn.send("refused"),
+///         }
+///     }
+/// }
+///
+/// # use wharf::testing::TestHost;
+/// let host = TestHost::new::<Desk>();
+/// let clerk = json!({ "sub": "ann", "role": "clerk" });
+/// host.accept_token("new", &clerk);
+/// assert_eq!(host.connect("/desk").expect_refused().status(), Some(401));
+/// let ann = host.connect("/desk").claims(&clerk).expect_open();
+/// ann.send("new");
+/// ann.assert_received("renewed");
+/// ann.send("bad");
+/// ann.assert_received("refused");
+/// ```
+impl Connection {
+    /// The claims of the client's token; `None` where it brought none, or the host checks none for
+    /// this channel. Errors: claims that are no `T`.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let Some(claims) = self.raw.claims() else {
+            return Ok(None);
+        };
+        serde_json::from_str(&claims).context("reading the token's claims").map(Some)
+    }
+
+    /// Have this token, which the client has sent in a message, instead of the one before: it is
+    /// checked by the same rules, and [`claims`](Connection::claims) and the expiry are its own from
+    /// now on. That happens at once and stays even where the event fails. A connection whose token
+    /// expires is closed with code 1008.
+    ///
+    /// Errors: `token-invalid`, `token-subject-changed` (its `sub` is not that of the token
+    /// before), `no-token-rules`, `connection-ended`.
+    pub fn renew_token(&self, token: &str) -> Result {
+        Ok(self.raw.renew_token(token)?)
     }
 }
 

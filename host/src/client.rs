@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::close::Reason;
 use crate::hub::Hub;
 use crate::outbound::{Labels, Outbound};
 use crate::room::Room;
+use crate::token::Token;
 
 /// One connection, open or about to open.
 #[derive(Debug)]
@@ -28,7 +30,13 @@ pub struct Client {
     pub outbound: Arc<Outbound>,
     groups: Mutex<Groups>,
     ending: OnceLock<Reason>,
+    /// The token that it was let in with or has brought since, if the host checks any.
+    token: OnceLock<Box<Mutex<Token>>>,
 }
+
+/// A token is about somebody else than the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubjectChanged;
 
 /// Where a connection is a member. Once it ends: where it was one last.
 #[derive(Debug, Default)]
@@ -48,7 +56,43 @@ impl Client {
             outbound,
             groups: Mutex::default(),
             ending: OnceLock::new(),
+            token: OnceLock::new(),
         }
+    }
+
+    /// The same, with the token that it is let in with.
+    pub fn with_token(self, token: Option<Token>) -> Client {
+        let token = token.map(|token| Box::new(Mutex::new(token)).into());
+        Client { token: token.unwrap_or_default(), ..self }
+    }
+
+    /// The claims of its token, as JSON, if it has one.
+    pub fn claims(&self) -> Option<String> {
+        Some(self.token.get()?.lock().claims.to_string())
+    }
+
+    /// When its token expires, if it has one.
+    pub fn token_expires(&self) -> Option<Instant> {
+        Some(self.token.get()?.lock().expires)
+    }
+
+    /// Have this token instead of the one before, or as the first.
+    ///
+    /// # Errors
+    ///
+    /// It is about somebody else; nothing has changed.
+    pub fn renew_token(&self, token: Token) -> Result<(), SubjectChanged> {
+        // Only the connection's own events come here, and they run one at a time.
+        let Some(known) = self.token.get() else {
+            let _ = self.token.set(Box::new(Mutex::new(token)));
+            return Ok(());
+        };
+        let mut known = known.lock();
+        if known.subject != token.subject {
+            return Err(SubjectChanged);
+        }
+        *known = token;
+        Ok(())
     }
 
     /// Why it ends, once it does.

@@ -32,11 +32,13 @@ pub enum Reason {
     Shutdown,
     /// The channel's plugin was removed.
     Removed,
+    /// The token that the client was let in with has expired, and was not renewed.
+    TokenExpired,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::ClientClosed,
         Reason::ChannelClosed,
         Reason::NetworkLost,
@@ -49,6 +51,7 @@ impl Reason {
         Reason::Overload,
         Reason::Shutdown,
         Reason::Removed,
+        Reason::TokenExpired,
     ];
 
     /// The token that guests read from `connection.ending` and that logs carry.
@@ -66,6 +69,7 @@ impl Reason {
             Reason::Overload => "overload",
             Reason::Shutdown => "shutdown",
             Reason::Removed => "removed",
+            Reason::TokenExpired => "token-expired",
         }
     }
 
@@ -83,6 +87,7 @@ impl Reason {
             Reason::Shutdown => Some(1012),
             Reason::Overload | Reason::SlowConsumer => Some(1013),
             Reason::Removed => Some(1001),
+            Reason::TokenExpired => Some(1008),
         }
     }
 }

@@ -25,12 +25,14 @@ mod source;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use allowed_origin::AllowedOrigin;
-pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set};
+pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
 pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use source::{Given, Source, Sources, load};
+pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
     Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OptionalFolder, Origins,
@@ -465,6 +467,9 @@ impl Config {
             }
             let line = format!("{} = {}", setting.key, setting.show(self));
             text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
+        }
+        if let Some(token) = &self.token {
+            text.push_str(&channel::section("token", token.lines(), sources));
         }
         for (name, channel) in &self.channels {
             text.push_str(&channel.effective(name, sources));

@@ -134,7 +134,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)
         connection.client.outbound.end(Reason::Removed);
     }
     let wire = match answer.send(Answer::Accept(accepted.headers)) {
-        Ok(()) => Wire::upgraded(upgrade, &connection.client.outbound, &connection.config).await,
+        Ok(()) => Wire::upgraded(upgrade, &connection.client, &connection.config).await,
         // The handshake was given up: whatever becomes of the socket, nobody is behind it.
         Err(_) => None,
     };
@@ -218,7 +218,7 @@ async fn refuse(
     if answer.send(Answer::Accept(Vec::new())).is_err() {
         return;
     }
-    let Some(mut wire) = Wire::upgraded(upgrade, &client.outbound, &config).await else {
+    let Some(mut wire) = Wire::upgraded(upgrade, &client, &config).await else {
         return;
     };
     let mut drains = Drains::default();

@@ -4,6 +4,7 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER,
-    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
+use percent_encoding::percent_decode_str;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -29,6 +31,7 @@ use crate::outbound::Outbound;
 use crate::page;
 use crate::registry::Registry;
 use crate::router::Match;
+use crate::token::{Token, Unacceptable};
 
 /// A response of ours: always small and whole.
 pub type Reply = Response<Full<Bytes>>;
@@ -120,6 +123,7 @@ async fn handle(
     if front.is_closing.load(Ordering::SeqCst) {
         return Err(unavailable("the server is shutting down").into());
     }
+    let token = check_token(&front, &channel, remote, &request)?;
     let Some(permit) = permit.take() else {
         front.log_full(remote);
         return Err(unavailable("the server has as many connections as it may have").into());
@@ -148,7 +152,7 @@ async fn handle(
     tokio::spawn(connection::run(Box::new(Opening {
         config: front.config.clone(),
         channel: channel.clone(),
-        client: Client::new(client_request, outbound),
+        client: Client::new(client_request, outbound).with_token(token),
         upgrade,
         answer,
         permit,
@@ -259,6 +263,62 @@ fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
         tracing::info!(origin, "origin refused; see allowed_origins");
     }
     forbidden("this origin may not connect; the operator can add it to allowed_origins")
+}
+
+/// Check the token that the channel's clients must bring, if they must. `None` if it has none and
+/// needs none.
+fn check_token<B>(
+    front: &Front,
+    channel: &Channel,
+    remote: SocketAddr,
+    request: &Request<B>,
+) -> Result<Option<Token>, Refused> {
+    let Some(rules) = &channel.context.token_rules else {
+        return Ok(None);
+    };
+    let parameter = rules.config().query_parameter.as_deref();
+    let found = bearer(request.headers()).map(Cow::Borrowed).or_else(|| {
+        let query = request.uri().query().unwrap_or_default();
+        query_value(query, parameter?)
+    });
+    let checked = match found {
+        Some(token) => rules.check(&token).map(Some),
+        None if rules.config().required => Err(Unacceptable::Missing),
+        None => Ok(None),
+    };
+    checked.map_err(|unacceptable| {
+        if front.log_budget.take() {
+            let (channel, why) = (channel.name(), &unacceptable);
+            tracing::info!(channel, %remote, %why, "token refused");
+        }
+        let mut reply = text(
+            StatusCode::UNAUTHORIZED,
+            match unacceptable {
+                Unacceptable::Missing => "a token is required here",
+                Unacceptable::Expired => "the token has expired",
+                Unacceptable::Invalid(_) => "the token is not valid",
+            },
+        );
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        reply.into()
+    })
+}
+
+/// The token of a header `Authorization: Bearer …` (RFC 6750, 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let credentials = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
+    let mut schemes = credentials.filter_map(|value| value.trim().split_once(' '));
+    let (_, token) = schemes.find(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))?;
+    Some(token.trim())
+}
+
+/// The first value of a parameter in a query.
+fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().ok();
+    let mut pairs = pairs.filter(|(key, _)| decoded(key).as_deref() == Some(name));
+    decoded(pairs.next()?.1)
 }
 
 /// The first subprotocol of the channel's that the client asks for.

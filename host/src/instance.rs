@@ -26,6 +26,7 @@ use crate::host_calls::{
 use crate::hub::{Channels, Hub};
 use crate::plugin::{Component, Parts};
 use crate::store::Store as ChannelStore;
+use crate::token::TokenRules;
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
@@ -61,6 +62,8 @@ pub struct ChannelContext {
     pub config: Arc<Config>,
     /// What the operator set for this channel.
     pub own: Arc<ChannelConfig>,
+    /// The tokens that its clients must bring, if any.
+    pub token_rules: Option<Arc<TokenRules>>,
     /// The log lines it may still write.
     pub log_budget: LogBudget,
     /// The log lines that the host may still write about its failures: a channel that talks too

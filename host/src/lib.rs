@@ -37,6 +37,7 @@
 //! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
 //! - [`inbox`]: events that others have posted, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
+//! - [`token`]: whether a client's token holds.
 //! - [`close`]: why a connection ends.
 
 #![deny(missing_docs)]
@@ -82,6 +83,8 @@ pub mod inbox;
 pub mod store;
 
 pub mod outbound;
+
+pub mod token;
 
 pub mod close;
 

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::channel::{Channel, Generation};
 use crate::close::Reason;
-use crate::config::Config;
+use crate::config::{ChannelToken, Config, TokenConfig};
 use crate::host_calls::{Description, LogBudget, cut, escape};
 use crate::hub::{Channels, Hub};
 use crate::instance::{ChannelContext, Instance, LiveInstances};
@@ -27,6 +27,7 @@ use crate::pool::{ChannelSlots, Pool, SharedSlots};
 use crate::room_events::RoomRunner;
 use crate::router::{Pattern, Router};
 use crate::store::Memory;
+use crate::token::{KeyError, TokenRules};
 
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -52,6 +53,7 @@ pub struct Registry {
     engine: Engine,
     shared_slots: SharedSlots,
     live: LiveInstances,
+    token_rules: TokenRulesByChannel,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
     /// The hubs of those that are in service.
@@ -84,8 +86,13 @@ struct RefusedFile {
 
 impl Registry {
     /// A registry without channels.
-    pub fn new(config: Arc<Config>, engine: Engine) -> Registry {
-        Registry {
+    ///
+    /// # Errors
+    ///
+    /// A file of keys that tokens are to be checked with cannot be used.
+    pub fn new(config: Arc<Config>, engine: Engine) -> Result<Registry, KeyError> {
+        Ok(Registry {
+            token_rules: TokenRulesByChannel::new(&config)?,
             shared_slots: SharedSlots::new(config.max_instances),
             live: LiveInstances::new(config.max_instances),
             config,
@@ -93,7 +100,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(Router::default()),
             channels: Mutex::default(),
             hubs: Arc::default(),
-        }
+        })
     }
 
     /// The routes of this moment.
@@ -378,6 +385,7 @@ impl Registry {
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
             own: self.config.channel(name),
+            token_rules: self.token_rules.of(&self.config, name),
             log_budget: LogBudget::new(name, lines),
             failure_budget: LogBudget::new(name, lines),
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
@@ -412,6 +420,35 @@ impl Registry {
 /// How often rooms are looked at that may have been empty for long enough.
 fn sweep_interval(config: &Config) -> Duration {
     (config.room_state_grace / 2).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
+}
+
+/// The rules for tokens, as the configuration's tables have them.
+#[derive(Debug)]
+struct TokenRulesByChannel {
+    /// Those of channels that say something of it, by the name of their table.
+    own: BTreeMap<String, Option<Arc<TokenRules>>>,
+    /// For all others.
+    others: Option<Arc<TokenRules>>,
+}
+
+impl TokenRulesByChannel {
+    fn new(config: &Config) -> Result<TokenRulesByChannel, KeyError> {
+        let rules = |token: &Arc<TokenConfig>| TokenRules::new(token.clone()).map(Arc::new);
+        let mut own = BTreeMap::new();
+        for (name, channel) in &config.channels {
+            match &channel.token {
+                ChannelToken::Inherited => {}
+                ChannelToken::Off => drop(own.insert(name.clone(), None)),
+                ChannelToken::Own(token) => drop(own.insert(name.clone(), Some(rules(token)?))),
+            }
+        }
+        Ok(TokenRulesByChannel { own, others: config.token.as_ref().map(rules).transpose()? })
+    }
+
+    fn of(&self, config: &Config, channel: &str) -> Option<Arc<TokenRules>> {
+        let own = self.own.iter().find(|(table, _)| config.is_table_of(table, channel));
+        own.map_or_else(|| self.others.clone(), |(_, rules)| rules.clone())
+    }
 }
 
 /// Why a file is not served.

@@ -40,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 ///
-/// The folder cannot be watched, or the compiler cannot be set up.
+/// The folder cannot be watched, a file of keys cannot be used, or the compiler cannot be set up.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -49,7 +49,7 @@ pub async fn run(
     let config = Arc::new(config);
     let address = listener.local_addr().context("the listener has no address")?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
-    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?));
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?)?);
     let timing = Timing {
         settle: config.settle,
         reconcile: config.reconcile,

@@ -6,6 +6,7 @@
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
 //! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
+//! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
 //!
 //! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
@@ -19,6 +20,7 @@ mod foreign;
 mod log;
 pub mod raw;
 mod server;
+pub mod tokens;
 
 use std::future::Future;
 use std::time::Duration;

@@ -80,6 +80,17 @@ impl Connection {
         self.request.subprotocol.clone()
     }
 
+    pub(crate) fn claims(&self) -> Option<String> {
+        self.request.claims.borrow().clone()
+    }
+
+    pub(crate) fn renew_token(&self, token: &str) -> Result<(), HostError> {
+        let before = self.claims();
+        let claims = host(|world| world.renewed_claims(token, before.as_deref()))?;
+        self.request.claims.replace(Some(claims));
+        Ok(())
+    }
+
     pub(crate) fn ending(&self) -> Option<String> {
         host(|world| world.ending(self.request.number))
     }

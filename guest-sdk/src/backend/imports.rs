@@ -54,6 +54,14 @@ impl Connection {
         self.0.subprotocol()
     }
 
+    pub(crate) fn claims(&self) -> Option<String> {
+        self.0.claims()
+    }
+
+    pub(crate) fn renew_token(&self, token: &str) -> Result<(), HostError> {
+        Ok(self.0.renew_token(token)?)
+    }
+
     pub(crate) fn ending(&self) -> Option<String> {
         self.0.ending()
     }

@@ -1,5 +1,6 @@
 //! How a client connects to the fake host, or is refused.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -23,6 +24,7 @@ pub struct Connecting {
     query: String,
     headers: Vec<(String, Vec<u8>)>,
     remote_address: String,
+    claims: Option<String>,
 }
 
 impl Connecting {
@@ -34,6 +36,7 @@ impl Connecting {
             query: query.to_owned(),
             headers: Vec::new(),
             remote_address: "192.0.2.1:50000".to_owned(),
+            claims: None,
         }
     }
 
@@ -54,10 +57,18 @@ impl Connecting {
         self
     }
 
+    /// Bring a token with these claims, which the host has checked, so that
+    /// [`Connection::claims`](crate::Connection::claims) has them.
+    pub fn claims(mut self, claims: impl serde::Serialize) -> Self {
+        let claims = serde_json::to_string(&claims);
+        self.claims = Some(claims.expect("claims that can be written as JSON"));
+        self
+    }
+
     /// Connect. Refused with status 404 where no path of the channel fits, and otherwise as
     /// `on_connect` decides; a panic in it is a 500.
     pub fn open(self) -> Result<Client, Refused> {
-        let Self { world: shared, path, query, headers, remote_address } = self;
+        let Self { world: shared, path, query, headers, remote_address, claims } = self;
         let mut world = shared.borrow_mut();
         let plugin = world.plugin;
         let Some(params) = pattern::best(plugin.paths, &path) else {
@@ -66,8 +77,16 @@ impl Connecting {
         let subprotocol = agree_on_subprotocol(plugin.subprotocols, &headers);
         let number = world.next_number();
         drop(world);
-        let request = Request { number, path, query, params, headers, remote_address, subprotocol };
-        let request = Rc::new(request);
+        let request = Rc::new(Request {
+            number,
+            path,
+            query,
+            params,
+            headers,
+            remote_address,
+            subprotocol,
+            claims: RefCell::new(claims),
+        });
         let raw = backend::Connection::of(request.clone());
         let conn = Connection::new(raw, Some(backend::Handshake));
         let outcome = event(&shared, Phase::Connecting, number, || (plugin.on_connect)(&conn));

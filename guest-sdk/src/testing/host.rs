@@ -72,6 +72,13 @@ impl TestHost {
         std::mem::take(&mut self.world.borrow_mut().published)
     }
 
+    /// Let [`renew_token`](crate::Connection::renew_token) accept this token, with these claims.
+    pub fn accept_token(&self, token: &str, claims: impl serde::Serialize) {
+        let claims = serde_json::to_string(&claims);
+        let claims = claims.expect("claims that can be written as JSON");
+        self.world.borrow_mut().tokens.insert(token.to_owned(), claims);
+    }
+
     /// Serve the channel `C` from now on, as the next generation. Connections stay open, with the
     /// sessions that the channel before wrote: the way to test that a struct may grow.
     pub fn reload<C: Channel>(&self) {

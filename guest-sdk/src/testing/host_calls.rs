@@ -284,6 +284,38 @@ impl World {
         numbers.into_iter().find(|number| id(*number) == to)
     }
 
+    /// The claims of a token that a client has brought later, if it may replace the one before.
+    pub(crate) fn renewed_claims(
+        &mut self,
+        token: &str,
+        before: Option<&str>,
+    ) -> Result<String, HostError> {
+        self.open_event()?;
+        if self.tokens.is_empty() && before.is_none() {
+            return Err(refused(
+                Remedy::AskOperator,
+                "no-token-rules",
+                "no token is checked for this channel (in a test: `claims` of the client that \
+                 connects, `host.accept_token`)",
+            ));
+        }
+        let claims = self.tokens.get(token).cloned().ok_or_else(|| {
+            refused(Remedy::Other, "token-invalid", "the token does not hold (`host.accept_token`)")
+        })?;
+        let subject = |claims: &str| {
+            let claims: serde_json::Value = serde_json::from_str(claims).unwrap_or_default();
+            claims["sub"].as_str().map(str::to_owned)
+        };
+        if before.is_some_and(|before| subject(before) != subject(&claims)) {
+            return Err(refused(
+                Remedy::Other,
+                "token-subject-changed",
+                "the token is about somebody else (sub) than the one before",
+            ));
+        }
+        Ok(claims)
+    }
+
     pub(crate) fn require_setting(&self, name: &str) -> Result<String, HostError> {
         self.settings.get(name).cloned().ok_or_else(|| {
             refused(

@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// What the operator set, secrets included.
     pub(crate) settings: BTreeMap<String, String>,
+    /// Tokens that hold, with their claims.
+    pub(crate) tokens: BTreeMap<String, String>,
     pub(crate) connections: BTreeMap<u64, Record>,
     /// Channels to whose rooms this one may publish, and whether they are in service.
     pub(crate) publish_to: BTreeMap<String, bool>,
@@ -57,6 +59,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) remote_address: String,
     pub(crate) subprotocol: Option<String>,
+    /// Those of the token that the host would have checked; renewed at once.
+    pub(crate) claims: RefCell<Option<String>>,
 }
 
 impl Request {
@@ -126,6 +130,7 @@ impl World {
             generation: 1,
             limits: Limits::default(),
             settings: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             connections: BTreeMap::new(),
             publish_to: BTreeMap::new(),
             published: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::token::ChannelToken;
 use super::{Secrets, Sources};
 
 /// The table `[channels.NAME]` of one channel; empty where there is none.
@@ -14,6 +15,8 @@ pub struct ChannelConfig {
     pub secrets: Secrets,
     /// What it may reach besides its own connections.
     pub grants: Grants,
+    /// The tokens that its clients must bring.
+    pub token: ChannelToken,
 }
 
 impl ChannelConfig {
@@ -26,35 +29,51 @@ impl ChannelConfig {
     /// Its tables as they are written in a `wharf.toml`, with where each value came from.
     pub(super) fn effective(&self, name: &str, sources: &Sources) -> String {
         let table = format!("channels.{}", key(name));
-        let mut text = String::new();
-        let mut section = |heading: &str, lines: Vec<(String, toml::Value)>| {
-            if lines.is_empty() {
-                return;
-            }
-            text.push_str(&format!("\n[{heading}]\n"));
-            for (name, value) in lines {
-                let source = sources.of(&format!("{heading}.{name}"));
-                text.push_str(&format!("{:<44} # {source}\n", format!("{name} = {value}")));
-            }
-        };
         let list = |name: &str, items: Vec<String>| {
-            let items = items.into_iter().map(toml::Value::String).collect();
-            (name.to_owned(), toml::Value::Array(items))
+            let items: Vec<_> = items.into_iter().map(toml::Value::String).collect();
+            (!items.is_empty()).then(|| (name.to_owned(), toml::Value::Array(items)))
         };
         let hosts = self.grants.http_hosts.iter().map(AllowedHost::to_string).collect();
-        let grants =
-            [list("http_hosts", hosts), list("publish_to", self.grants.publish_to.clone())];
-        let is_given =
-            |(_, value): &(String, toml::Value)| value.as_array().is_some_and(|v| !v.is_empty());
-        section(&table, grants.into_iter().filter(is_given).collect());
+        let off = || ("token".to_owned(), toml::Value::Boolean(false));
+        let own = [
+            list("http_hosts", hosts),
+            list("publish_to", self.grants.publish_to.clone()),
+            (self.token == ChannelToken::Off).then(off),
+        ];
         let settings = self.settings.iter();
         let settings = settings.map(|(name, value)| (name.clone(), value.clone().into()));
-        section(&format!("{table}.settings"), settings.collect());
         let secrets = self.secrets.iter();
         let secrets = secrets.map(|(name, secret)| (name.to_owned(), secret.as_toml()));
-        section(&format!("{table}.secrets"), secrets.collect());
-        text
+        let token = match &self.token {
+            ChannelToken::Own(token) => token.lines(),
+            ChannelToken::Inherited | ChannelToken::Off => Vec::new(),
+        };
+        [
+            section(&table, own.into_iter().flatten().collect(), sources),
+            section(&format!("{table}.settings"), settings.collect(), sources),
+            section(&format!("{table}.secrets"), secrets.collect(), sources),
+            section(&format!("{table}.token"), token, sources),
+        ]
+        .concat()
     }
+}
+
+/// A table as it is written in a `wharf.toml`, with where each value came from; nothing if it is
+/// empty.
+pub(super) fn section(
+    heading: &str,
+    lines: Vec<(String, toml::Value)>,
+    sources: &Sources,
+) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n[{heading}]\n");
+    for (name, value) in lines {
+        let source = sources.of(&format!("{heading}.{name}"));
+        text.push_str(&format!("{:<44} # {source}\n", format!("{name} = {value}")));
+    }
+    text
 }
 
 /// What a channel may reach besides its own connections: nothing, unless the operator grants it.

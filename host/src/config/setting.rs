@@ -100,11 +100,14 @@ macro_rules! settings {
             /// What is set for single channels, by name: the tables `[channels.NAME]`. To look a
             /// channel up, ask [`Config::channel`].
             pub channels: BTreeMap<String, Arc<ChannelConfig>>,
+            /// The tokens that clients of all channels must bring, unless a channel's table says
+            /// otherwise: the table `[token]`.
+            pub token: Option<Arc<TokenConfig>>,
         }
 
         impl Default for Config {
             fn default() -> Config {
-                Config { $($($field: $default,)+)+ channels: BTreeMap::new() }
+                Config { $($($field: $default,)+)+ channels: BTreeMap::new(), token: None }
             }
         }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::tables::{self, Tables};
+use super::tables::{self, Contents, Tables};
 use super::{Config, ConfigError, SETTINGS, Setting, Stated};
 
 /// The file that is read where none is named.
@@ -55,6 +55,13 @@ impl Sources {
         self.0.get(key).unwrap_or(&Source::Default)
     }
 
+    /// Where the first value of this table was given.
+    pub(super) fn under(&self, table: &str) -> &Source {
+        let first = self.0.range(format!("{table}.")..).next();
+        let first = first.filter(|(key, _)| key.starts_with(table));
+        first.map_or(&Source::Default, |(_, source)| source)
+    }
+
     /// Remember where a value was given.
     pub(super) fn note(&mut self, key: &str, source: &Source) {
         self.0.insert(key.to_owned(), source.clone());
@@ -89,11 +96,13 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     });
 
     let mut layers: Vec<Layer> = file.into_iter().chain(environment).chain(flags).collect();
-    let of_channels = layers.iter_mut().filter_map(|layer| {
-        let value = layer.values.remove(tables::KEY)?;
-        Some((layer.source.clone(), value))
+    let in_tables = layers.iter_mut().flat_map(|layer| {
+        tables::ALL_KEYS.into_iter().filter_map(|key| {
+            let value = layer.values.remove(key)?;
+            Some((layer.source.clone(), key, value))
+        })
     });
-    let of_channels: Vec<(Source, Value)> = of_channels.collect();
+    let in_tables: Vec<(Source, &'static str, Value)> = in_tables.collect();
     let mut merged = Figment::new();
     for (index, layer) in layers.iter().enumerate() {
         merged = merged.merge(Numbered { index, layer });
@@ -145,7 +154,8 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
     };
     let tables = Tables { variable: &variable, working_folder: &given.working_folder };
-    config.channels = tables.read(&of_channels, &mut sources)?;
+    let Contents { channels, token } = tables.read(&in_tables, &mut sources)?;
+    (config.channels, config.token) = (channels, token);
     config.check(&sources)?;
     Ok((config, sources))
 }

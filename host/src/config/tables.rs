@@ -12,17 +12,32 @@ use figment::value::{Dict, Value};
 use super::channel::{self, AllowedHost, ChannelConfig, Grants};
 use super::secret::{HIDDEN, Secret, SecretOrigin};
 use super::source::{distance, excerpt};
+use super::token::{ChannelToken, MAX_LEEWAY_SECONDS, TokenConfig, TokenParts};
 use super::{ConfigError, Source, Sources};
 
 /// The key in the file, and what variables begin with after `WHARF_`.
-pub(super) const KEY: &str = "channels";
+const KEY: &str = "channels";
+/// The key of the table for channels that have no such table of their own, and of theirs.
+const TOKEN_KEY: &str = "token";
+/// What is not for [`SETTINGS`](super::SETTINGS).
+pub(super) const ALL_KEYS: [&str; 2] = [KEY, TOKEN_KEY];
 
 /// Bytes of one setting or secret.
 const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// Bytes of the name of a setting or secret.
 const MAX_NAME_BYTES: usize = 64;
 
-const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to"];
+const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to", TOKEN_KEY];
+const TOKEN_KEYS: &[&str] = &[
+    "secret",
+    "public_key",
+    "jwks",
+    "issuer",
+    "audience",
+    "leeway_seconds",
+    "query_parameter",
+    "required",
+];
 const SECRET_KEYS: &[&str] = &["env", "file"];
 
 /// What the operator gave for channels, not yet read.
@@ -33,20 +48,29 @@ pub(super) struct Tables<'a> {
     pub working_folder: &'a Path,
 }
 
-/// The tables by the channel's name.
-pub(super) type Channels = BTreeMap<String, Arc<ChannelConfig>>;
+/// All that the tables say.
+pub(super) struct Contents {
+    /// By the channel's name.
+    pub channels: BTreeMap<String, Arc<ChannelConfig>>,
+    /// For channels that say nothing of it.
+    pub token: Option<Arc<TokenConfig>>,
+}
 
 /// A variable such as `WHARF_CHANNELS__CHAT__SETTINGS__GREETING` as the nested tables that it
 /// stands for; nothing if it is about something else.
 pub(super) fn of_variable(name: &str, value: &str) -> Option<Dict> {
-    let path = name.strip_prefix("WHARF_CHANNELS__")?.to_lowercase();
+    let path = name.strip_prefix("WHARF_")?.to_lowercase();
     let parts: Vec<&str> = path.split("__").collect();
+    let (first, parts) = parts.split_first()?;
+    if parts.is_empty() || !ALL_KEYS.contains(first) {
+        return None;
+    }
     let innermost = Value::from(value);
     let nested = parts
         .iter()
         .rev()
         .fold(innermost, |inner, part| Value::from(Dict::from([((*part).to_owned(), inner)])));
-    Some(Dict::from([(KEY.to_owned(), nested)]))
+    Some(Dict::from([((*first).to_owned(), nested)]))
 }
 
 /// One value, while the sources are read.
@@ -63,18 +87,33 @@ struct Parts {
     settings: BTreeMap<String, String>,
     secrets: BTreeMap<String, Secret>,
     grants: Grants,
+    token: TokenSoFar,
+}
+
+/// What has been said of tokens so far.
+#[derive(Default)]
+enum TokenSoFar {
+    #[default]
+    Nothing,
+    Off,
+    Parts(TokenParts),
 }
 
 impl Tables<'_> {
-    /// Read what the sources say about channels, the weakest source first.
+    /// Read what the sources say, by their keys, the weakest source first.
     pub(super) fn read(
         &self,
-        layers: &[(Source, Value)],
+        layers: &[(Source, &'static str, Value)],
         sources: &mut Sources,
-    ) -> Result<Channels, ConfigError> {
+    ) -> Result<Contents, ConfigError> {
         let mut channels: BTreeMap<String, Parts> = BTreeMap::new();
-        for (source, value) in layers {
-            let given = Given { key: KEY.to_owned(), value, source };
+        let mut token = TokenSoFar::Nothing;
+        for (source, key, value) in layers {
+            let given = Given { key: (*key).to_owned(), value, source };
+            if *key == TOKEN_KEY {
+                self.read_token(&given, &mut token, sources)?;
+                continue;
+            }
             let tables = given.table("a table of tables, one for each channel")?;
             let mut seen: Vec<&String> = Vec::new();
             for (name, value) in tables {
@@ -94,6 +133,17 @@ impl Tables<'_> {
                 self.read_channel(Given { key, value, source }, parts, sources)?;
             }
         }
+        let finish_token = |token: TokenSoFar, key: String| match token {
+            TokenSoFar::Nothing => Ok(ChannelToken::Inherited),
+            TokenSoFar::Off => Ok(ChannelToken::Off),
+            TokenSoFar::Parts(parts) => match parts.finish() {
+                Ok(token) => Ok(ChannelToken::Own(Arc::new(token))),
+                Err(reason) => {
+                    let given = sources.under(&key).clone();
+                    Err(ConfigError::Refused { key, given, reason })
+                }
+            },
+        };
         let finish = |(name, parts): (String, Parts)| {
             if let Some(both) = parts.settings.keys().find(|n| parts.secrets.contains_key(*n)) {
                 let table = format!("{KEY}.{}", channel::key(&name));
@@ -103,11 +153,17 @@ impl Tables<'_> {
                     reason: format!("{table}.settings has a `{both}` as well; rename one of them"),
                 });
             }
-            let Parts { settings, secrets, grants } = parts;
-            let config = ChannelConfig { settings, secrets: secrets.into_iter().collect(), grants };
-            Ok((name, Arc::new(config)))
+            let Parts { settings, secrets, grants, token } = parts;
+            let secrets = secrets.into_iter().collect();
+            let token = finish_token(token, format!("{KEY}.{}.{TOKEN_KEY}", channel::key(&name)))?;
+            Ok((name, Arc::new(ChannelConfig { settings, secrets, grants, token })))
         };
-        channels.into_iter().map(finish).collect()
+        let channels = channels.into_iter().map(finish).collect::<Result<_, _>>()?;
+        let token = match finish_token(token, TOKEN_KEY.to_owned())? {
+            ChannelToken::Own(token) => Some(token),
+            ChannelToken::Inherited | ChannelToken::Off => None,
+        };
+        Ok(Contents { channels, token })
     }
 
     fn read_channel(
@@ -144,9 +200,63 @@ impl Tables<'_> {
                     let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
                     parts.grants.publish_to = given.list("names of channels", name)?;
                 }
+                TOKEN_KEY => self.read_token(&given, &mut parts.token, sources)?,
                 _ => return Err(given.unknown(name, KEYS)),
             }
         }
+        Ok(())
+    }
+
+    fn read_token(
+        &self,
+        given: &Given<'_>,
+        token: &mut TokenSoFar,
+        sources: &mut Sources,
+    ) -> Result<(), ConfigError> {
+        if given.switch() == Some(false) {
+            *token = TokenSoFar::Off;
+            sources.note(&given.key, given.source);
+            return Ok(());
+        }
+        let mut parts = match std::mem::take(token) {
+            TokenSoFar::Parts(parts) => parts,
+            TokenSoFar::Nothing | TokenSoFar::Off => TokenParts::default(),
+        };
+        for (name, value) in given.table("a table, or `false` for none")? {
+            let given = given.inner(name, value);
+            let path = || {
+                let path = given.value.as_str().filter(|path| !path.is_empty());
+                let path = path.ok_or_else(|| given.refused("it must be a path".to_owned()))?;
+                Ok(self.beside(given.source, Path::new(path)))
+            };
+            let texts = || {
+                let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+                given.list("text, or a list of texts", text)
+            };
+            match name.as_str() {
+                "secret" => parts.secret = Some(self.secret(&given)?),
+                "public_key" => parts.public_key = Some(path()?),
+                "jwks" => parts.jwks = Some(path()?),
+                "issuer" => parts.issuers = texts()?,
+                "audience" => parts.audiences = texts()?,
+                "leeway_seconds" => {
+                    let seconds = given.text()?.trim().parse().ok();
+                    let seconds = seconds.filter(|seconds| *seconds <= MAX_LEEWAY_SECONDS);
+                    parts.leeway_seconds = seconds.ok_or_else(|| {
+                        given.refused(format!("it must be 0 to {MAX_LEEWAY_SECONDS} seconds"))
+                    })?;
+                }
+                "query_parameter" => parts.query_parameter = Some(given.text()?),
+                "required" => {
+                    let switch = given.switch();
+                    let refused = || given.refused("it must be `true` or `false`".to_owned());
+                    parts.required = Some(switch.ok_or_else(refused)?);
+                }
+                _ => return Err(given.unknown(name, TOKEN_KEYS)),
+            }
+            sources.note(&given.key, given.source);
+        }
+        *token = TokenSoFar::Parts(parts);
         Ok(())
     }
 
@@ -235,6 +345,13 @@ impl<'a> Given<'a> {
             )));
         }
         Ok(given)
+    }
+
+    fn switch(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(_, value) => Some(*value),
+            _ => self.value.as_str()?.trim().parse().ok(),
+        }
     }
 
     fn table(&self, allowed: &str) -> Result<&'a Dict, ConfigError> {

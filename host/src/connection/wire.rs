@@ -20,10 +20,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::frame::Violation;
 use super::input::{Input, Item, Payload, Refused};
+use crate::client::Client;
 use crate::close::{MAX_REASON_BYTES, Reason};
 use crate::config::Config;
 use crate::inbox::Posted;
-use crate::outbound::{FrameKind, Outbound, Pushed, Standing, encode};
+use crate::outbound::{FrameKind, Pushed, Standing, encode};
 
 /// What keep-alive pings carry, so that their pongs are told from others.
 const KEEP_ALIVE_PAYLOAD: &[u8] = b"wharf-keep-alive";
@@ -87,7 +88,7 @@ impl Arrival {
 pub(super) struct Wire {
     reader: OwnedReadHalf,
     input: Input,
-    outbound: Arc<Outbound>,
+    client: Arc<Client>,
     config: Arc<Config>,
     /// Read while a guest call was waiting.
     ahead: VecDeque<Arrival>,
@@ -105,6 +106,8 @@ pub(super) struct Wire {
     /// What came last was posted: the client's turn is next, so that neither starves the other.
     posted_was_last: bool,
     timer: Pin<Box<Sleep>>,
+    /// Fires when the client's token expires; made where there is a token only.
+    expiry: Option<Pin<Box<Sleep>>>,
     last_heard: Instant,
     /// When the keep-alive ping was sent that nothing has been heard after yet.
     pinged: Option<Instant>,
@@ -116,19 +119,19 @@ impl Wire {
     /// Wait until the client has got its `101`, and take the socket over. `None` if it is gone.
     pub(super) async fn upgraded(
         upgrade: OnUpgrade,
-        outbound: &Arc<Outbound>,
+        client: &Arc<Client>,
         config: &Arc<Config>,
     ) -> Option<Wire> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
-        outbound.attach(writer);
+        client.outbound.attach(writer);
         let input = Input::new(config, &parts.read_buf);
         let now = Instant::now();
         Some(Wire {
             reader,
             input,
-            outbound: outbound.clone(),
+            client: client.clone(),
             config: config.clone(),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
@@ -139,6 +142,7 @@ impl Wire {
             owes_drain: true,
             posted_was_last: false,
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
+            expiry: None,
             last_heard: now,
             pinged: None,
             written_bytes: None,
@@ -148,12 +152,13 @@ impl Wire {
     /// The next thing that happens. Where nothing does, everything queued is being written and
     /// the task is woken for whatever comes.
     pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
-        let mut standing = self.outbound.standing();
+        self.end_if_expired();
+        let mut standing = self.client.outbound.standing();
         if standing.end.is_none() && standing.is_backed_up {
             // Answers cannot leave, so that nothing more may be asked: the client has to
             // read before we do.
             let idle = self.poll_idle(cx);
-            standing = self.outbound.standing();
+            standing = self.client.outbound.standing();
             match idle {
                 Poll::Ready(Arrival::Ended(_)) => {}
                 Poll::Ready(arrival) => return Poll::Ready(arrival),
@@ -175,7 +180,9 @@ impl Wire {
             Some(reason) => Poll::Ready(Arrival::Ended(reason)),
             None => match self.poll_idle(cx) {
                 // Posted before this task was registered to be woken for it.
-                Poll::Pending if self.outbound.standing().has_posted => self.poll_next(cx, true),
+                Poll::Pending if self.client.outbound.standing().has_posted => {
+                    self.poll_next(cx, true)
+                }
                 idle => idle,
             },
         }
@@ -185,9 +192,11 @@ impl Wire {
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         // Whoever owes a drain is the only one to write; answers must not wait for the burst's end.
         if std::mem::take(&mut self.owes_drain) {
-            self.outbound.drain();
+            self.client.outbound.drain();
         }
-        let standing = self.outbound.standing();
+        // A client that never stops sending is not waited for.
+        self.end_if_expired();
+        let standing = self.client.outbound.standing();
         if standing.end.is_some() || standing.is_backed_up {
             // Decided where the task may wait.
             return Poll::Pending;
@@ -205,7 +214,7 @@ impl Wire {
         {
             return Poll::Ready(arrival);
         }
-        match self.outbound.next_posted() {
+        match self.client.outbound.next_posted() {
             Some(posted) => {
                 self.posted_was_last = true;
                 Poll::Ready(Arrival::Posted(posted))
@@ -257,11 +266,14 @@ impl Wire {
     /// Write what waits, keep the connection alive, notice its end.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if std::mem::take(&mut self.owes_drain) {
-            self.outbound.drain();
+            self.client.outbound.drain();
         }
         // Registers this task; only then is it certain that no wish to end is missed.
-        let _ = self.outbound.poll_drained(cx);
-        if let Some(reason) = self.outbound.standing().end {
+        let _ = self.client.outbound.poll_drained(cx);
+        if self.poll_expiry(cx).is_ready() {
+            self.client.outbound.end(Reason::TokenExpired);
+        }
+        if let Some(reason) = self.client.outbound.standing().end {
             return Poll::Ready(Arrival::Ended(reason));
         }
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -272,12 +284,31 @@ impl Wire {
         Poll::Pending
     }
 
+    /// Note that the connection ends if its token has expired.
+    fn end_if_expired(&self) {
+        if self.client.token_expires().is_some_and(|at| Instant::now() >= at) {
+            self.client.outbound.end(Reason::TokenExpired);
+        }
+    }
+
+    /// Wait for the token's expiry, which may have been moved since.
+    fn poll_expiry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.client.token_expires() else {
+            return Poll::Pending;
+        };
+        let timer = self.expiry.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx)
+    }
+
     /// Whether more is being read from the client.
     fn listens(&self) -> bool {
         !self.is_over
             && self.ahead.len() < self.config.read_ahead_messages
             && self.ahead_bytes < self.config.read_ahead_bytes
-            && !self.outbound.standing().is_backed_up
+            && !self.client.outbound.standing().is_backed_up
     }
 
     /// The timer has fired: ping a silent client, give up on one that stays silent, or that
@@ -288,9 +319,9 @@ impl Wire {
         if !self.listens() {
             // Silence means nothing while nobody listens, but standing still does.
             self.last_heard = now;
-            let Standing { is_backed_up, written_bytes, .. } = self.outbound.standing();
+            let Standing { is_backed_up, written_bytes, .. } = self.client.outbound.standing();
             if is_backed_up && self.written_bytes == Some(written_bytes) {
-                self.outbound.end(Reason::SlowConsumer);
+                self.client.outbound.end(Reason::SlowConsumer);
                 return Some(Arrival::Ended(Reason::SlowConsumer));
             }
             self.written_bytes = is_backed_up.then_some(written_bytes);
@@ -311,8 +342,8 @@ impl Wire {
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
                 let ping = encode(FrameKind::Ping, KEEP_ALIVE_PAYLOAD);
-                if self.outbound.push_control(&ping) == Pushed::Drain {
-                    self.outbound.drain();
+                if self.client.outbound.push_control(&ping) == Pushed::Drain {
+                    self.client.outbound.drain();
                 }
                 now + timeout
             }
@@ -373,7 +404,7 @@ impl Wire {
     /// Queue a control frame. Refused means that the connection is ending for a reason that is
     /// noted already.
     fn push_control(&mut self, frame: Bytes) {
-        if self.outbound.push_control(&frame) == Pushed::Drain {
+        if self.client.outbound.push_control(&frame) == Pushed::Drain {
             self.owes_drain = true;
         }
     }
@@ -390,7 +421,7 @@ impl Wire {
     /// Queue a close frame. Nothing but control frames may follow it.
     pub(super) fn begin_close(&mut self, code: Option<u16>, reason: &str) {
         self.push_close(code.map(|code| (code, reason)));
-        self.outbound.refuse_messages(false);
+        self.client.outbound.refuse_messages(false);
     }
 
     fn push_close(&mut self, close: Option<(u16, &str)>) {
@@ -425,9 +456,9 @@ impl Wire {
                     }
                 }
                 if std::mem::take(&mut self.owes_drain) {
-                    self.outbound.drain();
+                    self.client.outbound.drain();
                 }
-                match self.outbound.poll_drained(cx) {
+                match self.client.outbound.poll_drained(cx) {
                     Poll::Ready(()) if client_is_done => Poll::Ready(()),
                     _ => Poll::Pending,
                 }
@@ -439,10 +470,10 @@ impl Wire {
         }
         if self.client_has_closed {
             // It sends nothing any more, so that there is nothing to lose our last frames to.
-            self.outbound.release();
+            self.client.outbound.release();
             return;
         }
-        self.outbound.shut();
+        self.client.outbound.shut();
         let linger = LINGER.min(close_timeout);
         let _ = tokio::time::timeout(linger, self.read_away()).await;
     }

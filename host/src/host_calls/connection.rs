@@ -5,6 +5,8 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::connection::{Host, HostConnection};
 use super::bindings::wharf::channel::types::{Error, Kind};
 use super::{ConnectionHandle, Phase, checked_close, fix_call, refused};
+use crate::client::SubjectChanged;
+use crate::config::table_key;
 use crate::effects::Effect;
 use crate::host_calls::bindings::wharf::channel::types::Remedy;
 use crate::instance::InstanceState;
@@ -97,6 +99,35 @@ impl HostConnection for InstanceState {
         let own = self.own()?;
         own.effects.record_close(checked_close(code, reason)?);
         Ok(())
+    }
+
+    fn claims(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        self.client()?.claims()
+    }
+
+    fn renew_token(&mut self, _: Resource<ConnectionHandle>, token: String) -> Result<(), Error> {
+        let rules = self.channel.token_rules.clone().ok_or_else(|| {
+            refused(
+                Remedy::AskOperator,
+                "no-token-rules",
+                format!(
+                    "no token is checked for this channel: write the table `[channels.{}.token]` \
+                     in wharf.toml, and restart",
+                    table_key(&self.channel.name)
+                ),
+            )
+        })?;
+        let client = self.own()?.client.clone();
+        let token = rules.check(&token).map_err(|why| {
+            refused(Remedy::Other, "token-invalid", format!("the token does not hold: {why}"))
+        })?;
+        client.renew_token(token).map_err(|SubjectChanged| {
+            refused(
+                Remedy::Other,
+                "token-subject-changed",
+                "the token is about somebody else (sub) than the one before",
+            )
+        })
     }
 
     fn drop(&mut self, _: Resource<ConnectionHandle>) -> wasmtime::Result<()> {
