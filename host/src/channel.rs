@@ -70,10 +70,11 @@ impl Channel {
         self.removed.store(false, Ordering::SeqCst);
     }
 
-    /// Take the channel out of service: its connections end. The generation stays for their
-    /// last events.
+    /// Take the channel out of service: its timers are cancelled and its connections end. The
+    /// generation stays for their last events.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::SeqCst);
+        self.context.hub.timers.clear();
         self.context.hub.end_all(Reason::Removed);
     }
 

@@ -48,6 +48,8 @@ async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
                 let event = Apart::RoomEvent { room: room.name(), from: *from, payload };
                 run_one(&channel, &room, &event, *hops, &mut drains).await;
             }
+            // Whatever sets timers while a removed channel's connections end: nobody wants them.
+            Posted::Timer(_) if channel.is_removed() => channel.context.hub.timers.clear(),
             Posted::Timer(firing) if firing.begin() => {
                 let (name, payload) = (&firing.name, &firing.payload);
                 let event = match &**room.name() {

@@ -149,6 +149,16 @@ impl Timers {
         self.0.count.store(state.due.len(), Ordering::Relaxed);
     }
 
+    /// Cancel all timers.
+    pub fn clear(&self) {
+        let mut state = self.0.state.lock();
+        let scopes: Vec<Scope> = state.by_scope.keys().cloned().collect();
+        for scope in &scopes {
+            state.remove_all(scope);
+        }
+        self.0.count.store(state.due.len(), Ordering::Relaxed);
+    }
+
     /// The names of a scope's timers.
     pub fn names(&self, scope: &Scope) -> Vec<Arc<str>> {
         if self.is_empty() {

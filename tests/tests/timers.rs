@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Value, Wharf, json};
+use wharf_tests::{Ended, Value, Wharf, json};
 
 fn after(of: Value, name: &str, after_ms: u64, payload: &str) -> Value {
     json!({ "do": "timer", "of": of, "name": name, "after_ms": after_ms, "payload": payload })
@@ -169,4 +169,20 @@ async fn what_is_wrong_with_a_timer_is_said() {
         "ok",
         "replaced"
     );
+}
+
+#[tokio::test]
+async fn the_timers_of_a_removed_plugin_are_gone() {
+    let wharf = Wharf::start(&["posts", "echo"], &["--removal-grace-ms 50"]).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.ask_json(every(json!("channel"), "tick", 20)).await;
+    assert_eq!(client.json().await["timer"], "tick");
+    std::fs::remove_file(wharf.plugin("posts")).expect("the plugin is removed");
+    let (_, ended) = client.rest().await;
+    assert_eq!(ended, Ended::Closed(1001, "removed".to_owned()));
+    // The same plugin comes back, and what it had set before does not.
+    wharf.swap("posts", &component("posts")).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.ask_json(after(json!("me"), "mine", 200, "")).await;
+    assert_eq!(client.json().await["timer"], "mine", "and not the channel's");
 }
