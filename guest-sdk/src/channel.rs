@@ -281,11 +281,6 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`
-    /// and `on_pong`. What it did is undone and the error is reported to the operator, unless it is
-    /// an [`Invalid`], the client's own mistake; `self` is the session as it was before. What is
-    /// done here commits, unless it fails as well: then that is reported too, and the event ends
-    /// without effects.
     /// Another handler has posted a notice for this connection, with
     /// [`notify`](crate::notices::notify) or the like; see [`notices`](crate::notices) for an example.
     /// It has its turn among the connection's own events. A panic in it ends this connection, not
@@ -426,8 +421,9 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
 
     /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`,
     /// `on_pong`, `on_notify` and `on_timer`. What it did is undone and the error is reported to
-    /// the operator; `self` is the session as it was before. What is done here commits, unless it
-    /// fails as well: then that is reported too, and the event ends without effects.
+    /// the operator, unless it is an [`Invalid`], the client's own mistake; `self` is the session as
+    /// it was before. What is done here commits, unless it fails as well: then that is reported
+    /// too, and the event ends without effects.
     ///
     /// Default: the client is sent what it may know of the error,
     /// [`for_client`](Error::for_client): what an [`Invalid`] says, and for every other error

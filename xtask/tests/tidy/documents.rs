@@ -1,7 +1,10 @@
-//! The documents for authors: that each page of the guide can be found, and that its code is run.
+//! The documents for authors: that each page of the guide can be found and its code is run, and that
+//! every error is explained.
+
+use std::collections::BTreeSet;
 
 use super::assert_none;
-use super::source::{files_under, read, repository, shown};
+use super::source::{Source, files_under, read, repository, shown};
 
 const GUIDE: &str = "docs/guide/";
 
@@ -47,4 +50,162 @@ fn links_from_the_guide_lead_somewhere() {
         }
     }
     assert_none(&findings, "these links of the guide lead nowhere:");
+}
+
+/// Kebab-case in the host's source that is no code of an error: headers, and names of events.
+const NO_CODES: [&str; 2] = ["content-length", "transfer-encoding"];
+
+#[test]
+fn every_code_of_a_host_call_is_explained() {
+    let used = codes_in("host/src/host_calls", "host/src/store.rs");
+    let by_sdk = codes_in("guest-sdk/src/backend", "guest-sdk/src/connection.rs");
+    let explained = explained_codes();
+    assert!(used.len() > 20, "found {} codes: teach this test their new form", used.len());
+    let codes = |codes: &BTreeSet<String>| codes.iter().cloned().collect::<Vec<_>>();
+    assert_none(
+        &codes(&used.difference(&explained).cloned().collect()),
+        "explain these codes in docs/errors.md, under \"A host call is refused\" (or list them in \
+         NO_CODES, if they are none):",
+    );
+    let all = used.union(&by_sdk).cloned().collect();
+    assert_none(
+        &codes(&explained.difference(&all).cloned().collect()),
+        "docs/errors.md explains codes that no host call has; take them out:",
+    );
+}
+
+/// What stands in the first column of the table of codes.
+fn explained_codes() -> BTreeSet<String> {
+    let page = read("docs/errors.md");
+    let (_, section) = page.split_once("\n## A host call is refused\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(code, _)| code.to_owned()).collect()
+}
+
+/// The texts in quotes, within a folder (and the file beside it of the same name) and a file, that look
+/// like codes.
+fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
+    let contract = files_under(&repository().join("wit"));
+    let contract: String = contract.iter().map(|file| read(&shown(file))).collect();
+    let interfaces: BTreeSet<&str> = (contract.lines())
+        .filter_map(|line| line.strip_prefix("interface ")?.strip_suffix(" {"))
+        .collect();
+    let is_code = |text: &str| {
+        let is_kebab = text.contains('-')
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        let world = text.strip_prefix("with-").unwrap_or(text);
+        is_kebab && !text.ends_with('-') && !interfaces.contains(world) && !NO_CODES.contains(&text)
+    };
+    let beside = format!("{folder}.rs");
+    let sources = Source::all_under(folder.rsplit_once('/').map_or(folder, |(parent, _)| parent));
+    let sources = sources.into_iter().filter(|source| {
+        let path = &source.path;
+        path.starts_with(&format!("{folder}/")) || *path == beside || path == file
+    });
+    let quoted = sources.flat_map(|source| {
+        let text = read(&source.path);
+        // Of a line in tests or in a comment nothing is left as code.
+        let lines = source.lines.iter().zip(text.lines());
+        let lines = lines.filter(|(line, _)| line.code.contains('"'));
+        lines.flat_map(|(_, text)| texts_in_quotes(text)).collect::<Vec<_>>()
+    });
+    quoted.filter(|text| is_code(text)).collect()
+}
+
+/// Of a line without escaped quotes, which no code has.
+fn texts_in_quotes(line: &str) -> Vec<String> {
+    line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
+    let sources = [
+        ("host/src/plugin/component.rs", "pub enum Refused {", &["#[error("][..]),
+        ("host/src/router.rs", "pub enum PatternError {", &["#[error("]),
+        ("host/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
+        ("host/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
+        ("host/src/host_calls/handshake.rs", "", &["self.problem("]),
+        (
+            "host/src/handshake.rs",
+            "",
+            &["unavailable(", "upgrade_required(", "forbidden(", "let why = ", "text(StatusCode::"],
+        ),
+    ];
+    let page = one_line(&read("docs/errors.md"));
+    let mut missing = Vec::new();
+    for (path, beginning, markers) in sources {
+        let text = read(path);
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let start = text.find(beginning).unwrap_or_else(|| panic!("{path} has no {beginning}"));
+        let text = &text[start..];
+        let end = if beginning.is_empty() { None } else { text.find("\n}\n") };
+        let text = &text[..end.unwrap_or(text.len())];
+        let mut found = 0;
+        for marker in markers {
+            for (at, _) in text.match_indices(marker) {
+                let Some(reason) = text_after(&text[at + marker.len()..]) else { continue };
+                found += 1;
+                // What is put in place of `{…}` is not on the page.
+                let mut parts = reason.split(['{', '}']).step_by(2);
+                if !parts.all(|part| page.contains(part.trim())) {
+                    missing.push(format!("{path}: {reason}"));
+                }
+            }
+        }
+        assert!(found > 1, "{path} has no reasons any more: teach this test their new form");
+    }
+    assert_none(&missing, "explain these reasons in docs/errors.md:");
+}
+
+#[test]
+fn every_fault_and_every_reason_to_close_is_explained() {
+    let page = read("docs/errors.md");
+    let mut missing = Vec::new();
+    for (path, kind) in
+        [("host/src/instance.rs", "FailureKind::"), ("host/src/close.rs", "Reason::")]
+    {
+        let text = read(path);
+        let arms =
+            text.lines().filter_map(|line| line.trim().strip_prefix(kind)?.split_once(" => \""));
+        let tokens: Vec<_> = arms.map(|(_, token)| token.trim_end_matches("\",")).collect();
+        assert!(
+            !tokens.is_empty(),
+            "{path} has no tokens any more: teach this test their new form"
+        );
+        let unexplained = tokens.iter().filter(|token| !page.contains(&format!("| `{token}` |")));
+        missing.extend(unexplained.map(|token| format!("{path}: {token}")));
+    }
+    assert_none(&missing, "give these tokens a row in docs/errors.md:");
+}
+
+/// The text in quotes that a call or an attribute begins with; none where something else comes before it
+/// ends.
+fn text_after(code: &str) -> Option<String> {
+    let (before, rest) = code.split_once('"')?;
+    let is_its_own = before.chars().all(|c| c.is_alphanumeric() || "_!:(, \n".contains(c));
+    if !is_its_own {
+        return None;
+    }
+    let mut text = String::new();
+    let mut characters = rest.chars();
+    while let Some(c) = characters.next().filter(|c| *c != '"') {
+        match (c, characters.clone().next()) {
+            ('\\', Some('\n')) => {
+                characters = characters.as_str().trim_start().chars();
+            }
+            ('\\', Some(escaped)) => {
+                characters.next();
+                text.push(escaped);
+            }
+            _ => text.push(c),
+        }
+    }
+    Some(one_line(&text))
+}
+
+/// With single spaces, however it is broken into lines.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
