@@ -32,10 +32,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("plugin", "instance host_calls"),
     ("pool", "^plugin instance"),
     ("instance", "^plugin host_calls client hub store token"),
-    (
-        "host_calls",
-        "^instance effects client hub room room_state timer inbox store outbound close",
-    ),
+    ("host_calls", "^instance effects client hub room room_state timer inbox store outbound close"),
     ("effects", "client hub timer inbox outbound close"),
     ("client", "hub room outbound token close"),
     ("hub", "room room_state timer outbound close"),
