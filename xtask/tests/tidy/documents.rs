@@ -121,8 +121,10 @@ fn texts_in_quotes(line: &str) -> Vec<String> {
 
 #[test]
 fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
-    let sources = [
-        ("host/src/plugin/component.rs", "pub enum Refused {", &["#[error("][..]),
+    // Each file, where in it to begin, and what a reason stands behind.
+    let sources: [(&str, &str, &[&str]); 7] = [
+        ("host/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
+        ("host/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
         ("host/src/router.rs", "pub enum PatternError {", &["#[error("]),
         ("host/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
         ("host/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
