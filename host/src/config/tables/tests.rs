@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use proptest::prelude::*;
 
-use super::super::{Config, ConfigError, Given, Sources, load};
+use super::super::{ChannelToken, Config, ConfigError, Given, Sources, TokenKey, load};
 
 const SECRET: &str = "correct-horse";
 
@@ -160,6 +160,48 @@ fn what_is_in_effect_is_shown_without_secrets_and_with_where_it_comes_from() {
     let (config, sources) = loaded(open, &[]).expect("a configuration");
     let (again, _) = loaded(&config.effective(&sources), &[]).expect("what was printed");
     assert_eq!(again.channels, config.channels);
+}
+
+#[test]
+fn rules_for_tokens_are_read_shown_and_switched_off() {
+    let file = "[token]\nsecret = \"correct-horse\"\nissuer = \"us\"\n\
+                [channels.open]\ntoken = false\n[channels.own.token]\njwks = \"keys.json\"\n";
+    let variables = [
+        ("WHARF_TOKEN__AUDIENCE", "a, b"),
+        ("WHARF_CHANNELS__OWN__TOKEN__LEEWAY_SECONDS", "5"),
+        ("WHARF_CHANNELS__OTHER__TOKEN", "false"),
+    ];
+    let (config, sources) = loaded(file, &variables).expect("a configuration");
+    let token = config.token.as_ref().expect("a table");
+    assert_eq!(
+        (&*token.issuers, &*token.audiences),
+        (&["us".into()][..], &["a".into(), "b".into()][..])
+    );
+    assert_eq!((token.query_parameter.as_deref(), token.required), (Some("token"), true));
+    for name in ["open", "other"] {
+        assert_eq!(config.channel(name).token, ChannelToken::Off, "{name}");
+    }
+    let ChannelToken::Own(own) = &config.channel("own").token else { panic!("no table") };
+    // A table of a channel's own stands for itself.
+    assert_eq!((own.leeway.as_secs(), own.issuers.len()), (5, 0));
+    assert_eq!(own.key, TokenKey::Jwks("keys.json".into()));
+    assert_eq!(config.channel("whatever").token, ChannelToken::Inherited);
+
+    let text = config.effective(&sources);
+    assert!(!text.contains(SECRET), "{text}");
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = text.lines().map(words).collect();
+    for line in [
+        "secret = \"***\" # wharf.toml",
+        "audience = [\"a\", \"b\"] # WHARF_TOKEN__AUDIENCE",
+        "token = false # WHARF_CHANNELS__OTHER__TOKEN",
+        "leeway_seconds = 5 # WHARF_CHANNELS__OWN__TOKEN__LEEWAY_SECONDS",
+        "required = true # default",
+    ] {
+        assert!(lines.iter().any(|shown| shown == line), "no {line:?} in {text}");
+    }
+    let (again, _) = loaded(&text.replace("***", SECRET), &[]).expect("what was printed");
+    assert_eq!((again.token, again.channels), (config.token, config.channels));
 }
 
 proptest! {
