@@ -69,6 +69,14 @@ optional_export! {
 }
 
 optional_export! {
+    /// The optional export `presence-events`.
+    presence_events, "with-presence-events", "export_presence_events",
+    "::wharf::__private::bindings::presence_events",
+    "wharf:channel/types@0.1.1": types, "wharf:channel/connection@0.1.1": connection,
+    "wharf:channel/presence@0.1.1": presence
+}
+
+optional_export! {
     /// The optional export `channel-timer-events`.
     channel_timer_events, "with-channel-timer-events", "export_channel_timer_events",
     "::wharf::__private::bindings::channel_timer_events"

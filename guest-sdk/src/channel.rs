@@ -8,6 +8,7 @@ use crate::Invalid;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
 use crate::incoming::InvalidMessage;
+use crate::presence::PresenceDiff;
 use crate::refusal::Refusal;
 use crate::room::Room;
 use crate::timers::Timer;
@@ -360,6 +361,34 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
+    /// Somebody has come to a room or has gone, as far as connections
+    /// [track](crate::Connection::track) themselves; called at most once in
+    /// `presence_interval_ms` for a room, one call at a time, with all that has changed since the last.
+    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator.
+    /// Default: nothing happens, and the host does not even call the plugin.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use wharf::{Room, presence::PresenceDiff};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Chat;
+    /// # #[wharf::channel]
+    /// # impl Channel for Chat {
+    /// #   const PATHS: &[&str] = &["/chat"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat) }
+    /// fn on_presence(room: &Room, diff: PresenceDiff) -> Result {
+    ///     for user in &diff.leaves {
+    ///         info!(room = room.name(), user; "gone");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    fn on_presence(room: &Room, diff: PresenceDiff) -> Result {
+        let _ = (room, diff);
+        Ok(())
+    }
+
     /// A timer of the channel has fired, set with [`timers::after`](crate::timers::after) or
     /// [`timers::every`](crate::timers::every). One of them is handled at a time. An `Err`, a panic or
     /// a missed deadline undoes the event, and is reported to the operator. Default: none can be
@@ -530,6 +559,7 @@ pub struct Exports {
     pub notices: bool,
     pub timers: bool,
     pub rooms: bool,
+    pub presence: bool,
     pub channel_timers: bool,
     pub outside: bool,
 }

@@ -10,6 +10,7 @@ use crate::backend;
 use crate::error::{Context, Error, HostError, Remedy, Result};
 use crate::invalid::Invalid;
 use crate::outgoing::{Json, Outgoing, encoded};
+use crate::presence;
 use crate::reply::{Ref, Reply};
 use crate::rooms::{self, Except};
 use crate::timers::{self, milliseconds};
@@ -381,6 +382,59 @@ impl Connection {
     /// Send to one connection of this channel by its id. See [`rooms::send_to`].
     pub fn send_to(&self, id: &str, message: impl Outgoing) -> Result {
         rooms::send_to(id, message)
+    }
+}
+
+/// [Presence](crate::presence): who is in a room.
+impl Connection {
+    /// Be present in a room that this connection is in, under a key and with something to say of
+    /// oneself, which is sent as JSON. Tracking again replaces both.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result {
+    /// conn.join("lobby")?;
+    /// conn.track("lobby", "ann", json!({ "status": "online" }))?;
+    /// assert_eq!(presence_count("lobby"), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Errors: `not-a-member`, `presence-key-invalid` (1 to 255 bytes), `metadata-too-big`,
+    /// `presence-full`, `room-name-invalid`, `too-many-effects`, `connection-ended`, and metadata
+    /// that cannot be JSON.
+    pub fn track(&self, room: &str, key: &str, metadata: impl Serialize) -> Result {
+        Ok(self.raw.track(room, key, &presence::metadata(&metadata)?)?)
+    }
+
+    /// Say something else of oneself, under the same key. Errors: `not-tracked`, and those of
+    /// [`track`](Connection::track).
+    pub fn update_presence(&self, room: &str, metadata: impl Serialize) -> Result {
+        Ok(self.raw.update_presence(room, &presence::metadata(&metadata)?)?)
+    }
+
+    /// Be present in a room no longer, from now on and without a grace; whoever was not is no error.
+    /// Leaving the room does it too.
+    ///
+    /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn untrack(&self, room: &str) -> Result {
+        Ok(self.raw.untrack(room)?)
+    }
+
+    /// Have the host send this client who is present in a room that it is in, and from then on what
+    /// changes about it, until it leaves the room. What the messages look like is told in
+    /// [`presence`](crate::presence). Watching again sends the list again.
+    ///
+    /// Errors: `not-a-member`, `room-name-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn watch_presence(&self, room: &str) -> Result {
+        Ok(self.raw.watch_presence(room)?)
+    }
+
+    /// Have nothing more sent of who is present in a room; whoever does not watch is no error.
+    ///
+    /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
+    pub fn unwatch_presence(&self, room: &str) -> Result {
+        Ok(self.raw.unwatch_presence(room)?)
     }
 }
 

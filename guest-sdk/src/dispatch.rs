@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
 use crate::outside::{self, OutsideRefusal};
+use crate::presence::{PresenceDiff, Present};
 use crate::refusal::{Answer, Refusal};
 use crate::room::Room;
 use crate::session;
@@ -100,6 +101,18 @@ pub(crate) fn on_room_timer<C: Channel>(
     with_state::<C>("on_room_timer", state, |state| {
         C::on_room_timer(state, &Room::new(room), timer)
     })
+}
+
+pub(crate) fn on_presence<C: Channel>(
+    room: String,
+    sequence: u64,
+    joins: Vec<(String, Vec<String>)>,
+    leaves: Vec<String>,
+) {
+    let diff = PresenceDiff { sequence, joins: Present::all(joins), leaves };
+    if let Err(error) = C::on_presence(&Room::new(room), diff) {
+        undone("on_presence", &error);
+    }
 }
 
 pub(crate) fn on_channel_timer<C: Channel>(timer: Timer) {

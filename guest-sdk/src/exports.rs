@@ -9,12 +9,14 @@ use crate::bindings::channel::wharf::channel::description::Description;
 use crate::bindings::channel::wharf::channel::handshake::{
     CloseRefusal, Handshake as LentHandshake, HttpRefusal, Refusal,
 };
+use crate::bindings::channel::wharf::channel::presence::Entry;
 use crate::bindings::channel::wharf::channel::types::{Message, Session};
 use crate::bindings::channel_timer_events::exports::wharf::channel::channel_timer_events;
 use crate::bindings::control_frames::exports::wharf::channel::control_frames;
 use crate::bindings::faults::exports::wharf::channel::faults;
 use crate::bindings::notice_events::exports::wharf::channel::notice_events;
 use crate::bindings::outside_events::exports::wharf::channel::outside_events;
+use crate::bindings::presence_events::exports::wharf::channel::presence_events;
 use crate::bindings::room_events::exports::wharf::channel::room_events;
 use crate::bindings::timer_events::exports::wharf::channel::timer_events;
 use crate::channel::{Channel, Fault};
@@ -120,6 +122,14 @@ impl<C: Channel> room_events::Guest for Component<C> {
     ) -> Option<Vec<u8>> {
         log::install::<C>();
         dispatch::on_room_timer::<C>(room, state.as_deref(), Timer::new(name, payload))
+    }
+}
+
+impl<C: Channel> presence_events::Guest for Component<C> {
+    fn on_presence(room: String, sequence: u64, joins: Vec<Entry>, leaves: Vec<String>) {
+        log::install::<C>();
+        let joins = joins.into_iter().map(|Entry { key, metas }| (key, metas)).collect();
+        dispatch::on_presence::<C>(room, sequence, joins, leaves);
     }
 }
 

@@ -81,6 +81,7 @@
 //! | rooms and broadcasts | [`rooms`] |
 //! | users and their connections | [`users`] |
 //! | broadcasts by label, and with exceptions | [`audience`] |
+//! | who is in a room | [`presence`] |
 //! | what the operator sets | [`setting`], [`optional_setting`] |
 //! | answers to single messages | [`Request`], [`Connection::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
@@ -152,6 +153,7 @@ mod outgoing;
 mod outside;
 mod pages;
 mod paths;
+pub mod presence;
 mod refusal;
 mod reply;
 mod room;

@@ -3,6 +3,7 @@
 pub use crate::audience::{to_all, to_room, to_rooms, to_user, to_users};
 pub use crate::log::{debug, error, info, trace, warn};
 pub use crate::notices::{notify, notify_room, notify_user};
+pub use crate::presence::{presence_count, presence_list};
 pub use crate::rooms::{
     broadcast_to_all, broadcast_to_room, broadcast_to_rooms, disconnect, room_count, room_members,
     send_to,

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::close::Reason;
 use crate::hub::Hub;
-use crate::outbound::{Labels, Outbound};
+use crate::outbound::{Drains, Labels, Outbound};
+use crate::presence::Meta;
 use crate::room::Room;
 use crate::token::Token;
 
@@ -128,6 +129,7 @@ impl Client {
         let joined = &mut self.groups.lock().joined;
         if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
             let room = joined.remove(at);
+            hub.presence.leave(name, self.id.number);
             hub.leave_room(&room, self.id.number);
         }
     }
@@ -157,11 +159,27 @@ impl Client {
         self.outbound.set_labels(labels);
     }
 
+    /// Be present in a room that it is in.
+    pub fn track(&self, hub: &Hub, room: &Arc<str>, key: &Arc<str>, meta: &Meta) {
+        // Whoever is in no room is not taken out of it in the end: nobody else may be present.
+        if self.is_in(room) {
+            hub.presence.track(room, self.id.number, key, meta);
+        }
+    }
+
+    /// Be told who is present in a room that it is in.
+    pub fn watch(&self, hub: &Hub, room: &Arc<str>, drains: &mut Drains) {
+        if self.is_in(room) {
+            hub.presence.watch(room, self.id.number, &self.outbound, drains);
+        }
+    }
+
     /// Leave every room, its user, and the hub. [`rooms`](Client::rooms) and
     /// [`user`](Client::user) still answer.
     pub fn leave_all(&self, hub: &Hub) {
         let groups = self.groups.lock();
         for room in &groups.joined {
+            hub.presence.end(room.name(), self.id.number);
             hub.leave_room(room, self.id.number);
         }
         if let Some(user) = &groups.user {

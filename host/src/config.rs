@@ -152,6 +152,27 @@ settings! {
         max_session_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
     }
 
+    "Presence" {
+        /// Time from a change of who is present in a room to the message that tells its watchers:
+        /// what changes meanwhile is told with it, and what changes back is not told at all.
+        presence_interval => "presence_interval_ms": Duration = ms(100), Millis(1..=60_000);
+
+        /// Time that somebody who is present stays so after the last connection has ended. Who
+        /// reconnects within it was never away.
+        presence_grace => "presence_grace_ms": Duration = ms(2_000), Millis(0..=DAY);
+
+        /// Size of what one connection says of itself in a room, as JSON. More is refused with an
+        /// error to the plugin.
+        max_presence_bytes: usize = 4 * KIB, Bytes(2..=MIB);
+
+        /// Bytes of all who are present in one room: keys, what they say of themselves, and 64 for
+        /// each. At the limit others are refused with an error to the plugin.
+        max_room_presence_bytes: usize = 256 * KIB, Bytes(KIB..=1024 * MIB);
+
+        /// The same for all rooms of one channel.
+        max_channel_presence_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+    }
+
     "Plugins" {
         /// CPU time of one event in a plugin. At the limit the event is ended as a missed
         /// deadline: nothing of it takes effect.
@@ -416,6 +437,21 @@ const ORDERED: &[(&str, &str, &str)] = &[
         "reserved_instances_per_channel",
         "max_instances_per_channel",
         "the reserve is part of what a channel may have",
+    ),
+    (
+        "max_presence_bytes",
+        "max_room_presence_bytes",
+        "there would be no room for a single one that is allowed",
+    ),
+    (
+        "max_room_presence_bytes",
+        "max_channel_presence_bytes",
+        "no room could have what it is allowed",
+    ),
+    (
+        "max_room_presence_bytes",
+        "outbound_queue_bytes",
+        "a watcher could not be sent who is present",
     ),
     ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
 ];

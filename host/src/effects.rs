@@ -12,6 +12,7 @@ use crate::close::Close;
 use crate::hub::{Audience, Hub};
 use crate::inbox::Place;
 use crate::outbound::{Drains, Label, Outbound, payload_bytes};
+use crate::presence::Meta;
 use crate::timer::{NewTimer, Scope};
 
 /// One thing a handler asked for.
@@ -43,6 +44,14 @@ pub enum Effect {
     SetLabel(Box<Label>),
     /// Take a label off the event's own connection.
     ClearLabel(Box<str>),
+    /// Be present in a room.
+    Track(Box<Track>),
+    /// Be present in a room no longer.
+    Untrack(Arc<str>),
+    /// Be told who is present in a room, and what changes about it.
+    Watch(Arc<str>),
+    /// Be told no longer.
+    Unwatch(Arc<str>),
     /// Close another connection.
     Disconnect(Arc<Outbound>, Box<Close>),
     /// Close the connections of a user.
@@ -59,6 +68,17 @@ pub enum Effect {
     Publish(Box<(Arc<Hub>, Arc<str>)>, Bytes),
 }
 
+/// How the event's own connection is present in a room.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// The room.
+    pub room: Arc<str>,
+    /// Under which key.
+    pub key: Arc<str>,
+    /// What it says of itself.
+    pub meta: Meta,
+}
+
 impl Effect {
     fn payload_bytes(&self) -> usize {
         match self {
@@ -73,6 +93,7 @@ impl Effect {
             | Effect::Publish(_, frame) => payload_bytes(frame),
             Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
+            Effect::Track(track) => track.meta.len(),
             _ => 0,
         }
     }
@@ -83,6 +104,9 @@ impl Effect {
             | Effect::Join(name)
             | Effect::Leave(name)
             | Effect::Identify(name)
+            | Effect::Untrack(name)
+            | Effect::Watch(name)
+            | Effect::Unwatch(name)
             | Effect::SendToUser(name, ..)
             | Effect::DisconnectUser(name, _) => name.len() + NAME_OVERHEAD,
             Effect::BroadcastToRooms(names, ..) | Effect::SendToUsers(names, ..) => {
@@ -95,6 +119,7 @@ impl Effect {
             }
             Effect::Publish(to, _) => to.1.len() + NAME_OVERHEAD,
             Effect::SetLabel(label) => label_bytes(label),
+            Effect::Track(track) => track.room.len() + track.key.len() + 2 * NAME_OVERHEAD,
             Effect::ClearLabel(name) => name.len() + NAME_OVERHEAD,
             _ => 0,
         }
@@ -240,6 +265,24 @@ impl Effects {
         })
     }
 
+    /// What the event makes of its connection's presence in a room: `Some(None)` for absent,
+    /// `None` where it changes nothing.
+    pub fn presence(&self, room: &str) -> Option<Option<&Track>> {
+        self.list.iter().rev().find_map(|effect| match effect {
+            Effect::Track(track) if &*track.room == room => Some(Some(&**track)),
+            Effect::Untrack(name) | Effect::Leave(name) if &**name == room => Some(None),
+            _ => None,
+        })
+    }
+
+    /// Those that the event makes present, somewhere.
+    pub fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.list.iter().filter_map(|effect| match effect {
+            Effect::Track(track) => Some(&**track),
+            _ => None,
+        })
+    }
+
     /// The connection's rooms as the recorded joins and leaves make them.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
@@ -335,6 +378,22 @@ impl Effects {
                     if let Some(client) = client {
                         client.change_labels(|labels| labels.clear(&name));
                     }
+                }
+                Effect::Track(track) => {
+                    if let Some(client) = client {
+                        client.track(hub, &track.room, &track.key, &track.meta);
+                    }
+                }
+                Effect::Untrack(room) => {
+                    hub.presence.untrack(&room, from.unwrap_or_default());
+                }
+                Effect::Watch(room) => {
+                    if let Some(client) = client {
+                        client.watch(hub, &room, drains);
+                    }
+                }
+                Effect::Unwatch(room) => {
+                    hub.presence.unwatch(&room, from.unwrap_or_default());
                 }
                 Effect::Disconnect(outbound, close) => outbound.close(*close),
                 Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),

@@ -15,6 +15,7 @@ mod labels;
 mod log;
 mod notices;
 pub mod optional;
+mod presence;
 mod rooms;
 mod settings;
 mod store;
@@ -87,6 +88,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
     bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::presence::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

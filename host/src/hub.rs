@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::close::{Close, Reason};
 use crate::outbound::{Drains, Outbound};
+use crate::presence::{PresenceRooms, Timing};
 use crate::room::{Room, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::{Scope, Timers};
@@ -29,6 +30,8 @@ pub struct Hub {
     pub users: Rooms,
     /// Every connection, as a room that has no name among the others.
     everyone: Room,
+    /// Who is present in its rooms.
+    pub presence: PresenceRooms,
     /// What is kept for rooms, and their events that wait.
     pub states: RoomStates,
     /// The timers of its connections, its rooms, and its own.
@@ -37,18 +40,24 @@ pub struct Hub {
 
 impl Default for Hub {
     fn default() -> Hub {
+        Hub::new(Timing::default())
+    }
+}
+
+impl Hub {
+    /// No connections yet.
+    pub fn new(timing: Timing) -> Hub {
         let everyone = Room::new(Arc::from(""));
         Hub {
             rooms: Rooms::default(),
             users: Rooms::default(),
             everyone,
+            presence: PresenceRooms::new(timing),
             states: RoomStates::default(),
             timers: Timers::default(),
         }
     }
-}
 
-impl Hub {
     /// Add a connection, whose first effects are about to commit.
     pub fn connect(&self, number: u64, outbound: Arc<Outbound>) {
         self.everyone.add(number, outbound);

@@ -24,6 +24,7 @@
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`outside`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
+//! - [`presence_events`]: tells channels who has come to their rooms, and who has gone.
 //! - [`lease`]: the right to call a guest.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
@@ -32,7 +33,8 @@
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`effects`]: what a handler asked for; commit or drop.
 //! - [`client`]: what the host knows of one connection.
-//! - [`hub`], [`room`]: a channel's connections and rooms, and the one order of broadcasts.
+//! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
+//! - [`presence`]: who is in a room, by key; what changes about it, and who is told.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
 //! - [`inbox`]: events that others have posted, until they are handled.
@@ -56,6 +58,8 @@ pub mod connection;
 
 pub mod room_events;
 
+pub mod presence_events;
+
 pub mod outside;
 
 pub mod lease;
@@ -74,6 +78,7 @@ pub mod effects;
 
 pub mod client;
 pub mod hub;
+pub mod presence;
 pub mod room;
 pub mod room_state;
 pub mod timer;

@@ -24,6 +24,8 @@ use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
+use crate::presence::Timing;
+use crate::presence_events::PresenceTeller;
 use crate::room_events::RoomRunner;
 use crate::router::{Pattern, Router};
 use crate::store::Memory;
@@ -332,6 +334,8 @@ impl Registry {
                 let channel = Arc::new(Channel::new(context, slots, next));
                 let runner = Box::new(RoomRunner::new(&channel));
                 channel.context.hub.states.run_with(runner);
+                let teller = Box::new(PresenceTeller::new(&channel));
+                channel.context.hub.presence.tell_to(teller);
                 channel
             }
         };
@@ -380,7 +384,10 @@ impl Registry {
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         Arc::new(ChannelContext {
             name: Arc::from(name),
-            hub: Arc::new(Hub::default()),
+            hub: Arc::new(Hub::new(Timing {
+                interval: self.config.presence_interval,
+                grace: self.config.presence_grace,
+            })),
             channels: self.hubs.clone(),
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),

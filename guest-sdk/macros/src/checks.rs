@@ -13,7 +13,7 @@ use syn::{
 };
 
 /// The callbacks of `wharf::Channel`.
-const CALLBACKS: [&str; 15] = [
+const CALLBACKS: [&str; 16] = [
     "on_connect",
     "on_message",
     "on_binary",
@@ -25,6 +25,7 @@ const CALLBACKS: [&str; 15] = [
     "on_room_event",
     "on_room_timer",
     "on_channel_timer",
+    "on_presence",
     "on_outside_message",
     "on_error",
     "on_fault",

@@ -47,7 +47,7 @@ struct Optional {
     callbacks: &'static [&'static str],
 }
 
-const OPTIONAL: [Optional; 7] = [
+const OPTIONAL: [Optional; 8] = [
     Optional {
         field: "control_frames",
         module: "control_frames",
@@ -77,6 +77,12 @@ const OPTIONAL: [Optional; 7] = [
         module: "room_events",
         export: "export_room_events",
         callbacks: &["on_room_event", "on_room_timer"],
+    },
+    Optional {
+        field: "presence",
+        module: "presence_events",
+        export: "export_presence_events",
+        callbacks: &["on_presence"],
     },
     Optional {
         field: "channel_timers",

@@ -119,6 +119,26 @@ impl Connection {
         host(|world| world.joined(self.request.number))
     }
 
+    pub(crate) fn track(&self, room: &str, key: &str, meta: &str) -> Result<(), HostError> {
+        host(|world| world.track(room, key, meta))
+    }
+
+    pub(crate) fn update_presence(&self, room: &str, meta: &str) -> Result<(), HostError> {
+        host(|world| world.update_presence(room, meta))
+    }
+
+    pub(crate) fn untrack(&self, room: &str) -> Result<(), HostError> {
+        host(|world| world.change_presence(room, Effect::Untrack, false))
+    }
+
+    pub(crate) fn watch_presence(&self, room: &str) -> Result<(), HostError> {
+        host(|world| world.change_presence(room, Effect::Watch, true))
+    }
+
+    pub(crate) fn unwatch_presence(&self, room: &str) -> Result<(), HostError> {
+        host(|world| world.change_presence(room, Effect::Unwatch, false))
+    }
+
     pub(crate) fn set_label(&self, name: &str, value: &str) -> Result<(), HostError> {
         host(|world| world.set_label(name, value))
     }
@@ -204,6 +224,18 @@ pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError
         let message = world.message(kind, data)?;
         world.record(Effect::SendTo(to, message), data.len())
     })
+}
+
+pub(crate) fn presence_count(room: &str) -> u32 {
+    host(|world| world.presence_count(room))
+}
+
+pub(crate) fn presence_page(
+    room: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> (u64, Vec<(String, Vec<String>)>) {
+    host(|world| world.presence_page(room, after, limit))
 }
 
 pub(crate) fn send_to_audience(to: &Audience, kind: Kind, data: &[u8]) -> Result<(), HostError> {

@@ -7,8 +7,8 @@ use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    audience, channels, event, labels, log as host_log, notices, room_posts, rooms, settings,
-    store, timers, types, users,
+    audience, channels, event, labels, log as host_log, notices, presence, room_posts, rooms,
+    settings, store, timers, types, users,
 };
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
@@ -88,6 +88,26 @@ impl Connection {
 
     pub(crate) fn joined(&self) -> Vec<String> {
         rooms::joined(&self.0)
+    }
+
+    pub(crate) fn track(&self, room: &str, key: &str, meta: &str) -> Result<(), HostError> {
+        Ok(presence::track(&self.0, room, key, meta)?)
+    }
+
+    pub(crate) fn update_presence(&self, room: &str, meta: &str) -> Result<(), HostError> {
+        Ok(presence::update(&self.0, room, meta)?)
+    }
+
+    pub(crate) fn untrack(&self, room: &str) -> Result<(), HostError> {
+        Ok(presence::untrack(&self.0, room)?)
+    }
+
+    pub(crate) fn watch_presence(&self, room: &str) -> Result<(), HostError> {
+        Ok(presence::watch(&self.0, room)?)
+    }
+
+    pub(crate) fn unwatch_presence(&self, room: &str) -> Result<(), HostError> {
+        Ok(presence::unwatch(&self.0, room)?)
     }
 
     pub(crate) fn set_label(&self, name: &str, value: &str) -> Result<(), HostError> {
@@ -176,6 +196,19 @@ pub(crate) fn broadcast_to_all(
 
 pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
     Ok(rooms::send_to(to, kind.into(), data)?)
+}
+
+pub(crate) fn presence_count(room: &str) -> u32 {
+    presence::count(room)
+}
+
+pub(crate) fn presence_page(
+    room: &str,
+    after: Option<&str>,
+    limit: u32,
+) -> (u64, Vec<(String, Vec<String>)>) {
+    let presence::Page { sequence, entries } = presence::list(room, after, limit);
+    (sequence, entries.into_iter().map(|entry| (entry.key, entry.metas)).collect())
 }
 
 pub(crate) fn send_to_audience(to: &Audience, kind: Kind, data: &[u8]) -> Result<(), HostError> {

@@ -51,6 +51,12 @@ pub struct Limits {
     /// Size of one room's encoded state. A room event that returns more fails as a trap would.
     /// Default: 256 KiB.
     pub max_room_state_bytes: usize,
+    /// Size of what a connection says of itself in a room, as JSON. More is refused with
+    /// `metadata-too-big`. Default: 4 KiB.
+    pub max_presence_bytes: usize,
+    /// Bytes of all who are present in one room, 64 for each beside key and metadata. At the limit
+    /// others are refused with `presence-full`. Default: 256 KiB.
+    pub max_room_presence_bytes: usize,
     /// Timers of one connection. A further one is refused with `too-many-timers`. Default: 16.
     pub max_timers_per_connection: usize,
     /// Timers of one room. A further one is refused with `too-many-timers`. Default: 16.
@@ -74,6 +80,8 @@ impl Default for Limits {
             room_inbox_events: 1024,
             max_payload_bytes: 64 * 1024,
             max_room_state_bytes: 256 * 1024,
+            max_presence_bytes: 4 * 1024,
+            max_room_presence_bytes: 256 * 1024,
             max_timers_per_connection: 16,
             max_timers_per_room: 16,
             max_timers_per_channel: 256,
@@ -105,6 +113,14 @@ pub(crate) enum Effect {
     Leave(String),
     Identify(String),
     SetLabel(String, String),
+    Track {
+        room: String,
+        key: String,
+        meta: String,
+    },
+    Untrack(String),
+    Watch(String),
+    Unwatch(String),
     ClearLabel(String),
     Disconnect(u64, (u16, String)),
     DisconnectUser(String, (u16, String)),

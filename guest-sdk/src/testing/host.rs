@@ -187,6 +187,12 @@ impl TestHost {
         }
     }
 
+    /// The keys that are present in a room, those that stay for their grace included.
+    pub fn present(&self, room: &str) -> Vec<String> {
+        let (_, entries) = self.world.borrow().presence_page(room, None, u32::MAX);
+        entries.into_iter().map(|(key, _)| key).collect()
+    }
+
     /// How many members a room has.
     pub fn room_count(&self, room: &str) -> u32 {
         self.world.borrow().members(room).len() as u32

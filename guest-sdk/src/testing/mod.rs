@@ -59,6 +59,7 @@ mod connecting;
 mod pattern;
 mod plugin;
 pub(crate) mod posts;
+mod presence;
 mod run;
 
 pub(crate) mod effects;

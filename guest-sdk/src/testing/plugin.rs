@@ -10,6 +10,7 @@ use crate::refusal::Answer;
 use crate::timers::Timer;
 
 type Handled = Option<Vec<u8>>;
+type OnPresence = fn(String, u64, Vec<(String, Vec<String>)>, Vec<String>);
 
 /// The entry points of one channel, whose type the fake host need not know any more. So a
 /// reload can put another channel in its place, while its connections stay open.
@@ -26,6 +27,7 @@ pub(crate) struct Plugin {
     pub(crate) on_timer: fn(&Connection, &[u8], Timer) -> Handled,
     pub(crate) on_room_event: fn(String, Option<&[u8]>, &[u8]) -> Handled,
     pub(crate) on_room_timer: fn(String, Option<&[u8]>, Timer) -> Handled,
+    pub(crate) on_presence: OnPresence,
     pub(crate) on_channel_timer: fn(Timer),
     pub(crate) on_outside_message: fn(&[u8]) -> Result<Vec<u8>, OutsideRefusal>,
     pub(crate) on_fault: fn(&Connection, &[u8], Fault) -> Handled,
@@ -47,6 +49,7 @@ impl Plugin {
             on_timer: dispatch::on_timer::<C>,
             on_room_event: dispatch::on_room_event::<C>,
             on_room_timer: dispatch::on_room_timer::<C>,
+            on_presence: dispatch::on_presence::<C>,
             on_channel_timer: dispatch::on_channel_timer::<C>,
             on_outside_message: dispatch::on_outside_message::<C>,
             on_fault: dispatch::on_fault::<C>,

@@ -295,7 +295,12 @@ pub(crate) fn settle(world: &Shared) {
     loop {
         end_disconnected(world);
         let next = world.borrow_mut().posts.pop_front();
-        let Some((whose, post)) = next else { break };
+        let Some((whose, post)) = next else {
+            match tell_presence(world) {
+                true => continue,
+                false => break,
+            }
+        };
         match whose {
             Whose::Connection(number) => {
                 let happening = match post {
@@ -319,6 +324,18 @@ pub(crate) fn settle(world: &Shared) {
         }
     }
     world.borrow_mut().is_settling = false;
+}
+
+/// Tell the channel of the next change of who is present. Whether there was one.
+fn tell_presence(world: &Shared) -> bool {
+    let next = world.borrow_mut().presence_events.pop_front();
+    let Some((room, sequence, joins, leaves)) = next else { return false };
+    let on_presence = world.borrow().plugin.on_presence;
+    match event(world, Phase::Detached, 0, || on_presence(room, sequence, joins, leaves)) {
+        Ok(()) => drop(world.borrow_mut().commit()),
+        Err(panic) => drop(failed(world, "on_presence", &panicked(&*panic))),
+    }
+    true
 }
 
 /// Run an event of a room: its state and its effects commit together.
@@ -361,7 +378,13 @@ fn run_room(world: &Shared, room: String, post: Post) {
 /// Let time pass: timers fire when it is theirs, and what they cause runs before the next.
 pub(crate) fn advance(world: &Shared, by: Duration) {
     let until = world.borrow().now.saturating_add(by);
-    while world.borrow_mut().fire_next(until) {
+    loop {
+        // What is due first happens first, timers before presence.
+        let presence = world.borrow().next_presence();
+        let fired = world.borrow_mut().fire_next(presence.unwrap_or(until).min(until));
+        if !fired && world.borrow_mut().pass_presence(until).is_none() {
+            break;
+        }
         settle(world);
     }
     world.borrow_mut().now = until;

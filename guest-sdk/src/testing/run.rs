@@ -147,6 +147,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
         record.closed = ending.frame.clone().filter(|_| ending.is_sent);
     }
     world.borrow_mut().forget_posts(number);
+    world.borrow_mut().end_presence(number);
     let (code, reason) = ending.frame.map_or((None, String::new()), |(c, r)| (Some(c), r));
     let on_close = || (plugin.on_close)(&conn, &session, code, &reason);
     match event(world, Phase::Closing, number, on_close) {

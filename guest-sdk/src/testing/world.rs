@@ -15,6 +15,7 @@ use super::host_calls::set_label;
 use super::http::Http;
 use super::plugin::Plugin;
 use super::posts::{Post, Timers, Whose};
+use super::presence::{Presence, PresenceEvent};
 use super::store::Store;
 
 pub(crate) type Shared = Rc<RefCell<World>>;
@@ -44,6 +45,9 @@ pub(crate) struct World {
     /// Events that are still to run.
     pub(crate) posts: VecDeque<(Whose, Post)>,
     pub(crate) is_settling: bool,
+    pub(crate) presence: BTreeMap<String, Presence>,
+    /// Calls of `on_presence` that are still to be made.
+    pub(crate) presence_events: VecDeque<PresenceEvent>,
     pub(crate) timers: Timers,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
     /// None between events.
@@ -143,6 +147,8 @@ impl World {
             disconnected: VecDeque::new(),
             posts: VecDeque::new(),
             is_settling: false,
+            presence: BTreeMap::new(),
+            presence_events: VecDeque::new(),
             timers: Timers::new(),
             room_states: BTreeMap::new(),
             event: None,
@@ -239,7 +245,12 @@ impl World {
                     if let Some(record) = self.connections.get_mut(&number) {
                         record.joined.retain(|joined| *joined != room);
                     }
+                    self.leave_presence(&room, number);
                 }
+                Effect::Track { .. }
+                | Effect::Untrack(_)
+                | Effect::Watch(_)
+                | Effect::Unwatch(_) => self.apply_presence(number, effect),
                 Effect::Identify(user) => {
                     if let Some(record) = self.connections.get_mut(&number) {
                         record.user = Some(user);
@@ -265,7 +276,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, to: u64, message: Received) {
+    pub(crate) fn deliver(&mut self, to: u64, message: Received) {
         if let Some(record) = self.connections.get_mut(&to).filter(|record| record.is_open) {
             record.inbox.push_back(message);
         }

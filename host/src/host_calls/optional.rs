@@ -34,3 +34,16 @@ optional_exports! {
     /// Messages from outside.
     outside_events = "with-outside-events";
 }
+
+/// Who has come to rooms, and who has gone.
+#[allow(missing_docs)]
+pub mod presence_events {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "with-presence-events",
+        exports: { default: async },
+        // What it is given is a type of the channel's world, which owns what is in it.
+        ownership: Owning,
+        with: { "wharf:channel": crate::host_calls::bindings::wharf::channel },
+    });
+}

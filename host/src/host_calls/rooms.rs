@@ -19,7 +19,7 @@ const MAX_ROOMS_PER_BROADCAST: usize = 256;
 /// Bytes of an id that is none that an error repeats.
 pub(super) const MAX_SHOWN_BYTES: usize = 64;
 /// Members on one page.
-const MAX_PAGE: u32 = 1000;
+pub(super) const MAX_PAGE: u32 = 1000;
 
 impl Host for InstanceState {
     fn join(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {

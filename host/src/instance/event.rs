@@ -5,8 +5,10 @@ use wasmtime::Store;
 use super::{InstanceState, borrowed_connection};
 use crate::client::ConnectionId;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
+use crate::host_calls::bindings::wharf::channel::presence::Entry;
 use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
 use crate::plugin::Parts;
+use crate::presence::Diff;
 
 /// What a guest is called for on behalf of a connection, besides connecting.
 #[derive(Debug)]
@@ -95,6 +97,13 @@ pub enum Apart<'a> {
         /// What was given when it was set.
         payload: &'a [u8],
     },
+    /// Who has come to a room and who has gone; only for guests that export `presence-events`.
+    Presence {
+        /// The room's name.
+        room: &'a str,
+        /// What has changed.
+        diff: &'a Diff,
+    },
     /// A timer of the channel; only for guests that export `channel-timer-events`.
     ChannelTimer {
         /// Its name.
@@ -110,6 +119,7 @@ impl Apart<'_> {
         match self {
             Apart::RoomEvent { .. } => "on-room-event",
             Apart::RoomTimer { .. } => "on-room-timer",
+            Apart::Presence { .. } => "on-presence",
             Apart::ChannelTimer { .. } => "on-channel-timer",
         }
     }
@@ -130,6 +140,8 @@ pub struct Handlers {
     pub timers: bool,
     /// `room-events`.
     pub rooms: bool,
+    /// `presence-events`.
+    pub presence: bool,
     /// `channel-timer-events`.
     pub channel_timers: bool,
     /// `outside-events`.
@@ -204,6 +216,14 @@ pub(super) async fn dispatch_apart(
             Some(guest) => guest.call_on_room_timer(store, room, state, name, payload).await,
             None => Ok(None),
         },
+        Apart::Presence { room, diff } => {
+            if let Some(guest) = &exports.presence_events {
+                let joins: Vec<Entry> = diff.joins.iter().cloned().map(Entry::from).collect();
+                let leaves: Vec<String> = diff.leaves.iter().map(|key| key.to_string()).collect();
+                guest.call_on_presence(store, room, diff.sequence, &joins, &leaves).await?;
+            }
+            Ok(None)
+        }
         Apart::ChannelTimer { name, payload } => {
             if let Some(guest) = &exports.channel_timer_events {
                 guest.call_on_channel_timer(store, name, payload).await?;

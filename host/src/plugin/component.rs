@@ -342,6 +342,8 @@ optional_exports! {
     timer_events = "timer-events";
     /// `room-events`, where exported.
     room_events = "room-events";
+    /// `presence-events`, where exported.
+    presence_events = "presence-events";
     /// `channel-timer-events`, where exported.
     channel_timer_events = "channel-timer-events";
     /// `outside-events`, where exported.
@@ -386,6 +388,7 @@ impl Component {
             notices: self.optional.notice_events.is_some(),
             timers: self.optional.timer_events.is_some(),
             rooms: self.optional.room_events.is_some(),
+            presence: self.optional.presence_events.is_some(),
             channel_timers: self.optional.channel_timer_events.is_some(),
             outside: self.optional.outside_events.is_some(),
         }

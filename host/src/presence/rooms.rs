@@ -1,0 +1,369 @@
+//! The lists of a channel's rooms: made when somebody is tracked or watches, forgotten when nobody
+//! is and does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use super::messages::Diff;
+use super::roster::{Changes, Entries, Meta, Own, Roster};
+use crate::outbound::{Drains, FrameKind, Outbound, encode};
+
+/// How long things wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From a change to the diff that tells of it, so that it tells of more.
+    pub interval: Duration,
+    /// From the end of a key's last connection to the end of its entry.
+    pub grace: Duration,
+}
+
+impl Default for Timing {
+    /// The settings' defaults.
+    fn default() -> Timing {
+        Timing { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) }
+    }
+}
+
+/// Somebody besides the watchers who may want to hear of changes: the channel itself.
+pub trait Listener: Send + Sync {
+    /// Whether it wants to.
+    fn listens(&self) -> bool;
+
+    /// There is something to hear of in this room, and nobody is telling of it: call
+    /// [`next_untold`](PresenceRoom::next_untold) until it gives nothing.
+    fn tell(&self, room: Arc<PresenceRoom>);
+}
+
+/// The lists of a channel's rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct PresenceRooms(Arc<Table>);
+
+struct Table {
+    by_name: RwLock<HashMap<Arc<str>, Arc<PresenceRoom>>>,
+    timing: Timing,
+    listener: OnceLock<Box<dyn Listener>>,
+    /// What all lists take together.
+    bytes: AtomicUsize,
+    /// The highest number of a list that was forgotten: that of the next one is not lower.
+    sequence: Mutex<u64>,
+}
+
+impl std::fmt::Debug for PresenceRooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PresenceRooms").field("rooms", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The list of one room, and who watches it.
+pub struct PresenceRoom {
+    name: Arc<str>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    roster: Roster,
+    watchers: BTreeMap<u64, Arc<Outbound>>,
+    /// The message for a new watcher, as long as it holds.
+    message: Option<(u64, Bytes)>,
+    /// A task waits to send a diff.
+    diff_waits: bool,
+    /// A task waits to let entries go.
+    expiry_waits: bool,
+    /// What the listener has to hear of yet, and whether somebody is telling it.
+    untold: Changes,
+    is_telling: bool,
+    /// The table has forgotten it.
+    dissolved: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.roster.is_empty()
+            && self.watchers.is_empty()
+            && !self.diff_waits
+            && !self.expiry_waits
+            && !self.is_telling
+    }
+}
+
+impl PresenceRooms {
+    /// No lists yet.
+    pub fn new(timing: Timing) -> PresenceRooms {
+        PresenceRooms(Arc::new(Table {
+            by_name: RwLock::default(),
+            timing,
+            listener: OnceLock::new(),
+            bytes: AtomicUsize::new(0),
+            sequence: Mutex::new(0),
+        }))
+    }
+
+    /// Say who wants to hear of changes; once, before there are any.
+    pub fn tell_to(&self, listener: Box<dyn Listener>) {
+        let _ = self.0.listener.set(listener);
+    }
+
+    /// How many rooms have a list.
+    pub fn len(&self) -> usize {
+        self.0.by_name.read().len()
+    }
+
+    /// Whether no room has one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What all lists take together, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What a room's list takes, and what of it a connection takes, in bytes.
+    pub fn bytes_in(&self, room: &str, number: u64) -> (usize, usize) {
+        self.look(room, |roster| (roster.bytes(), roster.charge_of(number))).unwrap_or_default()
+    }
+
+    /// The key that a connection is tracked under in a room.
+    pub fn key(&self, room: &str, number: u64) -> Option<Arc<str>> {
+        self.look(room, |roster| roster.key(number).cloned()).flatten()
+    }
+
+    /// How many keys in a room have a connection.
+    pub fn count(&self, room: &str, own: Option<&Own>) -> usize {
+        match self.look(room, |roster| roster.count(own)) {
+            Some(count) => count,
+            None => Roster::default().count(own),
+        }
+    }
+
+    /// A page of a room's list, and the list's number.
+    pub fn page(
+        &self,
+        room: &str,
+        after: Option<&str>,
+        limit: usize,
+        own: Option<&Own>,
+    ) -> (u64, Entries) {
+        let page = |roster: &Roster| (roster.sequence(), roster.page(after, limit, own));
+        match self.look(room, page) {
+            Some(page) => page,
+            None => page(&Roster::after(*self.0.sequence.lock())),
+        }
+    }
+
+    /// Track a connection in a room that it is in.
+    pub fn track(&self, room: &Arc<str>, number: u64, key: &Arc<str>, meta: &Meta) {
+        self.change(room, |state| state.roster.track(number, key, meta));
+    }
+
+    /// Track a connection no longer.
+    pub fn untrack(&self, room: &str, number: u64) {
+        self.change_known(room, |state| state.roster.untrack(number));
+    }
+
+    /// Send a connection the list and, from now on, what changes about it.
+    pub fn watch(
+        &self,
+        room: &Arc<str>,
+        number: u64,
+        outbound: &Arc<Outbound>,
+        drains: &mut Drains,
+    ) {
+        self.change(room, |state| {
+            state.watchers.insert(number, outbound.clone());
+            state.roster.shown_between();
+            let sequence = state.roster.sequence();
+            let frame = match &state.message {
+                Some((of, frame)) if *of == sequence => frame.clone(),
+                _ => encode(FrameKind::Text, state.roster.message(room).as_bytes()),
+            };
+            drains.push(outbound, &frame);
+            state.message = Some((sequence, frame));
+        });
+    }
+
+    /// Send a connection no more changes.
+    pub fn unwatch(&self, room: &str, number: u64) {
+        self.change_known(room, |state| drop(state.watchers.remove(&number)));
+    }
+
+    /// A connection has left a room.
+    pub fn leave(&self, room: &str, number: u64) {
+        self.change_known(room, |state| {
+            state.watchers.remove(&number);
+            state.roster.untrack(number);
+        });
+    }
+
+    /// A connection that was in a room has ended.
+    pub fn end(&self, room: &str, number: u64) {
+        let grace = self.0.timing.grace;
+        self.change_known(room, |state| {
+            state.watchers.remove(&number);
+            state.roster.end(number, Instant::now(), grace);
+        });
+    }
+
+    fn get(&self, room: &str) -> Option<Arc<PresenceRoom>> {
+        self.0.by_name.read().get(room).cloned()
+    }
+
+    fn look<R>(&self, room: &str, look: impl FnOnce(&Roster) -> R) -> Option<R> {
+        let room = self.get(room)?;
+        let state = room.state.lock();
+        Some(look(&state.roster))
+    }
+
+    /// Change a room's state, creating it if need be.
+    fn change(&self, name: &Arc<str>, change: impl FnOnce(&mut State)) {
+        let mut change = Some(change);
+        while let Some(waiting) = change.take() {
+            let existing = self.get(name);
+            let room = existing.unwrap_or_else(|| {
+                let mut rooms = self.0.by_name.write();
+                let room = rooms.entry(name.clone());
+                room.or_insert_with(|| Arc::new(self.new_room(name))).clone()
+            });
+            // One that was dissolved between the look-up and now is not the one to change.
+            change = self.change_in(&room, waiting);
+        }
+    }
+
+    /// Change a room's state, if it has one.
+    fn change_known(&self, name: &str, change: impl FnOnce(&mut State)) {
+        if let Some(room) = self.get(name) {
+            self.change_in(&room, change);
+        }
+    }
+
+    fn new_room(&self, name: &Arc<str>) -> PresenceRoom {
+        let roster = Roster::after(*self.0.sequence.lock());
+        let state = Mutex::new(State { roster, ..State::default() });
+        PresenceRoom { name: name.clone(), state }
+    }
+
+    /// Change a room's state and see to what follows from it. Gives the change back if the room
+    /// was dissolved.
+    fn change_in<F: FnOnce(&mut State)>(&self, room: &Arc<PresenceRoom>, change: F) -> Option<F> {
+        let mut state = room.state.lock();
+        if state.dissolved {
+            return Some(change);
+        }
+        let before = state.roster.bytes();
+        change(&mut state);
+        let after = state.roster.bytes();
+        self.0.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        if state.roster.has_changes() {
+            state.message = None;
+            if state.watchers.is_empty() && !self.listens() {
+                // Whoever watches later gets the whole list.
+                state.roster.take_changes();
+            } else if !std::mem::replace(&mut state.diff_waits, true) {
+                tokio::spawn(self.clone().send_diff(room.clone()));
+            }
+        }
+        if state.roster.next_expiry().is_some() && !std::mem::replace(&mut state.expiry_waits, true)
+        {
+            tokio::spawn(self.clone().let_go(room.clone()));
+        }
+        let is_idle = state.is_idle();
+        drop(state);
+        if is_idle {
+            self.dissolve_if_idle(room);
+        }
+        None
+    }
+
+    fn listens(&self) -> bool {
+        self.0.listener.get().is_some_and(|listener| listener.listens())
+    }
+
+    /// Forget a room of which nothing is left.
+    fn dissolve_if_idle(&self, room: &Arc<PresenceRoom>) {
+        let mut rooms = self.0.by_name.write();
+        let mut state = room.state.lock();
+        if state.dissolved || !state.is_idle() {
+            return;
+        }
+        state.dissolved = true;
+        let mut sequence = self.0.sequence.lock();
+        *sequence = state.roster.sequence().max(*sequence);
+        rooms.remove(&room.name);
+        if rooms.capacity() > 64 && rooms.len() * 4 < rooms.capacity() {
+            rooms.shrink_to_fit();
+        }
+    }
+
+    /// Wait for more changes, then tell of all of them.
+    async fn send_diff(self, room: Arc<PresenceRoom>) {
+        tokio::time::sleep(self.0.timing.interval).await;
+        let mut drains = Drains::default();
+        self.change_in(&room, |state| {
+            state.diff_waits = false;
+            let changes = state.roster.take_changes();
+            let diff = state.roster.diff(&changes);
+            if diff.is_empty() {
+                return;
+            }
+            if !state.watchers.is_empty() {
+                let frame = encode(FrameKind::Text, diff.message(&room.name).as_bytes());
+                for outbound in state.watchers.values() {
+                    drains.push(outbound, &frame);
+                }
+            }
+            if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
+                for (key, before) in changes {
+                    state.untold.entry(key).or_insert(before);
+                }
+                if !std::mem::replace(&mut state.is_telling, true) {
+                    listener.tell(room.clone());
+                }
+            }
+        });
+        drains.drain().await;
+    }
+
+    /// Wait until the grace of entries is over, and let them go.
+    async fn let_go(self, room: Arc<PresenceRoom>) {
+        let mut next = Some(Instant::now());
+        while let Some(at) = next {
+            tokio::time::sleep_until(at).await;
+            next = None;
+            self.change_in(&room, |state| {
+                state.roster.expire(Instant::now());
+                next = state.roster.next_expiry();
+                state.expiry_waits = next.is_some();
+            });
+        }
+    }
+
+    /// What the listener has to hear of next in a room; `None` if there is nothing, and then it
+    /// is asked to [`tell`](Listener::tell) again when there is.
+    pub fn next_untold(&self, room: &Arc<PresenceRoom>) -> Option<Diff> {
+        let mut diff = None;
+        self.change_in(room, |state| {
+            let mut changes = std::mem::take(&mut state.untold);
+            state.roster.keep_net(&mut changes);
+            diff = Some(state.roster.diff(&changes)).filter(|diff| !diff.is_empty());
+            state.is_telling = diff.is_some();
+        });
+        diff
+    }
+}
+
+impl PresenceRoom {
+    /// The room's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use super::*;
+
+const TIMING: Timing =
+    Timing { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) };
+
+fn text(value: &str) -> Arc<str> {
+    Arc::from(value)
+}
+
+/// How many frames wait for somebody who never reads.
+fn waiting(outbound: &Outbound) -> usize {
+    outbound.queued_bytes()
+}
+
+async fn pass(millis: u64) {
+    // Tasks that the time wakes run before this one goes on.
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    tokio::task::yield_now().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_told_together_and_what_changes_back_is_not_told() {
+    let rooms = PresenceRooms::new(TIMING);
+    let (room, watcher) = (text("lobby"), Outbound::new(100_000, 0));
+    let mut drains = Drains::default();
+    rooms.watch(&room, 1, &watcher, &mut drains);
+    let state = waiting(&watcher);
+    assert!(state > 0, "the list is sent at once");
+    for number in 2..10 {
+        rooms.track(&room, number, &text(&number.to_string()), &text("{}"));
+    }
+    assert_eq!(waiting(&watcher), state);
+    pass(101).await;
+    let told = waiting(&watcher);
+    assert!(told > state);
+    rooms.track(&room, 10, &text("10"), &text("{}"));
+    rooms.untrack(&room, 10);
+    pass(300).await;
+    assert_eq!(waiting(&watcher), told);
+    rooms.unwatch(&room, 1);
+    rooms.track(&room, 11, &text("11"), &text("{}"));
+    pass(300).await;
+    assert_eq!(waiting(&watcher), told);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number_is_not() {
+    let rooms = PresenceRooms::new(TIMING);
+    let (room, ann, meta) = (text("lobby"), text("ann"), text("{}"));
+    rooms.track(&room, 1, &ann, &meta);
+    rooms.untrack(&room, 1);
+    assert!(rooms.is_empty());
+    assert_eq!(rooms.page(&room, None, 9, None), (2, Vec::new()));
+    rooms.track(&room, 2, &ann, &meta);
+    assert_eq!(rooms.page(&room, None, 9, None).0, 3);
+    rooms.end(&room, 2);
+    assert_eq!((rooms.len(), rooms.count(&room, None)), (1, 0));
+    pass(1_990).await;
+    assert_eq!(rooms.page(&room, None, 9, None).1.len(), 1, "within the grace");
+    pass(20).await;
+    assert!(rooms.is_empty());
+    assert_eq!(rooms.bytes(), 0);
+    let watcher = Outbound::new(100_000, 0);
+    rooms.watch(&room, 3, &watcher, &mut Drains::default());
+    rooms.end(&room, 3);
+    assert!(rooms.is_empty(), "a watcher that has ended watches no longer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_to_come_back_is_possible() {
+    let rooms = PresenceRooms::new(Timing { grace: Duration::ZERO, ..TIMING });
+    let (room, ann) = (text("lobby"), text("ann"));
+    rooms.track(&room, 1, &ann, &text("{}"));
+    rooms.end(&room, 1);
+    assert!(rooms.is_empty());
+}
+
+/// Writes down what it is told.
+struct Notes(Arc<Mutex<Vec<Diff>>>, OnceLock<PresenceRooms>);
+
+impl Listener for Arc<Notes> {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn tell(&self, room: Arc<PresenceRoom>) {
+        let notes = self.clone();
+        tokio::spawn(async move {
+            let rooms = notes.1.get().expect("it is set");
+            while let Some(diff) = rooms.next_untold(&room) {
+                // It takes its time, and hears of what changed meanwhile all at once.
+                tokio::time::sleep(Duration::from_millis(1_000)).await;
+                notes.0.lock().push(diff);
+            }
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_slow_hears_everything_in_fewer_pieces() {
+    let rooms = PresenceRooms::new(TIMING);
+    let notes = Arc::new(Notes(Arc::default(), OnceLock::new()));
+    let _ = notes.1.set(rooms.clone());
+    rooms.tell_to(Box::new(notes.clone()));
+    let room = text("lobby");
+    for number in 0..10u64 {
+        rooms.track(&room, number, &text(&number.to_string()), &text("{}"));
+        pass(150).await;
+    }
+    rooms.leave(&room, 0);
+    pass(5_000).await;
+    let told = notes.0.lock().clone();
+    assert!((2..8).contains(&told.len()), "{told:?}");
+    let mut present = std::collections::BTreeSet::new();
+    for diff in &told {
+        present.extend(diff.joins.iter().map(|(key, _)| key.clone()));
+        present.retain(|key| !diff.leaves.contains(key));
+    }
+    let expected: Vec<Arc<str>> = (1..10).map(|number| text(&number.to_string())).collect();
+    assert_eq!(present.into_iter().collect::<Vec<_>>(), expected);
+    assert!(told.is_sorted_by(|a, b| a.sequence < b.sequence));
+}
