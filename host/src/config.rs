@@ -35,8 +35,8 @@ pub use source::{Given, Source, Sources, load};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
-    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OptionalFolder, Origins,
-    Switch, ms,
+    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OperatorToken,
+    OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 
@@ -102,6 +102,22 @@ settings! {
 
         /// Whether the demo page is served at `/`.
         page: bool = true, Switch;
+    }
+
+    "Operator's API" {
+        /// The IP address and port of the operator's API, where there is an `operator_token`. Port 0
+        /// takes any free port. It is not encrypted: other than a loopback address is for a proxy
+        /// that speaks TLS.
+        operator_listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4001)), Address;
+
+        /// The secret that requests to the operator's API carry (`Authorization: Bearer …`); in a
+        /// file also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets.
+        /// Without one there is no API.
+        operator_token: Option<Secret> = None, OperatorToken;
+
+        /// Size of the body of one request to the operator's API. A larger one is answered with
+        /// status 413.
+        operator_body_bytes: usize = MIB, Bytes(KIB..=64 * MIB);
     }
 
     "Connection" {

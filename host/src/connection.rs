@@ -177,7 +177,7 @@ async fn connect(
         Ok(Finished { mut call, returned }) => {
             let session = returned.map_err(NotAccepted::Refused)?.into();
             let hub = &channel.context.hub;
-            hub.connect(client.id.number, client.outbound.clone());
+            hub.connect(client);
             let close = call.commit(hub, drains).await;
             drains.drain().await;
             let headers = std::mem::take(&mut call.response_headers);

@@ -368,7 +368,9 @@ impl Effects {
                 Effect::SendToUsers(users, frame, skip) => {
                     hub.users.broadcast_to_several(&users, &frame, skip, drains);
                 }
-                Effect::Broadcast(audience, frame) => hub.broadcast(&audience, &frame, drains),
+                Effect::Broadcast(audience, frame) => {
+                    hub.broadcast(&audience, &frame, drains);
+                }
                 Effect::SetLabel(label) => {
                     if let Some(client) = client {
                         client.change_labels(|labels| labels.set(&label.0, &label.1));

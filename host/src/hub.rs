@@ -5,11 +5,14 @@
 mod audience;
 mod channels;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use crate::client::Client;
 use crate::close::{Close, Reason};
 use crate::outbound::{Drains, Outbound};
 use crate::presence::{PresenceRooms, Timing};
@@ -32,6 +35,8 @@ pub struct Hub {
     everyone: Room,
     /// Who is present in its rooms.
     pub presence: PresenceRooms,
+    /// What is known of each, by number: for whoever looks at them from outside.
+    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
     /// What is kept for rooms, and their events that wait.
     pub states: RoomStates,
     /// The timers of its connections, its rooms, and its own.
@@ -53,19 +58,22 @@ impl Hub {
             users: Rooms::default(),
             everyone,
             presence: PresenceRooms::new(timing),
+            clients: Mutex::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
         }
     }
 
     /// Add a connection, whose first effects are about to commit.
-    pub fn connect(&self, number: u64, outbound: Arc<Outbound>) {
-        self.everyone.add(number, outbound);
+    pub fn connect(&self, client: &Arc<Client>) {
+        self.everyone.add(client.id.number, client.outbound.clone());
+        self.clients.lock().insert(client.id.number, client.clone());
     }
 
     /// Forget a connection; it has left its rooms already.
     pub fn disconnect(&self, number: u64) {
         self.everyone.remove(number);
+        self.clients.lock().remove(&number);
         self.timers.cancel_all(&Scope::Connection(number));
     }
 
@@ -77,6 +85,18 @@ impl Hub {
     /// A connection's outbound, if it is open.
     pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
         self.everyone.find(number)
+    }
+
+    /// What is known of a connection, if it is open.
+    pub fn client(&self, number: u64) -> Option<Arc<Client>> {
+        self.clients.lock().get(&number).cloned()
+    }
+
+    /// The same of at most `limit` connections in ascending order of their numbers, those after
+    /// `after`.
+    pub fn clients(&self, after: Option<u64>, limit: usize) -> Vec<Arc<Client>> {
+        let start = after.map_or(0, |number| number.saturating_add(1));
+        self.clients.lock().range(start..).take(limit).map(|(_, client)| client.clone()).collect()
     }
 
     /// End a membership. A room that becomes empty by it is kept for a while if it has a state.

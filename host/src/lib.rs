@@ -17,6 +17,7 @@
 //! - [`config`]: file, environment and flags → one validated [`Config`].
 //! - [`arguments`]: the command line.
 //! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
+//! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - [`page`]: the demo page and the health check.
 //! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
@@ -48,6 +49,8 @@ pub mod arguments;
 pub mod config;
 
 pub mod server;
+
+pub mod operator;
 
 pub mod handshake;
 pub mod page;

@@ -115,6 +115,17 @@ impl Registry {
         self.channels.lock().values().map(|mounted| mounted.channel.clone()).collect()
     }
 
+    /// The channels in service, by name.
+    pub fn in_service(&self) -> Vec<Arc<Channel>> {
+        self.channels().into_iter().filter(|channel| !channel.is_removed()).collect()
+    }
+
+    /// The channel of that name, if it is in service.
+    pub fn find(&self, name: &str) -> Option<Arc<Channel>> {
+        let channel = self.channels.lock().get(name).map(|mounted| mounted.channel.clone());
+        channel.filter(|channel| !channel.is_removed())
+    }
+
     /// Ask every connection of every channel to end.
     pub fn end_all(&self, reason: Reason) {
         for channel in self.channels() {
@@ -526,6 +537,7 @@ fn log_refused(name: &str, file: &str, reason: &str, serving: Option<u64>) {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

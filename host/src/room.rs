@@ -149,13 +149,13 @@ pub fn broadcast_to_several(
 }
 
 /// Queue a frame for the members of several rooms that are wanted, once each. `rooms` is without
-/// doubles and in the order of locks.
+/// doubles and in the order of locks. Returns for how many it was queued.
 pub fn broadcast_where(
     rooms: &[&Room],
     frame: &Bytes,
     drains: &mut Drains,
     is_wanted: impl Fn(u64, &Outbound) -> bool,
-) {
+) -> usize {
     let guards: Vec<MutexGuard<'_, Members>> =
         rooms.iter().map(|room| room.members.lock()).collect();
     let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
@@ -164,9 +164,11 @@ pub fn broadcast_where(
             receivers.insert(number, outbound);
         });
     }
+    let mut queued = 0;
     for (number, outbound) in receivers {
-        if is_wanted(number, outbound) {
-            drains.push(outbound, frame);
+        if is_wanted(number, outbound) && drains.push(outbound, frame) {
+            queued += 1;
         }
     }
+    queued
 }

@@ -317,7 +317,7 @@ impl<T> Router<T> {
 }
 
 /// A segment percent-decoded; `None` if it cannot be.
-fn decode(segment: &str) -> Option<Cow<'_, str>> {
+pub fn decode(segment: &str) -> Option<Cow<'_, str>> {
     let mut escapes = segment.split('%').skip(1).map(str::as_bytes);
     let is_escape =
         |after: &[u8]| after.iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2;

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use crate::close::Reason;
 use crate::config::Config;
 use crate::handshake::{self, Front};
+use crate::operator;
 use crate::plugin::watch::{Timing, watch};
 use crate::plugin::{Cache, Engine};
 use crate::registry::Registry;
@@ -48,6 +49,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let address = listener.local_addr().context("the listener has no address")?;
+    let operator = operator::bind(&config).await?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?)?);
     let timing = Timing {
@@ -75,6 +77,7 @@ pub async fn run(
         () = &mut shutdown => return Ok(()),
     }
     announce(address, &folder, &registry);
+    operator::announce(operator.as_ref());
 
     let front = Arc::new(Front::new(config.clone(), registry.clone()));
     let server = Server {
@@ -84,6 +87,10 @@ pub async fn run(
         turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
         closing: watch::channel(()).0,
     };
+    if let Some(operator) = operator {
+        let closing = server.closing.subscribe();
+        tokio::spawn(operator.serve(config.clone(), registry.clone(), closing));
+    }
     tokio::select! {
         () = server.accept(&listener) => {}
         () = &mut shutdown => {}

@@ -7,6 +7,7 @@
 //! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
+//! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
 //!
 //! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
@@ -18,6 +19,7 @@ mod backend;
 mod client;
 mod foreign;
 mod log;
+pub mod operator;
 pub mod raw;
 mod server;
 pub mod tokens;
@@ -29,6 +31,7 @@ pub use backend::Backend;
 pub use client::{Client, Ended, Rejected};
 pub use foreign::ForeignClient;
 pub use log::{Line, Log};
+pub use operator::Operated;
 pub use raw::{Frame, HttpAnswer, Raw};
 pub use server::{Stopped, Wharf, run, run_in};
 

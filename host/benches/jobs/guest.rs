@@ -69,7 +69,7 @@ impl Guest {
         let started = finish(Instance::start(&component, &context, 1));
         let mut instance = started.map_err(|failure| anyhow!("it does not start: {failure}"))?;
         let client = Arc::new(client(&context.config, path, room));
-        context.hub.connect(client.id.number, client.outbound.clone());
+        context.hub.connect(&client);
         let connected = finish(instance.connect(Call::new(client.clone(), Phase::Connecting)));
         let mut finished = connected.map_err(|failure| anyhow!("on-connect: {failure}"))?;
         finish(finished.call.commit(&context.hub, &mut Drains::default()));

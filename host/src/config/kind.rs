@@ -12,7 +12,7 @@ use figment::value::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::AllowedOrigin;
+use super::{AllowedOrigin, Secret, SecretOrigin};
 
 /// 1024 bytes.
 pub(super) const KIB: usize = 1024;
@@ -205,6 +205,38 @@ impl Kind for OptionalFolder {
     fn metavar(&self) -> &'static str {
         "DIR"
     }
+}
+
+/// A secret that is sent in a header, or none, which is written as empty text. Where it is kept
+/// elsewhere, whoever reads all sources looks there.
+pub(super) struct OperatorToken;
+
+impl Kind for OperatorToken {
+    type Value = Option<Secret>;
+
+    fn read(&self, given: &Value) -> Option<Option<Secret>> {
+        match given.as_str()? {
+            "" => Some(None),
+            text => is_sendable(text).then(|| Some(Secret::new(text, SecretOrigin::Plain))),
+        }
+    }
+
+    fn show(&self, value: &Option<Secret>) -> toml::Value {
+        value.as_ref().map_or_else(|| toml::Value::String(String::new()), Secret::as_toml)
+    }
+
+    fn allowed(&self) -> String {
+        "ASCII without spaces, or `\"\"` for none".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "SECRET"
+    }
+}
+
+/// Whether a text can be sent as a token in a header.
+pub(super) fn is_sendable(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// An IP address and a port.

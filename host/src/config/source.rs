@@ -14,6 +14,8 @@ use super::{Config, ConfigError, SETTINGS, Setting, Stated};
 
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
+/// The key of the host's own secret.
+const TOKEN: &str = "operator_token";
 /// Names the file.
 const FILE_VARIABLE: &str = "WHARF_CONFIG";
 
@@ -120,6 +122,19 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
 
     let mut config = Config::default();
     let mut sources = Sources::default();
+    let variable = |name: &str| {
+        let mut variables = given.environment.iter();
+        variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
+    let tables = Tables { variable: &variable, working_folder: &given.working_folder };
+    // A secret may be kept elsewhere, and what is wrong with one is said without it.
+    if let Some(value) = values.remove(TOKEN) {
+        let source = source_of(&value);
+        if value.as_str() != Some("") {
+            config.operator_token = Some(tables.secret_of_host(TOKEN, &value, &source)?);
+        }
+        sources.note(TOKEN, &source);
+    }
     for setting in SETTINGS {
         let Some(value) = values.remove(setting.key) else {
             continue;
@@ -149,11 +164,6 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     if *sources.of("cache") == Source::Default {
         config.cache = user_cache(&given.environment);
     }
-    let variable = |name: &str| {
-        let mut variables = given.environment.iter();
-        variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
-    };
-    let tables = Tables { variable: &variable, working_folder: &given.working_folder };
     let Contents { channels, token } = tables.read(&in_tables, &mut sources)?;
     (config.channels, config.token) = (channels, token);
     config.check(&sources)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 
 use super::channel::{self, AllowedHost, ChannelConfig, Grants};
+use super::kind::is_sendable;
 use super::secret::{HIDDEN, Secret, SecretOrigin};
 use super::source::{distance, excerpt};
 use super::token::{ChannelToken, MAX_LEEWAY_SECONDS, TokenConfig, TokenParts};
@@ -258,6 +259,21 @@ impl Tables<'_> {
         }
         *token = TokenSoFar::Parts(parts);
         Ok(())
+    }
+
+    /// A secret that is no channel's.
+    pub(super) fn secret_of_host(
+        &self,
+        key: &str,
+        value: &Value,
+        source: &Source,
+    ) -> Result<Secret, ConfigError> {
+        let given = Given { key: key.to_owned(), value, source };
+        let secret = self.secret(&given)?;
+        match is_sendable(secret.expose()) {
+            true => Ok(secret),
+            false => Err(given.refused("it must be ASCII without spaces".to_owned())),
+        }
     }
 
     /// A secret: plain, or where to find it.

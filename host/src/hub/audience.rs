@@ -54,8 +54,8 @@ impl Audience {
 }
 
 impl Hub {
-    /// Queue a frame for an audience, once for each connection in it.
-    pub fn broadcast(&self, audience: &Audience, frame: &Bytes, drains: &mut Drains) {
+    /// Queue a frame for an audience, once for each connection in it. Returns for how many.
+    pub fn broadcast(&self, audience: &Audience, frame: &Bytes, drains: &mut Drains) -> usize {
         let mut except: BTreeSet<u64> = audience.except.iter().copied().collect();
         for user in &audience.except_users {
             if let Some(user) = self.users.get(user) {
@@ -71,6 +71,6 @@ impl Hub {
         broadcast_where(&named, frame, drains, |number, outbound| {
             !except.contains(&number)
                 && (audience.labels.is_empty() || outbound.has_labels(&audience.labels))
-        });
+        })
     }
 }

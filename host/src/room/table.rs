@@ -1,6 +1,6 @@
 //! A table of rooms by name: a room is made for its first member and forgotten with its last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +29,24 @@ impl Rooms {
     /// The room of that name, if it has members.
     pub fn get(&self, name: &str) -> Option<Arc<Room>> {
         self.by_name.read().get(name).cloned()
+    }
+
+    /// At most `limit` rooms in ascending order of their names, those after `after`.
+    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Room>> {
+        let rooms = self.by_name.read();
+        let mut first = BTreeMap::new();
+        for (name, room) in rooms.iter().filter(|(name, _)| after.is_none_or(|a| &***name > a)) {
+            // The table has no order; a page is kept small while it is looked through.
+            let is_wanted =
+                first.len() < limit || first.last_key_value().is_some_and(|(last, _)| name < *last);
+            if is_wanted {
+                first.insert(name, room);
+                if first.len() > limit {
+                    first.pop_last();
+                }
+            }
+        }
+        first.into_values().cloned().collect()
     }
 
     /// Make a connection a member, creating the room for the first one.

@@ -9,6 +9,7 @@ use super::source::{Source, read};
 ///
 /// - `page` and `handshake` answer the same requests;
 /// - `component`s are checked against what instances are, and instances are made of components;
+/// - a hub lists its clients, and clients are members of its rooms;
 /// - host calls are written on the state that an instance holds.
 ///
 /// `config` may be named by everybody: it names nobody.
@@ -16,7 +17,11 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("main", "arguments config"),
     ("arguments", ""),
     ("config", ""),
-    ("server", "handshake registry plugin close"),
+    ("server", "operator handshake registry plugin close"),
+    (
+        "operator",
+        "registry router lease outside channel instance host_calls client hub inbox room outbound close",
+    ),
     ("handshake", "page registry router connection channel host_calls client outbound token"),
     ("page", "^handshake"),
     (
@@ -40,7 +45,7 @@ const MAY_NAME: &[(&str, &str)] = &[
     ),
     ("effects", "client hub presence timer inbox outbound close"),
     ("client", "hub presence room outbound token close"),
-    ("hub", "presence room room_state timer outbound close"),
+    ("hub", "^client presence room room_state timer outbound close"),
     ("presence", "outbound"),
     ("room", "outbound"),
     ("room_state", "inbox"),

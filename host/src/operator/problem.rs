@@ -1,0 +1,107 @@
+//! Answers: JSON, and what is wrong with a request.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+/// A status and a body, or a problem.
+pub type Answer = Result<(StatusCode, Bytes), Problem>;
+
+/// Why a request was not fulfilled.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    body: Bytes,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem with a token for programs and a sentence for people.
+    pub fn new(status: StatusCode, code: &str, message: String) -> Problem {
+        Problem::with(status, json!({ "error": { "code": code, "message": message } }))
+    }
+
+    fn with(status: StatusCode, body: Value) -> Problem {
+        // Whoever comes again a moment later may be luckier.
+        let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+        let header = again.contains(&status).then(|| (RETRY_AFTER, HeaderValue::from_static("1")));
+        Problem { status, body: body.to_string().into(), header }
+    }
+
+    /// What a channel said: JSON of its own.
+    pub fn of_channel(status: StatusCode, body: Vec<u8>) -> Problem {
+        Problem { body: body.into(), ..Problem::with(status, Value::Null) }
+    }
+
+    /// What was asked for is not there.
+    pub fn not_found(code: &str, message: String) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// The token is missing or wrong.
+    pub fn unauthorized(is_wrong: bool) -> Problem {
+        let (code, message, challenge) = match is_wrong {
+            true => (
+                "wrong-token",
+                "this is not the operator's token",
+                "Bearer realm=\"wharf\", error=\"invalid_token\"",
+            ),
+            false => (
+                "token-required",
+                "send the operator's token: `Authorization: Bearer TOKEN`",
+                "Bearer realm=\"wharf\"",
+            ),
+        };
+        let header = Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        Problem { header, ..Problem::new(StatusCode::UNAUTHORIZED, code, message.to_owned()) }
+    }
+
+    /// The path is there for another method.
+    pub fn method(is_deed: bool) -> Problem {
+        let allowed = if is_deed { "POST" } else { "GET, HEAD" };
+        let message = format!("this path takes {allowed}");
+        let header = Some((ALLOW, HeaderValue::from_static(allowed)));
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Problem { header, ..Problem::new(status, "method-not-allowed", message) }
+    }
+
+    /// As a response.
+    pub fn reply(self) -> Response<Full<Bytes>> {
+        let mut reply = json(self.status, self.body);
+        if let Some((name, value)) = self.header {
+            reply.headers_mut().insert(name, value);
+        }
+        reply
+    }
+}
+
+/// The request itself is wrong.
+pub fn bad(code: &str, message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, message.into())
+}
+
+/// One field of the body or the query is wrong.
+pub fn bad_field(field: &str, message: impl Into<String>) -> Problem {
+    let (code, message) = ("invalid-field", message.into());
+    let body = json!({ "error": { "code": code, "message": message, "field": field } });
+    Problem::with(StatusCode::BAD_REQUEST, body)
+}
+
+/// A response in JSON.
+pub fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}

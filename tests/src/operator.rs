@@ -1,0 +1,108 @@
+//! A client of the operator's API.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::raw::{HttpAnswer, Raw};
+use crate::server::Wharf;
+use crate::{artefacts, json};
+
+/// The token that servers of tests have.
+pub const TOKEN: &str = "correct-horse-battery-staple";
+
+/// A server with its operator's API.
+#[derive(Debug)]
+pub struct Operated {
+    /// The server.
+    pub wharf: Wharf,
+    /// Where its API listens.
+    pub api: SocketAddr,
+}
+
+impl Operated {
+    /// Starts a server with these plugins or fixtures; `flags` as for [`Wharf::start`].
+    pub async fn start(plugins: &[&str], flags: &[&str]) -> Operated {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
+        for name in plugins {
+            let path = folder.path().join("plugins").join(format!("{name}.wasm"));
+            std::fs::write(path, artefacts::component(name)).expect("a plugin is copied");
+        }
+        Operated::start_in(folder, flags).await
+    }
+
+    /// Starts a server in a folder that has been prepared, less its `wharf.toml`.
+    pub async fn start_in(folder: TempDir, flags: &[&str]) -> Operated {
+        let file = format!("operator_token = \"{TOKEN}\"\noperator_listen = \"127.0.0.1:0\"\n");
+        std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
+        let wharf = Wharf::start_in(folder, flags).await;
+        let line =
+            wharf.log.wait_for("the API's address", |l| l.says("listening for the operator"));
+        let api = line.await.str("address").parse().expect("an address");
+        Operated { wharf, api }
+    }
+
+    /// Sends a request as it is described; `Host` and `Content-Length` are added.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> HttpAnswer {
+        let mut raw = Raw::open(self.api).await;
+        let length = body.len().to_string();
+        let mut headers = headers.to_vec();
+        if method == "POST" {
+            headers.push(("Content-Length", &length));
+        }
+        raw.request(&format!("{method} {path}"), &headers).await;
+        // A server that has answered already need not read all of it.
+        raw.try_write(body).await;
+        raw.answer().await
+    }
+
+    /// What `GET` of a path answers, below `/api/channels`: status and JSON.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        let path = format!("/api/channels{path}");
+        answered(self.request("GET", &path, &[authorization()], b"").await)
+    }
+
+    /// What a path answers to JSON, below `/api/channels`: status and JSON.
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.post_bytes(path, body.to_string().as_bytes()).await
+    }
+
+    /// The same for bytes that are perhaps no JSON.
+    pub async fn post_bytes(&self, path: &str, body: &[u8]) -> (u16, Value) {
+        let path = format!("/api/channels{path}");
+        let headers = [authorization(), ("Content-Type", "application/json")];
+        answered(self.request("POST", &path, &headers, body).await)
+    }
+
+    /// The status and the code of the error that a path answers to JSON.
+    pub async fn refused(&self, path: &str, body: Value) -> (u16, String) {
+        code(self.post(path, body).await)
+    }
+}
+
+/// The header with the token.
+pub fn authorization() -> (&'static str, &'static str) {
+    ("Authorization", "Bearer correct-horse-battery-staple")
+}
+
+/// The status and the code of an error.
+pub fn code((status, body): (u16, Value)) -> (u16, String) {
+    assert!(status >= 400, "{status} is no error: {body}");
+    assert!(body["error"]["message"].is_string(), "no message: {body}");
+    (status, body["error"]["code"].as_str().expect("a code").to_owned())
+}
+
+/// Status and JSON; every answer is JSON and says so.
+pub fn answered(answer: HttpAnswer) -> (u16, Value) {
+    assert_eq!(answer.header("content-type"), ["application/json"], "{}", answer.head);
+    let body = serde_json::from_slice(&answer.body);
+    (answer.status, body.unwrap_or_else(|error| json!({ "no JSON": error.to_string() })))
+}

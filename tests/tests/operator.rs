@@ -1,0 +1,479 @@
+//! The operator's API: what it shows and what it does.
+
+use wharf_tests::operator::{answered, authorization, code};
+use wharf_tests::{Client, Ended, Operated, Raw, Value, artefacts, eventually, json};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+async fn started(flags: &[&str]) -> Operated {
+    Operated::start(&["operated", "rooms"], flags).await
+}
+
+async fn id(client: &mut Client) -> String {
+    client.ask("id").await
+}
+
+/// Nothing has come before the answer to this.
+async fn has_nothing_more(client: &mut Client) {
+    assert_eq!(client.ask("anything?").await, "anything?");
+}
+
+#[tokio::test]
+async fn channels_are_listed_with_their_generation_and_how_many_are_there() {
+    let it = started(&[]).await;
+    let (status, empty) = it.get("").await;
+    assert_eq!(status, 200);
+    let names: Vec<_> = empty["channels"].as_array().expect("a list").iter().collect();
+    let names: Vec<_> = names.iter().map(|channel| channel["name"].as_str()).collect();
+    assert_eq!(names, [Some("operated"), Some("rooms")]);
+    let _ann = it.wharf.connect("/operated?user=ann&join=a,b").await;
+    let _phone = it.wharf.connect("/operated?user=ann&join=b").await;
+    let _nobody = it.wharf.connect("/operated").await;
+    let (status, channel) = it.get("/operated").await;
+    assert_eq!(status, 200);
+    for (field, expected) in [
+        ("name", json!("operated")),
+        ("generation", json!(1)),
+        ("paths", json!(["/operated", "/operated/:id"])),
+        ("connections", json!(3)),
+        ("rooms", json!(2)),
+        ("users", json!(1)),
+    ] {
+        assert_eq!(channel[field], expected, "{field}");
+    }
+    let sha256 = channel["sha256"].as_str().expect("text").to_owned();
+    assert_eq!(sha256.len(), 64);
+    assert_eq!(it.get("").await.1["channels"][0], channel);
+
+    let mut next = artefacts::component("operated");
+    // A custom section of its own makes it another file.
+    next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
+    it.wharf.swap("operated", &next).await;
+    let (_, swapped) = it.get("/operated").await;
+    assert_eq!((&swapped["generation"], &swapped["connections"]), (&json!(2), &json!(3)));
+    assert_ne!(swapped["sha256"], sha256);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_removed_is_unknown() {
+    let it = Operated::start(&["rooms"], &["--removal-grace-ms 100"]).await;
+    assert_eq!(it.get("/rooms").await.0, 200);
+    std::fs::remove_file(it.wharf.plugin("rooms")).expect("the plugin is removed");
+    it.wharf.log.wait_for("the removal", |line| line.says("plugin removed")).await;
+    assert_eq!(code(it.get("/rooms").await), (404, "unknown-channel".to_owned()));
+    assert_eq!(it.get("").await, (200, json!({ "channels": [] })));
+}
+
+#[tokio::test]
+async fn a_connection_is_shown_without_what_may_be_secret() {
+    let it = started(&[]).await;
+    let path = "/operated/caf%C3%A9?user=ann&join=b,a&role=moderator&token=hush-hush";
+    let mut ann = it.wharf.connect(path).await;
+    let id = id(&mut ann).await;
+    let (status, shown) = it.get(&format!("/operated/connections/{id}")).await;
+    assert_eq!(status, 200);
+    let address = shown["remote_address"].as_str().expect("text");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    let expected = json!({
+        "id": id, "user": "ann", "path": "/operated/caf%C3%A9", "remote_address": address,
+        "rooms": ["b", "a"], "labels": { "role": "moderator", "token": "hush-hush" },
+        "queued_bytes": 0,
+    });
+    assert_eq!(shown, expected);
+    let (_, listed) = it.get("/operated/connections").await;
+    assert_eq!(listed, json!({ "connections": [expected], "next": null }));
+    ann.close(1000, "").await;
+    eventually("the connection to be unknown", async || {
+        let answer = it.get(&format!("/operated/connections/{id}")).await;
+        (answer.0 == 404).then(|| assert_eq!(code(answer).1, "unknown-connection"))
+    })
+    .await;
+    for id in ["", "nobody", "000000000000-1", &id.to_uppercase(), "%F0%9F%98%80"] {
+        let answer = it.get(&format!("/operated/connections/{id}")).await;
+        assert_eq!(code(answer), (404, "unknown-connection".to_owned()), "{id}");
+    }
+    // One channel's connections are not another's.
+    let mut other = it.wharf.connect("/rooms").await;
+    let others = other.ask_json(json!({ "do": "id" })).await["id"].clone();
+    let answer =
+        it.get(&format!("/operated/connections/{}", others.as_str().expect("an id"))).await;
+    assert_eq!(answer.0, 404);
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_that_join_without_gaps() {
+    let it = started(&[]).await;
+    let mut ids = Vec::new();
+    let mut clients = Vec::new();
+    for number in 0..7 {
+        let room = format!("room {number}/ü");
+        let mut client = it
+            .wharf
+            .connect(&format!("/operated?user=ann&join=all,{}", room.replace(' ', "%20")))
+            .await;
+        ids.push(id(&mut client).await);
+        clients.push(client);
+    }
+    for (path, list, name) in [
+        ("/operated/connections", "connections", "id"),
+        ("/operated/rooms/all", "connections", ""),
+        ("/operated/users/ann", "connections", ""),
+        ("/operated/rooms", "rooms", "name"),
+    ] {
+        let (_, whole) = it.get(path).await;
+        assert_eq!(whole["next"], Value::Null, "{path}");
+        let (mut pages, mut after) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = it.get(&format!("{path}?limit=2{after}")).await;
+            assert_eq!(status, 200, "{page}");
+            let entries = page[list].as_array().expect("a list").clone();
+            assert!((1..=2).contains(&entries.len()), "{page}");
+            pages.extend(entries);
+            let Some(next) = page["next"].as_str() else { break };
+            // As a client that knows nothing of the names would write it.
+            let encoded: String = next.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            after = format!("&after={encoded}");
+        }
+        assert_eq!(Value::Array(pages.clone()), whole[list], "{path}");
+        if list == "connections" {
+            let shown =
+                pages.iter().map(|entry| if name.is_empty() { entry } else { &entry[name] });
+            assert_eq!(shown.collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>(), "{path}");
+        } else {
+            assert_eq!(pages.len(), 8);
+            assert_eq!(pages[0], json!({ "name": "all", "members": 7 }));
+            assert_eq!(pages[1], json!({ "name": "room 0/ü", "members": 1 }));
+        }
+    }
+    let (_, room) = it.get("/operated/rooms/room%200%2F%C3%BC").await;
+    assert_eq!(room["connections"], json!([ids[0]]));
+    let (_, last) = it.get(&format!("/operated/connections?after={}", ids[6])).await;
+    assert_eq!(last, json!({ "connections": [], "next": null }));
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("after=nobody", "after"),
+        ("after=%zz", "after"),
+        ("page=2", "page"),
+    ] {
+        let (status, body) = it.get(&format!("/operated/connections?{query}")).await;
+        assert_eq!((status, &body["error"]["field"]), (400, &json!(field)), "{query}: {body}");
+    }
+    for path in ["/operated?limit=1", "?limit=1"] {
+        assert_eq!(code(it.get(path).await), (400, "invalid-field".to_owned()), "{path}");
+    }
+    assert_eq!(code(it.get("/operated/rooms/empty").await), (404, "unknown-room".to_owned()));
+    assert_eq!(code(it.get("/operated/users/eve").await), (404, "user-offline".to_owned()));
+}
+
+#[tokio::test]
+async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label() {
+    let it = started(&[]).await;
+    let mut ann = it.wharf.connect("/operated?user=ann&join=a,b&role=moderator").await;
+    let mut bob = it.wharf.connect("/operated?user=bob&join=b").await;
+    let mut eve = it.wharf.connect("/operated?role=moderator").await;
+    let anns = id(&mut ann).await;
+    for (to, receivers) in [
+        (json!({ "rooms": ["a"] }), [true, false, false]),
+        (json!({ "rooms": ["a", "b", "a", "nobody"] }), [true, true, false]),
+        (json!({ "all": true }), [true, true, true]),
+        (json!({ "users": ["bob", "nobody"] }), [false, true, false]),
+        (json!({ "rooms": ["a"], "users": ["bob"] }), [true, true, false]),
+        (json!({ "all": true, "except_connections": [anns, "nobody"] }), [false, true, true]),
+        (json!({ "all": true, "except_users": ["ann", "bob"] }), [false, false, true]),
+        (json!({ "all": true, "where": { "role": "moderator" } }), [true, false, true]),
+        (json!({ "rooms": ["b"], "where": { "role": "x" } }), [false, false, false]),
+    ] {
+        let mut body = to.clone();
+        body["text"] = json!(to.to_string());
+        let (status, answer) = it.post("/operated/broadcast", body).await;
+        let count = receivers.iter().filter(|receives| **receives).count();
+        assert_eq!((status, answer), (200, json!({ "receivers": count })), "{to}");
+        for (client, receives) in [&mut ann, &mut bob, &mut eve].into_iter().zip(receivers) {
+            if receives {
+                assert_eq!(client.text().await, to.to_string());
+            }
+        }
+    }
+    for client in [&mut ann, &mut bob, &mut eve] {
+        has_nothing_more(client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_text_json_as_it_was_written_or_bytes() {
+    let it = started(&[]).await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let id = id(&mut ann).await;
+    for path in ["/operated/users/ann/send".to_owned(), format!("/operated/connections/{id}/send")]
+    {
+        for (body, expected) in [
+            (r#"{"text": "a \u00fc\n"}"#, "a ü\n"),
+            (r#"{"text": ""}"#, ""),
+            (
+                r#"{"json": {"b": 12345678901234567890123,  "a": 1.0}}"#,
+                r#"{"b": 12345678901234567890123,  "a": 1.0}"#,
+            ),
+            (r#"{"json": null}"#, "null"),
+        ] {
+            let answer = it.post_bytes(&path, body.as_bytes()).await;
+            assert_eq!(answer, (200, json!({ "receivers": 1 })), "{body}");
+            assert_eq!(ann.text().await, expected);
+        }
+        let answer = it.post(&path, json!({ "binary": "AP8+/w==" })).await;
+        assert_eq!(answer.0, 200);
+        assert_eq!(&ann.binary().await[..], [0, 255, 62, 255]);
+    }
+    has_nothing_more(&mut ann).await;
+    let hello = json!({ "text": "hello" });
+    for user in ["eve", "", "%00", &"x".repeat(256)] {
+        let answer = it.refused(&format!("/operated/users/{user}/send"), hello.clone()).await;
+        assert_eq!(answer, (404, "user-offline".to_owned()), "{user}");
+    }
+    let answer = it.refused("/operated/connections/nobody/send", hello).await;
+    assert_eq!(answer, (404, "unknown-connection".to_owned()));
+}
+
+#[tokio::test]
+async fn all_members_see_messages_from_outside_in_one_order_with_the_channels_own() {
+    let it = started(&[]).await;
+    let mut members = Vec::new();
+    for _ in 0..5 {
+        members.push(it.wharf.connect("/rooms?join=a").await);
+    }
+    const ROUNDS: usize = 20;
+    for round in 0..ROUNDS {
+        let text = format!("inside {round}");
+        let order = json!({ "do": "broadcast", "rooms": ["a"], "text": text, "skip": false });
+        members[0].send_json(order).await;
+        let body = json!({ "rooms": ["a"], "text": format!("outside {round}") });
+        assert_eq!(it.post("/rooms/broadcast", body).await.1, json!({ "receivers": 5 }));
+    }
+    let mut orders = Vec::new();
+    for member in &mut members {
+        let mut order = Vec::new();
+        for _ in 0..2 * ROUNDS {
+            order.push(member.text().await);
+        }
+        orders.push(order);
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "members saw different orders");
+    let outside: Vec<_> = orders[0].iter().filter(|text| text.starts_with("outside")).collect();
+    let expected: Vec<_> = (0..ROUNDS).map(|round| format!("outside {round}")).collect();
+    assert_eq!(outside, expected.iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn connections_and_users_are_disconnected_with_a_code_and_a_reason() {
+    let it = started(&[]).await;
+    let mut phone = it.wharf.connect("/operated?user=ann").await;
+    let mut laptop = it.wharf.connect("/operated?user=ann").await;
+    let mut bob = it.wharf.connect("/operated?user=bob").await;
+    let path = format!("/operated/connections/{}/disconnect", id(&mut bob).await);
+    let answer = it.post(&path, json!({ "code": 4003, "reason": "gebännt" })).await;
+    assert_eq!(answer, (200, json!({ "disconnected": 1 })));
+    assert_eq!(bob.ended().await, Ended::Closed(4003, "gebännt".to_owned()));
+    // Without a body: code 1000, and no reason. What was sent before arrives before.
+    it.post("/operated/users/ann/send", json!({ "text": "goodbye" })).await;
+    let path = "/api/channels/operated/users/ann/disconnect";
+    let answer = answered(it.request("POST", path, &[authorization()], b"").await);
+    assert_eq!(answer, (200, json!({ "disconnected": 2 })));
+    for device in [&mut phone, &mut laptop] {
+        let expected = (vec!["goodbye".to_owned()], Ended::Closed(1000, String::new()));
+        assert_eq!(device.rest().await, expected);
+    }
+    eventually("ann to be offline", async || {
+        let answer = it.post("/operated/users/ann/disconnect", json!({})).await;
+        (answer.0 == 404).then(|| assert_eq!(code(answer).1, "user-offline"))
+    })
+    .await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    for (body, field) in [
+        (json!({ "code": 1001 }), "code"),
+        (json!({ "code": 70000 }), "code"),
+        (json!({ "code": "4000" }), "code"),
+        (json!({ "code": 4000, "reason": "r".repeat(124) }), "reason"),
+        (json!({ "reason": 4000 }), "reason"),
+        (json!({ "because": "x" }), "because"),
+    ] {
+        let (status, answer) = it.post("/operated/users/ann/disconnect", body.clone()).await;
+        assert_eq!((status, &answer["error"]["field"]), (400, &json!(field)), "{body}");
+    }
+    has_nothing_more(&mut ann).await;
+}
+
+#[tokio::test]
+async fn a_notice_from_outside_is_handled_by_each_connection_in_its_turn() {
+    let it = started(&[]).await;
+    let mut phone = it.wharf.connect("/operated?user=ann").await;
+    let mut laptop = it.wharf.connect("/operated?user=ann").await;
+    let answer = it.post("/operated/users/ann/notify", json!({ "event": { "n": 1 } })).await;
+    assert_eq!(answer, (202, json!({ "posted": 2 })));
+    for device in [&mut phone, &mut laptop] {
+        let expected = json!({ "notice": { "n": 1 }, "from": null, "notices": 1 });
+        assert_eq!(device.json().await, expected);
+    }
+    let path = format!("/operated/connections/{}/notify", id(&mut phone).await);
+    assert_eq!(it.post(&path, json!({ "event": null })).await, (202, json!({ "posted": 1 })));
+    let expected = json!({ "notice": null, "from": null, "notices": 2 });
+    assert_eq!(phone.json().await, expected);
+    has_nothing_more(&mut laptop).await;
+    for (path, expected) in [
+        ("/operated/users/eve/notify", (404, "user-offline")),
+        ("/operated/connections/nobody/notify", (404, "unknown-connection")),
+        ("/rooms/users/eve/notify", (409, "no-handler")),
+        ("/rooms/connections/nobody/notify", (409, "no-handler")),
+    ] {
+        let answer = it.refused(path, json!({ "event": 1 })).await;
+        assert_eq!((answer.0, &*answer.1), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_room_event_from_outside_is_handled_with_the_rooms_state() {
+    let it = started(&[]).await;
+    let mut member = it.wharf.connect("/operated?join=a%2Fb").await;
+    for sum in 1..=3 {
+        let answer = it.post("/operated/rooms/a%2Fb/post", json!({ "event": { "add": 1 } })).await;
+        assert_eq!(answer, (202, json!({ "posted": 1 })));
+        assert_eq!(member.json().await, json!({ "sum": sum, "from": null }));
+    }
+    // Nobody need be there.
+    let answer = it.post("/operated/rooms/empty/post", json!({ "event": { "add": 7 } })).await;
+    assert_eq!(answer.0, 202);
+    let mut late = it.wharf.connect("/operated?join=empty").await;
+    it.post("/operated/rooms/empty/post", json!({ "event": { "add": 7 } })).await;
+    assert_eq!(late.json().await["sum"], 14);
+    let answer = it.refused("/rooms/rooms/a/post", json!({ "event": 1 })).await;
+    assert_eq!(answer, (409, "no-handler".to_owned()));
+    for name in ["", &"x".repeat(256)] {
+        let path = format!("/operated/rooms/{name}/post");
+        assert_eq!(it.refused(&path, json!({ "event": 1 })).await.0, 400, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_inbox_refuses_and_loses_nothing_that_it_has_accepted() {
+    let flags = ["--inbox-events 2", "--room-inbox-events 2", "--max-room-states 1"];
+    let it = started(&flags).await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    ann.send("wait").await;
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = it.post("/operated/users/ann/notify", json!({ "event": accepted })).await;
+        if answer.0 != 202 {
+            break code(answer);
+        }
+        accepted += 1;
+        assert!(accepted < 10, "the inbox has no end");
+    };
+    assert_eq!(refused, (429, "inbox-full".to_owned()));
+    for number in 0..accepted {
+        assert_eq!(ann.json().await["notice"], number);
+    }
+    let mut member = it.wharf.connect("/operated?join=a").await;
+    it.post("/operated/rooms/a/post", json!({ "event": { "wait": 3000 } })).await;
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = it.post("/operated/rooms/a/post", json!({ "event": { "add": 1 } })).await;
+        if answer.0 != 202 {
+            break code(answer);
+        }
+        accepted += 1;
+        assert!(accepted < 10, "the inbox has no end");
+    };
+    assert_eq!(refused, (429, "inbox-full".to_owned()));
+    for sum in 1..=accepted {
+        assert_eq!(member.json().await["sum"], sum);
+    }
+    let answer = it.refused("/operated/rooms/b/post", json!({ "event": { "add": 1 } })).await;
+    assert_eq!(answer, (429, "too-many-room-states".to_owned()));
+}
+
+#[tokio::test]
+async fn a_channels_code_answers_messages_from_outside() {
+    let it = started(&[]).await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let value = json!({ "any": [1, "ü", null] });
+    let answer = it.post("/operated/messages", json!({ "do": "echo", "value": value })).await;
+    assert_eq!(answer, (200, value));
+    let tell = json!({ "do": "tell", "user": "ann", "text": "shipped" });
+    assert_eq!(it.post("/operated/messages", tell).await, (200, json!({ "devices": 1 })));
+    assert_eq!(ann.text().await, "shipped");
+    // A refusal is the sender's to read, and drops the effects.
+    let (status, body) =
+        it.post("/operated/messages", json!({ "do": "tell_all_and_refuse" })).await;
+    let expected = json!({ "error": {
+        "code": "CLOSED", "message": "not today", "fields": { "day": "is a holiday" },
+    } });
+    assert_eq!((status, body), (422, expected));
+    for message in [json!(1), json!({ "do": "dance" }), json!({ "do": "tell" }), json!([])] {
+        let answer = it.refused("/operated/messages", message.clone()).await;
+        assert_eq!(answer, (422, "INVALID_JSON".to_owned()), "{message}");
+    }
+    for failure in ["tell_all_and_fail", "tell_all_and_panic"] {
+        let answer = it.refused("/operated/messages", json!({ "do": failure })).await;
+        assert_eq!(answer, (500, "channel-failed".to_owned()), "{failure}");
+    }
+    let failed =
+        |l: &wharf_tests::Line| l.says("handler failed") && l.text.contains("told to fail");
+    it.wharf.log.wait_for("the failure", failed).await;
+    let line = it.wharf.log.wait_for("the trap", |line| line.says("guest call failed")).await;
+    assert_eq!((line.str("event"), line.str("kind")), ("on-outside-message", "trap"));
+    let (status, long) =
+        it.post("/operated/messages", json!({ "do": "long", "bytes": 3_000_000 })).await;
+    assert_eq!((status, long.as_str().map(str::len)), (200, Some(3_000_000)));
+    // More than a guest may pass to the host (`hostcall_bytes`).
+    let answer =
+        it.refused("/operated/messages", json!({ "do": "long", "bytes": 9_000_000 })).await;
+    assert_eq!(answer, (500, "channel-failed".to_owned()));
+    let answer = it.refused("/rooms/messages", json!({})).await;
+    assert_eq!(answer, (409, "no-handler".to_owned()));
+    has_nothing_more(&mut ann).await;
+}
+
+#[tokio::test]
+async fn a_channel_without_time_or_instances_is_busy() {
+    let flags = [
+        "--cpu-budget-ms 50",
+        "--wall-budget-ms 60000",
+        "--max-instances 0",
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--instance-wait-ms 200",
+    ];
+    let it = started(&flags).await;
+    let path = "/api/channels/operated/messages";
+    let headers = [authorization(), JSON];
+    let answer = it.request("POST", path, &headers, br#"{"do": "spin"}"#).await;
+    assert_eq!(answer.header("retry-after"), ["1"]);
+    assert_eq!(code(answered(answer)), (503, "channel-busy".to_owned()));
+    let waits = it.post("/operated/messages", json!({ "do": "wait", "ms": 2000 }));
+    let others = async {
+        eventually("the instance to be in use", async || {
+            let answer = it.post("/operated/messages", json!({ "do": "echo", "value": 1 })).await;
+            (answer.0 == 503).then(|| code(answer))
+        })
+        .await
+    };
+    let (waited, busy) = tokio::join!(waits, others);
+    assert_eq!(waited, (200, json!("waited")));
+    assert_eq!(busy.1, "channel-busy");
+}
+
+#[tokio::test]
+async fn a_message_is_handled_to_its_end_when_its_sender_does_not_wait() {
+    let it = started(&[]).await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let mut raw = Raw::open(it.api).await;
+    let body = json!({ "do": "tell", "user": "ann", "text": "after all" }).to_string();
+    let length = body.len().to_string();
+    let headers = [authorization(), JSON, ("Content-Length", &*length)];
+    raw.request("POST /api/channels/operated/messages", &headers).await;
+    raw.write(body).await;
+    drop(raw);
+    assert_eq!(ann.text().await, "after all");
+}
