@@ -60,15 +60,16 @@ pub fn notify(id: &str, notice: &impl Serialize) -> Result {
     Ok(backend::notify(id, &encode(notice)?)?)
 }
 
-/// Post to every member of a room, the event's own connection included if it is one: to all, or, if
-/// it is an error, to none. Returns to how many. The errors are those of [`notify`], and
-/// `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
+/// Post to every member of a room, the event's own connection included if it is one. Returns to how
+/// many. A member whose inbox is full does not keep up with its notices: it is closed with code 1013 when
+/// the event commits, and the others are told. The errors are those of [`notify`] without
+/// `inbox-full`, and `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
 pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_room(room, &encode(notice)?, None)?)
 }
 
 /// Post to every connection of a user, on whatever device. Returns to how many. The errors are those
-/// of [`notify`], `user-id-invalid`, and `user-offline` where there is none. To leave one out, such
+/// of [`notify_room`], `user-id-invalid`, and `user-offline` where there is none. To leave one out, such
 /// as the event's own: [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
 pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_user(user, &encode(notice)?, None)?)

@@ -60,7 +60,7 @@ use crate::backend;
 use crate::error::{Context, Result};
 
 /// Set a timer of the channel that fires once. The errors: `timer-name-invalid` (1 to 64 bytes),
-/// `timer-interval-invalid` (more than 366 days), `too-many-timers` (`max_timers_per_channel`),
+/// `timer-interval-invalid` (more than 366 days; less than 10 ms is 10 ms), `too-many-timers` (`max_timers_per_channel`),
 /// `payload-too-big`, `no-handler` (there is no `on_channel_timer`).
 pub fn after(delay: Duration, name: &str, payload: &impl Serialize) -> Result {
     let payload = encode(payload)?;

@@ -225,8 +225,8 @@ settings! {
         /// refused with an error to the plugin.
         max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
 
-        /// Notices that wait for one connection. At the limit posting another is refused with an
-        /// error to the plugin.
+        /// Notices that wait for one connection. At the limit posting another to it is refused with an
+        /// error to the plugin; one to its whole room or user closes it with code 1013.
         inbox_events: usize = 64, Count(1..=1_000_000);
 
         /// Bytes of the notices that wait for one connection. At the limit posting another is
@@ -252,8 +252,9 @@ settings! {
         /// Size of one room's state. A room event that returns more fails as a trap would.
         max_room_state_bytes: usize = 256 * KIB, Bytes(0..=64 * MIB);
 
-        /// Bytes of the states of all rooms of one channel. A room event that would need more
-        /// fails as a trap would.
+        /// Bytes of the states of all rooms of one channel, and as many of what its timers carry. A room
+        /// event that would need more fails as a trap would, a timer is refused with an error to the
+        /// plugin.
         max_channel_state_bytes: usize = 256 * MIB, Bytes(0..=1024 * 1024 * MIB);
 
         /// Time after which a room without members, events and timers loses its state.

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::host_calls::{Call, Phase, escape};
 use crate::inbox::Posted;
 use crate::instance::{Event, Failure, FailureKind, Finished, Refusal};
-use crate::lease::{Unanswered, lease};
+use crate::lease::{Unanswered, lease, log_unhandled};
 use crate::outbound::{Drains, FrameKind, encode};
 
 use call::{attend, start};
@@ -392,15 +392,24 @@ impl Connection {
 
     /// Handle what others have posted for this connection, or a timer.
     async fn posted(&mut self, wire: &mut Wire, posted: Posted) -> Option<Ending> {
+        let handlers = self.channel.current().pool.component().handlers();
         match posted {
+            Posted::Event { .. } if !handlers.notices => {
+                log_unhandled(&self.channel, "on_notify");
+                None
+            }
             Posted::Event { from, payload, hops } => {
                 self.handle(wire, Event::Notice { from, payload: &payload, hops }).await
             }
-            Posted::Timer(firing) if firing.begin() => {
-                let (name, payload) = (&firing.name, &firing.payload);
+            Posted::Timer(firing) => {
+                let payload = self.channel.context.hub.timers.begin(&firing)?;
+                if !handlers.timers {
+                    log_unhandled(&self.channel, "on_timer");
+                    return None;
+                }
+                let (name, payload) = (&firing.name, &payload);
                 self.handle(wire, Event::Timer { name, payload }).await
             }
-            Posted::Timer(_) => None,
         }
     }
 

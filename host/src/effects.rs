@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::client::Client;
-use crate::close::Close;
+use crate::close::{Close, Reason};
 use crate::hub::{Audience, Hub};
 use crate::inbox::Place;
 use crate::outbound::{Drains, Label, Outbound, payload_bytes};
@@ -58,8 +58,8 @@ pub enum Effect {
     DisconnectUser(Arc<str>, Box<Close>),
     /// Post an event into a connection's inbox, or a room's.
     Post(Place, Bytes),
-    /// Post one event into several inboxes.
-    PostToSeveral(Box<[Place]>, Bytes),
+    /// Post one event into several inboxes, and end those whose inbox is full.
+    PostToSeveral(Box<Posting>, Bytes),
     /// Set a timer.
     SetTimer(Box<NewTimer>),
     /// Cancel a timer.
@@ -77,6 +77,16 @@ pub struct Track {
     pub key: Arc<str>,
     /// What it says of itself.
     pub meta: Meta,
+}
+
+/// The inboxes of a room's members or of a user's connections.
+#[derive(Debug)]
+pub struct Posting {
+    /// Where there is a place.
+    pub places: Vec<Place>,
+    /// Where there is none. One that does not keep up is ended, as one that does not read is: it
+    /// must not keep the others from being told, nor miss what they are told.
+    pub full: Vec<Arc<Outbound>>,
 }
 
 impl Effect {
@@ -150,7 +160,7 @@ impl Effect {
             Effect::Broadcast(audience, _) => audience.size(hub),
             Effect::SendToUser(user, ..) => connections(user),
             Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
-            Effect::PostToSeveral(places, _) => places.len(),
+            Effect::PostToSeveral(posting, _) => posting.places.len(),
             Effect::Publish(to, _) => to.0.rooms.get(&to.1).map_or(0, |room| room.count()),
             _ => 0,
         }
@@ -187,6 +197,9 @@ pub struct EffectLimits {
 /// Deliveries that the broadcasts of one event may make; a single broadcast may always
 /// reach everybody. So what an event causes is in proportion to what a channel is there for.
 pub const MAX_DELIVERIES: usize = 100_000;
+
+/// Inboxes that are filled in a row before other tasks get their turn.
+const POSTS_PER_TURN: usize = 1024;
 
 /// What a room's name takes beside its bytes.
 const NAME_OVERHEAD: usize = 32;
@@ -400,9 +413,15 @@ impl Effects {
                 Effect::Disconnect(outbound, close) => outbound.close(*close),
                 Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),
                 Effect::Post(place, payload) => place.fill(from, payload, hops + 1),
-                Effect::PostToSeveral(places, payload) => {
-                    for place in places {
+                Effect::PostToSeveral(posting, payload) => {
+                    for (at, place) in posting.places.into_iter().enumerate() {
                         place.fill(from, payload.clone(), hops + 1);
+                        if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    for outbound in posting.full {
+                        outbound.end(Reason::Overload);
                     }
                 }
                 Effect::SetTimer(timer) => hub.timers.set(*timer),

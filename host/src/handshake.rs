@@ -379,8 +379,9 @@ fn refused(
         headers.into_iter().partition(|(name, value)| is_channel_header(name, value));
     let dropped = bad.len() + good.len().saturating_sub(MAX_REFUSAL_HEADERS);
     if dropped > 0 && channel.context.failure_budget.take() {
+        let channel_context = &channel.context;
         let (channel, first) = (channel.name(), bad.first().or(good.get(MAX_REFUSAL_HEADERS)));
-        let header = first.map(|(name, _)| escape(cut(name, MAX_SHOWN_BYTES)));
+        let header = first.map(|(name, _)| channel_context.shown(name, MAX_SHOWN_BYTES));
         tracing::warn!(
             channel,
             header,

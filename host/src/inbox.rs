@@ -39,7 +39,7 @@ pub enum Posted {
         hops: u8,
     },
     /// A timer has fired. It has no place among the others: timers are bounded by themselves, and
-    /// each waits once at most.
+    /// of each name one waits at most.
     Timer(Arc<Firing>),
 }
 
@@ -54,7 +54,16 @@ pub enum NoPlace {
 
 /// A bounded queue of what others have posted.
 #[derive(Debug, Default)]
-pub struct Inbox(Mutex<Option<Box<Content>>>);
+pub struct Inbox(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Unused,
+    Open(Box<Content>),
+    /// Nothing is taken any more.
+    Closed,
+}
 
 #[derive(Debug, Default)]
 struct Content {
@@ -62,7 +71,29 @@ struct Content {
     /// Places taken, whether they are filled yet or not.
     places: usize,
     bytes: usize,
-    is_closed: bool,
+}
+
+impl State {
+    /// What there is, from now on if there was nothing; `None` if it is closed.
+    fn open(&mut self) -> Option<&mut Content> {
+        if let State::Unused = self {
+            *self = State::Open(Box::default());
+        }
+        match self {
+            State::Open(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    /// A burst must not leave its memory with whoever is idle from now on.
+    fn shrink(&mut self) {
+        if let State::Open(content) = self
+            && content.waiting.is_empty()
+            && content.places == 0
+        {
+            *self = State::Unused;
+        }
+    }
 }
 
 /// Whoever has an inbox, and is to be told when there is something in it.
@@ -89,43 +120,34 @@ impl fmt::Debug for Place {
 impl Inbox {
     /// Take the next event out. Its place is free again.
     pub fn pop(&self) -> Option<Posted> {
-        let mut content = self.0.lock();
-        let inner = content.as_mut()?;
-        let posted = inner.waiting.pop_front()?;
+        let mut state = self.0.lock();
+        let State::Open(content) = &mut *state else {
+            return None;
+        };
+        let posted = content.waiting.pop_front()?;
         if let Posted::Event { payload, .. } = &posted {
-            inner.places -= 1;
-            inner.bytes -= payload.len();
+            content.places -= 1;
+            content.bytes -= payload.len();
         }
-        if inner.waiting.is_empty() && inner.places == 0 && !inner.is_closed {
-            // A burst must not leave its memory with whoever is idle from now on.
-            *content = None;
-        }
+        state.shrink();
         Some(posted)
     }
 
     /// Whether nothing waits and no place is taken.
     pub fn is_empty(&self) -> bool {
-        self.0
-            .lock()
-            .as_ref()
-            .is_none_or(|content| content.waiting.is_empty() && content.places == 0)
+        !matches!(*self.0.lock(), State::Open(_))
     }
 
     /// Forget what waits, and take nothing more.
     pub fn close(&self) {
-        let mut content = self.0.lock();
-        let closed = content.get_or_insert_default();
-        closed.is_closed = true;
-        closed.waiting = VecDeque::new();
+        *self.0.lock() = State::Closed;
     }
 
     fn take_place(&self, bytes: usize, limits: InboxLimits) -> Result<(), NoPlace> {
-        let mut content = self.0.lock();
-        let content = content.get_or_insert_default();
-        if content.is_closed {
-            return Err(NoPlace::Closed);
-        }
+        let mut state = self.0.lock();
+        let content = state.open().ok_or(NoPlace::Closed)?;
         if content.places >= limits.events || content.bytes.saturating_add(bytes) > limits.bytes {
+            state.shrink();
             return Err(NoPlace::Full);
         }
         content.places += 1;
@@ -134,24 +156,23 @@ impl Inbox {
     }
 
     fn give_place_back(&self, bytes: usize) {
-        let mut content = self.0.lock();
-        if let Some(inner) = content.as_mut() {
-            inner.places = inner.places.saturating_sub(1);
-            inner.bytes = inner.bytes.saturating_sub(bytes);
-            if inner.waiting.is_empty() && inner.places == 0 && !inner.is_closed {
-                *content = None;
-            }
+        let mut state = self.0.lock();
+        if let State::Open(content) = &mut *state {
+            content.places = content.places.saturating_sub(1);
+            content.bytes = content.bytes.saturating_sub(bytes);
+            state.shrink();
         }
     }
 
     /// Queue what needs or has a place. `false` if the inbox is closed.
     fn put(&self, posted: Posted) -> bool {
-        let mut content = self.0.lock();
-        let content = content.get_or_insert_default();
-        if !content.is_closed {
-            content.waiting.push_back(posted);
+        match self.0.lock().open() {
+            Some(content) => {
+                content.waiting.push_back(posted);
+                true
+            }
+            None => false,
         }
-        !content.is_closed
     }
 }
 

@@ -90,3 +90,16 @@ impl Unanswered {
         );
     }
 }
+
+/// Tell the operator, within the channel's budget of such lines, that the generation which serves has
+/// no handler for what an earlier one has posted or set. The event is dropped.
+pub fn log_unhandled(channel: &Channel, handler: &str) {
+    if channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            generation = channel.current().number,
+            handler,
+            "an event was dropped: an earlier generation caused it, and this one has no handler"
+        );
+    }
+}

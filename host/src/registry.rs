@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -26,7 +26,7 @@ use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
 use crate::presence::Timing;
 use crate::presence_events::PresenceTeller;
-use crate::room_events::RoomRunner;
+use crate::room_events::{RoomRunner, Working};
 use crate::router::{Pattern, Router};
 use crate::store::Memory;
 use crate::token::{KeyError, TokenRules};
@@ -55,6 +55,7 @@ pub struct Registry {
     engine: Engine,
     shared_slots: SharedSlots,
     live: LiveInstances,
+    working: Working,
     token_rules: TokenRulesByChannel,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
@@ -97,6 +98,7 @@ impl Registry {
             token_rules: TokenRulesByChannel::new(&config)?,
             shared_slots: SharedSlots::new(config.max_instances),
             live: LiveInstances::new(config.max_instances),
+            working: Working::default(),
             config,
             engine,
             routes: ArcSwap::from_pointee(Router::default()),
@@ -126,6 +128,11 @@ impl Registry {
         channel.filter(|channel| !channel.is_removed())
     }
 
+    /// How many rooms there are whose events are being run.
+    pub fn working_rooms(&self) -> usize {
+        self.working.count()
+    }
+
     /// Ask every connection of every channel to end.
     pub fn end_all(&self, reason: Reason) {
         for channel in self.channels() {
@@ -142,21 +149,9 @@ impl Registry {
     ) {
         let mut refused: BTreeMap<String, RefusedFile> = BTreeMap::new();
         let mut scanned = Some(scanned);
-        let mut trim = tokio::time::interval(TRIM_INTERVAL);
-        let mut sweep = tokio::time::interval(sweep_interval(&self.config));
+        tokio::spawn(tidy_up(Arc::downgrade(&self)));
         loop {
-            let change = tokio::select! {
-                change = changes.recv() => change,
-                _ = trim.tick() => {
-                    self.trim();
-                    continue;
-                }
-                _ = sweep.tick() => {
-                    self.sweep();
-                    continue;
-                }
-            };
-            match change {
+            match changes.recv().await {
                 None => {
                     // It ends with the server, and then nobody is left to read this.
                     tracing::error!("the folder's watcher has ended; plugins stay as they are");
@@ -343,7 +338,7 @@ impl Registry {
             }
             None => {
                 let channel = Arc::new(Channel::new(context, slots, next));
-                let runner = Box::new(RoomRunner::new(&channel));
+                let runner = Box::new(RoomRunner::new(&channel, self.working.clone()));
                 channel.context.hub.states.run_with(runner);
                 let teller = Box::new(PresenceTeller::new(&channel));
                 channel.context.hub.presence.tell_to(teller);
@@ -431,6 +426,27 @@ impl Registry {
         for channel in self.channels() {
             channel.current().pool.trim();
             channel.context.store.sweep();
+        }
+    }
+}
+
+/// Drop what is not needed any more, for as long as there is the registry. Apart from the changes, since
+/// one of them may take long.
+async fn tidy_up(registry: Weak<Registry>) {
+    let Some(interval) = registry.upgrade().map(|registry| sweep_interval(&registry.config)) else {
+        return;
+    };
+    let mut trim = tokio::time::interval(TRIM_INTERVAL);
+    let mut sweep = tokio::time::interval(interval);
+    loop {
+        let is_trim = tokio::select! {
+            _ = trim.tick() => true,
+            _ = sweep.tick() => false,
+        };
+        match registry.upgrade() {
+            Some(registry) if is_trim => registry.trim(),
+            Some(registry) => registry.sweep(),
+            None => return,
         }
     }
 }

@@ -161,14 +161,15 @@ pub fn broadcast_where(
     let mut receivers: BTreeMap<u64, &Arc<Outbound>> = BTreeMap::new();
     for members in &guards {
         members.roster.for_each(|number, outbound| {
-            receivers.insert(number, outbound);
+            // Most may not be wanted, and those that are may be in several rooms.
+            if is_wanted(number, outbound) {
+                receivers.insert(number, outbound);
+            }
         });
     }
     let mut queued = 0;
-    for (number, outbound) in receivers {
-        if is_wanted(number, outbound) && drains.push(outbound, frame) {
-            queued += 1;
-        }
+    for outbound in receivers.into_values() {
+        queued += usize::from(drains.push(outbound, frame));
     }
     queued
 }

@@ -4,16 +4,19 @@
 //! A task is there only while something waits. An event's changed state and its effects commit
 //! together; one that fails is logged, changes nothing, and the next one goes on.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::channel::Channel;
 use crate::config::Config;
 use crate::host_calls::{Call, Phase};
 use crate::inbox::Posted;
 use crate::instance::{Apart, Failure, FailureKind, Finished};
-use crate::lease::{Unanswered, patient_lease};
+use crate::lease::{Unanswered, log_unhandled, patient_lease};
 use crate::outbound::Drains;
 use crate::room_state::{RoomState, Runner};
 
@@ -22,19 +25,39 @@ const RETRIES: u32 = 6;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Runs the events of a channel's rooms, for as long as there is the channel.
-pub struct RoomRunner(Weak<Channel>);
+pub struct RoomRunner {
+    channel: Weak<Channel>,
+    working: Working,
+}
+
+/// Counts the rooms whose events are being run, so that a host that stops can wait for them. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub struct Working(Arc<AtomicUsize>);
+
+impl Working {
+    /// How many rooms there are whose events are being run.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 impl RoomRunner {
     /// For the rooms of this channel.
-    pub fn new(channel: &Arc<Channel>) -> RoomRunner {
-        RoomRunner(Arc::downgrade(channel))
+    pub fn new(channel: &Arc<Channel>, working: Working) -> RoomRunner {
+        RoomRunner { channel: Arc::downgrade(channel), working }
     }
 }
 
 impl Runner for RoomRunner {
     fn run(&self, room: Arc<RoomState>) {
-        if let Some(channel) = self.0.upgrade() {
-            tokio::spawn(run_all(channel, room));
+        if let Some(channel) = self.channel.upgrade() {
+            self.working.0.fetch_add(1, Ordering::SeqCst);
+            let working = self.working.clone();
+            tokio::spawn(async move {
+                run_all(channel, room).await;
+                working.0.fetch_sub(1, Ordering::SeqCst);
+            });
         }
     }
 }
@@ -43,27 +66,45 @@ impl Runner for RoomRunner {
 async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
     let mut drains = Drains::default();
     while let Some(posted) = room.next() {
-        match &posted {
-            Posted::Event { from, payload, hops } => {
-                let event = Apart::RoomEvent { room: room.name(), from: *from, payload };
-                run_one(&channel, &room, &event, *hops, &mut drains).await;
-            }
-            // Whatever sets timers while a removed channel's connections end: nobody wants them.
-            Posted::Timer(_) if channel.is_removed() => channel.context.hub.timers.clear(),
-            Posted::Timer(firing) if firing.begin() => {
-                let (name, payload) = (&firing.name, &firing.payload);
-                let event = match &**room.name() {
-                    "" => Apart::ChannelTimer { name, payload },
-                    room => Apart::RoomTimer { room, name, payload },
-                };
-                run_one(&channel, &room, &event, 0, &mut drains).await;
-            }
-            Posted::Timer(_) => {}
+        // A panic of the host is a bug of ours, and must not be the end of the room.
+        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut drains));
+        if run.catch_unwind().await.is_err() {
+            tracing::error!(
+                channel = channel.name(),
+                "the host panicked while it ran an event of a room; please report it"
+            );
         }
         // Whoever else is ready may have something for the same receivers, and the thread is not
         // this room's alone.
         tokio::task::yield_now().await;
         drains.drain().await;
+    }
+}
+
+async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains: &mut Drains) {
+    let handlers = channel.current().pool.component().handlers();
+    match &posted {
+        Posted::Event { .. } if !handlers.rooms => log_unhandled(channel, "on_room_event"),
+        Posted::Event { from, payload, hops } => {
+            let event = Apart::RoomEvent { room: room.name(), from: *from, payload };
+            run_one(channel, room, &event, *hops, drains).await;
+        }
+        // Whatever sets timers while a removed channel's connections end: nobody wants them.
+        Posted::Timer(_) if channel.is_removed() => channel.context.hub.timers.clear(),
+        Posted::Timer(firing) => {
+            let Some(payload) = channel.context.hub.timers.begin(firing) else {
+                return;
+            };
+            let (name, payload) = (&firing.name, &payload);
+            let (event, is_handled) = match &**room.name() {
+                "" => (Apart::ChannelTimer { name, payload }, handlers.channel_timers),
+                room => (Apart::RoomTimer { room, name, payload }, handlers.rooms),
+            };
+            match is_handled {
+                true => run_one(channel, room, &event, 0, drains).await,
+                false => log_unhandled(channel, event.name()),
+            }
+        }
     }
 }
 

@@ -206,14 +206,18 @@ impl RoomStates {
         let mut dropped = Vec::new();
         let mut table = self.table.lock();
         table.retain(|name, room| {
-            // Whoever holds the room besides the table is about to post to it or runs its events.
-            let is_idle = Arc::strong_count(room) == 1 && room.inbox.is_empty();
             let mut work = room.work.lock();
-            if !is_idle || work.is_running || is_needed(name) {
+            // Asked first: a timer that is there no more has its firing in the inbox.
+            let is_needed = is_needed(name);
+            // Whoever holds the room besides the table is about to post to it or runs its events.
+            let is_held = Arc::strong_count(room) > 1 || !room.inbox.is_empty();
+            if is_needed || is_held || work.is_running {
                 work.idle_since = None;
                 return true;
             }
-            let stays = now.duration_since(*work.idle_since.get_or_insert(now)) < grace;
+            // Without a state there is nothing to be missed.
+            let stays = work.state.is_some()
+                && now.duration_since(*work.idle_since.get_or_insert(now)) < grace;
             drop(work);
             if !stays {
                 dropped.push(room.clone());

@@ -33,6 +33,9 @@ const MAX_TURNED_AWAY: usize = 64;
 /// How long to wait after `accept` has failed, which means mostly that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the rooms are looked at whose last events are awaited when the host stops.
+const ROOMS_PAUSE: Duration = Duration::from_millis(5);
+
 /// Serve the plugins of a folder until `shutdown` completes, then end every connection and
 /// wait for them, `drain_timeout_ms` at most.
 ///
@@ -167,12 +170,17 @@ impl Server {
         }
     }
 
-    /// Wait until every connection has ended.
+    /// Wait until every connection has ended and every room's events have run.
     async fn drain(&self) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
-        let drained =
-            tokio::time::timeout(self.config.drain_timeout, self.permits.acquire_many(all)).await;
-        if drained.is_err() {
+        let everybody_is_gone = async {
+            let _ = self.permits.acquire_many(all).await;
+            // What the last of them have posted to their rooms was accepted, and is run.
+            while self.front.registry.working_rooms() > 0 {
+                tokio::time::sleep(ROOMS_PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(self.config.drain_timeout, everybody_is_gone).await.is_err() {
             let connections = self.config.max_connections - self.permits.available_permits();
             tracing::warn!(connections, "drain_timeout_ms is over; the rest is cut");
         }

@@ -6,7 +6,7 @@
 //! posted twice.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -38,25 +38,14 @@ pub enum Scope {
     Channel,
 }
 
-/// What a timer says when it fires.
+/// A timer's place in the inbox of whoever handles it: there is one for each name, whatever is set,
+/// cancelled and set again under it.
 #[derive(Debug)]
 pub struct Firing {
-    /// The timer's name.
+    /// What the timer belongs to.
+    pub scope: Scope,
+    /// Its name.
     pub name: Arc<str>,
-    /// What was given when it was set.
-    pub payload: Bytes,
-    /// It is in an inbox and not handled yet.
-    waits: AtomicBool,
-    /// It was cancelled or replaced; a firing that still waits counts no more.
-    is_cancelled: AtomicBool,
-}
-
-impl Firing {
-    /// Its turn has come: from now on it may be posted again. `false` if it was cancelled meanwhile.
-    pub fn begin(&self) -> bool {
-        self.waits.store(false, Ordering::SeqCst);
-        !self.is_cancelled.load(Ordering::SeqCst)
-    }
 }
 
 /// A timer that is to be set.
@@ -103,25 +92,49 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct State {
     /// By the time they fall due; the number tells those of one instant apart.
-    due: BTreeMap<(Instant, u64), (Scope, Arc<str>)>,
+    due: BTreeMap<(Instant, u64), Arc<Firing>>,
     by_scope: HashMap<Scope, BTreeMap<Arc<str>, Entry>>,
+    /// Entries of all scopes.
+    count: usize,
+    /// Bytes of the payloads of all entries.
+    bytes: usize,
     last_number: u64,
     has_task: bool,
 }
 
+/// What is known under one name.
 struct Entry {
+    firing: Arc<Firing>,
+    /// The firing is in an inbox.
+    waits: bool,
+    /// What it says when its turn comes; nothing if it was cancelled meanwhile.
+    fired: Option<Bytes>,
+    /// When it fires next.
+    next: Option<Next>,
+}
+
+struct Next {
     key: (Instant, u64),
     interval: Option<Duration>,
+    payload: Bytes,
     to: Weak<dyn Addressee>,
-    firing: Arc<Firing>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        let next = self.next.as_ref().map_or(0, |next| next.payload.len());
+        next + self.fired.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 impl Timers {
     /// Set a timer; one of the same name in its scope is replaced.
     pub fn set(&self, timer: NewTimer) {
+        // Kept until the timer is known to be there: a room without one may be forgotten.
+        let _to = timer.to.clone();
         let mut state = self.0.state.lock();
         let is_first = state.set(timer, Instant::now());
-        self.0.count.store(state.due.len(), Ordering::Relaxed);
+        self.0.count.store(state.count, Ordering::SeqCst);
         if !std::mem::replace(&mut state.has_task, true) {
             tokio::spawn(fire_when_due(Arc::downgrade(&self.0)));
         } else if is_first {
@@ -131,32 +144,39 @@ impl Timers {
 
     /// Cancel a timer, and a firing of it that waits.
     pub fn cancel(&self, scope: &Scope, name: &str) {
-        if self.is_empty() {
-            return;
-        }
-        let mut state = self.0.state.lock();
-        state.remove(scope, name);
-        self.0.count.store(state.due.len(), Ordering::Relaxed);
+        self.change(|state| state.cancel(scope, name));
     }
 
-    /// Cancel all timers of a scope.
+    /// Cancel all timers of a scope, which is gone.
     pub fn cancel_all(&self, scope: &Scope) {
-        if self.is_empty() {
-            return;
-        }
-        let mut state = self.0.state.lock();
-        state.remove_all(scope);
-        self.0.count.store(state.due.len(), Ordering::Relaxed);
+        self.change(|state| state.remove_all(scope));
     }
 
     /// Cancel all timers.
     pub fn clear(&self) {
-        let mut state = self.0.state.lock();
-        let scopes: Vec<Scope> = state.by_scope.keys().cloned().collect();
-        for scope in &scopes {
-            state.remove_all(scope);
+        self.change(|state| {
+            let scopes: Vec<Scope> = state.by_scope.keys().cloned().collect();
+            for scope in &scopes {
+                state.remove_all(scope);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        if !self.is_empty() {
+            let mut state = self.0.state.lock();
+            change(&mut state);
+            self.0.count.store(state.count, Ordering::SeqCst);
         }
-        self.0.count.store(state.due.len(), Ordering::Relaxed);
+    }
+
+    /// The turn of a firing has come: what it says, unless it was cancelled meanwhile. From now on it
+    /// may be posted again.
+    pub fn begin(&self, firing: &Firing) -> Option<Bytes> {
+        let mut state = self.0.state.lock();
+        let payload = state.begin(firing);
+        self.0.count.store(state.count, Ordering::SeqCst);
+        payload
     }
 
     /// The names of a scope's timers.
@@ -175,7 +195,12 @@ impl Timers {
 
     /// Whether no timer is set at all.
     pub fn is_empty(&self) -> bool {
-        self.0.count.load(Ordering::Relaxed) == 0
+        self.0.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Bytes that all timers carry.
+    pub fn bytes(&self) -> usize {
+        if self.is_empty() { 0 } else { self.0.state.lock().bytes }
     }
 }
 
@@ -183,41 +208,70 @@ impl State {
     /// Whether it is the first of all to fall due.
     fn set(&mut self, timer: NewTimer, now: Instant) -> bool {
         let NewTimer { scope, name, delay, interval, payload, to } = timer;
-        self.remove(&scope, &name);
-        let firing = Arc::new(Firing {
-            name: name.clone(),
-            payload,
-            waits: AtomicBool::new(false),
-            is_cancelled: AtomicBool::new(false),
-        });
+        self.cancel(&scope, &name);
         self.last_number += 1;
         let key = (now + delay, self.last_number);
         let is_first = self.due.first_key_value().is_none_or(|(first, _)| key < *first);
-        self.due.insert(key, (scope.clone(), name.clone()));
-        let entry = Entry { key, interval, to: Arc::downgrade(&to), firing };
-        self.by_scope.entry(scope).or_default().insert(name, entry);
+        let of_scope = self.by_scope.entry(scope.clone()).or_default();
+        let count = &mut self.count;
+        let entry = of_scope.entry(name.clone()).or_insert_with(|| {
+            *count += 1;
+            let firing = Arc::new(Firing { scope, name });
+            Entry { firing, waits: false, fired: None, next: None }
+        });
+        self.bytes += payload.len();
+        self.due.insert(key, entry.firing.clone());
+        entry.next = Some(Next { key, interval, payload, to: Arc::downgrade(&to) });
         is_first
     }
 
-    /// Cancel all timers of a scope.
+    /// Work on an entry, and forget it if nothing is left of it.
+    fn with<R>(
+        &mut self,
+        scope: &Scope,
+        name: &str,
+        work: impl FnOnce(&mut Entry, &mut BTreeMap<(Instant, u64), Arc<Firing>>) -> R,
+    ) -> Option<R> {
+        let of_scope = self.by_scope.get_mut(scope)?;
+        let entry = of_scope.get_mut(name)?;
+        self.bytes -= entry.bytes();
+        let result = work(entry, &mut self.due);
+        self.bytes += entry.bytes();
+        if !entry.waits && entry.next.is_none() {
+            of_scope.remove(name);
+            self.count -= 1;
+            if of_scope.is_empty() {
+                self.by_scope.remove(scope);
+            }
+        }
+        Some(result)
+    }
+
+    /// A firing that waits keeps its place, and says nothing.
+    fn cancel(&mut self, scope: &Scope, name: &str) {
+        self.with(scope, name, |entry, due| {
+            if let Some(next) = entry.next.take() {
+                due.remove(&next.key);
+            }
+            entry.fired = None;
+        });
+    }
+
     fn remove_all(&mut self, scope: &Scope) {
         for (_, entry) in self.by_scope.remove(scope).unwrap_or_default() {
-            entry.firing.is_cancelled.store(true, Ordering::SeqCst);
-            self.due.remove(&entry.key);
+            self.count -= 1;
+            self.bytes -= entry.bytes();
+            if let Some(next) = &entry.next {
+                self.due.remove(&next.key);
+            }
         }
     }
 
-    fn remove(&mut self, scope: &Scope, name: &str) {
-        let Some(of_scope) = self.by_scope.get_mut(scope) else {
-            return;
-        };
-        if let Some(entry) = of_scope.remove(name) {
-            entry.firing.is_cancelled.store(true, Ordering::SeqCst);
-            self.due.remove(&entry.key);
-        }
-        if of_scope.is_empty() {
-            self.by_scope.remove(scope);
-        }
+    fn begin(&mut self, firing: &Firing) -> Option<Bytes> {
+        self.with(&firing.scope, &firing.name, |entry, _| {
+            entry.waits = false;
+            entry.fired.take()
+        })?
     }
 
     /// Take what has fallen due out of the table, some of it at most, and put back what repeats.
@@ -226,36 +280,26 @@ impl State {
         while taken.len() < FIRINGS_PER_TURN
             && let Some((&key, _)) = self.due.first_key_value()
             && key.0 <= now
-            && let Some((scope, name)) = self.due.remove(&key)
+            && let Some(firing) = self.due.remove(&key)
         {
-            let of_scope = self.by_scope.get_mut(&scope);
-            let Some(entry) = of_scope.and_then(|of_scope| of_scope.get_mut(&name)) else {
-                continue;
-            };
-            let to = entry.to.upgrade();
-            if let Some(to) = &to
-                && !entry.firing.waits.swap(true, Ordering::SeqCst)
-            {
-                taken.push((to.clone(), entry.firing.clone()));
-            }
-            match entry.interval {
-                Some(interval) if to.is_some() => {
+            let to = self.with(&firing.scope, &firing.name, |entry, due| {
+                let Next { key, interval, payload, to } = entry.next.take()?;
+                let to = to.upgrade()?;
+                entry.fired = Some(payload.clone());
+                if let Some(interval) = interval {
                     // Times that have passed already are left out.
                     let mut next = key.0 + interval;
                     if next <= now {
                         next = now + interval;
                     }
-                    entry.key = (next, key.1);
-                    self.due.insert(entry.key, (scope, name));
+                    let (key, to) = ((next, key.1), Arc::downgrade(&to));
+                    due.insert(key, entry.firing.clone());
+                    entry.next = Some(Next { key, interval: Some(interval), payload, to });
                 }
-                _ => {
-                    if let Some(of_scope) = self.by_scope.get_mut(&scope) {
-                        of_scope.remove(&name);
-                        if of_scope.is_empty() {
-                            self.by_scope.remove(&scope);
-                        }
-                    }
-                }
+                (!std::mem::replace(&mut entry.waits, true)).then_some(to)
+            });
+            if let Some(to) = to.flatten() {
+                taken.push((to, firing));
             }
         }
         taken
@@ -271,7 +315,7 @@ async fn fire_when_due(timers: Weak<Shared>) {
         let (taken, next) = {
             let mut state = shared.state.lock();
             let taken = state.take_due(Instant::now());
-            shared.count.store(state.due.len(), Ordering::Relaxed);
+            shared.count.store(state.count, Ordering::SeqCst);
             let next = state.due.first_key_value().map(|((due, _), _)| *due);
             state.has_task = next.is_some() || !taken.is_empty();
             if !state.has_task {
@@ -330,9 +374,13 @@ mod tests {
         for (to, firing) in state.take_due(now) {
             post_firing(to, firing);
         }
+        handled(state, to)
+    }
+
+    fn handled(state: &mut State, to: &Anybody) -> Vec<String> {
         let mut names = Vec::new();
         while let Some(Posted::Timer(firing)) = to.0.pop() {
-            if firing.begin() {
+            if state.begin(&firing).is_some() {
                 names.push(firing.name.to_string());
             }
         }
@@ -371,17 +419,44 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_set_again_or_cancelled_counts_no_more_even_if_it_has_fired() {
-        let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
-        state.set(timer(&to, "one", 10, None), now);
-        state.set(timer(&to, "one", 20, None), now);
-        assert!(fired(&mut state, &to, now + 15 * MS).is_empty());
-        assert_eq!(fired(&mut state, &to, now + 25 * MS), ["one"]);
-        state.set(timer(&to, "one", 10, Some(10)), now);
-        for (to, firing) in state.take_due(now + 11 * MS) {
+        for interval in [None, Some(1000)] {
+            let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
+            state.set(timer(&to, "one", 10, interval), now);
+            state.set(timer(&to, "one", 20, interval), now);
+            assert!(fired(&mut state, &to, now + 15 * MS).is_empty());
+            assert_eq!(fired(&mut state, &to, now + 25 * MS), ["one"]);
+            state.set(timer(&to, "one", 10, interval), now);
+            for (to, firing) in state.take_due(now + 11 * MS) {
+                post_firing(to, firing);
+            }
+            state.cancel(&Scope::Connection(1), "one");
+            assert!(handled(&mut state, &to).is_empty(), "cancelled while it waited");
+            state.set(timer(&to, "one", 10, interval), now);
+            for (to, firing) in state.take_due(now + 11 * MS) {
+                post_firing(to, firing);
+            }
+            state.set(timer(&to, "one", 50, interval), now);
+            assert!(handled(&mut state, &to).is_empty(), "replaced while it waited");
+            assert_eq!(fired(&mut state, &to, now + 51 * MS), ["one"]);
+        }
+    }
+
+    #[test]
+    fn one_name_waits_once_however_often_it_is_set() {
+        let (mut state, to, now) = (State::default(), Arc::<Anybody>::default(), Instant::now());
+        for _ in 0..100 {
+            state.set(timer(&to, "one", 0, None), now);
+            for (to, firing) in state.take_due(now + MS) {
+                post_firing(to, firing);
+            }
+            state.cancel(&Scope::Connection(1), "one");
+        }
+        state.set(timer(&to, "one", 0, None), now);
+        for (to, firing) in state.take_due(now + MS) {
             post_firing(to, firing);
         }
-        state.remove(&Scope::Connection(1), "one");
-        assert!(fired(&mut state, &to, now + 50 * MS).is_empty());
+        assert_eq!(handled(&mut state, &to), ["one"]);
+        assert_eq!((state.count, state.bytes, state.due.len()), (0, 0, 0));
     }
 
     #[test]

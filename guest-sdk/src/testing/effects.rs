@@ -32,7 +32,7 @@ pub struct Limits {
     /// Effects of one event. Further ones are refused with `too-many-effects`. Default: 1024.
     pub max_effects_per_event: usize,
     /// Bytes of the messages of one event, each broadcast counted once. Further ones are refused
-    /// with `too-many-effects`. Default: 4 MiB.
+    /// with `too-many-effects`. Default: 1 MiB.
     pub max_effect_bytes_per_event: usize,
     /// Bytes of all entries in the store, about 160 for each beside its key and its value. Further
     /// ones are refused with `store-full`. Default: 64 MiB.
@@ -73,7 +73,7 @@ impl Default for Limits {
             max_rooms_per_connection: 64,
             max_session_bytes: 64 * 1024,
             max_effects_per_event: 1024,
-            max_effect_bytes_per_event: 4 * 1024 * 1024,
+            max_effect_bytes_per_event: 1024 * 1024,
             max_store_bytes: 64 * 1024 * 1024,
             max_store_value_bytes: 256 * 1024,
             inbox_events: 64,

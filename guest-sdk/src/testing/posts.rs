@@ -272,7 +272,7 @@ fn timer_name(name: &str) -> Result<String, HostError> {
 }
 
 fn times(delay_ms: u64, repeat_ms: Option<u64>) -> Result<(Duration, Option<Duration>), HostError> {
-    let delay = Duration::from_millis(delay_ms);
+    let delay = Duration::from_millis(delay_ms).max(MIN_INTERVAL);
     let interval = repeat_ms.map(Duration::from_millis);
     let is_allowed = delay <= MAX_DELAY
         && interval.is_none_or(|interval| (MIN_INTERVAL..=MAX_DELAY).contains(&interval));

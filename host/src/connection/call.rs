@@ -26,9 +26,12 @@ pub(super) async fn start(
         Event::Close { .. } => Phase::Closing,
         _ => Phase::Open,
     };
-    let (generation, mut lease) = match phase {
-        // It keeps its place for as long as it takes: nobody waits for it, and it must run.
-        Phase::Closing => patient_lease(config, channel, Some(client), "on-close").await?,
+    let (generation, mut lease) = match event {
+        // These keep their place for as long as it takes. An end must run; and a client is not to
+        // blame for what others post to it, or for its channel's timers.
+        Event::Close { .. } | Event::Notice { .. } | Event::Timer { .. } => {
+            patient_lease(config, channel, Some(client), event.name()).await?
+        }
         _ => lease(config, channel).await?,
     };
     let mut call = Call::new(client.clone(), phase);

@@ -9,7 +9,7 @@ use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
 use super::bindings::wharf::channel::types::{Error, Remedy};
 use super::rooms::{checked, number};
 use super::{fix_call, refused};
-use crate::effects::Effect;
+use crate::effects::{Effect, Posting};
 use crate::inbox::{Addressee, InboxLimits, MAX_HOPS, NoPlace, Place};
 use crate::instance::InstanceState;
 use crate::room::Room;
@@ -60,7 +60,7 @@ impl RoomPostsHost for InstanceState {
 }
 
 impl InstanceState {
-    /// Post to the members of a room or the connections of a user, to all or to none. `own_change`
+    /// Post to the members of a room or the connections of a user. `own_change`
     /// is what this event changes about its own connection's being one of them.
     fn notify_all(
         &mut self,
@@ -80,17 +80,18 @@ impl InstanceState {
         }
         let skip = number(skip);
         members.retain(|(number, _)| Some(*number) != skip);
-        let mut places = Vec::with_capacity(members.len());
+        let limits = self.inbox_limits();
+        let mut posting = Posting { places: Vec::with_capacity(members.len()), full: Vec::new() };
         for (_, outbound) in members {
-            match self.notice_place(outbound, payload.len()) {
-                Ok(place) => places.push(place),
+            match Place::take(outbound.clone(), payload.len(), limits) {
+                Ok(place) => posting.places.push(place),
+                Err(NoPlace::Full) => posting.full.push(outbound),
                 // It has ended since the room was looked at.
-                Err(error) if error.remedy == Remedy::Gone => {}
-                Err(error) => return Err(error),
+                Err(NoPlace::Closed) => {}
             }
         }
-        let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        self.record(Effect::PostToSeveral(places.into(), Bytes::from(payload)))?;
+        let count = u32::try_from(posting.places.len()).unwrap_or(u32::MAX);
+        self.record(Effect::PostToSeveral(Box::new(posting), Bytes::from(payload)))?;
         Ok(count)
     }
 
@@ -144,9 +145,13 @@ impl InstanceState {
         to: Arc<crate::outbound::Outbound>,
         bytes: usize,
     ) -> Result<Place, Error> {
+        place(to, bytes, self.inbox_limits(), "inbox_events, inbox_bytes")
+    }
+
+    /// What may wait for one connection.
+    fn inbox_limits(&self) -> InboxLimits {
         let config = &self.channel.config;
-        let limits = InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes };
-        place(to, bytes, limits, "inbox_events, inbox_bytes")
+        InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes }
     }
 }
 

@@ -100,6 +100,11 @@ impl InstanceState {
             let detail = format!("{limit} timers are set already ({setting})");
             return Err(refused(Remedy::ShedLoad, "too-many-timers", detail));
         }
+        let max_bytes = self.channel.config.max_channel_state_bytes;
+        if self.channel.hub.timers.bytes().saturating_add(payload.len()) > max_bytes {
+            let detail = format!("all timers carry {max_bytes} bytes (max_channel_state_bytes)");
+            return Err(refused(Remedy::ShedLoad, "too-many-timers", detail));
+        }
         let payload = Bytes::from(payload);
         let timer = NewTimer { scope, name, delay, interval, payload, to };
         self.record(Effect::SetTimer(Box::new(timer)))
@@ -122,7 +127,8 @@ fn timer_name(name: String) -> Result<Arc<str>, Error> {
 }
 
 fn times(delay_ms: u64, repeat_ms: Option<u64>) -> Result<Times, Error> {
-    let delay = Duration::from_millis(delay_ms);
+    // A handler that sets its timer again with no delay would run forever.
+    let delay = Duration::from_millis(delay_ms).max(MIN_INTERVAL);
     let interval = repeat_ms.map(Duration::from_millis);
     let is_allowed = delay <= MAX_DELAY
         && interval.is_none_or(|interval| (MIN_INTERVAL..=MAX_DELAY).contains(&interval));

@@ -12,7 +12,8 @@
 //!
 //! What is against the rules is answered with `{"type": "error", "message": …}`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use wharf::event;
 use wharf::prelude::*;
@@ -21,6 +22,9 @@ const WIDTH: u16 = 64;
 const HEIGHT: u16 = 64;
 const SEATS: usize = 100;
 const LONGEST_NAME: usize = 40;
+
+/// How often empty seats are looked for.
+const ROUND: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Player {
@@ -71,6 +75,17 @@ impl Channel for Player {
         Room::new(&self.game).post(&Action::LeaveGame)
     }
 
+    /// Somebody may have gone while too much was waiting for the room to be told.
+    fn on_room_timer(board: &mut Board, room: &Room, _: Timer) -> Result {
+        let present: BTreeSet<String> = room.members().collect();
+        let gone: Vec<String> =
+            board.seats.keys().filter(|id| !present.contains(*id)).cloned().collect();
+        for id in gone {
+            let _ = board.leave(room, &id)?;
+        }
+        board.next_turn(room)
+    }
+
     fn on_room_event(board: &mut Board, room: &Room, action: Action) -> Result {
         let Some(id) = event::sender() else { return Ok(()) };
         let played = match action {
@@ -106,6 +121,9 @@ impl Board {
             "type": "player_joined", "player": name, "color": color,
             "players": self.seats.len() + 1,
         }))?;
+        if self.seats.is_empty() {
+            room.every(ROUND, "who is there", &())?;
+        }
         self.seats.insert(id.to_owned(), Seat { name, color, has_moved: false });
         Ok(Ok(()))
     }
@@ -135,6 +153,9 @@ impl Board {
             room.broadcast(json!({
                 "type": "player_left", "player": seat.name, "players": self.seats.len(),
             }))?;
+        }
+        if self.seats.is_empty() {
+            room.cancel_timer("who is there")?;
         }
         Ok(Ok(()))
     }
