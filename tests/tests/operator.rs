@@ -170,6 +170,42 @@ async fn lists_come_in_pages_that_join_without_gaps() {
 }
 
 #[tokio::test]
+async fn who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves() {
+    let it = started(&["--presence-grace-ms 60000"]).await;
+    let mut clients = Vec::new();
+    for user in ["ann", "bob", "bob", "eve"] {
+        let path = format!("/operated?user={user}&join=a%2Fb&present=a%2Fb");
+        let mut client = it.wharf.connect(&path).await;
+        id(&mut client).await;
+        clients.push(client);
+    }
+    let here = json!({ "status": "here" });
+    let page = "/operated/rooms/a%2Fb/presence?limit=2";
+    let (status, list) = it.get(page).await;
+    assert_eq!(status, 200);
+    let sequence = list["sequence"].as_u64().expect("a number");
+    let present =
+        json!([{ "key": "ann", "metas": [here] }, { "key": "bob", "metas": [here, here] }]);
+    let expected = json!({
+        "room": "a/b", "sequence": sequence, "count": 3, "present": present, "next": "bob"
+    });
+    assert_eq!(list, expected);
+    let (_, rest) = it.get(&format!("{page}&after=bob")).await;
+    assert_eq!(rest["present"], json!([{ "key": "eve", "metas": [here] }]));
+    assert_eq!(rest["next"], Value::Null);
+    // Who has gone stays on the list for a while, and is not counted.
+    clients.pop().expect("eve").close(1000, "").await;
+    eventually("eve to be counted no more", async || {
+        (it.get(page).await.1["count"] == 2).then_some(())
+    })
+    .await;
+    let (_, all) = it.get("/operated/rooms/a%2Fb/presence").await;
+    assert_eq!(all["present"].as_array().map(Vec::len), Some(3));
+    let (status, empty) = it.get("/operated/rooms/nobody/presence").await;
+    assert_eq!((status, &empty["present"], &empty["count"]), (200, &json!([]), &json!(0)));
+}
+
+#[tokio::test]
 async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label() {
     let it = started(&[]).await;
     let mut ann = it.wharf.connect("/operated?user=ann&join=a,b&role=moderator").await;

@@ -1,10 +1,10 @@
-//! The examples of `docs/operator-api.md`, as they stand there.
+//! The examples of `docs/operator-api.md` and of the README, as they stand there.
 
 use std::path::Path;
 use std::process::Command;
 
 use wharf_tests::operator::TOKEN;
-use wharf_tests::{Operated, Value, artefacts};
+use wharf_tests::{Operated, Value, artefacts, eventually, json};
 
 /// The commands, each with the answer that is shown for it.
 fn examples() -> Vec<(String, Value)> {
@@ -48,7 +48,7 @@ async fn the_examples_of_the_operators_page_do_what_it_says() {
     let it = Operated::start_in(folder, &[]).await;
     let mut ann = it.wharf.connect("/operated/lobby?user=ann&join=lobby&role=moderator").await;
     let connection = ann.ask("id").await;
-    let path = "/operated/lobby?user=bob&join=lobby&role=moderator";
+    let path = "/operated/lobby?user=bob&join=lobby&present=lobby&role=moderator";
     let mut bobs = [it.wharf.connect(path).await, it.wharf.connect(path).await];
     for bob in &mut bobs {
         assert_eq!(bob.ask("here").await, "here");
@@ -67,9 +67,41 @@ async fn the_examples_of_the_operators_page_do_what_it_says() {
             .expect("sh runs");
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command}{complaint}");
-        let answer: Value = serde_json_of(&output.stdout);
+        let answer = serde_json_of(&output.stdout);
         assert!(has_form_of(&answer, &shown), "{command}answers {answer}, not as {shown}");
     }
+}
+
+#[tokio::test]
+async fn the_readmes_curl_notifies_a_user_who_is_connected() {
+    let it = Operated::start(&["notifications"], &[]).await;
+    let mut bob = it.wharf.connect("/notifications?user=bob").await;
+    assert_eq!(bob.json().await["type"], "welcome");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).expect("the page");
+    let command = readme.split("```sh\n").find(|block| block.contains("notifications/messages"));
+    let command = command.and_then(|block| block.split("```").next()).expect("the command");
+    let command = command.replacen("curl", "curl --silent --show-error --fail", 1);
+    let command = command.replace("127.0.0.1:4001", &it.api.to_string());
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .env("WHARF_OPERATOR_TOKEN", TOKEN)
+        .output()
+        .expect("sh runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}{complaint}");
+    assert_eq!(serde_json_of(&output.stdout), json!({ "devices": 1 }));
+    let expected = json!({
+        "type": "notification", "from": "the shop", "text": "your order has been shipped"
+    });
+    assert_eq!(bob.json().await, expected);
+    bob.close(1000, "").await;
+    let offline = json!({ "to": "bob", "text": "hello?" });
+    eventually("bob to be offline", async || {
+        let (status, body) = it.post("/notifications/messages", offline.clone()).await;
+        (status == 422).then(|| assert_eq!(body["error"]["code"], "OFFLINE"))
+    })
+    .await;
 }
 
 fn serde_json_of(bytes: &[u8]) -> Value {

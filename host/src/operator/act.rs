@@ -135,6 +135,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
         | What::Connection(_)
         | What::Rooms
         | What::Room(_)
+        | What::Presence(_)
         | What::User(_) => Err(Problem::method(false)),
     }
 }

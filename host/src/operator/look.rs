@@ -49,6 +49,7 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
             let (ids, next) = members(&room, query)?;
             json!({ "name": **room.name(), "members": room.count(), "connections": ids, "next": next })
         }
+        What::Presence(name) => presence(channel, name, query)?,
         What::User(name) => {
             let user = user(channel, name)?;
             let (ids, next) = members(&user, query)?;
@@ -130,6 +131,26 @@ fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
         .map(|room| json!({ "name": **room.name(), "members": room.count() }))
         .collect();
     Ok(json!({ "rooms": rooms, "next": next }))
+}
+
+/// Who is present in a room, which may have been left by now: entries stay for their grace.
+fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value, Problem> {
+    let (after, limit) = page(query)?;
+    let presence = &channel.context.hub.presence;
+    let (sequence, mut entries) = presence.page(room, after.as_deref(), limit + 1, None);
+    let next = cut_page(&mut entries, limit).map(|(key, _)| key.to_string());
+    let present: Vec<Value> = entries
+        .iter()
+        .map(|(key, metas)| {
+            // It was JSON when it was tracked.
+            let metas = metas.iter().map(|meta| serde_json::from_str(meta).unwrap_or(Value::Null));
+            json!({ "key": **key, "metas": metas.collect::<Vec<_>>() })
+        })
+        .collect();
+    let count = presence.count(room, None);
+    Ok(
+        json!({ "room": room, "sequence": sequence, "count": count, "present": present, "next": next }),
+    )
 }
 
 /// A page of the ids of a room's members, and where the next one begins.

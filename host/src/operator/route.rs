@@ -27,7 +27,9 @@ pub enum What {
     Rooms,
     /// One of them.
     Room(String),
-    /// Its user.
+    /// Who is present in one of them.
+    Presence(String),
+    /// One of its users.
     User(String),
     /// Send to an audience.
     Broadcast,
@@ -86,6 +88,7 @@ impl Route {
             ["users", name, "notify"] => What::Notify(user(name)),
             ["rooms"] => What::Rooms,
             ["rooms", name] => What::Room((*name).to_owned()),
+            ["rooms", name, "presence"] => What::Presence((*name).to_owned()),
             ["rooms", name, "post"] => What::Post((*name).to_owned()),
             ["broadcast"] => What::Broadcast,
             ["messages"] => What::Messages,
@@ -110,6 +113,7 @@ impl What {
             | What::Connection(_)
             | What::Rooms
             | What::Room(_)
+            | What::Presence(_)
             | What::User(_) => false,
             What::Broadcast
             | What::Send(_)

@@ -9,6 +9,10 @@
 //! - `{"type": "announce", "text": …}`: the same notification for everybody but Ann's own devices;
 //! - `{"type": "read", "id": …}`: Ann's other devices are told, so that they can take it away;
 //! - `{"type": "sign_out_elsewhere"}`: Ann's other devices are closed with code 4001.
+//!
+//! Other programs notify by the operator's API, as `POST /api/channels/notifications/messages`:
+//! `{"to": "ann", "from": "the shop", "text": …}` is answered with on how many devices it was shown, or
+//! refused with code `OFFLINE`.
 
 use wharf::prelude::*;
 use wharf::users::user_connections;
@@ -28,6 +32,20 @@ enum Incoming {
     Announce { text: String },
     Read { id: String },
     SignOutElsewhere,
+}
+
+/// A notification by another program.
+#[derive(Deserialize)]
+struct FromOutside {
+    to: String,
+    #[serde(default)]
+    from: Option<String>,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Delivered {
+    devices: usize,
 }
 
 #[wharf::channel]
@@ -66,6 +84,15 @@ impl Channel for Notifications {
                 .filter(|id| id != conn.id())
                 .try_for_each(|id| disconnect(&id, 4001, "signed out")),
         }
+    }
+
+    fn on_outside_message(FromOutside { to, from, text }: FromOutside) -> Result<Delivered> {
+        let devices = user_connections(&to).count();
+        if devices == 0 {
+            return Err(Invalid::new(format!("{to} is on no device")).code("OFFLINE").into());
+        }
+        send_to_user(&to, json!({ "type": "notification", "from": from, "text": text }))?;
+        Ok(Delivered { devices })
     }
 }
 
@@ -111,6 +138,22 @@ mod tests {
         assert_eq!(laptop.closed(), Some((4001, "signed out".to_owned())));
         assert!(phone.is_open());
         phone.assert_received_nothing();
+    }
+
+    #[test]
+    fn other_programs_notify_who_is_there_and_hear_who_is_not() {
+        let host = TestHost::new::<Notifications>();
+        let [phone, laptop] = [device(&host, "bob"), device(&host, "bob")];
+        let sent = host.outside_message(json!({ "to": "bob", "from": "the shop", "text": "sold" }));
+        assert_eq!(sent, Ok(json!({ "devices": 2 })));
+        for device in [&phone, &laptop] {
+            let sold = json!({ "type": "notification", "from": "the shop", "text": "sold" });
+            device.assert_received(sold);
+        }
+        let refusal = host.outside_message(json!({ "to": "eve", "text": "hi" })).unwrap_err();
+        assert_eq!((refusal.status, &refusal.body["error"]["code"]), (422, &json!("OFFLINE")));
+        let refusal = host.outside_message(json!({ "to": "bob" })).unwrap_err();
+        assert_eq!(refusal.status, 422);
     }
 
     #[test]
