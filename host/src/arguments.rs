@@ -20,6 +20,20 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with where each value came from:
     /// [`Config::effective`].
     Config(Config, Sources),
+    /// Make a plugin's crate: of this name, in this folder or one of its name.
+    New(String, Option<PathBuf>),
+    /// Say what these files are, for people or as JSON, and whether a server with this
+    /// configuration would load them.
+    Check {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Whether to write JSON.
+        json: bool,
+        /// The server's.
+        config: Config,
+    },
+    /// Run the server, and build the plugins in these folders whenever they change.
+    Dev(Vec<PathBuf>, Config, Sources),
 }
 
 impl Command {
@@ -50,6 +64,14 @@ impl Command {
         let Some((name, matches)) = matches.subcommand() else {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
+        let paths = |name: &str| {
+            let paths = matches.try_get_many::<PathBuf>(name).ok().flatten();
+            paths.into_iter().flatten().cloned().collect::<Vec<_>>()
+        };
+        if name == "new" {
+            let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
+            return Ok(Command::New(name, paths("path").pop()));
+        }
         let given = Given {
             working_folder,
             file: matches.get_one::<PathBuf>("config").cloned(),
@@ -62,6 +84,11 @@ impl Command {
         })?;
         match name {
             "config" => Ok(Command::Config(config, sources)),
+            "check" => {
+                let (files, json) = (paths("files"), matches.get_flag("json"));
+                Ok(Command::Check { files, json, config })
+            }
+            "dev" => Ok(Command::Dev(paths("crates"), config, sources)),
             _ => Ok(Command::Serve(config, sources)),
         }
     }
@@ -78,6 +105,10 @@ const EXAMPLES: &str = "\
 Examples:
   wharf serve
       Serve the plugins in ./plugins on 127.0.0.1:4000
+  wharf new hello
+      Make a plugin's crate in ./hello, ready to be built and tested
+  wharf dev
+      In such a folder: build the plugin, serve it, and again whenever it is saved
   wharf serve --plugins /srv/plugins --listen 0.0.0.0:4000
       Serve another folder to other machines
   wharf serve --config /etc/wharf.toml --log info,wharf_host=debug
@@ -108,12 +139,96 @@ fn parser() -> clap::Command {
     clap::Command::new("wharf")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
-        .after_help("`wharf serve --help` explains every setting.")
+        .after_help(
+            "New here? `wharf new hello`, then `wharf dev` in the new folder.\n\
+             `wharf serve --help` explains every setting.",
+        )
         .after_long_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
         .subcommand(with_settings(config))
+        .subcommand(new())
+        .subcommand(check())
+        .subcommand(dev())
+}
+
+fn new() -> clap::Command {
+    clap::Command::new("new")
+        .about("Make a plugin's crate")
+        .long_about(
+            "Make a plugin's crate: a small channel with tests, and the SDK in a folder of its own, so \
+             that nothing else is needed but Rust and its target wasm32-wasip2. Nothing that exists \
+             is written over.",
+        )
+        .after_help(
+            "Example:\n  wharf new hello\n  cd hello\n  cargo test\n  \
+             cargo build --release --target wasm32-wasip2\n  \
+             cp target/wasm32-wasip2/release/hello.wasm PLUGINS/\n\n\
+             `wharf dev` in the new folder builds, copies and serves, whenever you save.",
+        )
+        .arg(Arg::new("name").value_name("NAME").required(true).help(
+            "The crate's and the channel's name: lower-case words with `-` between them",
+        ))
+        .arg(
+            Arg::new("path")
+                .long("path")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The crate's folder, new or empty [default: ./NAME]"),
+        )
+}
+
+fn check() -> clap::Command {
+    let check = clap::Command::new("check")
+        .about("Say what a plugin is and needs, and whether this host would load it")
+        .long_about(
+            "Say what plugins export, import and need, and whether a host with the same settings \
+             would load them, for the reasons that its log would give. Several files are \
+             looked at together, as if they were in one plugin folder.\n\
+             The exit code is 0 if all of them would be loaded, 1 if not.",
+        )
+        .arg(
+            Arg::new("files")
+                .value_name("FILE")
+                .num_args(1..)
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("A component: a .wasm file built for wasm32-wasip2"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Write a JSON array with an object for each file"),
+        );
+    with_settings(check).mut_args(only_in_long_help)
+}
+
+fn dev() -> clap::Command {
+    let dev = clap::Command::new("dev")
+        .about("Serve plugins, and build them again whenever they are saved")
+        .long_about(
+            "Build plugins with cargo, put them into the plugin folder (which is made if it is \
+             missing), serve it, and do so again whenever a source is saved. Open connections go on \
+             with the new code. What does not compile is shown as cargo shows it, and the code \
+             before it keeps serving. Ctrl-C ends it.",
+        )
+        .arg(
+            Arg::new("crates")
+                .value_name("CRATE_DIR")
+                .num_args(0..)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of a plugin's crate [default: the working directory]"),
+        );
+    with_settings(dev).mut_args(only_in_long_help)
+}
+
+/// The settings are `serve`'s, and many.
+fn only_in_long_help(argument: Arg) -> Arg {
+    let is_setting = SETTINGS.iter().any(|setting| argument.get_id() == setting.key);
+    let is_common = ["plugins", "listen"].iter().any(|key| argument.get_id() == key);
+    argument.hide_short_help(is_setting && !is_common)
 }
 
 fn with_settings(command: clap::Command) -> clap::Command {
@@ -275,6 +390,33 @@ mod tests {
             let default = format!("[default: {}]", setting.default());
             let entry: String = after.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(entry.contains(&default), "{flag} without {default}");
+        }
+    }
+
+    #[test]
+    fn commands_for_authors_take_files_folders_and_settings() {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let read = |arguments: &[&str]| read(arguments, &[]).expect("a command");
+        assert_eq!(read(&["new", "hello"]), Command::New("hello".to_owned(), None));
+        let elsewhere = Some(PathBuf::from("x"));
+        let command = read(&["new", "hello", "--path", "x"]);
+        assert_eq!(command, Command::New("hello".to_owned(), elsewhere));
+        let command = read(&["check", "a.wasm", "b.wasm", "--json", "--start-budget-ms", "7"]);
+        let Command::Check { files, json, config } = command else { panic!("{command:?}") };
+        assert_eq!((files, json), (paths(&["a.wasm", "b.wasm"]), true));
+        assert_eq!(config.start_budget.as_millis(), 7);
+        let command = read(&["dev", "--workers", "2", "a", "b"]);
+        let Command::Dev(crates, config, _) = command else { panic!("{command:?}") };
+        assert_eq!((crates, config.workers), (paths(&["a", "b"]), 2));
+        assert!(matches!(read(&["dev"]), Command::Dev(crates, ..) if crates.is_empty()));
+    }
+
+    #[test]
+    fn the_short_help_of_commands_for_authors_is_short() {
+        for command in ["check", "dev"] {
+            let help = |flag| read(&[command, flag], &[]).expect_err("help").to_string();
+            assert!(help("-h").lines().count() < 30, "{}", help("-h"));
+            assert!(help("--help").contains("--max-message-bytes"));
         }
     }
 

@@ -16,6 +16,7 @@
 //!
 //! - [`config`]: file, environment and flags → one validated [`Config`].
 //! - [`arguments`]: the command line.
+//! - [`author`]: what the command line does for those who write plugins.
 //! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
@@ -47,6 +48,8 @@
 
 pub mod arguments;
 pub mod config;
+
+pub mod author;
 
 pub mod server;
 

@@ -1,5 +1,7 @@
-//! `wharf`: arguments → configuration → [`wharf_host::run`].
+//! `wharf`: arguments → configuration → [`wharf_host::run`], or what authors ask for.
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_host::arguments::Command;
+use wharf_host::author::{check, dev, new};
 use wharf_host::config::{Config, LogFormat};
 
 /// Lines that wait to be written while the reader of the log is slow; further ones are dropped.
@@ -26,24 +29,64 @@ fn main() -> ExitCode {
             print!("{}", config.effective(&sources));
             ExitCode::SUCCESS
         }
-        Command::Serve(config, _) => match serve(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("wharf: {error:#}");
-                ExitCode::FAILURE
-            }
+        Command::Serve(config, _) => outcome(serve(config, None)),
+        Command::New(name, folder) => {
+            outcome(new::new(&name, folder).and_then(|next_steps| print(&next_steps)))
+        }
+        Command::Check { files, json, config } => match check(config, &files, json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => outcome(Err(error)),
         },
+        Command::Dev(crates, config, sources) => {
+            outcome(serve(dev::prepared(config, &sources), Some(crates)))
+        }
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
-    let _writing = log_to_stderr(&config)?;
-    raise_open_files(&config);
+fn outcome(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wharf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Write what was asked for. A reader that has gone is an error like any other.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
+}
+
+/// Whether all files would be loaded.
+fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
+    let runtime = runtime(&config)?;
+    let reports = runtime.block_on(check::check(config, files))?;
+    // A plugin that is still being compiled is left to itself.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    if json {
+        print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
+    } else {
+        let reports: Vec<String> = reports.iter().map(ToString::to_string).collect();
+        print(&reports.join("\n"))?;
+    }
+    Ok(reports.iter().all(|report| report.loads))
+}
+
+fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         runtime.worker_threads(config.workers);
     }
-    let runtime = runtime.enable_all().thread_name("worker").build()?;
+    Ok(runtime.enable_all().thread_name("worker").build()?)
+}
+
+/// Serve; and build the plugins in these folders while that lasts.
+fn serve(config: Config, crates: Option<Vec<PathBuf>>) -> anyhow::Result<()> {
+    let _writing = log_to_stderr(&config)?;
+    raise_open_files(&config);
+    let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
@@ -51,7 +94,10 @@ fn serve(config: Config) -> anyhow::Result<()> {
         })?;
         // On a worker, like all that it starts: whoever accepts a connection should not have to
         // wake another thread for it.
-        tokio::spawn(wharf_host::run(config, listener, shutdown)).await?
+        match crates {
+            None => tokio::spawn(wharf_host::run(config, listener, shutdown)).await?,
+            Some(crates) => tokio::spawn(dev::dev(config, crates, listener, shutdown)).await?,
+        }
     });
     runtime.shutdown_timeout(LAST_MOMENT);
     served

@@ -2,7 +2,9 @@
 
 mod cache;
 mod component;
+mod interfaces;
 pub mod watch;
 
 pub use cache::Cache;
 pub use component::{Component, Engine, Parts, Refused};
+pub use interfaces::Interfaces;

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::channel::{Channel, Generation};
 use crate::close::Reason;
 use crate::config::{ChannelToken, Config, TokenConfig};
-use crate::host_calls::{Description, LogBudget, cut, escape};
+use crate::host_calls::{Description, LogBudget, escape};
 use crate::hub::{Channels, Hub};
 use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
@@ -31,6 +31,10 @@ use crate::router::{Pattern, Router};
 use crate::store::Memory;
 use crate::token::{KeyError, TokenRules};
 
+mod verdict;
+
+pub use verdict::Verdict;
+
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,9 +45,6 @@ const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a plugin may take to compile. One that takes longer is left to its fate, so that
 /// others can be loaded.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Bytes of a reason that the log repeats.
-const MAX_REASON_BYTES: usize = 2_000;
 
 /// Path patterns and the channels that they belong to.
 pub type Routes = Router<Arc<Channel>>;
@@ -61,6 +62,7 @@ pub struct Registry {
     channels: Mutex<BTreeMap<String, Mounted>>,
     /// The hubs of those that are in service.
     hubs: Arc<Channels>,
+    verdicts: Option<mpsc::Sender<Verdict>>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +106,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(Router::default()),
             channels: Mutex::default(),
             hubs: Arc::default(),
+            verdicts: None,
         })
     }
 
@@ -170,7 +173,7 @@ impl Registry {
                     }
                 }
                 Some(Change::Unreadable { name, path, reason }) => {
-                    log_refused(&name, &path.display().to_string(), &reason, self.serving(&name));
+                    self.tell_refused(&name, &path, None, &reason);
                 }
                 Some(Change::Removed { name }) => {
                     refused.remove(&name);
@@ -190,6 +193,12 @@ impl Registry {
             && mounted.channel.current().sha256 == file.sha256
         {
             refused.remove(&file.name);
+            self.tell(Verdict {
+                name: file.name,
+                sha256: Some(file.sha256),
+                serving: Some(mounted.channel.current().number),
+                refused: None,
+            });
             return false;
         }
         match self.load(&file).await {
@@ -202,11 +211,7 @@ impl Registry {
                 let is_news = known
                     .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
                 if is_news {
-                    let path = file.path.display().to_string();
-                    // A guest has its settings when it describes itself, and has a say in this.
-                    let own = self.config.channel(&file.name);
-                    let reason = own.secrets.hide(&reason, MAX_REASON_BYTES);
-                    log_refused(&file.name, &path, &reason, self.serving(&file.name));
+                    self.tell_refused(&file.name, &file.path, Some(file.sha256), &reason);
                 }
                 refused.insert(file.name.clone(), RefusedFile { file, is_conflict, reason });
                 false
@@ -283,6 +288,12 @@ impl Registry {
             swap_ms = begun.elapsed().as_millis() as u64,
             "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
         );
+        self.tell(Verdict {
+            name: file.name.clone(),
+            sha256: Some(file.sha256),
+            serving: Some(number),
+            refused: None,
+        });
         Ok(())
     }
 
@@ -537,20 +548,6 @@ fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
         }
     }
     routes
-}
-
-fn log_refused(name: &str, file: &str, reason: &str, serving: Option<u64>) {
-    let (file, reason) = (escape(file), escape(cut(reason, MAX_REASON_BYTES)));
-    match serving {
-        Some(generation) => tracing::error!(
-            channel = %escape(name),
-            file,
-            reason,
-            serving = generation,
-            "plugin refused; generation {generation} keeps serving"
-        ),
-        None => tracing::error!(channel = %escape(name), file, reason, "plugin refused"),
-    }
 }
 
 /// Bytes in hexadecimal digits.

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::close::Reason;
 use crate::config::Config;
@@ -25,7 +25,7 @@ use crate::handshake::{self, Front};
 use crate::operator;
 use crate::plugin::watch::{Timing, watch};
 use crate::plugin::{Cache, Engine};
-use crate::registry::Registry;
+use crate::registry::{Registry, Verdict};
 
 /// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
 const MAX_TURNED_AWAY: usize = 64;
@@ -50,11 +50,26 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    run_telling(config, listener, shutdown, None).await
+}
+
+/// As [`run`], telling what becomes of each plugin's file.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_telling(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+    verdicts: Option<mpsc::Sender<Verdict>>,
+) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let address = listener.local_addr().context("the listener has no address")?;
     let operator = operator::bind(&config).await?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
-    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?)?);
+    let registry = Registry::new(config.clone(), Engine::new(cache)?)?.telling(verdicts);
+    let registry = Arc::new(registry);
     let timing = Timing {
         settle: config.settle,
         reconcile: config.reconcile,

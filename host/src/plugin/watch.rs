@@ -140,6 +140,34 @@ pub fn watch(folder: PathBuf, timing: Timing) -> anyhow::Result<(Watcher, mpsc::
     Ok((Watcher { stop, signals }, receiver))
 }
 
+/// Look at one file as it is now, wherever it is. Never [`Change::Removed`]: what is not there cannot
+/// be read.
+pub fn look_once(path: &Path) -> Change {
+    let name = stem(path.file_name().unwrap_or_default());
+    let unreadable = |reason: String| {
+        let (name, path) = (name.clone(), path.to_owned());
+        Change::Unreadable { name, path, reason }
+    };
+    if !path.file_name().is_some_and(is_plugin) {
+        return unreadable(
+            "its name does not end in .wasm, or begins with `.` or `~`: such files in the plugin \
+             folder are not looked at"
+                .to_owned(),
+        );
+    }
+    match Seen::look(path) {
+        None => unreadable("there is no such file".to_owned()),
+        Some(Seen::Unfit(reason)) => unreadable(reason),
+        Some(Seen::File(stamp)) => match file::read(path, &stamp) {
+            Read::Settled { bytes, sha256 } => {
+                Change::Settled { name, path: path.to_owned(), bytes, sha256 }
+            }
+            Read::Changed => unreadable("it is being written to; try again".to_owned()),
+            Read::Failed(reason) => unreadable(reason),
+        },
+    }
+}
+
 /// What the system's events come down to.
 #[derive(Debug)]
 enum Signal {

@@ -14,9 +14,10 @@ use super::source::{Source, read};
 ///
 /// `config` may be named by everybody: it names nobody.
 const MAY_NAME: &[(&str, &str)] = &[
-    ("main", "arguments config"),
+    ("main", "arguments config author"),
     ("arguments", ""),
     ("config", ""),
+    ("author", "server registry plugin"),
     ("server", "operator handshake registry plugin close"),
     (
         "operator",
