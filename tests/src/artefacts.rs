@@ -25,6 +25,13 @@ pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
+/// A folder for what cargo compiles while tests do what an author does: kept from run to run.
+pub fn author_cache() -> PathBuf {
+    let binary = binary();
+    let target = binary.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    target.expect("the binary is in a target folder").join("author")
+}
+
 fn located(variable: &str, in_target: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),

@@ -1,6 +1,7 @@
 //! Tests of Wharf through its front door: the real `wharf` process, real sockets, real clients.
 //!
 //! - [`Wharf`]: a server process in a folder of its own, and its plugin folder;
+//! - [`Dev`]: `wharf dev`, with the plugin that it builds;
 //! - [`Log`]: what that process has logged so far, and waiting for what it will;
 //! - [`Client`]: a well-behaved WebSocket client;
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
@@ -17,6 +18,7 @@
 pub mod artefacts;
 mod backend;
 mod client;
+mod dev;
 mod foreign;
 mod log;
 pub mod operator;
@@ -29,6 +31,7 @@ use std::time::Duration;
 
 pub use backend::Backend;
 pub use client::{Client, Ended, Rejected};
+pub use dev::Dev;
 pub use foreign::ForeignClient;
 pub use log::{Line, Log};
 pub use operator::Operated;

@@ -236,7 +236,7 @@ fn command_under(wrapper: &[&str], folder: &Path) -> Command {
 }
 
 /// The address in the line that announces it, in either format of log lines.
-fn address(line: &Line) -> SocketAddr {
+pub(crate) fn address(line: &Line) -> SocketAddr {
     let text = match line.str("address") {
         "" => line.text.split("address=").nth(1).and_then(|rest| rest.split(' ').next()),
         address => Some(address),

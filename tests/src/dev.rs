@@ -1,0 +1,98 @@
+//! `wharf dev`, as an author has it running.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use crate::artefacts;
+use crate::log::{Line, Log};
+use crate::server::{address, command};
+
+/// How long cargo may take for a plugin, the first time with all that it depends on, on two cores that
+/// other tests use as well.
+const BUILD_PATIENCE: Duration = Duration::from_secs(600);
+
+/// A running `wharf dev`. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Dev {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its lines about each build.
+    pub progress: Log,
+    /// What the server has logged, and what cargo has said.
+    pub log: Log,
+}
+
+impl Dev {
+    /// Starts it in a crate's folder, and waits until the crate is built and the server listens.
+    pub async fn start(folder: &Path) -> Dev {
+        let mut command = command(folder);
+        command
+            .args(["dev", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .stdout(Stdio::piped())
+            .env("CARGO_TARGET_DIR", artefacts::author_cache());
+        for variable in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+            if let Some(value) = std::env::var_os(variable) {
+                command.env(variable, value);
+            }
+        }
+        let mut child = command.spawn().expect("it starts");
+        let progress = Log::collect(child.stdout.take().expect("standard output is a pipe"));
+        let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
+        let mut dev = Dev { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), progress, log };
+        let line = dev.logged("listening").await;
+        dev.address = address(&line);
+        dev
+    }
+
+    /// Waits for a line about builds with all of these words in it.
+    pub async fn tells(&self, words: &[&str]) -> Line {
+        let is_it = |line: &Line| words.iter().all(|word| line.text.contains(word));
+        self.wait(&self.progress, &format!("{words:?}"), is_it).await
+    }
+
+    /// Waits for a line of the log with this in it.
+    pub async fn logged(&self, text: &str) -> Line {
+        self.wait(&self.log, text, |line| line.text.contains(text)).await
+    }
+
+    async fn wait(&self, log: &Log, what: &str, is_it: impl Fn(&Line) -> bool) -> Line {
+        let waiting = async {
+            loop {
+                if let Some(line) = log.find(&is_it).pop() {
+                    return line;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        match tokio::time::timeout(BUILD_PATIENCE, waiting).await {
+            Ok(line) => line,
+            Err(_) => panic!("waited {BUILD_PATIENCE:?} for {what}"),
+        }
+    }
+
+    /// Interrupts it, as Ctrl-C does, and waits for its end. Its exit code.
+    pub async fn interrupt(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let status = std::process::Command::new("kill").args(["-INT", &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -INT");
+        let ended = crate::eventually("the end", async || {
+            self.child.try_wait().expect("the process can be waited for")
+        });
+        ended.await.code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.progress.print_tail("what it told");
+            self.log.print_tail("its log");
+        }
+    }
+}

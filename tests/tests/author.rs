@@ -1,0 +1,277 @@
+//! What somebody meets who writes channels: `wharf new`, `wharf check`, `wharf dev`, and the README's
+//! way from an empty folder to a live channel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use wharf_tests::artefacts::{author_cache, binary, component};
+use wharf_tests::{Client, Dev, Value, json, run_in};
+
+/// How long the README's commands may take here, in seconds: beside other tests, and the first time with
+/// all that a plugin depends on.
+const COMMANDS_LIMIT: &str = "900";
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn complained(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An empty folder that is the same in every run, since cargo keeps what it has compiled by its folder.
+fn empty_folder(name: &str) -> PathBuf {
+    let folder = author_cache().join("crates").join(name);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+        _ => {}
+    }
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Changes a text in a file, which must be there.
+fn edit(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).expect("a text");
+    assert!(text.contains(from), "{} has no {from}", file.display());
+    fs::write(file, text.replace(from, to)).expect("it is saved");
+}
+
+#[test]
+fn the_readmes_commands_lead_from_an_empty_folder_to_an_answer() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("author.sh");
+    let mut command = Command::new("bash");
+    command.arg(script).arg(binary()).arg(author_cache().join("readme")).arg(COMMANDS_LIMIT);
+    let output = command.output().expect("bash runs");
+    assert!(output.status.success(), "{}{}", complained(&output), said(&output));
+    assert!(said(&output).contains("to an answer in"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn what_is_saved_runs_on_open_connections_and_what_does_not_compile_changes_nothing() {
+    let place = empty_folder("dev");
+    let made = run_in(&place, &["new", "talk"], &[]);
+    assert!(made.status.success(), "{}", complained(&made));
+    let folder = place.join("talk");
+    let source = folder.join("src/lib.rs");
+
+    let dev = Dev::start(&folder).await;
+    dev.tells(&["talk: built in", "generation 1 serves"]).await;
+    let mut ann = Client::connect(dev.address, "/talk/lobby?name=ann").await;
+    let said = ann.ask_json(json!({ "type": "say", "text": "hello" })).await;
+    assert_eq!(said, json!({ "type": "said", "by": "ann", "text": "hello" }));
+
+    edit(&source, "\"type\": \"counted\"", "\"type\": \"tally\"");
+    dev.tells(&["talk: built in", "generation 2 serves"]).await;
+    // The same connection, and the same session.
+    let count = ann.ask_json(json!({ "type": "count" })).await;
+    assert_eq!(count, json!({ "type": "tally", "count": 1, "said": 1 }));
+
+    edit(&source, "self.said += 1;", "self.said += \"one\";");
+    dev.tells(&["talk: does not build", "generation 2 keeps serving"]).await;
+    // As the compiler says it.
+    dev.logged("error[E").await;
+    dev.logged("src/lib.rs:").await;
+    let count = ann.ask_json(json!({ "type": "count" })).await;
+    assert_eq!(count["type"], "tally", "the old code goes on");
+
+    edit(&source, "self.said += \"one\";", "self.said += 10;");
+    dev.tells(&["talk: built in", "generation 3 serves"]).await;
+    ann.ask_json(json!({ "type": "say", "text": "again" })).await;
+    assert_eq!(ann.ask_json(json!({ "type": "count" })).await["said"], 11);
+
+    // It compiles, but no host would load it.
+    edit(&source, "&[\"/talk/:room\"]", "&[\"/talk/:room\", \"/talk/:other\"]");
+    dev.tells(&["talk: built in", "refused: ", "/talk/:other", "generation 3 keeps serving"]).await;
+
+    assert_eq!(dev.interrupt().await, Some(0));
+    assert_eq!(ann.close_code().await, 1012);
+}
+
+#[test]
+fn dev_says_where_it_is_of_use() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = std::env::var("PATH").expect("a path");
+    let dev = || {
+        let arguments = ["dev", "--listen", "127.0.0.1:0"];
+        let output = run_in(folder.path(), &arguments, &[("PATH", &path)]);
+        assert_eq!(output.status.code(), Some(1));
+        complained(&output)
+    };
+    let complaint = dev();
+    assert!(complaint.contains("no Cargo.toml") && complaint.contains("wharf new"), "{complaint}");
+    assert!(!folder.path().join("plugins").exists(), "nothing is made");
+
+    let manifest = "[package]\nname = \"x\"\nversion = \"0.1.0\"\n\n[workspace]\n";
+    fs::write(folder.path().join("Cargo.toml"), manifest).expect("a manifest");
+    fs::create_dir(folder.path().join("src")).expect("a folder");
+    fs::write(folder.path().join("src/lib.rs"), "").expect("a source");
+    assert!(dev().contains("crate-type = [\"cdylib\"]"), "{}", dev());
+}
+
+#[test]
+fn new_refuses_what_cannot_be_a_name_and_writes_over_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let new = |arguments: &[&str]| {
+        let arguments: Vec<_> = ["new"].iter().chain(arguments).copied().collect();
+        run_in(folder.path(), &arguments, &[])
+    };
+    let output = new(&["MyChat"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complained(&output).contains("`my-chat`"), "{}", complained(&output));
+
+    fs::create_dir(folder.path().join("hello")).expect("a folder");
+    fs::write(folder.path().join("hello/precious"), "work").expect("a file");
+    let output = new(&["hello"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complained(&output).contains("--path"), "{}", complained(&output));
+    let left: Vec<_> = fs::read_dir(folder.path().join("hello")).expect("a folder").collect();
+    assert_eq!(left.len(), 1, "nothing was added");
+
+    let output = new(&["my-chat", "--path", "deep/inside"]);
+    assert_eq!(output.status.code(), Some(0), "{}", complained(&output));
+    let steps = said(&output);
+    let copy = "release/my_chat.wasm PLUGINS/my-chat.wasm";
+    for step in ["cd deep/inside", "cargo test", "--target wasm32-wasip2", copy, "wharf dev"] {
+        assert!(steps.contains(step), "no {step:?} in {steps}");
+    }
+    for file in ["Cargo.toml", "Cargo.lock", ".gitignore", "src/lib.rs", "vendor/wharf/src/lib.rs"]
+    {
+        assert!(folder.path().join("deep/inside").join(file).is_file(), "{file}");
+    }
+}
+
+/// Puts files into a folder and looks at them, as JSON.
+fn checked(files: &[(&str, &[u8])], settings: &str) -> (Vec<Value>, Option<i32>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("wharf.toml"), settings).expect("a file");
+    let mut arguments = vec!["check", "--json"];
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).expect("a file");
+        arguments.push(name);
+    }
+    let output = run_in(folder.path(), &arguments, &[]);
+    let reports = serde_json::from_slice(&output.stdout);
+    (
+        reports.unwrap_or_else(|error| panic!("{error}: {}", complained(&output))),
+        output.status.code(),
+    )
+}
+
+#[test]
+fn a_good_plugin_is_described() {
+    let chat = component("chat");
+    let (reports, code) = checked(&[("chat.wasm", &chat)], "");
+    assert_eq!(code, Some(0), "{reports:?}");
+    let [report] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!((&report["loads"], &report["reason"]), (&json!(true), &Value::Null));
+    assert_eq!(report["channel"], "chat");
+    assert_eq!(report["paths"], json!(["/chat", "/chat/:room_id"]));
+    assert_eq!(report["contract"], "0.1.1");
+    assert_eq!(report["bytes"], chat.len());
+    assert_eq!(report["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(report["session_format"], 0);
+    let exports = report["exports"].as_array().expect("a list");
+    assert!(exports.contains(&json!("lifecycle")), "{report}");
+    let imports = report["imports"].as_array().expect("a list");
+    assert!(imports.contains(&json!("rooms")) && !imports.contains(&json!("store")), "{report}");
+    assert_eq!(report["needs"], json!([]));
+
+    let (reports, _) = checked(&[("faulty.wasm", &component("faulty"))], "");
+    let exports = reports[0]["exports"].as_array().expect("a list");
+    assert!(exports.contains(&json!("faults")), "{reports:?}");
+}
+
+#[test]
+fn what_a_plugin_needs_is_the_line_to_write() {
+    let fetches = component("fetches");
+    let (reports, code) = checked(&[("fetches.wasm", &fetches)], "");
+    assert_eq!(code, Some(0), "{reports:?}");
+    let need = &reports[0]["needs"][0];
+    assert_eq!((&need["table"], &need["is_there"]), (&json!("channels.fetches"), &json!(false)));
+    assert!(need["line"].as_str().is_some_and(|line| line.starts_with("http_hosts = ")), "{need}");
+
+    let granted = "[channels.fetches]\nhttp_hosts = [\"api.example.org:81\"]\n";
+    let (reports, _) = checked(&[("fetches.wasm", &fetches)], granted);
+    let need = &reports[0]["needs"][0];
+    assert_eq!(need["line"], "http_hosts = [\"api.example.org:81\"]");
+    assert_eq!(need["is_there"], true);
+
+    let (reports, _) = checked(&[("publishes.wasm", &component("publishes"))], "");
+    assert!(reports[0]["needs"].to_string().contains("publish_to = "), "{reports:?}");
+    let (reports, _) = checked(&[("configured.wasm", &component("configured"))], "");
+    assert!(
+        reports[0]["needs"].to_string().contains("channels.configured.settings"),
+        "{reports:?}"
+    );
+}
+
+#[test]
+fn what_no_host_would_load_is_refused_for_the_reasons_of_its_log() {
+    let newer = replaced(&component("echo"), b"@0.1.1", b"@0.9.0");
+    let echo = component("echo");
+    let files: [(&str, &[u8], &str); 9] = [
+        ("core.wasm", b"\0asm\x01\0\0\0", "--target wasm32-wasip2"),
+        ("half.wasm", &echo[..echo.len() / 2], "does not compile"),
+        ("misrouted.wasm", &component("misrouted"), "/misrouted/:"),
+        ("newer.wasm", &newer, "update the host"),
+        ("nothing.wasm", b"\0asm\x0d\0\x01\0", "#[wharf::channel]"),
+        ("text.wasm", b"(component)", "no WebAssembly"),
+        ("undescribed.wasm", &component("undescribed"), "describe"),
+        ("Loud.wasm", &echo, "a to z"),
+        ("echo.txt", &echo, ".wasm"),
+    ];
+    for (name, bytes, reason) in files {
+        let (reports, code) = checked(&[(name, bytes)], "");
+        assert_eq!(code, Some(1), "{name}: {reports:?}");
+        let [report] = reports.as_slice() else { panic!("{reports:?}") };
+        assert_eq!(report["loads"], false, "{report}");
+        assert!(report["reason"].as_str().is_some_and(|r| r.contains(reason)), "{report}");
+    }
+    let (reports, _) = checked(&[("newer.wasm", &newer)], "");
+    assert_eq!(reports[0]["contract"], "0.9.0", "what it is, is said all the same");
+}
+
+#[test]
+fn files_that_claim_one_path_are_told_as_a_folder_of_them_would_be() {
+    let (counts, claims) = (component("counts"), component("claims"));
+    let files: [(&str, &[u8]); 2] = [("counts.wasm", &counts), ("claims.wasm", &claims)];
+    let (reports, code) = checked(&files, "");
+    assert_eq!(code, Some(1), "{reports:?}");
+    // In the order of their names, which decide.
+    let [first, second] = reports.as_slice() else { panic!("{reports:?}") };
+    assert_eq!((&first["channel"], &first["loads"]), (&json!("claims"), &json!(true)));
+    assert_eq!(second["channel"], "counts");
+    let reason = second["reason"].as_str().expect("a reason");
+    assert!(reason.contains("the plugin claims"), "{reason}");
+}
+
+#[test]
+fn people_read_the_same_as_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("fetches.wasm"), component("fetches")).expect("a file");
+    let output = run_in(folder.path(), &["check", "fetches.wasm", "missing.wasm"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = said(&output);
+    for words in [
+        "fetches.wasm: this host would load it as channel `fetches`",
+        "[channels.fetches]",
+        "http_hosts = [",
+        "wasi:http",
+        "missing.wasm: this host would not load it: there is no such file",
+    ] {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(from.len()).position(|window| window == from) {
+        at += found;
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
