@@ -17,6 +17,7 @@ pages! {
     messages: "messages.md",
     notices: "notices.md",
     outside: "outside.md",
+    presence: "presence.md",
     reload: "reload.md",
     room_state: "room-state.md",
     rooms: "rooms.md",
