@@ -258,6 +258,7 @@ async fn the_effects_of_an_event_are_bounded_in_number_and_bytes() {
     let flags = [
         "--max-effects-per-event 10",
         "--max-effect-bytes-per-event 1000",
+        "--max-payload-bytes 1000",
         "--max-outbound-message-bytes 1000",
     ];
     let wharf = Wharf::start(&["rooms"], &flags).await;
