@@ -84,7 +84,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
 pub fn announce(operator: Option<&Operator>) {
     let Some(Operator { address, token, .. }) = operator else {
         tracing::info!(
-            "the operator's API is off; a secret as operator_token (WHARF_OPERATOR_TOKEN) turns it on"
+            "the operator's API is off; set operator_token (WHARF_OPERATOR_TOKEN) to turn it on"
         );
         return;
     };

@@ -396,10 +396,11 @@ async fn a_full_inbox_refuses_and_loses_nothing_that_it_has_accepted() {
     let flags = ["--inbox-events 2", "--room-inbox-events 2", "--max-room-states 1"];
     let it = started(&flags).await;
     let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let path = format!("/operated/connections/{}/notify", id(&mut ann).await);
     ann.send("wait").await;
     let mut accepted = 0;
     let refused = loop {
-        let answer = it.post("/operated/users/ann/notify", json!({ "event": accepted })).await;
+        let answer = it.post(&path, json!({ "event": accepted })).await;
         if answer.0 != 202 {
             break code(answer);
         }
@@ -410,6 +411,18 @@ async fn a_full_inbox_refuses_and_loses_nothing_that_it_has_accepted() {
     for number in 0..accepted {
         assert_eq!(ann.json().await["notice"], number);
     }
+    // To all devices of a user: the one that does not keep up is closed, the others are told.
+    let mut idle = it.wharf.connect("/operated?user=ann").await;
+    ann.send("wait").await;
+    let mut posted = json!(2);
+    while posted == 2 {
+        let (status, answer) = it.post("/operated/users/ann/notify", json!({ "event": 1 })).await;
+        assert_eq!(status, 202);
+        assert_eq!(idle.json().await["notice"], 1);
+        posted = answer["posted"].clone();
+    }
+    assert_eq!(posted, 1);
+    assert_eq!(ann.rest().await.1, Ended::Closed(1013, "overload".to_owned()));
     let mut member = it.wharf.connect("/operated?join=a").await;
     it.post("/operated/rooms/a/post", json!({ "event": { "wait": 3000 } })).await;
     let mut accepted = 0;

@@ -14,7 +14,7 @@ use super::problem::{Answer, Problem, bad, bad_field};
 use super::route::{To, What};
 use crate::channel::Channel;
 use crate::client::ConnectionId;
-use crate::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use crate::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
 use crate::config::Config;
 use crate::hub::Audience;
 use crate::inbox::{Addressee, InboxLimits, NoPlace, Place};
@@ -95,11 +95,16 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let limits = InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes };
             let mut places = Vec::new();
             for outbound in outbounds(&channel, &to)? {
-                match Place::take(outbound, payload.len(), limits) {
-                    Ok(place) => places.push(place),
+                match (Place::take(outbound.clone(), payload.len(), limits), &to) {
+                    (Ok(place), _) => places.push(place),
                     // It has just ended.
-                    Err(NoPlace::Closed) => {}
-                    Err(NoPlace::Full) => return Err(full("inbox_events, inbox_bytes")),
+                    (Err(NoPlace::Closed), _) => {}
+                    (Err(NoPlace::Full), To::Connection(_)) => {
+                        return Err(full("inbox_events, inbox_bytes"));
+                    }
+                    // One that does not keep up must not keep the others from being told, nor miss
+                    // what they are told.
+                    (Err(NoPlace::Full), To::User(_)) => outbound.end(Reason::Overload),
                 }
             }
             let count = places.len();
