@@ -36,7 +36,7 @@ pub trait Listener: Send + Sync {
     fn listens(&self) -> bool;
 
     /// There is something to hear of in this room, and nobody is telling of it: call
-    /// [`next_untold`](PresenceRoom::next_untold) until it gives nothing.
+    /// [`next_untold`](PresenceRooms::next_untold) until it gives nothing.
     fn tell(&self, room: Arc<PresenceRoom>);
 }
 
