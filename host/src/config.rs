@@ -241,6 +241,10 @@ settings! {
         /// with an error to the plugin.
         room_inbox_bytes: usize = MIB, Bytes(1..=1024 * MIB);
 
+        /// Bytes of the events that wait for all rooms of one channel together. At the limit posting
+        /// another is refused with an error to the plugin.
+        max_channel_inbox_bytes: usize = 64 * MIB, Bytes(1..=1024 * 1024 * MIB);
+
         /// Bytes that one notice, room event or timer carries. More is refused with an error to
         /// the plugin.
         max_payload_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
@@ -446,6 +450,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
     ("max_payload_bytes", "hostcall_bytes", "such a payload could never be posted"),
     ("max_payload_bytes", "inbox_bytes", "such a notice could never be posted"),
     ("max_payload_bytes", "room_inbox_bytes", "such an event could never be posted"),
+    ("max_payload_bytes", "max_channel_inbox_bytes", "such an event could never be posted"),
     ("max_payload_bytes", "max_effect_bytes_per_event", "such a payload could never be posted"),
     ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
     ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ pub struct InboxLimits {
     pub events: usize,
     /// Bytes of their payloads.
     pub bytes: usize,
+    /// Bytes of the payloads in all inboxes that are counted [together](Addressee::together).
+    pub bytes_together: usize,
 }
 
 /// An event that somebody else caused.
@@ -48,6 +51,8 @@ pub enum Posted {
 pub enum NoPlace {
     /// As much waits as may.
     Full,
+    /// As much waits as may in all inboxes that are counted [together](Addressee::together).
+    FullTogether,
     /// Nothing is handled here any more.
     Closed,
 }
@@ -100,6 +105,12 @@ impl State {
 pub trait Addressee: Send + Sync {
     /// The inbox.
     fn inbox(&self) -> &Inbox;
+
+    /// Counts the bytes of all payloads in this inbox and in others, if their sum is bounded as
+    /// well. Whoever takes an event out of the inbox counts it off.
+    fn together(&self) -> Option<&AtomicUsize> {
+        None
+    }
 
     /// Something waits in the inbox.
     fn attend(self: Arc<Self>);
@@ -187,17 +198,27 @@ impl Place {
         bytes: usize,
         limits: InboxLimits,
     ) -> Result<Place, NoPlace> {
-        to.inbox().take_place(bytes, limits)?;
+        if let Some(together) = to.together()
+            && together.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+                > limits.bytes_together
+        {
+            together.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(NoPlace::FullTogether);
+        }
+        if let Err(why) = to.inbox().take_place(bytes, limits) {
+            count_off(&*to, bytes);
+            return Err(why);
+        }
         Ok(Place { to: Some(to), bytes })
     }
 
     /// Post an event with the payload that the place was taken for.
     pub fn fill(mut self, from: Option<u64>, payload: Bytes, hops: u8) {
         debug_assert_eq!(payload.len(), self.bytes);
-        if let Some(to) = self.to.take()
-            && to.inbox().put(Posted::Event { from, payload, hops })
-        {
-            to.attend();
+        let Some(to) = self.to.take() else { return };
+        match to.inbox().put(Posted::Event { from, payload, hops }) {
+            true => to.attend(),
+            false => count_off(&*to, self.bytes),
         }
     }
 }
@@ -206,7 +227,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(to) = &self.to {
             to.inbox().give_place_back(self.bytes);
+            count_off(&**to, self.bytes);
         }
+    }
+}
+
+/// A payload is in the inbox no more.
+fn count_off(to: &dyn Addressee, bytes: usize) {
+    if let Some(together) = to.together() {
+        together.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -235,7 +264,7 @@ mod tests {
         fn attend(self: Arc<Self>) {}
     }
 
-    const LIMITS: InboxLimits = InboxLimits { events: 4, bytes: 10 };
+    const LIMITS: InboxLimits = InboxLimits { events: 4, bytes: 10, bytes_together: usize::MAX };
 
     #[derive(Clone, Debug)]
     enum Step {

@@ -44,6 +44,8 @@ struct Shared {
     runner: OnceLock<Box<dyn Runner>>,
     /// Bytes of all states together.
     bytes: AtomicUsize,
+    /// Bytes of what waits in all inboxes together.
+    inbox_bytes: AtomicUsize,
     /// Rooms that something is kept for, to be asked without the lock.
     rooms: AtomicUsize,
 }
@@ -89,9 +91,15 @@ impl RoomState {
         // Posting is followed by `attend`, so that what is not seen here is run by that.
         let mut work = self.work.lock();
         let posted = self.inbox.pop();
-        if posted.is_none() {
-            work.is_running = false;
-            work.idle_since = Some(Instant::now());
+        match &posted {
+            Some(Posted::Event { payload, .. }) => {
+                self.shared.inbox_bytes.fetch_sub(payload.len(), Ordering::Relaxed);
+            }
+            Some(Posted::Timer(_)) => {}
+            None => {
+                work.is_running = false;
+                work.idle_since = Some(Instant::now());
+            }
         }
         posted
     }
@@ -107,6 +115,10 @@ impl Drop for RoomState {
 impl Addressee for RoomState {
     fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    fn together(&self) -> Option<&AtomicUsize> {
+        Some(&self.shared.inbox_bytes)
     }
 
     fn attend(self: Arc<Self>) {
@@ -241,4 +253,27 @@ impl RoomStates {
 /// As much waits as may.
 pub fn place(room: &Arc<RoomState>, bytes: usize, limits: InboxLimits) -> Result<Place, NoPlace> {
     Place::take(room.clone(), bytes, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inboxes_of_all_rooms_are_bounded_together() {
+        let limits = InboxLimits { events: 10, bytes: 10, bytes_together: 15 };
+        let rooms = RoomStates::default();
+        let open = |name: &str| rooms.open(&Arc::from(name), 2).expect("a room");
+        let (a, b) = (open("a"), open("b"));
+        let taken = place(&a, 10, limits).expect("there is nothing yet");
+        assert_eq!(place(&a, 1, limits).err(), Some(NoPlace::Full));
+        assert_eq!(place(&b, 6, limits).err(), Some(NoPlace::FullTogether));
+        place(&b, 5, limits).expect("15 bytes").fill(None, Bytes::from_static(b"12345"), 1);
+        assert_eq!(place(&b, 1, limits).err(), Some(NoPlace::FullTogether));
+        drop(taken);
+        let again = place(&a, 10, limits).expect("as many as were given back");
+        assert!(b.next().is_some());
+        place(&b, 5, limits).expect("what was taken out waits no more");
+        drop(again);
+    }
 }

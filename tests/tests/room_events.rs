@@ -102,6 +102,24 @@ async fn a_rooms_inbox_is_bounded_and_posts_that_cause_each_other_end() {
 }
 
 #[tokio::test]
+async fn what_waits_for_all_rooms_of_a_channel_is_bounded_together() {
+    let flags = ["--max-channel-inbox-bytes 100", "--max-payload-bytes 100"];
+    let wharf = Wharf::start(&["posts"], &flags).await;
+    let mut client = wharf.connect("/posts/a").await;
+    let many = json!({ "do": "post_times", "room": "b", "add": 1, "times": 50 });
+    let answer = client.ask_json(many.clone()).await;
+    assert_eq!(answer["result"], "inbox-full");
+    let accepted = answer["accepted"].as_u64().expect("a number");
+    assert!((1..50).contains(&accepted), "{accepted}");
+    // What has been handled waits no more, so that as many fit again.
+    eventually("as many to fit again", async || {
+        let answer = client.ask_json(many.clone()).await;
+        (answer["accepted"] == accepted).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rooms_state_survives_reloads_under_load() {
     let wharf = Wharf::start(&["posts"], &[]).await;
     let mut poster = wharf.connect("/posts/a").await;

@@ -52,8 +52,11 @@ impl RoomPostsHost for InstanceState {
         self.check_post(payload.len(), self.handlers.rooms, "on_room_event", "room-events")?;
         let room = self.room_state(&name)?;
         let config = &self.channel.config;
-        let limits =
-            InboxLimits { events: config.room_inbox_events, bytes: config.room_inbox_bytes };
+        let limits = InboxLimits {
+            events: config.room_inbox_events,
+            bytes: config.room_inbox_bytes,
+            bytes_together: config.max_channel_inbox_bytes,
+        };
         let place = place(room, payload.len(), limits, "room_inbox_events, room_inbox_bytes")?;
         self.record(Effect::Post(place, Bytes::from(payload)))
     }
@@ -85,7 +88,7 @@ impl InstanceState {
         for (_, outbound) in members {
             match Place::take(outbound.clone(), payload.len(), limits) {
                 Ok(place) => posting.places.push(place),
-                Err(NoPlace::Full) => posting.full.push(outbound),
+                Err(NoPlace::Full | NoPlace::FullTogether) => posting.full.push(outbound),
                 // It has ended since the room was looked at.
                 Err(NoPlace::Closed) => {}
             }
@@ -151,7 +154,11 @@ impl InstanceState {
     /// What may wait for one connection.
     fn inbox_limits(&self) -> InboxLimits {
         let config = &self.channel.config;
-        InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes }
+        InboxLimits {
+            events: config.inbox_events,
+            bytes: config.inbox_bytes,
+            bytes_together: usize::MAX,
+        }
     }
 }
 
@@ -179,6 +186,14 @@ fn place(
             format!(
                 "{} events or {} bytes wait to be handled there ({settings})",
                 limits.events, limits.bytes
+            ),
+        ),
+        NoPlace::FullTogether => refused(
+            Remedy::RetryLater,
+            "inbox-full",
+            format!(
+                "{} bytes wait to be handled in the channel's rooms (max_channel_inbox_bytes)",
+                limits.bytes_together
             ),
         ),
         NoPlace::Closed => {

@@ -92,19 +92,25 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.notices, "on_notify", "notice-events")?;
-            let limits = InboxLimits { events: config.inbox_events, bytes: config.inbox_bytes };
+            let limits = InboxLimits {
+                events: config.inbox_events,
+                bytes: config.inbox_bytes,
+                bytes_together: usize::MAX,
+            };
             let mut places = Vec::new();
             for outbound in outbounds(&channel, &to)? {
                 match (Place::take(outbound.clone(), payload.len(), limits), &to) {
                     (Ok(place), _) => places.push(place),
                     // It has just ended.
                     (Err(NoPlace::Closed), _) => {}
-                    (Err(NoPlace::Full), To::Connection(_)) => {
+                    (Err(NoPlace::Full | NoPlace::FullTogether), To::Connection(_)) => {
                         return Err(full("inbox_events, inbox_bytes"));
                     }
                     // One that does not keep up must not keep the others from being told, nor miss
                     // what they are told.
-                    (Err(NoPlace::Full), To::User(_)) => outbound.end(Reason::Overload),
+                    (Err(NoPlace::Full | NoPlace::FullTogether), To::User(_)) => {
+                        outbound.end(Reason::Overload);
+                    }
                 }
             }
             let count = places.len();
@@ -126,10 +132,15 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
                     let status = StatusCode::TOO_MANY_REQUESTS;
                     Problem::new(status, "too-many-room-states", message)
                 })?;
-            let limits =
-                InboxLimits { events: config.room_inbox_events, bytes: config.room_inbox_bytes };
-            let place = Place::take(room, payload.len(), limits)
-                .map_err(|_| full("room_inbox_events, room_inbox_bytes"))?;
+            let limits = InboxLimits {
+                events: config.room_inbox_events,
+                bytes: config.room_inbox_bytes,
+                bytes_together: config.max_channel_inbox_bytes,
+            };
+            let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
+                NoPlace::FullTogether => full("max_channel_inbox_bytes"),
+                _ => full("room_inbox_events, room_inbox_bytes"),
+            })?;
             place.fill(None, payload, HOPS);
             done(StatusCode::ACCEPTED, "posted", 1)
         }
