@@ -113,9 +113,9 @@ fn count(workspace: &Workspace) -> Outcome<(Counts, Counts)> {
 /// Compiles what is counted, and finds it.
 fn program(workspace: &Workspace) -> Outcome<PathBuf> {
     let build = |more: &[&str]| {
-        // With the host's package alone, as the host itself is built for the tests: with others it
-        // would get the features that they need of what both depend on.
-        let mut command = cargo(&["build", "--package", "wharf-host", "--bench", "instructions"]);
+        // As the tests build it, with all of the workspace: alone it would want other features of its
+        // dependencies, and all of wasmtime would be compiled once more.
+        let mut command = cargo(&["build", "--workspace", "--bench", "instructions"]);
         command.args(more).current_dir(&workspace.root);
         command.env("CARGO_TARGET_DIR", &workspace.target);
         command

@@ -24,9 +24,6 @@ it is not run and says so. Where the variable CI is set, that is a failure.
 The tests run under cargo-nextest where it is installed, else under `cargo test`.
 ";
 
-/// The crates whose documentation must be whole, and whose examples must run.
-const DOCUMENTED: [&str; 4] = ["--package", "wharf", "--package", "wharf-host"];
-
 /// Installing the client libraries that the tests drive the host with.
 const CLIENTS_LIMIT: Duration = Duration::from_secs(600);
 
@@ -70,8 +67,7 @@ const STEPS: [Step; 10] = [
         for_filtered: false,
         obstacle: none,
         run: |workspace, _| {
-            run(in_root(workspace, &["doc", "--no-deps"])
-                .args(DOCUMENTED)
+            run(in_root(workspace, &["doc", "--no-deps", "--workspace"])
                 .env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
@@ -85,7 +81,11 @@ const STEPS: [Step; 10] = [
         name: "host",
         for_filtered: true,
         obstacle: none,
-        run: |workspace, _| run(&mut in_root(workspace, &["build", "--package", "wharf-host"])),
+        run: |workspace, _| {
+            // All targets, as the tests want them: the host alone would want other features of its
+            // dependencies, and all of wasmtime would be compiled once more.
+            run(&mut in_root(workspace, &["build", "--workspace", "--all-targets"]))
+        },
     },
     Step {
         name: "clients",
@@ -99,7 +99,7 @@ const STEPS: [Step; 10] = [
         for_filtered: false,
         obstacle: none,
         // nextest runs none.
-        run: |workspace, _| run(in_root(workspace, &["test", "--doc"]).args(DOCUMENTED)),
+        run: |workspace, _| run(&mut in_root(workspace, &["test", "--doc", "--workspace"])),
     },
     Step {
         name: "instructions",
