@@ -6,7 +6,7 @@
 //! - [`setup`]: makes the `wasm32-wasip2` target work;
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
 //! - [`serve`]: runs the host with the example plugins;
-//! - [`bench`]: measures the host beside its peers;
+//! - [`mod@bench`]: measures the host beside its peers;
 //! - [`instructions`]: counts what single steps cost, and compares;
 //! - [`mod@test`]: everything that must hold before a change lands;
 //! - [`workspace`] and [`process`]: where things lie, and how other programs are run.

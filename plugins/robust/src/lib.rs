@@ -6,7 +6,7 @@
 //! | `?credit=x` while connecting | status 400 with JSON | nothing |
 //! | no JSON, or no message of the shop | `INVALID_JSON` | nothing |
 //! | a message that is not valid: an [`Invalid`] | `INVALID`, and what is wrong with each field | nothing |
-//! | a rule of the shop: a [`Trouble`] | `SOLD_OUT` or `TOO_EXPENSIVE` | the error |
+//! | a rule of the shop: a `Trouble` | `SOLD_OUT` or `TOO_EXPENSIVE` | the error |
 //! | any other error: a coupon's number is none | `INTERNAL_ERROR` | the error |
 //! | a panic: a machine that breaks | `COME_BACK`, and close code 1011 | the fault |
 //!
