@@ -207,6 +207,14 @@ async fn passing_too_much_in_one_host_call_is_a_trap() {
 }
 
 #[tokio::test]
+async fn host_calls_while_nothing_is_handled_are_refused() {
+    let wharf = Wharf::start(&["raw"], &[]).await;
+    let said = "while describing: no-event, no-event";
+    wharf.log.wait_for(said, |line| line.text.contains(said)).await;
+    assert_eq!(wharf.connect("/raw").await.ask("join lobby").await, "ok");
+}
+
+#[tokio::test]
 async fn many_traps_leave_nothing_behind() {
     const TRAPS: usize = 200;
     let wharf = Wharf::start(&["panics"], &[]).await;

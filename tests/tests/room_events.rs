@@ -60,7 +60,7 @@ async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
     client.send_json(add("a", 5)).await;
     assert_eq!(sum(&mut client).await["sum"], 5);
     for (what, why) in
-        [("panic", "told to"), ("fail", "told to fail"), ("grow", "max_room_state_bytes")]
+        [("panic", "told to"), ("fail", "told to fail"), ("grow", "room-state-too-big")]
     {
         assert_eq!(client.ask_json(text("a", what)).await["result"], "ok");
         let line = wharf.log.wait_for(what, |line| line.text.contains(why)).await;

@@ -74,6 +74,27 @@ fn every_code_of_a_host_call_is_explained() {
     );
 }
 
+#[test]
+fn every_code_of_the_page_of_errors_is_met_in_a_test_through_the_front_door() {
+    let tests: String = files_under(&repository().join("tests/tests"))
+        .iter()
+        .map(|file| read(&shown(file)))
+        .collect();
+    let page = read("docs/errors.md");
+    let sections = ["\n## A host call is refused\n", "\n## A handler breaks\n"];
+    let rows = sections.iter().flat_map(|title| {
+        let (_, section) = page.split_once(title).expect("the section");
+        section.split("\n## ").next().unwrap_or_default().lines()
+    });
+    let codes = rows.filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0));
+    let is_met = |code: &str| {
+        let ends_there = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-');
+        tests.split(code).skip(1).any(ends_there)
+    };
+    let missing: Vec<_> = codes.filter(|code| !is_met(code)).map(str::to_owned).collect();
+    assert_none(&missing, "write a test in tests/tests in which a plugin meets these codes:");
+}
+
 /// What stands in the first column of the table of codes.
 fn explained_codes() -> BTreeSet<String> {
     let page = read("docs/errors.md");
