@@ -72,7 +72,8 @@ pub fn ensure(workspace: &Workspace) -> Outcome {
             toolchain.guest_std()?.ok_or_else(|| {
                 format!(
                     "{GUEST_TARGET} was installed, but not for the toolchain in use, {}; is \
-                     another `rustc` before rustup's on the PATH?",
+                     another `rustc` before rustup's on the PATH? If its files were removed by \
+                     hand: `rustup target remove {GUEST_TARGET}`, then run this again",
                     toolchain.sysroot.display()
                 )
             })?
