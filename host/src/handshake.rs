@@ -104,7 +104,8 @@ async fn handle(
         return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long").into());
     }
     let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
-    if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request) {
+    if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
+    {
         return Ok(reply);
     }
     let routes = front.registry.routes();
@@ -350,6 +351,16 @@ fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec
         }
     }
     reply
+}
+
+/// The channels in service, as the page is told of them.
+fn mounted(front: &Front) -> Vec<page::Mounted> {
+    let channels = front.registry.channels().into_iter().filter(|channel| !channel.is_removed());
+    let mounted = channels.map(|channel| page::Mounted {
+        name: channel.name().to_owned(),
+        paths: channel.current().description.paths.clone(),
+    });
+    mounted.collect()
 }
 
 /// A channel's own response, less what it may not send.

@@ -32,6 +32,13 @@ pub fn author_cache() -> PathBuf {
     target.expect("the binary is in a target folder").join("author")
 }
 
+/// Where pictures of pages go; not into the repository.
+pub fn screenshots() -> PathBuf {
+    let folder = located("WHARF_SCREENSHOTS_DIR", "screenshots");
+    std::fs::create_dir_all(&folder).expect("a folder for pictures");
+    folder
+}
+
 fn located(variable: &str, in_target: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => PathBuf::from(path),

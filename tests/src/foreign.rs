@@ -44,6 +44,15 @@ impl ForeignClient {
         ForeignClient::start(command, url, subprotocols)
     }
 
+    /// `wharf.js`, the client for browsers, in Node.js; `clients/wharf.mjs` lists its own orders and
+    /// events.
+    pub fn wharf_js(url: &str) -> ForeignClient {
+        existing(clients().join("node_modules/ws/package.json"));
+        let mut command = Command::new("node");
+        command.arg(clients().join("wharf.mjs"));
+        ForeignClient::start(command, url, &[])
+    }
+
     /// `websockets`, the client that most Python programs use.
     pub fn python(url: &str, subprotocols: &[&str]) -> ForeignClient {
         let python = std::env::var_os("WHARF_PYTHON").unwrap_or_else(|| {
@@ -56,6 +65,11 @@ impl ForeignClient {
 
     fn start(mut command: Command, url: &str, subprotocols: &[&str]) -> ForeignClient {
         command.arg(url).args(subprotocols);
+        ForeignClient::run(command)
+    }
+
+    /// Starts a program that takes orders.
+    pub(crate) fn run(mut command: Command) -> ForeignClient {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("{:?} does not run ({error}): run `cargo xtask test`", command.get_program())

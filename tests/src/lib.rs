@@ -9,6 +9,7 @@
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
+//! - [`Browser`]: a headless Chromium;
 //! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
 //!
 //! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
@@ -17,6 +18,7 @@
 
 pub mod artefacts;
 mod backend;
+mod browser;
 mod client;
 mod dev;
 mod foreign;
@@ -30,6 +32,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use backend::Backend;
+pub use browser::Browser;
 pub use client::{Client, Ended, Rejected};
 pub use dev::Dev;
 pub use foreign::ForeignClient;

@@ -69,3 +69,45 @@ async fn clients_of_all_ecosystems_share_a_room() {
         }
     }
 }
+
+#[tokio::test]
+async fn wharf_js_in_node_sends_requests_and_connects_again() {
+    let wharf = Wharf::start(&["robust"], &[]).await;
+    let mut client = ForeignClient::wharf_js(&wharf.url("/robust?credit=20"));
+    // It waits until there is a connection.
+    client.order(json!({ "request": ["buy", { "tea": "green", "cups": 1 }] }));
+    assert_eq!(client.event().await, json!({ "open": false }));
+    assert_eq!(client.event().await, json!({ "answer": { "credit": 15 } }));
+    client.order(json!({ "request": ["buy", { "tea": "white", "cups": 1 }] }));
+    let message = client.event().await;
+    assert_eq!(message["message"]["code"], "SOLD_OUT", "{message}");
+    assert_eq!(client.event().await, json!({ "failed": "SOLD_OUT" }));
+
+    client.order(json!({ "request": ["break_the_machine"] }));
+    assert_eq!(client.event().await["message"]["code"], "COME_BACK");
+    assert_eq!(client.event().await, json!({ "closed": 1011, "again": true }));
+    assert_eq!(client.event().await, json!({ "attempt": 1 }));
+    assert_eq!(client.event().await, json!({ "failed": "connection-lost" }));
+    assert_eq!(client.event().await, json!({ "open": true }));
+
+    wharf.signal("TERM");
+    assert_eq!(client.event().await, json!({ "closed": 1012, "again": true }));
+    assert_eq!(client.event().await, json!({ "attempt": 2 }), "the last one was not stable");
+    // The server is on its way out, or gone.
+    assert_eq!(client.event().await, json!({ "closed": 1006, "again": true }));
+    assert_eq!(client.event().await, json!({ "attempt": 3 }));
+}
+
+#[tokio::test]
+async fn wharf_js_in_node_stays_away_when_it_is_told_to() {
+    let wharf = Wharf::start(&["robust"], &[]).await;
+    let mut client = ForeignClient::wharf_js(&wharf.url("/robust"));
+    assert_eq!(client.event().await, json!({ "open": false }));
+    for _ in 0..5 {
+        client.order(json!({ "send": "no JSON" }));
+        assert_eq!(client.event().await["message"]["code"], "INVALID_JSON");
+    }
+    assert_eq!(client.event().await, json!({ "closed": 4008, "again": false }));
+    client.order(json!({ "request": ["buy"] }));
+    assert_eq!(client.event().await, json!({ "failed": "closed" }));
+}

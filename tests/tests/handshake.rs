@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{Client, HttpAnswer, PATIENCE, Raw, Wharf};
+use wharf_tests::{Client, HttpAnswer, PATIENCE, Raw, Value, Wharf, json};
 
 /// The answer to a request with these headers, on a connection of its own.
 async fn answer(wharf: &Wharf, line: &str, headers: &[(&str, &str)]) -> HttpAnswer {
@@ -303,7 +303,7 @@ async fn messages_that_come_with_the_handshake_are_not_lost() {
 
 #[tokio::test]
 async fn the_page_and_the_health_check_are_served() {
-    let wharf = Wharf::start(&[], &[]).await;
+    let wharf = Wharf::start(&["echo"], &[]).await;
     let page = answer(&wharf, "GET /", &[]).await;
     assert_eq!(page.status, 200);
     assert!(page.header("content-type")[0].starts_with("text/html"), "{}", page.head);
@@ -316,15 +316,43 @@ async fn the_page_and_the_health_check_are_served() {
     for file in files {
         assert_eq!(answer(&wharf, &format!("GET {file}"), &[]).await.status, 200, "{file}");
     }
+    let list = answer(&wharf, "GET /_wharf/channels.json", &[]).await;
+    let list: Value = serde_json::from_str(&list.text()).expect("JSON");
+    let echo = json!({ "name": "echo", "paths": ["/echo"] });
+    assert_eq!(list, json!({ "channels": [echo] }));
     let health = answer(&wharf, "GET /healthz", &[]).await;
     assert_eq!((health.status, health.text().trim()), (200, "ok"));
     assert_eq!(answer(&wharf, "POST /healthz", &[]).await.status, 405);
 }
 
 #[tokio::test]
+async fn the_client_for_browsers_is_served_and_fetched_once_for_each_version() {
+    let wharf = Wharf::start(&[], &[]).await;
+    let client = answer(&wharf, "GET /_wharf/wharf.js", &[]).await;
+    assert_eq!(client.status, 200);
+    assert_eq!(client.header("content-type"), ["text/javascript; charset=utf-8"]);
+    assert_eq!(client.header("cache-control"), ["no-cache"]);
+    assert_eq!(client.header("access-control-allow-origin"), ["*"], "pages of others import it");
+    assert_eq!(client.text(), include_str!("../../clients/js/wharf.js"));
+    let tag = client.header("etag")[0].to_owned();
+    for known in [tag.clone(), format!("\"old\", W/{tag}"), "*".to_owned()] {
+        let again = [("If-None-Match", known.as_str())];
+        let again = answer(&wharf, "GET /_wharf/wharf.js", &again).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{known}");
+        assert_eq!(again.header("etag"), [tag.as_str()]);
+    }
+    let old = answer(&wharf, "GET /_wharf/wharf.js", &[("If-None-Match", "\"old\"")]).await;
+    assert_eq!(old.status, 200);
+    let page = answer(&wharf, "GET /", &[]).await;
+    assert!(page.header("access-control-allow-origin").is_empty(), "{}", page.head);
+}
+
+#[tokio::test]
 async fn the_page_can_be_switched_off() {
     let wharf = Wharf::start(&[], &["--page=false"]).await;
-    assert_eq!(answer(&wharf, "GET /", &[]).await.status, 404);
+    for path in ["/", "/_wharf/page.js", "/_wharf/wharf.js", "/_wharf/channels.json"] {
+        assert_eq!(answer(&wharf, &format!("GET {path}"), &[]).await.status, 404, "{path}");
+    }
     assert_eq!(answer(&wharf, "GET /healthz", &[]).await.status, 200);
 }
 

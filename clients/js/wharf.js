@@ -1,0 +1,346 @@
+// A client for the channels of a Wharf server: for browsers, Deno, bun and Node.js from 22 on,
+// without dependencies. A plain `WebSocket` does as well; this adds what most pages come to need:
+// it connects again, finds the answer to a request, and keeps the list of who is present.
+//
+// The types, with a description of everything, are in wharf.d.ts; examples in docs/browser.md.
+
+/** Times are in milliseconds. */
+const DEFAULTS = {
+  firstDelay: 500,
+  longestDelay: 30_000,
+  stableAfter: 5_000,
+  openTimeout: 10_000,
+  timeout: 10_000,
+  queueLength: 100,
+  tokenParameter: "token",
+  tokenCodes: [1008, 3000],
+};
+
+/** Going away, no code, no closing handshake, guest failure, restart, overload, gateway, TLS. */
+const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015]);
+
+export function shouldReconnect({ code }) {
+  return PASSING.has(code);
+}
+
+export function connect(url, options) {
+  return new Channel(url, options);
+}
+
+export class ChannelError extends Error {
+  name = "ChannelError";
+
+  constructor(code, message, answer) {
+    super(message);
+    this.code = code;
+    this.fields = answer?.fields;
+    this.answer = answer;
+  }
+}
+
+/** Handlers, and the function that takes one away again. A failing one keeps nobody else from its turn. */
+class Handlers {
+  #handlers = new Set();
+
+  add(handler) {
+    const entry = { handler };
+    this.#handlers.add(entry);
+    return () => void this.#handlers.delete(entry);
+  }
+
+  call(...values) {
+    for (const { handler } of [...this.#handlers]) {
+      try {
+        handler(...values);
+      } catch (error) {
+        queueMicrotask(() => { throw error; });
+      }
+    }
+  }
+}
+
+export class Presence {
+  present = new Map();
+  isCurrent = false;
+  #sequence = 0;
+  #changed = new Handlers();
+
+  onChange(handler) { return this.#changed.add(handler); }
+
+  apply({ type, sequence, present, joins, leaves }) {
+    const isState = type === "presence_state";
+    if (!isState && !(this.isCurrent && sequence > this.#sequence)) return;
+    this.isCurrent = true;
+    this.#sequence = sequence;
+    const entries = new Map(Object.entries((isState ? present : joins) ?? {}));
+    const gone = isState ? [...this.present.keys()].filter((key) => !entries.has(key)) : leaves ?? [];
+    const left = gone.filter((key) => this.present.delete(key));
+    const joined = [...entries.keys()].filter((key) => !this.present.has(key));
+    const updated = [...entries.keys()].filter((key) => this.present.has(key));
+    for (const [key, entry] of entries) this.present.set(key, entry);
+    this.#changed.call({ joined, updated, left });
+  }
+
+  lapse() {
+    this.isCurrent = false;
+  }
+}
+
+export class Channel {
+  #url;
+  #options;
+  #state = "connecting";
+  #socket = null;
+  #wasOpen = false;
+  #hasOpened = false;
+  #timer;
+  /** Attempts since the last connection that was stable. */
+  #attempt = 0;
+  #token;
+  #end;
+  #queue = [];
+  #requests = new Map();
+  #ref = 0;
+  #presences = new Map();
+  #types = new Map();
+  #texts = new Handlers();
+  #binaries = new Handlers();
+  #opens = new Handlers();
+  #closes = new Handlers();
+  #reconnects = new Handlers();
+  #isOnline = () => {
+    if (this.#state !== "waiting") return;
+    this.#attempt = 0;
+    this.#after(this.#delay(), () => this.#connect());
+  };
+
+  constructor(url, options = {}) {
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    this.#options = { shouldReconnect, ...DEFAULTS, ...Object.fromEntries(given) };
+    this.#url = new URL(url, globalThis.location?.href);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    this.#url.hash = "";
+    this.#options.WebSocket ??= globalThis.WebSocket;
+    if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give its class as an option");
+    globalThis.addEventListener?.("online", this.#isOnline);
+    this.#connect();
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  on(type, handler) {
+    if (!this.#types.has(type)) this.#types.set(type, new Handlers());
+    return this.#types.get(type).add(handler);
+  }
+
+  onText(handler) { return this.#texts.add(handler); }
+  onBinary(handler) { return this.#binaries.add(handler); }
+  onOpen(handler) { return this.#opens.add(handler); }
+  onClose(handler) { return this.#closes.add(handler); }
+  onReconnecting(handler) { return this.#reconnects.add(handler); }
+
+  opened() {
+    return new Promise((resolve, reject) => {
+      const offs = [];
+      const settle = () => {
+        if (this.#state === "open") resolve(this);
+        else if (this.#state === "closed") reject(this.#closedError());
+        else return;
+        offs.forEach((off) => off());
+      };
+      offs.push(this.onOpen(settle), this.onClose(settle));
+      settle();
+    });
+  }
+
+  send(data) {
+    this.#send(encode(data));
+  }
+
+  request(message, ...rest) {
+    const [payload, options] = typeof message === "string" ? rest : [undefined, rest[0]];
+    const ref = ++this.#ref;
+    const body = typeof message === "string" ? { type: message, payload, ref } : { ...message, ref };
+    const timeout = options?.timeout ?? this.#options.timeout;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        // One that waits is not sent any more: nobody would hear of what it did.
+        this.#queue = this.#queue.filter((entry) => entry.ref !== ref);
+        this.#settle(ref)?.reject(new ChannelError("timeout", `no answer within ${timeout} ms`));
+      }, timeout);
+      this.#requests.set(ref, { resolve, reject, timer, isSent: false });
+      try {
+        this.#send(JSON.stringify(body), ref);
+      } catch (error) {
+        this.#settle(ref)?.reject(error);
+      }
+    });
+  }
+
+  presence(room) {
+    if (!this.#presences.has(room)) this.#presences.set(room, new Presence());
+    return this.#presences.get(room);
+  }
+
+  reconnect() {
+    if (this.#state === "closed") return;
+    if (this.#state === "waiting") this.#connect();
+    else this.#ended({ code: 1006, reason: "given up by the client" });
+  }
+
+  close(code = 1000, reason = "") {
+    if (this.#state === "closed") return;
+    this.#socket?.close(code, reason);
+    this.#ended({ code, reason }, true);
+  }
+
+  async #connect() {
+    this.#state = "connecting";
+    const { openTimeout, query, protocols, token, tokenParameter, WebSocket } = this.#options;
+    const opening = (this.#socket = { close() {} });
+    const failed = (reason, isFinal) => this.#ended({ code: 1006, reason }, isFinal);
+    this.#after(openTimeout, () => failed(`not open within ${openTimeout} ms`));
+    const url = new URL(this.#url);
+    for (const [name, value] of Object.entries(query ?? {})) url.searchParams.set(name, value);
+    if (token) {
+      let fresh, error;
+      try { fresh = await token(this.#end); } catch (thrown) { error = thrown; }
+      if (this.#socket !== opening) return;
+      if (error) return failed(`no token: ${error}`);
+      if (fresh == null) return this.#ended({ code: 1008, reason: "no token" }, true);
+      // The one that was refused would be refused again.
+      if (fresh === this.#token && this.#isAboutToken(this.#end)) return this.#ended(this.#end, true);
+      this.#token = fresh;
+      url.searchParams.set(tokenParameter, fresh);
+    }
+    let socket;
+    try {
+      socket = new WebSocket(url.href, protocols ?? []);
+    } catch (error) {
+      return failed(`${error}`, true);
+    }
+    this.#socket = socket;
+    // What an abandoned socket still has to say is of no interest.
+    const current = (handler) => (event) => void (this.#socket === socket && handler(event));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = current(() => this.#opened());
+    socket.onmessage = current(({ data }) => this.#received(data));
+    socket.onclose = current(({ code, reason }) => this.#ended({ code, reason }));
+    socket.onerror = () => {}; // a close follows, and says as much
+  }
+
+  #opened() {
+    this.#state = "open";
+    this.#wasOpen = true;
+    this.#end = undefined;
+    this.#after(this.#options.stableAfter, () => (this.#attempt = 0));
+    // What the handlers send goes before what has waited.
+    const isReconnect = this.#hasOpened;
+    this.#hasOpened = true;
+    this.#opens.call({ isReconnect });
+    while (this.#state === "open" && this.#queue.length > 0) {
+      const { data, ref } = this.#queue.shift();
+      this.#send(data, ref);
+    }
+  }
+
+  #received(data) {
+    if (typeof data !== "string") return this.#binaries.call(data);
+    this.#texts.call(data);
+    let message;
+    try { message = JSON.parse(data); } catch { return; }
+    const type = message?.type;
+    if (typeof type !== "string") return;
+    if ((type === "reply" || type === "error") && this.#answered(message)) return;
+    if (type === "presence_state" || type === "presence_diff") this.presence(message.room).apply(message);
+    this.#types.get(type)?.call(message);
+  }
+
+  #answered(message) {
+    const request = this.#settle(message.ref);
+    if (!request) return false;
+    if (message.type === "reply") request.resolve(message.payload);
+    else request.reject(new ChannelError(message.code ?? "error", message.message ?? "", message));
+    return true;
+  }
+
+  #settle(ref) {
+    const request = this.#requests.get(ref);
+    this.#requests.delete(ref);
+    clearTimeout(request?.timer);
+    return request;
+  }
+
+  #send(data, ref) {
+    if (this.#state === "closed") throw this.#closedError();
+    if (this.#state === "open") {
+      if (ref !== undefined) this.#requests.get(ref).isSent = true;
+      return this.#socket.send(data);
+    }
+    const { queueLength } = this.#options;
+    if (this.#queue.length >= queueLength) {
+      throw new ChannelError("queue-full", `not connected, and ${queueLength} messages are waiting`);
+    }
+    this.#queue.push({ data, ref });
+  }
+
+  /** A connection has ended, or one has not come about. */
+  #ended({ code, reason }, isFinal = false) {
+    const [socket, wasOpen] = [this.#socket, this.#wasOpen];
+    const end = (this.#end = { code, reason });
+    this.#socket = null;
+    this.#wasOpen = false;
+    socket?.close();
+    const willReconnect = !isFinal && (this.#isAboutToken(end) || this.#options.shouldReconnect(end));
+    this.#state = willReconnect ? "waiting" : "closed";
+    for (const presence of this.#presences.values()) presence.lapse();
+    const delay = this.#delay();
+    if (willReconnect) {
+      this.#attempt += 1;
+      this.#after(delay, () => this.#connect());
+    } else {
+      clearTimeout(this.#timer);
+      this.#queue = [];
+      globalThis.removeEventListener?.("online", this.#isOnline);
+    }
+    for (const [ref, { isSent }] of [...this.#requests]) {
+      if (willReconnect && !isSent) continue;
+      const lost = () => new ChannelError("connection-lost", `lost with code ${code} before the answer`);
+      this.#settle(ref).reject(willReconnect ? lost() : this.#closedError());
+    }
+    this.#closes.call({ ...end, wasOpen, willReconnect });
+    if (this.#state === "waiting") this.#reconnects.call({ ...end, attempt: this.#attempt, delay });
+  }
+
+  /** Anything up to a bound that doubles, so that the clients of a server do not come back at once. */
+  #delay() {
+    const { firstDelay, longestDelay } = this.#options;
+    // A browser without a network need not try often; one that is wrong about it tries all the same.
+    if (globalThis.navigator?.onLine === false) return longestDelay;
+    return Math.random() * Math.min(longestDelay, firstDelay * 2 ** this.#attempt);
+  }
+
+  /** There is one thing at a time to wait for: to be open, to be stable, or to try again. */
+  #after(delay, then) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(then, delay);
+  }
+
+  #isAboutToken({ code } = {}) {
+    const { token, tokenCodes } = this.#options;
+    return token !== undefined && tokenCodes.includes(code);
+  }
+
+  #closedError() {
+    const { code, reason } = this.#end;
+    return new ChannelError("closed", `closed with code ${code}${reason && `: ${reason}`}`, this.#end);
+  }
+}
+
+function encode(data) {
+  const isRaw = typeof data === "string" || data instanceof ArrayBuffer || ArrayBuffer.isView(data)
+    || (typeof Blob !== "undefined" && data instanceof Blob);
+  return isRaw ? data : JSON.stringify(data);
+}

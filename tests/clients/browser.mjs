@@ -1,0 +1,140 @@
+// A browser that the tests drive: headless Chromium, by its DevTools protocol. It does what it is told
+// on standard input, an order a line, and answers each with a line on standard output.
+//
+// | order | what it does | answer |
+// | --- | --- | --- |
+// | `{"open": "http://…"}` | go to a page and wait until it has loaded | `{"opened": …}` |
+// | `{"evaluate": "…"}` | evaluate an expression, promises awaited | `{"value": …}` or `{"error": "…"}` |
+// | `{"view": [390, 844, "dark"]}` | width, height and colour scheme | `{"viewed": …}` |
+// | `{"screenshot": "name.png"}` | write a picture of the whole page | `{"written": …}` |
+// | `{"complaints": true}` | uncaught errors, refused resources and errors on the console so far | `{"complaints": […]}` |
+//
+// The browser is the one that the variable WHARF_CHROMIUM names.
+
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { WebSocket } from "ws";
+
+const profile = mkdtempSync(join(tmpdir(), "wharf-chromium-"));
+const program = process.env.WHARF_CHROMIUM ?? "chromium";
+// The one that npm installs brings what a bare system lacks.
+const [libraries, fonts] = ["al2023/lib", "fonts"].map((name) => join(dirname(program), name));
+const environment = { ...process.env };
+if (existsSync(libraries)) environment.LD_LIBRARY_PATH = libraries;
+if (existsSync(fonts) && !existsSync("/etc/fonts")) environment.FONTCONFIG_PATH = fonts;
+
+const browser = spawn(program, [
+  "--headless=new",
+  // Its sandbox needs more than a container mostly allows, and it sees our own pages only.
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-dev-shm-usage",
+  "--disable-extensions",
+  "--disable-background-networking",
+  "--disable-background-timer-throttling",
+  "--disable-renderer-backgrounding",
+  "--no-first-run",
+  "--hide-scrollbars",
+  "--remote-debugging-port=0",
+  `--user-data-dir=${profile}`,
+  "about:blank",
+], { stdio: ["ignore", "ignore", "pipe"], env: environment });
+browser.on("error", (error) => fail(`the browser does not start: ${error.message}`));
+
+function fail(why) {
+  console.error(why);
+  process.exit(1);
+}
+
+process.on("exit", () => {
+  browser.kill("SIGKILL");
+  try { rmSync(profile, { recursive: true, force: true, maxRetries: 5 }); } catch { /* it is a temporary folder */ }
+});
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => process.exit(1));
+
+const address = await new Promise((resolve) => {
+  const lines = createInterface({ input: browser.stderr });
+  lines.on("line", (line) => {
+    // It misses a desktop, and says so again and again.
+    if (!/dbus/.test(line)) console.error(line);
+    const found = line.match(/DevTools listening on (ws:\S+)/);
+    if (found) resolve(found[1]);
+  });
+  browser.on("exit", (code) => fail(`the browser ended with ${code}`));
+});
+
+const socket = new WebSocket(address, { maxPayload: 0 });
+await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+const calls = new Map();
+const listeners = new Map();
+const complaints = [];
+socket.on("message", (text) => {
+  const { id, method, params, result, error } = JSON.parse(text);
+  if (id === undefined) return listeners.get(method)?.(params);
+  const { resolve, reject } = calls.get(id);
+  calls.delete(id);
+  error ? reject(new Error(error.message)) : resolve(result);
+});
+socket.on("close", () => fail("the browser is gone"));
+
+let last = 0;
+let sessionId;
+function call(method, params = {}) {
+  return new Promise((resolve, reject) => {
+    calls.set(++last, { resolve, reject });
+    socket.send(JSON.stringify({ id: last, method, params, sessionId }));
+  });
+}
+
+const { targetInfos } = await call("Target.getTargets");
+const { targetId } = targetInfos.find((target) => target.type === "page");
+({ sessionId } = await call("Target.attachToTarget", { targetId, flatten: true }));
+listeners.set("Runtime.exceptionThrown", ({ exceptionDetails: details }) =>
+  complaints.push(details.exception?.description ?? details.text));
+listeners.set("Runtime.consoleAPICalled", ({ type, args }) =>
+  type === "error" && complaints.push(args.map((arg) => arg.value ?? arg.description).join(" ")));
+// A WebSocket that cannot connect is listed here as well, which pages expect now and then.
+listeners.set("Log.entryAdded", ({ entry }) =>
+  entry.level === "error" && !/favicon.ico$/.test(entry.url) && !/WebSocket connection/.test(entry.text)
+    && complaints.push(`${entry.text} ${entry.url ?? ""}`));
+for (const domain of ["Page", "Runtime", "Log"]) await call(`${domain}.enable`);
+
+const orders = {
+  async open(url) {
+    const loaded = new Promise((resolve) => listeners.set("Page.loadEventFired", resolve));
+    const { errorText } = await call("Page.navigate", { url });
+    if (errorText) return { error: errorText };
+    await loaded;
+    return { opened: url };
+  },
+  async evaluate(expression) {
+    const { result, exceptionDetails: details } =
+      await call("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true, userGesture: true });
+    if (details) return { error: details.exception?.description ?? details.text };
+    return { value: result.value ?? null };
+  },
+  async view([width, height, scheme]) {
+    const mobile = width < 600;
+    await call("Emulation.setDeviceMetricsOverride", { width, height, mobile, deviceScaleFactor: 1 });
+    await call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+    return { viewed: [width, height, scheme] };
+  },
+  async screenshot(file) {
+    const { data } = await call("Page.captureScreenshot", { captureBeyondViewport: true });
+    writeFileSync(file, Buffer.from(data, "base64"));
+    return { written: file };
+  },
+  async complaints() {
+    return { complaints };
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [[name, value]] = Object.entries(JSON.parse(line));
+  const answer = await orders[name](value).catch((error) => ({ error: error.message }));
+  console.log(JSON.stringify(answer));
+}
+process.exit(0);

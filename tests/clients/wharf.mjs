@@ -1,0 +1,35 @@
+// The client for browsers, in Node.js. It does what it is told on standard input, an order a line,
+// and says what happens on standard output, a line each.
+//
+// orders: {"send": …}, {"request": [TYPE, PAYLOAD]}, {"presence": ROOM}, {"close": true}
+// events: {"open": IS_RECONNECT}, {"message": …}, {"answer": …}, {"failed": CODE},
+//         {"changed": …, "present": […]}, {"closed": CODE, "again": WILL_RECONNECT}, {"attempt": NUMBER}
+
+import { createInterface } from "node:readline";
+import { connect } from "../../clients/js/wharf.js";
+
+// Node.js has one of its own from 22 on.
+const WebSocket = globalThis.WebSocket ?? (await import("ws")).WebSocket;
+const tell = (event) => console.log(JSON.stringify(event));
+
+const channel = connect(process.argv[2], { WebSocket, firstDelay: 20, longestDelay: 100 });
+channel.onOpen(({ isReconnect }) => tell({ open: isReconnect }));
+channel.onClose(({ code, willReconnect }) => tell({ closed: code, again: willReconnect }));
+channel.onReconnecting(({ attempt }) => tell({ attempt }));
+channel.onText((text) => {
+  const message = JSON.parse(text);
+  if (message.type !== "reply" && !/^presence_/.test(message.type)) tell({ message });
+});
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [[order, value]] = Object.entries(JSON.parse(line));
+  if (order === "send") channel.send(value);
+  if (order === "close") channel.close();
+  if (order === "request") {
+    channel.request(...value).then((answer) => tell({ answer }), ({ code }) => tell({ failed: code }));
+  }
+  if (order === "presence") {
+    const presence = channel.presence(value);
+    presence.onChange((changed) => tell({ changed, present: [...presence.present.keys()] }));
+  }
+}
