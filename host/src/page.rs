@@ -88,6 +88,9 @@ fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
         "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
         "/_wharf/page.css" => ("text/css; charset=utf-8", include_str!("page/page.css")),
         "/_wharf/page.js" => (SCRIPT, include_str!("page/page.js")),
+        "/_wharf/elements.js" => (SCRIPT, include_str!("page/elements.js")),
+        "/_wharf/chat.js" => (SCRIPT, include_str!("page/chat.js")),
+        "/_wharf/examples.js" => (SCRIPT, include_str!("page/examples.js")),
         CLIENT => (SCRIPT, include_str!("../../clients/js/wharf.js")),
         _ => return None,
     };

@@ -1,0 +1,181 @@
+// A chat client for the plugin in plugins/chat. It shows which generation of the plugin has
+// answered, so that a swap can be seen while the connection stays open.
+
+import { el, field, form, log, remember, remembered } from "/_wharf/elements.js";
+
+const PING_EVERY_MS = 15_000;
+const PONG_WITHIN_MS = 10_000;
+const TYPING_PAUSE_MS = 2_000;
+// Somebody whose "stopped typing" got lost is not typing for ever.
+const TYPING_FORGOTTEN_MS = 10_000;
+
+const NAMES = ["Ada", "Bo", "Cleo", "Dag", "Edda", "Finn", "Gro", "Hal", "Ines", "Jon", "Kim", "Liv"];
+
+export const chat = {
+  id: "chat",
+  title: "Chat",
+  path: "/chat/:room_id",
+  about: "Rooms, typing, and who is here. Open this page in a second tab to talk to yourself.",
+  tries: [
+    "Swap the plugin: edit its source, run cargo xtask plugins, and say something. The next generation answers, on this same connection.",
+  ],
+
+  start(panel, room) {
+    let channel;
+    let pingTimer, pongTimer, typingTimer;
+    let pingSentAt = 0;
+    let isTyping = false;
+    let generation = null;
+    let hasAnswered = false;
+    let swaps = 0;
+    let me = "";
+    const typing = new Map();
+
+    const [nameField, name] = field("Name", { id: "name", maxLength: 64, autocomplete: "nickname", required: true });
+    const [roomField, roomInput] = field("Room", { id: "room", maxLength: 60, autocomplete: "off", spellcheck: false, required: true });
+    const [list, entry] = log("Messages");
+    const here = el("span", { id: "here" });
+    const typists = el("p", { className: "typing" });
+    const text = el("input", { id: "text", maxLength: 1000, autocomplete: "off", placeholder: "Say something", ariaLabel: "Message" });
+    const number = el("strong", { id: "number", ariaLive: "polite" }, "generation –");
+    const seen = el("span", { id: "swaps" });
+    const box = el("div", { className: "generation", id: "generation" }, el("span", {}, "answered by"), number, seen);
+    const latency = el("dd", {}, "–");
+
+    panel.stage.append(
+      form(join, nameField, roomField, el("button", {}, "Join"), here),
+      list, typists,
+      form(say, text, el("button", { id: "send" }, "Send")));
+    panel.stage.firstChild.id = "join";
+    panel.extra.append(box, el("dl", {}, el("dt", {}, "ping"), latency));
+
+    function join() {
+      if (!name.value.trim() || !roomInput.value.trim()) return;
+      remember("name", name.value);
+      const wanted = roomInput.value.trim();
+      history.replaceState(null, "", `#chat/${encodeURIComponent(wanted)}`);
+      typing.clear();
+      showTyping();
+      here.textContent = "";
+      channel = panel.connect(`/chat/${encodeURIComponent(wanted)}`, { query: { name: name.value.trim() }, queueLength: 0 });
+      channel.onOpen(() => { hasAnswered = false; ping(); });
+      channel.onClose(({ code, reason, wasOpen }) => {
+        clearTimeout(pingTimer);
+        clearTimeout(pongTimer);
+        isTyping = false;
+        if (wasOpen) entry("notice", `Connection closed: ${code}${reason && `, ${reason}`}`);
+      });
+      channel.onText(received);
+    }
+
+    function send(message) {
+      if (channel.state === "open") channel.send(message);
+    }
+
+    function ping() {
+      clearTimeout(pingTimer);
+      pingSentAt = performance.now();
+      send({ type: "ping" });
+      const asked = channel;
+      pongTimer = setTimeout(() => asked.reconnect(), PONG_WITHIN_MS);
+    }
+
+    function say() {
+      if (channel.state !== "open" || !text.value.trim()) return;
+      typed(false);
+      send({ type: "chat_message", message: text.value });
+      text.value = "";
+    }
+
+    function typed(on) {
+      clearTimeout(typingTimer);
+      if (on) typingTimer = setTimeout(() => typed(false), TYPING_PAUSE_MS);
+      if (on !== isTyping) send({ type: on ? "typing_start" : "typing_stop" });
+      isTyping = on;
+    }
+    text.addEventListener("input", () => typed(text.value !== ""));
+
+    function received(data) {
+      let message;
+      try { message = JSON.parse(data); } catch { return; }
+      if (Number.isInteger(message.generation)) answeredBy(message.generation);
+      if (Number.isInteger(message.count)) here.textContent = `${message.count} here`;
+      const user = String(message.user ?? "");
+      switch (message.type) {
+        case "system":
+          me = user || me;
+          return entry("notice", message.message);
+        case "user_joined":
+        case "user_left":
+          setTyping(user, false);
+          return entry("notice", `${message.message ?? user} · ${message.count ?? "?"} here`);
+        case "user_typing": return setTyping(user, true);
+        case "user_stopped_typing": return setTyping(user, false);
+        case "chat_message":
+          setTyping(user, false);
+          return said(user, message);
+        case "pong":
+          clearTimeout(pongTimer);
+          latency.textContent = `${Math.max(1, Math.round(performance.now() - pingSentAt))} ms`;
+          pingTimer = setTimeout(ping, PING_EVERY_MS);
+          return;
+        case "error": return entry("error", message.message ?? message.code);
+      }
+    }
+
+    function answeredBy(now) {
+      const before = hasAnswered;
+      hasAnswered = true;
+      if (now === generation) return;
+      if (generation !== null) {
+        swaps += 1;
+        seen.textContent = `${swaps} ${swaps === 1 ? "swap" : "swaps"} seen`;
+        const where = before ? "on this same connection" : "while we were away";
+        entry("swap", `Generation ${now} has taken over from ${generation}, ${where}.`);
+        box.classList.remove("flash");
+        void box.offsetWidth; // so that the animation starts anew
+        box.classList.add("flash");
+      }
+      generation = now;
+      number.textContent = `generation ${now}`;
+    }
+
+    function said(user, message) {
+      const who = el("strong", { className: "user", dir: "auto" }, user === me ? `${user} (you)` : user);
+      const hue = [...user].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+      who.style.setProperty("--hue", hue);
+      const at = new Date(message.timestamp ?? Date.now());
+      const time = Number.isNaN(at.getTime()) ? "" : at.toLocaleTimeString([], { timeStyle: "short" });
+      entry("said", who, el("span", { className: "text", dir: "auto" }, String(message.message ?? "")),
+        el("span", { className: "meta" }, `${time} · generation ${message.generation ?? "–"}`));
+    }
+
+    function setTyping(user, on) {
+      clearTimeout(typing.get(user));
+      typing.delete(user);
+      if (on) typing.set(user, setTimeout(() => setTyping(user, false), TYPING_FORGOTTEN_MS));
+      showTyping();
+    }
+
+    function showTyping() {
+      const names = [...typing.keys()];
+      const who = names.length > 3 ? `${names.length} people` : names.join(" and ");
+      typists.textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
+    }
+
+    chat.again = (detail) => {
+      const wanted = decoded(detail);
+      if (!detail || wanted === roomInput.value) return;
+      roomInput.value = wanted;
+      join();
+    };
+    const guest = `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.ceil(Math.random() * 99)}`;
+    name.value = remembered("name") ?? guest;
+    roomInput.value = decoded(room);
+    join();
+  },
+};
+
+function decoded(room) {
+  try { return decodeURIComponent(room ?? "") || "lobby"; } catch { return "lobby"; }
+}
