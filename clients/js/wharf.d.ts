@@ -53,7 +53,8 @@ export function connect(url: string | URL, options?: Options): Channel;
 
 /**
  * Whether an ending may pass: true of 1001, 1005, 1006 and 1011 to 1015, false of all others, the codes
- * of applications (3000 to 4999) among them.
+ * of applications (3000 to 4999) among them; and false of 1001 with the reason `removed`, which a host
+ * gives when the channel's plugin is gone.
  */
 export function shouldReconnect(end: End): boolean;
 

@@ -6,21 +6,16 @@
 
 /** Times are in milliseconds. */
 const DEFAULTS = {
-  firstDelay: 500,
-  longestDelay: 30_000,
-  stableAfter: 5_000,
-  openTimeout: 10_000,
-  timeout: 10_000,
-  queueLength: 100,
-  tokenParameter: "token",
-  tokenCodes: [1008, 3000],
+  firstDelay: 500, longestDelay: 30_000, stableAfter: 5_000, openTimeout: 10_000, timeout: 10_000,
+  queueLength: 100, tokenParameter: "token", tokenCodes: [1008, 3000],
 };
 
 /** Going away, no code, no closing handshake, guest failure, restart, overload, gateway, TLS. */
-const PASSING = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015]);
+const PASSING = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
 
-export function shouldReconnect({ code }) {
-  return PASSING.has(code);
+export function shouldReconnect({ code, reason }) {
+  // A proxy may go away for a while; a host says so of a plugin that was removed.
+  return PASSING.includes(code) && !(code === 1001 && reason === "removed");
 }
 
 export function connect(url, options) {
@@ -32,40 +27,32 @@ export class ChannelError extends Error {
 
   constructor(code, message, answer) {
     super(message);
-    this.code = code;
-    this.fields = answer?.fields;
-    this.answer = answer;
+    Object.assign(this, { code, answer, fields: answer?.fields });
   }
 }
 
-/** Handlers, and the function that takes one away again. A failing one keeps nobody else from its turn. */
-class Handlers {
-  #handlers = new Set();
-
-  add(handler) {
+/** A function that adds a handler and returns what takes it away again; its `tell` calls them all. */
+function handlers() {
+  const all = new Set();
+  const add = (handler) => {
     const entry = { handler };
-    this.#handlers.add(entry);
-    return () => void this.#handlers.delete(entry);
-  }
-
-  call(...values) {
-    for (const { handler } of [...this.#handlers]) {
-      try {
-        handler(...values);
-      } catch (error) {
-        queueMicrotask(() => { throw error; });
-      }
+    all.add(entry);
+    return () => void all.delete(entry);
+  };
+  add.tell = (...values) => {
+    for (const { handler } of [...all]) {
+      // One that fails keeps nobody else from its turn.
+      try { handler(...values); } catch (error) { queueMicrotask(() => { throw error; }); }
     }
-  }
+  };
+  return add;
 }
 
 export class Presence {
   present = new Map();
   isCurrent = false;
+  onChange = handlers();
   #sequence = 0;
-  #changed = new Handlers();
-
-  onChange(handler) { return this.#changed.add(handler); }
 
   apply({ type, sequence, present, joins, leaves }) {
     const isState = type === "presence_state";
@@ -78,7 +65,7 @@ export class Presence {
     const joined = [...entries.keys()].filter((key) => !this.present.has(key));
     const updated = [...entries.keys()].filter((key) => this.present.has(key));
     for (const [key, entry] of entries) this.present.set(key, entry);
-    this.#changed.call({ joined, updated, left });
+    this.onChange.tell({ joined, updated, left });
   }
 
   lapse() {
@@ -87,11 +74,16 @@ export class Presence {
 }
 
 export class Channel {
+  onText = handlers();
+  onBinary = handlers();
+  onOpen = handlers();
+  onClose = handlers();
+  onReconnecting = handlers();
+  #types = new Map();
   #url;
   #options;
   #state = "connecting";
   #socket = null;
-  #wasOpen = false;
   #hasOpened = false;
   #timer;
   /** Attempts since the last connection that was stable. */
@@ -102,12 +94,6 @@ export class Channel {
   #requests = new Map();
   #ref = 0;
   #presences = new Map();
-  #types = new Map();
-  #texts = new Handlers();
-  #binaries = new Handlers();
-  #opens = new Handlers();
-  #closes = new Handlers();
-  #reconnects = new Handlers();
   #isOnline = () => {
     if (this.#state !== "waiting") return;
     this.#attempt = 0;
@@ -116,47 +102,43 @@ export class Channel {
 
   constructor(url, options = {}) {
     const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.#options = { shouldReconnect, ...DEFAULTS, ...Object.fromEntries(given) };
+    const { WebSocket } = globalThis;
+    this.#options = { shouldReconnect, WebSocket, ...DEFAULTS, ...Object.fromEntries(given) };
+    if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give its class as an option");
     this.#url = new URL(url, globalThis.location?.href);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#url.hash = "";
-    this.#options.WebSocket ??= globalThis.WebSocket;
-    if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give its class as an option");
     globalThis.addEventListener?.("online", this.#isOnline);
     this.#connect();
   }
 
-  get state() {
-    return this.#state;
-  }
+  get state() { return this.#state; }
 
   on(type, handler) {
-    if (!this.#types.has(type)) this.#types.set(type, new Handlers());
-    return this.#types.get(type).add(handler);
+    return entry(this.#types, type, handlers)(handler);
   }
 
-  onText(handler) { return this.#texts.add(handler); }
-  onBinary(handler) { return this.#binaries.add(handler); }
-  onOpen(handler) { return this.#opens.add(handler); }
-  onClose(handler) { return this.#closes.add(handler); }
-  onReconnecting(handler) { return this.#reconnects.add(handler); }
+  presence(room) {
+    return entry(this.#presences, room, () => new Presence());
+  }
 
   opened() {
     return new Promise((resolve, reject) => {
-      const offs = [];
       const settle = () => {
         if (this.#state === "open") resolve(this);
         else if (this.#state === "closed") reject(this.#closedError());
         else return;
         offs.forEach((off) => off());
       };
-      offs.push(this.onOpen(settle), this.onClose(settle));
+      const offs = [this.onOpen(settle), this.onClose(settle)];
       settle();
     });
   }
 
   send(data) {
-    this.#send(encode(data));
+    const isRaw = typeof data === "string" || data instanceof ArrayBuffer || ArrayBuffer.isView(data)
+      || (typeof Blob !== "undefined" && data instanceof Blob);
+    this.#send(isRaw ? data : JSON.stringify(data));
   }
 
   request(message, ...rest) {
@@ -171,23 +153,13 @@ export class Channel {
         this.#settle(ref)?.reject(new ChannelError("timeout", `no answer within ${timeout} ms`));
       }, timeout);
       this.#requests.set(ref, { resolve, reject, timer, isSent: false });
-      try {
-        this.#send(JSON.stringify(body), ref);
-      } catch (error) {
-        this.#settle(ref)?.reject(error);
-      }
+      try { this.#send(JSON.stringify(body), ref); } catch (error) { this.#settle(ref)?.reject(error); }
     });
   }
 
-  presence(room) {
-    if (!this.#presences.has(room)) this.#presences.set(room, new Presence());
-    return this.#presences.get(room);
-  }
-
   reconnect() {
-    if (this.#state === "closed") return;
     if (this.#state === "waiting") this.#connect();
-    else this.#ended({ code: 1006, reason: "given up by the client" });
+    else if (this.#state !== "closed") this.#ended({ code: 1006, reason: "given up by the client" });
   }
 
   close(code = 1000, reason = "") {
@@ -216,30 +188,25 @@ export class Channel {
       url.searchParams.set(tokenParameter, fresh);
     }
     let socket;
-    try {
-      socket = new WebSocket(url.href, protocols ?? []);
-    } catch (error) {
-      return failed(`${error}`, true);
-    }
+    try { socket = new WebSocket(url.href, protocols ?? []); } catch (error) { return failed(`${error}`, true); }
     this.#socket = socket;
     // What an abandoned socket still has to say is of no interest.
     const current = (handler) => (event) => void (this.#socket === socket && handler(event));
     socket.binaryType = "arraybuffer";
     socket.onopen = current(() => this.#opened());
     socket.onmessage = current(({ data }) => this.#received(data));
-    socket.onclose = current(({ code, reason }) => this.#ended({ code, reason }));
+    socket.onclose = current((end) => this.#ended(end));
     socket.onerror = () => {}; // a close follows, and says as much
   }
 
   #opened() {
+    const isReconnect = this.#hasOpened;
     this.#state = "open";
-    this.#wasOpen = true;
+    this.#hasOpened = true;
     this.#end = undefined;
     this.#after(this.#options.stableAfter, () => (this.#attempt = 0));
     // What the handlers send goes before what has waited.
-    const isReconnect = this.#hasOpened;
-    this.#hasOpened = true;
-    this.#opens.call({ isReconnect });
+    this.onOpen.tell({ isReconnect });
     while (this.#state === "open" && this.#queue.length > 0) {
       const { data, ref } = this.#queue.shift();
       this.#send(data, ref);
@@ -247,25 +214,20 @@ export class Channel {
   }
 
   #received(data) {
-    if (typeof data !== "string") return this.#binaries.call(data);
-    this.#texts.call(data);
+    if (typeof data !== "string") return this.onBinary.tell(data);
+    this.onText.tell(data);
     let message;
     try { message = JSON.parse(data); } catch { return; }
     const type = message?.type;
     if (typeof type !== "string") return;
-    if ((type === "reply" || type === "error") && this.#answered(message)) return;
+    const request = type === "reply" || type === "error" ? this.#settle(message.ref) : undefined;
+    if (request && type === "reply") return request.resolve(message.payload);
+    if (request) return request.reject(new ChannelError(message.code ?? "error", message.message ?? "", message));
     if (type === "presence_state" || type === "presence_diff") this.presence(message.room).apply(message);
-    this.#types.get(type)?.call(message);
+    this.#types.get(type)?.tell(message);
   }
 
-  #answered(message) {
-    const request = this.#settle(message.ref);
-    if (!request) return false;
-    if (message.type === "reply") request.resolve(message.payload);
-    else request.reject(new ChannelError(message.code ?? "error", message.message ?? "", message));
-    return true;
-  }
-
+  /** Takes a request from those that wait. */
   #settle(ref) {
     const request = this.#requests.get(ref);
     this.#requests.delete(ref);
@@ -288,10 +250,9 @@ export class Channel {
 
   /** A connection has ended, or one has not come about. */
   #ended({ code, reason }, isFinal = false) {
-    const [socket, wasOpen] = [this.#socket, this.#wasOpen];
-    const end = (this.#end = { code, reason });
+    const [socket, wasOpen, end] = [this.#socket, this.#state === "open", { code, reason }];
+    this.#end = end;
     this.#socket = null;
-    this.#wasOpen = false;
     socket?.close();
     const willReconnect = !isFinal && (this.#isAboutToken(end) || this.#options.shouldReconnect(end));
     this.#state = willReconnect ? "waiting" : "closed";
@@ -310,8 +271,8 @@ export class Channel {
       const lost = () => new ChannelError("connection-lost", `lost with code ${code} before the answer`);
       this.#settle(ref).reject(willReconnect ? lost() : this.#closedError());
     }
-    this.#closes.call({ ...end, wasOpen, willReconnect });
-    if (this.#state === "waiting") this.#reconnects.call({ ...end, attempt: this.#attempt, delay });
+    this.onClose.tell({ ...end, wasOpen, willReconnect });
+    if (this.#state === "waiting") this.onReconnecting.tell({ ...end, attempt: this.#attempt, delay });
   }
 
   /** Anything up to a bound that doubles, so that the clients of a server do not come back at once. */
@@ -339,8 +300,8 @@ export class Channel {
   }
 }
 
-function encode(data) {
-  const isRaw = typeof data === "string" || data instanceof ArrayBuffer || ArrayBuffer.isView(data)
-    || (typeof Blob !== "undefined" && data instanceof Blob);
-  return isRaw ? data : JSON.stringify(data);
+/** What a map has for a key, made where it is missing. */
+function entry(map, key, make) {
+  if (!map.has(key)) map.set(key, make());
+  return map.get(key);
 }

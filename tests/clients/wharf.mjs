@@ -1,9 +1,9 @@
 // The client for browsers, in Node.js. It does what it is told on standard input, an order a line,
 // and says what happens on standard output, a line each.
 //
-// orders: {"send": …}, {"request": [TYPE, PAYLOAD]}, {"presence": ROOM}, {"close": true}
+// orders: {"send": …}, {"request": [TYPE, PAYLOAD]}, {"close": true}
 // events: {"open": IS_RECONNECT}, {"message": …}, {"answer": …}, {"failed": CODE},
-//         {"changed": …, "present": […]}, {"closed": CODE, "again": WILL_RECONNECT}, {"attempt": NUMBER}
+//         {"present": [KEY, …]}, {"closed": CODE, "again": WILL_RECONNECT}, {"attempt": NUMBER}
 
 import { createInterface } from "node:readline";
 import { connect } from "../../clients/js/wharf.js";
@@ -21,15 +21,15 @@ channel.onText((text) => {
   if (message.type !== "reply" && !/^presence_/.test(message.type)) tell({ message });
 });
 
+for (const type of ["presence_state", "presence_diff"]) {
+  channel.on(type, ({ room }) => tell({ present: [...channel.presence(room).present.keys()].sort() }));
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const [[order, value]] = Object.entries(JSON.parse(line));
   if (order === "send") channel.send(value);
   if (order === "close") channel.close();
   if (order === "request") {
     channel.request(...value).then((answer) => tell({ answer }), ({ code }) => tell({ failed: code }));
-  }
-  if (order === "presence") {
-    const presence = channel.presence(value);
-    presence.onChange((changed) => tell({ changed, present: [...presence.present.keys()] }));
   }
 }

@@ -111,3 +111,16 @@ async fn wharf_js_in_node_stays_away_when_it_is_told_to() {
     client.order(json!({ "request": ["buy"] }));
     assert_eq!(client.event().await, json!({ "failed": "closed" }));
 }
+
+#[tokio::test]
+async fn wharf_js_in_node_knows_who_is_present() {
+    let wharf = Wharf::start(&["presence"], &["--presence-grace-ms 0"]).await;
+    let mut ann = ForeignClient::wharf_js(&wharf.url("/presence/lobby?user=ann"));
+    assert_eq!(ann.event().await, json!({ "open": false }));
+    assert_eq!(ann.event().await, json!({ "present": ["ann"] }));
+    let mut bob = ForeignClient::wharf_js(&wharf.url("/presence/lobby?user=bob"));
+    // The list may be told again without a change.
+    while ann.event().await != json!({ "present": ["ann", "bob"] }) {}
+    bob.order(json!({ "close": true }));
+    while ann.event().await != json!({ "present": ["ann"] }) {}
+}

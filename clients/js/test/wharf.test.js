@@ -102,6 +102,9 @@ test("codes that may pass are tried again, all others are final", () => {
     assert.equal(shouldReconnect({ code, reason: "" }), passing.includes(code));
     one.close();
   }
+  const one = channel();
+  socket().open().end(1001, "removed");
+  assert.equal(one.state, "closed", "the plugin is gone");
 });
 
 test("which codes are final can be chosen", () => {
