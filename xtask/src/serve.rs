@@ -1,5 +1,6 @@
 //! Runs the host with the example plugins.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::plugins::{self, Selection};
@@ -16,11 +17,16 @@ Usage: cargo xtask serve [-- ARGS]
 
 Compiles the plugins into target/plugins and the host with optimisations, then runs
 `wharf serve --plugins target/plugins ARGS`. With `--plugins FOLDER` among ARGS, that folder is
-served instead.
+served instead. Where there is no configuration of your own, the plugin `secure` is given a secret
+that everybody knows, so that the demo page can make tokens for it.
 
 To see a swap: leave it running, edit plugins/NAME/src/lib.rs and run `cargo xtask plugins` in
 another terminal.
 ";
+
+/// The secret that the demo page signs its tokens with, and where the plugin `secure` has its own.
+const DEMO_SECRET: &str = "known to everybody: for the demo page only";
+const SECRET_OF_SECURE: &str = "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET";
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let arguments = match arguments {
@@ -50,9 +56,25 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
         let is_short = std::env::current_dir().is_ok_and(|here| here == workspace.root);
         let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
         command.arg("--plugins").arg(short.unwrap_or(&folder));
+        if !is_configured(arguments) {
+            command.env(SECRET_OF_SECURE, DEMO_SECRET);
+        }
     }
     command.args(arguments);
     become_host(&mut command)
+}
+
+/// Whether somebody may have given the plugin `secure` a secret.
+fn is_configured(arguments: &[String]) -> bool {
+    let names_file = |a: &String| a == "--config" || a.starts_with("--config=");
+    let is_about_secure = |name: String| {
+        // A channel's name may be in any case there, and its secret be given in several ways.
+        let name = name.to_ascii_uppercase();
+        name == "WHARF_CONFIG" || name.starts_with("WHARF_CHANNELS__SECURE__")
+    };
+    arguments.iter().any(names_file)
+        || Path::new("wharf.toml").exists()
+        || std::env::vars_os().any(|(name, _)| is_about_secure(name.to_string_lossy().into_owned()))
 }
 
 /// Puts the host into this process's place, so that signals reach it and not its parent.
@@ -68,4 +90,15 @@ fn become_host(command: &mut Command) -> Outcome {
 #[cfg(not(unix))]
 fn become_host(command: &mut Command) -> Outcome {
     run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DEMO_SECRET;
+
+    #[test]
+    fn the_page_signs_with_the_secret_that_the_plugin_is_given() {
+        let page = include_str!("../../host/src/page/secure.js");
+        assert!(page.contains(&format!("const SECRET = {DEMO_SECRET:?};")), "{DEMO_SECRET}");
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::chromium;
 use crate::instructions;
 use crate::plugins::{self, Selection};
-use crate::process::{Outcome, cargo, is_installed, run, run_logged};
+use crate::process::{Outcome, capture, cargo, is_installed, run, run_logged};
 use crate::setup;
 use crate::workspace::{Workspace, write_by_rename};
 
@@ -21,9 +21,10 @@ Usage: cargo xtask test [FILTER...]
 
 Steps: setup, format, lint, docs, plugins, host, clients, javascript, tests, browser, doctests,
 instructions.
-`browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH, or on
-x86-64 Linux one that npm installs. `instructions` needs valgrind on x86-64 Linux. Where either cannot
-be had, it is not run and says so. Where the variable CI is set, that is a failure.
+`browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
+or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
+`instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
+variable CI is set, that is a failure.
 The tests run under cargo-nextest where it is installed, else under `cargo test`.
 ";
 
@@ -106,7 +107,7 @@ const STEPS: [Step; 12] = [
         },
     },
     Step { name: "tests", for_filtered: true, obstacle: none, run: tests },
-    Step { name: "browser", for_filtered: true, obstacle: chromium::obstacle, run: browser_tests },
+    Step { name: "browser", for_filtered: true, obstacle: none, run: browser_tests },
     Step {
         name: "doctests",
         for_filtered: false,
@@ -181,7 +182,15 @@ fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
 /// Runs the tests of all crates, those through a real socket among them.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let command = match is_installed("cargo-nextest") {
-        true => in_root(workspace, &["nextest", "run", "--workspace", "--no-fail-fast"]),
+        true => {
+            let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
+            nextest.arg("--no-fail-fast");
+            // What was asked for may be in the next step.
+            if !filters.is_empty() && !browser_tests_named(workspace, filters)?.is_empty() {
+                nextest.arg("--no-tests=pass");
+            }
+            nextest
+        }
         false => {
             println!("cargo-nextest is not installed; running the tests with `cargo test`");
             in_root(workspace, &["test", "--workspace", "--tests", "--no-fail-fast", "--"])
@@ -190,12 +199,36 @@ fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
-/// Runs the tests that need a browser, which the others leave out. Few enough to need no nextest.
+/// Runs the tests that need a browser, which the others leave out. They come last of the tests, so
+/// that a machine which can have no browser fails with everything else done.
 fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
-    let arguments = ["test", "--package", "wharf-tests", "--test", "browser", "--", "--ignored"];
-    let mut command = in_root(workspace, &arguments);
-    command.env("WHARF_CHROMIUM", chromium::program(workspace)?);
+    if browser_tests_named(workspace, filters)?.is_empty() {
+        return Ok(());
+    }
+    let program = chromium::program(workspace)?;
+    let mut command = in_root(workspace, &BROWSER_TESTS);
+    command.env("WHARF_CHROMIUM", program);
     run_tests(workspace, command, filters)
+}
+
+/// The whole workspace, as of the other tests: another selection would compile with other features.
+const BROWSER_TESTS: [&str; 9] = [
+    "test",
+    "--workspace",
+    "--no-fail-fast",
+    "--test",
+    "browser",
+    "--test",
+    "page",
+    "--",
+    "--ignored",
+];
+
+/// The tests that need a browser and that the filters let through.
+fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {
+    let mut list = in_root(workspace, &BROWSER_TESTS);
+    let list = capture(list.args(["--list", "--format", "terse"]).args(filters))?;
+    Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 /// Runs a test program of cargo's with everything that the tests look for.

@@ -1,7 +1,7 @@
 // A chat client for the plugin in plugins/chat. It shows which generation of the plugin has
 // answered, so that a swap can be seen while the connection stays open.
 
-import { el, field, form, log, remember, remembered } from "/_wharf/elements.js";
+import { callVisitor, el, field, form, log, visitor } from "/_wharf/elements.js";
 
 const PING_EVERY_MS = 15_000;
 const PONG_WITHIN_MS = 10_000;
@@ -9,15 +9,15 @@ const TYPING_PAUSE_MS = 2_000;
 // Somebody whose "stopped typing" got lost is not typing for ever.
 const TYPING_FORGOTTEN_MS = 10_000;
 
-const NAMES = ["Ada", "Bo", "Cleo", "Dag", "Edda", "Finn", "Gro", "Hal", "Ines", "Jon", "Kim", "Liv"];
-
 export const chat = {
   id: "chat",
   title: "Chat",
   path: "/chat/:room_id",
-  about: "Rooms, typing, and who is here. Open this page in a second tab to talk to yourself.",
+  about: "Rooms, with who comes, goes and types. Every answer says which generation of the plugin it is from.",
+  forMany: "and talk to yourself.",
+  tellsGeneration: true,
   tries: [
-    "Swap the plugin: edit its source, run cargo xtask plugins, and say something. The next generation answers, on this same connection.",
+    "Swap the plugin: change what `say` broadcasts, run `cargo xtask plugins`, and say something. The next generation answers, on this same connection.",
   ],
 
   start(panel, room) {
@@ -25,9 +25,6 @@ export const chat = {
     let pingTimer, pongTimer, typingTimer;
     let pingSentAt = 0;
     let isTyping = false;
-    let generation = null;
-    let hasAnswered = false;
-    let swaps = 0;
     let me = "";
     const typing = new Map();
 
@@ -37,35 +34,37 @@ export const chat = {
     const here = el("span", { id: "here" });
     const typists = el("p", { className: "typing" });
     const text = el("input", { id: "text", maxLength: 1000, autocomplete: "off", placeholder: "Say something", ariaLabel: "Message" });
-    const number = el("strong", { id: "number", ariaLive: "polite" }, "generation –");
-    const seen = el("span", { id: "swaps" });
-    const box = el("div", { className: "generation", id: "generation" }, el("span", {}, "answered by"), number, seen);
     const latency = el("dd", {}, "–");
 
-    panel.stage.append(
+    panel.work.append(
       form(join, nameField, roomField, el("button", {}, "Join"), here),
       list, typists,
       form(say, text, el("button", { id: "send" }, "Send")));
-    panel.stage.firstChild.id = "join";
-    panel.extra.append(box, el("dl", {}, el("dt", {}, "ping"), latency));
+    panel.work.firstChild.id = "join";
+    panel.extra.append(el("dt", {}, "ping"), latency);
 
     function join() {
       if (!name.value.trim() || !roomInput.value.trim()) return;
-      remember("name", name.value);
+      callVisitor(name.value);
       const wanted = roomInput.value.trim();
-      history.replaceState(null, "", `#chat/${encodeURIComponent(wanted)}`);
+      showAddress();
       typing.clear();
       showTyping();
       here.textContent = "";
       channel = panel.connect(`/chat/${encodeURIComponent(wanted)}`, { query: { name: name.value.trim() }, queueLength: 0 });
-      channel.onOpen(() => { hasAnswered = false; ping(); });
+      channel.onOpen(() => ping());
       channel.onClose(({ code, reason, wasOpen }) => {
         clearTimeout(pingTimer);
         clearTimeout(pongTimer);
         isTyping = false;
-        if (wasOpen) entry("notice", `Connection closed: ${code}${reason && `, ${reason}`}`);
+        if (wasOpen && code !== 1000) entry("notice", `Connection closed: ${code}${reason && `, ${reason}`}`);
       });
       channel.onText(received);
+    }
+
+    /** So that a reload comes back to the room, and the address can be given to others. */
+    function showAddress() {
+      history.replaceState(null, "", `#chat/${encodeURIComponent(roomInput.value.trim())}`);
     }
 
     function send(message) {
@@ -98,7 +97,8 @@ export const chat = {
     function received(data) {
       let message;
       try { message = JSON.parse(data); } catch { return; }
-      if (Number.isInteger(message.generation)) answeredBy(message.generation);
+      const swapped = Number.isInteger(message.generation) && panel.servedBy(message.generation);
+      if (swapped) entry("swap", swapped);
       if (Number.isInteger(message.count)) here.textContent = `${message.count} here`;
       const user = String(message.user ?? "");
       switch (message.type) {
@@ -121,23 +121,6 @@ export const chat = {
           return;
         case "error": return entry("error", message.message ?? message.code);
       }
-    }
-
-    function answeredBy(now) {
-      const before = hasAnswered;
-      hasAnswered = true;
-      if (now === generation) return;
-      if (generation !== null) {
-        swaps += 1;
-        seen.textContent = `${swaps} ${swaps === 1 ? "swap" : "swaps"} seen`;
-        const where = before ? "on this same connection" : "while we were away";
-        entry("swap", `Generation ${now} has taken over from ${generation}, ${where}.`);
-        box.classList.remove("flash");
-        void box.offsetWidth; // so that the animation starts anew
-        box.classList.add("flash");
-      }
-      generation = now;
-      number.textContent = `generation ${now}`;
     }
 
     function said(user, message) {
@@ -165,12 +148,11 @@ export const chat = {
 
     chat.again = (detail) => {
       const wanted = decoded(detail);
-      if (!detail || wanted === roomInput.value) return;
+      if (!detail || wanted === roomInput.value) return showAddress();
       roomInput.value = wanted;
       join();
     };
-    const guest = `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.ceil(Math.random() * 99)}`;
-    name.value = remembered("name") ?? guest;
+    name.value = visitor();
     roomInput.value = decoded(room);
     join();
   },

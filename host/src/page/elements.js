@@ -12,9 +12,18 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
+/** Text of our own, in which `backticks` stand around code. */
+export function prose(text) {
+  return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+}
+
 export function field(label, properties = {}, ...children) {
   const input = el(children.length > 0 ? "select" : "input", properties, ...children);
   return [el("label", {}, label, input), input];
+}
+
+export function choice(label, ...values) {
+  return field(label, {}, ...values.map((value) => el("option", {}, value)));
 }
 
 export function button(text, onclick) {
@@ -33,8 +42,8 @@ export function form(onsubmit, ...children) {
 const MOST_ENTRIES = 500;
 
 /** A list of what happened, which stays at its end unless somebody has scrolled up to read. */
-export function log(label) {
-  const list = el("ol", { className: "log", role: "log", ariaLabel: label, tabIndex: 0 });
+export function log(label, properties) {
+  const list = el("ol", { className: "log", role: "log", ariaLabel: label, tabIndex: 0, ...properties });
   let isAtEnd = true;
   const stay = () => { if (isAtEnd) list.scrollTop = list.scrollHeight; };
   list.addEventListener("scroll", () => {
@@ -49,10 +58,27 @@ export function log(label) {
   return [list, add];
 }
 
-// Where a browser keeps nothing for pages, a name lasts as long as the page.
-export function remember(key, value) {
-  try { sessionStorage.setItem(key, value); } catch { /* as said */ }
+/** What sends on a channel, or tells in a list why it cannot. */
+export function sender(channel, entry) {
+  return (message) => {
+    try {
+      channel.send(message);
+      return true;
+    } catch (error) {
+      entry("error", error.message);
+      return false;
+    }
+  };
 }
-export function remembered(key) {
-  try { return sessionStorage.getItem(key); } catch { return null; }
+
+const NAMES = ["Ada", "Bo", "Cleo", "Dag", "Edda", "Finn", "Gro", "Hal", "Ines", "Jon", "Kim", "Liv"];
+const guest = `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.ceil(Math.random() * 99)}`;
+
+/** What the visitor is called: one name for each tab of the browser, kept when the page is loaded again. */
+export function visitor() {
+  // Where a browser keeps nothing for pages, a name lasts as long as the page.
+  try { return sessionStorage.getItem("name") ?? guest; } catch { return guest; }
+}
+export function callVisitor(name) {
+  try { sessionStorage.setItem("name", name); } catch { /* as said */ }
 }

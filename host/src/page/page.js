@@ -1,100 +1,46 @@
-// The demo page: a tab for each example plugin that is mounted.
+// The demo page: a tab for each example plugin, whether it is loaded or not, and one for all others.
 
-import { connect } from "/_wharf/wharf.js";
 import { chat } from "/_wharf/chat.js";
-import * as examples from "/_wharf/examples.js";
 import { $, el } from "/_wharf/elements.js";
+import * as examples from "/_wharf/examples.js";
+import { own } from "/_wharf/own.js";
+import { Panel } from "/_wharf/panel.js";
 
-/** Those that know what to do with a channel, by the path that it must be mounted on. */
+/** Each knows what to do with a channel that is mounted on its path, the last one with any. */
 const EXAMPLES = [
   chat, examples.echo, examples.notifications, examples.presence, examples.game, examples.batched,
-  examples.secure, examples.robust,
+  examples.secure, examples.robust, own,
 ];
 
-/** What becomes of a panel's connection, for everybody to see. */
-class Panel {
-  #channel;
-  #openedAt = 0;
-  #reconnects = 0;
-  #facts = Object.fromEntries(["connected for", "reconnects", "last close code"].map((name) => [name, el("dd", {}, "–")]));
-
-  constructor(example, name) {
-    this.state = el("p", { className: "state", role: "status" }, "not connected");
-    this.stage = el("div", { className: "stage" });
-    this.extra = el("div", { className: "extra" });
-    const facts = Object.entries(this.#facts).flatMap(([fact, value]) => [el("dt", {}, fact), value]);
-    const aside = el("aside", { ariaLabel: "About this channel" },
-      this.state, this.extra, el("dl", {}, ...facts),
-      el("p", {}, example.about),
-      example.tries && el("ul", {}, ...example.tries.map((text) => el("li", {}, text))),
-      el("p", { className: "source" }, "Source: ", el("code", {}, `plugins/${name}/src/lib.rs`)));
-    this.node = el("section", { className: `panel ${example.id}`, id: `panel-${example.id}`, role: "tabpanel", hidden: true },
-      this.stage, aside);
-    this.node.setAttribute("aria-labelledby", `tab-${example.id}`);
-    setInterval(() => this.#tick(), 1000);
-  }
-
-  /** Connects, in place of the connection that there was. */
-  connect(path, options) {
-    this.#channel?.close();
-    const channel = (this.#channel = connect(path, options));
-    const current = (handler) => (event) => this.#channel === channel && handler(event);
-    this.#show("connecting", "connecting");
-    channel.onOpen(current(({ isReconnect }) => {
-      if (isReconnect) this.#facts.reconnects.textContent = ++this.#reconnects;
-      this.#openedAt = Date.now();
-      this.#show("open", "connected");
-    }));
-    channel.onClose(current(({ code, reason, willReconnect }) => {
-      this.#openedAt = 0;
-      this.#facts["last close code"].textContent = code;
-      if (!willReconnect) this.#show("closed", `closed with ${code}${reason && `: ${reason}`}`);
-    }));
-    channel.onReconnecting(current(({ code, delay }) =>
-      this.#show("connecting", `lost (${code}), trying again in ${Math.ceil(delay / 1000)} s`)));
-    return channel;
-  }
-
-  #show(state, text) {
-    this.state.dataset.state = state;
-    this.state.textContent = text;
-    this.#tick();
-  }
-
-  #tick() {
-    const seconds = Math.floor((Date.now() - this.#openedAt) / 1000);
-    const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    this.#facts["connected for"].textContent = this.#openedAt ? text : "–";
-  }
-}
+const LOOK_EVERY_MS = 2_000;
+/** After an answer, so that the generation which is shown is the one that gave it. */
+const LOOK_AFTER_MS = 200;
 
 const tabs = new Map();
+own.isKnown = ({ paths }) => EXAMPLES.some(({ path }) => paths.includes(path));
+let isLooking = false;
+let soon;
 
-function addTab(example, name) {
-  const panel = new Panel(example, name);
+function addTab(example) {
+  const panel = new Panel(example, () => (soon ??= setTimeout(look, LOOK_AFTER_MS)));
   const tab = el("button", { id: `tab-${example.id}`, role: "tab", type: "button" }, example.title);
   tab.setAttribute("aria-controls", panel.node.id);
   tab.addEventListener("click", () => (location.hash = example.id));
   $("tabs").append(tab);
   $("panels").append(panel.node);
-  tabs.set(example.id, { tab, panel, example, isStarted: false });
+  tabs.set(example.id, { tab, panel, example });
 }
 
 function select() {
   const [wanted, detail] = location.hash.slice(1).split("/", 2);
-  const id = tabs.has(wanted) ? wanted : [...tabs.keys()][0];
-  for (const [name, entry] of tabs) {
-    const isSelected = name === id;
-    entry.tab.ariaSelected = String(isSelected);
-    entry.tab.tabIndex = isSelected ? 0 : -1;
-    entry.panel.node.hidden = !isSelected;
-    if (isSelected) entry.tab.scrollIntoView({ block: "nearest", inline: "nearest" });
-    if (isSelected && !entry.isStarted) {
-      entry.isStarted = true;
-      entry.example.start(entry.panel, detail);
-    } else if (isSelected) {
-      entry.example.again?.(detail);
-    }
+  const first = [...tabs.values()].find(({ panel }) => panel.isMounted) ?? tabs.values().next().value;
+  const selected = tabs.get(wanted) ?? first;
+  for (const { tab, panel } of tabs.values()) {
+    const isSelected = tab === selected.tab;
+    tab.ariaSelected = String(isSelected);
+    tab.tabIndex = isSelected ? 0 : -1;
+    if (isSelected) panel.show(detail);
+    else panel.hide();
   }
 }
 
@@ -110,21 +56,30 @@ $("tabs").addEventListener("keydown", (event) => {
   next.click();
 });
 
-const { channels } = await (await fetch("/_wharf/channels.json")).json();
-const others = [];
-const known = new Map(EXAMPLES.map((example) => [example.path, example]));
-const mounted = new Map();
-for (const { name, paths } of channels) {
-  const path = paths.find((path) => known.has(path));
-  if (path) mounted.set(known.get(path), name);
-  else others.push(`${name} (${paths.join(", ")})`);
+/** Asks the host what is loaded. Where it does not answer, the panels' connections say as much. */
+async function look() {
+  clearTimeout(soon);
+  soon = undefined;
+  if (isLooking) return;
+  isLooking = true;
+  let channels;
+  try {
+    ({ channels } = await (await fetch("/_wharf/channels.json")).json());
+  } catch {
+    return; // as said
+  } finally {
+    isLooking = false;
+  }
+  for (const { tab, panel, example } of tabs.values()) {
+    const found = example.find ? example.find(channels) : channels.find(({ paths }) => paths.includes(example.path));
+    tab.classList.toggle("missing", !found);
+    tab.title = found ? "" : "not loaded";
+    panel.mounted(found);
+  }
 }
-for (const example of EXAMPLES) if (mounted.has(example)) addTab(example, mounted.get(example));
-if (others.length > 0) $("others").textContent = `Also mounted: ${others.join(", ")}`;
-if (tabs.size > 0) {
-  addEventListener("hashchange", select);
-  select();
-} else {
-  $("panels").append(el("p", { className: "empty" },
-    "None of the example plugins is mounted. ", el("code", {}, "cargo xtask serve"), " mounts them all; then load this page again."));
-}
+
+EXAMPLES.forEach(addTab);
+await look();
+addEventListener("hashchange", select);
+select();
+setInterval(() => document.hidden || look(), LOOK_EVERY_MS);

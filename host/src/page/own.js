@@ -1,0 +1,80 @@
+// A client for any channel on this host: what the page has for plugins that it does not know.
+
+import { el, field, form, log, sender } from "/_wharf/elements.js";
+import { shown } from "/_wharf/panel.js";
+import { shouldReconnect } from "/_wharf/wharf.js";
+
+export const own = {
+  id: "own",
+  title: "Your own",
+  about: "Connects to any channel on this host: to a plugin of your own, or to an example that has no tab here.",
+  tries: ["Name the address as a client would, with a value in place of each `:parameter` and a query where the channel wants one.",
+    "While you are connected, change the plugin and put it into the folder: the next message runs on the new code."],
+  forMany: "for a second connection.",
+
+  /** The channel that the address leads to. */
+  find(channels) {
+    own.channels = channels;
+    own.news?.();
+    return channels.find(({ paths }) => paths.some((path) => leads(path, own.address))) ?? { name: "NAME" };
+  },
+
+  /** Whether the page has a tab for a channel; set by the page. */
+  isKnown: () => false,
+  channels: [],
+  address: "",
+
+  start(panel) {
+    const [list, entry] = log("Messages");
+    const addresses = el("datalist", { id: "addresses" });
+    const others = el("p");
+    const [addressField, address] = field("Address", { autocomplete: "off", required: true, spellcheck: false });
+    address.setAttribute("list", addresses.id);
+    const [textField, text] = field("Message", { value: '{"type": "ping"}', autocomplete: "off" });
+    let send = () => entry("error", "not connected yet");
+    const enter = () => {
+      own.address = address.value.split("?")[0];
+      let hasOpened = false;
+      // Where there never was a connection, there is no use in trying again and again.
+      const channel = panel.connect(address.value, { shouldReconnect: (end) => hasOpened && shouldReconnect(end) });
+      send = sender(channel, entry);
+      channel.onOpen(() => {
+        hasOpened = true;
+        entry("notice", `connected to ${address.value}`);
+      });
+      channel.onText((data) => entry("got", "← ", data));
+      channel.onBinary((data) => entry("got", "← ", shown(data)));
+      channel.onClose(({ code, reason, wasOpen }) => code !== 1000 && entry("error", wasOpen
+        ? `closed with ${code}${reason && `: ${reason}`}`
+        : "No connection: browsers do not say why. The channel may have refused; the host's log may say more."));
+    };
+    own.news = () => {
+      const all = own.channels.flatMap(({ paths }) => paths);
+      if (all.join() !== addresses.dataset.all) {
+        addresses.replaceChildren(...all.map((path) => el("option", { value: filled(path) })));
+        addresses.dataset.all = all.join();
+      }
+      const unknown = own.channels.filter((channel) => !own.isKnown(channel));
+      const names = unknown.map(({ name, paths }) => `${name} (${paths.join(", ")})`);
+      others.textContent = names.length > 0 ? `Loaded without a tab: ${names.join(", ")}` : "";
+      if (document.activeElement !== address) address.value ||= filled((unknown[0] ?? own.channels[0])?.paths[0] ?? "");
+    };
+    own.news();
+    panel.work.append(others, addresses,
+      form(enter, addressField, el("button", {}, "Connect")),
+      form(() => send(text.value) === true && entry("sent", "→ ", text.value), textField, el("button", {}, "Send")),
+      list);
+  },
+};
+
+/** A pattern with values in place of its parameters. */
+function filled(pattern) {
+  return pattern.replace(/[:*][^/]+/g, "lobby");
+}
+
+function leads(pattern, address) {
+  const [parts, values] = [pattern, address].map((path) => path.split("/"));
+  const isLong = parts.at(-1).startsWith("*") && values.length > parts.length;
+  return (isLong || parts.length === values.length)
+    && parts.every((part, index) => /^[:*]/.test(part) || part === values[index]);
+}
