@@ -136,7 +136,8 @@ export const game = {
   about: "Players claim cells of a board, one each turn. The board is the state of a room, and moves are handled one at a "
     + "time: a cell is never claimed twice, however many click at once.",
   forMany: "and play against yourself: a turn is over when all who have joined have moved.",
-  tries: ["Join, then click on the board, or name a cell and move.", "Claim a cell twice, or move without joining."],
+  tries: ["Join, then click on the board, or name a cell and move.", "Claim a cell twice, or move without joining.",
+    "The plugin tells moves and not the board: whoever comes later sees those from then on."],
 
   start(panel) {
     const [list, entry] = log("Moves");
