@@ -144,7 +144,9 @@ fn with_state<C: Channel>(
         let mut state: C::RoomState = match before {
             Some(bytes) => session::decode(bytes).with_context(|| {
                 format!(
-                    "the room's state that an earlier generation wrote does not fit `{}`",
+                    "the room's state that an earlier generation wrote does not fit `{}`: give new \
+                     fields `#[serde(default)]`, and new types to fields under new names only; or \
+                     reset the room by the operator's API",
                     std::any::type_name::<C::RoomState>()
                 )
             })?,
@@ -205,12 +207,12 @@ fn handled<C: Channel>(
 /// Forgets what a failed handler did, and tells the operator. The session is unchanged.
 fn undone(handler: &str, error: &Error) -> Option<Vec<u8>> {
     backend::discard();
-    report(handler, error);
+    note(handler, error);
     None
 }
 
-/// Tells the operator of an error, unless it is the client's own mistake, of which the client is told:
-/// that must not fill anybody's log.
+/// Tells the operator of an error, unless it is the client's own mistake: that must not fill anybody's
+/// log.
 fn note(handler: &str, error: &Error) {
     match error.invalid() {
         Some(_) => debug!(target: own_target(), "{handler} refused: {error}"),

@@ -140,7 +140,8 @@ impl<M> Request<M> {
         handler: impl FnOnce(M) -> Result<T>,
     ) -> Result {
         let reply = handler(self.message).in_reply_to(&self.reference)?;
-        conn.reply(&self.reference, reply)
+        // Where the reply itself is refused, such as one that is too big, the client waits for that.
+        conn.reply(&self.reference, reply).in_reply_to(&self.reference)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::host_calls::{Call, Phase, escape};
 use crate::inbox::Posted;
 use crate::instance::{Event, Failure, FailureKind, Finished, Refusal};
-use crate::lease::{Unanswered, lease, log_unhandled};
+use crate::lease::{About, Unanswered, lease, log_unhandled};
 use crate::outbound::{Drains, FrameKind, encode};
 
 use call::{attend, start};
@@ -184,7 +184,7 @@ async fn connect(
             Ok(Accepted { session, headers, close })
         }
         Err(unanswered) => {
-            unanswered.log(channel, Some(client), "on-connect");
+            unanswered.log(channel, About::Connection(client), "on-connect");
             match unanswered {
                 Unanswered::Exhausted => Err(NotAccepted::Unavailable),
                 Unanswered::Failed(_, failure) if failure.kind == FailureKind::Deadline => {
@@ -438,7 +438,7 @@ impl Connection {
                 close.map(Ending::asked_for)
             }
             Err(unanswered) => {
-                unanswered.log(&self.channel, Some(&self.client), event);
+                unanswered.log(&self.channel, About::Connection(&self.client), event);
                 Some(match unanswered {
                     Unanswered::Exhausted => Ending::of(Reason::Overload),
                     Unanswered::NotStarted(_, failure) | Unanswered::Failed(_, failure) => {
@@ -526,7 +526,9 @@ impl Connection {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(unanswered) => return unanswered.log(channel, Some(client), event.name()),
+                Err(unanswered) => {
+                    return unanswered.log(channel, About::Connection(client), event.name());
+                }
             }
         }
     }

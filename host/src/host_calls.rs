@@ -123,6 +123,8 @@ pub enum Phase {
 pub struct Call {
     /// Whose event it is; `None` for an event of a room or of the channel itself.
     pub client: Option<Arc<Client>>,
+    /// The room that it is about, for an event of a room.
+    pub room: Option<Arc<str>>,
     /// What kind of event it is.
     pub phase: Phase,
     /// What the handler has asked for since the last commit.
@@ -145,6 +147,7 @@ impl Call {
     pub fn apart(phase: Phase) -> Call {
         Call {
             client: None,
+            room: None,
             phase,
             effects: Effects::default(),
             close: None,

@@ -439,7 +439,16 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     } else {
         FailureKind::Trap
     };
-    let mut detail = store.data().channel.shown(&error.root_cause().to_string(), usize::MAX);
+    let cause = error.root_cause().to_string();
+    let mut detail = store.data().channel.shown(&cause, usize::MAX);
+    // The runtime has no type of its own for this one, and its text does not say what to do.
+    if cause.contains("fuel allocated for hostcalls") {
+        detail = format!(
+            "more than {} bytes were passed at once, to the host or from it (hostcall_bytes); send and \
+             store less at a time: {detail}",
+            store.data().channel.config.hostcall_bytes
+        );
+    }
     if kind == FailureKind::OutOfMemory {
         let config = &store.data().channel.config;
         detail = match limits.memory_denied {

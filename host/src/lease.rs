@@ -20,6 +20,33 @@ pub enum Unanswered {
     Failed(u64, Failure),
 }
 
+/// What an event is about, for the operator.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// A connection.
+    Connection(&'a Client),
+    /// A room, by its name; the one without a name is the channel itself.
+    Room(&'a str),
+    /// No connection and no room.
+    Channel,
+}
+
+impl<'a> About<'a> {
+    fn client(self) -> Option<&'a Client> {
+        match self {
+            About::Connection(client) => Some(client),
+            About::Room(_) | About::Channel => None,
+        }
+    }
+
+    fn room(self) -> Option<&'a str> {
+        match self {
+            About::Room(name) if !name.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// Wait for a slot, `instance_wait_ms` at most, and take an instance of the generation that
 /// serves by then: one that was swapped out meanwhile gets no new events.
 pub async fn lease(
@@ -35,14 +62,14 @@ pub async fn lease(
 pub async fn patient_lease(
     config: &Config,
     channel: &Channel,
-    client: Option<&Client>,
+    about: About<'_>,
     event: &str,
 ) -> Result<(Arc<Generation>, Lease), Unanswered> {
     let mut slot = pin!(channel.slots.take());
     let slot = loop {
         match bounded(config.instance_wait, slot.as_mut()).await {
             Some(slot) => break slot,
-            None => Unanswered::Exhausted.log(channel, client, event),
+            None => Unanswered::Exhausted.log(channel, about, event),
         }
     };
     lease_with(slot, channel).await
@@ -58,17 +85,19 @@ async fn lease_with(slot: Slot, channel: &Channel) -> Result<(Arc<Generation>, L
 
 impl Unanswered {
     /// Tell the operator, within the channel's budget of such lines.
-    pub fn log(&self, channel: &Channel, client: Option<&Client>, event: &str) {
+    pub fn log(&self, channel: &Channel, about: About<'_>, event: &str) {
         if !channel.context.failure_budget.take() {
             return;
         }
         let name = channel.name();
-        let connection = client.map(|client| client.id.to_string());
+        let connection = about.client().map(|client| client.id.to_string());
+        let room = about.room().map(|room| channel.context.shown(room, usize::MAX));
         let (generation, event, failure) = match self {
             Unanswered::Exhausted => {
                 tracing::warn!(
                     channel = name,
                     connection,
+                    room,
                     event,
                     "no free instance within instance_wait_ms; see max_instances_per_channel and \
                      max_instances"
@@ -82,6 +111,7 @@ impl Unanswered {
             channel = name,
             generation,
             connection,
+            room,
             event,
             kind = failure.kind.token(),
             detail = failure.detail,

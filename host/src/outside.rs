@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::channel::Channel;
 use crate::host_calls::{Call, Phase};
 use crate::instance::{Finished, OutsideAnswer};
-use crate::lease::{Unanswered, lease};
+use crate::lease::{About, Unanswered, lease};
 use crate::outbound::Drains;
 
 /// The event's name, for logs.
@@ -23,7 +23,7 @@ pub async fn ask(
 ) -> Result<Option<OutsideAnswer>, Unanswered> {
     let answered = call(&channel, &payload).await;
     if let Err(unanswered) = &answered {
-        unanswered.log(&channel, None, EVENT);
+        unanswered.log(&channel, About::Channel, EVENT);
     }
     answered
 }

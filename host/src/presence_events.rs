@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::channel::Channel;
 use crate::host_calls::{Call, Phase};
 use crate::instance::Apart;
-use crate::lease::{Unanswered, patient_lease};
+use crate::lease::{About, Unanswered, patient_lease};
 use crate::outbound::Drains;
 use crate::presence::{Listener, PresenceRoom};
 
@@ -39,18 +39,20 @@ async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
     let presence = &channel.context.hub.presence;
     while let Some(diff) = presence.next_untold(&room) {
         let event = Apart::Presence { room: room.name(), diff: &diff };
-        if let Err(unanswered) = call(&channel, &event).await {
-            unanswered.log(&channel, None, event.name());
+        if let Err(unanswered) = call(&channel, &room, &event).await {
+            unanswered.log(&channel, About::Room(room.name()), event.name());
         }
     }
 }
 
 /// Call the guest and commit what it did.
-async fn call(channel: &Channel, event: &Apart<'_>) -> Result<(), Unanswered> {
+async fn call(channel: &Channel, room: &PresenceRoom, event: &Apart<'_>) -> Result<(), Unanswered> {
     let context = &channel.context;
     let (generation, mut lease) =
-        patient_lease(&context.config, channel, None, event.name()).await?;
-    let finished = lease.instance.handle_apart(Call::apart(Phase::Apart), None, event).await;
+        patient_lease(&context.config, channel, About::Room(room.name()), event.name()).await?;
+    let mut call = Call::apart(Phase::Apart);
+    call.room = Some(Arc::from(room.name()));
+    let finished = lease.instance.handle_apart(call, None, event).await;
     generation.pool.give_back(lease);
     let failed = |failure| Unanswered::Failed(generation.number, failure);
     let mut finished = finished.map_err(failed)?;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::host_calls::{Call, Phase};
 use crate::inbox::Posted;
 use crate::instance::{Apart, Failure, FailureKind, Finished};
-use crate::lease::{Unanswered, log_unhandled, patient_lease};
+use crate::lease::{About, Unanswered, log_unhandled, patient_lease};
 use crate::outbound::Drains;
 use crate::room_state::{RoomState, Runner};
 
@@ -125,7 +125,9 @@ async fn run_one(
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
-            Err(unanswered) => return unanswered.log(channel, None, event.name()),
+            Err(unanswered) => {
+                return unanswered.log(channel, About::Room(room.name()), event.name());
+            }
         }
     }
 }
@@ -141,9 +143,12 @@ async fn call(
 ) -> Result<(), Unanswered> {
     let context = &channel.context;
     let config = &context.config;
-    let (generation, mut lease) = patient_lease(config, channel, None, event.name()).await?;
+    let (generation, mut lease) =
+        patient_lease(config, channel, About::Room(room.name()), event.name()).await?;
     let mut call = Call::apart(Phase::Apart);
     call.hops = hops;
+    // The one without a name is the channel itself.
+    call.room = (!room.name().is_empty()).then(|| room.name().clone());
     let finished = lease.instance.handle_apart(call, state, event).await;
     generation.pool.give_back(lease);
     let failed = |failure| Unanswered::Failed(generation.number, failure);

@@ -86,6 +86,16 @@ impl RoomState {
         true
     }
 
+    /// Forget the state, so that the next event begins anew. What an event that is running returns is
+    /// kept. Whether there was a state.
+    pub fn forget(&self) -> bool {
+        let forgotten = self.work.lock().state.take();
+        if let Some(state) = &forgotten {
+            self.shared.bytes.fetch_sub(state.len(), Ordering::Relaxed);
+        }
+        forgotten.is_some()
+    }
+
     /// For whoever runs its events: the next one. After `None` somebody else may run them.
     pub fn next(&self) -> Option<Posted> {
         // Posting is followed by `attend`, so that what is not seen here is run by that.
@@ -195,6 +205,11 @@ impl RoomStates {
         table.insert(name.clone(), room.clone());
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
         Ok(room)
+    }
+
+    /// What is kept for a room, if anything is.
+    pub fn find(&self, name: &str) -> Option<Arc<RoomState>> {
+        self.table.lock().get(name).cloned()
     }
 
     /// The last member of a room has left.

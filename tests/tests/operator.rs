@@ -526,3 +526,27 @@ async fn a_message_is_handled_to_its_end_when_its_sender_does_not_wait() {
     drop(raw);
     assert_eq!(ann.text().await, "after all");
 }
+
+#[tokio::test]
+async fn a_room_that_is_reset_begins_anew_with_its_members() {
+    let it = started(&[]).await;
+    let mut member = it.wharf.connect("/operated?join=a").await;
+    let reset = json!({});
+    for (add, sum) in [(5, 5), (1, 6)] {
+        it.post("/operated/rooms/a/post", json!({ "event": { "add": add } })).await;
+        assert_eq!(member.json().await["sum"], sum);
+    }
+    assert_eq!(
+        it.post("/operated/rooms/a/reset", reset.clone()).await,
+        (200, json!({ "reset": 1 }))
+    );
+    assert_eq!(
+        it.post("/operated/rooms/a/reset", reset.clone()).await,
+        (200, json!({ "reset": 0 }))
+    );
+    assert_eq!(it.post("/operated/rooms/nobody/reset", reset).await, (200, json!({ "reset": 0 })));
+    let typo = json!({ "room": "a" });
+    assert_eq!(code(it.post("/operated/rooms/a/reset", typo).await).0, 400);
+    it.post("/operated/rooms/a/post", json!({ "event": { "add": 2 } })).await;
+    assert_eq!(member.json().await["sum"], 2);
+}

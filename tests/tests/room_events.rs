@@ -65,6 +65,7 @@ async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
         assert_eq!(client.ask_json(text("a", what)).await["result"], "ok");
         let line = wharf.log.wait_for(what, |line| line.text.contains(why)).await;
         assert!(line.text.contains("posts"), "{line}");
+        assert!(line.text.contains("room=\"a\""), "{line}");
     }
     client.send_json(add("a", 1)).await;
     let seen = sum(&mut client).await;

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::host_calls::{Call, Phase};
 use crate::instance::{Event, Finished};
-use crate::lease::{Unanswered, lease, patient_lease};
+use crate::lease::{About, Unanswered, lease, patient_lease};
 use crate::outbound::Drains;
 
 /// Run an event's handler.
@@ -30,7 +30,7 @@ pub(super) async fn start(
         // These keep their place for as long as it takes. An end must run; and a client is not to
         // blame for what others post to it, or for its channel's timers.
         Event::Close { .. } | Event::Notice { .. } | Event::Timer { .. } => {
-            patient_lease(config, channel, Some(client), event.name()).await?
+            patient_lease(config, channel, About::Connection(client), event.name()).await?
         }
         _ => lease(config, channel).await?,
     };

@@ -10,6 +10,9 @@ use crate::outbound::Drains;
 /// Bytes of a reported error that are kept.
 const MAX_DETAIL_BYTES: usize = 4 * 1024;
 
+/// Bytes of a room's name, which are all that it may have.
+const MAX_NAME_BYTES: usize = 255;
+
 impl Host for InstanceState {
     async fn flush(&mut self) -> Result<(), Error> {
         let hub = self.channel.hub.clone();
@@ -39,10 +42,13 @@ impl Host for InstanceState {
         if self.channel.failure_budget.take() {
             let detail = self.channel.shown(&detail, MAX_DETAIL_BYTES);
             let connection = self.client().map(|client| client.id.to_string());
+            let room = self.call.as_ref().and_then(|call| call.room.as_deref());
+            let room = room.map(|room| self.channel.shown(room, MAX_NAME_BYTES));
             tracing::warn!(
                 channel = %self.channel.name,
                 generation = self.generation,
                 connection,
+                room,
                 error = %detail,
                 "handler failed"
             );

@@ -212,9 +212,10 @@ fn described(error: Error, target: &str) -> Error {
         Error::ConnectionTimeout => {
             refused("http-timeout", &format!("no connection to {target} in time"))
         }
-        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => {
-            refused("http-timeout", &format!("{target} did not answer in time"))
-        }
+        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => refused(
+            "http-timeout",
+            &format!("{target} did not answer in time; a request may set another .timeout(…)"),
+        ),
         Error::Hyper(cause) => refused("http-failed", &format!("{target}: {cause}")),
         other => other,
     }

@@ -144,6 +144,12 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             place.fill(None, payload, HOPS);
             done(StatusCode::ACCEPTED, "posted", 1)
         }
+        What::Reset(room) => {
+            Fields::read(&body)?.end()?;
+            let room = channel.context.hub.states.find(&room_name(room, "room")?);
+            let is_forgotten = room.is_some_and(|room| room.forget());
+            done(StatusCode::OK, "reset", usize::from(is_forgotten))
+        }
         // These are to be looked at.
         What::Channels
         | What::Channel

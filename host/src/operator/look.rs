@@ -61,6 +61,7 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
         | What::Disconnect(_)
         | What::Notify(_)
         | What::Post(_)
+        | What::Reset(_)
         | What::Messages => return Err(Problem::method(true)),
     };
     Ok((StatusCode::OK, body(found)))

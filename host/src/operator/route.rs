@@ -41,6 +41,8 @@ pub enum What {
     Notify(To),
     /// Post a room event.
     Post(String),
+    /// Forget a room's state.
+    Reset(String),
     /// Ask the channel's code.
     Messages,
 }
@@ -90,6 +92,7 @@ impl Route {
             ["rooms", name] => What::Room((*name).to_owned()),
             ["rooms", name, "presence"] => What::Presence((*name).to_owned()),
             ["rooms", name, "post"] => What::Post((*name).to_owned()),
+            ["rooms", name, "reset"] => What::Reset((*name).to_owned()),
             ["broadcast"] => What::Broadcast,
             ["messages"] => What::Messages,
             _ => return Err(unknown()),
@@ -120,13 +123,14 @@ impl What {
             | What::Disconnect(_)
             | What::Notify(_)
             | What::Post(_)
+            | What::Reset(_)
             | What::Messages => true,
         }
     }
 
     /// Whether the body may be left out.
     pub fn needs_no_body(&self) -> bool {
-        matches!(self, What::Disconnect(_))
+        matches!(self, What::Disconnect(_) | What::Reset(_))
     }
 }
 
