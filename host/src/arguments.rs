@@ -34,6 +34,17 @@ pub enum Command {
     },
     /// Run the server, and build the plugins in these folders whenever they change.
     Dev(Vec<PathBuf>, Config, Sources),
+    /// Run a plugin's tests on its component.
+    Test {
+        /// The folder of its crate.
+        folder: PathBuf,
+        /// What `cargo test` is given besides.
+        arguments: Vec<OsString>,
+        /// Where compiled plugins are kept.
+        cache: Option<PathBuf>,
+    },
+    /// Be the host of a test, with this component; with where compiled plugins are kept.
+    TestHost(PathBuf, Option<PathBuf>),
 }
 
 impl Command {
@@ -72,6 +83,18 @@ impl Command {
             let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
             return Ok(Command::New(name, paths("path").pop()));
         }
+        if name == "test" {
+            let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten();
+            return Ok(Command::Test {
+                folder: paths("crate").pop().unwrap_or_else(|| PathBuf::from(".")),
+                arguments: arguments.cloned().collect(),
+                cache: config::cache_of(&environment),
+            });
+        }
+        if name == "test-host" {
+            let file = paths("file").pop().unwrap_or_default();
+            return Ok(Command::TestHost(file, config::cache_of(&environment)));
+        }
         let given = Given {
             working_folder,
             file: matches.get_one::<PathBuf>("config").cloned(),
@@ -109,6 +132,8 @@ Examples:
       Make a plugin's crate in ./hello, ready to be built and tested
   wharf dev
       In such a folder: build the plugin, serve it, and again whenever it is saved
+  wharf test
+      In such a folder: run the plugin's tests on what it is compiled to
   wharf serve --plugins /srv/plugins --listen 0.0.0.0:4000
       Serve another folder to other machines
   wharf serve --config /etc/wharf.toml --log info,wharf_host=debug
@@ -151,6 +176,8 @@ fn parser() -> clap::Command {
         .subcommand(new())
         .subcommand(check())
         .subcommand(dev())
+        .subcommand(test())
+        .subcommand(test_host())
 }
 
 fn new() -> clap::Command {
@@ -222,6 +249,43 @@ fn dev() -> clap::Command {
                 .help("The folder of a plugin's crate [default: the working directory]"),
         );
     with_settings(dev).mut_args(only_in_long_help)
+}
+
+fn test() -> clap::Command {
+    clap::Command::new("test")
+        .about("Run a plugin's tests on the component that it is compiled to")
+        .long_about(
+            "Build a plugin with cargo, as `wharf dev` does, then run `cargo test` in its folder with \
+             the component in place of the native code: what uses `wharf::testing::TestHost::new` \
+             runs in this host's own engine, with fake clients and a clock that the test moves.\n\
+             The exit code is that of `cargo test`.",
+        )
+        .after_help(
+            "Examples:\n  wharf test\n  wharf test plugins/chat\n  \
+             wharf test -- members_hear_each_other -- --nocapture",
+        )
+        .arg(
+            Arg::new("crate")
+                .value_name("CRATE_DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of the plugin's crate [default: the working directory]"),
+        )
+        .arg(
+            Arg::new("arguments")
+                .value_name("ARGUMENT")
+                .num_args(0..)
+                .last(true)
+                .value_parser(value_parser!(OsString))
+                .help("What `cargo test` is given besides"),
+        )
+}
+
+/// For the SDK's test kit alone, which speaks to it in lines of JSON.
+fn test_host() -> clap::Command {
+    clap::Command::new("test-host")
+        .hide(true)
+        .about("Be the host of a plugin's test: `wharf test` has it started")
+        .arg(Arg::new("file").required(true).value_parser(value_parser!(PathBuf)))
 }
 
 /// The settings are `serve`'s, and many.
@@ -409,6 +473,15 @@ mod tests {
         let Command::Dev(crates, config, _) = command else { panic!("{command:?}") };
         assert_eq!((crates, config.workers), (paths(&["a", "b"]), 2));
         assert!(matches!(read(&["dev"]), Command::Dev(crates, ..) if crates.is_empty()));
+        let test = |folder: &str, arguments: &[&str]| Command::Test {
+            folder: folder.into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            cache: None,
+        };
+        assert_eq!(read(&["test"]), test(".", &[]));
+        let command = read(&["test", "a", "--", "--test", "b", "--", "--nocapture"]);
+        assert_eq!(command, test("a", &["--test", "b", "--", "--nocapture"]));
+        assert_eq!(read(&["test-host", "a.wasm"]), Command::TestHost("a.wasm".into(), None));
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! What the command line does for those who write plugins: make one, look at one, and build
-//! it again whenever it is saved.
+//! What the command line does for those who write plugins: make one, look at one, build it again
+//! whenever it is saved, and test what was built.
 
 pub mod check;
 pub mod dev;
 pub mod new;
+mod package;
 mod sdk;
+pub mod test;
+pub mod test_host;
 
 /// What plugins are compiled for.
 const GUEST_TARGET: &str = "wasm32-wasip2";

@@ -31,7 +31,7 @@ pub use allowed_origin::AllowedOrigin;
 pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
 pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
-pub use source::{Given, Source, Sources, load};
+pub use source::{Given, Source, Sources, cache_of, load};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{

@@ -175,7 +175,10 @@ async fn connect(
     };
     match answered.await {
         Ok(Finished { mut call, returned }) => {
-            let session = returned.map_err(NotAccepted::Refused)?.into();
+            let session: Box<[u8]> = returned.map_err(NotAccepted::Refused)?.into();
+            if let Some(stage) = &channel.context.stage {
+                stage.kept(client, &session);
+            }
             let hub = &channel.context.hub;
             hub.connect(client);
             let close = call.commit(hub, drains).await;
@@ -432,6 +435,9 @@ impl Connection {
         match answered {
             Ok(Finished { mut call, returned }) => {
                 if let Some(session) = returned {
+                    if let Some(stage) = &self.channel.context.stage {
+                        stage.kept(&self.client, &session);
+                    }
                     self.session = session.into();
                 }
                 let close = call.commit(&self.channel.context.hub, &mut self.drains).await;

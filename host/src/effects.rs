@@ -426,7 +426,7 @@ impl Effects {
                 }
                 Effect::SetTimer(timer) => hub.timers.set(*timer),
                 Effect::CancelTimer(of) => hub.timers.cancel(&of.0, &of.1),
-                Effect::Publish(to, frame) => to.0.rooms.broadcast(&to.1, &frame, None, drains),
+                Effect::Publish(to, frame) => to.0.publish(&to.1, &frame, drains),
             }
             if drains.is_urgent() {
                 drains.drain().await;

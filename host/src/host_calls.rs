@@ -40,7 +40,7 @@ pub use audience::AudienceHandle;
 pub use handshake::is_channel_header;
 pub use http::Http;
 pub use log::{LogBudget, cut, escape};
-pub use wasi::{GuestOutput, Stream};
+pub use wasi::{GuestOutput, Stream, stage_clocks};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy};
 

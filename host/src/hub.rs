@@ -6,7 +6,8 @@ mod audience;
 mod channels;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +42,14 @@ pub struct Hub {
     pub states: RoomStates,
     /// The timers of its connections, its rooms, and its own.
     pub timers: Timers,
+    /// Whoever hears what other channels publish here, besides the members.
+    listener: OnceLock<Box<dyn Publications>>,
+}
+
+/// Hears what other channels publish to the rooms of one.
+pub trait Publications: Debug + Send + Sync {
+    /// This was published, as a whole frame.
+    fn published(&self, room: &str, frame: &Bytes);
 }
 
 impl Default for Hub {
@@ -61,7 +70,21 @@ impl Hub {
             clients: Mutex::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
+            listener: OnceLock::new(),
         }
+    }
+
+    /// Say who hears what other channels publish here; once.
+    pub fn tell_of_publications(&self, listener: Box<dyn Publications>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Queue another channel's frame for the members of a room.
+    pub fn publish(&self, room: &str, frame: &Bytes, drains: &mut Drains) {
+        if let Some(listener) = self.listener.get() {
+            listener.published(room, frame);
+        }
+        self.rooms.broadcast(room, frame, None, drains);
     }
 
     /// Add a connection, whose first effects are about to commit.

@@ -21,10 +21,11 @@ use crate::config::{ChannelConfig, Config};
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle, Http,
-    LogBudget, Stream, escape,
+    LogBudget, Stream, escape, stage_clocks,
 };
 use crate::hub::{Channels, Hub};
 use crate::plugin::{Component, Parts};
+use crate::stage::Stage;
 use crate::store::Store as ChannelStore;
 use crate::token::TokenRules;
 
@@ -75,6 +76,8 @@ pub struct ChannelContext {
     pub memory_bytes: AtomicUsize,
     /// The instances of all channels.
     pub live: LiveInstances,
+    /// Where it is being tested, what stands for the world around it.
+    pub stage: Option<Arc<dyn Stage>>,
 }
 
 impl ChannelContext {
@@ -413,6 +416,9 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
     let output = |stream| GuestOutput::new(channel.clone(), generation, stream);
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(MAX_RANDOM_BYTES);
+    if let Some(stage) = &channel.stage {
+        stage_clocks(&mut builder, stage);
+    }
     builder
         .stdout(output(Stream::Stdout))
         .stderr(output(Stream::Stderr))

@@ -34,6 +34,7 @@
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`effects`]: what a handler asked for; commit or drop.
+//! - [`stage`]: what a test puts in the place of the world around a plugin.
 //! - [`client`]: what the host knows of one connection.
 //! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: who is in a room, by key; what changes about it, and who is told.
@@ -81,6 +82,8 @@ pub mod instance;
 pub mod host_calls;
 
 pub mod effects;
+
+pub mod stage;
 
 pub mod client;
 pub mod hub;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_host::arguments::Command;
-use wharf_host::author::{check, dev, new};
+use wharf_host::author::{check, dev, new, test, test_host};
 use wharf_host::config::{Config, LogFormat};
 
 /// Lines that wait to be written while the reader of the log is slow; further ones are dropped.
@@ -41,6 +41,13 @@ fn main() -> ExitCode {
         Command::Dev(crates, config, sources) => {
             outcome(serve(dev::prepared(config, &sources), Some(crates)))
         }
+        Command::Test { folder, arguments, cache } => {
+            match test::test(&folder, &arguments, cache) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => outcome(Err(error)),
+            }
+        }
+        Command::TestHost(file, cache) => outcome(test_host::run(&file, cache)),
     }
 }
 

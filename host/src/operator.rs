@@ -52,6 +52,14 @@ const MAX_SHOWN_BYTES: usize = 200;
 /// A shorter token is worth a warning: it can be guessed.
 const MIN_GOOD_TOKEN_BYTES: usize = 16;
 
+/// Ask a channel's code, as a request to the API would: status and body of the answer.
+pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
+    match act::answer(channel, What::Messages, message).await {
+        Ok(answer) => answer,
+        Err(problem) => problem.into_parts(),
+    }
+}
+
 /// The API, bound to its address and not serving yet.
 #[derive(Debug)]
 pub struct Operator {

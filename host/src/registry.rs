@@ -28,6 +28,7 @@ use crate::presence::Timing;
 use crate::presence_events::PresenceTeller;
 use crate::room_events::{RoomRunner, Working};
 use crate::router::{Pattern, Router};
+use crate::stage::Stage;
 use crate::store::Memory;
 use crate::token::{KeyError, TokenRules};
 
@@ -63,6 +64,8 @@ pub struct Registry {
     /// The hubs of those that are in service.
     hubs: Arc<Channels>,
     verdicts: Option<mpsc::Sender<Verdict>>,
+    /// Where plugins are tested.
+    stage: Option<Arc<dyn Stage>>,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +110,18 @@ impl Registry {
             channels: Mutex::default(),
             hubs: Arc::default(),
             verdicts: None,
+            stage: None,
         })
+    }
+
+    /// The same for plugins that are tested.
+    pub fn staged(self, stage: Arc<dyn Stage>) -> Registry {
+        Registry { stage: Some(stage), ..self }
+    }
+
+    /// The hubs of the channels in service, by name: what channels publish to.
+    pub fn hubs(&self) -> &Arc<Channels> {
+        &self.hubs
     }
 
     /// The routes of this moment.
@@ -415,6 +429,7 @@ impl Registry {
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             memory_bytes: AtomicUsize::new(0),
             live: self.live.clone(),
+            stage: self.stage.clone(),
         })
     }
 

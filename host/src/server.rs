@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use hyper::StatusCode;
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,7 @@ use crate::operator;
 use crate::plugin::watch::{Timing, watch};
 use crate::plugin::{Cache, Engine};
 use crate::registry::{Registry, Verdict};
+use crate::token::Token;
 
 /// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
 const MAX_TURNED_AWAY: usize = 64;
@@ -179,7 +181,7 @@ impl Server {
             let front = self.front.clone();
             let closing = self.closing.subscribe();
             tokio::spawn(async move {
-                serve_http(front, stream, remote, permit, closing).await;
+                serve_http(front, stream, (remote, None), permit, closing).await;
                 drop(turned_away);
             });
         }
@@ -202,11 +204,24 @@ impl Server {
     }
 }
 
+/// Serve a socket that nobody has accepted, such as one end of a pair: a visitor from this address
+/// who has brought this token, if any, which is not looked at again. Until it is upgraded.
+pub async fn serve_visitor(
+    front: Arc<Front>,
+    stream: TcpStream,
+    visitor: (SocketAddr, Option<Token>),
+) {
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
+    // Kept until the end: without it the host would be shutting down.
+    let (_closing, closing) = watch::channel(());
+    serve_http(front, stream, visitor, permit, closing).await;
+}
+
 /// Serve the requests of one socket until one of them is upgraded.
 async fn serve_http(
     front: Arc<Front>,
     stream: TcpStream,
-    remote: SocketAddr,
+    (remote, token): (SocketAddr, Option<Token>),
     permit: Option<OwnedSemaphorePermit>,
     mut closing: watch::Receiver<()>,
 ) {
@@ -217,8 +232,11 @@ async fn serve_http(
     let permit = Arc::new(Mutex::new(permit));
     let service = service_fn({
         let front = front.clone();
-        move |request| {
+        move |mut request: Request<Incoming>| {
             let (front, permit) = (front.clone(), permit.clone());
+            if let Some(token) = &token {
+                request.extensions_mut().insert(token.clone());
+            }
             async move {
                 // One request at a time, so that nobody else has it meanwhile.
                 let mut taken = permit.lock().take();

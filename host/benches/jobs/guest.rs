@@ -53,6 +53,7 @@ impl Guest {
 
         let config = Arc::new(Config::default());
         let context = Arc::new(ChannelContext {
+            stage: None,
             name: Arc::from(name),
             channels: Arc::default(),
             hub: Arc::new(Hub::default()),

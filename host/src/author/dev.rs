@@ -5,7 +5,6 @@
 //! as it takes any other file; what it makes of it is told in a line. A build that fails leaves the
 //! folder, and so the running code, alone.
 
-mod package;
 mod progress;
 mod sources;
 
@@ -19,10 +18,10 @@ use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use super::package::{Cargo, Package};
 use super::{MISSING_TARGET, lacks_target};
 use crate::config::{Config, Source, Sources};
 use crate::server;
-use package::{Cargo, Package};
 use progress::Progress;
 use sources::{Snapshot, Watcher};
 

@@ -241,6 +241,7 @@ fn next_steps(name: &str, folder: &Path) -> String {
     }
     text.push_str(&format!(
         "  cargo test                                          test it, without a host
+  wharf test                                          test what it is compiled to
   cargo build --release --target {target}        build it
   cp target/{target}/release/{component}.wasm PLUGINS/{name}.wasm
                                                       copy it into a host's folder

@@ -18,6 +18,10 @@ const DEFAULT_FILE: &str = "wharf.toml";
 const TOKEN: &str = "operator_token";
 /// Names the file.
 const FILE_VARIABLE: &str = "WHARF_CONFIG";
+/// Names the folder of compiled plugins.
+const CACHE_VARIABLE: &str = "WHARF_CACHE";
+/// What `wharf test` tells a plugin's tests, which may start a server of their own.
+const TEST_VARIABLES: &str = "WHARF_TEST_";
 
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +174,14 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     Ok((config, sources))
 }
 
+/// Where compiled plugins are kept, as far as the environment alone says.
+pub fn cache_of(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    match environment.iter().find(|(name, _)| name == CACHE_VARIABLE) {
+        Some((_, folder)) => Some(PathBuf::from(folder)).filter(|f| !f.as_os_str().is_empty()),
+        None => user_cache(environment),
+    }
+}
+
 /// Where the XDG base directory specification has a user's caches; relative paths are to be ignored.
 fn user_cache(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
     let folder = |variable: &str| {
@@ -244,7 +256,7 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WHARF_")) else {
             continue;
         };
-        if name == FILE_VARIABLE {
+        if name == FILE_VARIABLE || name.starts_with(TEST_VARIABLES) {
             continue;
         }
         let source = Source::Environment(name.to_owned());

@@ -106,7 +106,11 @@ impl HostConnection for InstanceState {
     }
 
     fn renew_token(&mut self, _: Resource<ConnectionHandle>, token: String) -> Result<(), Error> {
-        let rules = self.channel.token_rules.clone().ok_or_else(|| {
+        let client = self.own()?.client.clone();
+        let stage = self.channel.stage.as_ref();
+        let staged = stage.and_then(|stage| stage.check(&token, client.claims().is_some()));
+        let rules = || self.channel.token_rules.as_ref().map(|rules| rules.check(&token));
+        let checked = staged.or_else(rules).ok_or_else(|| {
             refused(
                 Remedy::AskOperator,
                 "no-token-rules",
@@ -117,8 +121,7 @@ impl HostConnection for InstanceState {
                 ),
             )
         })?;
-        let client = self.own()?.client.clone();
-        let token = rules.check(&token).map_err(|why| {
+        let token = checked.map_err(|why| {
             refused(Remedy::Other, "token-invalid", format!("the token does not hold: {why}"))
         })?;
         client.renew_token(token).map_err(|SubjectChanged| {

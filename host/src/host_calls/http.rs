@@ -9,7 +9,8 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -20,6 +21,7 @@ use wasmtime_wasi_http::{
 
 use crate::config::AllowedHost;
 use crate::instance::{ChannelContext, InstanceState};
+use crate::stage::{Stage, StagedRequest, StagedResponse};
 
 /// Bytes of a host's name that an error repeats.
 const MAX_SHOWN_HOST_BYTES: usize = 255;
@@ -78,7 +80,10 @@ impl WasiHttpHooks for Hooks {
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Io,
-    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send> {
+    ) -> Sent {
+        if let Some(stage) = self.channel.stage.clone() {
+            return self.staged(stage, request);
+        }
         let (target, permit) = match self.admit(&request) {
             Ok(admitted) => admitted,
             Err(error) => return Box::new(ready(Err(error))),
@@ -106,7 +111,42 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
+type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send>;
+
 impl Hooks {
+    /// Have a test answer.
+    fn staged(&self, stage: Arc<dyn Stage>, request: Request<WasiBody>) -> Sent {
+        if !self.is_event {
+            return Box::new(ready(Err(refused("no-event", "requests need an event"))));
+        }
+        let event = self.event.subscribe();
+        Box::new(async move {
+            let (head, body) = request.into_parts();
+            let Some(body) = during(event, body.collect()).await else {
+                return Err(refused("http-failed", "the event is over"));
+            };
+            let headers = head.headers.iter();
+            let answer = stage.answer(StagedRequest {
+                method: head.method.to_string(),
+                url: head.uri.to_string(),
+                headers: headers.map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
+                body: body?.to_bytes().to_vec(),
+            });
+            let StagedResponse { status, headers, body } =
+                answer.map_err(|(code, detail)| refused(&code, &detail))?;
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+            let response = response
+                .body(body.boxed_unsync())
+                .map_err(|error| refused("http-failed", &format!("no such answer: {error}")))?;
+            let io: Io = Box::new(ready(Ok(())));
+            Ok((response, io))
+        })
+    }
+
     /// Whether this request may be sent, and one more at all. Returns where it goes, for errors.
     fn admit(&self, request: &Request<WasiBody>) -> Result<(String, OwnedSemaphorePermit), Error> {
         if !self.is_event {

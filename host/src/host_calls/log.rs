@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::bindings::wharf::channel::log::{Host, Level};
 use crate::instance::InstanceState;
+use crate::stage::StagedLine;
 
 /// Bytes of a message that are kept.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
@@ -18,6 +19,10 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 
 impl Host for InstanceState {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
+        if let Some(stage) = &self.channel.stage {
+            let level = name(level);
+            return stage.logged(StagedLine { level, message, fields, is_complaint: false });
+        }
         // Lines that nobody would see must not use up the budget of those that are.
         if !is_enabled(level) || !self.channel.log_budget.take() {
             return;
@@ -34,12 +39,27 @@ impl Host for InstanceState {
     }
 
     fn max_level(&mut self) -> Option<Level> {
-        LEVELS.into_iter().rev().find(|level| is_enabled(*level))
+        match self.channel.stage {
+            // A test sees everything.
+            Some(_) => Some(Level::Trace),
+            None => LEVELS.into_iter().rev().find(|level| is_enabled(*level)),
+        }
     }
 }
 
 /// All levels, each with more detail than the one before.
 const LEVELS: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+
+/// A level's name.
+pub(super) fn name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
 
 /// Whether the operator wants to see a channel's lines of this level.
 pub(super) fn is_enabled(level: Level) -> bool {

@@ -2,16 +2,19 @@
 //! arguments, no environment; what they print becomes log lines of their channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::wharf::channel::log::Level;
-use super::log::{is_enabled, write_line};
+use super::log::{is_enabled, name, write_line};
 use crate::instance::{ChannelContext, InstanceState};
+use crate::stage::{Stage, StagedLine};
 
 /// Bytes of a printed line that are kept; a longer one is broken there.
 const MAX_LINE_BYTES: usize = 4 * 1024;
@@ -19,6 +22,40 @@ const MAX_LINE_BYTES: usize = 4 * 1024;
 impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Have a guest see the time of the stage that it is on.
+pub fn stage_clocks(builder: &mut WasiCtxBuilder, stage: &Arc<dyn Stage>) {
+    builder.wall_clock(StagedWallClock(stage.clone()));
+    builder.monotonic_clock(StagedClock(Instant::now()));
+}
+
+/// What guests are told that clocks of a stage can tell apart.
+const RESOLUTION: Duration = Duration::from_nanos(1);
+
+struct StagedWallClock(Arc<dyn Stage>);
+
+impl HostWallClock for StagedWallClock {
+    fn resolution(&self) -> Duration {
+        RESOLUTION
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+}
+
+/// The time since then, by the runtime's clock, which a test moves.
+struct StagedClock(Instant);
+
+impl HostMonotonicClock for StagedClock {
+    fn resolution(&self) -> u64 {
+        1
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -103,6 +140,14 @@ impl LineWriter {
             Stream::Stdout => Level::Info,
             Stream::Stderr => Level::Warn,
         };
+        if let Some(stage) = self.output.channel.stage.as_ref().filter(|_| !line.is_empty()) {
+            return stage.logged(StagedLine {
+                level: name(level),
+                message: String::from_utf8_lossy(line).into_owned(),
+                fields: Vec::new(),
+                is_complaint: self.output.stream == Stream::Stderr,
+            });
+        }
         if line.is_empty() || !is_enabled(level) || !self.output.channel.log_budget.take() {
             return;
         }

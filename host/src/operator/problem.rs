@@ -70,6 +70,11 @@ impl Problem {
         Problem { header, ..Problem::new(status, "method-not-allowed", message) }
     }
 
+    /// The status and the body.
+    pub fn into_parts(self) -> (StatusCode, Bytes) {
+        (self.status, self.body)
+    }
+
     /// As a response.
     pub fn reply(self) -> Response<Full<Bytes>> {
         let mut reply = json(self.status, self.body);

@@ -39,7 +39,8 @@ impl fmt::Debug for Memory {
 impl Memory {
     /// An empty store of at most `max_bytes`, overhead of about 160 bytes an entry included.
     pub fn new(max_bytes: usize) -> Memory {
-        Memory::with_clock(max_bytes, Arc::new(Instant::now))
+        // The runtime's clock is the system's, except where a test moves it.
+        Memory::with_clock(max_bytes, Arc::new(|| tokio::time::Instant::now().into_std()))
     }
 
     /// The same, with a clock of the caller's.

@@ -17,8 +17,8 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("main", "arguments config author"),
     ("arguments", ""),
     ("config", ""),
-    ("author", "server registry plugin"),
-    ("server", "operator handshake registry plugin close"),
+    ("author", "server operator handshake registry channel plugin stage client hub room token"),
+    ("server", "operator handshake registry plugin token close"),
     (
         "operator",
         "registry router lease outside channel instance host_calls client hub inbox room outbound close",
@@ -27,8 +27,8 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("page", "^handshake"),
     (
         "registry",
-        "router room_events presence_events channel plugin pool instance host_calls hub presence \
-         store token close",
+        "router room_events presence_events channel plugin pool instance host_calls stage hub \
+         presence store token close",
     ),
     ("router", ""),
     ("connection", "lease channel instance host_calls client inbox outbound close"),
@@ -39,12 +39,14 @@ const MAY_NAME: &[(&str, &str)] = &[
     ("channel", "pool instance host_calls close"),
     ("plugin", "instance host_calls"),
     ("pool", "^plugin instance"),
-    ("instance", "^plugin host_calls client hub presence store token"),
+    ("instance", "^plugin host_calls stage client hub presence store token"),
     (
         "host_calls",
-        "^instance effects client hub presence room room_state timer inbox store outbound close",
+        "^instance effects stage client hub presence room room_state timer inbox store outbound \
+         close",
     ),
     ("effects", "client hub presence timer inbox outbound close"),
+    ("stage", "client token"),
     ("client", "hub presence room outbound token close"),
     ("hub", "^client presence room room_state timer outbound close"),
     ("presence", "outbound"),

@@ -29,9 +29,16 @@ pub(super) struct Cargo {
     stopped: AtomicBool,
     /// The process group of the one that runs.
     running: Mutex<Option<Pid>>,
+    /// What ends this program by the keyboard ends it as well.
+    in_foreground: bool,
 }
 
 impl Cargo {
+    /// One that is never stopped but by whoever ends this program.
+    pub(super) fn in_foreground() -> Cargo {
+        Cargo { in_foreground: true, ..Cargo::default() }
+    }
+
     /// End what is running, compilers included, and run nothing any more.
     pub(super) fn stop(&self) {
         let running = self.running.lock();
@@ -52,9 +59,12 @@ impl Cargo {
         if self.is_stopped() {
             bail!("it was stopped");
         }
-        // In a group of its own: what ends the server should also end the compilers, and in
-        // that order.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        if !self.in_foreground {
+            // In a group of its own: what ends the server should also end the compilers, and in
+            // that order.
+            command.process_group(0);
+        }
         let mut child = command
             .spawn()
             .context("cargo does not run; is Rust installed, and its `bin` folder on the PATH?")?;
@@ -131,8 +141,8 @@ impl Package {
         let manifest = folder.join("Cargo.toml");
         let manifest = manifest.canonicalize().map_err(|_| {
             anyhow!(
-                "there is no Cargo.toml in {shown}; run `wharf dev` in a plugin's folder, or name \
-                 that folder (`wharf new NAME` makes one)"
+                "there is no Cargo.toml in {shown}; run this in a plugin's folder, or name that folder \
+                 (`wharf new NAME` makes one)"
             )
         })?;
         let mut command = Command::new("cargo");
@@ -175,8 +185,22 @@ impl Package {
         Ok(Package { name: own.name.clone(), folder: folder.to_owned(), manifest, folders })
     }
 
+    /// Its manifest.
+    pub(super) fn manifest(&self) -> &Path {
+        &self.manifest
+    }
+
     /// Compile it. The component's bytes; `None` if it does not compile, which cargo has explained.
     pub(super) fn build(&self, cargo: &Cargo) -> anyhow::Result<Option<Vec<u8>>> {
+        let read = |file: PathBuf| {
+            fs::read(&file)
+                .with_context(|| format!("the component {} cannot be read", file.display()))
+        };
+        self.compile(cargo)?.map(read).transpose()
+    }
+
+    /// Compile it. The component's file; `None` as above.
+    pub(super) fn compile(&self, cargo: &Cargo) -> anyhow::Result<Option<PathBuf>> {
         let mut command = Command::new("cargo");
         for setting in PROFILE_SETTINGS {
             command.args(["--config", &format!("profile.{PROFILE}.{setting}")]);
@@ -192,10 +216,7 @@ impl Package {
         if !succeeded {
             return Ok(None);
         }
-        let file = component.context("cargo has built it, but no .wasm file")?;
-        let bytes = fs::read(&file)
-            .with_context(|| format!("the component {} cannot be read", file.display()))?;
-        Ok(Some(bytes))
+        component.context("cargo has built it, but no .wasm file").map(Some)
     }
 
     /// The component that a message of cargo names, if it is about this crate.

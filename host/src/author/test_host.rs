@@ -1,0 +1,100 @@
+//! `wharf test-host`: the host that the SDK's test kit drives, in a process of its own.
+//!
+//! It is the host that serves: the registry loads the component, its engine runs it, connections, rooms,
+//! timers, presence and the store are those of every server. What is not real is what a test must have in
+//! its hand: clients are ends of socket pairs, the clock moves when it is told to, and requests to
+//! other servers are answered by the test.
+//!
+//! Commands are lines on standard input, one at a time; each is answered by a line on standard output when
+//! all that it causes has happened. The first line says which version of Wharf this is.
+
+mod clockwork;
+mod host;
+mod lines;
+mod protocol;
+mod script;
+mod visitor;
+
+use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use clockwork::Clockwork;
+use host::Host;
+use lines::Lines;
+use protocol::{Command, Happened};
+
+/// Run the component of a file until there are no commands any more.
+///
+/// # Errors
+///
+/// There is no runtime, or nobody to talk to. What is wrong with a command or the component is
+/// an answer.
+pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
+    // First of all: it looks for what it has opened.
+    let clockwork = Clockwork::new()?;
+    // Each client is two open files; without more of them, there are fewer clients.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let happened = Happened::default();
+    let lines = Lines::hear(happened.clone());
+    let mut output = io::stdout().lock();
+    say(&mut output, &json!({ "wharf": env!("CARGO_PKG_VERSION") }))?;
+    let mut state = State::New(clockwork, cache);
+    for line in io::stdin().lock().lines() {
+        let line = line.context("standard input cannot be read")?;
+        let done = match (serde_json::from_str(&line), state) {
+            (Err(error), unchanged) => {
+                state = unchanged;
+                Err(format!("that is no command: {error}"))
+            }
+            (Ok(Command::Start(setup)), State::New(clockwork, cache)) => {
+                let started = Host::start(clockwork, file, cache, setup, happened.clone(), &lines);
+                match started {
+                    Ok((host, answer)) => {
+                        state = State::Started(Box::new(host));
+                        Ok(answer)
+                    }
+                    Err(reason) => {
+                        state = State::Failed;
+                        Err(format!("this host would not load {}: {reason}", file.display()))
+                    }
+                }
+            }
+            (Ok(command), State::Started(mut host)) => {
+                let done = host.obey(command);
+                state = State::Started(host);
+                done
+            }
+            (Ok(_), unchanged) => {
+                state = unchanged;
+                Err("the host has not started".to_owned())
+            }
+        };
+        let happened = happened.take();
+        say(
+            &mut output,
+            &match done {
+                Ok(answer) => json!({ "answer": answer, "happened": happened }),
+                Err(error) => json!({ "error": error, "happened": happened }),
+            },
+        )?;
+    }
+    if let State::Started(host) = state {
+        host.end();
+    }
+    Ok(())
+}
+
+/// How far the host is.
+enum State {
+    New(Clockwork, Option<PathBuf>),
+    Started(Box<Host>),
+    Failed,
+}
+
+fn say(output: &mut impl Write, line: &Value) -> anyhow::Result<()> {
+    let said = writeln!(output, "{line}").and_then(|()| output.flush());
+    said.context("nobody reads standard output")
+}
