@@ -93,7 +93,7 @@
 //! | messages from other programs | [`Channel::on_outside_message`] |
 //! | the rooms of other channels | [`publish`] |
 //! | the log | [`log`](mod@log) |
-//! | testing without a host | [`testing`] |
+//! | testing, natively and in the host | [`testing`] |
 //!
 //! # An event is a transaction
 //!

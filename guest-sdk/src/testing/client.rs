@@ -1,12 +1,17 @@
-//! A client of the fake host.
+//! A client of the host, at either level.
 
-use serde_json::Value;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
 
 use crate::channel::{Channel, Fault};
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Payload};
 use crate::session;
 
+use super::component::ComponentHost;
+use super::component::protocol::{bytes, hex, pairs, texts};
 use super::run::{Ending, Happening, end, handle};
 use super::world::{Record, Shared};
 
@@ -36,24 +41,33 @@ impl Received {
 /// A client whose connection was opened. Dropping it changes nothing: the connection stays open until
 /// something ends it.
 pub struct Client {
-    world: Shared,
-    number: u64,
+    side: Side,
 }
 
+/// Whose client it is, and which.
+enum Side {
+    Native { world: Shared, number: u64 },
+    Component { host: Rc<ComponentHost>, number: usize },
+}
+
+use Side::{Component, Native};
+
 impl Client {
-    pub(crate) fn new(world: Shared, number: u64) -> Self {
-        Self { world, number }
+    pub(crate) fn of_native(world: Shared, number: u64) -> Self {
+        Self { side: Native { world, number } }
     }
 
-    fn record<R>(&self, read: impl FnOnce(&mut Record) -> R) -> R {
-        let mut world = self.world.borrow_mut();
-        let record = world.connections.get_mut(&self.number);
-        read(record.expect("a client's record is never removed"))
+    pub(crate) fn of_component(host: Rc<ComponentHost>, number: usize) -> Self {
+        Self { side: Component { host, number } }
     }
 
     #[track_caller]
     fn assert_open(&self) {
-        let ending = self.record(|record| record.ending);
+        let ending = match &self.side {
+            Native { world, number } => record(world, *number, |record| record.ending),
+            Component { .. } if self.is_open() => None,
+            Component { .. } => Some("see `closed`"),
+        };
         if let Some(ending) = ending {
             panic!("{} can do no more: its connection has ended ({ending})", self.id());
         }
@@ -61,8 +75,17 @@ impl Client {
 
     /// The connection's id, as the channel sees it.
     pub fn id(&self) -> String {
-        self.record(|record| record.request.id())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.request.id()),
+            Component { host, number } => host.mailbox(*number, |mailbox| mailbox.id.clone()),
+        }
     }
+}
+
+fn record<R>(world: &Shared, number: u64, read: impl FnOnce(&mut Record) -> R) -> R {
+    let mut world = world.borrow_mut();
+    let record = world.connections.get_mut(&number);
+    read(record.expect("a client's record is never removed"))
 }
 
 /// What the client does. Each of these panics if the connection has ended.
@@ -72,36 +95,55 @@ impl Client {
     #[track_caller]
     pub fn send(&self, message: impl Outgoing) {
         self.assert_open();
-        let message = match message.payload().expect("the message cannot be encoded") {
+        let message = message.payload().expect("the message cannot be encoded");
+        let (world, number) = match &self.side {
+            Native { world, number } => (world, *number),
+            Component { host, number } => {
+                let command = match message {
+                    Payload::Text(text) => json!({ "do": "send_text", "text": text }),
+                    Payload::Binary(data) => json!({ "do": "send_binary", "data": hex(&data) }),
+                };
+                return host.client_does(*number, command);
+            }
+        };
+        let message = match message {
             Payload::Text(text) => Incoming::Text(text.into_owned()),
             Payload::Binary(data) => Incoming::Binary(data.into_owned()),
         };
-        let limit = self.world.borrow().limits.max_message_bytes;
+        let limit = world.borrow().limits.max_message_bytes;
         match &message {
             Incoming::Text(text) if text.len() > limit => self.violate("message-too-big"),
             Incoming::Binary(data) if data.len() > limit => self.violate("message-too-big"),
-            _ => handle(&self.world, self.number, Happening::Message(message)),
+            _ => handle(world, number, Happening::Message(message)),
         }
     }
 
     /// Send a ping frame. The host answers it by itself; the channel hears of it in `on_ping`.
     #[track_caller]
     pub fn ping(&self, data: &[u8]) {
-        self.control(Happening::Ping(data.to_vec()));
+        self.control("ping", data, Happening::Ping);
     }
 
-    /// Send a pong frame, which the channel hears of in `on_pong`.
+    /// Send a pong frame, which the channel hears of in `on_pong`. No pong is sent otherwise, but to
+    /// the host's own pings, which tests do not see.
     #[track_caller]
     pub fn pong(&self, data: &[u8]) {
-        self.control(Happening::Pong(data.to_vec()));
+        self.control("pong", data, Happening::Pong);
     }
 
     #[track_caller]
-    fn control(&self, frame: Happening) {
+    fn control(&self, kind: &str, data: &[u8], frame: impl FnOnce(Vec<u8>) -> Happening) {
         self.assert_open();
-        let exports = self.world.borrow().plugin.exports;
-        if exports.control_frames {
-            handle(&self.world, self.number, frame);
+        match &self.side {
+            Native { world, number } => {
+                let exports = world.borrow().plugin.exports;
+                if exports.control_frames {
+                    handle(world, *number, frame(data.to_vec()));
+                }
+            }
+            Component { host, number } => {
+                host.client_does(*number, json!({ "do": kind, "data": hex(data) }));
+            }
         }
     }
 
@@ -109,17 +151,32 @@ impl Client {
     #[track_caller]
     pub fn disconnect(&self, code: u16, reason: &str) {
         self.assert_open();
-        let frame = Some((code, reason.to_owned()));
-        let ending = Ending { token: "client-closed", frame, is_sent: false, fault: None };
-        end(&self.world, self.number, ending);
+        match &self.side {
+            Native { world, number } => {
+                let frame = Some((code, reason.to_owned()));
+                let ending = Ending { token: "client-closed", frame, is_sent: false, fault: None };
+                end(world, *number, ending);
+            }
+            Component { host, number } => {
+                let close = json!({ "do": "disconnect", "code": code, "reason": reason });
+                host.client_ends(*number, close);
+            }
+        }
     }
 
     /// Be gone without a close frame, as when the network is lost: `on_close` gets no code.
     #[track_caller]
     pub fn vanish(&self) {
         self.assert_open();
-        let ending = Ending { token: "network-lost", frame: None, is_sent: false, fault: None };
-        end(&self.world, self.number, ending);
+        match &self.side {
+            Native { world, number } => {
+                let token = "network-lost";
+                end(world, *number, Ending { token, frame: None, is_sent: false, fault: None });
+            }
+            Component { host, number } => {
+                host.client_ends(*number, json!({ "do": "vanish" }));
+            }
+        }
     }
 
     /// Do what the host closes a connection for: `protocol-error` (code 1002), `invalid-utf8`
@@ -133,8 +190,15 @@ impl Client {
             "message-too-big" => ("message-too-big", 1009),
             _ => panic!("{rule:?} is none of protocol-error, invalid-utf8, message-too-big"),
         };
-        let fault = Fault { code: token.to_owned(), detail: format!("a test's {token}") };
-        end(&self.world, self.number, Ending::of_host(token, code, Some(fault)));
+        match &self.side {
+            Native { world, number } => {
+                let fault = Fault { code: token.to_owned(), detail: format!("a test's {token}") };
+                end(world, *number, Ending::of_host(token, code, Some(fault)));
+            }
+            Component { host, number } => {
+                host.client_does(*number, json!({ "do": "violate", "rule": rule }));
+            }
+        }
     }
 }
 
@@ -142,12 +206,19 @@ impl Client {
 impl Client {
     /// Everything received since this was last asked.
     pub fn received(&self) -> Vec<Received> {
-        self.record(|record| record.inbox.drain(..).collect())
+        self.inbox(|inbox| inbox.drain(..).collect())
     }
 
     /// The next message received, if there is one.
     pub fn next(&self) -> Option<Received> {
-        self.record(|record| record.inbox.pop_front())
+        self.inbox(VecDeque::pop_front)
+    }
+
+    fn inbox<R>(&self, read: impl FnOnce(&mut VecDeque<Received>) -> R) -> R {
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| read(&mut record.inbox)),
+            Component { host, number } => host.mailbox(*number, |mailbox| read(&mut mailbox.inbox)),
+        }
     }
 
     /// The next message received, as JSON. Panics if there is none, or if it is not JSON.
@@ -163,17 +234,15 @@ impl Client {
     /// takes. JSON is compared by value, so that the order of fields does not matter.
     #[track_caller]
     pub fn assert_received(&self, expected: impl Outgoing) {
-        let expected = Received::from(expected.payload().expect("the message cannot be encoded"));
-        let Some(received) = self.next() else {
-            panic!("{} has received nothing more; expected {expected:?}", self.id());
-        };
-        let json = |message: &Received| match message {
-            Received::Text(text) => serde_json::from_str::<Value>(text).ok(),
-            _ => None,
-        };
-        match (json(&received), json(&expected)) {
-            (Some(received), Some(expected)) => assert_eq!(received, expected),
-            _ => assert_eq!(received, expected),
+        let expected = self::expected(expected);
+        match self.next() {
+            Some(received) if is_same(&received, &expected) => {}
+            // JSON is shown as what it was compared by.
+            Some(received) => match (json_of(&received), json_of(&expected)) {
+                (Some(received), Some(expected)) => assert_eq!(received, expected),
+                _ => assert_eq!(received, expected),
+            },
+            None => panic!("{} has received nothing more; expected {expected:?}", self.id()),
         }
     }
 
@@ -186,26 +255,60 @@ impl Client {
     /// Code and reason of the close frame that the client got, if the channel or the host closed the
     /// connection.
     pub fn closed(&self) -> Option<(u16, String)> {
-        self.record(|record| record.closed.clone())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.closed.clone()),
+            Component { host, number } => host.mailbox(*number, |mailbox| mailbox.closed.clone()),
+        }
+    }
+
+    /// The channel or the host must have closed the connection with this code.
+    #[track_caller]
+    pub fn assert_closed(&self, code: u16) {
+        match self.closed() {
+            Some((closed, _)) if closed == code => {}
+            Some((closed, reason)) => panic!(
+                "{} was closed with code {closed} ({reason:?}), and not with {code}",
+                self.id()
+            ),
+            None if self.is_open() => {
+                panic!("{} is open, and not closed with code {code}", self.id())
+            }
+            None => {
+                panic!("{} has ended of itself, and was not closed with code {code}", self.id())
+            }
+        }
     }
 
     /// Whether the connection is open.
     pub fn is_open(&self) -> bool {
-        self.record(|record| record.is_open)
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.is_open),
+            Component { host, number } => host.mailbox(*number, |mailbox| !mailbox.has_ended),
+        }
     }
 
     /// A header that the channel added to the response that opened the connection.
     pub fn response_header(&self, name: &str) -> Option<String> {
-        self.record(|record| {
-            let mut headers = record.response_headers.iter();
-            let (_, value) = headers.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        let find = |headers: &[(String, Vec<u8>)]| {
+            let (_, value) = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
             Some(String::from_utf8_lossy(value).into_owned())
-        })
+        };
+        match &self.side {
+            Native { world, number } => {
+                record(world, *number, |record| find(&record.response_headers))
+            }
+            Component { host, number } => host.mailbox(*number, |mailbox| find(&mailbox.headers)),
+        }
     }
 
     /// The subprotocol that was agreed upon.
     pub fn subprotocol(&self) -> Option<String> {
-        self.record(|record| record.request.subprotocol.clone())
+        match &self.side {
+            Native { world, number } => {
+                record(world, *number, |record| record.request.subprotocol.clone())
+            }
+            Component { .. } => self.response_header("sec-websocket-protocol"),
+        }
     }
 }
 
@@ -219,22 +322,61 @@ impl Client {
     }
 
     /// The committed session as the host keeps it.
+    #[track_caller]
     pub fn session_bytes(&self) -> Vec<u8> {
-        self.record(|record| record.session.clone())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.session.clone()),
+            Component { host, number } => bytes(&host.connection(*number)["session"]),
+        }
     }
 
     /// The rooms the connection is in, in the order joined; once it has ended, those it was in last.
+    #[track_caller]
     pub fn joined(&self) -> Vec<String> {
-        self.record(|record| record.joined.clone())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.joined.clone()),
+            Component { host, number } => texts(&host.connection(*number)["joined"]),
+        }
     }
 
     /// The labels that the connection carries.
+    #[track_caller]
     pub fn labels(&self) -> Vec<(String, String)> {
-        self.record(|record| record.labels.clone())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.labels.clone()),
+            Component { host, number } => pairs(&host.connection(*number)["labels"]),
+        }
     }
 
     /// The user that the channel has identified; once the connection has ended, whose it was last.
+    #[track_caller]
     pub fn user(&self) -> Option<String> {
-        self.record(|record| record.user.clone())
+        match &self.side {
+            Native { world, number } => record(world, *number, |record| record.user.clone()),
+            Component { host, number } => {
+                host.connection(*number)["user"].as_str().map(str::to_owned)
+            }
+        }
+    }
+}
+
+/// What a client must have received.
+#[track_caller]
+pub(crate) fn expected(message: impl Outgoing) -> Received {
+    Received::from(message.payload().expect("the message cannot be encoded"))
+}
+
+/// Whether two messages are the same; JSON is compared by value.
+pub(crate) fn is_same(one: &Received, other: &Received) -> bool {
+    match (json_of(one), json_of(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+fn json_of(message: &Received) -> Option<Value> {
+    match message {
+        Received::Text(text) => serde_json::from_str(text).ok(),
+        _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! How a client connects to the fake host, or is refused.
+//! How a client connects to the host, at either level, or is refused.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,7 +10,9 @@ use crate::outgoing::Payload;
 use crate::refusal::Answer;
 
 use super::client::{Client, Received};
+use super::component::Ask;
 use super::effects::{MAX_REASON_BYTES, is_channel_code, is_channel_header};
+use super::host::TestLevel;
 use super::pattern;
 use super::posts::settle;
 use super::run::{Ending, end, event, failed, panicked, too_big};
@@ -19,21 +21,18 @@ use super::world::{Phase, Record, Request, Shared};
 /// A client about to connect; made by [`TestHost::connect`](super::TestHost::connect).
 #[must_use = "nothing happens until `open`, `expect_open` or `expect_refused`"]
 pub struct Connecting {
-    world: Shared,
-    path: String,
-    query: String,
+    level: TestLevel,
+    target: String,
     headers: Vec<(String, Vec<u8>)>,
     remote_address: String,
     claims: Option<String>,
 }
 
 impl Connecting {
-    pub(crate) fn to(world: Shared, target: &str) -> Self {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    pub(crate) fn to(level: TestLevel, target: &str) -> Self {
         Self {
-            world,
-            path: path.to_owned(),
-            query: query.to_owned(),
+            level,
+            target: target.to_owned(),
             headers: Vec::new(),
             remote_address: "192.0.2.1:50000".to_owned(),
             claims: None,
@@ -67,8 +66,20 @@ impl Connecting {
 
     /// Connect. Refused with status 404 where no path of the channel fits, and otherwise as
     /// `on_connect` decides; a panic in it is a 500.
+    #[track_caller]
     pub fn open(self) -> Result<Client, Refused> {
-        let Self { world: shared, path, query, headers, remote_address, claims } = self;
+        let Self { level, target, headers, remote_address, claims } = self;
+        let ask = Ask { target, headers, remote_address, claims };
+        match level {
+            TestLevel::Native(world) => Self::open_natively(world, ask),
+            TestLevel::Component(host) => host.connect(ask),
+        }
+    }
+
+    fn open_natively(shared: Shared, ask: Ask) -> Result<Client, Refused> {
+        let Ask { target, headers, remote_address, claims } = ask;
+        let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
         let mut world = shared.borrow_mut();
         let plugin = world.plugin;
         let Some(params) = pattern::best(plugin.paths, &path) else {
@@ -123,7 +134,7 @@ impl Connecting {
             end(&shared, number, Ending::closed_by_channel(close));
         }
         settle(&shared);
-        Ok(Client::new(shared, number))
+        Ok(Client::of_native(shared, number))
     }
 
     /// Connect, and panic if that is refused.
@@ -195,8 +206,10 @@ impl Refused {
         }
     }
 
-    fn text(status: u16, body: &str) -> Self {
-        Answer::Http { status, headers: Vec::new(), body: body.into() }.into()
+    /// One of the host's own: a line.
+    fn text(status: u16, line: &str) -> Self {
+        let body = format!("{line}\n").into();
+        Answer::Http { status, headers: Vec::new(), body }.into()
     }
 }
 

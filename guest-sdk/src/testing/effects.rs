@@ -15,7 +15,7 @@ use super::posts::Whose;
 ///
 /// let limits = Limits { max_rooms_per_connection: 1, ..Limits::default() };
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Limits {
     /// Size of one message from a client. A larger one closes the connection with code 1009.
     /// Default: 1 MiB.

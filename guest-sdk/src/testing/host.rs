@@ -1,16 +1,23 @@
-//! The host that a test drives.
+//! The host that a test drives, at either level.
 
+use std::any::type_name;
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::channel::Channel;
 use crate::log::Level;
+use crate::outgoing::Outgoing;
 use crate::outside::OutsideRefusal;
-use crate::session;
+use crate::{session, store};
 
+use super::client::{Received, expected, is_same};
+use super::component::{self, ComponentHost};
 use super::connecting::Connecting;
 use super::effects::{Limits, Published};
 use super::host_calls::page;
@@ -20,10 +27,21 @@ use super::posts::{advance, settle};
 use super::run::{event, failed, panicked};
 use super::world::{Phase, Shared, World};
 
-/// A fake host with one channel mounted; see the [module](crate::testing).
+/// A host with one channel mounted and fake clients; see the [module](crate::testing).
 pub struct TestHost {
-    world: Shared,
+    level: TestLevel,
 }
+
+/// Where the channel runs.
+#[derive(Clone)]
+pub(crate) enum TestLevel {
+    /// In the test itself, on an imitated host.
+    Native(Shared),
+    /// As a component, in the host.
+    Component(Rc<ComponentHost>),
+}
+
+use TestLevel::{Component, Native};
 
 /// One line that the channel logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,54 +55,167 @@ pub struct LogLine {
 }
 
 impl TestHost {
-    /// A host that serves the channel `C`, as its generation 1 and with the host's default limits.
+    /// A host that serves the channel `C`, as its generation 1 and with the host's default limits:
+    /// natively, or the component that `wharf test` has built.
+    ///
+    /// The latter panics, when it is first needed, if the component is another channel than `C`: one
+    /// with other paths.
     pub fn new<C: Channel>() -> Self {
-        Self { world: Rc::new(RefCell::new(World::new(Plugin::of::<C>()))) }
+        match component::from_environment() {
+            Some(path) => {
+                let wanted = Some((type_name::<C>(), C::PATHS));
+                Self { level: Component(ComponentHost::new(&path, wanted)) }
+            }
+            None => Self::native::<C>(),
+        }
     }
 
-    /// Set other limits, from the next event on.
+    /// A host that serves the channel `C` natively, whatever the tests are run by: for what there is at
+    /// this level only, [`run`](TestHost::run) and [`reload`](TestHost::reload), and for a channel that
+    /// is not the crate's own.
+    pub fn native<C: Channel>() -> Self {
+        let world = World::new(Plugin::of::<C>());
+        Self { level: Native(Rc::new(RefCell::new(world))) }
+    }
+
+    /// A host that serves a component, whatever the tests are run by. The host is the binary that the
+    /// variable `WHARF_TEST_HOST` names, as `wharf test` sets it, or `wharf` on the `PATH`.
+    pub fn component(path: impl AsRef<Path>) -> Self {
+        Self { level: Component(ComponentHost::new(path.as_ref(), None)) }
+    }
+
+    /// Set other limits, from the next event on; with a component, before the first client connects.
+    #[track_caller]
     pub fn set_limits(&self, limits: Limits) {
-        self.world.borrow_mut().limits = limits;
+        match &self.level {
+            Native(world) => world.borrow_mut().limits = limits,
+            Component(host) => host.set_limits(limits),
+        }
     }
 
     /// Set what the plugin reads with [`setting`](crate::setting), be it a setting or a secret,
-    /// from the next event on.
+    /// from the next event on; with a component, before the first client connects.
+    #[track_caller]
     pub fn set_setting(&self, name: &str, value: &str) {
-        self.world.borrow_mut().settings.insert(name.to_owned(), value.to_owned());
+        match &self.level {
+            Native(world) => {
+                world.borrow_mut().settings.insert(name.to_owned(), value.to_owned());
+            }
+            Component(host) => host.set_setting(name, value),
+        }
     }
 
     /// Let the channel publish to the rooms of another, which is in service; see
-    /// [`publish`](crate::publish).
+    /// [`publish`](crate::publish). With a component, before the first client connects.
+    #[track_caller]
     pub fn grant_publishing(&self, channel: &str) {
-        self.world.borrow_mut().publish_to.insert(channel.to_owned(), true);
+        match &self.level {
+            Native(world) => {
+                world.borrow_mut().publish_to.insert(channel.to_owned(), true);
+            }
+            Component(host) => host.grant_publishing(channel),
+        }
     }
 
     /// Take another channel out of service, so that publishing to it is refused with
     /// `unknown-channel` where it is granted.
+    #[track_caller]
     pub fn remove_channel(&self, channel: &str) {
-        if let Some(is_in_service) = self.world.borrow_mut().publish_to.get_mut(channel) {
-            *is_in_service = false;
+        match &self.level {
+            Native(world) => {
+                if let Some(is_in_service) = world.borrow_mut().publish_to.get_mut(channel) {
+                    *is_in_service = false;
+                }
+            }
+            Component(host) => host.remove_channel(channel),
         }
     }
 
     /// What the channel has published to the rooms of others since this was last called.
     pub fn published(&self) -> Vec<Published> {
-        std::mem::take(&mut self.world.borrow_mut().published)
+        match &self.level {
+            Native(world) => std::mem::take(&mut world.borrow_mut().published),
+            Component(host) => host.take_published(),
+        }
     }
 
     /// Let [`renew_token`](crate::Connection::renew_token) accept this token, with these claims.
-    pub fn accept_token(&self, token: &str, claims: impl serde::Serialize) {
+    #[track_caller]
+    pub fn accept_token(&self, token: &str, claims: impl Serialize) {
         let claims = serde_json::to_string(&claims);
         let claims = claims.expect("claims that can be written as JSON");
-        self.world.borrow_mut().tokens.insert(token.to_owned(), claims);
+        match &self.level {
+            Native(world) => {
+                world.borrow_mut().tokens.insert(token.to_owned(), claims);
+            }
+            Component(host) => host.accept_token(token, &claims),
+        }
+    }
+
+    /// Give a key of the channel's [`store`](mod@store) a value, for good.
+    #[track_caller]
+    pub fn store<T: Serialize + ?Sized>(&self, key: &str, value: &T) {
+        match &self.level {
+            Native(_) => {
+                let stored = self.run(|| store::set(key, value));
+                stored.unwrap_or_else(|error| panic!("{error}"));
+            }
+            Component(host) => {
+                let value = serde_json::to_vec(value).expect("a value that can be written as JSON");
+                host.store(key, &value);
+            }
+        }
+    }
+
+    /// What a key of the channel's [`store`](mod@store) has, if it has anything. Panics if it is no
+    /// `T`.
+    #[track_caller]
+    pub fn stored<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        match &self.level {
+            Native(_) => self.run(|| store::get(key)).unwrap_or_else(|error| panic!("{error}")),
+            Component(host) => {
+                let value = serde_json::from_slice(&host.stored(key)?);
+                Some(value.unwrap_or_else(|error| panic!("the store's value of {key:?}: {error}")))
+            }
+        }
     }
 
     /// Serve the channel `C` from now on, as the next generation. Connections stay open, with the
     /// sessions that the channel before wrote: the way to test that a struct may grow.
+    ///
+    /// Natively only: see [`native`](TestHost::native), and for components
+    /// [`reload_component`](TestHost::reload_component).
+    #[track_caller]
     pub fn reload<C: Channel>(&self) {
-        let mut world = self.world.borrow_mut();
-        world.plugin = Plugin::of::<C>();
-        world.generation += 1;
+        match &self.level {
+            Native(world) => {
+                let mut world = world.borrow_mut();
+                world.plugin = Plugin::of::<C>();
+                world.generation += 1;
+            }
+            Component(_) => panic!(
+                "reload::<{name}>() is there natively only: the component has no other channel in \
+                 it; make the host of this test with `TestHost::native`, or compile the other \
+                 channel and write `reload_component(path)`",
+                name = type_name::<C>()
+            ),
+        }
+    }
+
+    /// Serve another component from now on, as the next generation; the same with components.
+    /// Panics if the host would refuse it.
+    ///
+    /// With components only: see [`component`](TestHost::component), and natively
+    /// [`reload`](TestHost::reload).
+    #[track_caller]
+    pub fn reload_component(&self, path: impl AsRef<Path>) {
+        match &self.level {
+            Native(_) => panic!(
+                "reload_component is there with components only: write `reload::<C>()`, or make \
+                 the host of this test with `TestHost::component(path)`"
+            ),
+            Component(host) => host.reload(path.as_ref()),
+        }
     }
 
     /// Answer the channel's requests to this URL from now on; one that ends with `*` stands for all
@@ -101,7 +232,7 @@ impl TestHost {
     /// #     const PATHS: &[&str] = &["/asks"];
     /// #     fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Asks) }
     /// # }
-    /// let host = TestHost::new::<Asks>();
+    /// let host = TestHost::native::<Asks>();
     /// host.http_answer("https://api.example.com/users/*", HttpAnswer::new(404));
     /// host.http_answer("https://api.example.com/users/7", HttpAnswer::json(json!({ "name": "Ann" })));
     ///
@@ -109,32 +240,50 @@ impl TestHost {
     /// assert_eq!(ann.unwrap().text().unwrap(), r#"{"name":"Ann"}"#);
     /// assert_eq!(host.http_requests()[0].method, "GET");
     /// ```
+    #[track_caller]
     pub fn http_answer(&self, url: &str, answer: HttpAnswer) {
-        self.world.borrow_mut().http.script(url, answer);
+        match &self.level {
+            Native(world) => world.borrow_mut().http.script(url, answer),
+            Component(host) => host.http_answer(url, &answer),
+        }
     }
 
     /// The requests that the channel has sent since this was last called.
     pub fn http_requests(&self) -> Vec<HttpRequest> {
-        std::mem::take(&mut self.world.borrow_mut().http.requests)
+        match &self.level {
+            Native(world) => std::mem::take(&mut world.borrow_mut().http.requests),
+            Component(host) => host.take_requests(),
+        }
     }
 
     /// A client that asks for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing
     /// happens until one of the builder's last three methods is called.
     pub fn connect(&self, target: &str) -> Connecting {
-        Connecting::to(self.world.clone(), target)
+        Connecting::to(self.level.clone(), target)
     }
 
     /// Run code of the plugin that is about no connection, such as a function that broadcasts, as
     /// an event of its own. Its effects happen when it returns; a panic is passed on.
+    ///
+    /// Natively only: a test's code is not in the component. See [`native`](TestHost::native); for
+    /// the store there are [`store`](TestHost::store) and [`stored`](TestHost::stored).
+    #[track_caller]
     pub fn run<R>(&self, code: impl FnOnce() -> R) -> R {
-        match event(&self.world, Phase::Detached, 0, code) {
+        let Native(world) = &self.level else {
+            panic!(
+                "run(…) is there natively only: the test's code is not in the component; make the \
+                 host of this test with `TestHost::native` (for the store there are \
+                 `host.store(key, value)` and `host.stored(key)`)"
+            )
+        };
+        match event(world, Phase::Detached, 0, code) {
             Ok(returned) => {
-                self.world.borrow_mut().commit();
-                settle(&self.world);
+                world.borrow_mut().commit();
+                settle(world);
                 returned
             }
             Err(panic) => {
-                self.world.borrow_mut().abandon();
+                world.borrow_mut().abandon();
                 std::panic::resume_unwind(panic)
             }
         }
@@ -143,86 +292,180 @@ impl TestHost {
     /// A message comes from outside, as by the operator's API; see
     /// [`on_outside_message`](Channel::on_outside_message). The reply, or why there is none: a panic
     /// is one with status 500.
+    #[track_caller]
     pub fn outside_message(&self, message: Value) -> Result<Value, OutsideRefusal> {
-        let plugin = self.world.borrow().plugin;
-        if !plugin.exports.outside {
-            let why = "the channel has no on_outside_message";
-            return Err(OutsideRefusal::new(409, "no-handler", why));
-        }
-        let payload = message.to_string();
-        let handler = || (plugin.on_outside_message)(payload.as_bytes());
-        match event(&self.world, Phase::Detached, 0, handler) {
-            Ok(Ok(reply)) => {
-                self.world.borrow_mut().commit();
-                settle(&self.world);
-                Ok(serde_json::from_slice(&reply).expect("a reply was written as JSON"))
-            }
-            Ok(Err(refusal)) => {
-                self.world.borrow_mut().abandon();
-                Err(refusal)
-            }
-            Err(panic) => {
-                failed(&self.world, "on_outside_message", &panicked(&*panic));
-                Err(OutsideRefusal::new(500, "channel-failed", "the channel failed"))
-            }
+        match &self.level {
+            Native(world) => outside_message(world, &message),
+            Component(host) => host.outside_message(&message),
         }
     }
 
     /// Let time pass: each timer fires when it falls due, in order, and whatever it causes has
     /// happened before the next. What the host keeps for a while, such as a value of
     /// [`store::set_for`](crate::store::set_for), ends in between. Of itself the clock stands still.
+    #[track_caller]
     pub fn advance(&self, by: Duration) {
-        advance(&self.world, by);
+        match &self.level {
+            Native(world) => advance(world, by),
+            Component(host) => host.advance(by),
+        }
     }
 
     /// The state of a room as the host keeps it, decoded as the channel's; the default where nothing
     /// is kept. Panics if it does not decode.
     #[track_caller]
     pub fn room_state<C: Channel>(&self, room: &str) -> C::RoomState {
-        match self.world.borrow().room_states.get(room) {
+        let bytes = match &self.level {
+            Native(world) => world.borrow().room_states.get(room).cloned(),
+            Component(host) => host.room_state(room),
+        };
+        match bytes {
             Some(bytes) => {
-                session::decode(bytes).unwrap_or_else(|error| panic!("the room's state: {error}"))
+                session::decode(&bytes).unwrap_or_else(|error| panic!("the room's state: {error}"))
             }
             None => C::RoomState::default(),
         }
     }
 
     /// The keys that are present in a room, those that stay for their grace included.
+    #[track_caller]
     pub fn present(&self, room: &str) -> Vec<String> {
-        let (_, entries) = self.world.borrow().presence_page(room, None, u32::MAX);
-        entries.into_iter().map(|(key, _)| key).collect()
+        match &self.level {
+            Native(world) => {
+                let (_, entries) = world.borrow().presence_page(room, None, u32::MAX);
+                entries.into_iter().map(|(key, _)| key).collect()
+            }
+            Component(host) => host.present(room),
+        }
     }
 
     /// How many members a room has.
+    #[track_caller]
     pub fn room_count(&self, room: &str) -> u32 {
-        self.world.borrow().members(room).len() as u32
+        self.room_members(room).len() as u32
     }
 
     /// The ids of a room's members, in ascending order.
+    #[track_caller]
     pub fn room_members(&self, room: &str) -> Vec<String> {
-        page(self.world.borrow().members(room), None, u32::MAX)
+        match &self.level {
+            Native(world) => page(world.borrow().members(room), None, u32::MAX),
+            Component(host) => host.members(room),
+        }
     }
 
     /// Whether a user has a connection.
+    #[track_caller]
     pub fn is_online(&self, user: &str) -> bool {
-        !self.world.borrow().connections_of(user).is_empty()
+        !self.user_connections(user).is_empty()
     }
 
     /// The ids of a user's connections, in ascending order.
+    #[track_caller]
     pub fn user_connections(&self, user: &str) -> Vec<String> {
-        page(self.world.borrow().connections_of(user), None, u32::MAX)
+        match &self.level {
+            Native(world) => page(world.borrow().connections_of(user), None, u32::MAX),
+            Component(host) => host.connections_of(user),
+        }
+    }
+
+    /// The next message of every member of a room must be this one, which is what
+    /// [`Connection::send`](crate::Connection::send) takes; it is taken from each of them. Panics if
+    /// nobody is in the room.
+    #[track_caller]
+    pub fn assert_broadcast(&self, room: &str, message: impl Outgoing) {
+        let expected = expected(message);
+        let members = self.room_members(room);
+        assert!(!members.is_empty(), "nobody is in the room {room:?} to receive {expected:?}");
+        for member in members {
+            match self.next_of(&member) {
+                Some(received) if is_same(&received, &expected) => {}
+                Some(received) => panic!(
+                    "{member}, a member of {room:?}, has received {received:?} next, and not \
+                     {expected:?}"
+                ),
+                None => panic!(
+                    "{member}, a member of {room:?}, has received nothing more; expected \
+                     {expected:?}"
+                ),
+            }
+        }
+    }
+
+    /// No client may have anything left that the test has not looked at.
+    #[track_caller]
+    pub fn assert_no_more(&self) {
+        let unread = match &self.level {
+            Native(world) => {
+                let world = world.borrow();
+                let records = world.connections.values();
+                let unread = records.filter(|record| !record.inbox.is_empty());
+                unread
+                    .map(|record| (record.request.id(), record.inbox.iter().cloned().collect()))
+                    .collect()
+            }
+            Component(host) => host.unread(),
+        };
+        let unread: Vec<String> = (unread.into_iter())
+            .map(|(id, messages): (String, Vec<Received>)| format!("{id}: {messages:?}"))
+            .collect();
+        assert!(unread.is_empty(), "there is more to read:\n  {}", unread.join("\n  "));
+    }
+
+    /// The next message of the client with this id.
+    fn next_of(&self, id: &str) -> Option<Received> {
+        match &self.level {
+            Native(world) => {
+                let mut world = world.borrow_mut();
+                let mut records = world.connections.values_mut();
+                records.find(|record| record.request.id() == id)?.inbox.pop_front()
+            }
+            Component(host) => host.next_of(id),
+        }
     }
 
     /// What the channel logged since this was last called, at all levels, as well as what other
-    /// crates logged during its events. Empty where a test has installed a logger of its own.
+    /// crates logged during its events. Empty where a test has installed a logger of its own. With a
+    /// component, what it printed as well.
     pub fn log(&self) -> Vec<LogLine> {
-        std::mem::take(&mut self.world.borrow_mut().log)
+        match &self.level {
+            Native(world) => std::mem::take(&mut world.borrow_mut().log),
+            Component(host) => host.take_log(),
+        }
     }
 
     /// What went wrong since this was last called, as the operator would read it: one sentence for
     /// each handler that returned `Err` or panicked. They are printed as well, so that a test that
-    /// fails shows them.
+    /// fails shows them. With a component, all else that the host warns its operator of.
     pub fn errors(&self) -> Vec<String> {
-        std::mem::take(&mut self.world.borrow_mut().errors)
+        match &self.level {
+            Native(world) => std::mem::take(&mut world.borrow_mut().errors),
+            Component(host) => host.take_errors(),
+        }
+    }
+}
+
+fn outside_message(world: &Shared, message: &Value) -> Result<Value, OutsideRefusal> {
+    let plugin = world.borrow().plugin;
+    if !plugin.exports.outside {
+        let why = "the channel has no on_outside_message";
+        return Err(OutsideRefusal::new(409, "no-handler", why));
+    }
+    let payload = message.to_string();
+    let handler = || (plugin.on_outside_message)(payload.as_bytes());
+    match event(world, Phase::Detached, 0, handler) {
+        Ok(Ok(reply)) => {
+            world.borrow_mut().commit();
+            settle(world);
+            Ok(serde_json::from_slice(&reply).expect("a reply was written as JSON"))
+        }
+        Ok(Err(refusal)) => {
+            world.borrow_mut().abandon();
+            Err(refusal)
+        }
+        Err(panic) => {
+            failed(world, "on_outside_message", &panicked(&*panic));
+            Err(OutsideRefusal::new(500, "channel-failed", "the channel failed"))
+        }
     }
 }

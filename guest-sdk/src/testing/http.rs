@@ -32,6 +32,11 @@ impl HttpAnswer {
         Self(Err(refused(Remedy::RetryLater, "http-timeout", "no answer in time")))
     }
 
+    /// What comes of a request.
+    pub(crate) fn outcome(&self) -> &Result<Response, HostError> {
+        &self.0
+    }
+
     /// Add a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         if let Ok(response) = &mut self.0 {

@@ -1,4 +1,4 @@
-//! A fake host, so that `cargo test` in a plugin needs no server.
+//! A host for tests, so that `cargo test` in a plugin needs no server.
 //!
 //! [`TestHost`] runs a channel as the host does: connections with rooms and sessions, events as
 //! transactions, closes, refusals, limits, panics that cost one connection, reloads. Decoding,
@@ -48,13 +48,31 @@
 //! assert_eq!(host.room_count("lobby"), 1);
 //! ```
 //!
-//! Time passes where a test says so, with [`TestHost::advance`], and timers fire. What is not
-//! imitated: deadlines, keep-alive, memory, slow consumers, and other
-//! connections' events between the host calls of one handler.
+//! Time passes where a test says so, with [`TestHost::advance`], and timers fire.
+//!
+//! # Two levels
+//!
+//! `cargo test` runs the channel natively, as above. What is not imitated: deadlines, keep-alive, memory,
+//! slow consumers, and other connections' events between the host calls of one handler.
+//!
+//! `wharf test` runs the same tests on the component that the channel is compiled to, in the host itself:
+//! its engine, its rooms and its timers, real traps and real limits; with fake clients, a clock that
+//! stands still and scripted answers, as natively. What there is at one level only says so when
+//! it is called at the other, and what to write instead:
+//!
+//! | | natively | with the component |
+//! | --- | --- | --- |
+//! | [`TestHost::new`] | under `cargo test` | under `wharf test` |
+//! | [`TestHost::native`], [`TestHost::component`] | the one | the other |
+//! | [`TestHost::run`], [`TestHost::reload`] | yes | no |
+//! | [`TestHost::reload_component`] | no | yes |
+//! | limits, settings, grants | at any time | before the first client connects |
+//! | deadlines, memory, keep-alive, tokens that expire | no | yes |
 
 mod host;
 
 mod client;
+mod component;
 mod connecting;
 mod pattern;
 mod plugin;

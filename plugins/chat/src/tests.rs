@@ -220,7 +220,7 @@ fn every_type_that_is_called_known_is_known() {
 
 #[test]
 fn a_reload_is_seen_in_the_generation_and_by_nothing_else() {
-    let host = host();
+    let host = TestHost::native::<Chat>();
     let (ann, bob) = (member(&host, "lobby", "Ann"), member(&host, "lobby", "Bob"));
     ann.received();
 

@@ -126,7 +126,10 @@ fn a_panic_costs_one_connection_which_hears_of_it() {
     assert_eq!(client.closed().map(|(code, _)| code), Some(1011));
     let log = host.log();
     let line = log.last().expect("it is logged");
-    assert!(line.message.starts_with("a customer is lost: panicked"), "{line:?}");
+    assert!(line.message.starts_with("a customer is lost: "), "{line:?}");
+    assert_eq!(line.fields[0], ("code".to_owned(), "trap".to_owned()));
+    let errors = host.errors();
+    assert!(errors[0].starts_with("on_message panicked: "), "{errors:?}");
     assert_eq!(ask(&other, buy("green", 1))["payload"]["credit"], 0);
 }
 

@@ -1,0 +1,123 @@
+//! The process of a component's host: started, spoken to, noticed when it dies.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+/// Names the binary of the host.
+pub(crate) const HOST: &str = "WHARF_TEST_HOST";
+
+/// The host's binary where nobody has named one, looked for on the `PATH`.
+const DEFAULT_HOST: &str = "wharf";
+
+/// A running host. Dropping it ends it.
+pub(crate) struct Process {
+    binary: PathBuf,
+    child: Child,
+    /// Taken when it is to end.
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    /// Collects what it writes to standard error.
+    complaints: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// Start a host with a component.
+    #[track_caller]
+    pub(crate) fn start(component: &Path) -> Self {
+        let binary = std::env::var_os(HOST).map_or_else(|| DEFAULT_HOST.into(), PathBuf::from);
+        let shown = binary.display();
+        let spawned = Command::new(&binary)
+            .arg("test-host")
+            .arg(component)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = spawned.unwrap_or_else(|error| {
+            panic!(
+                "the host {shown} cannot be started ({error}): run the tests by `wharf test`, or \
+                 name the binary `wharf` in the variable {HOST}"
+            )
+        });
+        let input = child.stdin.take();
+        let output = child.stdout.take().expect("standard output is a pipe");
+        let mut errors = child.stderr.take().expect("standard error is a pipe");
+        let complaints = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What could be read is what there is to show.
+            let _ = errors.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let (output, complaints) = (BufReader::new(output), Some(complaints));
+        let mut process = Self { binary, child, input, output, complaints };
+        process.check_version();
+        process
+    }
+
+    #[track_caller]
+    fn check_version(&mut self) {
+        let own = env!("CARGO_PKG_VERSION");
+        let said = self.read();
+        let theirs = said["wharf"].as_str().unwrap_or("of no known version");
+        if theirs != own {
+            let host = self.binary.display();
+            panic!(
+                "the SDK of these tests is Wharf {own}, and the host {host} is Wharf {theirs}: \
+                 they must be of one version; take the `vendor` folder of a crate that this \
+                 host's `wharf new` makes, or run the tests with the other `wharf`"
+            );
+        }
+    }
+
+    /// Have it do something. The whole answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, command: &Value) -> Value {
+        let input = self.input.as_mut().expect("it is open until the process is dropped");
+        // One that is dead says nothing, which is seen below.
+        let _ = writeln!(input, "{command}").and_then(|()| input.flush());
+        self.read()
+    }
+
+    #[track_caller]
+    fn read(&mut self) -> Value {
+        let mut line = String::new();
+        match self.output.read_line(&mut line) {
+            Ok(1..) => match serde_json::from_str(&line) {
+                Ok(value) => value,
+                Err(_) => self.has_died(&format!("It said: {line}")),
+            },
+            _ => self.has_died(""),
+        }
+    }
+
+    #[track_caller]
+    fn has_died(&mut self, said: &str) -> ! {
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let complaints = self.complaints.take().and_then(|complaints| complaints.join().ok());
+        let host = self.binary.display();
+        panic!(
+            "the host {host} has died ({status}). {said}\n{}",
+            complaints.unwrap_or_default().trim_end()
+        );
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It ends when there are no commands any more.
+        drop(self.input.take());
+        let _ = self.child.wait();
+        if let Some(complaints) = self.complaints.take()
+            && let Ok(complaints) = complaints.join()
+        {
+            // Shown by tests that fail.
+            eprint!("{complaints}");
+        }
+    }
+}
