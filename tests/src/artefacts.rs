@@ -12,12 +12,17 @@ pub fn binary() -> PathBuf {
 
 /// The bytes of a compiled plugin or fixture, by its package's name.
 pub fn component(name: &str) -> Vec<u8> {
+    let path = component_file(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+/// The file of a compiled plugin or fixture.
+pub fn component_file(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
     let places =
         [located("WHARF_FIXTURES_DIR", "fixtures"), located("WHARF_PLUGINS_DIR", "plugins")];
     let found = places.iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
-    let path = found.unwrap_or_else(|| existing(places[0].join(&file)));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    found.unwrap_or_else(|| existing(places[0].join(&file)))
 }
 
 /// The folder with the clients of other ecosystems.

@@ -10,6 +10,7 @@
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
+//! - [`kit`]: the SDK's test kit, with components of this repository;
 //! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
 //!
 //! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
@@ -22,6 +23,7 @@ mod browser;
 mod client;
 mod dev;
 mod foreign;
+pub mod kit;
 mod log;
 pub mod operator;
 pub mod raw;

@@ -1,0 +1,55 @@
+//! The test kit's second level, with components of this repository.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use wharf::testing::TestHost;
+
+use crate::artefacts;
+
+/// The environment is one for all threads.
+static ENVIRONMENT: Mutex<()> = Mutex::new(());
+
+/// Does something with these variables.
+pub fn with_environment<R>(variables: &[(&str, PathBuf)], act: impl FnOnce() -> R) -> R {
+    let _alone = ENVIRONMENT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for (name, value) in variables {
+        // SAFETY: of this process's threads only those of tests read or write the environment, by
+        // the standard library, which has a lock of its own for it.
+        unsafe { std::env::set_var(name, value) };
+    }
+    let done = catch_unwind(AssertUnwindSafe(act));
+    for (name, _) in variables {
+        // SAFETY: as above.
+        unsafe { std::env::remove_var(name) };
+    }
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// A host with a plugin or fixture as a component, prepared before it starts.
+pub fn prepared(name: &str, prepare: impl FnOnce(&TestHost)) -> TestHost {
+    let cache = artefacts::author_cache().join("compiled");
+    let variables = [("WHARF_TEST_HOST", artefacts::binary()), ("WHARF_CACHE", cache)];
+    with_environment(&variables, || {
+        let host = TestHost::component(artefacts::component_file(name));
+        prepare(&host);
+        // Starts it.
+        host.room_count("anybody?");
+        host
+    })
+}
+
+/// A host with a plugin or fixture as a component.
+pub fn host(name: &str) -> TestHost {
+    prepared(name, |_| {})
+}
+
+/// What something that must panic says.
+pub fn panic_of(act: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("it must panic");
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().expect("a text")).to_owned(),
+    }
+}
