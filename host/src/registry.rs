@@ -452,6 +452,8 @@ impl Registry {
         for channel in self.channels() {
             channel.current().pool.trim();
             channel.context.store.sweep();
+            channel.context.log_budget.settle();
+            channel.context.failure_budget.settle();
         }
     }
 }

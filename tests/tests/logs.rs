@@ -166,6 +166,17 @@ async fn a_flood_of_lines_is_cut_and_counted_and_silences_nobody_else() {
 }
 
 #[tokio::test]
+async fn dropped_lines_are_told_even_where_the_channel_says_nothing_more() {
+    let wharf = Wharf::start(&["prints"], &["--log-lines-per-second 50"]).await;
+    let mut client = wharf.connect("/prints").await;
+    let flood = json!({ "to": "flood", "lines": 1000 });
+    assert_eq!(client.ask(&flood.to_string()).await, "done");
+    let told = |line: &Line| line.begins("log lines dropped");
+    let line = wharf.log.wait_for("the number of dropped lines", told).await;
+    assert!(line.number("dropped").is_some_and(|dropped| dropped > 0), "{line}");
+}
+
+#[tokio::test]
 async fn long_lines_are_cut() {
     let wharf = Wharf::start(&["prints"], &[]).await;
     let mut client = wharf.connect("/prints").await;

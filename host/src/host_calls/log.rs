@@ -154,23 +154,45 @@ impl LogBudget {
                     let before = window & u64::from(u32::MAX);
                     let limit = u64::from(self.lines_per_second);
                     if known != second && before > limit {
-                        let (channel, dropped) = (self.channel.as_deref(), before - limit);
-                        match channel {
-                            Some(_) => tracing::warn!(
-                                channel,
-                                dropped,
-                                "log lines dropped: log_lines_per_second is {limit}"
-                            ),
-                            None => tracing::warn!(
-                                dropped,
-                                "log lines about refused clients dropped: at most {limit} a second"
-                            ),
-                        }
+                        self.tell(before - limit);
                     }
                     return lines < limit;
                 }
                 Err(now) => window = now,
             }
+        }
+    }
+
+    /// Say how many lines were dropped in a second that is over, where no further line has led to
+    /// that.
+    pub fn settle(&self) {
+        let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
+        let window = self.window.load(Ordering::Relaxed);
+        let (known, lines) = (window >> 32, window & u64::from(u32::MAX));
+        let limit = u64::from(self.lines_per_second);
+        if known == second || lines <= limit {
+            return;
+        }
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        // Whoever has changed it meanwhile has told.
+        if self.window.compare_exchange(window, second << 32, set, get).is_ok() {
+            self.tell(lines - limit);
+        }
+    }
+
+    fn tell(&self, dropped: u64) {
+        let limit = self.lines_per_second;
+        let channel = self.channel.as_deref();
+        match channel {
+            Some(_) => tracing::warn!(
+                channel,
+                dropped,
+                "log lines dropped: log_lines_per_second is {limit}"
+            ),
+            None => tracing::warn!(
+                dropped,
+                "log lines about refused clients dropped: at most {limit} a second"
+            ),
         }
     }
 }
