@@ -67,7 +67,8 @@ async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
         assert!(line.text.contains("posts"), "{line}");
     }
     let failed = |line: &Line| line.says("guest call failed") || line.says("handler failed");
-    let rooms: Vec<_> = wharf.log.find(failed).iter().map(|line| line.str("room")).collect();
+    let failures = wharf.log.find(failed);
+    let rooms: Vec<_> = failures.iter().map(|line| line.str("room")).collect();
     assert_eq!(rooms, ["a"; 3], "each failure names its room");
     client.send_json(add("a", 1)).await;
     let seen = sum(&mut client).await;
