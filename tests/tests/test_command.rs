@@ -1,0 +1,139 @@
+//! `wharf test`: a plugin's own tests on its component, at the test kit's second level; those of a new
+//! crate, and those of the example plugins, by which the kit and the host are seen to agree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use wharf_tests::artefacts::{author_cache, binary, component_file};
+use wharf_tests::run_in;
+
+/// What cargo and the compilers need of our environment.
+const OF_CARGO: [&str; 5] = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+
+fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
+    let mut command = Command::new(binary());
+    command
+        .arg("test")
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("CARGO_TARGET_DIR", author_cache())
+        .env("WHARF_CACHE", author_cache().join("compiled"));
+    for variable in OF_CARGO {
+        if let Some(value) = std::env::var_os(variable) {
+            command.env(variable, value);
+        }
+    }
+    let output = command.output().expect("it runs");
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    (output, String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn a_new_crate_passes_its_tests_at_the_second_level() {
+    // Always the same folder, since cargo keeps what it has compiled by it.
+    let place = author_cache().join("crates/kit");
+    match fs::remove_dir_all(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+        _ => {}
+    }
+    fs::create_dir_all(&place).expect("a folder");
+    assert!(run_in(&place, &["new", "kit-talk"], &[]).status.success());
+    let folder = place.join("kit-talk");
+    let tests = folder.join("src/tests.rs");
+    let text = fs::read_to_string(&tests).expect("its tests");
+    // Passes with a component, and not natively.
+    let second_level = "\n#[test]\n#[should_panic = \"is there natively only\"]\n\
+         fn this_is_the_second_level() {\n    TestHost::new::<Member>().run(|| ());\n}\n";
+    fs::write(&tests, text.clone() + second_level).expect("it is saved");
+
+    let (output, said) = wharf_test(&place, &["kit-talk"]);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("4 passed"), "{said}");
+
+    let (output, said) = wharf_test(&folder, &["--", "nobody_comes_in", "--", "--exact"]);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("0 passed") && said.contains("4 filtered out"), "{said}");
+
+    fs::write(&tests, text.replace("\"count\": 2,", "\"count\": 3,")).expect("it is saved");
+    let (output, said) = wharf_test(&folder, &[]);
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    assert!(said.contains("what_one_says_everybody_in_the_room_hears"), "{said}");
+
+    let source = folder.join("src/lib.rs");
+    let code = fs::read_to_string(&source).expect("its code");
+    let paths = "&[\"/kit-talk/:room\", \"/kit-talk/:other\"]";
+    fs::write(&source, code.replace("&[\"/kit-talk/:room\"]", paths)).expect("it is saved");
+    let (output, said) = wharf_test(&folder, &[]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no host would load") && said.contains("/kit-talk/:other"), "{said}");
+
+    fs::write(&source, "nonsense").expect("it is saved");
+    let (output, said) = wharf_test(&folder, &[]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error") && said.contains("src/lib.rs"), "{said}");
+}
+
+/// The example plugins.
+fn plugins() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    let plugins = entries.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut plugins: Vec<String> =
+        plugins.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
+    plugins.sort();
+    plugins
+}
+
+/// Their tests as programs, by the names of their packages.
+fn test_programs(plugins: &[String]) -> Vec<(String, PathBuf)> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Without what is set about these tests themselves: crates that look at such variables would be
+    // compiled anew.
+    for (name, _) in std::env::vars_os() {
+        let about_tests = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+        if about_tests.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
+    // All packages together, as these tests are built: then there is nothing left to compile.
+    cargo
+        .args(["test", "--no-run", "--workspace", "--lib", "--message-format", "json"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .env("CARGO_TARGET_DIR", author_cache().join(".."));
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = output.stdout.split(|byte| *byte == b'\n');
+    let messages = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let program = |message: serde_json::Value| {
+        let program = message["executable"].as_str()?.into();
+        let manifest = Path::new(message["manifest_path"].as_str()?);
+        let package = manifest.parent()?.file_name()?.to_str()?.to_owned();
+        let is_plugin = manifest.ancestors().nth(2)?.ends_with("plugins");
+        (is_plugin && plugins.contains(&package)).then_some((package, program))
+    };
+    messages.filter_map(program).collect()
+}
+
+#[test]
+fn the_example_plugins_pass_their_own_tests_in_the_host() {
+    let plugins = plugins();
+    let programs = test_programs(&plugins);
+    assert_eq!(programs.len(), plugins.len(), "{programs:?}");
+    let mut failed = String::new();
+    for (plugin, program) in programs {
+        let output = Command::new(program)
+            .env("WHARF_TEST_COMPONENT", component_file(&plugin))
+            .env("WHARF_TEST_HOST", binary())
+            .env("WHARF_CACHE", author_cache().join("compiled"))
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("test result"), "{plugin}: {said}");
+        if !output.status.success() {
+            failed += &format!("{plugin}:\n{said}\n");
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
+}
