@@ -176,7 +176,9 @@ async fn serve_http(
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.handshake_timeout)
-        .max_buf_size(config.max_header_bytes);
+        .max_buf_size(config.max_header_bytes)
+        // Whoever sends a request and ends its side at once has sent it all the same.
+        .half_close(true);
     let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let result = tokio::select! {
