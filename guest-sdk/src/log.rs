@@ -1,4 +1,4 @@
-//! The host's log, through the crate [`log`](https://docs.rs/log): its macros are in the
+//! The host's log, through the crate `log`: its macros are in the
 //! [prelude](crate::prelude), and whatever else of a plugin's dependencies logs with it is heard as well.
 //!
 //! ```
