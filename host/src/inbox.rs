@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::config::Config;
 use crate::timer::Firing;
 
 /// Notices and room events that may lead to one another; what a client sends begins with 0.
@@ -27,6 +28,20 @@ pub struct InboxLimits {
     pub bytes: usize,
     /// Bytes of the payloads in all inboxes that are counted [together](Addressee::together).
     pub bytes_together: usize,
+}
+
+impl InboxLimits {
+    /// What may wait for one connection.
+    pub fn of_connection(config: &Config) -> InboxLimits {
+        let (events, bytes) = (config.inbox_events, config.inbox_bytes);
+        InboxLimits { events, bytes, bytes_together: usize::MAX }
+    }
+
+    /// What may wait for one room, and for all of its channel together.
+    pub fn of_room(config: &Config) -> InboxLimits {
+        let (events, bytes) = (config.room_inbox_events, config.room_inbox_bytes);
+        InboxLimits { events, bytes, bytes_together: config.max_channel_inbox_bytes }
+    }
 }
 
 /// An event that somebody else caused.

@@ -217,8 +217,7 @@ impl RoomStates {
         if self.count() == 0 {
             return;
         }
-        let room = self.table.lock().get(name).cloned();
-        if let Some(room) = room {
+        if let Some(room) = self.find(name) {
             room.work.lock().idle_since = Some(Instant::now());
         }
     }

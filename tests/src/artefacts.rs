@@ -56,3 +56,15 @@ pub fn existing(path: PathBuf) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `cargo xtask test`", path.display());
     path
 }
+
+/// Bytes with others in the place of some, as often as they occur; as many, so that nothing moves.
+pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(from.len()).position(|window| window == from) {
+        at += found;
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use wharf_tests::artefacts::{author_cache, binary, component};
+use wharf_tests::artefacts::{author_cache, binary, component, replaced};
 use wharf_tests::{Client, Dev, Value, json, run_in};
 
 /// How long the README's commands may take here, in seconds: beside other tests, and the first time with
@@ -263,15 +263,4 @@ fn people_read_the_same_as_programs() {
     ] {
         assert!(text.contains(words), "no {words:?} in {text}");
     }
-}
-
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut bytes = bytes.to_vec();
-    let mut at = 0;
-    while let Some(found) = bytes[at..].windows(from.len()).position(|window| window == from) {
-        at += found;
-        bytes[at..at + to.len()].copy_from_slice(to);
-    }
-    bytes
 }

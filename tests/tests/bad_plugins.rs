@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use wharf_tests::artefacts::component;
+use wharf_tests::artefacts::{component, replaced};
 use wharf_tests::{Client, Line, Wharf};
 
 /// A component without anything in it: the binary format's preamble alone.
@@ -67,17 +67,6 @@ async fn a_component_of_another_contract_names_both_versions() {
         assert!(reason.contains(&theirs[1..]) && reason.contains("0.1"), "{reason}");
         assert!(reason.contains(advice), "{reason}");
     }
-}
-
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    assert_eq!(from.len(), to.len());
-    let mut bytes = bytes.to_vec();
-    let mut at = 0;
-    while let Some(found) = bytes[at..].windows(from.len()).position(|window| window == from) {
-        at += found;
-        bytes[at..at + to.len()].copy_from_slice(to);
-    }
-    bytes
 }
 
 #[tokio::test]

@@ -51,12 +51,7 @@ impl RoomPostsHost for InstanceState {
         let name = checked(room)?;
         self.check_post(payload.len(), self.handlers.rooms, "on_room_event", "room-events")?;
         let room = self.room_state(&name)?;
-        let config = &self.channel.config;
-        let limits = InboxLimits {
-            events: config.room_inbox_events,
-            bytes: config.room_inbox_bytes,
-            bytes_together: config.max_channel_inbox_bytes,
-        };
+        let limits = InboxLimits::of_room(&self.channel.config);
         let place = place(room, payload.len(), limits, "room_inbox_events, room_inbox_bytes")?;
         self.record(Effect::Post(place, Bytes::from(payload)))
     }
@@ -153,12 +148,7 @@ impl InstanceState {
 
     /// What may wait for one connection.
     fn inbox_limits(&self) -> InboxLimits {
-        let config = &self.channel.config;
-        InboxLimits {
-            events: config.inbox_events,
-            bytes: config.inbox_bytes,
-            bytes_together: usize::MAX,
-        }
+        InboxLimits::of_connection(&self.channel.config)
     }
 }
 

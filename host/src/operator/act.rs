@@ -92,11 +92,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.notices, "on_notify", "notice-events")?;
-            let limits = InboxLimits {
-                events: config.inbox_events,
-                bytes: config.inbox_bytes,
-                bytes_together: usize::MAX,
-            };
+            let limits = InboxLimits::of_connection(config);
             let mut places = Vec::new();
             for outbound in outbounds(&channel, &to)? {
                 match (Place::take(outbound.clone(), payload.len(), limits), &to) {
@@ -132,11 +128,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
                     let status = StatusCode::TOO_MANY_REQUESTS;
                     Problem::new(status, "too-many-room-states", message)
                 })?;
-            let limits = InboxLimits {
-                events: config.room_inbox_events,
-                bytes: config.room_inbox_bytes,
-                bytes_together: config.max_channel_inbox_bytes,
-            };
+            let limits = InboxLimits::of_room(config);
             let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
                 NoPlace::FullTogether => full("max_channel_inbox_bytes"),
                 _ => full("room_inbox_events, room_inbox_bytes"),
