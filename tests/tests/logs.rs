@@ -86,7 +86,7 @@ async fn a_guests_lines_are_marked_with_its_channel_generation_and_connection() 
 
 #[tokio::test]
 async fn a_guests_level_is_filtered_by_the_operators() {
-    let wharf = Wharf::start(&["prints"], &["--log warn,wharf_host=info,wharf=info"]).await;
+    let wharf = Wharf::start(&["prints"], &["--log warn,wharf=info"]).await;
     let mut client = wharf.connect("/prints").await;
     for level in ["debug", "warn"] {
         let order = json!({ "to": "log", "level": level, "text": format!("at {level}") });
@@ -189,7 +189,7 @@ async fn long_lines_are_cut() {
 
 #[tokio::test]
 async fn lines_that_nobody_sees_leave_the_budget_to_those_that_are_seen() {
-    let wharf = Wharf::start(&["prints"], &["--log warn,wharf_host=info"]).await;
+    let wharf = Wharf::start(&["prints"], &["--log warn,wharf=info"]).await;
     let mut client = wharf.connect("/prints").await;
     assert_eq!(client.ask_json_text(json!({ "to": "unseen", "lines": 1000 })).await, "done");
     wharf.log.wait_for("the error", |line| line.says("after the unseen")).await;

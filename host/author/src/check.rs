@@ -1,0 +1,302 @@
+//! `wharf check`: what a plugin is, what it needs, and whether this host would load it.
+//!
+//! The verdict is the registry's own: files are loaded into one that serves nobody, in the order
+//! of their names, as a server does at its start.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use wharf_config::{ChannelConfig, Config, table_key as key};
+use wharf_runtime::plugin::watch::{Change, look_once};
+use wharf_runtime::plugin::{Engine, Interfaces};
+use wharf_runtime::registry::{Registry, hex};
+use wharf_server::token::ChannelTokenRules;
+
+/// The contract's package, as it begins the names of its interfaces.
+const CONTRACT: &str = "wharf:channel/";
+
+/// What is known of a plugin's file. As JSON, whatever is not known is null or empty.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The file, as it was given.
+    pub file: PathBuf,
+    /// The channel's name: the file's stem.
+    pub channel: String,
+    /// Whether this host would load it.
+    pub loads: bool,
+    /// Why not, as the log of a server says it.
+    pub reason: Option<String>,
+    /// Its size in bytes.
+    pub bytes: Option<usize>,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The version of the contract that it was built for.
+    pub contract: Option<String>,
+    /// Its path patterns.
+    pub paths: Vec<String>,
+    /// Its subprotocols, best first.
+    pub subprotocols: Vec<String>,
+    /// The version of its session bytes.
+    pub session_format: Option<u32>,
+    /// What the host may call it for: those of the contract without package and version.
+    pub exports: Vec<String>,
+    /// What it calls, written alike.
+    pub imports: Vec<String>,
+    /// What the operator has to write for it.
+    pub needs: Vec<Need>,
+}
+
+/// Something that a plugin has only where the operator writes it into `wharf.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// The table.
+    pub table: String,
+    /// The line in it. Where nothing is granted yet, with an example as its value.
+    pub line: String,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether the configuration has such a line.
+    pub is_there: bool,
+}
+
+/// Look at files as a server with this configuration would.
+///
+/// # Errors
+///
+/// The compiler cannot be set up. What is wrong with a file is in its report.
+pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
+    // What is looked at here is not kept.
+    let config = Arc::new(Config { cache: None, ..config });
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
+    let registry = Registry::new(config.clone(), Engine::new(None)?, tokens);
+    let mut files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    files.sort_by_key(|file| file.file_name());
+    let mut reports = Vec::new();
+    for file in files {
+        reports.push(report(&registry, &config, file).await);
+    }
+    Ok(reports)
+}
+
+async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {
+    let mut report = Report::of(file);
+    match look_once(file) {
+        Change::Settled { name, path, bytes, sha256 } => {
+            report.bytes = Some(bytes.len());
+            report.sha256 = Some(hex(&sha256));
+            if let Some(interfaces) = Interfaces::read(&bytes) {
+                report.describe(&interfaces);
+                report.needs = needs(&interfaces, &name, &config.channel(&name));
+            }
+            match registry.look_at(&name, &path, bytes, sha256).await {
+                Ok(channel) => {
+                    let generation = channel.current();
+                    let description = &generation.description;
+                    let shown = |text: &String| channel.context.shown(text, usize::MAX);
+                    report.loads = true;
+                    report.paths = description.paths.iter().map(shown).collect();
+                    report.subprotocols = description.subprotocols.iter().map(shown).collect();
+                    report.session_format = Some(description.session_format);
+                }
+                Err(reason) => report.reason = Some(reason),
+            }
+            report.channel = name;
+        }
+        Change::Unreadable { name, reason, .. } => {
+            (report.channel, report.reason) = (name, Some(reason));
+        }
+        Change::Removed { .. } | Change::Scanned => {}
+    }
+    report
+}
+
+impl Report {
+    /// Nothing is known yet.
+    fn of(file: &Path) -> Report {
+        Report {
+            file: file.to_owned(),
+            channel: String::new(),
+            loads: false,
+            reason: None,
+            bytes: None,
+            sha256: None,
+            contract: None,
+            paths: Vec::new(),
+            subprotocols: Vec::new(),
+            session_format: None,
+            exports: Vec::new(),
+            imports: Vec::new(),
+            needs: Vec::new(),
+        }
+    }
+
+    fn describe(&mut self, interfaces: &Interfaces) {
+        let all = interfaces.imports.iter().chain(&interfaces.exports);
+        let versions: BTreeSet<&str> = all
+            .filter_map(|name| name.strip_prefix(CONTRACT)?.split_once('@'))
+            .map(|(_, version)| version)
+            .collect();
+        let versions: Vec<&str> = versions.into_iter().collect();
+        self.contract = (!versions.is_empty()).then(|| one_line(&versions.join(" and ")));
+        let short = |names: &[String]| names.iter().map(|name| one_line(short(name))).collect();
+        (self.imports, self.exports) = (short(&interfaces.imports), short(&interfaces.exports));
+    }
+}
+
+/// An interface of the contract by its own name, any other without its version.
+fn short(name: &str) -> &str {
+    let name = name.strip_prefix(CONTRACT).unwrap_or(name);
+    name.split_once('@').map_or(name, |(name, _)| name)
+}
+
+/// Whoever made the file has chosen the names in it.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let text = text.chars().take(LONGEST);
+    text.map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+/// What a plugin with these imports has only where it is written down.
+fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Need> {
+    let imports = |wanted: &str| interfaces.imports.iter().any(|name| short(name) == wanted);
+    let table = format!("channels.{}", key(channel));
+    let list = |key: &str, granted: Vec<String>, example: &str, why| {
+        let is_there = !granted.is_empty();
+        let items = if is_there { granted } else { vec![example.to_owned()] };
+        let items: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+        let line = format!("{key} = [{}]", items.join(", "));
+        Need { table: table.clone(), line, why, is_there }
+    };
+    let mut needs = Vec::new();
+    if imports("wasi:http/outgoing-handler") {
+        let hosts = own.grants.http_hosts.iter().map(ToString::to_string).collect();
+        let why = "it sends HTTP requests: the hosts that it may reach";
+        needs.push(list("http_hosts", hosts, "api.example.com", why));
+    }
+    if imports("channels") {
+        let channels = own.grants.publish_to.clone();
+        let why = "it publishes to rooms of other channels: those that it may";
+        needs.push(list("publish_to", channels, "other-channel", why));
+    }
+    if imports("settings") {
+        let names: Vec<String> = own.settings.keys().map(|name| key(name)).collect();
+        let is_there = !names.is_empty() || own.secrets.iter().next().is_some();
+        let line = match names.as_slice() {
+            [] => "name = \"value\"".to_owned(),
+            names => names.iter().map(|name| format!("{name} = …")).collect::<Vec<_>>().join("; "),
+        };
+        let why = "it reads settings; write what nobody may see under `.secrets` instead";
+        needs.push(Need { table: format!("{table}.settings"), line, why, is_there });
+    }
+    needs
+}
+
+/// Those of the contract by name; of WASI only the packages, since what Rust's standard library needs of it
+/// is a long list that says little.
+fn shown(imports: &[String]) -> String {
+    let mut shown: Vec<&str> = Vec::new();
+    for name in imports {
+        let is_wasi = name.starts_with("wasi:");
+        let name = if is_wasi { name.split('/').next().unwrap_or(name) } else { name };
+        if !shown.contains(&name) {
+            shown.push(name);
+        }
+    }
+    shown.join("  ")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.reason {
+            None => writeln!(f, "{file}: this host would load it as channel `{}`", self.channel)?,
+            Some(reason) => writeln!(f, "{file}: this host would not load it: {reason}")?,
+        }
+        let facts = [
+            ("contract", self.contract.as_ref().map(|version| format!("wharf:channel {version}"))),
+            ("paths", Some(self.paths.join("  "))),
+            ("subprotocols", Some(self.subprotocols.join("  "))),
+            ("session", self.session_format.map(|version| format!("format {version}"))),
+            ("exports", Some(self.exports.join("  "))),
+            ("imports", Some(shown(&self.imports))),
+            ("size", self.bytes.map(|bytes| format!("{} KiB", bytes.div_ceil(1024)))),
+            ("sha256", self.sha256.clone()),
+        ];
+        for (name, value) in facts {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                writeln!(f, "  {name:<14}{value}")?;
+            }
+        }
+        let mut table = "";
+        for need in &self.needs {
+            if table.is_empty() {
+                writeln!(f, "  in wharf.toml")?;
+            }
+            if need.table != table {
+                writeln!(f, "    [{}]", need.table)?;
+                table = &need.table;
+            }
+            let state = if need.is_there { "is there" } else { "is missing" };
+            writeln!(f, "    {:<36}  # {state}; {}", need.line, need.why)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wharf_config::AllowedHost;
+
+    fn needs_of(imports: &[&str], own: &ChannelConfig) -> Vec<Need> {
+        let imports = imports.iter().map(|name| (*name).to_owned()).collect();
+        needs(&Interfaces { imports, exports: Vec::new() }, "my-chat", own)
+    }
+
+    #[test]
+    fn what_is_imported_and_granted_by_nobody_is_a_line_to_write() {
+        let own = ChannelConfig::default();
+        assert_eq!(needs_of(&["wasi:io/poll@0.2.6", "wharf:channel/rooms@0.1.1"], &own), []);
+        let needs = needs_of(
+            &[
+                "wasi:http/outgoing-handler@0.2.4",
+                "wharf:channel/channels@0.1.1",
+                "wharf:channel/settings@0.1.1",
+            ],
+            &own,
+        );
+        let lines: Vec<_> =
+            needs.iter().map(|need| (need.table.as_str(), need.line.as_str())).collect();
+        assert_eq!(
+            lines,
+            [
+                ("channels.my-chat", "http_hosts = [\"api.example.com\"]"),
+                ("channels.my-chat", "publish_to = [\"other-channel\"]"),
+                ("channels.my-chat.settings", "name = \"value\""),
+            ]
+        );
+        assert!(needs.iter().all(|need| !need.is_there));
+    }
+
+    #[test]
+    fn what_is_granted_is_shown_as_it_is() {
+        let mut own = ChannelConfig::default();
+        own.grants.http_hosts.extend(AllowedHost::parse("*.example.org"));
+        let needs = needs_of(&["wasi:http/outgoing-handler@0.2.4"], &own);
+        assert!(needs[0].is_there);
+        assert_eq!(needs[0].line, "http_hosts = [\"*.example.org\"]");
+    }
+
+    #[test]
+    fn names_of_hostile_files_stay_on_their_line() {
+        let mut report = Report::of(Path::new("x.wasm"));
+        let exports = vec!["wharf:channel/a\n\u{1b}[2J@0.1.\n".to_owned()];
+        report.describe(&Interfaces { imports: Vec::new(), exports });
+        assert_eq!(report.exports, ["a??[2J"]);
+        assert_eq!(report.contract.as_deref(), Some("0.1.?"));
+    }
+}

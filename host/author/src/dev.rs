@@ -1,0 +1,202 @@
+//! `wharf dev`: a server, and plugins that are built again whenever their sources are saved.
+//!
+//! A thread of its own builds with cargo, whose messages go to the terminal as they are, and puts
+//! what comes out of it into the plugin folder by one rename. The server takes it from there
+//! as it takes any other file; what it makes of it is told in a line. A build that fails leaves the
+//! folder, and so the running code, alone.
+
+mod progress;
+mod sources;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::package::{Cargo, Package};
+use super::{MISSING_TARGET, lacks_target};
+use progress::Progress;
+use sources::{Snapshot, Watcher};
+use wharf_config::{Config, Source, Sources};
+use wharf_server::server;
+
+/// What is logged where nobody has said: all but the loading of plugins, which is told anyway.
+const LOG: &str = "warn,wharf=info,wharf_runtime::registry=warn";
+
+/// Verdicts that wait to be told.
+const VERDICTS: usize = 256;
+
+/// The configuration of a server that is there for an author.
+pub fn prepared(mut config: Config, sources: &Sources) -> Config {
+    if *sources.of("log") == Source::Default {
+        config.log = LOG.to_owned();
+    }
+    config
+}
+
+/// Build the plugins in these folders (the working directory where there is none), serve, and
+/// build again what changes, until `shutdown` completes.
+///
+/// # Errors
+///
+/// A folder without a plugin's crate; a toolchain without the target; a plugin folder that
+/// cannot be made; what ends a server. A plugin that does not build is none.
+pub async fn dev(
+    config: Config,
+    folders: Vec<PathBuf>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::pin!(shutdown);
+    let progress = Arc::new(Progress::default());
+    let cargo = Arc::new(Cargo::default());
+    let plugins = config.plugins.clone();
+    let beginning = tokio::task::spawn_blocking({
+        let (progress, cargo) = (progress.clone(), cargo.clone());
+        move || {
+            let mut builder = Builder::new(folders, plugins, progress, cargo)?;
+            builder.build_changed();
+            anyhow::Ok(builder)
+        }
+    });
+    let begun = tokio::select! {
+        begun = beginning => begun,
+        () = &mut shutdown => {
+            cargo.stop();
+            return Ok(());
+        }
+    };
+    let builder = begun.context("the first build panicked")??;
+
+    let (verdicts, mut told) = mpsc::channel(VERDICTS);
+    let telling = tokio::spawn(async move {
+        while let Some(verdict) = told.recv().await {
+            progress.judged(verdict);
+        }
+    });
+    let building = tokio::task::spawn_blocking(move || builder.run());
+    let served = server::run_telling(config, listener, shutdown, Some(verdicts)).await;
+    cargo.stop();
+    telling.abort();
+    let _ = building.await;
+    served
+}
+
+/// Builds what changes, one crate after the other.
+struct Builder {
+    crates: Vec<Crate>,
+    /// The plugin folder.
+    plugins: PathBuf,
+    watcher: Watcher,
+    progress: Arc<Progress>,
+    cargo: Arc<Cargo>,
+}
+
+struct Crate {
+    package: Package,
+    /// Its sources as they were before they were last built.
+    built: Snapshot,
+}
+
+impl Builder {
+    fn new(
+        folders: Vec<PathBuf>,
+        plugins: PathBuf,
+        progress: Arc<Progress>,
+        cargo: Arc<Cargo>,
+    ) -> anyhow::Result<Builder> {
+        let folders = if folders.is_empty() { vec![PathBuf::from(".")] } else { folders };
+        let mut crates: Vec<Crate> = Vec::new();
+        for folder in &folders {
+            let package = Package::find(&cargo, folder)?;
+            if let Some(other) = crates.iter().find(|other| other.package.name == package.name) {
+                let name = &package.name;
+                bail!("{} and {} are both called {name}", other.package, package);
+            }
+            crates.push(Crate { package, built: Snapshot::default() });
+        }
+        if lacks_target(&folders[0]) {
+            bail!(MISSING_TARGET);
+        }
+        if !plugins.exists() {
+            fs::create_dir_all(&plugins).with_context(|| {
+                format!("the plugin folder {} cannot be made", plugins.display())
+            })?;
+            progress.say(&format!("made the plugin folder {}", plugins.display()));
+        }
+        let plugins = plugins.canonicalize().context("the plugin folder is gone")?;
+        Ok(Builder { crates, plugins, watcher: Watcher::new(), progress, cargo })
+    }
+
+    /// Build what changes until cargo may no more.
+    fn run(mut self) {
+        while !self.cargo.is_stopped() {
+            self.watcher.wait(|| self.cargo.is_stopped());
+            self.build_changed();
+        }
+    }
+
+    fn build_changed(&mut self) {
+        let mut folders = BTreeSet::new();
+        for index in 0..self.crates.len() {
+            // Before the build, so that what is saved meanwhile is built the next time.
+            let sources = Snapshot::take(&self.crates[index].package.folders, &self.plugins);
+            self.watcher.watch(sources.folders());
+            let changed = sources != self.crates[index].built;
+            folders.extend(sources.folders().cloned());
+            if changed && !self.cargo.is_stopped() {
+                self.crates[index].built = sources;
+                self.build(index);
+            }
+        }
+        self.watcher.forget_all_but(&folders);
+    }
+
+    fn build(&mut self, index: usize) {
+        let one = &mut self.crates[index];
+        let begun = Instant::now();
+        // The manifest may have changed with the sources.
+        match Package::find(&self.cargo, &one.package.folder) {
+            Ok(package) if package.name == one.package.name => one.package = package,
+            Ok(package) => {
+                let was = &one.package.name;
+                let name = &package.name;
+                self.progress.failed(was, &format!("is now called {name}; start again for that"));
+                return;
+            }
+            Err(error) => {
+                self.progress.failed(&one.package.name, &format!("cannot be built: {error:#}"));
+                return;
+            }
+        }
+        let name = one.package.name.clone();
+        let built = one.package.build(&self.cargo);
+        // Cargo writes it itself.
+        one.built.renew(Path::new("Cargo.lock"));
+        if self.cargo.is_stopped() {
+            return;
+        }
+        let installed = match built {
+            Ok(Some(component)) => self.progress.install(
+                &name,
+                &component,
+                &self.plugins.join(format!("{name}.wasm")),
+                begun.elapsed(),
+            ),
+            // Cargo has said why.
+            Ok(None) => {
+                self.progress.failed(&name, "does not build");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = installed {
+            self.progress.failed(&name, &format!("{error:#}"));
+        }
+    }
+}

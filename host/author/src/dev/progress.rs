@@ -1,0 +1,141 @@
+//! What became of each save, told in one line each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+use wharf_runtime::registry::Verdict;
+
+/// Tells people on standard output. Shared by whoever builds and whoever hears from the server.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// What was built and put into the folder, and has not been judged yet, by name.
+    waiting: BTreeMap<String, ([u8; 32], Duration)>,
+    /// What the server said last, by name.
+    last: BTreeMap<String, Verdict>,
+}
+
+impl Progress {
+    /// Write a line.
+    pub(super) fn say(&self, line: &str) {
+        let mut out = std::io::stdout().lock();
+        // Whoever reads it may be gone, which is no reason to stop serving.
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+
+    /// A build came to nothing.
+    pub(super) fn failed(&self, name: &str, what: &str) {
+        let told = self.told.lock();
+        let serving = told.last.get(name).and_then(|verdict| verdict.serving);
+        self.say(&format!("{name}: {what}; {}", still(serving)));
+    }
+
+    /// Put a component into the plugin folder, in one step, unless it is there already.
+    pub(super) fn install(
+        &self,
+        name: &str,
+        component: &[u8],
+        file: &Path,
+        took: Duration,
+    ) -> anyhow::Result<()> {
+        let sha256: [u8; 32] = Sha256::digest(component).into();
+        let is_there = fs::read(file).is_ok_and(|before| before == component);
+        {
+            let mut told = self.told.lock();
+            let last = told.last.get(name).filter(|last| last.sha256 == Some(sha256));
+            if let (true, Some(last)) = (is_there, last) {
+                self.say(&line(last, Some(took), true));
+                return Ok(());
+            }
+            // Before the server can see it.
+            told.waiting.insert(name.to_owned(), (sha256, took));
+        }
+        if is_there {
+            return Ok(());
+        }
+        let partial = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+        fs::write(&partial, component)
+            .and_then(|()| fs::rename(&partial, file))
+            .inspect_err(|_| drop(fs::remove_file(&partial)))
+            .with_context(|| format!("{} cannot be written", file.display()))
+    }
+
+    /// The server has looked at a file.
+    pub(super) fn judged(&self, verdict: Verdict) {
+        let mut told = self.told.lock();
+        let waiting = told.waiting.get(&verdict.name);
+        let took = waiting.filter(|(sha256, _)| verdict.sha256 == Some(*sha256));
+        let took = took.map(|(_, took)| *took);
+        if took.is_some() {
+            told.waiting.remove(&verdict.name);
+        }
+        if took.is_some() || told.last.get(&verdict.name) != Some(&verdict) {
+            self.say(&line(&verdict, took, false));
+        }
+        told.last.insert(verdict.name.clone(), verdict);
+    }
+}
+
+/// `chat: built in 1.2 s, generation 4 serves`.
+fn line(verdict: &Verdict, took: Option<Duration>, is_same: bool) -> String {
+    let mut line = format!("{}: ", verdict.name);
+    if let Some(took) = took {
+        line.push_str(&format!("built in {:.1} s, ", took.as_secs_f64()));
+    }
+    if is_same {
+        line.push_str("the same code, ");
+    }
+    match &verdict.refused {
+        None => line.push_str(&still(verdict.serving).replace(" keeps serving", " serves")),
+        Some(reason) => {
+            line.push_str(&format!("refused: {reason}; {}", still(verdict.serving)));
+        }
+    }
+    line
+}
+
+fn still(serving: Option<u64>) -> String {
+    match serving {
+        Some(generation) => format!("generation {generation} keeps serving"),
+        None => "nothing serves in its place".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_serves_now() {
+        let mut verdict =
+            Verdict { name: "chat".to_owned(), sha256: None, serving: Some(4), refused: None };
+        let took = Some(Duration::from_millis(1_234));
+        assert_eq!(line(&verdict, took, false), "chat: built in 1.2 s, generation 4 serves");
+        assert_eq!(line(&verdict, None, false), "chat: generation 4 serves");
+        assert_eq!(
+            line(&verdict, took, true),
+            "chat: built in 1.2 s, the same code, generation 4 serves"
+        );
+        verdict.refused = Some("it declares no path".to_owned());
+        assert_eq!(
+            line(&verdict, took, false),
+            "chat: built in 1.2 s, refused: it declares no path; generation 4 keeps serving"
+        );
+        verdict.serving = None;
+        assert_eq!(
+            line(&verdict, None, false),
+            "chat: refused: it declares no path; nothing serves in its place"
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! `wharf test`: a plugin's own tests, run on the component that it is compiled to.
+//!
+//! The component is compiled as `wharf dev` does, then `cargo test` runs with two variables, by which the
+//! test kit of the SDK finds the component and the host to run it in ([`super::test_host`]).
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::package::{Cargo, Package};
+use super::{MISSING_TARGET, lacks_target};
+use wharf_config::Config;
+use wharf_runtime::plugin::watch::{Change, look_once};
+use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::registry::Registry;
+
+/// Names the component that a test kit finds there.
+const COMPONENT: &str = "WHARF_TEST_COMPONENT";
+/// Names the binary that runs it.
+const HOST: &str = "WHARF_TEST_HOST";
+
+/// What `cargo test` ends with where it was killed.
+const KILLED: u8 = 1;
+
+/// Compile the plugin in `folder`, and run `cargo test` with these arguments there. The exit code.
+///
+/// # Errors
+///
+/// A folder without a plugin's crate; a toolchain without the target; a component that no host would
+/// load. One that does not compile is the exit code 1: cargo has said why.
+pub fn test(folder: &Path, arguments: &[OsString], cache: Option<PathBuf>) -> anyhow::Result<u8> {
+    let cargo = Cargo::in_foreground();
+    let package = Package::find(&cargo, folder)?;
+    if lacks_target(folder) {
+        bail!(MISSING_TARGET);
+    }
+    let Some(component) = package.compile(&cargo)? else {
+        return Ok(KILLED);
+    };
+    load_once(&component, cache)?;
+    let host = std::env::current_exe().context("this program does not know where it is")?;
+    let status = Command::new("cargo")
+        .args(["test", "--manifest-path"])
+        .arg(package.manifest())
+        .args(arguments)
+        .current_dir(folder)
+        .env(COMPONENT, &component)
+        .env(HOST, host)
+        .status()
+        .context("cargo does not run")?;
+    Ok(code(status))
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.unwrap_or(KILLED)
+}
+
+/// Load the component as each test will, so that what is wrong with it is said once, and compiling
+/// it is done once.
+fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = Config::default();
+    let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
+    let registry = Registry::new(Arc::new(config), Engine::new(cache)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let loaded = match look_once(component) {
+        Change::Settled { name, path, bytes, sha256 } => {
+            runtime.block_on(registry.look_at(&name, &path, bytes, sha256)).map(drop)
+        }
+        Change::Unreadable { reason, .. } => Err(reason),
+        Change::Removed { .. } | Change::Scanned => Ok(()),
+    };
+    // Waits until it is in the cache.
+    drop(runtime);
+    loaded.map_err(|reason| anyhow::anyhow!("no host would load {}: {reason}", component.display()))
+}

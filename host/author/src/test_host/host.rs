@@ -1,0 +1,361 @@
+//! The host of one test: one plugin on its stage, and its clients.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::clockwork::Clockwork;
+use super::lines::Lines;
+use super::protocol::{Bytes, Command, Happened, Setup};
+use super::script::{Kept, Neighbour, Script, token_of};
+use super::visitor::{Ask, Opcode, Response, Visitor};
+use wharf_config::{AllowedOrigin, ChannelConfig, Config};
+use wharf_hub::client::ConnectionId;
+use wharf_hub::hub::Hub;
+use wharf_hub::room::Room;
+use wharf_hub::token::Token;
+use wharf_runtime::channel::Channel;
+use wharf_runtime::plugin::watch::{Change, look_once};
+use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::registry::{Registry, Verdict, hex};
+use wharf_runtime::stage::Stage;
+use wharf_server::handshake::Front;
+use wharf_server::operator;
+use wharf_server::server::serve_visitor;
+use wharf_server::token::ChannelTokenRules;
+
+/// Log lines in a second, of which a test misses none.
+const LOG_LINES: usize = 1_000_000;
+
+/// Changes and verdicts that wait.
+const WAITING: usize = 4;
+
+/// Headers that the host's HTTP needs and no channel sets.
+const OF_HTTP: [&str; 5] =
+    ["connection", "content-length", "date", "upgrade", "sec-websocket-accept"];
+
+/// What a command comes to, or a sentence that says why it comes to nothing.
+type Done = Result<Value, String>;
+
+/// A host with one plugin.
+pub(super) struct Host {
+    clockwork: Clockwork,
+    registry: Arc<Registry>,
+    front: Arc<Front>,
+    channel: Arc<Channel>,
+    script: Arc<Script>,
+    happened: Happened,
+    changes: mpsc::Sender<Change>,
+    verdicts: mpsc::Receiver<Verdict>,
+    clients: Vec<Connected>,
+    /// The channels that the plugin may publish to.
+    neighbours: BTreeMap<String, Arc<Hub>>,
+}
+
+/// A client, and the number of its connection if it has one.
+struct Connected {
+    visitor: Visitor,
+    number: Option<u64>,
+}
+
+impl Host {
+    /// Load a component, and say what its paths are.
+    pub(super) fn start(
+        clockwork: Clockwork,
+        file: &Path,
+        cache: Option<PathBuf>,
+        setup: Setup,
+        happened: Happened,
+        lines: &Lines,
+    ) -> Result<(Host, Value), String> {
+        let (name, config) = configured(file, setup);
+        let publish_to = config.channel(&name).grants.publish_to.clone();
+        let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
+        let engine = Engine::new(cache).map_err(|error| format!("{error:#}"))?;
+        let entered = clockwork.enter();
+        let script = Arc::new(Script::new(happened.clone()));
+        let (judge, mut verdicts) = mpsc::channel(WAITING);
+        let tokens = ChannelTokenRules::new(config.clone()).map_err(|error| error.to_string())?;
+        let registry = Registry::new(config.clone(), engine, Arc::new(tokens));
+        let registry = Arc::new(registry.telling(Some(judge)).staged(script.clone()));
+        let (changes, changed) = mpsc::channel(WAITING);
+        let (scanned, _) = tokio::sync::oneshot::channel();
+        tokio::spawn(registry.clone().follow(changed, scanned));
+        drop(entered);
+        load(&clockwork, &changes, &mut verdicts, file, &name)?;
+        let channel = registry.find(&name).ok_or("the plugin is gone again")?;
+        let mut neighbours = BTreeMap::new();
+        for name in publish_to {
+            let hub = Arc::new(Hub::default());
+            let neighbour = Neighbour { name: name.clone(), happened: happened.clone() };
+            hub.tell_of_publications(Box::new(neighbour));
+            registry.hubs().add(&name, &hub);
+            neighbours.insert(name, hub);
+        }
+        lines.tell(script.clone());
+        clockwork.settle();
+        let paths = channel.current().description.paths.clone();
+        let front = Arc::new(Front::new(config, registry.clone()));
+        let clients = Vec::new();
+        let host = Host {
+            clockwork,
+            registry,
+            front,
+            channel,
+            script,
+            happened,
+            changes,
+            verdicts,
+            clients,
+            neighbours,
+        };
+        Ok((host, json!({ "channel": name, "paths": paths })))
+    }
+
+    /// Do what the kit wants, and all that follows from it.
+    pub(super) fn obey(&mut self, command: Command) -> Done {
+        match command {
+            Command::Start(_) => Err("the host has started already".to_owned()),
+            Command::Connect { target, headers, remote, claims } => {
+                let token = claims.map(|claims| {
+                    let _entered = self.clockwork.enter();
+                    token_of(&claims, self.script.now())
+                });
+                self.connect(Ask { target, headers }, (remote, token))
+            }
+            Command::SendText { client, text } => self.send(client, Opcode::Text, text.as_bytes()),
+            Command::SendBinary { client, data } => self.send(client, Opcode::Binary, &data.0),
+            Command::Ping { client, data } => self.send(client, Opcode::Ping, &data.0),
+            Command::Pong { client, data } => self.send(client, Opcode::Pong, &data.0),
+            Command::Disconnect { client, code, reason } => {
+                let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+                self.send(client, Opcode::Close, &payload)
+            }
+            Command::Vanish { client } => {
+                self.client(client)?.visitor.vanish();
+                self.settled(Value::Null)
+            }
+            Command::Violate { client, rule } => self.violate(client, &rule),
+            Command::Connection { client } => self.connection(client),
+            Command::Room { name } => Ok(self.room(&name)),
+            Command::User { name } => {
+                let hub = &self.channel.context.hub;
+                let user = hub.users.get(&name);
+                Ok(json!({ "connections": user.map_or_else(Vec::new, |user| ids(&user)) }))
+            }
+            Command::Advance { milliseconds, nanoseconds } => {
+                let by = Duration::from_millis(milliseconds)
+                    .saturating_add(Duration::from_nanos(nanoseconds.into()));
+                self.clockwork.advance(by).map_err(|error| error.to_string())?;
+                Ok(Value::Null)
+            }
+            Command::Outside { message } => self.ask(&message),
+            Command::HttpAnswer { url, answer } => {
+                self.script.answer_for(url, answer);
+                Ok(Value::Null)
+            }
+            Command::Token { token, claims } => {
+                self.script.accept(token, claims);
+                Ok(Value::Null)
+            }
+            Command::RemoveChannel { name } => {
+                if self.neighbours.remove(&name).is_some() {
+                    self.registry.hubs().remove(&name);
+                }
+                Ok(Value::Null)
+            }
+            Command::Reload { file } => {
+                let name = self.channel.name().to_owned();
+                load(&self.clockwork, &self.changes, &mut self.verdicts, &file, &name)?;
+                self.settled(Value::Null)
+            }
+            Command::Stored { key } => {
+                let store = &self.channel.context.store;
+                let found = self.clockwork.wait(async { store.get(&key).await });
+                let found = found.map_err(|error| error.to_string())?;
+                Ok(json!(found.map(|entry| hex(&entry.value))))
+            }
+            Command::Store { key, value: Bytes(value) } => {
+                let store = &self.channel.context.store;
+                let set = self.clockwork.wait(async { store.set(&key, value.into(), None).await });
+                set.map_err(|error| error.to_string())?;
+                Ok(Value::Null)
+            }
+        }
+    }
+
+    /// End all of it.
+    pub(super) fn end(self) {
+        self.clockwork.end();
+    }
+
+    /// Let everything happen that has begun.
+    fn settled(&self, answer: Value) -> Done {
+        self.clockwork.settle();
+        Ok(answer)
+    }
+
+    fn client(&self, client: usize) -> Result<&Connected, String> {
+        self.clients.get(client).ok_or_else(|| format!("there is no client {client}"))
+    }
+
+    fn send(&self, client: usize, opcode: Opcode, payload: &[u8]) -> Done {
+        self.client(client)?.visitor.send(opcode, payload);
+        self.settled(Value::Null)
+    }
+
+    fn violate(&self, client: usize, rule: &str) -> Done {
+        let visitor = &self.client(client)?.visitor;
+        match rule {
+            "protocol-error" => visitor.send(Opcode::Reserved, &[]),
+            "invalid-utf8" => visitor.send(Opcode::Text, &[0xff]),
+            "message-too-big" => visitor.announce(self.front.config.max_message_bytes + 1),
+            _ => return Err(format!("there is no rule {rule:?} to break")),
+        }
+        self.settled(Value::Null)
+    }
+
+    fn connect(&mut self, ask: Ask, from: (SocketAddr, Option<Token>)) -> Done {
+        let is_line = |bytes: &[u8]| !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+        for (name, value) in &ask.headers {
+            if !is_line(name.as_bytes()) || !is_line(&value.0) {
+                return Err(format!("the header {name:?} has a line break in it"));
+            }
+        }
+        let client = self.clients.len();
+        let before = self.script.newest();
+        {
+            let _entered = self.clockwork.enter();
+            let (visitor, socket) = Visitor::ask(client, &ask, self.happened.clone())
+                .map_err(|error| format!("there is no socket for another client: {error}"))?;
+            tokio::spawn(serve_visitor(self.front.clone(), socket, from));
+            self.clients.push(Connected { visitor, number: None });
+        }
+        self.clockwork.settle();
+        let number = self.script.newest().filter(|newest| Some(*newest) != before);
+        let Some(connected) = self.clients.last_mut() else {
+            return Err("the client is gone".to_owned());
+        };
+        let Some(Response { status, headers, body }) = connected.visitor.response() else {
+            return Err(
+                "the request has no answer yet: on_connect waits for something, and time passes \
+                 only where the test says so; let it wait for nothing, or test what waits with a \
+                 timer"
+                    .to_owned(),
+            );
+        };
+        let headers = headers.iter().filter(|(name, _)| !OF_HTTP.contains(&name.as_str()));
+        let headers: Vec<Value> = headers.map(|(name, v)| json!([name, hex(v)])).collect();
+        if status != 101 {
+            connected.visitor.vanish();
+            return Ok(json!({
+                "client": client,
+                "refused": { "status": status, "headers": headers, "body": hex(&body) },
+            }));
+        }
+        connected.number = number;
+        let id = number.map(|number| ConnectionId { number }.to_string());
+        // Without an id the channel has refused it by a close frame.
+        Ok(json!({ "client": client, "id": id, "headers": headers }))
+    }
+
+    fn connection(&self, client: usize) -> Done {
+        let number = self.client(client)?.number.ok_or("the client was refused")?;
+        let Kept { client, session } = self.script.of(number).ok_or("nothing is kept of it")?;
+        let rooms = client.rooms();
+        let labels = client.outbound.labels();
+        Ok(json!({
+            "session": hex(&session),
+            "joined": rooms.iter().map(|room| &**room).collect::<Vec<_>>(),
+            "user": client.user().as_deref(),
+            "labels": labels.iter().collect::<Vec<_>>(),
+            "ending": client.ending().map(|reason| reason.token()),
+        }))
+    }
+
+    fn room(&self, name: &str) -> Value {
+        let hub = &self.channel.context.hub;
+        let members = hub.rooms.get(name).map_or_else(Vec::new, |room| ids(&room));
+        let state = hub.states.find(name).and_then(|room| room.state());
+        let (_, present) = hub.presence.page(name, None, usize::MAX, None);
+        json!({
+            "members": members,
+            "state": state.map(|state| hex(&state)),
+            "present": present.iter().map(|(key, _)| &**key).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Ask the channel's code, as somebody outside would.
+    fn ask(&self, message: &Value) -> Done {
+        let asked = {
+            let _entered = self.clockwork.enter();
+            let message = message.to_string().into();
+            tokio::spawn(operator::ask(self.channel.clone(), message))
+        };
+        self.clockwork.settle();
+        if !asked.is_finished() {
+            return Err("on_outside_message waits for something, and time passes only where the \
+                        test says so"
+                .to_owned());
+        }
+        let (status, body) = self.clockwork.wait(asked).map_err(|error| error.to_string())?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        Ok(json!({ "status": status.as_u16(), "body": body }))
+    }
+}
+
+/// The ids of a room's members, or of a user's connections.
+fn ids(room: &Room) -> Vec<String> {
+    let numbers = room.page(None, usize::MAX).into_iter();
+    numbers.map(|number| ConnectionId { number }.to_string()).collect()
+}
+
+/// The name of the channel, and the configuration of its host: the defaults, and what the test says.
+fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
+    let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    let mut config = Config {
+        // Which pages may connect is the operator's affair, and no test's.
+        allowed_origins: AllowedOrigin::parse("*").into_iter().collect(),
+        allow_null_origin: true,
+        log_lines_per_second: LOG_LINES,
+        ..Config::default()
+    };
+    if let Some(limits) = setup.limits {
+        limits.apply(&mut config);
+    }
+    let mut own = ChannelConfig { settings: setup.settings, ..ChannelConfig::default() };
+    own.grants.publish_to = setup.publish_to;
+    config.channels.insert(name.clone(), Arc::new(own));
+    (name, Arc::new(config))
+}
+
+/// Have a component loaded as a file of the plugin folder, under this name.
+fn load(
+    clockwork: &Clockwork,
+    changes: &mpsc::Sender<Change>,
+    verdicts: &mut mpsc::Receiver<Verdict>,
+    file: &Path,
+    name: &str,
+) -> Result<(), String> {
+    let change = match look_once(file) {
+        Change::Settled { path, bytes, sha256, .. } => {
+            Change::Settled { name: name.to_owned(), path, bytes, sha256 }
+        }
+        Change::Unreadable { reason, .. } => return Err(reason),
+        Change::Removed { .. } | Change::Scanned => return Err("it is no file".to_owned()),
+    };
+    let verdict = clockwork.wait(async {
+        changes.send(change).await.ok()?;
+        verdicts.recv().await
+    });
+    match verdict {
+        Some(Verdict { refused: None, .. }) => Ok(()),
+        Some(Verdict { refused: Some(reason), .. }) => Err(reason),
+        None => Err("the host looks at no files any more".to_owned()),
+    }
+}

@@ -1,0 +1,115 @@
+//! The host's own log lines about what goes wrong, as the sentences that a test reads.
+
+use std::fmt::{self, Write};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::json;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::protocol::Happened;
+use super::script::Script;
+
+/// What every line has, and no test needs.
+const KNOWN: [&str; 4] = ["channel", "generation", "connection", "backtrace"];
+
+/// Hears the host's log. Nothing is told before there is a script.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    happened: Happened,
+    script: Arc<OnceLock<Arc<Script>>>,
+}
+
+impl Lines {
+    /// Hear all that this process logs from now on.
+    pub(super) fn hear(happened: Happened) -> Lines {
+        let lines = Lines { happened, script: Arc::default() };
+        // Somebody else may hear it already, in a test of this crate.
+        let layer = lines.clone().with_filter(LevelFilter::WARN);
+        let _ = tracing_subscriber::registry().with(layer).try_init();
+        lines
+    }
+
+    /// Tell of it from now on.
+    pub(super) fn tell(&self, script: Arc<Script>) {
+        let _ = self.script.set(script);
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        // Libraries are the host's affair.
+        if !metadata.target().starts_with("wharf_") {
+            return;
+        }
+        let mut line = Line::default();
+        event.record(&mut line);
+        match self.script.get() {
+            Some(script) => self.happened.note(json!({ "error": line.sentence(script) })),
+            None => eprintln!("{} {}", line.message, line.rest),
+        }
+    }
+}
+
+/// What a line says.
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    event: String,
+    kind: String,
+    detail: String,
+    error: String,
+    /// All other fields.
+    rest: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field.name(), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.set(field.name(), &format!("{value:?}"));
+    }
+}
+
+impl Line {
+    fn set(&mut self, name: &str, value: &str) {
+        let place = match name {
+            "message" => &mut self.message,
+            "event" => &mut self.event,
+            "kind" => &mut self.kind,
+            "detail" => &mut self.detail,
+            "error" => &mut self.error,
+            _ if KNOWN.contains(&name) => return,
+            _ => {
+                // Writing into a String cannot fail.
+                let _ = write!(self.rest, " {name}={value}");
+                return;
+            }
+        };
+        value.clone_into(place);
+    }
+
+    /// The same as the kit says it natively, where it is the same.
+    fn sentence(&self, script: &Script) -> String {
+        let handler = self.event.replace('-', "_");
+        match (self.message.as_str(), self.kind.as_str()) {
+            ("handler failed", _) => self.error.clone(),
+            ("guest call failed", "trap") => match script.take_panic() {
+                Some(said) => format!("{handler} panicked: {said}"),
+                None => format!("{handler} trapped: {}", self.detail),
+            },
+            ("guest call failed", kind) => format!("{handler} failed: {kind}: {}", self.detail),
+            (message, _) => {
+                let parts = [message, &handler, &self.kind, &self.detail, &self.error];
+                let parts = parts.into_iter().filter(|part| !part.is_empty());
+                parts.collect::<Vec<_>>().join(": ") + &self.rest
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a test has scripted of the world around its plugin, and what it hears of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::protocol::{Answer, Happened};
+use super::visitor::message;
+use wharf_hub::client::Client;
+use wharf_hub::hub::Publications;
+use wharf_hub::token::Token;
+use wharf_runtime::registry::hex;
+use wharf_runtime::stage::{Stage, StagedAnswer, StagedLine, StagedRequest, StagedResponse};
+use wharf_runtime::token::Unacceptable;
+
+/// Tokens without an expiry hold for longer than any test lasts.
+const LONG: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Headers of requests that the SDK sets by itself.
+const OF_THE_SDK: [&str; 2] = ["content-length", "host"];
+
+/// The world around a plugin that is tested.
+#[derive(Debug)]
+pub(super) struct Script {
+    happened: Happened,
+    /// When the test began, by the clock that it moves.
+    began: Instant,
+    answers: Mutex<Vec<(String, Answer)>>,
+    /// Tokens that hold, with their claims.
+    tokens: Mutex<BTreeMap<String, String>>,
+    /// Connections and their sessions, by number.
+    kept: Mutex<BTreeMap<u64, Kept>>,
+    panic: Mutex<Panic>,
+}
+
+/// A connection and its session, as last committed.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) client: Arc<Client>,
+    pub(super) session: Vec<u8>,
+}
+
+/// What is known of a panic that is being printed.
+#[derive(Debug, Default)]
+enum Panic {
+    #[default]
+    None,
+    /// Its message is the next line.
+    Begun,
+    Said(String),
+}
+
+impl Script {
+    /// Nothing is scripted. To be called where the runtime's clock is known.
+    pub(super) fn new(happened: Happened) -> Script {
+        let (answers, tokens, kept, panic) = Default::default();
+        Script { happened, began: Instant::now(), answers, tokens, kept, panic }
+    }
+
+    /// Answer requests to this URL; where it ends with `*`, to all that begin so.
+    pub(super) fn answer_for(&self, url: String, answer: Answer) {
+        let mut answers = self.answers.lock();
+        answers.retain(|(scripted, _)| *scripted != url);
+        answers.push((url, answer));
+    }
+
+    /// Let this token hold.
+    pub(super) fn accept(&self, token: String, claims: String) {
+        self.tokens.lock().insert(token, claims);
+    }
+
+    /// The connection that was accepted last.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.kept.lock().last_key_value().map(|(number, _)| *number)
+    }
+
+    /// What is kept of a connection.
+    pub(super) fn of(&self, number: u64) -> Option<Kept> {
+        self.kept.lock().get(&number).cloned()
+    }
+
+    /// What the panic said that the guest has just ended with, if it was one.
+    pub(super) fn take_panic(&self) -> Option<String> {
+        match std::mem::take(&mut *self.panic.lock()) {
+            Panic::Said(message) => Some(message),
+            Panic::None | Panic::Begun => None,
+        }
+    }
+}
+
+impl Stage for Script {
+    fn now(&self) -> Duration {
+        // What the test has from its own clock, such as when a token expires, holds here as well.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now + self.began.elapsed()
+    }
+
+    fn answer(&self, request: StagedRequest) -> StagedAnswer {
+        let StagedRequest { method, url, headers, body } = request;
+        let is_meant = |scripted: &str| match scripted.strip_suffix('*') {
+            Some(beginning) => url.starts_with(beginning),
+            // A URL without a path has one by the time it is sent.
+            None => url == scripted || url.strip_suffix('/') == Some(scripted),
+        };
+        let answers = self.answers.lock();
+        let found = answers.iter().rev().find(|(scripted, _)| is_meant(scripted));
+        let Some((_, answer)) = found else {
+            let detail =
+                format!("the test has no answer for {url}; script one with TestHost::http_answer");
+            return Err(("http-not-granted".to_owned(), detail));
+        };
+        let headers = headers.iter().filter(|(name, _)| !OF_THE_SDK.contains(&name.as_str()));
+        let headers: Vec<Value> = headers.map(|(name, v)| json!([name, hex(v)])).collect();
+        self.happened.note(json!({
+            "request": { "method": method, "url": url, "headers": headers, "body": hex(&body) },
+        }));
+        match answer.clone() {
+            Answer::Failure { code, detail } => Err((code, detail)),
+            Answer::Response { status, headers, body } => Ok(StagedResponse {
+                status,
+                headers: headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
+                body: body.0,
+            }),
+        }
+    }
+
+    fn check(&self, token: &str, has_one: bool) -> Option<Result<Token, Unacceptable>> {
+        let tokens = self.tokens.lock();
+        if tokens.is_empty() && !has_one {
+            return None;
+        }
+        let claims = tokens
+            .get(token)
+            .ok_or(Unacceptable::Invalid("the test has not said so (TestHost::accept_token)"));
+        Some(claims.map(|claims| token_of(claims, self.now())))
+    }
+
+    fn logged(&self, line: StagedLine) {
+        let StagedLine { level, message, fields, is_complaint } = line;
+        if is_complaint {
+            let mut panic = self.panic.lock();
+            match &*panic {
+                _ if message.contains("panicked at ") => *panic = Panic::Begun,
+                Panic::Begun => *panic = Panic::Said(message.clone()),
+                Panic::None | Panic::Said(_) => {}
+            }
+        }
+        self.happened.note(json!({
+            "log": { "level": level, "message": message, "fields": fields },
+        }));
+    }
+
+    fn kept(&self, client: &Arc<Client>, session: &[u8]) {
+        let kept = Kept { client: client.clone(), session: session.to_vec() };
+        self.kept.lock().insert(client.id.number, kept);
+    }
+}
+
+/// A token with these claims, which somebody else has checked.
+pub(super) fn token_of(claims: &str, now: Duration) -> Token {
+    let known: Value = serde_json::from_str(claims).unwrap_or_default();
+    let expiry = known["exp"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+    let left = expiry.map_or(LONG, |at| at.saturating_sub(now).min(LONG));
+    Token {
+        claims: claims.into(),
+        subject: known["sub"].as_str().map(Box::from),
+        expires: Instant::now() + left,
+    }
+}
+
+/// Another channel, which the plugin may publish to.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    pub(super) name: String,
+    pub(super) happened: Happened,
+}
+
+impl Publications for Neighbour {
+    fn published(&self, room: &str, frame: &bytes::Bytes) {
+        let (kind, data) = message(frame);
+        let message = match (kind, std::str::from_utf8(data)) {
+            ("text", Ok(text)) => json!({ "text": text }),
+            _ => json!({ "binary": hex(data) }),
+        };
+        self.happened.note(json!({
+            "published": { "channel": self.name, "room": room, "message": message },
+        }));
+    }
+}

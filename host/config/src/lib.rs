@@ -1,0 +1,561 @@
+//! What the operator can set: file, environment and flags become one validated [`Config`].
+//!
+//! Each setting has one key, and is written once, in the list below: from it come the field,
+//! the default, the flag, the help text and the table in the README. Sources are merged, later
+//! ones win: the defaults, `wharf.toml`, `WHARF_…` variables, flags. Whatever is wrong is
+//! an error that names the key, where it was given and what is allowed: a server that starts with
+//! a limit other than the one that was meant is worse than one that does not start.
+//!
+//! What belongs to single channels (their settings, secrets and grants) is in tables of its own, by
+//! the channel's name: [`ChannelConfig`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod allowed_origin;
+mod channel;
+mod kind;
+mod secret;
+mod setting;
+mod source;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use allowed_origin::AllowedOrigin;
+pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
+pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
+pub use setting::Setting;
+pub use source::{Given, Source, Sources, cache_of, load};
+pub use token::{ChannelToken, TokenConfig, TokenKey};
+
+use kind::{
+    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OperatorToken,
+    OptionalFolder, Origins, Switch, ms,
+};
+use setting::settings;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people at a terminal.
+    Human,
+    /// One JSON object a line, for whatever collects logs.
+    Json,
+}
+
+/// Hours are a typing error rather than a timeout, mostly; a day is more than anybody needs.
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+settings! {
+    "Server" {
+        /// The folder whose `*.wasm` files are the channels. A relative path in a file is
+        /// relative to that file, elsewhere to the working directory.
+        plugins: PathBuf = PathBuf::from("plugins"), Folder;
+
+        /// The IP address and port to listen on. Port 0 takes any free port.
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4000)), Address;
+
+        /// Threads that serve connections and run plugins. 0 means one per core.
+        workers: usize = 0, Count(0..=512);
+
+        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives by
+        /// target such as `info,wharf=debug`.
+        log: String = "info".to_owned(), Directives;
+
+        /// How log lines are written: `human` for a terminal, `json` for one object a line.
+        log_format: LogFormat = LogFormat::Human,
+            OneOf(&[("human", LogFormat::Human), ("json", LogFormat::Json)]);
+    }
+
+    "HTTP, before the upgrade" {
+        /// Connections open at once, those that are still connecting included. Further ones are
+        /// answered with status 503.
+        max_connections: usize = 10_000, Count(1..=10_000_000);
+
+        /// Time a client has to send its request, and then a plugin to answer it. A client
+        /// that takes longer is closed; one that waits longer for a plugin is answered with
+        /// status 503.
+        handshake_timeout => "handshake_timeout_ms": Duration = ms(10_000), Millis(10..=DAY);
+
+        /// Size of the request line and headers together. Larger ones are answered with
+        /// status 431.
+        max_header_bytes: usize = 16 * KIB, Bytes(8 * KIB..=MIB);
+
+        /// Origins whose pages may connect, such as `https://example.com` or
+        /// `https://*.example.com` for all subdomains; `*` allows any. The server's own host is
+        /// always allowed. Others are answered with status 403.
+        allowed_origins: Vec<AllowedOrigin> = Vec::new(), Origins;
+
+        /// Whether pages without an origin of their own (`Origin: null`: files, sandboxed
+        /// frames) may connect. Otherwise they are answered with status 403.
+        allow_null_origin: bool = false, Switch;
+
+        /// Whether requests must have an `Origin` header. Browsers always send one; other
+        /// clients mostly do not, and would be answered with status 403.
+        require_origin: bool = false, Switch;
+
+        /// Whether the demo page is served at `/`, with a list of all channels, and the client for
+        /// browsers at `/_wharf/wharf.js`.
+        page: bool = true, Switch;
+    }
+
+    "Operator's API" {
+        /// The IP address and port of the operator's API, where there is an `operator_token`. Port 0
+        /// takes any free port. It is not encrypted: other than a loopback address is for a proxy
+        /// that speaks TLS.
+        operator_listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4001)), Address;
+
+        /// The secret that requests to the operator's API carry (`Authorization: Bearer …`); in a
+        /// file also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets.
+        /// Without one there is no API.
+        operator_token: Option<Secret> = None, OperatorToken;
+
+        /// Size of the body of one request to the operator's API. A larger one is answered with
+        /// status 413.
+        operator_body_bytes: usize = MIB, Bytes(KIB..=64 * MIB);
+    }
+
+    "Connection" {
+        /// Size of one message from a client, all its fragments together. A larger one closes
+        /// the connection with code 1009.
+        max_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Size of one frame from a client; more than `max_message_bytes` has no effect.
+        /// A larger one closes the connection with code 1009.
+        max_frame_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Size of one message to a client. A larger one is refused with an error to the plugin.
+        max_outbound_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Bytes that wait to be written to one client; a frame counts for at least 64. A client
+        /// that reads so slowly that more would have to wait is closed with code 1013.
+        outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
+
+        /// Silence of a client after which it is sent a ping.
+        keep_alive_interval => "keep_alive_interval_ms": Duration = ms(25_000), Millis(10..=DAY);
+
+        /// Time a client has to answer that ping with anything at all. One that does not is
+        /// dropped, since it is no longer there to be told.
+        keep_alive_timeout => "keep_alive_timeout_ms": Duration = ms(20_000), Millis(10..=DAY);
+
+        /// Time for the closing handshake: writing what is queued and waiting for the client's
+        /// close frame. Then the socket is closed.
+        close_timeout => "close_timeout_ms": Duration = ms(5_000), Millis(10..=DAY);
+
+        /// Messages that are read ahead while a plugin is busy with an earlier one. At the
+        /// limit reading stops, so that the client has to wait.
+        read_ahead_messages: usize = 16, Count(1..=65_536);
+
+        /// Bytes of messages that are read ahead while a plugin is busy with an earlier one. At
+        /// the limit reading stops, so that the client has to wait.
+        read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Bytes that are read at once. A connection holds so much only while what it has read is
+        /// handled; larger buffers make large messages cheaper.
+        read_buffer_bytes: usize = 4 * KIB, Bytes(512..=MIB);
+
+        /// Rooms one connection may be a member of. Joining a further one is refused with an
+        /// error to the plugin.
+        max_rooms_per_connection: usize = 64, Count(1..=1_000_000);
+
+        /// Size of the state a plugin keeps for one connection. An event that returns more
+        /// fails as a trap would.
+        max_session_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+    }
+
+    "Presence" {
+        /// Time from a change of who is present in a room to the message that tells its watchers:
+        /// what changes meanwhile is told with it, and what changes back is not told at all.
+        presence_interval => "presence_interval_ms": Duration = ms(100), Millis(1..=60_000);
+
+        /// Time that somebody who is present stays so after the last connection has ended. Who
+        /// reconnects within it was never away.
+        presence_grace => "presence_grace_ms": Duration = ms(2_000), Millis(0..=DAY);
+
+        /// Size of what one connection says of itself in a room, as JSON. More is refused with an
+        /// error to the plugin.
+        max_presence_bytes: usize = 4 * KIB, Bytes(2..=MIB);
+
+        /// Bytes of all who are present in one room: keys, what they say of themselves, and 64 for
+        /// each. At the limit others are refused with an error to the plugin.
+        max_room_presence_bytes: usize = 256 * KIB, Bytes(KIB..=1024 * MIB);
+
+        /// The same for all rooms of one channel.
+        max_channel_presence_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+    }
+
+    "Plugins" {
+        /// CPU time of one event in a plugin. At the limit the event is ended as a missed
+        /// deadline: nothing of it takes effect.
+        cpu_budget => "cpu_budget_ms": Duration = ms(100), Millis(1..=DAY);
+
+        /// Time of one event in a plugin by the clock, waiting included. At the limit the event
+        /// is ended as a missed deadline.
+        wall_budget => "wall_budget_ms": Duration = ms(5_000), Millis(1..=DAY);
+
+        /// Time to start an instance of a plugin, its self-description included. A plugin that
+        /// takes longer is refused when it is loaded.
+        start_budget => "start_budget_ms": Duration = ms(1_000), Millis(1..=DAY);
+
+        /// Memory of one instance. A plugin that asks for more is told there is none, which
+        /// mostly traps.
+        max_memory_bytes: usize = 64 * MIB, Bytes(64 * KIB..=4096 * MIB);
+
+        /// Memory of all instances of one channel together. At the limit an instance is told that
+        /// there is none, which ends the connection whose event it served with code 1011.
+        max_channel_memory_bytes: usize = 1024 * MIB, Bytes(64 * KIB..=1024 * 1024 * MIB);
+
+        /// Elements (function references) of one table of an instance; it has 16 tables at most.
+        /// A plugin that declares more cannot be loaded.
+        max_table_elements: usize = 20_000, Count(1..=10_000_000);
+
+        /// Bytes that a plugin may pass to the host in one host call. More is a trap.
+        hostcall_bytes: usize = 8 * MIB, Bytes(64 * KIB..=1024 * MIB);
+
+        /// Effects (messages, joins, leaves, closes) of one event. Further ones are refused with
+        /// an error to the plugin, and so are several broadcasts with more than 100,000 deliveries.
+        max_effects_per_event: usize = 1_024, Count(1..=1_000_000);
+
+        /// Bytes of all messages that one event sends; a broadcast counts once. Further ones are
+        /// refused with an error to the plugin.
+        max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Notices that wait for one connection. At the limit posting another to it is refused with an
+        /// error to the plugin; one to its whole room or user closes it with code 1013.
+        inbox_events: usize = 64, Count(1..=1_000_000);
+
+        /// Bytes of the notices that wait for one connection. At the limit posting another is
+        /// refused with an error to the plugin.
+        inbox_bytes: usize = 256 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Events that wait for one room. At the limit posting another is refused with an error
+        /// to the plugin.
+        room_inbox_events: usize = 1_024, Count(1..=1_000_000);
+
+        /// Bytes of the events that wait for one room. At the limit posting another is refused
+        /// with an error to the plugin.
+        room_inbox_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+
+        /// Bytes of the events that wait for all rooms of one channel together. At the limit posting
+        /// another is refused with an error to the plugin.
+        max_channel_inbox_bytes: usize = 64 * MIB, Bytes(1..=1024 * 1024 * MIB);
+
+        /// Bytes that one notice, room event or timer carries. More is refused with an error to
+        /// the plugin.
+        max_payload_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+
+        /// Rooms of one channel that have events, state or timers. Posting to a further one is
+        /// refused with an error to the plugin.
+        max_room_states: usize = 10_000, Count(1..=10_000_000);
+
+        /// Size of one room's state. A room event that returns more fails as a trap would.
+        max_room_state_bytes: usize = 256 * KIB, Bytes(0..=64 * MIB);
+
+        /// Bytes of the states of all rooms of one channel, and as many of what its timers carry. A room
+        /// event that would need more fails as a trap would, a timer is refused with an error to the
+        /// plugin.
+        max_channel_state_bytes: usize = 256 * MIB, Bytes(0..=1024 * 1024 * MIB);
+
+        /// Time after which a room without members, events and timers loses its state.
+        room_state_grace => "room_state_grace_ms": Duration = ms(30_000), Millis(0..=DAY);
+
+        /// Timers of one connection. Setting a further one is refused with an error to the plugin.
+        max_timers_per_connection: usize = 16, Count(0..=10_000);
+
+        /// Timers of one room. Setting a further one is refused with an error to the plugin.
+        max_timers_per_room: usize = 16, Count(0..=10_000);
+
+        /// Timers of one channel itself. Setting a further one is refused with an error to the
+        /// plugin.
+        max_timers_per_channel: usize = 256, Count(0..=10_000);
+
+        /// Instances in use of all channels together, beyond each channel's reserve. At the
+        /// limit events wait for a free one. About as many are kept warm.
+        max_instances: usize = 1_000, Count(0..=5_000);
+
+        /// Instances of one channel, and so its events that are handled at the same time. At
+        /// the limit events wait for a free one.
+        max_instances_per_channel: usize = 256, Count(1..=5_000);
+
+        /// Instances each channel may have whatever the others do, so that no channel can
+        /// starve another.
+        reserved_instances_per_channel: usize = 4, Count(1..=1_000);
+
+        /// Time an event waits for a free instance. Then a client that is connecting is answered
+        /// with status 503, and any other is closed with code 1013.
+        instance_wait => "instance_wait_ms": Duration = ms(5_000), Millis(1..=DAY);
+
+        /// Log lines of one channel in a second. Further ones are dropped and counted.
+        log_lines_per_second: usize = 100, Count(0..=1_000_000);
+    }
+
+    "Store" {
+        /// Bytes of all entries in one channel's store, about 160 for each beside its key and its
+        /// value. At the limit writes are refused with an error to the plugin; what has expired
+        /// does not count.
+        max_store_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+
+        /// Size of one value in a store. A larger one is refused with an error to the plugin.
+        max_store_value_bytes: usize = 256 * KIB, Bytes(1..=64 * MIB);
+    }
+
+    "Outgoing HTTP" {
+        /// Requests of one channel that are under way, their answers still being read included.
+        /// Further ones are refused with an error to the plugin. To which hosts a channel may send
+        /// any is a grant, `http_hosts`.
+        max_http_requests_per_channel: usize = 256, Count(1..=100_000);
+    }
+
+    "Plugin folder" {
+        /// Time a plugin's file must be absent before its channel is removed and its clients are
+        /// closed with code 1001. Replacing a file by removing and copying takes less.
+        removal_grace => "removal_grace_ms": Duration = ms(5_000), Millis(0..=DAY);
+
+        /// Time a file must be unchanged before it is read. Copies that pause for longer are
+        /// seen half done, and refused until they are complete.
+        settle => "settle_ms": Duration = ms(50), Millis(1..=60_000);
+
+        /// Time after which the folder is listed again even if no change was reported, as on
+        /// network file systems.
+        reconcile => "reconcile_ms": Duration = ms(2_000), Millis(10..=DAY);
+    }
+
+    "Compiled plugins" {
+        /// The folder in which compiled plugins are kept, so that each is compiled once only; `""`
+        /// for none. Without `XDG_CACHE_HOME` the default is `$HOME/.cache/wharf`, and without
+        /// `HOME` none. It is made for this user alone, and not used where others may write to it.
+        /// A relative path in a file is relative to that file. Hosts may share it.
+        cache: Option<PathBuf> = None, OptionalFolder("$XDG_CACHE_HOME/wharf");
+
+        /// Bytes of all compiled plugins in that folder. At the limit those that were not loaded
+        /// for the longest time are removed; one that is larger by itself is not kept.
+        max_cache_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
+    }
+
+    "Shutdown" {
+        /// Time for open connections to end after the server was asked to stop; they are closed
+        /// with code 1012 at once. Then the process ends whatever is left.
+        drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
+    }
+}
+
+/// Why a configuration cannot be used. The texts are for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was named does not exist, cannot be read, or is not TOML.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file as it was named.
+        path: PathBuf,
+        /// What is wrong, with the line where it is known.
+        reason: String,
+    },
+    /// A key that is no setting.
+    #[error("{}", source::unknown_text(key, given, *nearest))]
+    Unknown {
+        /// The key, in lower case as in the file.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// The setting that was perhaps meant.
+        nearest: Option<&'static str>,
+    },
+    /// A key that the table of a channel does not have.
+    #[error("{}", source::unknown_in_table_text(key, given, *nearest, known))]
+    UnknownInTable {
+        /// The key with those of the tables around it.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// The key that was perhaps meant.
+        nearest: Option<&'static str>,
+        /// The keys that the table has.
+        known: &'static [&'static str],
+    },
+    /// What a channel's table says cannot be used. It may be about a secret, which is not repeated.
+    #[error("{key} ({given}): {reason}")]
+    Refused {
+        /// The key with those of the tables around it.
+        key: String,
+        /// Where it was given.
+        given: Source,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A value of the wrong type or outside its range.
+    #[error("{stated} is not allowed: it must be {allowed}")]
+    Invalid {
+        /// What was given.
+        stated: Stated,
+        /// The values that are allowed, in words.
+        allowed: String,
+    },
+    /// Two values that are fine alone, and not together.
+    #[error("{small} must not be more than {large}: {reason}")]
+    Contradiction {
+        /// The value that is too large.
+        small: Box<Stated>,
+        /// The value that bounds it.
+        large: Box<Stated>,
+        /// What would go wrong.
+        reason: &'static str,
+    },
+}
+
+/// A key, its value, and where it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The setting's key.
+    pub key: &'static str,
+    /// The value as it would be written in a file.
+    pub value: String,
+    /// Where it was given.
+    pub source: Source,
+}
+
+impl fmt::Display for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.key, self.value, self.source)
+    }
+}
+
+/// Settings of which the first must not be more than the second, and what would go wrong.
+/// The two of a pair have the same unit.
+const ORDERED: &[(&str, &str, &str)] = &[
+    (
+        "max_outbound_message_bytes",
+        "outbound_queue_bytes",
+        "such a message could never be delivered",
+    ),
+    (
+        "max_outbound_message_bytes",
+        "max_effect_bytes_per_event",
+        "such a message could never be sent",
+    ),
+    (
+        "max_effect_bytes_per_event",
+        "outbound_queue_bytes",
+        "one event could close a client that reads well",
+    ),
+    ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
+    ("max_store_value_bytes", "hostcall_bytes", "such a value could never be stored"),
+    ("max_store_value_bytes", "max_store_bytes", "such a value could never be stored"),
+    ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
+    ("max_room_state_bytes", "hostcall_bytes", "such a state could never be returned"),
+    ("max_payload_bytes", "hostcall_bytes", "such a payload could never be posted"),
+    ("max_payload_bytes", "inbox_bytes", "such a notice could never be posted"),
+    ("max_payload_bytes", "room_inbox_bytes", "such an event could never be posted"),
+    ("max_payload_bytes", "max_channel_inbox_bytes", "such an event could never be posted"),
+    ("max_payload_bytes", "max_effect_bytes_per_event", "such a payload could never be posted"),
+    ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
+    ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
+    ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),
+    (
+        "reserved_instances_per_channel",
+        "max_instances_per_channel",
+        "the reserve is part of what a channel may have",
+    ),
+    (
+        "max_presence_bytes",
+        "max_room_presence_bytes",
+        "there would be no room for a single one that is allowed",
+    ),
+    (
+        "max_room_presence_bytes",
+        "max_channel_presence_bytes",
+        "no room could have what it is allowed",
+    ),
+    (
+        "max_room_presence_bytes",
+        "outbound_queue_bytes",
+        "a watcher could not be sent who is present",
+    ),
+    ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
+];
+
+impl Config {
+    /// Check what no single value shows: that limits which contain each other do.
+    fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
+        let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
+        let stated = |setting: &Setting| {
+            let source = sources.of(setting.key).clone();
+            Box::new(Stated { key: setting.key, value: setting.show(self), source })
+        };
+        for &(small, large, reason) in ORDERED {
+            let Some((small, large)) = pair(small, large) else {
+                continue;
+            };
+            if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
+                let (small, large) = (stated(small), stated(large));
+                return Err(ConfigError::Contradiction { small, large, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// What is set for the channel of that name; where there is nothing, nothing. Letters may differ
+    /// in case, and `-` and `_` are the same.
+    pub fn channel(&self, name: &str) -> Arc<ChannelConfig> {
+        let mut channels = self.channels.iter();
+        let found = channels.find(|(table, _)| self.is_table_of(table, name));
+        found.map(|(_, channel)| channel.clone()).unwrap_or_default()
+    }
+
+    /// Whether a table of this name is for the channel of that name.
+    pub fn is_table_of(&self, table: &str, channel: &str) -> bool {
+        channel::is_same(table, channel)
+    }
+
+    /// The whole configuration as a `wharf.toml`, with where each value came from as a comment.
+    /// Saved as `wharf.toml` in the working directory it makes the same configuration, but for
+    /// secrets that it hides: those it shows as `***`, which is refused.
+    pub fn effective(&self, sources: &Sources) -> String {
+        let mut text = String::new();
+        let mut group = "";
+        for setting in SETTINGS {
+            if setting.group != group {
+                group = setting.group;
+                let gap = if text.is_empty() { "" } else { "\n" };
+                text.push_str(&format!("{gap}# {group}\n"));
+            }
+            let line = format!("{} = {}", setting.key, setting.show(self));
+            text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
+        }
+        if let Some(token) = &self.token {
+            text.push_str(&channel::section("token", token.lines(), sources));
+        }
+        for (name, channel) in &self.channels {
+            text.push_str(&channel.effective(name, sources));
+        }
+        text
+    }
+}
+
+/// All settings as Markdown, one table a group, as the README shows them.
+pub fn reference() -> String {
+    let mut text = String::new();
+    let mut group = "";
+    for setting in SETTINGS {
+        if setting.group != group {
+            group = setting.group;
+            let gap = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!(
+                "{gap}### {group}\n\n| key | default | allowed | what it does |\n| --- | --- | --- | --- |\n"
+            ));
+        }
+        text.push_str(&format!(
+            "| `{}` | `{}` | {} | {} |\n",
+            setting.key,
+            setting.default(),
+            setting.allowed(),
+            setting.doc()
+        ));
+    }
+    text
+}

@@ -1,0 +1,38 @@
+//! Connections of the Wharf host and what they share: rooms, users, presence, room state, timers, the
+//! store; and who gets what, in which order.
+//!
+//! This crate knows no WebAssembly. A handler's [`effects`] arrive here, and frames leave through
+//! [`outbound`] queues.
+//!
+//! # Layout
+//!
+//! - [`effects`]: what a handler asked for; commit or drop.
+//! - [`client`]: the record of one connection.
+//! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
+//! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
+//! - [`store`]: a channel's key-value store.
+//! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
+//! - [`inbox`]: events that others have posted, until they are handled.
+//! - [`outbound`]: the byte-bounded queue and its batched writes.
+//! - [`token`]: the claims that a connection was let in with.
+//! - [`close`]: reasons for the end of a connection.
+
+#![deny(missing_docs)]
+
+pub mod effects;
+
+pub mod client;
+pub mod hub;
+pub mod presence;
+pub mod room;
+pub mod room_state;
+pub mod store;
+pub mod timer;
+
+pub mod inbox;
+
+pub mod outbound;
+
+pub mod token;
+
+pub mod close;

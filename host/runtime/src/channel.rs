@@ -1,0 +1,85 @@
+//! A channel and its current generation; the swap.
+//!
+//! A connection asks for the [current generation](Channel::current) with every event, so that the
+//! event after a swap runs on the new code. A call that is running finishes on its own
+//! generation, which goes when its last call has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::host_calls::Description;
+use crate::instance::ChannelContext;
+use crate::pool::{ChannelSlots, Pool};
+use wharf_hub::close::Reason;
+
+/// One loaded version of a channel.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts the channel's generations from 1.
+    pub number: u64,
+    /// The SHA-256 of the plugin's file.
+    pub sha256: [u8; 32],
+    /// What it says of itself.
+    pub description: Description,
+    /// Its instances.
+    pub pool: Arc<Pool>,
+}
+
+/// What an author wrote, mounted. It outlives its generations, and its removal for as long as
+/// connections are still ending.
+#[derive(Debug)]
+pub struct Channel {
+    /// What all of its generations share.
+    pub context: Arc<ChannelContext>,
+    /// How many of its instances may be in use.
+    pub slots: Arc<ChannelSlots>,
+    current: ArcSwap<Generation>,
+    removed: AtomicBool,
+}
+
+impl Channel {
+    /// A channel with its first generation.
+    pub fn new(
+        context: Arc<ChannelContext>,
+        slots: Arc<ChannelSlots>,
+        first: Generation,
+    ) -> Channel {
+        Channel {
+            context,
+            slots,
+            current: ArcSwap::from_pointee(first),
+            removed: AtomicBool::new(false),
+        }
+    }
+
+    /// The channel's name.
+    pub fn name(&self) -> &str {
+        &self.context.name
+    }
+
+    /// The generation that serves the next event.
+    pub fn current(&self) -> Arc<Generation> {
+        self.current.load_full()
+    }
+
+    /// Serve from now on with another generation. A removed channel comes back with it.
+    pub fn swap(&self, next: Generation) {
+        self.current.store(Arc::new(next));
+        self.removed.store(false, Ordering::SeqCst);
+    }
+
+    /// Take the channel out of service: its timers are cancelled and its connections end. The
+    /// generation stays for their last events.
+    pub fn remove(&self) {
+        self.removed.store(true, Ordering::SeqCst);
+        self.context.hub.timers.clear();
+        self.context.hub.end_all(Reason::Removed);
+    }
+
+    /// Whether the channel is out of service.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::SeqCst)
+    }
+}

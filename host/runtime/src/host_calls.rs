@@ -1,0 +1,286 @@
+//! Guest → host: one file for each interface of the contract.
+//!
+//! A host call finds what it works on in the [`Call`] of its instance's state: the connection,
+//! the effects recorded so far, and what is allowed in this kind of event. Each file does the
+//! same in the same order: check what the guest gave, record an effect or answer. Numbers and
+//! strings from guests are clamped or refused, never trusted.
+
+mod audience;
+mod channels;
+mod connection;
+mod event;
+mod handshake;
+mod http;
+mod labels;
+mod log;
+mod notices;
+pub mod optional;
+mod presence;
+mod rooms;
+mod settings;
+mod store;
+mod timers;
+mod users;
+mod wasi;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::instance::InstanceState;
+use wharf_config::Config;
+use wharf_hub::client::Client;
+use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use wharf_hub::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
+use wharf_hub::hub::Hub;
+use wharf_hub::outbound::{Drains, FrameKind, encode};
+
+pub use audience::AudienceHandle;
+pub use handshake::is_channel_header;
+pub use http::Http;
+pub use log::{LogBudget, cut, escape};
+pub use wasi::{GuestOutput, Stream, stage_clocks};
+
+use bindings::wharf::channel::types::{Error, Kind, Remedy};
+
+/// The contract's world, as generated from `wit/`.
+#[allow(missing_docs)]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "channel",
+        imports: {
+            "wharf:channel/event.flush": async,
+            "wharf:channel/store": async,
+            "wharf:channel/audience": trappable,
+        },
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        with: {
+            "wharf:channel/audience.audience": super::AudienceHandle,
+            "wharf:channel/connection.connection": super::ConnectionHandle,
+            "wharf:channel/handshake.handshake": super::HandshakeHandle,
+            "wharf:channel/description.description": super::DescriptionHandle,
+        },
+    });
+}
+
+/// The `connection` resource. An instance serves one event at a time and a borrow cannot
+/// outlive its call, so the handle needs to name nothing: it always means the call's connection.
+#[derive(Debug)]
+pub struct ConnectionHandle;
+
+/// The `handshake` resource, of the call's connection as well.
+#[derive(Debug)]
+pub struct HandshakeHandle;
+
+/// The `description` resource, of the generation being loaded.
+#[derive(Debug)]
+pub struct DescriptionHandle;
+
+/// Make every interface of the contract, and the WASI ones that the standard library of a guest
+/// needs, available to components.
+pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+    bindings::wharf::channel::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::connection::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::handshake::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::presence::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::description::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::notices::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::room_posts::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::channels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+impl bindings::wharf::channel::types::Host for InstanceState {}
+
+/// What kind of event is being handled, as far as host calls care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// `on-connect`: the connection is not open yet.
+    Connecting,
+    /// Any event of an open connection.
+    Open,
+    /// `on-close`: the connection has ended.
+    Closing,
+    /// An event of a room, or of the channel itself: there is no connection.
+    Apart,
+}
+
+/// The event that an instance is handling.
+#[derive(Debug)]
+pub struct Call {
+    /// Whose event it is; `None` for an event of a room or of the channel itself.
+    pub client: Option<Arc<Client>>,
+    /// The room that it is about, for an event of a room.
+    pub room: Option<Arc<str>>,
+    /// What kind of event it is.
+    pub phase: Phase,
+    /// What the handler has asked for since the last commit.
+    pub effects: Effects,
+    /// The wish to close that a flush has committed already.
+    pub close: Option<Close>,
+    /// Headers for the `101`, while connecting.
+    pub response_headers: Vec<(String, Vec<u8>)>,
+    /// How many notices and room events led to this event, one causing the next.
+    pub hops: u8,
+}
+
+impl Call {
+    /// The beginning of an event of a connection.
+    pub fn new(client: Arc<Client>, phase: Phase) -> Call {
+        Call { client: Some(client), ..Call::apart(phase) }
+    }
+
+    /// The beginning of an event that no connection is part of.
+    pub fn apart(phase: Phase) -> Call {
+        Call {
+            client: None,
+            room: None,
+            phase,
+            effects: Effects::default(),
+            close: None,
+            response_headers: Vec::new(),
+            hops: 0,
+        }
+    }
+
+    /// Make the effects happen. Returns the wish to close, from here or from a flush before.
+    pub async fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
+        let close = self.effects.commit(self.client.as_deref(), self.hops, hub, drains).await;
+        self.close.take().or(close)
+    }
+}
+
+/// What a generation says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Path patterns, as the guest gave them.
+    pub paths: Vec<String>,
+    /// Subprotocols, best first.
+    pub subprotocols: Vec<String>,
+    /// The version of the session bytes.
+    pub session_format: u32,
+    /// What was wrong with the first call that could not be kept.
+    pub problem: Option<String>,
+}
+
+/// An event's own connection, as it is while it can receive something.
+struct Own<'a> {
+    client: &'a Arc<Client>,
+    effects: &'a mut Effects,
+    phase: Phase,
+}
+
+/// A refusal whose cause is the call itself.
+fn fix_call(code: &str, detail: impl Into<String>) -> Error {
+    refused(Remedy::FixCall, code, detail)
+}
+
+fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> Error {
+    Error { remedy, code: code.to_owned(), detail: detail.into() }
+}
+
+impl InstanceState {
+    /// The event being handled; there is none while describing.
+    fn call(&mut self) -> Result<&mut Call, Error> {
+        self.call.as_mut().ok_or_else(no_event)
+    }
+
+    /// The event's own connection, which must be able to receive something.
+    fn own(&mut self) -> Result<Own<'_>, Error> {
+        let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
+            return Err(no_event());
+        };
+        if *phase == Phase::Closing {
+            return Err(refused(
+                Remedy::Gone,
+                "connection-ended",
+                "the connection has ended; in on_close only others can be reached",
+            ));
+        }
+        Ok(Own { client, effects, phase: *phase })
+    }
+
+    /// The connection whose event this is, if it is one's.
+    fn client(&self) -> Option<&Arc<Client>> {
+        self.call.as_ref()?.client.as_ref()
+    }
+
+    /// Record an effect, within the event's limits.
+    fn record(&mut self, effect: Effect) -> Result<(), Error> {
+        let limits = effect_limits(&self.channel.config);
+        // Borrowed apart from `self.call`, so that nothing is counted up and down for it.
+        let Some(call) = self.call.as_mut() else {
+            return Err(no_event());
+        };
+        call.effects.record(effect, &self.channel.hub, limits).map_err(|_| {
+            refused(
+                Remedy::ShedLoad,
+                "too-many-effects",
+                format!(
+                    "one event may record {} effects of {} bytes (max_effects_per_event, \
+                     max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do \
+                     less",
+                    limits.count, limits.bytes
+                ),
+            )
+        })
+    }
+
+    /// Check a message and encode its frame.
+    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Bytes, Error> {
+        let limit = self.channel.config.max_outbound_message_bytes;
+        if data.len() > limit {
+            return Err(refused(
+                Remedy::ShedLoad,
+                "message-too-big",
+                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
+            ));
+        }
+        let kind = match kind {
+            Kind::Text if std::str::from_utf8(data).is_err() => {
+                return Err(fix_call("invalid-utf8", "a text message must be UTF-8"));
+            }
+            Kind::Text => FrameKind::Text,
+            Kind::Binary => FrameKind::Binary,
+        };
+        Ok(encode(kind, data))
+    }
+}
+
+/// Check the code and reason of a close frame.
+fn checked_close(code: u16, reason: String) -> Result<Close, Error> {
+    if !is_channel_code(code) {
+        return Err(fix_call(
+            "close-code-invalid",
+            format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
+        ));
+    }
+    if reason.len() > MAX_REASON_BYTES {
+        return Err(fix_call(
+            "close-reason-too-long",
+            format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
+        ));
+    }
+    Ok(Close { code, reason })
+}
+
+fn no_event() -> Error {
+    fix_call("no-event", "host calls other than description and log need an event")
+}
+
+fn effect_limits(config: &Config) -> EffectLimits {
+    EffectLimits { count: config.max_effects_per_event, bytes: config.max_effect_bytes_per_event }
+}

@@ -1,0 +1,156 @@
+//! `wharf:channel/audience`: broadcasts for whom a room and one to skip are not enough.
+
+use wasmtime::component::Resource;
+
+use super::bindings::wharf::channel::audience::{Host, HostAudience};
+use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::rooms::{checked as checked_room, number};
+use super::users::checked as checked_user;
+use super::{fix_call, labels, refused};
+use crate::instance::InstanceState;
+use wharf_hub::effects::Effect;
+use wharf_hub::hub::Audience;
+
+/// Rooms and users that one audience may name, and connections and users that it may except.
+const MAX_NAMES: usize = 256;
+/// Labels that one audience may ask for.
+const MAX_CONDITIONS: usize = 8;
+/// Audiences that an instance may have at a time.
+const MAX_AUDIENCES: usize = 16;
+
+/// The `audience` resource, while a guest makes it.
+#[derive(Debug, Default)]
+pub struct AudienceHandle {
+    audience: Audience,
+    /// What was wrong with the first call that could not be kept.
+    problem: Option<Error>,
+}
+
+impl AudienceHandle {
+    /// Add to it, and note the first thing that is wrong with it.
+    fn add(&mut self, add: impl FnOnce(&mut Audience) -> Result<(), Error>) {
+        if self.problem.is_none() {
+            let added = add(&mut self.audience).and_then(|()| self.check_size());
+            self.problem = added.err();
+        }
+    }
+
+    fn check_size(&self) -> Result<(), Error> {
+        let Audience { rooms, users, except, except_users, labels, .. } = &self.audience;
+        if rooms.len() + users.len() <= MAX_NAMES
+            && except.len() + except_users.len() <= MAX_NAMES
+            && labels.len() <= MAX_CONDITIONS
+        {
+            return Ok(());
+        }
+        Err(refused(
+            Remedy::ShedLoad,
+            "audience-too-big",
+            format!(
+                "an audience has at most {MAX_NAMES} rooms and users, {MAX_NAMES} exceptions and \
+                 {MAX_CONDITIONS} labels"
+            ),
+        ))
+    }
+}
+
+impl Host for InstanceState {}
+
+impl HostAudience for InstanceState {
+    fn new(&mut self) -> wasmtime::Result<Resource<AudienceHandle>> {
+        if self.audiences >= MAX_AUDIENCES {
+            wasmtime::bail!("a plugin may have {MAX_AUDIENCES} audiences at a time; drop them");
+        }
+        self.audiences += 1;
+        Ok(self.table.push(AudienceHandle::default())?)
+    }
+
+    fn everyone(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {
+        self.table.get_mut(&it)?.audience.everyone = true;
+        Ok(())
+    }
+
+    fn room(&mut self, it: Resource<AudienceHandle>, name: String) -> wasmtime::Result<()> {
+        self.add(&it, |audience| {
+            audience.rooms.push(checked_room(name)?);
+            Ok(())
+        })
+    }
+
+    fn user(&mut self, it: Resource<AudienceHandle>, user: String) -> wasmtime::Result<()> {
+        self.add(&it, |audience| {
+            audience.users.push(checked_user(user)?);
+            Ok(())
+        })
+    }
+
+    fn except_connection(
+        &mut self,
+        it: Resource<AudienceHandle>,
+        id: String,
+    ) -> wasmtime::Result<()> {
+        self.add(&it, |audience| {
+            audience.except.extend(number(Some(id)));
+            Ok(())
+        })
+    }
+
+    fn except_user(&mut self, it: Resource<AudienceHandle>, user: String) -> wasmtime::Result<()> {
+        self.add(&it, |audience| {
+            audience.except_users.push(checked_user(user)?);
+            Ok(())
+        })
+    }
+
+    fn where_label(
+        &mut self,
+        it: Resource<AudienceHandle>,
+        name: String,
+        value: String,
+    ) -> wasmtime::Result<()> {
+        self.add(&it, |audience| {
+            audience.labels.push(labels::checked(name, value)?);
+            Ok(())
+        })
+    }
+
+    fn send(
+        &mut self,
+        it: Resource<AudienceHandle>,
+        kind: Kind,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let AudienceHandle { audience, problem } = self.table.get(&it)?;
+        if let Some(problem) = problem {
+            return Ok(Err(problem.clone()));
+        }
+        if audience.is_empty() {
+            return Ok(Err(fix_call(
+                "audience-empty",
+                "name a room, a user or everyone before sending",
+            )));
+        }
+        let audience = Box::new(audience.clone());
+        let sent = self
+            .encode(kind, &data)
+            .and_then(|frame| self.record(Effect::Broadcast(audience, frame)));
+        Ok(sent)
+    }
+
+    fn drop(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {
+        self.table.delete(it)?;
+        self.audiences -= 1;
+        Ok(())
+    }
+}
+
+impl InstanceState {
+    fn add(
+        &mut self,
+        it: &Resource<AudienceHandle>,
+        add: impl FnOnce(&mut Audience) -> Result<(), Error>,
+    ) -> wasmtime::Result<()> {
+        self.table.get_mut(it)?.add(add);
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! `wharf:channel/connection`: what the event's connection is, and what to send it.
+
+use wasmtime::component::Resource;
+
+use super::bindings::wharf::channel::connection::{Host, HostConnection};
+use super::bindings::wharf::channel::types::{Error, Kind};
+use super::{ConnectionHandle, Phase, checked_close, fix_call, refused};
+use crate::host_calls::bindings::wharf::channel::types::Remedy;
+use crate::instance::InstanceState;
+use wharf_config::table_key;
+use wharf_hub::client::SubjectChanged;
+use wharf_hub::effects::Effect;
+use wharf_hub::outbound::{FrameKind, encode};
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const MAX_CONTROL_BYTES: usize = 125;
+
+impl Host for InstanceState {}
+
+/// Every `self` below is a borrow that the host lent for this very call, so that the call's own
+/// client is the connection it names.
+impl HostConnection for InstanceState {
+    fn id(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.id.to_string())
+    }
+
+    fn path(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.path.to_string())
+    }
+
+    fn query(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.query.to_string())
+    }
+
+    fn params(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, String)> {
+        let Some(client) = self.client() else {
+            return Vec::new();
+        };
+        let params = client.request.params.iter();
+        params.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    fn headers(&mut self, _: Resource<ConnectionHandle>) -> Vec<(String, Vec<u8>)> {
+        let Some(client) = self.client() else {
+            return Vec::new();
+        };
+        let headers = client.request.headers.iter();
+        headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn remote_address(&mut self, _: Resource<ConnectionHandle>) -> String {
+        self.client_text(|client| client.request.remote.to_string())
+    }
+
+    fn subprotocol(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        self.client()?.request.subprotocol.as_deref().map(str::to_owned)
+    }
+
+    fn ending(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        let reason = self.client()?.ending()?;
+        Some(reason.token().to_owned())
+    }
+
+    fn send(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        kind: Kind,
+        data: Vec<u8>,
+    ) -> Result<(), Error> {
+        self.own()?;
+        let frame = self.encode(kind, &data)?;
+        self.record(Effect::Send(frame))
+    }
+
+    fn ping(&mut self, _: Resource<ConnectionHandle>, data: Vec<u8>) -> Result<(), Error> {
+        if self.own()?.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "there is nobody to ping before the upgrade",
+            ));
+        }
+        if data.len() > MAX_CONTROL_BYTES {
+            return Err(fix_call(
+                "control-frame-too-big",
+                format!("a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}", data.len()),
+            ));
+        }
+        let frame = encode(FrameKind::Ping, &data);
+        self.record(Effect::Send(frame))
+    }
+
+    fn close(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        code: u16,
+        reason: String,
+    ) -> Result<(), Error> {
+        let own = self.own()?;
+        own.effects.record_close(checked_close(code, reason)?);
+        Ok(())
+    }
+
+    fn claims(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
+        self.client()?.claims()
+    }
+
+    fn renew_token(&mut self, _: Resource<ConnectionHandle>, token: String) -> Result<(), Error> {
+        let client = self.own()?.client.clone();
+        let stage = self.channel.stage.as_ref();
+        let staged = stage.and_then(|stage| stage.check(&token, client.claims().is_some()));
+        let rules = || self.channel.tokens.as_ref().map(|tokens| tokens.check(&token));
+        let checked = staged.or_else(rules).ok_or_else(|| {
+            refused(
+                Remedy::AskOperator,
+                "no-token-rules",
+                format!(
+                    "no token is checked for this channel: write the table `[channels.{}.token]` \
+                     in wharf.toml, and restart",
+                    table_key(&self.channel.name)
+                ),
+            )
+        })?;
+        let token = checked.map_err(|why| {
+            refused(Remedy::Other, "token-invalid", format!("the token does not hold: {why}"))
+        })?;
+        client.renew_token(token).map_err(|SubjectChanged| {
+            refused(
+                Remedy::Other,
+                "token-subject-changed",
+                "the token is about somebody else (sub) than the one before",
+            )
+        })
+    }
+
+    fn drop(&mut self, _: Resource<ConnectionHandle>) -> wasmtime::Result<()> {
+        // Guests only ever borrow connections.
+        Ok(())
+    }
+}
+
+impl InstanceState {
+    fn client_text(&self, text: impl Fn(&wharf_hub::client::Client) -> String) -> String {
+        self.client().map(|client| text(client)).unwrap_or_default()
+    }
+}

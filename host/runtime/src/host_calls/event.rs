@@ -1,0 +1,61 @@
+//! `wharf:channel/event`: the transaction that an event is.
+
+use super::bindings::wharf::channel::event::Host;
+use super::bindings::wharf::channel::types::{Error, Remedy};
+
+use super::{Phase, refused};
+use crate::instance::InstanceState;
+use wharf_hub::outbound::Drains;
+
+/// Bytes of a reported error that are kept.
+const MAX_DETAIL_BYTES: usize = 4 * 1024;
+
+/// Bytes of a room's name, which are all that it may have.
+const MAX_NAME_BYTES: usize = 255;
+
+impl Host for InstanceState {
+    async fn flush(&mut self) -> Result<(), Error> {
+        let hub = self.channel.hub.clone();
+        let call = self.call()?;
+        if call.phase == Phase::Connecting {
+            return Err(refused(
+                Remedy::RetryLater,
+                "refused-while-connecting",
+                "nothing commits before the connection is accepted",
+            ));
+        }
+        let mut drains = Drains::default();
+        call.close = call.commit(&hub, &mut drains).await;
+        // Progress is worth nothing if it waits for the handler's end.
+        drains.drain().await;
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        if let Some(call) = &mut self.call {
+            call.effects.discard();
+            call.response_headers.clear();
+        }
+    }
+
+    fn report_error(&mut self, detail: String) {
+        if self.channel.failure_budget.take() {
+            let detail = self.channel.shown(&detail, MAX_DETAIL_BYTES);
+            let connection = self.client().map(|client| client.id.to_string());
+            let room = self.call.as_ref().and_then(|call| call.room.as_deref());
+            let room = room.map(|room| self.channel.shown(room, MAX_NAME_BYTES));
+            tracing::warn!(
+                channel = %self.channel.name,
+                generation = self.generation,
+                connection,
+                room,
+                error = %detail,
+                "handler failed"
+            );
+        }
+    }
+
+    fn generation(&mut self) -> u64 {
+        self.generation
+    }
+}

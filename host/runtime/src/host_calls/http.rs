@@ -1,0 +1,300 @@
+//! `wasi:http/outgoing-handler`: requests to the hosts that the operator granted.
+//!
+//! wasmtime's implementation sends them; what is here decides whether it may, bounds how many there
+//! are and how long they take, and sees to it that none outlives its event. Nothing of it exists in
+//! an instance before its guest calls it.
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{Method, Request, Response};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    default_send_request,
+};
+
+use crate::instance::{ChannelContext, InstanceState};
+use crate::stage::{Stage, StagedRequest, StagedResponse};
+use wharf_config::AllowedHost;
+
+/// Bytes of a host's name that an error repeats.
+const MAX_SHOWN_HOST_BYTES: usize = 255;
+
+/// What an instance has for outgoing HTTP, once its guest has called it.
+pub struct Http {
+    ctx: WasiHttpCtx,
+    hooks: Hooks,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    fn new(channel: Arc<ChannelContext>, generation: u64) -> Http {
+        let event = watch::Sender::new(());
+        let hooks = Hooks { channel, generation, is_event: false, event };
+        Http { ctx: WasiHttpCtx::new(), hooks }
+    }
+
+    /// The event is over: so are its requests, whether or not the guest has waited for them.
+    pub fn end_event(&mut self) {
+        if self.hooks.event.receiver_count() > 0 {
+            self.hooks.event = watch::Sender::new(());
+        }
+    }
+}
+
+impl WasiHttpView for InstanceState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let InstanceState { http, channel, generation, call, table, .. } = self;
+        let http = http.get_or_insert_with(|| Box::new(Http::new(channel.clone(), *generation)));
+        http.hooks.is_event = call.is_some();
+        WasiHttpCtxView { ctx: &mut http.ctx, hooks: &mut http.hooks, table }
+    }
+}
+
+struct Hooks {
+    channel: Arc<ChannelContext>,
+    generation: u64,
+    /// Whether an event is being handled; there is none while describing.
+    is_event: bool,
+    /// Dropped when the event is over, or its instance. Its requests watch it.
+    event: watch::Sender<()>,
+}
+
+/// What reading a response to its end needs, besides the response.
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Io,
+    ) -> Sent {
+        if let Some(stage) = self.channel.stage.clone() {
+            return self.staged(stage, request);
+        }
+        let (target, permit) = match self.admit(&request) {
+            Ok(admitted) => admitted,
+            Err(error) => return Box::new(ready(Err(error))),
+        };
+        let wall = self.channel.config.wall_budget;
+        let options = bounded(options.unwrap_or_default(), wall);
+        let event = self.event.subscribe();
+        Box::new(async move {
+            let sent = during(event.clone(), default_send_request(request, Some(options))).await;
+            let (response, io) = match sent {
+                Some(Ok(sent)) => sent,
+                Some(Err(error)) => return Err(described(error, &target)),
+                None => return Err(refused("http-failed", "the event is over")),
+            };
+            let body = move |error| described(error, &target);
+            let response = response.map(|received| received.map_err(body).boxed_unsync());
+            let io: Io = Box::new(async move {
+                let _permit = permit;
+                // Whatever goes wrong here is seen by whoever reads the body.
+                let _ = during(event, io).await;
+                Ok(())
+            });
+            Ok((response, io))
+        })
+    }
+}
+
+type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send>;
+
+impl Hooks {
+    /// Have a test answer.
+    fn staged(&self, stage: Arc<dyn Stage>, request: Request<WasiBody>) -> Sent {
+        if !self.is_event {
+            return Box::new(ready(Err(refused("no-event", "requests need an event"))));
+        }
+        let event = self.event.subscribe();
+        Box::new(async move {
+            let (head, body) = request.into_parts();
+            let Some(body) = during(event, body.collect()).await else {
+                return Err(refused("http-failed", "the event is over"));
+            };
+            let headers = head.headers.iter();
+            let answer = stage.answer(StagedRequest {
+                method: head.method.to_string(),
+                url: head.uri.to_string(),
+                headers: headers.map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
+                body: body?.to_bytes().to_vec(),
+            });
+            let StagedResponse { status, headers, body } =
+                answer.map_err(|(code, detail)| refused(&code, &detail))?;
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+            let response = response
+                .body(body.boxed_unsync())
+                .map_err(|error| refused("http-failed", &format!("no such answer: {error}")))?;
+            let io: Io = Box::new(ready(Ok(())));
+            Ok((response, io))
+        })
+    }
+
+    /// Whether this request may be sent, and one more at all. Returns where it goes, for errors.
+    fn admit(&self, request: &Request<WasiBody>) -> Result<(String, OwnedSemaphorePermit), Error> {
+        if !self.is_event {
+            return Err(refused("no-event", "requests need an event"));
+        }
+        if request.method() == Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        let uri = request.uri();
+        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        let (host, port) = host_and_port(authority, uri.scheme() == Some(&Scheme::HTTPS))?;
+        let grants = &self.channel.own.grants;
+        if !grants.may_call(host, port) {
+            return Err(self.not_granted(host, port));
+        }
+        let permit = self.channel.http_requests.clone().try_acquire_owned().map_err(|_| {
+            let limit = self.channel.config.max_http_requests_per_channel;
+            refused(
+                "http-too-many-requests",
+                &format!(
+                    "{limit} requests of the channel are under way (max_http_requests_per_channel)"
+                ),
+            )
+        })?;
+        Ok((authority.to_string(), permit))
+    }
+
+    /// Tell the guest and the operator what to write into the configuration.
+    fn not_granted(&self, host: &str, port: u16) -> Error {
+        let channel = &self.channel;
+        let shown = channel.shown(host, MAX_SHOWN_HOST_BYTES);
+        let how = channel.own.grants.how_to_allow_call(&channel.name, &shown, port);
+        if channel.failure_budget.take() {
+            tracing::warn!(
+                channel = %channel.name,
+                generation = self.generation,
+                host = %shown,
+                port,
+                "HTTP request refused: {how}"
+            );
+        }
+        let detail = format!("the channel may not call {shown} on port {port}: {how}");
+        refused("http-not-granted", &detail)
+    }
+}
+
+/// Where a request goes; an IPv6 address without its brackets.
+fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), Error> {
+    // Whatever stands before an `@` is not what is connected to, and no way to log in any more.
+    if authority.as_str().contains('@') {
+        return Err(Error::HttpRequestUriInvalid);
+    }
+    let port = match authority.port() {
+        Some(port) => port.as_u16(),
+        None if is_https => 443,
+        None => 80,
+    };
+    let host = authority.host().trim_end_matches('.');
+    // Names that could not be granted are no names of hosts.
+    if host.contains('*') || AllowedHost::parse(host).is_none() {
+        return Err(Error::HttpRequestUriInvalid);
+    }
+    Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
+}
+
+/// No timeout is longer than the event may take.
+fn bounded(options: RequestOptions, wall: Duration) -> RequestOptions {
+    let bounded = |timeout: Option<Duration>| Some(timeout.unwrap_or(wall).min(wall));
+    RequestOptions {
+        connect_timeout: bounded(options.connect_timeout),
+        first_byte_timeout: bounded(options.first_byte_timeout),
+        between_bytes_timeout: bounded(options.between_bytes_timeout),
+    }
+}
+
+/// Wait for something for as long as the event lasts.
+async fn during<F: Future>(mut event: watch::Receiver<()>, work: F) -> Option<F::Output> {
+    tokio::select! {
+        output = work => Some(output),
+        // Nothing is ever sent: this ends when the sender does.
+        _ = event.changed() => None,
+    }
+}
+
+/// An error as the SDK reads it: a code and a sentence, in the one error of `wasi:http` that carries a
+/// text.
+fn refused(code: &str, detail: &str) -> Error {
+    Error::InternalError(Some(format!("{code}: {detail}")))
+}
+
+/// What went wrong with the network, with a cause where `wasi:http` itself has room for none.
+fn described(error: Error, target: &str) -> Error {
+    match error {
+        Error::Connect(cause) => {
+            refused("http-unreachable", &format!("cannot connect to {target}: {cause}"))
+        }
+        Error::Tls(cause) => {
+            refused("http-unreachable", &format!("no TLS connection to {target}: {cause}"))
+        }
+        Error::InvalidDnsNameError(cause) => {
+            refused("http-unreachable", &format!("no TLS connection to {target}: {cause}"))
+        }
+        Error::ConnectionTimeout => {
+            refused("http-timeout", &format!("no connection to {target} in time"))
+        }
+        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => refused(
+            "http-timeout",
+            &format!("{target} did not answer in time; a request may set another .timeout(…)"),
+        ),
+        Error::Hyper(cause) => refused("http-failed", &format!("{target}: {cause}")),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_goes_where_its_authority_says_and_nowhere_else() {
+        let of = |text: &str, is_https| {
+            let authority: Authority = text.parse().expect("an authority");
+            let found = host_and_port(&authority, is_https).ok();
+            found.map(|(host, port)| (host.to_owned(), port))
+        };
+        let to = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(of("api.example.com", true), to("api.example.com", 443));
+        assert_eq!(of("api.example.com", false), to("api.example.com", 80));
+        assert_eq!(of("api.example.com:81", true), to("api.example.com", 81));
+        assert_eq!(of("api.example.com.", false), to("api.example.com", 80));
+        assert_eq!(of("[::1]:81", false), to("::1", 81));
+        for text in ["api.example.com@evil.example", "api.example.com:80@evil.example", "*.a"] {
+            assert_eq!(of(text, true), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_timeout_is_longer_than_an_event() {
+        let wall = Duration::from_secs(5);
+        let short = Some(Duration::from_secs(1));
+        let options = RequestOptions {
+            connect_timeout: short,
+            first_byte_timeout: Some(Duration::from_secs(50)),
+            between_bytes_timeout: None,
+        };
+        let bounded = bounded(options, wall);
+        assert_eq!(bounded.connect_timeout, short);
+        assert_eq!(bounded.first_byte_timeout, Some(wall));
+        assert_eq!(bounded.between_bytes_timeout, Some(wall));
+    }
+}

@@ -1,0 +1,83 @@
+//! `wharf:channel/store`: the channel's key-value store. What is written stays, whatever becomes of
+//! the event.
+
+use super::bindings::wharf::channel::store::{Entry, Host};
+use super::bindings::wharf::channel::types::{Error, Remedy};
+
+use super::refused;
+use crate::instance::InstanceState;
+use wharf_hub::store::{
+    MAX_PAGE, Store, StoreError, check_key, check_prefix, check_ttl, check_value,
+};
+
+impl Host for InstanceState {
+    async fn get(&mut self, key: String) -> Result<Option<Entry>, Error> {
+        let store = self.store_for(&key)?;
+        let found = store.get(&key).await?;
+        Ok(found.map(|entry| Entry { value: entry.value.into(), version: entry.version }))
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>, ttl: Option<u64>) -> Result<u64, Error> {
+        let limit = self.channel.config.max_store_value_bytes;
+        let store = self.store_for(&key)?;
+        check_value(&value, limit)?;
+        Ok(store.set(&key, value.into(), check_ttl(ttl)?).await?)
+    }
+
+    async fn delete(&mut self, key: String) -> Result<bool, Error> {
+        Ok(self.store_for(&key)?.delete(&key).await?)
+    }
+
+    async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
+        Ok(self.store_for(&key)?.increment(&key, by).await?)
+    }
+
+    async fn compare_and_swap(
+        &mut self,
+        key: String,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        ttl: Option<u64>,
+    ) -> Result<u64, Error> {
+        let limit = self.channel.config.max_store_value_bytes;
+        let store = self.store_for(&key)?;
+        check_value(&value, limit)?;
+        Ok(store.compare_and_swap(&key, expected, value.into(), check_ttl(ttl)?).await?)
+    }
+
+    async fn list(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        self.call()?;
+        check_prefix(&prefix)?;
+        let limit = usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        Ok(self.channel.store.list(&prefix, after.as_deref(), limit).await?)
+    }
+}
+
+impl InstanceState {
+    /// The store, for an event that names this key.
+    fn store_for(&mut self, key: &str) -> Result<&dyn Store, Error> {
+        self.call()?;
+        check_key(key)?;
+        Ok(&*self.channel.store)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Error {
+        let remedy = match error {
+            StoreError::KeyInvalid(_)
+            | StoreError::PrefixInvalid(_)
+            | StoreError::TtlInvalid
+            | StoreError::NotANumber
+            | StoreError::Overflow => Remedy::FixCall,
+            StoreError::ValueTooBig { .. } | StoreError::Full(_) => Remedy::ShedLoad,
+            StoreError::Conflict => Remedy::RetryLater,
+        };
+        refused(remedy, error.code(), error.to_string())
+    }
+}

@@ -1,0 +1,157 @@
+//! The time of a guest call: CPU time, and time by the clock.
+//!
+//! The epoch preempts a guest once in a tick, so that nobody else waits for it, and asks at the
+//! same time what it has used. What is counted is the thread's CPU time and not ticks: one
+//! instruction may fill a whole memory, and one host call may work for many ticks. Most calls are
+//! over when they are first polled; those are never measured and cost no clock.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+
+use super::{EPOCH_TICK, InstanceState};
+use wharf_config::Config;
+
+/// What one call may use, and the settings that say so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub(super) wall: Duration,
+    pub(super) wall_key: &'static str,
+    cpu: Duration,
+    cpu_key: &'static str,
+}
+
+impl Budget {
+    /// For an event.
+    pub(super) fn event(config: &Config) -> Budget {
+        Budget {
+            wall: config.wall_budget,
+            wall_key: "wall_budget_ms",
+            cpu: config.cpu_budget,
+            cpu_key: "cpu_budget_ms",
+        }
+    }
+
+    /// For making an instance, and for `describe`.
+    pub(super) fn start(config: &Config) -> Budget {
+        let (budget, key) = (config.start_budget, "start_budget_ms");
+        Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key }
+    }
+}
+
+/// Counts the CPU time of a call.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// What earlier polls of the call have used, in nanoseconds.
+    spent: AtomicU64,
+}
+
+thread_local! {
+    /// The CPU time of this thread when the poll began that runs on it now. `None` in the first
+    /// poll of a call.
+    static POLL_BEGAN: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+impl Meter {
+    pub(super) fn reset(&self) {
+        self.spent.store(0, Ordering::Relaxed);
+    }
+
+    fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+    }
+
+    fn add(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.spent.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+/// The CPU time that this thread has used.
+fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every system that the host runs on, and `time` is a valid place
+    // for its answer. Should it fail nevertheless, zero is what is read.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Give the coming call its budget. Its first tick ends within one tick from now.
+pub(super) fn begin_budget(store: &mut Store<InstanceState>, budget: Budget) {
+    let limits = &mut store.data_mut().limits;
+    limits.meter.reset();
+    limits.budget = budget;
+    limits.memory_denied = None;
+    store.set_epoch_deadline(1);
+}
+
+/// The epoch has advanced while the guest was running: see what it has used, and let others run.
+pub(super) fn on_epoch(
+    mut store: StoreContextMut<'_, InstanceState>,
+) -> wasmtime::Result<UpdateDeadline> {
+    let limits = &mut store.data_mut().limits;
+    let in_this_poll = match POLL_BEGAN.get() {
+        Some(began) => thread_cpu_time().saturating_sub(began),
+        None => EPOCH_TICK,
+    };
+    if limits.meter.spent() + in_this_poll >= limits.budget.cpu {
+        return Err(CpuSpent { budget: limits.budget.cpu, key: limits.budget.cpu_key }.into());
+    }
+    // tokio's yield lets the runtime look at its sockets and timers before it comes back here,
+    // which a plain wake-up would not.
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the guest ran for {budget:?} without returning ({key})")]
+pub(super) struct CpuSpent {
+    budget: Duration,
+    key: &'static str,
+}
+
+/// Wait for a guest call, `wall` at most, and count its CPU time.
+pub(super) async fn metered<F: Future>(
+    meter: &Meter,
+    wall: Duration,
+    call: F,
+) -> Option<F::Output> {
+    let mut call = pin!(call);
+    let mut is_first = true;
+    let measured = std::future::poll_fn(|cx| {
+        if is_first {
+            POLL_BEGAN.set(None);
+            let polled = call.as_mut().poll(cx);
+            if polled.is_pending() {
+                is_first = false;
+                meter.add(EPOCH_TICK);
+            }
+            return polled;
+        }
+        let began = thread_cpu_time();
+        POLL_BEGAN.set(Some(began));
+        let polled = call.as_mut().poll(cx);
+        meter.add(thread_cpu_time().saturating_sub(began));
+        polled
+    });
+    bounded(wall, measured).await
+}
+
+/// Wait for something, `wall` at most. The timer is only made for what is not ready at once.
+pub async fn bounded<F: Future>(wall: Duration, call: F) -> Option<F::Output> {
+    let mut call = pin!(call);
+    let mut timer = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(result) = call.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wall)));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}

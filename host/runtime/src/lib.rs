@@ -1,0 +1,45 @@
+//! WebAssembly components of the Wharf host: from a file in the plugin folder to a guest call.
+//!
+//! This is the only crate that names wasmtime. It knows no sockets and no HTTP server.
+//!
+//! # Layout
+//!
+//! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
+//! - [`router`]: path pattern → channel.
+//! - [`outside`]: messages from outside that channels answer.
+//! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
+//! - [`presence_events`]: tells channels who has come to their rooms, and who has gone.
+//! - [`lease`]: the right to call a guest.
+//! - [`channel`]: a channel and its current generation; the swap.
+//! - [`plugin`]: a file in the folder → settled bytes → a checked component.
+//! - [`pool`]: warm instances of one generation.
+//! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
+//! - [`host_calls`]: one small file for each interface of the contract.
+//! - [`stage`]: what a test puts in the place of the world around a plugin.
+
+#![deny(missing_docs)]
+
+pub mod registry;
+pub mod router;
+
+pub mod outside;
+
+pub mod room_events;
+
+pub mod presence_events;
+
+pub mod lease;
+
+pub mod channel;
+
+pub mod plugin;
+
+pub mod pool;
+
+pub mod instance;
+
+pub mod host_calls;
+
+pub mod stage;
+
+pub mod token;

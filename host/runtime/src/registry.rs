@@ -1,0 +1,540 @@
+//! The channels that are mounted: what the plugin folder says, turned into generations and routes.
+//!
+//! Changes are taken one at a time, in order. A plugin is compiled off the event loop, its world
+//! is compared with the contract, and it is called once (`describe`) before it serves: bad
+//! code never replaces good code. What is refused is kept and looked at again when its file
+//! or, after a conflict over a path, another plugin changes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::channel::{Channel, Generation};
+use crate::host_calls::{Description, LogBudget, escape};
+use crate::instance::{ChannelContext, Instance, LiveInstances};
+use crate::plugin::watch::Change;
+use crate::plugin::{Component, Engine};
+use crate::pool::{ChannelSlots, Pool, SharedSlots};
+use crate::presence_events::PresenceTeller;
+use crate::room_events::{RoomRunner, Working};
+use crate::router::{Pattern, Router};
+use crate::stage::Stage;
+use crate::token::TokenVerifiers;
+use wharf_config::Config;
+use wharf_hub::close::Reason;
+use wharf_hub::hub::{Channels, Hub};
+use wharf_hub::presence::Timing;
+use wharf_hub::store::Memory;
+
+mod verdict;
+
+pub use verdict::Verdict;
+
+/// How often instances that are not needed are dropped.
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often the rooms' states are looked at, at most and at least.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a plugin may take to compile. One that takes longer is left to its fate, so that
+/// others can be loaded.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Path patterns and the channels that they belong to.
+pub type Routes = Router<Arc<Channel>>;
+
+/// The mounted channels.
+#[derive(Debug)]
+pub struct Registry {
+    config: Arc<Config>,
+    engine: Engine,
+    shared_slots: SharedSlots,
+    live: LiveInstances,
+    working: Working,
+    tokens: Arc<dyn TokenVerifiers>,
+    routes: ArcSwap<Routes>,
+    channels: Mutex<BTreeMap<String, Mounted>>,
+    /// The hubs of those that are in service.
+    hubs: Arc<Channels>,
+    verdicts: Option<mpsc::Sender<Verdict>>,
+    /// Where plugins are tested.
+    stage: Option<Arc<dyn Stage>>,
+}
+
+#[derive(Clone, Debug)]
+struct Mounted {
+    channel: Arc<Channel>,
+    patterns: Vec<Pattern>,
+}
+
+/// A plugin's file as it was read.
+#[derive(Clone)]
+struct File {
+    name: String,
+    path: PathBuf,
+    bytes: Arc<[u8]>,
+    sha256: [u8; 32],
+}
+
+/// A file that is not served.
+struct RefusedFile {
+    file: File,
+    /// The only thing wrong with it: another channel has its path.
+    is_conflict: bool,
+    /// What was logged, so that looking again does not say the same again.
+    reason: String,
+}
+
+impl Registry {
+    /// Creates a registry without channels, whose clients' tokens are checked by `tokens`.
+    pub fn new(config: Arc<Config>, engine: Engine, tokens: Arc<dyn TokenVerifiers>) -> Registry {
+        Registry {
+            tokens,
+            shared_slots: SharedSlots::new(config.max_instances),
+            live: LiveInstances::new(config.max_instances),
+            working: Working::default(),
+            config,
+            engine,
+            routes: ArcSwap::from_pointee(Router::default()),
+            channels: Mutex::default(),
+            hubs: Arc::default(),
+            verdicts: None,
+            stage: None,
+        }
+    }
+
+    /// The same for plugins that are tested.
+    pub fn staged(self, stage: Arc<dyn Stage>) -> Registry {
+        Registry { stage: Some(stage), ..self }
+    }
+
+    /// The hubs of the channels in service, by name: what channels publish to.
+    pub fn hubs(&self) -> &Arc<Channels> {
+        &self.hubs
+    }
+
+    /// The routes of this moment.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// Every channel that was mounted once, by name.
+    pub fn channels(&self) -> Vec<Arc<Channel>> {
+        self.channels.lock().values().map(|mounted| mounted.channel.clone()).collect()
+    }
+
+    /// The channels in service, by name.
+    pub fn in_service(&self) -> Vec<Arc<Channel>> {
+        self.channels().into_iter().filter(|channel| !channel.is_removed()).collect()
+    }
+
+    /// The channel of that name, if it is in service.
+    pub fn find(&self, name: &str) -> Option<Arc<Channel>> {
+        let channel = self.channels.lock().get(name).map(|mounted| mounted.channel.clone());
+        channel.filter(|channel| !channel.is_removed())
+    }
+
+    /// How many rooms there are whose events are being run.
+    pub fn working_rooms(&self) -> usize {
+        self.working.count()
+    }
+
+    /// Ask every connection of every channel to end.
+    pub fn end_all(&self, reason: Reason) {
+        for channel in self.channels() {
+            channel.context.hub.end_all(reason);
+        }
+    }
+
+    /// Take changes until the folder's watcher is gone. `scanned` is told when the files that were
+    /// there at the start have been looked at.
+    pub async fn follow(
+        self: Arc<Registry>,
+        mut changes: mpsc::Receiver<Change>,
+        scanned: tokio::sync::oneshot::Sender<()>,
+    ) {
+        let mut refused: BTreeMap<String, RefusedFile> = BTreeMap::new();
+        let mut scanned = Some(scanned);
+        tokio::spawn(tidy_up(Arc::downgrade(&self)));
+        loop {
+            match changes.recv().await {
+                None => {
+                    // It ends with the server, and then nobody is left to read this.
+                    tracing::error!("the folder's watcher has ended; plugins stay as they are");
+                    return;
+                }
+                Some(Change::Scanned) => {
+                    self.log_unused_tables();
+                    if let Some(scanned) = scanned.take() {
+                        let _ = scanned.send(());
+                    }
+                }
+                Some(Change::Settled { name, path, bytes, sha256 }) => {
+                    let file = File { name, path, bytes, sha256 };
+                    if self.consider(file, &mut refused).await {
+                        self.look_again(&mut refused).await;
+                    }
+                }
+                Some(Change::Unreadable { name, path, reason }) => {
+                    self.tell_refused(&name, &path, None, &reason);
+                }
+                Some(Change::Removed { name }) => {
+                    refused.remove(&name);
+                    if self.remove(&name) {
+                        self.look_again(&mut refused).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Look at a new or changed file. Whether routes changed.
+    async fn consider(&self, file: File, refused: &mut BTreeMap<String, RefusedFile>) -> bool {
+        let serving = self.channels.lock().get(&file.name).cloned();
+        if let Some(mounted) = serving
+            && !mounted.channel.is_removed()
+            && mounted.channel.current().sha256 == file.sha256
+        {
+            refused.remove(&file.name);
+            self.tell(Verdict {
+                name: file.name,
+                sha256: Some(file.sha256),
+                serving: Some(mounted.channel.current().number),
+                refused: None,
+            });
+            return false;
+        }
+        match self.load(&file).await {
+            Ok(()) => {
+                refused.remove(&file.name);
+                true
+            }
+            Err(Refusal { reason, is_conflict }) => {
+                let known = refused.get(&file.name);
+                let is_news = known
+                    .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
+                if is_news {
+                    self.tell_refused(&file.name, &file.path, Some(file.sha256), &reason);
+                }
+                refused.insert(file.name.clone(), RefusedFile { file, is_conflict, reason });
+                false
+            }
+        }
+    }
+
+    /// Look again at the files that were refused over a path that may be free by now.
+    async fn look_again(&self, refused: &mut BTreeMap<String, RefusedFile>) {
+        loop {
+            let conflicts = refused.values().filter(|refused| refused.is_conflict);
+            let files: Vec<File> = conflicts.map(|refused| refused.file.clone()).collect();
+            let mut changed = false;
+            for file in files {
+                changed |= self.consider(file, refused).await;
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// Compile, or take from the cache, check, call once, swap.
+    async fn load(&self, file: &File) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let (component, cached) = self.compile(file).await?;
+        let compile_time = begun.elapsed();
+        let served = self.serve(file, component.clone(), compile_time, cached).await;
+        if !cached {
+            // Behind the plugin's back, and also if it is refused: a file that waits for a path is
+            // looked at again.
+            let (engine, sha256) = (self.engine.clone(), file.sha256);
+            tokio::task::spawn_blocking(move || engine.keep(&component, &sha256));
+        }
+        served
+    }
+
+    /// Call once, swap.
+    async fn serve(
+        &self,
+        file: &File,
+        component: Component,
+        compile_time: Duration,
+        cached: bool,
+    ) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let known = self.channels.lock().get(&file.name).cloned();
+        let is_swap = known.as_ref().is_some_and(|mounted| !mounted.channel.is_removed());
+        let (context, slots, number) = match &known {
+            Some(mounted) => {
+                let channel = &mounted.channel;
+                let number = channel.current().number + 1;
+                (channel.context.clone(), channel.slots.clone(), number)
+            }
+            None => (self.context(&file.name), self.slots(), 1),
+        };
+        let (first, description) = trial(&component, &context, number).await?;
+        let patterns = patterns(&description)?;
+        let pool = Pool::new(component, context.clone(), number, first);
+        let next = Generation { number, sha256: file.sha256, description, pool: Arc::new(pool) };
+        let paths = context.shown(&next.description.paths.join(" "), usize::MAX);
+        let session_format = next.description.session_format;
+        self.mount(&file.name, known, patterns, context, slots, next)?;
+        let sha256 = hex(&file.sha256);
+        tracing::info!(
+            channel = %file.name,
+            generation = number,
+            paths,
+            session_format,
+            sha256 = &sha256[..16],
+            bytes = file.bytes.len(),
+            cached,
+            compile_ms = compile_time.as_millis() as u64,
+            swap_ms = begun.elapsed().as_millis() as u64,
+            "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
+        );
+        self.tell(Verdict {
+            name: file.name.clone(),
+            sha256: Some(file.sha256),
+            serving: Some(number),
+            refused: None,
+        });
+        Ok(())
+    }
+
+    /// The component, and whether it was in the cache.
+    async fn compile(&self, file: &File) -> Result<(Component, bool), Refusal> {
+        let (engine, bytes, sha256) = (self.engine.clone(), file.bytes.clone(), file.sha256);
+        let compiling = tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256));
+        match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
+            Ok(Ok(Ok(loaded))) => Ok(loaded),
+            Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),
+            // The compiler itself has panicked; the file is to blame, and the host goes on.
+            Ok(Err(error)) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
+            Err(_) => {
+                Err(Refusal::of(format!("it has not been compiled within {COMPILE_TIMEOUT:?}")))
+            }
+        }
+    }
+
+    /// Make a generation the one that serves, if nobody else has its paths.
+    fn mount(
+        &self,
+        name: &str,
+        known: Option<Mounted>,
+        patterns: Vec<Pattern>,
+        context: Arc<ChannelContext>,
+        slots: Arc<ChannelSlots>,
+        next: Generation,
+    ) -> Result<(), Refusal> {
+        let mut channels = self.channels.lock();
+        // Tried before anything changes, so that a conflict leaves all as it was.
+        let mut claims = Router::default();
+        for (other, mounted) in channels.iter().filter(|(other, _)| *other != name) {
+            if !mounted.channel.is_removed() {
+                for pattern in &mounted.patterns {
+                    let _ = claims.insert(pattern.clone(), other.clone());
+                }
+            }
+        }
+        for pattern in &patterns {
+            if let Err(conflict) = claims.insert(pattern.clone(), name.to_owned()) {
+                let holder = match claims.holder(&conflict) {
+                    Some(holder) if holder != name => format!("the plugin {holder}"),
+                    _ => "this plugin itself, a second time".to_owned(),
+                };
+                let reason = format!("its path {pattern} is claimed already, by {holder}");
+                return Err(Refusal { reason, is_conflict: true });
+            }
+        }
+        let channel = match known {
+            Some(mounted) => {
+                mounted.channel.swap(next);
+                mounted.channel
+            }
+            None => {
+                let channel = Arc::new(Channel::new(context, slots, next));
+                let runner = Box::new(RoomRunner::new(&channel, self.working.clone()));
+                channel.context.hub.states.run_with(runner);
+                let teller = Box::new(PresenceTeller::new(&channel));
+                channel.context.hub.presence.tell_to(teller);
+                channel
+            }
+        };
+        self.hubs.add(name, &channel.context.hub);
+        channels.insert(name.to_owned(), Mounted { channel, patterns });
+        self.routes.store(Arc::new(routes(&channels)));
+        Ok(())
+    }
+
+    /// Take a channel out of service. Whether it was in service.
+    fn remove(&self, name: &str) -> bool {
+        let channels = self.channels.lock();
+        let Some(mounted) = channels.get(name).filter(|mounted| !mounted.channel.is_removed())
+        else {
+            return false;
+        };
+        let connections = mounted.channel.context.hub.connections();
+        self.hubs.remove(name);
+        mounted.channel.remove();
+        self.routes.store(Arc::new(routes(&channels)));
+        tracing::info!(channel = name, connections, "plugin removed");
+        true
+    }
+
+    /// The number of the generation that serves a channel.
+    fn serving(&self, name: &str) -> Option<u64> {
+        let channels = self.channels.lock();
+        let mounted = channels.get(name).filter(|mounted| !mounted.channel.is_removed())?;
+        Some(mounted.channel.current().number)
+    }
+
+    /// A table for a channel that is not there is a typing error, or waits for a plugin.
+    fn log_unused_tables(&self) {
+        let mounted = self.channels();
+        for name in self.config.channels.keys() {
+            if !mounted.iter().any(|channel| self.config.is_table_of(name, channel.name())) {
+                tracing::warn!(
+                    channel = %escape(name),
+                    "the configuration has a table for a channel whose plugin is not there"
+                );
+            }
+        }
+    }
+
+    fn context(&self, name: &str) -> Arc<ChannelContext> {
+        let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
+        Arc::new(ChannelContext {
+            name: Arc::from(name),
+            hub: Arc::new(Hub::new(Timing {
+                interval: self.config.presence_interval,
+                grace: self.config.presence_grace,
+            })),
+            channels: self.hubs.clone(),
+            store: Arc::new(Memory::new(self.config.max_store_bytes)),
+            config: self.config.clone(),
+            own: self.config.channel(name),
+            tokens: self.tokens.of_channel(name),
+            log_budget: LogBudget::new(name, lines),
+            failure_budget: LogBudget::new(name, lines),
+            http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
+            memory_bytes: AtomicUsize::new(0),
+            live: self.live.clone(),
+            stage: self.stage.clone(),
+        })
+    }
+
+    fn slots(&self) -> Arc<ChannelSlots> {
+        let config = &self.config;
+        Arc::new(ChannelSlots::new(
+            config.max_instances_per_channel,
+            config.reserved_instances_per_channel,
+            self.shared_slots.clone(),
+        ))
+    }
+
+    fn sweep(&self) {
+        for channel in self.channels() {
+            channel.context.hub.sweep(self.config.room_state_grace);
+        }
+    }
+
+    fn trim(&self) {
+        for channel in self.channels() {
+            channel.current().pool.trim();
+            channel.context.store.sweep();
+            channel.context.log_budget.settle();
+            channel.context.failure_budget.settle();
+        }
+    }
+}
+
+/// Drop what is not needed any more, for as long as there is the registry. Apart from the changes, since
+/// one of them may take long.
+async fn tidy_up(registry: Weak<Registry>) {
+    let Some(interval) = registry.upgrade().map(|registry| sweep_interval(&registry.config)) else {
+        return;
+    };
+    let mut trim = tokio::time::interval(TRIM_INTERVAL);
+    let mut sweep = tokio::time::interval(interval);
+    loop {
+        let is_trim = tokio::select! {
+            _ = trim.tick() => true,
+            _ = sweep.tick() => false,
+        };
+        match registry.upgrade() {
+            Some(registry) if is_trim => registry.trim(),
+            Some(registry) => registry.sweep(),
+            None => return,
+        }
+    }
+}
+
+/// How often rooms are looked at that may have been empty for long enough.
+fn sweep_interval(config: &Config) -> Duration {
+    (config.room_state_grace / 2).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
+}
+
+/// Why a file is not served.
+struct Refusal {
+    reason: String,
+    is_conflict: bool,
+}
+
+impl Refusal {
+    fn of(reason: impl Into<String>) -> Refusal {
+        Refusal { reason: reason.into(), is_conflict: false }
+    }
+}
+
+/// Make the first instance and let it describe itself.
+async fn trial(
+    component: &Component,
+    context: &Arc<ChannelContext>,
+    number: u64,
+) -> Result<(Instance, Description), Refusal> {
+    let started = Instance::start(component, context, number).await;
+    let mut instance =
+        started.map_err(|failure| Refusal::of(format!("it does not start: {failure}")))?;
+    let described = instance.describe().await;
+    let description = described.map_err(|failure| {
+        Refusal::of(format!("its describe fails: {failure} ({})", failure.backtrace))
+    })?;
+    match description.problem {
+        Some(problem) => Err(Refusal::of(problem)),
+        None => Ok((instance, description)),
+    }
+}
+
+fn patterns(description: &Description) -> Result<Vec<Pattern>, Refusal> {
+    if description.paths.is_empty() {
+        return Err(Refusal::of("it declares no path; set PATHS in the channel"));
+    }
+    let parsed = description.paths.iter().map(|path| {
+        Pattern::parse(path)
+            .map_err(|error| Refusal::of(format!("its path {:?} is wrong: {error}", escape(path))))
+    });
+    parsed.collect()
+}
+
+/// The routes of all channels in service. Patterns have been compared before a channel is mounted, so
+/// that no two of them are the same here.
+fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
+    let mut routes = Router::default();
+    for mounted in channels.values().filter(|mounted| !mounted.channel.is_removed()) {
+        for pattern in &mounted.patterns {
+            let _ = routes.insert(pattern.clone(), mounted.channel.clone());
+        }
+    }
+    routes
+}
+
+/// Bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,179 @@
+//! Events of rooms, and of channels themselves: one at a time for each, with the state that the
+//! host keeps.
+//!
+//! A task is there only while something waits. An event's changed state and its effects commit
+//! together; one that fails is logged, changes nothing, and the next one goes on.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::channel::Channel;
+use crate::host_calls::{Call, Phase};
+use crate::instance::{Apart, Failure, FailureKind, Finished};
+use crate::lease::{About, Unanswered, log_unhandled, patient_lease};
+use wharf_config::Config;
+use wharf_hub::inbox::Posted;
+use wharf_hub::outbound::Drains;
+use wharf_hub::room_state::{RoomState, Runner};
+
+/// How often an event is tried again whose instance cannot be started.
+const RETRIES: u32 = 6;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Runs the events of a channel's rooms, for as long as there is the channel.
+pub struct RoomRunner {
+    channel: Weak<Channel>,
+    working: Working,
+}
+
+/// Counts the rooms whose events are being run, so that a host that stops can wait for them. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub struct Working(Arc<AtomicUsize>);
+
+impl Working {
+    /// How many rooms there are whose events are being run.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl RoomRunner {
+    /// For the rooms of this channel.
+    pub fn new(channel: &Arc<Channel>, working: Working) -> RoomRunner {
+        RoomRunner { channel: Arc::downgrade(channel), working }
+    }
+}
+
+impl Runner for RoomRunner {
+    fn run(&self, room: Arc<RoomState>) {
+        if let Some(channel) = self.channel.upgrade() {
+            self.working.0.fetch_add(1, Ordering::SeqCst);
+            let working = self.working.clone();
+            tokio::spawn(async move {
+                run_all(channel, room).await;
+                working.0.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+}
+
+/// Run a room's events until none waits.
+async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
+    let mut drains = Drains::default();
+    while let Some(posted) = room.next() {
+        // A panic of the host is a bug of ours, and must not be the end of the room.
+        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut drains));
+        if run.catch_unwind().await.is_err() {
+            tracing::error!(
+                channel = channel.name(),
+                "the host panicked while it ran an event of a room; please report it"
+            );
+        }
+        // Whoever else is ready may have something for the same receivers, and the thread is not
+        // this room's alone.
+        tokio::task::yield_now().await;
+        drains.drain().await;
+    }
+}
+
+async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains: &mut Drains) {
+    let handlers = channel.current().pool.component().handlers();
+    match &posted {
+        Posted::Event { .. } if !handlers.rooms => log_unhandled(channel, "on_room_event"),
+        Posted::Event { from, payload, hops } => {
+            let event = Apart::RoomEvent { room: room.name(), from: *from, payload };
+            run_one(channel, room, &event, *hops, drains).await;
+        }
+        // Whatever sets timers while a removed channel's connections end: nobody wants them.
+        Posted::Timer(_) if channel.is_removed() => channel.context.hub.timers.clear(),
+        Posted::Timer(firing) => {
+            let Some(payload) = channel.context.hub.timers.begin(firing) else {
+                return;
+            };
+            let (name, payload) = (&firing.name, &payload);
+            let (event, is_handled) = match &**room.name() {
+                "" => (Apart::ChannelTimer { name, payload }, handlers.channel_timers),
+                room => (Apart::RoomTimer { room, name, payload }, handlers.rooms),
+            };
+            match is_handled {
+                true => run_one(channel, room, &event, 0, drains).await,
+                false => log_unhandled(channel, event.name()),
+            }
+        }
+    }
+}
+
+async fn run_one(
+    channel: &Channel,
+    room: &RoomState,
+    event: &Apart<'_>,
+    hops: u8,
+    drains: &mut Drains,
+) {
+    let state = room.state();
+    let mut pause = PAUSE;
+    for retries_left in (0..=RETRIES).rev() {
+        match call(channel, room, state.as_deref(), event, hops, drains).await {
+            Ok(()) => return,
+            // It has not begun, and what was posted is not forgotten for that.
+            Err(Unanswered::NotStarted(..)) if retries_left > 0 => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            Err(unanswered) => {
+                return unanswered.log(channel, About::Room(room.name()), event.name());
+            }
+        }
+    }
+}
+
+/// Call the guest and commit what it did.
+async fn call(
+    channel: &Channel,
+    room: &RoomState,
+    state: Option<&[u8]>,
+    event: &Apart<'_>,
+    hops: u8,
+    drains: &mut Drains,
+) -> Result<(), Unanswered> {
+    let context = &channel.context;
+    let config = &context.config;
+    let (generation, mut lease) =
+        patient_lease(config, channel, About::Room(room.name()), event.name()).await?;
+    let mut call = Call::apart(Phase::Apart);
+    call.hops = hops;
+    // The one without a name is the channel itself.
+    call.room = (!room.name().is_empty()).then(|| room.name().clone());
+    let finished = lease.instance.handle_apart(call, state, event).await;
+    generation.pool.give_back(lease);
+    let failed = |failure| Unanswered::Failed(generation.number, failure);
+    let Finished { mut call, returned } = finished.map_err(failed)?;
+    if let Some(state) = returned {
+        keep(room, state, config).map_err(failed)?;
+    }
+    call.commit(&context.hub, drains).await;
+    Ok(())
+}
+
+/// Keep a room's new state, if it is within its limits.
+fn keep(room: &RoomState, state: Vec<u8>, config: &Config) -> Result<(), Failure> {
+    let bytes = state.len();
+    let limit = config.max_room_state_bytes;
+    let detail = if bytes > limit {
+        format!("the room's state has {bytes} bytes; max_room_state_bytes is {limit}")
+    } else if !room.keep(Bytes::from(state), config.max_channel_state_bytes) {
+        format!(
+            "the rooms of this channel have no more than max_channel_state_bytes ({}) of state \
+             together",
+            config.max_channel_state_bytes
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure { kind: FailureKind::RoomStateTooBig, detail, backtrace: String::new() })
+}

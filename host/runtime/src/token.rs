@@ -1,0 +1,48 @@
+//! The port to the verification of tokens, which the server implements.
+
+use std::fmt;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use wharf_config::TokenConfig;
+use wharf_hub::token::Token;
+
+/// Checks the tokens of one channel's clients.
+pub trait TokenVerifier: Debug + Send + Sync {
+    /// Returns the operator's table for these tokens.
+    fn config(&self) -> &TokenConfig;
+
+    /// Checks a token that a client brought.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the token does not hold.
+    fn check(&self, token: &str) -> Result<Token, Unacceptable>;
+}
+
+/// The token verifiers of all channels.
+pub trait TokenVerifiers: Debug + Send + Sync {
+    /// Returns the verifier of a channel; `None` where its clients need no token.
+    fn of_channel(&self, channel: &str) -> Option<Arc<dyn TokenVerifier>>;
+}
+
+/// A reason to refuse a client. The texts are for the log and never repeat what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// There is none.
+    Missing,
+    /// It was fine, until it expired.
+    Expired,
+    /// It does not hold, for this reason.
+    Invalid(&'static str),
+}
+
+impl fmt::Display for Unacceptable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unacceptable::Missing => "there is none",
+            Unacceptable::Expired => "it has expired",
+            Unacceptable::Invalid(reason) => reason,
+        })
+    }
+}

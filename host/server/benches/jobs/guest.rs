@@ -1,0 +1,204 @@
+//! Jobs with a guest: a plugin is loaded as the registry does it, and one connection is made up.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use anyhow::{Context, anyhow, bail};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use wharf_config::Config;
+use wharf_hub::client::{Client, Headers, Request};
+use wharf_hub::hub::Hub;
+use wharf_hub::outbound::{Drains, Outbound};
+use wharf_hub::store::Memory;
+use wharf_runtime::host_calls::{Call, LogBudget, Phase};
+use wharf_runtime::instance::{ChannelContext, Event, Instance, LiveInstances};
+use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::pool::{ChannelSlots, Pool, SharedSlots};
+
+use super::{Job, message};
+
+/// Bytes of native code that are kept for the next measurement.
+const MAX_CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A plugin with one open connection.
+struct Guest {
+    runtime: tokio::runtime::Runtime,
+    context: Arc<ChannelContext>,
+    component: wharf_runtime::plugin::Component,
+    instance: Instance,
+    client: Arc<Client>,
+    session: Vec<u8>,
+}
+
+impl Guest {
+    /// Load a plugin from a folder of the target folder, and connect to a path of it.
+    fn load(folder: &str, name: &str, path: &str, room: Option<&str>) -> anyhow::Result<Guest> {
+        // A call that is preempted asks for a timer, which must belong to some runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let entered = runtime.enter();
+        let file = Path::new(folder).join(format!("{name}.wasm"));
+        let target = target_folder(&file)?;
+        let bytes = std::fs::read(target.join(file))?;
+        let sha256: [u8; 32] = Sha256::digest(&bytes).into();
+        let engine = Engine::new(Some(Cache::new(target.join("bench-cache"), MAX_CACHE_BYTES)))?;
+        let (component, is_cached) = engine.load(&bytes, &sha256)?;
+        if !is_cached {
+            engine.keep(&component, &sha256);
+        }
+
+        let config = Arc::new(Config::default());
+        let context = Arc::new(ChannelContext {
+            stage: None,
+            name: Arc::from(name),
+            channels: Arc::default(),
+            hub: Arc::new(Hub::default()),
+            store: Arc::new(Memory::new(config.max_store_bytes)),
+            log_budget: LogBudget::new(name, 0),
+            failure_budget: LogBudget::new(name, 0),
+            http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
+            memory_bytes: AtomicUsize::new(0),
+            live: LiveInstances::new(config.max_instances),
+            own: Arc::default(),
+            token_rules: None,
+            config,
+        });
+        let started = finish(Instance::start(&component, &context, 1));
+        let mut instance = started.map_err(|failure| anyhow!("it does not start: {failure}"))?;
+        let client = Arc::new(client(&context.config, path, room));
+        context.hub.connect(&client);
+        let connected = finish(instance.connect(Call::new(client.clone(), Phase::Connecting)));
+        let mut finished = connected.map_err(|failure| anyhow!("on-connect: {failure}"))?;
+        finish(finished.call.commit(&context.hub, &mut Drains::default()));
+        let Ok(session) = finished.returned else {
+            bail!("the connection is refused");
+        };
+        drop(entered);
+        Ok(Guest { runtime, context, component, instance, client, session })
+    }
+}
+
+/// A client as a browser on the same machine would be.
+fn client(config: &Config, path: &str, room: Option<&str>) -> Client {
+    let headers: [(&str, &[u8]); 2] =
+        [("host", b"localhost:4000"), ("origin", b"http://localhost:4000")];
+    let request = Request {
+        path: path.into(),
+        query: Box::from(""),
+        params: room.into_iter().map(|room| ("room_id".into(), room.into())).collect(),
+        headers: Headers::collect(&headers),
+        remote: ([127, 0, 0, 1], 50_000).into(),
+        subprotocol: None,
+    };
+    Client::new(request, Outbound::new(config.outbound_queue_bytes, config.max_effects_per_event))
+}
+
+/// The target folder with a file that `cargo xtask plugins` makes: the one that this program was
+/// compiled into, which cargo marks with a `CACHEDIR.TAG`, or the checkout's own.
+fn target_folder(file: &Path) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let own = program.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let checkout =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(|root| root.join("target"));
+    let mut folders = own.map(Path::to_owned).into_iter().chain(checkout);
+    folders.find(|folder| folder.join(file).is_file()).with_context(|| {
+        format!("there is no target/{}: run `cargo xtask plugins` first", file.display())
+    })
+}
+
+/// Poll until it is ready, which a guest call mostly is at once; one that is preempted yields and
+/// can go on.
+fn finish<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+    }
+}
+
+/// Call the handler of one text message. Its effects are dropped.
+struct Handle {
+    guest: Guest,
+    text: String,
+    /// Whether it must change the session.
+    is_changing: bool,
+}
+
+impl Job for Handle {
+    fn run(&mut self) {
+        let Guest { runtime, instance, client, session, .. } = &mut self.guest;
+        let _entered = runtime.enter();
+        let call = Call::new(client.clone(), Phase::Open);
+        match finish(instance.handle(call, session, &Event::Text(&self.text))) {
+            Ok(finished) => assert_eq!(finished.returned.is_some(), self.is_changing),
+            Err(failure) => panic!("the guest failed: {failure}"),
+        }
+    }
+}
+
+fn handle(guest: Guest, text: String, is_changing: bool) -> anyhow::Result<Box<dyn Job>> {
+    Ok(Box::new(Handle { guest, text, is_changing }))
+}
+
+/// A text of 64 bytes, one send. The session is empty.
+pub fn echo() -> anyhow::Result<Box<dyn Job>> {
+    handle(Guest::load("plugins", "echo", "/echo", None)?, message(), false)
+}
+
+/// A text of 64 bytes, a session that stays as it is, one send.
+pub fn session() -> anyhow::Result<Box<dyn Job>> {
+    let guest = Guest::load("fixtures", "keeps", "/keeps/lobby", Some("lobby"))?;
+    handle(guest, message(), false)
+}
+
+/// A text of 64 bytes, a session that stays as it is, one broadcast.
+pub fn relay() -> anyhow::Result<Box<dyn Job>> {
+    handle(Guest::load("plugins", "relay", "/room/lobby", Some("lobby"))?, message(), false)
+}
+
+/// A JSON message that is parsed and checked, a session that changes, one broadcast of JSON.
+pub fn json() -> anyhow::Result<Box<dyn Job>> {
+    let guest = Guest::load("plugins", "tally", "/tally/lobby", Some("lobby"))?;
+    let text = r#"{"type":"chat_message","message":"the quick brown fox"}"#.to_owned();
+    handle(guest, text, true)
+}
+
+/// Three joins, the list of rooms, one send, after a small JSON message. The session is empty.
+pub fn five_host_calls() -> anyhow::Result<Box<dyn Job>> {
+    let guest = Guest::load("fixtures", "rooms", "/rooms", None)?;
+    handle(guest, r#"{"do":"join_many","count":3}"#.to_owned(), false)
+}
+
+/// Take a slot and an instance, and give both back.
+struct TakeGive {
+    pool: Pool,
+    slots: Arc<ChannelSlots>,
+}
+
+/// With the instance warm, as it is for most events.
+pub fn pool() -> anyhow::Result<Box<dyn Job>> {
+    let Guest { context, component, instance, .. } = Guest::load("plugins", "echo", "/echo", None)?;
+    let config = &context.config;
+    let slots = Arc::new(ChannelSlots::new(
+        config.max_instances_per_channel,
+        config.reserved_instances_per_channel,
+        SharedSlots::new(config.max_instances),
+    ));
+    Ok(Box::new(TakeGive { pool: Pool::new(component, context, 1, instance), slots }))
+}
+
+impl Job for TakeGive {
+    fn run(&mut self) {
+        let slot = finish(self.slots.take());
+        match finish(self.pool.lease(slot)) {
+            Ok(lease) => self.pool.give_back(lease),
+            Err(failure) => panic!("there is no instance: {failure}"),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The jobs that are measured by time (`micro`) and by instructions (`instructions`): single steps
+//! of a message's journey, put together from the host's public parts.
+
+mod guest;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use hyper::Request;
+use wharf_config::Config;
+use wharf_hub::outbound::{Drains, FrameKind, Outbound, encode};
+use wharf_hub::room::Room;
+use wharf_runtime::router::{Match, Pattern, Router};
+use wharf_server::connection::count_messages;
+use wharf_server::handshake::check_upgrade;
+
+/// What a message is in most jobs, in bytes.
+const MESSAGE_BYTES: usize = 64;
+
+/// Members of the room that is broadcast to.
+const MEMBERS: u32 = 100;
+
+/// Frames that come in one block.
+const BURST: u32 = 16;
+
+/// Something to measure.
+pub trait Job {
+    /// Make ready for one more run; not measured.
+    fn prepare(&mut self) {}
+
+    /// What is measured.
+    fn run(&mut self);
+}
+
+/// A job, before it is set up.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// What it is called in tables and in the baseline.
+    pub name: &'static str,
+    /// How many of what the name says one run does.
+    pub units: u32,
+    /// Sets it up.
+    pub set_up: fn() -> anyhow::Result<Box<dyn Job>>,
+}
+
+/// Every job.
+pub const ALL: [Kind; 11] = [
+    Kind { name: "guest-echo", units: 1, set_up: guest::echo },
+    Kind { name: "guest-session", units: 1, set_up: guest::session },
+    Kind { name: "guest-relay", units: 1, set_up: guest::relay },
+    Kind { name: "guest-json", units: 1, set_up: guest::json },
+    Kind { name: "guest-five-host-calls", units: 1, set_up: guest::five_host_calls },
+    Kind { name: "pool-take-give", units: 1, set_up: guest::pool },
+    Kind { name: "fan-out-member", units: MEMBERS, set_up: fan_out },
+    Kind { name: "router-100-patterns", units: 1, set_up: router },
+    Kind { name: "read-1-message", units: 1, set_up: || Ok(Box::new(Read::new(1))) },
+    Kind { name: "read-16-messages", units: BURST, set_up: || Ok(Box::new(Read::new(BURST))) },
+    Kind { name: "handshake-check", units: 1, set_up: handshake },
+];
+
+impl Kind {
+    /// Set it up and run it once, so that what is wrong shows before anything is measured.
+    pub fn start(self) -> anyhow::Result<Box<dyn Job>> {
+        let mut job = (self.set_up)().with_context(|| format!("cannot set up {}", self.name))?;
+        job.prepare();
+        job.run();
+        Ok(job)
+    }
+}
+
+/// A message of the usual size.
+fn message() -> String {
+    "m".repeat(MESSAGE_BYTES)
+}
+
+/// Queue a frame for each member of a room. Nobody has a socket: what a write costs is the
+/// kernel's.
+struct FanOut {
+    frame: Bytes,
+    /// Rooms for the coming runs.
+    fresh: Vec<Room>,
+    /// Those of earlier runs, which are not taken down while somebody measures.
+    used: Vec<Room>,
+    drains: Drains,
+}
+
+fn fan_out() -> anyhow::Result<Box<dyn Job>> {
+    Ok(Box::new(FanOut {
+        frame: encode(FrameKind::Text, message().as_bytes()),
+        fresh: Vec::new(),
+        used: Vec::new(),
+        drains: Drains::default(),
+    }))
+}
+
+impl Job for FanOut {
+    fn prepare(&mut self) {
+        self.used.clear();
+        let room = Room::new(Arc::from("lobby"));
+        // So large that nothing is copied behind it. After it a queue has memory, as that of a
+        // connection has which was written to before.
+        let first = encode(FrameKind::Text, &[b'f'; 2048]);
+        let Config { outbound_queue_bytes, max_effects_per_event, .. } = Config::default();
+        for number in 0..u64::from(MEMBERS) {
+            let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
+            outbound.push(&first);
+            room.add(number, outbound);
+        }
+        self.fresh.push(room);
+        self.used.reserve(self.fresh.len());
+    }
+
+    fn run(&mut self) {
+        let room = self.fresh.pop().expect("each run was prepared");
+        room.broadcast(&self.frame, None, &mut self.drains);
+        self.used.push(room);
+    }
+}
+
+/// Find the channel for a path.
+struct Route(Router<u32>);
+
+fn router() -> anyhow::Result<Box<dyn Job>> {
+    let mut router = Router::default();
+    for number in 0..100 {
+        router.insert(Pattern::parse(&format!("/channel-{number}/:room"))?, number)?;
+    }
+    Ok(Box::new(Route(router)))
+}
+
+impl Job for Route {
+    fn run(&mut self) {
+        match self.0.at(black_box("/channel-57/lobby")) {
+            Match::Found { value: 57, params } => drop(black_box(params)),
+            other => panic!("the path leads to {other:?}"),
+        }
+    }
+}
+
+/// Make messages of what a client has sent, all in one block.
+struct Read {
+    config: Config,
+    sent: Vec<u8>,
+    messages: u32,
+}
+
+impl Read {
+    fn new(messages: u32) -> Read {
+        let mask = [0x1d, 0x9a, 0x42, 0xf3];
+        let mut frame = vec![0x81, 0x80 | MESSAGE_BYTES as u8];
+        frame.extend(mask);
+        let payload = message();
+        frame.extend(payload.bytes().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        Read { config: Config::default(), sent: frame.repeat(messages as usize), messages }
+    }
+}
+
+impl Job for Read {
+    fn run(&mut self) {
+        let count = count_messages(&self.config, black_box(&self.sent));
+        assert_eq!(count, Ok(self.messages as usize));
+    }
+}
+
+/// Check an upgrade request as browsers send it.
+struct Handshake(Request<String>);
+
+fn handshake() -> anyhow::Result<Box<dyn Job>> {
+    let request = Request::get("/channel-57/lobby?name=Ann")
+        .header("Host", "localhost:4000")
+        .header(
+            "User-Agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        )
+        .header("Accept", "*/*")
+        .header("Accept-Language", "en-US,en;q=0.5")
+        .header("Accept-Encoding", "gzip, deflate, br, zstd")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Origin", "http://localhost:4000")
+        .header("Sec-WebSocket-Extensions", "permessage-deflate")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Connection", "keep-alive, Upgrade")
+        .header("Pragma", "no-cache")
+        .header("Cache-Control", "no-cache")
+        .header("Upgrade", "websocket")
+        .body(String::new())?;
+    if check_upgrade(&request).is_err() {
+        bail!("the request is refused");
+    }
+    Ok(Box::new(Handshake(request)))
+}
+
+impl Job for Handshake {
+    fn run(&mut self) {
+        let _ = black_box(check_upgrade(black_box(&self.0)));
+    }
+}

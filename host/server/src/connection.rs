@@ -1,0 +1,591 @@
+//! The one task that runs a connection: `on-connect`, its events in the order of their arrival,
+//! its end.
+//!
+//! A guest call runs in here: an instance is taken, called, its effects are committed, it is
+//! given back. While a call waits, the socket is looked after: frames are written, control
+//! frames are answered, a bounded number of messages is read ahead. What answers cause is
+//! written when there is nothing more to read, so that a burst of messages is answered in one write.
+
+mod call;
+mod frame;
+mod input;
+mod wire;
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use wharf_config::Config;
+use wharf_hub::client::Client;
+use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::inbox::Posted;
+use wharf_hub::outbound::{Drains, FrameKind, encode};
+use wharf_runtime::channel::Channel;
+use wharf_runtime::host_calls::{Call, Phase, escape};
+use wharf_runtime::instance::{Event, Failure, FailureKind, Finished, Refusal};
+use wharf_runtime::lease::{About, Unanswered, lease, log_unhandled};
+
+use call::{attend, start};
+use wire::{Arrival, Wire};
+
+pub use input::count_messages;
+
+/// Messages that a refusal by close code sends at most.
+const MAX_REFUSAL_MESSAGES: usize = 16;
+
+/// How often `on-close` is tried again if no instance can be started for it, and how long to wait
+/// for the first and, doubled each time, for the others.
+const ON_CLOSE_RETRIES: u32 = 6;
+const ON_CLOSE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection that is about to open.
+pub struct Opening {
+    /// The host's configuration.
+    pub config: Arc<Config>,
+    /// The channel that its path belongs to.
+    pub channel: Arc<Channel>,
+    /// What the client asked for.
+    pub client: Client,
+    /// The upgraded socket, once the client has got its `101`.
+    pub upgrade: OnUpgrade,
+    /// Where the handshake waits for the answer.
+    pub answer: oneshot::Sender<Answer>,
+    /// Held for as long as the connection lives.
+    pub permit: OwnedSemaphorePermit,
+    /// Whether the host is shutting down, asked once the connection can be told of it.
+    pub is_closing: Box<dyn Fn() -> bool + Send>,
+}
+
+/// What the handshake shall answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// `101`, with these headers of the channel's.
+    Accept(Vec<(String, Vec<u8>)>),
+    /// The channel's own response.
+    Refuse {
+        /// An HTTP status.
+        status: u16,
+        /// Headers as the guest gave them.
+        headers: Vec<(String, Vec<u8>)>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// 500: the guest failed.
+    Failed,
+    /// 503: the guest did not answer in time, or there was no instance for it.
+    Unavailable,
+}
+
+/// Run a connection, from `on-connect` to its end.
+pub async fn run(opening: Box<Opening>) {
+    // What happens once in a connection's life is boxed, here and below: its task must not carry
+    // the room for it all the time.
+    let Some((mut connection, mut wire, close)) = Box::pin(open(opening)).await else {
+        return;
+    };
+    let ending = match close {
+        Some(close) => Ending::asked_for(close),
+        None => match AssertUnwindSafe(connection.serve(&mut wire)).catch_unwind().await {
+            Ok(ending) => ending,
+            Err(_) => {
+                log_panic(&connection.channel, &connection.client);
+                Ending::of(Reason::GuestFailure)
+            }
+        },
+    };
+    Box::pin(connection.finish(Some(wire), ending)).await;
+}
+
+/// Ask the channel, and take the socket over from HTTP. `None` if there is no connection: it is
+/// refused, or has ended already.
+async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)> {
+    let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
+    let client = Arc::new(client);
+    let mut drains = Drains::default();
+    let connecting = AssertUnwindSafe(connect(&config, &channel, &client, &mut drains));
+    let accepted = match connecting.catch_unwind().await {
+        Ok(Ok(accepted)) => accepted,
+        panicked_or_refused => {
+            let refusal = match panicked_or_refused {
+                Ok(Err(refusal)) => refusal,
+                _ => {
+                    log_panic(&channel, &client);
+                    // It may have been half in.
+                    client.leave_all(&channel.context.hub);
+                    NotAccepted::Failed
+                }
+            };
+            refuse(refusal, answer, upgrade, &channel, client, config).await;
+            return None;
+        }
+    };
+    // The commit has made the connection visible: from here on it ends by `finish` alone.
+    let session = accepted.session;
+    let connection = Connection { config, channel, client, session, drains, _permit: permit };
+    if is_closing() {
+        connection.client.outbound.end(Reason::Shutdown);
+    } else if connection.channel.is_removed() {
+        connection.client.outbound.end(Reason::Removed);
+    }
+    let wire = match answer.send(Answer::Accept(accepted.headers)) {
+        Ok(()) => Wire::upgraded(upgrade, &connection.client, &connection.config).await,
+        // The handshake was given up: whatever becomes of the socket, nobody is behind it.
+        Err(_) => None,
+    };
+    match wire {
+        Some(wire) => Some((connection, wire, accepted.close)),
+        None => {
+            connection.finish(None, Ending::of(Reason::NetworkLost)).await;
+            None
+        }
+    }
+}
+
+struct Accepted {
+    session: Box<[u8]>,
+    headers: Vec<(String, Vec<u8>)>,
+    close: Option<Close>,
+}
+
+enum NotAccepted {
+    Refused(Refusal),
+    Failed,
+    Unavailable,
+}
+
+/// Run `on-connect`, and commit what it did if it accepts.
+async fn connect(
+    config: &Config,
+    channel: &Channel,
+    client: &Arc<Client>,
+    drains: &mut Drains,
+) -> Result<Accepted, NotAccepted> {
+    let answered = async {
+        let (generation, mut lease) = lease(config, channel).await?;
+        let call = Call::new(client.clone(), Phase::Connecting);
+        let connected = lease.instance.connect(call).await;
+        generation.pool.give_back(lease);
+        connected.map_err(|failure| Unanswered::Failed(generation.number, failure))
+    };
+    match answered.await {
+        Ok(Finished { mut call, returned }) => {
+            let session: Box<[u8]> = returned.map_err(NotAccepted::Refused)?.into();
+            if let Some(stage) = &channel.context.stage {
+                stage.kept(client, &session);
+            }
+            let hub = &channel.context.hub;
+            hub.connect(client);
+            let close = call.commit(hub, drains).await;
+            drains.drain().await;
+            let headers = std::mem::take(&mut call.response_headers);
+            Ok(Accepted { session, headers, close })
+        }
+        Err(unanswered) => {
+            unanswered.log(channel, About::Connection(client), "on-connect");
+            match unanswered {
+                Unanswered::Exhausted => Err(NotAccepted::Unavailable),
+                Unanswered::Failed(_, failure) if failure.kind == FailureKind::Deadline => {
+                    Err(NotAccepted::Unavailable)
+                }
+                Unanswered::NotStarted(..) | Unanswered::Failed(..) => Err(NotAccepted::Failed),
+            }
+        }
+    }
+}
+
+/// Answer a client that is not wanted. Nothing of the connection has been visible to anybody.
+async fn refuse(
+    refusal: NotAccepted,
+    answer: oneshot::Sender<Answer>,
+    upgrade: OnUpgrade,
+    channel: &Channel,
+    client: Arc<Client>,
+    config: Arc<Config>,
+) {
+    let close = match refusal {
+        NotAccepted::Failed => return drop(answer.send(Answer::Failed)),
+        NotAccepted::Unavailable => return drop(answer.send(Answer::Unavailable)),
+        NotAccepted::Refused(Refusal::Http(http)) => {
+            let (status, headers, body) = (http.status, http.headers, http.body);
+            return drop(answer.send(Answer::Refuse { status, headers, body }));
+        }
+        NotAccepted::Refused(Refusal::Close(close)) => close,
+    };
+    use wharf_runtime::host_calls::bindings::wharf::channel::handshake::Message;
+    if answer.send(Answer::Accept(Vec::new())).is_err() {
+        return;
+    }
+    let Some(mut wire) = Wire::upgraded(upgrade, &client, &config).await else {
+        return;
+    };
+    let mut drains = Drains::default();
+    let mut unsent = close.messages.len().saturating_sub(MAX_REFUSAL_MESSAGES);
+    for message in close.messages.iter().take(MAX_REFUSAL_MESSAGES) {
+        let (kind, data) = match message {
+            Message::Text(text) => (FrameKind::Text, text.as_bytes()),
+            Message::Binary(data) => (FrameKind::Binary, data.as_slice()),
+        };
+        let fits = data.len() <= config.max_outbound_message_bytes;
+        if !fits || !drains.push(&client.outbound, &encode(kind, data)) {
+            unsent += 1;
+        }
+    }
+    if unsent > 0 && channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            unsent,
+            "a refusal sends at most {MAX_REFUSAL_MESSAGES} messages, each within \
+             max_outbound_message_bytes and all within outbound_queue_bytes"
+        );
+    }
+    let code = if is_channel_code(close.code) {
+        close.code
+    } else {
+        if channel.context.failure_budget.take() {
+            let (channel, code) = (channel.name(), close.code);
+            tracing::warn!(channel, code, "a refusal needs code 1000 or 3000 to 4999; 1008 sent");
+        }
+        1008
+    };
+    let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
+    wire.begin_close(Some(code), reason);
+    drains.drain_now();
+    wire.finish_close(true).await;
+    client.outbound.shut();
+}
+
+/// An accepted connection.
+struct Connection {
+    config: Arc<Config>,
+    channel: Arc<Channel>,
+    client: Arc<Client>,
+    /// The author's state, as last committed.
+    session: Box<[u8]>,
+    /// Sockets that this task has promised to write.
+    drains: Drains,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a connection ends.
+struct Ending {
+    reason: Reason,
+    /// The code and reason of the first close frame, sent or received.
+    code: Option<u16>,
+    text: String,
+    /// A token and a sentence for guests that hear of failures.
+    fault: Option<(&'static str, String)>,
+    wire: WireEnd,
+}
+
+/// What remains to be done with the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WireEnd {
+    /// Send a close frame and wait for the client's.
+    Close,
+    /// The client's close frame has been answered; only what is queued remains to be written.
+    Answered,
+    /// Send a close frame, but what comes from the client can no longer be understood.
+    Broken,
+    /// Nothing: it is gone.
+    Gone,
+}
+
+impl Ending {
+    fn of(reason: Reason) -> Ending {
+        let wire = match reason {
+            Reason::NetworkLost | Reason::KeepAliveTimeout => WireEnd::Gone,
+            Reason::ProtocolError | Reason::InvalidUtf8 | Reason::MessageTooBig => WireEnd::Broken,
+            _ => WireEnd::Close,
+        };
+        let text = match wire {
+            WireEnd::Gone => String::new(),
+            _ => reason.token().to_owned(),
+        };
+        Ending { reason, code: reason.code(), text, fault: None, wire }
+    }
+
+    fn asked_for(close: Close) -> Ending {
+        let (code, text) = (Some(close.code), close.reason);
+        Ending { code, text, ..Ending::of(Reason::ChannelClosed) }
+    }
+
+    /// The client broke a rule, or is gone, which is no fault.
+    fn of_violation(reason: Reason, detail: String) -> Ending {
+        let fault = reason.code().map(|_| (reason.token(), detail));
+        Ending { fault, ..Ending::of(reason) }
+    }
+
+    fn of_failure(failure: &Failure) -> Ending {
+        let fault = Some((failure.kind.token(), failure.detail.clone()));
+        Ending { fault, ..Ending::of(Reason::GuestFailure) }
+    }
+}
+
+impl Connection {
+    /// Handle events until something ends the connection.
+    async fn serve(&mut self, wire: &mut Wire) -> Ending {
+        loop {
+            let first = std::future::poll_fn(|cx| wire.poll_arrival(cx)).await;
+            // Boxed, because most connections wait most of the time, and need not hold the
+            // room for a guest call while they do.
+            if let Some(ending) = Box::pin(self.burst(wire, first)).await {
+                return ending;
+            }
+        }
+    }
+
+    /// Handle what has arrived, until there is no more of it, and write what that has caused.
+    /// `Some` if the connection ends with it.
+    async fn burst(&mut self, wire: &mut Wire, first: Arrival) -> Option<Ending> {
+        let mut arrival = first;
+        loop {
+            let ending = match arrival {
+                Arrival::Text(data) => match std::str::from_utf8(&data) {
+                    Ok(text) => self.handle(wire, Event::Text(text)).await,
+                    Err(_) => Some(Ending::of_violation(
+                        Reason::InvalidUtf8,
+                        "a text message that is not UTF-8".to_owned(),
+                    )),
+                },
+                Arrival::Binary(data) => self.handle(wire, Event::Binary(&data)).await,
+                Arrival::Ping(data) => self.control(wire, Event::Ping(&data)).await,
+                Arrival::Pong(data) => self.control(wire, Event::Pong(&data)).await,
+                Arrival::Closed { code, reason } => Some(Ending {
+                    code,
+                    text: reason,
+                    wire: WireEnd::Answered,
+                    ..Ending::of(Reason::ClientClosed)
+                }),
+                Arrival::Broken { reason, detail } => Some(Ending::of_violation(reason, detail)),
+                Arrival::Ended(reason) => Some(match self.client.outbound.take_close() {
+                    Some(close) => Ending::asked_for(close),
+                    None => Ending::of(reason),
+                }),
+                Arrival::Posted(posted) => self.posted(wire, posted).await,
+            };
+            if ending.is_some() {
+                return ending;
+            }
+            let next = std::future::poll_fn(|cx| Poll::Ready(wire.poll_more(cx))).await;
+            match next {
+                Poll::Ready(next) => arrival = next,
+                Poll::Pending => break,
+            }
+        }
+        if self.drains.reaches_many() {
+            // Whoever else is ready may have something for the same receivers: all of it then
+            // goes out in one write to each.
+            tokio::task::yield_now().await;
+        }
+        self.drains.drain().await;
+        None
+    }
+
+    /// Handle a ping or pong, if the channel wants to know of them.
+    async fn control(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
+        let wanted = self.channel.current().pool.component().has_control_frames();
+        if wanted { self.handle(wire, event).await } else { None }
+    }
+
+    /// Handle what others have posted for this connection, or a timer.
+    async fn posted(&mut self, wire: &mut Wire, posted: Posted) -> Option<Ending> {
+        let handlers = self.channel.current().pool.component().handlers();
+        match posted {
+            Posted::Event { .. } if !handlers.notices => {
+                log_unhandled(&self.channel, "on_notify");
+                None
+            }
+            Posted::Event { from, payload, hops } => {
+                self.handle(wire, Event::Notice { from, payload: &payload, hops }).await
+            }
+            Posted::Timer(firing) => {
+                let payload = self.channel.context.hub.timers.begin(&firing)?;
+                if !handlers.timers {
+                    log_unhandled(&self.channel, "on_timer");
+                    return None;
+                }
+                let (name, payload) = (&firing.name, &payload);
+                self.handle(wire, Event::Timer { name, payload }).await
+            }
+        }
+    }
+
+    /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
+    async fn handle(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
+        let answered = {
+            let call =
+                pin!(start(&self.config, &self.channel, &self.client, &self.session, &event));
+            attend(call, wire, &mut self.drains).await
+        };
+        self.settle(event.name(), answered).await
+    }
+
+    /// Commit what a handler did, or note its failure.
+    async fn settle(
+        &mut self,
+        event: &'static str,
+        answered: Result<Finished<Option<Vec<u8>>>, Unanswered>,
+    ) -> Option<Ending> {
+        match answered {
+            Ok(Finished { mut call, returned }) => {
+                if let Some(session) = returned {
+                    if let Some(stage) = &self.channel.context.stage {
+                        stage.kept(&self.client, &session);
+                    }
+                    self.session = session.into();
+                }
+                let close = call.commit(&self.channel.context.hub, &mut self.drains).await;
+                close.map(Ending::asked_for)
+            }
+            Err(unanswered) => {
+                unanswered.log(&self.channel, About::Connection(&self.client), event);
+                Some(match unanswered {
+                    Unanswered::Exhausted => Ending::of(Reason::Overload),
+                    Unanswered::NotStarted(_, failure) | Unanswered::Failed(_, failure) => {
+                        Ending::of_failure(&failure)
+                    }
+                })
+            }
+        }
+    }
+
+    /// End the connection: close frame, rooms, `on-close`, socket. `on-close` does not wait for
+    /// the closing handshake.
+    async fn finish(mut self, mut wire: Option<Wire>, mut ending: Ending) {
+        // What earlier events caused must not wait for the handlers below.
+        self.drains.drain().await;
+        if let Some((code, text)) = wire.as_ref().and_then(Wire::close_ahead) {
+            // The client had closed before we wanted to: its code is the first.
+            ending.code = code;
+            ending.text = text.to_owned();
+            if ending.reason == Reason::ChannelClosed {
+                ending.reason = Reason::ClientClosed;
+            }
+            if ending.wire == WireEnd::Close {
+                ending.wire = WireEnd::Answered;
+            }
+        }
+        self.client.set_ending(ending.reason);
+        self.log_ending(&ending);
+        if let Some((code, detail)) = ending.fault.take() {
+            self.fault(code, &detail).await;
+        }
+        let outbound = &self.client.outbound;
+        let discard = ending.wire == WireEnd::Gone || ending.reason == Reason::SlowConsumer;
+        outbound.refuse_messages(discard);
+        if let Some(wire) = &mut wire {
+            match ending.wire {
+                WireEnd::Close | WireEnd::Broken => wire.begin_close(ending.code, &ending.text),
+                WireEnd::Answered => wire.answer_close(),
+                WireEnd::Gone => {}
+            }
+        }
+        self.client.leave_all(&self.channel.context.hub);
+        self.drains.drain().await;
+        outbound.drain();
+        let closing = async {
+            // Dropped here: the socket must not stay open until `on-close` has had its turn.
+            if let Some(mut wire) = wire
+                && ending.wire != WireEnd::Gone
+            {
+                wire.finish_close(ending.wire == WireEnd::Close).await;
+            }
+            outbound.shut();
+        };
+        let event = Event::Close { code: ending.code, reason: &ending.text };
+        let on_close = self.on_close(&event);
+        tokio::join!(closing, on_close);
+    }
+
+    /// Tell a guest that wants to know what went wrong; what it does about it commits.
+    async fn fault(&mut self, code: &str, detail: &str) {
+        if !self.channel.current().pool.component().has_faults() {
+            return;
+        }
+        let event = Event::Fault { code, detail };
+        let session = &self.session;
+        let answered = start(&self.config, &self.channel, &self.client, session, &event).await;
+        // The connection ends anyway, whatever the handler wishes.
+        let _ = self.settle(event.name(), answered).await;
+    }
+
+    /// Run `on-close`: once, whatever it takes to get an instance.
+    async fn on_close(&self, event: &Event<'_>) {
+        let (channel, client) = (&self.channel, &self.client);
+        let mut pause = ON_CLOSE_PAUSE;
+        for retries_left in (0..=ON_CLOSE_RETRIES).rev() {
+            let session = &self.session;
+            match start(&self.config, channel, client, session, event).await {
+                Ok(Finished { mut call, .. }) => {
+                    let mut drains = Drains::default();
+                    let _ = call.commit(&channel.context.hub, &mut drains).await;
+                    return drains.drain().await;
+                }
+                // It has not begun, and every connection's end does.
+                Err(Unanswered::NotStarted(..)) if retries_left > 0 => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(unanswered) => {
+                    return unanswered.log(channel, About::Connection(client), event.name());
+                }
+            }
+        }
+    }
+
+    fn log_ending(&self, ending: &Ending) {
+        let (channel, connection) = (self.channel.name(), self.client.id);
+        let detail = ending.fault.as_ref().map(|(_, detail)| escape(detail));
+        match ending.reason {
+            Reason::SlowConsumer => tracing::warn!(
+                channel,
+                %connection,
+                outbound_queue_bytes = self.config.outbound_queue_bytes,
+                "slow consumer closed"
+            ),
+            Reason::KeepAliveTimeout => {
+                tracing::info!(channel, %connection, "connection dropped: keep-alive timeout");
+            }
+            reason => tracing::debug!(
+                channel,
+                %connection,
+                %reason,
+                code = ending.code,
+                detail,
+                "connection ends"
+            ),
+        }
+    }
+}
+
+/// A panic in the host is a bug of ours. It ends its own connection, whose members hear of it
+/// and whose `on-close` runs as ever.
+fn log_panic(channel: &Channel, client: &Client) {
+    tracing::error!(
+        channel = channel.name(),
+        connection = %client.id,
+        "the host panicked while serving this connection; please report it"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_output<A, F>(_: fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of connections wait at a time, each in one of these.
+    #[test]
+    fn a_waiting_connection_holds_no_room_for_what_happens_once() {
+        let size = size_of_output(run);
+        assert!(size <= 768, "{size} bytes");
+    }
+}

@@ -1,0 +1,404 @@
+//! What a client sends: bytes → frames → messages.
+//!
+//! Bytes are read into a block that a thread lends for as long as there is something in it, so that
+//! a connection which waits for its client holds no buffer. A message that lies in its block alone
+//! goes to the guest from there; nothing of it is copied.
+//!
+//! What RFC 6455 asks of a server that reads is decided here and in [`super::frame`]; a property
+//! test compares it with another implementation.
+
+use std::cell::RefCell;
+use std::io;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::frame::{Header, MAX_HEADER_BYTES, Opcode, Violation, decode_close, unmask};
+use wharf_config::Config;
+use wharf_hub::close::Reason;
+
+/// Blocks that a thread keeps for the next one to need them.
+const SPARE_BLOCKS: usize = 32;
+
+/// What is reserved for a large message at first: a length that is only claimed costs nothing.
+const FIRST_RESERVE: u64 = 64 * 1024;
+
+/// Something whole that a client has sent.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A text message; whether it is UTF-8 is known for those in fragments only.
+    Text(Payload),
+    Binary(Payload),
+    Ping(Payload),
+    Pong(Payload),
+    Close(Option<(u16, String)>),
+}
+
+/// The bytes of a message.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// All that is in a block.
+    Block(Block),
+    Owned(Vec<u8>),
+}
+
+impl Payload {
+    /// The same bytes without a block around them, for those that have to wait.
+    pub(super) fn into_owned(self) -> Payload {
+        match self {
+            Payload::Block(block) => Payload::Owned(block.to_vec()),
+            owned => owned,
+        }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Payload::Block(block) => block,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Memory for reading, and the part of it that is in use. Dropped, it goes back to its thread.
+#[derive(Debug)]
+pub(super) struct Block {
+    memory: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Block {
+    fn take(size: usize) -> Block {
+        let spare = SPARE.with_borrow_mut(Vec::pop).filter(|memory| memory.len() == size);
+        let memory = spare.unwrap_or_else(|| vec![0; size].into());
+        Block { memory, start: 0, end: 0 }
+    }
+
+    /// Make room for reading behind what is in use.
+    fn compact(&mut self) {
+        if self.start > 0 {
+            self.memory.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.start += bytes;
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        // At the thread's end there may be no spare blocks any more.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_BLOCKS {
+                spare.push(memory);
+            }
+        });
+    }
+}
+
+/// A message that is not whole yet.
+#[derive(Debug)]
+struct Partial {
+    is_text: bool,
+    bytes: Vec<u8>,
+    /// How much of a text is known to be UTF-8.
+    valid: usize,
+    /// The frame being read, if it is one that no block has room for.
+    frame: Option<LargeFrame>,
+}
+
+#[derive(Debug)]
+struct LargeFrame {
+    is_final: bool,
+    mask: [u8; 4],
+    taken: u64,
+    length: u64,
+}
+
+/// How large what a client sends may be.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    frame: u64,
+    message: u64,
+    block: usize,
+}
+
+/// A client's side of a connection.
+#[derive(Debug)]
+pub(super) struct Input {
+    /// What has been read and not looked at.
+    block: Option<Block>,
+    /// The same while the client is waited for: the beginning of a frame, mostly nothing.
+    kept: Vec<u8>,
+    partial: Option<Box<Partial>>,
+    limits: Limits,
+}
+
+impl Input {
+    /// Input that begins with what was read already.
+    pub(super) fn new(config: &Config, early: &[u8]) -> Input {
+        let message = config.max_message_bytes as u64;
+        let limits = Limits {
+            frame: message.min(config.max_frame_bytes as u64),
+            message,
+            block: config.read_buffer_bytes,
+        };
+        Input { block: None, kept: early.to_vec(), partial: None, limits }
+    }
+
+    /// The next thing that the client has sent. `None` at the end of the stream. Sets `heard` if
+    /// anything was read.
+    pub(super) fn poll_next(
+        &mut self,
+        mut reader: Pin<&mut impl AsyncRead>,
+        cx: &mut Context<'_>,
+        heard: &mut bool,
+    ) -> Poll<Result<Option<Item>, Refused>> {
+        loop {
+            if let Some(item) = self.decode().map_err(Refused::Violation)? {
+                return Poll::Ready(Ok(Some(item)));
+            }
+            let mut block = self.open_block();
+            let mut buffer = ReadBuf::new(&mut block.memory[block.end..]);
+            let read = reader.as_mut().poll_read(cx, &mut buffer);
+            let bytes = buffer.filled().len();
+            block.end += bytes;
+            match read {
+                Poll::Ready(Ok(())) if bytes == 0 => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(())) => {
+                    *heard = true;
+                    self.block = Some(block);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Refused::Io(error))),
+                Poll::Pending => {
+                    self.kept = block.to_vec();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// The block to read into, with room behind what it holds: a frame that fits into a block is
+    /// waited for in one, and of a larger one nothing remains there.
+    fn open_block(&mut self) -> Block {
+        match self.block.take() {
+            Some(mut block) => {
+                block.compact();
+                block
+            }
+            None => {
+                let size = self.limits.block.max(self.kept.len() + MAX_HEADER_BYTES);
+                let mut block = Block::take(size);
+                let kept = std::mem::take(&mut self.kept);
+                block.memory[..kept.len()].copy_from_slice(&kept);
+                block.end = kept.len();
+                block
+            }
+        }
+    }
+
+    /// The next item of what has been read, if it is whole.
+    fn decode(&mut self) -> Result<Option<Item>, Violation> {
+        if self.block.is_none() && !self.kept.is_empty() {
+            // What came with the handshake, or waits for the rest of its frame.
+            self.block = Some(self.open_block());
+        }
+        loop {
+            let Some(block) = &mut self.block else {
+                return Ok(None);
+            };
+            if let Some(partial) = &mut self.partial
+                && let Some(frame) = &mut partial.frame
+            {
+                let left = frame.length - frame.taken;
+                let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+                let from = partial.bytes.len();
+                partial.bytes.extend_from_slice(&block[..bytes]);
+                unmask(&mut partial.bytes[from..], frame.mask, frame.taken);
+                frame.taken += bytes as u64;
+                block.consume(bytes);
+                let (is_whole, is_final) = (frame.taken == frame.length, frame.is_final);
+                partial.check(is_whole && is_final)?;
+                if !is_whole {
+                    return Ok(None);
+                }
+                partial.frame = None;
+                if is_final {
+                    return Ok(self.finish());
+                }
+                continue;
+            }
+            let Some((header, size)) = Header::decode(block)? else {
+                return Ok(None);
+            };
+            let begun = self.partial.as_ref().map(|partial| partial.bytes.len() as u64);
+            check(&header, begun, self.limits)?;
+            let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+            if length > block.len() - size {
+                let fits = header.length <= (block.memory.len() - size) as u64;
+                if header.opcode.is_control() || fits {
+                    return Ok(None);
+                }
+                block.consume(size);
+                let frame = LargeFrame {
+                    is_final: header.is_final,
+                    mask: header.mask,
+                    taken: 0,
+                    length: header.length,
+                };
+                let partial = self.partial.get_or_insert_with(|| Partial::new(header.opcode));
+                partial.bytes.reserve(header.length.min(FIRST_RESERVE) as usize);
+                partial.frame = Some(frame);
+                continue;
+            }
+            block.consume(size);
+            let payload = &mut block.memory[block.start..block.start + length];
+            unmask(payload, header.mask, 0);
+            match header.opcode {
+                Opcode::Text | Opcode::Binary if header.is_final => {
+                    let payload = self.take_payload(length);
+                    return Ok(Some(match header.opcode {
+                        Opcode::Text => Item::Text(payload),
+                        _ => Item::Binary(payload),
+                    }));
+                }
+                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                    let partial = self.partial.get_or_insert_with(|| Partial::new(header.opcode));
+                    partial.bytes.extend_from_slice(payload);
+                    block.consume(length);
+                    partial.check(header.is_final)?;
+                    if header.is_final {
+                        return Ok(self.finish());
+                    }
+                }
+                Opcode::Ping => return Ok(Some(Item::Ping(self.take_payload(length)))),
+                Opcode::Pong => return Ok(Some(Item::Pong(self.take_payload(length)))),
+                Opcode::Close => {
+                    let close = decode_close(payload)?.map(|(code, why)| (code, why.to_owned()));
+                    return Ok(Some(Item::Close(close)));
+                }
+            }
+        }
+    }
+
+    /// The first `length` bytes of the block: the block itself where there is nothing else in it.
+    fn take_payload(&mut self, length: usize) -> Payload {
+        match self.block.take() {
+            Some(block) if block.len() == length => Payload::Block(block),
+            Some(mut block) => {
+                let bytes = block[..length].to_vec();
+                block.consume(length);
+                self.block = Some(block);
+                Payload::Owned(bytes)
+            }
+            None => Payload::Owned(Vec::new()),
+        }
+    }
+
+    fn finish(&mut self) -> Option<Item> {
+        let partial = self.partial.take()?;
+        let payload = Payload::Owned(partial.bytes);
+        Some(if partial.is_text { Item::Text(payload) } else { Item::Binary(payload) })
+    }
+}
+
+impl Partial {
+    fn new(opcode: Opcode) -> Box<Partial> {
+        let is_text = opcode == Opcode::Text;
+        Box::new(Partial { is_text, bytes: Vec::new(), valid: 0, frame: None })
+    }
+
+    /// Check what has come of a text, which may end within a character unless it is whole.
+    fn check(&mut self, is_whole: bool) -> Result<(), Violation> {
+        if !self.is_text {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.bytes[self.valid..]) {
+            Ok(_) => self.valid = self.bytes.len(),
+            Err(error) if error.error_len().is_none() && !is_whole => {
+                self.valid += error.valid_up_to();
+            }
+            Err(_) => return Err(Violation::utf8("a text message that is not UTF-8")),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a frame may follow what came before it (RFC 6455, 5.4), and is not too large.
+/// `begun` is the size of the message that it would continue.
+fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Violation> {
+    if header.opcode.is_control() {
+        return Ok(());
+    }
+    match (header.opcode, begun) {
+        (Opcode::Continuation, None) => {
+            return Err(Violation::protocol("a continuation of nothing"));
+        }
+        (Opcode::Text | Opcode::Binary, Some(_)) => {
+            return Err(Violation::protocol("a new message within another"));
+        }
+        _ => {}
+    }
+    let too_big = |detail| Err(Violation { reason: Reason::MessageTooBig, detail });
+    if header.length > limits.frame {
+        return too_big("a frame over max_frame_bytes");
+    }
+    if begun.unwrap_or(0).saturating_add(header.length) > limits.message {
+        return too_big("a message over max_message_bytes");
+    }
+    Ok(())
+}
+
+/// Why there is no next item, and never will be.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Violation(Violation),
+    Io(io::Error),
+}
+
+/// How many whole messages and control frames there are in what a client has sent. For measuring what
+/// reading costs, and for that alone: the reader itself is its connection's.
+///
+/// # Errors
+///
+/// The client has broken a rule; with the reason that its connection would be closed for.
+pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason> {
+    let mut input = Input::new(config, &[]);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut count = 0;
+    loop {
+        match input.poll_next(Pin::new(&mut sent), &mut cx, &mut false) {
+            Poll::Ready(Ok(Some(_))) => count += 1,
+            // Memory is always ready, and what it ends with is not waited for.
+            Poll::Ready(Ok(None)) | Poll::Pending => return Ok(count),
+            Poll::Ready(Err(Refused::Violation(violation))) => return Err(violation.reason),
+            Poll::Ready(Err(Refused::Io(_))) => return Err(Reason::NetworkLost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

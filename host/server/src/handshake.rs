@@ -1,0 +1,481 @@
+//! HTTP in front of the upgrade: what is asked for, whether it may be had, and a status that
+//! says why not.
+//!
+//! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
+//! checks here follow RFC 6455, 4.2.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use percent_encoding::percent_decode_str;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::connection::{self, Answer, Opening};
+use crate::page;
+use wharf_config::{AllowedOrigin, Config};
+use wharf_hub::client::{self, Client, Headers};
+use wharf_hub::outbound::Outbound;
+use wharf_hub::token::Token;
+use wharf_runtime::channel::Channel;
+use wharf_runtime::host_calls::{LogBudget, cut, escape, is_channel_header};
+use wharf_runtime::registry::Registry;
+use wharf_runtime::router::Match;
+use wharf_runtime::token::Unacceptable;
+
+/// A response of ours: always small and whole.
+pub type Reply = Response<Full<Bytes>>;
+
+/// A response that ends the handshake; boxed, because `?` carries it past what goes well.
+type Refused = Box<Reply>;
+
+/// The longest request target that is looked at, in bytes; longer ones are answered with 414.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Bytes of a channel's refusal that are sent.
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// Headers of a channel's refusal that are sent.
+const MAX_REFUSAL_HEADERS: usize = 32;
+/// Lines a second in the log about clients that are not served.
+const MAX_LINES_PER_SECOND: u32 = 10;
+/// Bytes of what a stranger has sent that the log repeats.
+const MAX_SHOWN_BYTES: usize = 200;
+
+/// What every handshake needs.
+#[derive(Debug)]
+pub struct Front {
+    /// The host's configuration.
+    pub config: Arc<Config>,
+    /// The channels.
+    pub registry: Arc<Registry>,
+    /// The host is shutting down.
+    pub is_closing: AtomicBool,
+    /// The log lines that may still be written about clients that are not served.
+    log_budget: LogBudget,
+}
+
+impl Front {
+    /// The front of a host that is not shutting down.
+    pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
+        let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
+        Front { config, registry, is_closing: AtomicBool::new(false), log_budget }
+    }
+
+    /// Tell the operator that there are as many connections as there may be.
+    pub fn log_full(&self, remote: SocketAddr) {
+        if self.log_budget.take() {
+            let max_connections = self.config.max_connections;
+            tracing::warn!(%remote, max_connections, "connection refused: max_connections are open");
+        }
+    }
+}
+
+/// Answer a request. A client that gets a `101` has a connection task from then on, which
+/// takes the permit; there is one permit for each connection, so it is taken once.
+pub async fn answer(
+    front: Arc<Front>,
+    remote: SocketAddr,
+    permit: &mut Option<OwnedSemaphorePermit>,
+    request: Request<Incoming>,
+) -> Reply {
+    match handle(front, remote, permit, request).await {
+        Ok(reply) => reply,
+        Err(refused) => *refused,
+    }
+}
+
+async fn handle(
+    front: Arc<Front>,
+    remote: SocketAddr,
+    permit: &mut Option<OwnedSemaphorePermit>,
+    mut request: Request<Incoming>,
+) -> Result<Reply, Refused> {
+    let path = request.uri().path();
+    if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
+        return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long").into());
+    }
+    let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
+    if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
+    {
+        return Ok(reply);
+    }
+    let routes = front.registry.routes();
+    let (channel, params) = match routes.at(path) {
+        Match::Found { value, params } => (Arc::clone(value), params),
+        Match::NotFound => {
+            return Err(text(StatusCode::NOT_FOUND, "no channel is mounted on this path").into());
+        }
+        Match::BadEncoding => {
+            let why = "the path is not properly percent-encoded UTF-8";
+            return Err(text(StatusCode::BAD_REQUEST, why).into());
+        }
+    };
+    let accept = check_upgrade(&request)?;
+    check_origin(&front, request.headers())?;
+    if front.is_closing.load(Ordering::SeqCst) {
+        return Err(unavailable("the server is shutting down").into());
+    }
+    let token = check_token(&front, &channel, remote, &request)?;
+    let Some(permit) = permit.take() else {
+        front.log_full(remote);
+        return Err(unavailable("the server has as many connections as it may have").into());
+    };
+    let subprotocol = agree_on_subprotocol(&channel, request.headers());
+    let headers = request.headers().iter();
+    let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let client_request = client::Request {
+        path: path.into(),
+        query: request.uri().query().unwrap_or_default().into(),
+        params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
+        headers: Headers::collect(&headers),
+        remote,
+        subprotocol: subprotocol.as_deref().map(Box::from),
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    let Config { outbound_queue_bytes, max_effects_per_event, .. } = *front.config;
+    let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
+    let (answer, answered) = oneshot::channel();
+    let is_closing = Box::new({
+        let front = front.clone();
+        move || front.is_closing.load(Ordering::SeqCst)
+    });
+    // A task of its own: hyper drops this future if the client goes away, and a guest call must
+    // not be dropped half-way.
+    tokio::spawn(connection::run(Box::new(Opening {
+        config: front.config.clone(),
+        channel: channel.clone(),
+        client: Client::new(client_request, outbound).with_token(token),
+        upgrade,
+        answer,
+        permit,
+        is_closing,
+    })));
+    // A client is not kept waiting for longer than for anything else of its handshake. If the channel
+    // accepts later than that, the connection has ended by then, and gets its `on-close`.
+    let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {
+        if channel.context.failure_budget.take() {
+            tracing::warn!(
+                channel = channel.name(),
+                %remote,
+                "on-connect has not answered within handshake_timeout_ms; 503 sent"
+            );
+        }
+        return Err(unavailable("the channel did not answer in time").into());
+    };
+    match answered {
+        Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
+        Ok(Answer::Refuse { status, headers, body }) => {
+            Err(refused(&channel, status, headers, body).into())
+        }
+        Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time").into()),
+        Ok(Answer::Failed) | Err(_) => {
+            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the channel failed").into())
+        }
+    }
+}
+
+/// Check what a client must send to get an upgrade. Returns the value that proves that we have
+/// understood it. Public so that it can be measured by itself.
+///
+/// # Errors
+///
+/// The response that says what is missing.
+pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        return Err(reply.into());
+    }
+    if !request.body().is_end_stream() {
+        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "a handshake has no body").into());
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1").into());
+    }
+    if only(headers, &HOST).is_none() {
+        return Err(text(StatusCode::BAD_REQUEST, "a request has exactly one Host").into());
+    }
+    let upgrades = has_token(headers, &UPGRADE, "websocket");
+    if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(
+            upgrade_required("this path speaks WebSocket; connect with ws:// or wss://").into()
+        );
+    }
+    if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
+        return Err(upgrade_required("Sec-WebSocket-Version must be 13").into());
+    }
+    match only(headers, &SEC_WEBSOCKET_KEY) {
+        Some(key) if is_key(key) => Ok(derive_accept_key(key)),
+        _ => {
+            let why = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
+            Err(text(StatusCode::BAD_REQUEST, why).into())
+        }
+    }
+}
+
+/// 16 bytes in base64 (RFC 4648): 22 characters, of which the last carries 2 bits, and padding.
+fn is_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key[..22].iter().all(is_base64) && &key[22..] == b"=="
+}
+
+/// Browsers say which page wants to connect; one that is not ours could act in its visitor's
+/// name. Other clients send no origin.
+fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
+    let config = &front.config;
+    let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why).into());
+    if headers.get_all(ORIGIN).iter().count() > 1 {
+        return forbidden("more than one Origin");
+    }
+    let Some(origin) = headers.get(ORIGIN) else {
+        return match config.require_origin {
+            true => forbidden("an Origin is required here"),
+            false => Ok(()),
+        };
+    };
+    let Ok(origin) = origin.to_str() else {
+        return forbidden("the Origin is not ASCII");
+    };
+    if config.allowed_origins.iter().any(|allowed| allowed.matches(origin)) {
+        return Ok(());
+    }
+    if origin == "null" {
+        return match config.allow_null_origin {
+            true => Ok(()),
+            false => forbidden("pages without an origin may not connect (allow_null_origin)"),
+        };
+    }
+    let host = only(headers, &HOST).and_then(|host| std::str::from_utf8(host).ok());
+    if host.is_some_and(|host| AllowedOrigin::is_same_host(origin, host)) {
+        return Ok(());
+    }
+    if front.log_budget.take() {
+        let origin = escape(cut(origin, MAX_SHOWN_BYTES));
+        tracing::info!(origin, "origin refused; see allowed_origins");
+    }
+    forbidden("this origin may not connect; the operator can add it to allowed_origins")
+}
+
+/// Check the token that the channel's clients must bring, if they must. `None` if it has none and
+/// needs none.
+fn check_token<B>(
+    front: &Front,
+    channel: &Channel,
+    remote: SocketAddr,
+    request: &Request<B>,
+) -> Result<Option<Token>, Refused> {
+    // Whoever let the visitor in knows the token already.
+    if let Some(token) = request.extensions().get::<Token>() {
+        return Ok(Some(token.clone()));
+    }
+    let Some(rules) = &channel.context.tokens else {
+        return Ok(None);
+    };
+    let parameter = rules.config().query_parameter.as_deref();
+    let found = bearer(request.headers()).map(Cow::Borrowed).or_else(|| {
+        let query = request.uri().query().unwrap_or_default();
+        query_value(query, parameter?)
+    });
+    let checked = match found {
+        Some(token) => rules.check(&token).map(Some),
+        None if rules.config().required => Err(Unacceptable::Missing),
+        None => Ok(None),
+    };
+    checked.map_err(|unacceptable| {
+        if front.log_budget.take() {
+            let (channel, why) = (channel.name(), &unacceptable);
+            tracing::info!(channel, %remote, %why, "token refused");
+        }
+        let mut reply = text(
+            StatusCode::UNAUTHORIZED,
+            match unacceptable {
+                Unacceptable::Missing => "a token is required here",
+                Unacceptable::Expired => "the token has expired",
+                Unacceptable::Invalid(_) => "the token is not valid",
+            },
+        );
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        reply.into()
+    })
+}
+
+/// The token of a header `Authorization: Bearer …` (RFC 6750, 2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let credentials = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
+    let mut schemes = credentials.filter_map(|value| value.trim().split_once(' '));
+    let (_, token) = schemes.find(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))?;
+    Some(token.trim())
+}
+
+/// The first value of a parameter in a query.
+fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().ok();
+    let mut pairs = pairs.filter(|(key, _)| decoded(key).as_deref() == Some(name));
+    decoded(pairs.next()?.1)
+}
+
+/// The first subprotocol of the channel's that the client asks for.
+fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
+    let generation = channel.current();
+    let offered = generation.description.subprotocols.iter();
+    offered.into_iter().find(|name| is_asked_for(headers, name)).cloned()
+}
+
+fn is_asked_for(headers: &HeaderMap, subprotocol: &str) -> bool {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    names.any(|name| name.trim() == subprotocol)
+}
+
+fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec<u8>)>) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    // Checked when the guest set them.
+    append(reply.headers_mut(), headers);
+    let ours = reply.headers_mut();
+    ours.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    ours.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    for (name, value) in
+        [(SEC_WEBSOCKET_ACCEPT, Some(accept)), (SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref())]
+    {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+            ours.insert(name, value);
+        }
+    }
+    reply
+}
+
+/// The channels in service, as the page is told of them.
+fn mounted(front: &Front) -> Vec<page::Mounted> {
+    let channels = front.registry.in_service().into_iter();
+    let mounted = channels.map(|channel| {
+        let current = channel.current();
+        page::Mounted {
+            name: channel.name().to_owned(),
+            paths: current.description.paths.clone(),
+            generation: current.number,
+        }
+    });
+    mounted.collect()
+}
+
+/// A channel's own response, less what it may not send.
+fn refused(
+    channel: &Channel,
+    status: u16,
+    headers: Vec<(String, Vec<u8>)>,
+    mut body: Vec<u8>,
+) -> Reply {
+    body.truncate(MAX_REFUSAL_BYTES);
+    let mut reply = Response::new(Full::from(body));
+    *reply.status_mut() = match StatusCode::from_u16(status) {
+        Ok(code) if (300..=599).contains(&status) => code,
+        _ => {
+            if channel.context.failure_budget.take() {
+                let channel = channel.name();
+                tracing::warn!(
+                    channel,
+                    status,
+                    "a refusal needs a status from 300 to 599; 500 sent"
+                );
+            }
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    let (good, bad): (Vec<_>, Vec<_>) =
+        headers.into_iter().partition(|(name, value)| is_channel_header(name, value));
+    let dropped = bad.len() + good.len().saturating_sub(MAX_REFUSAL_HEADERS);
+    if dropped > 0 && channel.context.failure_budget.take() {
+        let channel_context = &channel.context;
+        let (channel, first) = (channel.name(), bad.first().or(good.get(MAX_REFUSAL_HEADERS)));
+        let header = first.map(|(name, _)| channel_context.shown(name, MAX_SHOWN_BYTES));
+        tracing::warn!(
+            channel,
+            header,
+            dropped,
+            "headers of a refusal cannot be sent; it has at most {MAX_REFUSAL_HEADERS}"
+        );
+    }
+    append(reply.headers_mut(), good.into_iter().take(MAX_REFUSAL_HEADERS));
+    if !reply.headers().contains_key(CONTENT_TYPE) {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        reply.headers_mut().insert(CONTENT_TYPE, plain);
+    }
+    reply
+}
+
+fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>)>) {
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(&value))
+        {
+            to.append(name, value);
+        }
+    }
+}
+
+/// A plain response with one line of text.
+pub fn text(status: StatusCode, line: &str) -> Reply {
+    let mut reply = Response::new(Full::from(format!("{line}\n")));
+    *reply.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, plain);
+    reply
+}
+
+/// A 503 that asks to come back.
+pub fn unavailable(line: &str) -> Reply {
+    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+fn upgrade_required(line: &str) -> Reply {
+    let mut reply = text(StatusCode::UPGRADE_REQUIRED, line);
+    let headers = reply.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    reply
+}
+
+/// The value of a header that is there exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Whether a list header names a token, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_key;
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        for bad in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ=?", "c2hvcnQ="] {
+            assert!(!is_key(bad.as_bytes()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Sockets of the Wharf host: from `accept` to the end of a connection, and the operator's API.
+//!
+//! This crate knows no wasmtime.
+//!
+//! # Layout
+//!
+//! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
+//! - [`operator`]: the operator's API.
+//! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
+//! - [`page`]: the demo page and the health check.
+//! - [`connection`]: the one task that runs a connection: read, call, commit, end.
+//! - [`token`]: checks a client's token.
+
+#![deny(missing_docs)]
+
+pub mod server;
+
+pub mod operator;
+
+pub mod handshake;
+pub mod page;
+
+pub mod connection;
+
+pub mod token;
+
+pub use server::run;

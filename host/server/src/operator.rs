@@ -1,0 +1,324 @@
+//! The operator's API: HTTP with JSON on an address of its own, behind a token. What it can see and
+//! do is in `docs/operator-api.md`.
+//!
+//! Whoever has the token speaks for the operator, so that nothing is asked beyond it; but what is
+//! sent is bounded and checked as what plugins send, and takes the same ways: through the hub to
+//! outbounds, into inboxes, to a guest as an event of its own.
+
+mod act;
+mod fields;
+mod look;
+mod problem;
+mod route;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use wharf_config::{Config, Secret};
+use wharf_runtime::channel::Channel;
+use wharf_runtime::host_calls::{LogBudget, cut, escape};
+use wharf_runtime::registry::Registry;
+
+use problem::{Answer, Problem, bad, json};
+use route::{Route, What};
+
+/// Connections at a time; whoever comes next waits until one has ended.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long to wait after `accept` has failed, which means mostly that file descriptors ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Lines a second in the log about requests without the token.
+const MAX_LINES_PER_SECOND: u32 = 10;
+
+/// Bytes of a path that the log repeats.
+const MAX_SHOWN_BYTES: usize = 200;
+
+/// A shorter token is worth a warning: it can be guessed.
+const MIN_GOOD_TOKEN_BYTES: usize = 16;
+
+/// Ask a channel's code, as a request to the API would: status and body of the answer.
+pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
+    match act::answer(channel, What::Messages, message).await {
+        Ok(answer) => answer,
+        Err(problem) => problem.into_parts(),
+    }
+}
+
+/// The API, bound to its address and not serving yet.
+#[derive(Debug)]
+pub struct Operator {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: Secret,
+}
+
+/// Bind the API to its address, if there is a token.
+///
+/// # Errors
+///
+/// The address is taken, or not this machine's.
+pub async fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
+    let Some(token) = config.operator_token.clone() else {
+        return Ok(None);
+    };
+    let wanted = config.operator_listen;
+    let listener = TcpListener::bind(wanted).await.with_context(|| {
+        format!(
+            "cannot listen on {wanted} for the operator's API; choose another with \
+             --operator-listen, or take the token away"
+        )
+    })?;
+    let address = listener.local_addr().context("the operator's listener has no address")?;
+    Ok(Some(Operator { listener, address, token }))
+}
+
+/// Say whether there is an API, and where.
+pub fn announce(operator: Option<&Operator>) {
+    let Some(Operator { address, token, .. }) = operator else {
+        tracing::info!(
+            "the operator's API is off; set operator_token (WHARF_OPERATOR_TOKEN) to turn it on"
+        );
+        return;
+    };
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "the operator's API can be reached from other machines, and is not encrypted: let only a \
+             proxy that speaks TLS reach it, or choose a loopback address as operator_listen"
+        );
+    }
+    if token.expose().len() < MIN_GOOD_TOKEN_BYTES {
+        tracing::warn!(
+            "operator_token is short and can be guessed; `openssl rand -hex 32` makes a good one"
+        );
+    }
+    tracing::info!(%address, "listening for the operator");
+}
+
+impl Operator {
+    /// Serve until `closing` is told.
+    pub async fn serve(
+        self,
+        config: Arc<Config>,
+        registry: Arc<Registry>,
+        mut closing: watch::Receiver<()>,
+    ) {
+        let api = Arc::new(Api {
+            config,
+            registry,
+            token: digest(self.token.expose().as_bytes()),
+            log_budget: LogBudget::of_host(MAX_LINES_PER_SECOND),
+        });
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        tokio::select! {
+            () = accept(&self.listener, api, permits, closing.clone()) => {}
+            _ = closing.changed() => {}
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    api: Arc<Api>,
+    permits: Arc<Semaphore>,
+    closing: watch::Receiver<()>,
+) {
+    loop {
+        // The semaphore is never closed, so that this waits and does not fail.
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection of the operator's failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (api, closing) = (api.clone(), closing.clone());
+        tokio::spawn(async move {
+            serve_http(api, stream, remote, closing).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Serve the requests of one socket.
+async fn serve_http(
+    api: Arc<Api>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    mut closing: watch::Receiver<()>,
+) {
+    let _ = stream.set_nodelay(true);
+    let config = api.config.clone();
+    let service = service_fn(move |request| {
+        let api = api.clone();
+        async move { Ok::<_, Infallible>(api.reply(remote, request).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.handshake_timeout)
+        .max_buf_size(config.max_header_bytes)
+        // Whoever sends a request and ends its side at once has sent it all the same.
+        .half_close(true);
+    let serving = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = &mut serving => result,
+        _ = closing.changed() => {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(config.close_timeout, &mut serving).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%remote, %error, "a connection of the operator's ended badly");
+    }
+}
+
+/// What every request needs.
+struct Api {
+    config: Arc<Config>,
+    registry: Arc<Registry>,
+    /// The token's hash.
+    token: [u8; 32],
+    /// The log lines that may still be written about requests without the token.
+    log_budget: LogBudget,
+}
+
+impl Api {
+    async fn reply(&self, remote: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answered = match self.check_token(remote, request.headers()) {
+            Ok(()) => self.answer(request).await,
+            Err(problem) => Err(problem),
+        };
+        let reply = match answered {
+            Ok((status, body)) => json(status, body),
+            Err(problem) => problem.reply(),
+        };
+        let (path, status) = (escape(cut(&path, MAX_SHOWN_BYTES)), reply.status().as_u16());
+        tracing::debug!(%remote, %method, path, status, "operator's request");
+        reply
+    }
+
+    /// The request must have the token, in the one header where it is looked for.
+    fn check_token(&self, remote: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (given, further) = (values.next(), values.next());
+        let token = given.filter(|_| further.is_none()).and_then(|value| {
+            let value = value.as_bytes();
+            let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+        });
+        // Hashes are compared, all of their bytes: how long it takes says nothing of the token.
+        let is_ours = token.is_some_and(|token| {
+            let pairs = digest(token).into_iter().zip(self.token);
+            pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+        });
+        if is_ours {
+            return Ok(());
+        }
+        if self.log_budget.take() {
+            let what = if token.is_some() { "with a wrong token" } else { "without a token" };
+            tracing::warn!(%remote, "request to the operator's API {what}; 401 sent");
+        }
+        Err(Problem::unauthorized(token.is_some()))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let Route { channel, what } = Route::of(request.uri().path())?;
+        let is_right = match request.method() {
+            &Method::GET | &Method::HEAD => !what.is_deed(),
+            &Method::POST => what.is_deed(),
+            _ => false,
+        };
+        if !is_right {
+            return Err(Problem::method(what.is_deed()));
+        }
+        let Some(name) = channel else {
+            look::check_no_query(request.uri().query())?;
+            return Ok((StatusCode::OK, look::channels(&self.registry)));
+        };
+        let channel = self.channel(&name)?;
+        if !what.is_deed() {
+            return look::answer(&channel, &what, request.uri().query());
+        }
+        look::check_no_query(request.uri().query())?;
+        let body = self.body(request, &what).await?;
+        act::answer(channel, what, body).await
+    }
+
+    fn channel(&self, name: &str) -> Result<Arc<Channel>, Problem> {
+        self.registry.find(name).ok_or_else(|| {
+            let name = escape(cut(name, MAX_SHOWN_BYTES));
+            Problem::not_found("unknown-channel", format!("no channel {name} is in service"))
+        })
+    }
+
+    /// The body, which is JSON and not too long. One that may be left out is empty then.
+    async fn body(&self, request: Request<Incoming>, what: &What) -> Result<Bytes, Problem> {
+        let limit = self.config.operator_body_bytes;
+        let too_big = || {
+            let message = format!("the body has more than {limit} bytes (operator_body_bytes)");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-big", message)
+        };
+        let is_json = is_json(request.headers());
+        let body = request.into_body();
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_big());
+        }
+        let is_left_out = what.needs_no_body() && body.is_end_stream();
+        if !is_json && !is_left_out {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-json",
+                "send JSON, with the header `Content-Type: application/json`".to_owned(),
+            ));
+        }
+        let reading = Limited::new(body, limit).collect();
+        match tokio::time::timeout(self.config.handshake_timeout, reading).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),
+            Ok(Err(_)) => Err(bad("body-incomplete", "the body has not come to its end")),
+            Err(_) => Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body-timeout",
+                "the body has not come within handshake_timeout_ms".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Whether a body is said to be JSON, whatever parameters follow.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json")
+    })
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}

@@ -1,0 +1,309 @@
+//! What the operator has done: messages, closes, posted events, and questions to a channel's code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, check_json};
+use super::look::{client, user};
+use super::problem::{Answer, Problem, bad, bad_field};
+use super::route::{To, What};
+use wharf_config::Config;
+use wharf_hub::client::ConnectionId;
+use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::hub::Audience;
+use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
+use wharf_hub::outbound::{Drains, Outbound};
+use wharf_hub::room::{MAX_NAME_BYTES, check_name};
+use wharf_runtime::channel::Channel;
+use wharf_runtime::instance::{FailureKind, OutsideRefusal};
+use wharf_runtime::lease::Unanswered;
+use wharf_runtime::outside;
+
+/// Rooms and users that one broadcast may name, and connections and users that it may except.
+const MAX_NAMES: usize = 256;
+/// Labels that one broadcast may ask for.
+const MAX_CONDITIONS: usize = 8;
+/// What is posted from outside is the first of the events that it leads to.
+const HOPS: u8 = 1;
+
+/// Do what a request is about, to its end whether or not somebody waits for the answer.
+pub async fn answer(channel: Arc<Channel>, what: What, body: Bytes) -> Answer {
+    let done = tokio::spawn(async move {
+        let mut drains = Drains::default();
+        let answer = act(channel, what, body, &mut drains).await;
+        drains.drain().await;
+        answer
+    });
+    done.await.unwrap_or_else(|_| {
+        tracing::error!("the host panicked while serving the operator; please report it");
+        Err(failed("host-failed", "the host failed; its log says how"))
+    })
+}
+
+async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains) -> Answer {
+    let config = &*channel.context.config;
+    match what {
+        What::Messages => {
+            check_json(&body)?;
+            ask(channel, body).await
+        }
+        What::Broadcast => {
+            let mut fields = Fields::read(&body)?;
+            let frame = fields.message(config)?;
+            let audience = audience(&mut fields)?;
+            fields.end()?;
+            let receivers = channel.context.hub.broadcast(&audience, &frame, drains);
+            done(StatusCode::OK, "receivers", receivers)
+        }
+        What::Send(to) => {
+            let mut fields = Fields::read(&body)?;
+            let frame = fields.message(config)?;
+            fields.end()?;
+            let receivers = match &to {
+                To::Connection(id) => {
+                    let client = client(&channel, id)?;
+                    usize::from(drains.push(&client.outbound, &frame))
+                }
+                To::User(name) => {
+                    let user = user(&channel, name)?;
+                    let users = vec![user.name().clone()];
+                    let audience = Audience { users, ..Audience::default() };
+                    channel.context.hub.broadcast(&audience, &frame, drains)
+                }
+            };
+            done(StatusCode::OK, "receivers", receivers)
+        }
+        What::Disconnect(to) => {
+            let mut fields = Fields::read(&body)?;
+            let close = close(&mut fields)?;
+            fields.end()?;
+            let outbounds = outbounds(&channel, &to)?;
+            for outbound in &outbounds {
+                outbound.close(close.clone());
+            }
+            done(StatusCode::OK, "disconnected", outbounds.len())
+        }
+        What::Notify(to) => {
+            let payload = event(&body, config)?;
+            let handlers = channel.current().pool.component().handlers();
+            check_handled(handlers.notices, "on_notify", "notice-events")?;
+            let limits = InboxLimits::of_connection(config);
+            let mut places = Vec::new();
+            for outbound in outbounds(&channel, &to)? {
+                match (Place::take(outbound.clone(), payload.len(), limits), &to) {
+                    (Ok(place), _) => places.push(place),
+                    // It has just ended.
+                    (Err(NoPlace::Closed), _) => {}
+                    (Err(NoPlace::Full | NoPlace::FullTogether), To::Connection(_)) => {
+                        return Err(full("inbox_events, inbox_bytes"));
+                    }
+                    // One that does not keep up must not keep the others from being told, nor miss
+                    // what they are told.
+                    (Err(NoPlace::Full | NoPlace::FullTogether), To::User(_)) => {
+                        outbound.end(Reason::Overload);
+                    }
+                }
+            }
+            let count = places.len();
+            for place in places {
+                place.fill(None, payload.clone(), HOPS);
+            }
+            done(StatusCode::ACCEPTED, "posted", count)
+        }
+        What::Post(room) => {
+            let room = room_name(room, "room")?;
+            let payload = event(&body, config)?;
+            let handlers = channel.current().pool.component().handlers();
+            check_handled(handlers.rooms, "on_room_event", "room-events")?;
+            let limit = config.max_room_states;
+            let room: Arc<dyn Addressee> =
+                channel.context.hub.states.open(&room, limit).map_err(|_| {
+                    let message =
+                        format!("{limit} rooms have events, state or timers (max_room_states)");
+                    let status = StatusCode::TOO_MANY_REQUESTS;
+                    Problem::new(status, "too-many-room-states", message)
+                })?;
+            let limits = InboxLimits::of_room(config);
+            let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
+                NoPlace::FullTogether => full("max_channel_inbox_bytes"),
+                _ => full("room_inbox_events, room_inbox_bytes"),
+            })?;
+            place.fill(None, payload, HOPS);
+            done(StatusCode::ACCEPTED, "posted", 1)
+        }
+        What::Reset(room) => {
+            Fields::read(&body)?.end()?;
+            let room = channel.context.hub.states.find(&room_name(room, "room")?);
+            let is_forgotten = room.is_some_and(|room| room.forget());
+            done(StatusCode::OK, "reset", usize::from(is_forgotten))
+        }
+        // These are to be looked at.
+        What::Channels
+        | What::Channel
+        | What::Connections
+        | What::Connection(_)
+        | What::Rooms
+        | What::Room(_)
+        | What::Presence(_)
+        | What::User(_) => Err(Problem::method(false)),
+    }
+}
+
+fn done(status: StatusCode, what: &str, count: usize) -> Answer {
+    Ok((status, json!({ what: count }).to_string().into()))
+}
+
+/// Ask the channel's code.
+async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
+    match outside::ask(channel.clone(), payload).await {
+        Ok(Some(Ok(reply))) => Ok((StatusCode::OK, reply.into())),
+        Ok(Some(Err(OutsideRefusal { status, body }))) => match StatusCode::from_u16(status) {
+            Ok(status) if status.is_client_error() || status.is_server_error() => {
+                Err(Problem::of_channel(status, body))
+            }
+            _ => {
+                if channel.context.failure_budget.take() {
+                    tracing::warn!(
+                        channel = channel.name(),
+                        status,
+                        "a refusal of a message from outside needs a status from 400 to 599; \
+                             500 sent"
+                    );
+                }
+                Err(failed("channel-failed", "the channel failed"))
+            }
+        },
+        Ok(None) => Err(no_handler("on_outside_message", "outside-events")),
+        Err(Unanswered::Failed(_, failure)) if failure.kind != FailureKind::Deadline => {
+            Err(failed("channel-failed", "the channel failed"))
+        }
+        Err(_) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "channel-busy",
+            "the channel did not answer in time".to_owned(),
+        )),
+    }
+}
+
+/// Who a broadcast is for.
+fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
+    let everyone = fields.take("all", "`true` or `false`")?.unwrap_or(false);
+    let rooms = fields.names("rooms")?;
+    let users = fields.names("users")?;
+    let except = fields.names("except_connections")?;
+    let except_users = fields.names("except_users")?;
+    let labels: BTreeMap<String, String> =
+        fields.take("where", "an object of labels, whose values are texts")?.unwrap_or_default();
+    for (name, length, most) in [
+        ("rooms", rooms.len() + users.len(), MAX_NAMES),
+        ("except_connections", except.len() + except_users.len(), MAX_NAMES),
+        ("where", labels.len(), MAX_CONDITIONS),
+    ] {
+        if length > most {
+            let message = format!(
+                "a broadcast names at most {MAX_NAMES} rooms and users, {MAX_NAMES} exceptions \
+                 and {MAX_CONDITIONS} labels"
+            );
+            return Err(bad_field(name, message));
+        }
+    }
+    if !everyone && rooms.is_empty() && users.is_empty() {
+        let message = "say whom it is for: `\"rooms\": […]`, `\"users\": […]` or `\"all\": true`";
+        return Err(bad("audience-empty", message));
+    }
+    let users_of = |names: Vec<String>, field: &str| {
+        names.into_iter().map(|name| user_name(name, field)).collect::<Result<Vec<_>, _>>()
+    };
+    let rooms = rooms.into_iter().map(|name| room_name(name, "rooms"));
+    // An id that is none of ours excepts nobody.
+    let except = except.iter().filter_map(|id| Some(ConnectionId::parse(id)?.number));
+    Ok(Audience {
+        everyone,
+        rooms: rooms.collect::<Result<_, _>>()?,
+        users: users_of(users, "users")?,
+        except: except.collect(),
+        except_users: users_of(except_users, "except_users")?,
+        labels: labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+    })
+}
+
+fn room_name(name: String, field: &str) -> Result<Arc<str>, Problem> {
+    match check_name(&name) {
+        Ok(()) => Ok(Arc::from(name)),
+        Err(error) => Err(bad_field(field, error.to_string())),
+    }
+}
+
+fn user_name(name: String, field: &str) -> Result<Arc<str>, Problem> {
+    match name.len() {
+        1..=MAX_NAME_BYTES => Ok(Arc::from(name)),
+        length => {
+            let message =
+                format!("a user's id has 1 to {MAX_NAME_BYTES} bytes, this one has {length}");
+            Err(bad_field(field, message))
+        }
+    }
+}
+
+/// The code and reason to close with: 1000 and none, where nothing else is said.
+fn close(fields: &mut Fields) -> Result<Close, Problem> {
+    let code = fields.take("code", "a number")?.unwrap_or(1000);
+    if !is_channel_code(code) {
+        return Err(bad_field("code", "`code` must be 1000 or 3000 to 4999"));
+    }
+    let reason: String = fields.take("reason", "text")?.unwrap_or_default();
+    if reason.len() > MAX_REASON_BYTES {
+        let message = format!("a close frame has room for {MAX_REASON_BYTES} bytes of reason");
+        return Err(bad_field("reason", message));
+    }
+    Ok(Close { code, reason })
+}
+
+fn outbounds(channel: &Channel, to: &To) -> Result<Vec<Arc<Outbound>>, Problem> {
+    match to {
+        To::Connection(id) => Ok(vec![client(channel, id)?.outbound.clone()]),
+        To::User(name) => Ok(user(channel, name)?.outbounds()),
+    }
+}
+
+/// The JSON of the field `event`, as it was written.
+fn event(body: &[u8], config: &Config) -> Result<Bytes, Problem> {
+    let mut fields = Fields::read(body)?;
+    let event: Box<RawValue> =
+        fields.raw("event").ok_or_else(|| bad_field("event", "`event` is missing"))?;
+    fields.end()?;
+    let limit = config.max_payload_bytes;
+    let bytes = event.get().len();
+    if bytes > limit {
+        let message = format!("{bytes} bytes; max_payload_bytes is {limit}");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        return Err(Problem::new(status, "payload-too-big", message));
+    }
+    Ok(Bytes::copy_from_slice(event.get().as_bytes()))
+}
+
+fn check_handled(is_handled: bool, handler: &str, interface: &str) -> Result<(), Problem> {
+    if is_handled { Ok(()) } else { Err(no_handler(handler, interface)) }
+}
+
+/// Events need a handler: without one they would vanish.
+fn no_handler(handler: &str, interface: &str) -> Problem {
+    let message = format!(
+        "this channel's plugin does not export wharf:channel/{interface}: write `{handler}` in it"
+    );
+    Problem::new(StatusCode::CONFLICT, "no-handler", message)
+}
+
+fn full(settings: &str) -> Problem {
+    let message = format!("as much waits to be handled there as may ({settings})");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "inbox-full", message)
+}
+
+fn failed(code: &str, message: &str) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, message.to_owned())
+}

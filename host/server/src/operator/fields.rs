@@ -1,0 +1,109 @@
+//! A request's JSON object, taken apart field by field: whatever is wrong is named.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::problem::{Problem, bad, bad_field};
+use wharf_config::Config;
+use wharf_hub::outbound::{FrameKind, encode};
+
+/// The fields that have not been taken yet. Their values are as they were written, so that JSON
+/// which is passed on is not changed.
+pub struct Fields(BTreeMap<String, Box<RawValue>>);
+
+impl Fields {
+    /// Read an object; a body that was left out has no fields.
+    ///
+    /// # Errors
+    ///
+    /// It is no JSON, or no object.
+    pub fn read(body: &[u8]) -> Result<Fields, Problem> {
+        if body.is_empty() {
+            return Ok(Fields(BTreeMap::new()));
+        }
+        check_json(body)?;
+        match serde_json::from_slice(body) {
+            Ok(fields) => Ok(Fields(fields)),
+            Err(_) => Err(bad("not-an-object", "the body must be a JSON object")),
+        }
+    }
+
+    /// A field's value as it was written, if it is there.
+    pub fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.0.remove(name)
+    }
+
+    /// A field's value, if it is there. `what` says what it must be.
+    pub fn take<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        what: &str,
+    ) -> Result<Option<T>, Problem> {
+        let Some(value) = self.raw(name) else {
+            return Ok(None);
+        };
+        let value = serde_json::from_str(value.get());
+        value.map(Some).map_err(|_| bad_field(name, format!("`{name}` must be {what}")))
+    }
+
+    /// A list of names.
+    pub fn names(&mut self, name: &str) -> Result<Vec<String>, Problem> {
+        Ok(self.take(name, "a list of texts")?.unwrap_or_default())
+    }
+
+    /// The message in one of the fields `text`, `json` and `binary`, as a frame.
+    pub fn message(&mut self, config: &Config) -> Result<Bytes, Problem> {
+        let text: Option<String> = self.take("text", "text")?;
+        let json = self.raw("json");
+        let binary: Option<String> = self.take("binary", "bytes in base64")?;
+        let (kind, data) = match (text, json, binary) {
+            (Some(text), None, None) => (FrameKind::Text, text.into_bytes()),
+            (None, Some(json), None) => (FrameKind::Text, json.get().as_bytes().to_vec()),
+            (None, None, Some(binary)) => match STANDARD.decode(&binary) {
+                Ok(data) => (FrameKind::Binary, data),
+                Err(_) => {
+                    let message = "`binary` must be bytes in base64 (with `+`, `/` and padding)";
+                    return Err(bad_field("binary", message));
+                }
+            },
+            _ => {
+                let message = "the message must be in exactly one of `text`, `json` and `binary`";
+                return Err(bad("message-missing", message));
+            }
+        };
+        let limit = config.max_outbound_message_bytes;
+        if data.len() > limit {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "message-too-big",
+                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
+            ));
+        }
+        Ok(encode(kind, &data))
+    }
+
+    /// Nothing more is looked for: what is left is a typing error.
+    pub fn end(self) -> Result<(), Problem> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().take(64).collect();
+                Err(bad_field(&name, format!("there is no field `{name}` here")))
+            }
+        }
+    }
+}
+
+/// Check that a body is JSON.
+pub fn check_json(body: &[u8]) -> Result<(), Problem> {
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(bad("malformed-json", format!("the body is not JSON: {error}"))),
+    }
+}

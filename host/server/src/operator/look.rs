@@ -1,0 +1,222 @@
+//! What there is: channels, connections, rooms, users.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::problem::{Answer, Problem, bad_field};
+use super::route::What;
+use wharf_hub::client::{Client, ConnectionId};
+use wharf_hub::room::Room;
+use wharf_runtime::channel::Channel;
+use wharf_runtime::host_calls::{cut, escape};
+use wharf_runtime::registry::{Registry, hex};
+use wharf_runtime::router::decode;
+
+/// Entries on a page, where nothing else is asked for, and at most.
+const PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+/// Bytes of a name that a message repeats.
+const MAX_SHOWN_BYTES: usize = 255;
+
+/// All channels in service.
+pub fn channels(registry: &Registry) -> Bytes {
+    let channels: Vec<Value> = registry.in_service().iter().map(|c| about(c)).collect();
+    body(json!({ "channels": channels }))
+}
+
+/// Look at what a request is about.
+pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
+    let found = match what {
+        What::Channels | What::Channel => {
+            check_no_query(query)?;
+            about(channel)
+        }
+        What::Connections => connections(channel, query)?,
+        What::Connection(id) => {
+            check_no_query(query)?;
+            let client = self::client(channel, id)?;
+            connection(&client)
+        }
+        What::Rooms => rooms(channel, query)?,
+        What::Room(name) => {
+            let room = channel.context.hub.rooms.get(name).ok_or_else(|| {
+                let name = escape(cut(name, MAX_SHOWN_BYTES));
+                Problem::not_found("unknown-room", format!("nobody is in a room {name}"))
+            })?;
+            let (ids, next) = members(&room, query)?;
+            json!({ "name": **room.name(), "members": room.count(), "connections": ids, "next": next })
+        }
+        What::Presence(name) => presence(channel, name, query)?,
+        What::User(name) => {
+            let user = user(channel, name)?;
+            let (ids, next) = members(&user, query)?;
+            json!({ "user": **user.name(), "online": user.count(), "connections": ids, "next": next })
+        }
+        // These are deeds, which are not looked at.
+        What::Broadcast
+        | What::Send(_)
+        | What::Disconnect(_)
+        | What::Notify(_)
+        | What::Post(_)
+        | What::Reset(_)
+        | What::Messages => return Err(Problem::method(true)),
+    };
+    Ok((StatusCode::OK, body(found)))
+}
+
+/// The connection of an id.
+pub fn client(channel: &Channel, id: &str) -> Result<Arc<Client>, Problem> {
+    let number = ConnectionId::parse(id).map(|id| id.number);
+    number.and_then(|number| channel.context.hub.client(number)).ok_or_else(|| {
+        let id = escape(cut(id, MAX_SHOWN_BYTES));
+        let message = format!("{id} is no open connection of this channel");
+        Problem::not_found("unknown-connection", message)
+    })
+}
+
+/// The connections of a user, as a room.
+pub fn user(channel: &Channel, name: &str) -> Result<Arc<Room>, Problem> {
+    channel.context.hub.users.get(name).ok_or_else(|| {
+        let name = escape(cut(name, MAX_SHOWN_BYTES));
+        Problem::not_found("user-offline", format!("{name} has no connection"))
+    })
+}
+
+fn about(channel: &Channel) -> Value {
+    let (generation, hub) = (channel.current(), &channel.context.hub);
+    json!({
+        "name": channel.name(),
+        "generation": generation.number,
+        "sha256": hex(&generation.sha256),
+        "paths": generation.description.paths,
+        "connections": hub.connections(),
+        "rooms": hub.rooms.len(),
+        "users": hub.users.len(),
+    })
+}
+
+/// What is known of a connection. Not its query, nor its headers: they may have tokens in them.
+fn connection(client: &Client) -> Value {
+    let rooms = client.rooms();
+    let labels = client.outbound.labels();
+    let labels = labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
+    json!({
+        "id": client.id.to_string(),
+        "user": client.user().as_deref(),
+        "path": client.request.path,
+        "remote_address": client.request.remote.to_string(),
+        "rooms": rooms.iter().map(|room| &**room).collect::<Vec<_>>(),
+        "labels": labels.collect::<serde_json::Map<_, _>>(),
+        "queued_bytes": client.outbound.queued_bytes(),
+    })
+}
+
+fn connections(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
+    let (after, limit) = page(query)?;
+    let after = after.as_deref().map(after_connection).transpose()?;
+    let mut clients = channel.context.hub.clients(after, limit + 1);
+    let next = cut_page(&mut clients, limit).map(|client| client.id.to_string());
+    let connections: Vec<Value> = clients.iter().map(|client| connection(client)).collect();
+    Ok(json!({ "connections": connections, "next": next }))
+}
+
+fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
+    let (after, limit) = page(query)?;
+    let mut rooms = channel.context.hub.rooms.page(after.as_deref(), limit + 1);
+    let next = cut_page(&mut rooms, limit).map(|room| room.name().to_string());
+    let rooms: Vec<Value> = rooms
+        .iter()
+        .map(|room| json!({ "name": **room.name(), "members": room.count() }))
+        .collect();
+    Ok(json!({ "rooms": rooms, "next": next }))
+}
+
+/// Who is present in a room, which may have been left by now: entries stay for their grace.
+fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value, Problem> {
+    let (after, limit) = page(query)?;
+    let presence = &channel.context.hub.presence;
+    let (sequence, mut entries) = presence.page(room, after.as_deref(), limit + 1, None);
+    let next = cut_page(&mut entries, limit).map(|(key, _)| key.to_string());
+    let present: Vec<Value> = entries
+        .iter()
+        .map(|(key, metas)| {
+            // It was JSON when it was tracked.
+            let metas = metas.iter().map(|meta| serde_json::from_str(meta).unwrap_or(Value::Null));
+            json!({ "key": **key, "metas": metas.collect::<Vec<_>>() })
+        })
+        .collect();
+    let count = presence.count(room, None);
+    Ok(
+        json!({ "room": room, "sequence": sequence, "count": count, "present": present, "next": next }),
+    )
+}
+
+/// A page of the ids of a room's members, and where the next one begins.
+fn members(room: &Room, query: Option<&str>) -> Result<(Vec<String>, Option<String>), Problem> {
+    let (after, limit) = page(query)?;
+    let after = after.as_deref().map(after_connection).transpose()?;
+    let mut numbers = room.page(after, limit + 1);
+    let id = |number: &u64| ConnectionId { number: *number }.to_string();
+    let next = cut_page(&mut numbers, limit).map(id);
+    Ok((numbers.iter().map(id).collect(), next))
+}
+
+/// Cut a list that is one too long. The last entry that stays, if there are more.
+fn cut_page<T>(list: &mut Vec<T>, limit: usize) -> Option<&T> {
+    let has_more = list.len() > limit;
+    list.truncate(limit);
+    list.last().filter(|_| has_more)
+}
+
+fn after_connection(id: &str) -> Result<u64, Problem> {
+    let id = ConnectionId::parse(id);
+    Ok(id.ok_or_else(|| bad_field("after", "`after` must be a connection's id"))?.number)
+}
+
+/// What the query says of the page.
+fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
+    let (mut after, mut limit) = (None, None);
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = || {
+            let value = value.replace('+', " ");
+            decode(&value).map(|value| value.into_owned())
+        };
+        let wrong = |what: &str| bad_field(name, format!("`{name}` must be {what}"));
+        let is_news = match name {
+            "after" => {
+                let value = decoded().ok_or_else(|| wrong("percent-encoded UTF-8"))?;
+                after.replace(value).is_none()
+            }
+            "limit" => {
+                let number = value.parse().ok().filter(|number| (1..=MAX_PAGE).contains(number));
+                limit.replace(number.ok_or_else(|| wrong("1 to 1000"))?).is_none()
+            }
+            _ => return Err(unknown_parameter(name)),
+        };
+        if !is_news {
+            return Err(wrong("there once"));
+        }
+    }
+    Ok((after, limit.unwrap_or(PAGE)))
+}
+
+/// Check that there is no query, where none means anything.
+pub fn check_no_query(query: Option<&str>) -> Result<(), Problem> {
+    match query.filter(|query| !query.is_empty()) {
+        None => Ok(()),
+        Some(query) => Err(unknown_parameter(query.split(['=', '&']).next().unwrap_or_default())),
+    }
+}
+
+fn unknown_parameter(name: &str) -> Problem {
+    let name = escape(cut(name, 64));
+    bad_field(&name, format!("there is no parameter `{name}` here"))
+}
+
+fn body(value: Value) -> Bytes {
+    value.to_string().into()
+}

@@ -1,0 +1,130 @@
+//! What the host serves over plain HTTP: a page that speaks to the example plugins, the client that
+//! it is written with, and a health check.
+
+use std::borrow::Cow;
+
+use http_body_util::Full;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY};
+use hyper::header::{HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::handshake::Reply;
+use wharf_config::Config;
+
+/// Nothing but the page's own files, and sockets to the page's own server.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The client for browsers, which pages of other origins may import as well.
+const CLIENT: &str = "/_wharf/wharf.js";
+
+/// A channel in service, as the page is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its name.
+    pub name: String,
+    /// Its path patterns.
+    pub paths: Vec<String>,
+    /// The number of the generation that serves it.
+    pub generation: u64,
+}
+
+/// The answer to a request for the page or the health check; `None` for anything else. `mounted` gives
+/// the channels in service.
+pub fn reply<B>(
+    config: &Config,
+    request: &Request<B>,
+    mounted: impl FnOnce() -> Vec<Mounted>,
+) -> Option<Reply> {
+    let path = request.uri().path();
+    let (kind, content) = match path {
+        "/healthz" => ("text/plain; charset=utf-8", Cow::Borrowed("ok\n")),
+        _ if !config.page => return None,
+        "/_wharf/channels.json" => ("application/json", Cow::Owned(list(&mounted()))),
+        _ => file(path)?,
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut reply = Response::new(Full::from("only GET and HEAD\n"));
+        *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Some(reply);
+    }
+    let tag = tag(&content);
+    let is_known = is_named(request.headers(), &tag);
+    let mut reply = Response::new(match content {
+        _ if is_known => Full::default(),
+        Cow::Borrowed(text) => Full::from(text),
+        Cow::Owned(text) => Full::from(text),
+    });
+    if is_known {
+        *reply.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, kind),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        // Kept, and asked for each time whether it has changed: a host may have been replaced.
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    if path == CLIENT {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    Some(reply)
+}
+
+/// A file of the page: its type and what is in it.
+fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
+    let (kind, content) = match path {
+        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
+        "/_wharf/page.css" => ("text/css; charset=utf-8", include_str!("page/page.css")),
+        "/_wharf/page.js" => (SCRIPT, include_str!("page/page.js")),
+        "/_wharf/elements.js" => (SCRIPT, include_str!("page/elements.js")),
+        "/_wharf/chat.js" => (SCRIPT, include_str!("page/chat.js")),
+        "/_wharf/examples.js" => (SCRIPT, include_str!("page/examples.js")),
+        "/_wharf/own.js" => (SCRIPT, include_str!("page/own.js")),
+        "/_wharf/panel.js" => (SCRIPT, include_str!("page/panel.js")),
+        "/_wharf/secure.js" => (SCRIPT, include_str!("page/secure.js")),
+        CLIENT => (SCRIPT, include_str!("../../../clients/js/wharf.js")),
+        "/_wharf/wharf.d.ts" => {
+            ("text/plain; charset=utf-8", include_str!("../../../clients/js/wharf.d.ts"))
+        }
+        _ => return None,
+    };
+    Some((kind, Cow::Borrowed(content)))
+}
+
+fn list(mounted: &[Mounted]) -> String {
+    let channels: Vec<_> = mounted
+        .iter()
+        .map(|Mounted { name, paths, generation }| {
+            json!({ "name": name, "paths": paths, "generation": generation })
+        })
+        .collect();
+    format!("{}\n", json!({ "channels": channels }))
+}
+
+/// What names this version of a content.
+fn tag(content: &str) -> String {
+    let hash = Sha256::digest(content.as_bytes());
+    let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{digits}\"")
+}
+
+/// Whether a client has this version already (RFC 9110, 13.1.2).
+fn is_named(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
