@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 ///
 /// It is not there; with the command that makes it.
 pub fn host(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let made_by = "cargo build --release -p wharf-host";
+    let made_by = "cargo build --release -p wharf-cli";
     find(named, "release/wharf", made_by, "--host FILE")
 }
 

@@ -103,7 +103,7 @@ use report::{ReaderGone, Report};
 
 const EXAMPLES: &str = "\
 Before the first run:
-  cargo build --release -p wharf-host
+  cargo build --release -p wharf-cli
   cargo xtask plugins
 
 Examples:

@@ -184,7 +184,7 @@ impl HostSetting {
             workers: 1,
         };
         if host.looks_unoptimised() {
-            report.note("the host is not optimised: `cargo build --release -p wharf-host`")?;
+            report.note("the host is not optimised: `cargo build --release -p wharf-cli`")?;
         }
         Ok(host)
     }

@@ -80,7 +80,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     println!("bench: compiling the host and the instrument with optimisations");
     // One after the other: together the host would get the features that the peers need of what
     // both depend on.
-    for package in ["wharf-host", "wharf-bench"] {
+    for package in ["wharf-cli", "wharf-bench"] {
         run(cargo(&["build", "--release", "--package", package])
             .current_dir(&workspace.root)
             .env("CARGO_TARGET_DIR", &workspace.target))?;
@@ -94,7 +94,7 @@ fn micro(workspace: &Workspace, steps: &[String]) -> Outcome {
     println!("bench: compiling the plugins");
     plugins::build(workspace, Selection::All)?;
     println!("bench: compiling the host with optimisations");
-    run(cargo(&["bench", "--package", "wharf-host", "--bench", MICRO, "--"])
+    run(cargo(&["bench", "--package", "wharf-server", "--bench", MICRO, "--"])
         .args(steps)
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target))

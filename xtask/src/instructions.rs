@@ -16,7 +16,7 @@ use crate::setup;
 use crate::workspace::{Workspace, write_by_rename};
 
 pub const HELP: &str = "\
-Count the instructions of single steps, and compare them with host/benches/instructions.toml.
+Count the instructions of single steps, and compare them with host/server/benches/instructions.toml.
 
 Usage: cargo xtask instructions [--renew]
 
@@ -27,11 +27,11 @@ on x86-64 Linux. docs/performance.md says more.
 ";
 
 /// The counts that are compared with, below the repository's root.
-const BASELINE: &str = "host/benches/instructions.toml";
+const BASELINE: &str = "host/server/benches/instructions.toml";
 
 /// What the baseline begins with.
 const BASELINE_HEAD: &str = "\
-# Instructions of one run of each step: host/benches/jobs/, dev profile, x86-64 Linux.
+# Instructions of one run of each step: host/server/benches/jobs/, dev profile, x86-64 Linux.
 # Written by `cargo xtask instructions --renew`; `cargo xtask test` fails where one grows by more
 # than 5%.
 
@@ -41,7 +41,7 @@ const BASELINE_HEAD: &str = "\
 /// By how much a count may grow, in percent.
 const MAX_GROWTH: u64 = 5;
 
-/// The function of `host/benches/instructions.rs` below which is counted.
+/// The function of `host/server/benches/instructions.rs` below which is counted.
 const COUNTED: &str = "wharf_counted";
 
 /// Runs of each step. What counts is the median: now and then the epoch preempts a guest, or a

@@ -44,7 +44,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
              time, seconds from then on"
         );
     }
-    run(cargo(&["build", "--release", "--package", "wharf-host", "--bin", "wharf"])
+    run(cargo(&["build", "--release", "--package", "wharf-cli", "--bin", "wharf"])
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target))?;
     let mut command = Command::new(host);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_page_signs_with_the_secret_that_the_plugin_is_given() {
-        let page = include_str!("../../host/src/page/secure.js");
+        let page = include_str!("../../host/server/src/page/secure.js");
         assert!(page.contains(&format!("const SECRET = {DEMO_SECRET:?};")), "{DEMO_SECRET}");
     }
 }

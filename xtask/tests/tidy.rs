@@ -3,10 +3,10 @@
 
 #[path = "tidy/contract.rs"]
 mod contract;
+#[path = "tidy/crates.rs"]
+mod crates;
 #[path = "tidy/documents.rs"]
 mod documents;
-#[path = "tidy/journey.rs"]
-mod journey;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -51,7 +51,7 @@ fn no_source_file_is_longer_than_600_lines() {
 #[test]
 fn the_host_does_not_panic_outside_its_tests() {
     let mut found = Vec::new();
-    for source in Source::all_under("host/src") {
+    for source in Source::all_under("host") {
         for (index, line) in source.lines.iter().enumerate() {
             let Some(panic) = PANICS.iter().find(|panic| line.code.contains(**panic)) else {
                 continue;
@@ -77,10 +77,10 @@ fn the_host_does_not_panic_outside_its_tests() {
 
 #[test]
 fn every_setting_is_in_the_readme() {
-    let settings = settings(&read("host/src/config.rs"));
+    let settings = settings(&read("host/config/src/lib.rs"));
     assert!(
         !settings.is_empty(),
-        "found no setting in `settings! {{ … }}` of host/src/config.rs: teach this test its new form"
+        "found no setting in `settings! {{ … }}` of host/config/src/lib.rs: teach this test its new form"
     );
     assert!(
         repository().join("README.md").exists(),
@@ -121,8 +121,8 @@ fn settings(config: &str) -> Vec<String> {
 #[test]
 fn every_fixture_is_used_by_a_test() {
     // The benchmarks of single steps have their own.
-    let users =
-        ["tests/tests", "host/benches"].map(|folder| files_under(&repository().join(folder)));
+    let users = ["tests/tests", "host/server/benches"]
+        .map(|folder| files_under(&repository().join(folder)));
     let tests: Vec<String> = users.iter().flatten().map(|file| read(&shown(file))).collect();
     let mut unused = Vec::new();
     for manifest in files_under(&repository().join("tests/fixtures")) {
@@ -138,7 +138,7 @@ fn every_fixture_is_used_by_a_test() {
     }
     assert_none(
         &unused,
-        "no file of tests/tests or host/benches names these fixtures (as \"NAME\" or NAME.wasm): write the test \
+        "no file of tests/tests or host/server/benches names these fixtures (as \"NAME\" or NAME.wasm): write the test \
          that each was made for, or remove it:",
     );
 }

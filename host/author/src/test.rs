@@ -16,6 +16,7 @@ use wharf_config::Config;
 use wharf_runtime::plugin::watch::{Change, look_once};
 use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::registry::Registry;
+use wharf_server::token::ChannelTokenRules;
 
 /// Names the component that a test kit finds there.
 const COMPONENT: &str = "WHARF_TEST_COMPONENT";
@@ -64,7 +65,9 @@ fn code(status: ExitStatus) -> u8 {
 fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::default();
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
-    let registry = Registry::new(Arc::new(config), Engine::new(cache)?)?;
+    let config = Arc::new(config);
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
+    let registry = Registry::new(config, Engine::new(cache)?, tokens);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaded = match look_once(component) {
         Change::Settled { name, path, bytes, sha256 } => {

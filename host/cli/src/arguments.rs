@@ -2,6 +2,9 @@
 //!
 //! Every setting of [`Config`] is a flag, made from the same list as the rest of it.
 
+#[cfg(feature = "author")]
+mod author;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -10,7 +13,10 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use wharf_config::{self, Config, Given, SETTINGS, Setting, Sources};
+use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
+
+#[cfg(feature = "author")]
+pub use author::AuthorCommand;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,31 +26,9 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with where each value came from:
     /// [`Config::effective`].
     Config(Config, Sources),
-    /// Make a plugin's crate: of this name, in this folder or one of its name.
-    New(String, Option<PathBuf>),
-    /// Say what these files are, for people or as JSON, and whether a server with this
-    /// configuration would load them.
-    Check {
-        /// The files.
-        files: Vec<PathBuf>,
-        /// Whether to write JSON.
-        json: bool,
-        /// The server's.
-        config: Config,
-    },
-    /// Run the server, and build the plugins in these folders whenever they change.
-    Dev(Vec<PathBuf>, Config, Sources),
-    /// Run a plugin's tests on its component.
-    Test {
-        /// The folder of its crate.
-        folder: PathBuf,
-        /// What `cargo test` is given besides.
-        arguments: Vec<OsString>,
-        /// Where compiled plugins are kept.
-        cache: Option<PathBuf>,
-    },
-    /// Be the host of a test, with this component; with where compiled plugins are kept.
-    TestHost(PathBuf, Option<PathBuf>),
+    /// Help an author of plugins.
+    #[cfg(feature = "author")]
+    Author(AuthorCommand),
 }
 
 impl Command {
@@ -75,25 +59,9 @@ impl Command {
         let Some((name, matches)) = matches.subcommand() else {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
-        let paths = |name: &str| {
-            let paths = matches.try_get_many::<PathBuf>(name).ok().flatten();
-            paths.into_iter().flatten().cloned().collect::<Vec<_>>()
-        };
-        if name == "new" {
-            let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
-            return Ok(Command::New(name, paths("path").pop()));
-        }
-        if name == "test" {
-            let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten();
-            return Ok(Command::Test {
-                folder: paths("crate").pop().unwrap_or_else(|| PathBuf::from(".")),
-                arguments: arguments.cloned().collect(),
-                cache: config::cache_of(&environment),
-            });
-        }
-        if name == "test-host" {
-            let file = paths("file").pop().unwrap_or_default();
-            return Ok(Command::TestHost(file, config::cache_of(&environment)));
+        #[cfg(feature = "author")]
+        if let Some(command) = author::without_settings(name, matches, &environment) {
+            return Ok(Command::Author(command));
         }
         let given = Given {
             working_folder,
@@ -105,15 +73,14 @@ impl Command {
             let text = format!("the configuration cannot be used: {error}\n");
             clap::Error::raw(ErrorKind::ValueValidation, text)
         })?;
-        match name {
-            "config" => Ok(Command::Config(config, sources)),
-            "check" => {
-                let (files, json) = (paths("files"), matches.get_flag("json"));
-                Ok(Command::Check { files, json, config })
-            }
-            "dev" => Ok(Command::Dev(paths("crates"), config, sources)),
-            _ => Ok(Command::Serve(config, sources)),
+        #[cfg(feature = "author")]
+        if let Some(command) = author::with_config(name, matches, (&config, &sources)) {
+            return Ok(Command::Author(command));
         }
+        Ok(match name {
+            "config" => Command::Config(config, sources),
+            _ => Command::Serve(config, sources),
+        })
     }
 }
 
@@ -123,6 +90,14 @@ static FLAGS: LazyLock<Vec<String>> =
 
 const ABOUT: &str = "Wharf, a WASM-scriptable channel host: it owns the sockets, and what a \
     channel does lives in plugins that can be replaced under open connections.";
+
+/// The first steps of a newcomer.
+#[cfg(feature = "author")]
+const HINT: &str = "\
+New here? `wharf new hello`, then `wharf dev` in the new folder.
+`wharf serve --help` explains every setting.";
+#[cfg(not(feature = "author"))]
+const HINT: &str = "`wharf serve --help` explains every setting.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -161,138 +136,18 @@ fn parser() -> clap::Command {
             "Print the configuration that `serve` would have with the same flags, as a wharf.toml. \
              A comment after each value says where it comes from.",
         );
-    clap::Command::new("wharf")
+    let wharf = clap::Command::new("wharf")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
-        .after_help(
-            "New here? `wharf new hello`, then `wharf dev` in the new folder.\n\
-             `wharf serve --help` explains every setting.",
-        )
+        .after_help(HINT)
         .after_long_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
-        .subcommand(with_settings(config))
-        .subcommand(new())
-        .subcommand(check())
-        .subcommand(dev())
-        .subcommand(test())
-        .subcommand(test_host())
-}
-
-fn new() -> clap::Command {
-    clap::Command::new("new")
-        .about("Make a plugin's crate")
-        .long_about(
-            "Make a plugin's crate: a small channel with tests, and the SDK in a folder of its own, so \
-             that nothing else is needed but Rust and its target wasm32-wasip2. Nothing that exists \
-             is written over.",
-        )
-        .after_help(
-            "Example:\n  wharf new hello\n  cd hello\n  cargo test\n  \
-             cargo build --release --target wasm32-wasip2\n  \
-             cp target/wasm32-wasip2/release/hello.wasm PLUGINS/\n\n\
-             `wharf dev` in the new folder builds, copies and serves, whenever you save.",
-        )
-        .arg(Arg::new("name").value_name("NAME").required(true).help(
-            "The crate's and the channel's name: lower-case words with `-` between them",
-        ))
-        .arg(
-            Arg::new("path")
-                .long("path")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("The crate's folder, new or empty [default: ./NAME]"),
-        )
-}
-
-fn check() -> clap::Command {
-    let check = clap::Command::new("check")
-        .about("Say what a plugin is and needs, and whether this host would load it")
-        .long_about(
-            "Say what plugins export, import and need, and whether a host with the same settings \
-             would load them, for the reasons that its log would give. Several files are \
-             looked at together, as if they were in one plugin folder.\n\
-             The exit code is 0 if all of them would be loaded, 1 if not.",
-        )
-        .arg(
-            Arg::new("files")
-                .value_name("FILE")
-                .num_args(1..)
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("A component: a .wasm file built for wasm32-wasip2"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Write a JSON array with an object for each file"),
-        );
-    with_settings(check).mut_args(only_in_long_help)
-}
-
-fn dev() -> clap::Command {
-    let dev = clap::Command::new("dev")
-        .about("Serve plugins, and build them again whenever they are saved")
-        .long_about(
-            "Build plugins with cargo, put them into the plugin folder (which is made if it is \
-             missing), serve it, and do so again whenever a source is saved. Open connections go on \
-             with the new code. What does not compile is shown as cargo shows it, and the code \
-             before it keeps serving. Ctrl-C ends it.",
-        )
-        .arg(
-            Arg::new("crates")
-                .value_name("CRATE_DIR")
-                .num_args(0..)
-                .value_parser(value_parser!(PathBuf))
-                .help("The folder of a plugin's crate [default: the working directory]"),
-        );
-    with_settings(dev).mut_args(only_in_long_help)
-}
-
-fn test() -> clap::Command {
-    clap::Command::new("test")
-        .about("Run a plugin's tests on the component that it is compiled to")
-        .long_about(
-            "Build a plugin with cargo, as `wharf dev` does, then run `cargo test` in its folder with \
-             the component in place of the native code: what uses `wharf::testing::TestHost::new` \
-             runs in this host's own engine, with fake clients and a clock that the test moves.\n\
-             The exit code is that of `cargo test`.",
-        )
-        .after_help(
-            "Examples:\n  wharf test\n  wharf test plugins/chat\n  \
-             wharf test -- members_hear_each_other -- --nocapture",
-        )
-        .arg(
-            Arg::new("crate")
-                .value_name("CRATE_DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("The folder of the plugin's crate [default: the working directory]"),
-        )
-        .arg(
-            Arg::new("arguments")
-                .value_name("ARGUMENT")
-                .num_args(0..)
-                .last(true)
-                .value_parser(value_parser!(OsString))
-                .help("What `cargo test` is given besides"),
-        )
-}
-
-/// For the SDK's test kit alone, which speaks to it in lines of JSON.
-fn test_host() -> clap::Command {
-    clap::Command::new("test-host")
-        .hide(true)
-        .about("Be the host of a plugin's test: `wharf test` has it started")
-        .arg(Arg::new("file").required(true).value_parser(value_parser!(PathBuf)))
-}
-
-/// The settings are `serve`'s, and many.
-fn only_in_long_help(argument: Arg) -> Arg {
-    let is_setting = SETTINGS.iter().any(|setting| argument.get_id() == setting.key);
-    let is_common = ["plugins", "listen"].iter().any(|key| argument.get_id() == key);
-    argument.hide_short_help(is_setting && !is_common)
+        .subcommand(with_settings(config));
+    #[cfg(feature = "author")]
+    let wharf = wharf.subcommands(author::subcommands());
+    wharf
 }
 
 fn with_settings(command: clap::Command) -> clap::Command {
@@ -355,7 +210,10 @@ fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
 mod tests {
     use super::*;
 
-    fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, clap::Error> {
+    pub(super) fn read(
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Command, clap::Error> {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = ["wharf"].iter().chain(arguments).map(OsString::from);
         let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
@@ -454,42 +312,6 @@ mod tests {
             let default = format!("[default: {}]", setting.default());
             let entry: String = after.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(entry.contains(&default), "{flag} without {default}");
-        }
-    }
-
-    #[test]
-    fn commands_for_authors_take_files_folders_and_settings() {
-        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let read = |arguments: &[&str]| read(arguments, &[]).expect("a command");
-        assert_eq!(read(&["new", "hello"]), Command::New("hello".to_owned(), None));
-        let elsewhere = Some(PathBuf::from("x"));
-        let command = read(&["new", "hello", "--path", "x"]);
-        assert_eq!(command, Command::New("hello".to_owned(), elsewhere));
-        let command = read(&["check", "a.wasm", "b.wasm", "--json", "--start-budget-ms", "7"]);
-        let Command::Check { files, json, config } = command else { panic!("{command:?}") };
-        assert_eq!((files, json), (paths(&["a.wasm", "b.wasm"]), true));
-        assert_eq!(config.start_budget.as_millis(), 7);
-        let command = read(&["dev", "--workers", "2", "a", "b"]);
-        let Command::Dev(crates, config, _) = command else { panic!("{command:?}") };
-        assert_eq!((crates, config.workers), (paths(&["a", "b"]), 2));
-        assert!(matches!(read(&["dev"]), Command::Dev(crates, ..) if crates.is_empty()));
-        let test = |folder: &str, arguments: &[&str]| Command::Test {
-            folder: folder.into(),
-            arguments: arguments.iter().map(OsString::from).collect(),
-            cache: None,
-        };
-        assert_eq!(read(&["test"]), test(".", &[]));
-        let command = read(&["test", "a", "--", "--test", "b", "--", "--nocapture"]);
-        assert_eq!(command, test("a", &["--test", "b", "--", "--nocapture"]));
-        assert_eq!(read(&["test-host", "a.wasm"]), Command::TestHost("a.wasm".into(), None));
-    }
-
-    #[test]
-    fn the_short_help_of_commands_for_authors_is_short() {
-        for command in ["check", "dev"] {
-            let help = |flag| read(&[command, flag], &[]).expect_err("help").to_string();
-            assert!(help("-h").lines().count() < 30, "{}", help("-h"));
-            assert!(help("--help").contains("--max-message-bytes"));
         }
     }
 

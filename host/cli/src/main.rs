@@ -1,30 +1,19 @@
 //! `wharf`: arguments → configuration → [`wharf_server::run`], or one of the commands for authors.
+//!
+//! - [`arguments`]: the command line.
+//! - [`mod@author`]: the commands for authors of plugins.
+//! - [`mod@serve`]: what surrounds a server: its runtime, its log, its signals.
 
 mod arguments;
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::Duration;
+#[cfg(feature = "author")]
+mod author;
 
-use anyhow::Context;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use wharf_author::{check, dev, new, test, test_host};
-use wharf_config::{Config, LogFormat};
+mod serve;
+
+use std::process::ExitCode;
 
 use arguments::Command;
-
-/// Lines that wait to be written while the reader of the log is slow; further ones are dropped.
-const BUFFERED_LINES: usize = 4096;
-
-/// Open files that are no connections: the log, plugins being read, the runtime's own.
-const FILES_BESIDE_CONNECTIONS: u64 = 100;
-
-/// How long the runtime may take to end what is left when everything was asked to.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     match Command::from_process() {
@@ -32,25 +21,9 @@ fn main() -> ExitCode {
             print!("{}", config.effective(&sources));
             ExitCode::SUCCESS
         }
-        Command::Serve(config, _) => outcome(serve(config, None)),
-        Command::New(name, folder) => {
-            outcome(new::new(&name, folder).and_then(|next_steps| print(&next_steps)))
-        }
-        Command::Check { files, json, config } => match check(config, &files, json) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => outcome(Err(error)),
-        },
-        Command::Dev(crates, config, sources) => {
-            outcome(serve(dev::prepared(config, &sources), Some(crates)))
-        }
-        Command::Test { folder, arguments, cache } => {
-            match test::test(&folder, &arguments, cache) {
-                Ok(code) => ExitCode::from(code),
-                Err(error) => outcome(Err(error)),
-            }
-        }
-        Command::TestHost(file, cache) => outcome(test_host::run(&file, cache)),
+        Command::Serve(config, _) => outcome(serve::serve(config, wharf_server::run)),
+        #[cfg(feature = "author")]
+        Command::Author(command) => author::run(command),
     }
 }
 
@@ -62,121 +35,4 @@ fn outcome(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Write what was asked for. A reader that has gone is an error like any other.
-fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
-}
-
-/// Whether all files would be loaded.
-fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
-    let runtime = runtime(&config)?;
-    let reports = runtime.block_on(check::check(config, files))?;
-    // A plugin that is still being compiled is left to itself.
-    runtime.shutdown_timeout(LAST_MOMENT);
-    if json {
-        print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
-    } else {
-        let reports: Vec<String> = reports.iter().map(ToString::to_string).collect();
-        print(&reports.join("\n"))?;
-    }
-    Ok(reports.iter().all(|report| report.loads))
-}
-
-fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if config.workers > 0 {
-        runtime.worker_threads(config.workers);
-    }
-    Ok(runtime.enable_all().thread_name("worker").build()?)
-}
-
-/// Serve; and build the plugins in these folders while that lasts.
-fn serve(config: Config, crates: Option<Vec<PathBuf>>) -> anyhow::Result<()> {
-    let _writing = log_to_stderr(&config)?;
-    raise_open_files(&config);
-    let runtime = runtime(&config)?;
-    let served = runtime.block_on(async {
-        let shutdown = shutdown()?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!("cannot listen on {}; choose another with --listen", config.listen)
-        })?;
-        // On a worker, like all that it starts: whoever accepts a connection should not have to
-        // wake another thread for it.
-        match crates {
-            None => tokio::spawn(wharf_server::run(config, listener, shutdown)).await?,
-            Some(crates) => tokio::spawn(dev::dev(config, crates, listener, shutdown)).await?,
-        }
-    });
-    runtime.shutdown_timeout(LAST_MOMENT);
-    served
-}
-
-/// Log from a thread of its own, so that a reader of the log who stands still stops nobody else:
-/// lines that do not fit into the buffer are dropped. The guard writes what is left when it is
-/// dropped.
-fn log_to_stderr(config: &Config) -> anyhow::Result<WorkerGuard> {
-    // A bare level is about this program; the libraries under it speak only of trouble.
-    let directives = match config.log.parse::<tracing::Level>() {
-        Ok(level) => format!("warn,wharf={level}"),
-        Err(_) => config.log.clone(),
-    };
-    let filter = EnvFilter::try_new(directives).context("the log directives are wrong")?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(BUFFERED_LINES)
-        .lossy(true)
-        .thread_name("log")
-        .finish(std::io::stderr());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    match config.log_format {
-        LogFormat::Human => {
-            use std::io::IsTerminal;
-            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
-        }
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
-    }
-    Ok(guard)
-}
-
-/// Every connection is an open file: use what the system allows without asking, and say so if it is
-/// too little.
-fn raise_open_files(config: &Config) {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => {
-            let needed = config.max_connections as u64 + FILES_BESIDE_CONNECTIONS;
-            if limit < needed {
-                tracing::warn!(
-                    limit,
-                    max_connections = config.max_connections,
-                    "the system allows fewer open files than max_connections needs; raise it \
-                     (ulimit -n {needed}, or LimitNOFILE) or lower max_connections"
-                );
-            }
-        }
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
-    }
-}
-
-/// Completes at the first SIGINT or SIGTERM. A second one ends the process at once.
-fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let (first, signalled) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        let mut first = Some(first);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            match first.take() {
-                Some(first) => drop(first.send(())),
-                None => std::process::exit(130),
-            }
-        }
-    });
-    Ok(async move {
-        let _ = signalled.await;
-    })
 }

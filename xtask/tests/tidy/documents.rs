@@ -57,7 +57,7 @@ const NO_CODES: [&str; 2] = ["content-length", "transfer-encoding"];
 
 #[test]
 fn every_code_of_a_host_call_is_explained() {
-    let used = codes_in("host/src/host_calls", "host/src/store.rs");
+    let used = codes_in("host/runtime/src/host_calls", "host/hub/src/store.rs");
     let by_sdk = codes_in("guest-sdk/src/backend", "guest-sdk/src/connection.rs");
     let explained = explained_codes();
     assert!(used.len() > 20, "found {} codes: teach this test their new form", used.len());
@@ -120,8 +120,10 @@ fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
         is_kebab && !text.ends_with('-') && !interfaces.contains(world) && !NO_CODES.contains(&text)
     };
     let beside = format!("{folder}.rs");
-    let sources = Source::all_under(folder.rsplit_once('/').map_or(folder, |(parent, _)| parent));
-    let sources = sources.into_iter().filter(|source| {
+    let folders =
+        [folder, file].map(|path| path.rsplit_once('/').map_or(path, |(parent, _)| parent));
+    let folders = BTreeSet::from(folders);
+    let sources = folders.into_iter().flat_map(Source::all_under).filter(|source| {
         let path = &source.path;
         path.starts_with(&format!("{folder}/")) || *path == beside || path == file
     });
@@ -144,14 +146,14 @@ fn texts_in_quotes(line: &str) -> Vec<String> {
 fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
     // Each file, where in it to begin, and what a reason stands behind.
     let sources: [(&str, &str, &[&str]); 7] = [
-        ("host/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
-        ("host/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
-        ("host/src/router.rs", "pub enum PatternError {", &["#[error("]),
-        ("host/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
-        ("host/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
-        ("host/src/host_calls/handshake.rs", "", &["self.problem("]),
+        ("host/runtime/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
+        ("host/runtime/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
+        ("host/runtime/src/router.rs", "pub enum PatternError {", &["#[error("]),
+        ("host/server/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
+        ("host/runtime/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
+        ("host/runtime/src/host_calls/handshake.rs", "", &["self.problem("]),
         (
-            "host/src/handshake.rs",
+            "host/server/src/handshake.rs",
             "",
             &["unavailable(", "upgrade_required(", "forbidden(", "let why = ", "text(StatusCode::"],
         ),
@@ -187,7 +189,7 @@ fn every_fault_and_every_reason_to_close_is_explained() {
     let page = read("docs/errors.md");
     let mut missing = Vec::new();
     for (path, kind) in
-        [("host/src/instance.rs", "FailureKind::"), ("host/src/close.rs", "Reason::")]
+        [("host/runtime/src/instance.rs", "FailureKind::"), ("host/hub/src/close.rs", "Reason::")]
     {
         let text = read(path);
         let arms =

@@ -23,13 +23,15 @@ pub struct Line {
 }
 
 impl Source {
-    /// Reads all Rust files under a folder of the repository; those of tests are left out.
+    /// Reads all Rust files under a folder of the repository; those of tests, benchmarks and build
+    /// scripts are left out.
     pub fn all_under(folder: &str) -> Vec<Source> {
         files_under(&repository().join(folder))
             .iter()
             .filter(|file| file.extension().is_some_and(|e| e == "rs"))
             .map(|file| shown(file))
             .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
+            .filter(|path| !path.ends_with("/build.rs") && !path.contains("/benches/"))
             .map(|path| Source::parse(path.clone(), &read(&path)))
             .collect()
     }

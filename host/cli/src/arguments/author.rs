@@ -1,0 +1,257 @@
+//! The commands for authors of plugins: what their arguments are.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use wharf_config::{self as config, Config, SETTINGS, Sources};
+
+use super::with_settings;
+
+/// A command for authors of plugins.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthorCommand {
+    /// Make a plugin's crate: of this name, in this folder or one of its name.
+    New(String, Option<PathBuf>),
+    /// Say what these files are, for people or as JSON, and if a server with this configuration
+    /// would load them.
+    Check {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Write JSON.
+        json: bool,
+        /// The server's configuration.
+        config: Config,
+    },
+    /// Run the server, and build the plugins in these folders again when they change.
+    Dev(Vec<PathBuf>, Config, Sources),
+    /// Run a plugin's tests on its component.
+    Test {
+        /// The folder of its crate.
+        folder: PathBuf,
+        /// Further arguments for `cargo test`.
+        arguments: Vec<OsString>,
+        /// The folder of compiled plugins.
+        cache: Option<PathBuf>,
+    },
+    /// Be the host of a test with this component and this folder of compiled plugins.
+    TestHost(PathBuf, Option<PathBuf>),
+}
+
+/// Reads the commands that need no configuration. `None` for all others.
+pub(super) fn without_settings(
+    name: &str,
+    matches: &ArgMatches,
+    environment: &[(OsString, OsString)],
+) -> Option<AuthorCommand> {
+    match name {
+        "new" => {
+            let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
+            Some(AuthorCommand::New(name, paths(matches, "path").pop()))
+        }
+        "test" => {
+            let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten();
+            Some(AuthorCommand::Test {
+                folder: paths(matches, "crate").pop().unwrap_or_else(|| PathBuf::from(".")),
+                arguments: arguments.cloned().collect(),
+                cache: config::cache_of(environment),
+            })
+        }
+        "test-host" => {
+            let file = paths(matches, "file").pop().unwrap_or_default();
+            Some(AuthorCommand::TestHost(file, config::cache_of(environment)))
+        }
+        _ => None,
+    }
+}
+
+/// Reads the commands that take the server's settings. `None` for all others.
+pub(super) fn with_config(
+    name: &str,
+    matches: &ArgMatches,
+    (config, sources): (&Config, &Sources),
+) -> Option<AuthorCommand> {
+    match name {
+        "check" => Some(AuthorCommand::Check {
+            files: paths(matches, "files"),
+            json: matches.get_flag("json"),
+            config: config.clone(),
+        }),
+        "dev" => {
+            let crates = paths(matches, "crates");
+            Some(AuthorCommand::Dev(crates, config.clone(), sources.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn paths(matches: &ArgMatches, name: &str) -> Vec<PathBuf> {
+    matches.get_many::<PathBuf>(name).into_iter().flatten().cloned().collect()
+}
+
+/// Returns the parsers of all of these commands.
+pub(super) fn subcommands() -> [clap::Command; 5] {
+    [new(), check(), dev(), test(), test_host()]
+}
+
+fn new() -> clap::Command {
+    clap::Command::new("new")
+        .about("Make a plugin's crate")
+        .long_about(
+            "Make a plugin's crate: a small channel with tests, and the SDK in a folder of its own, so \
+             that nothing else is needed but Rust and its target wasm32-wasip2. Nothing that exists \
+             is written over.",
+        )
+        .after_help(
+            "Example:\n  wharf new hello\n  cd hello\n  cargo test\n  \
+             cargo build --release --target wasm32-wasip2\n  \
+             cp target/wasm32-wasip2/release/hello.wasm PLUGINS/\n\n\
+             `wharf dev` in the new folder builds, copies and serves, whenever you save.",
+        )
+        .arg(Arg::new("name").value_name("NAME").required(true).help(
+            "The crate's and the channel's name: lower-case words with `-` between them",
+        ))
+        .arg(
+            Arg::new("path")
+                .long("path")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The crate's folder, new or empty [default: ./NAME]"),
+        )
+}
+
+fn check() -> clap::Command {
+    let check = clap::Command::new("check")
+        .about("Say what a plugin is and needs, and whether this host would load it")
+        .long_about(
+            "Say what plugins export, import and need, and whether a host with the same settings \
+             would load them, for the reasons that its log would give. Several files are \
+             looked at together, as if they were in one plugin folder.\n\
+             The exit code is 0 if all of them would be loaded, 1 if not.",
+        )
+        .arg(
+            Arg::new("files")
+                .value_name("FILE")
+                .num_args(1..)
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("A component: a .wasm file built for wasm32-wasip2"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Write a JSON array with an object for each file"),
+        );
+    with_settings(check).mut_args(only_in_long_help)
+}
+
+fn dev() -> clap::Command {
+    let dev = clap::Command::new("dev")
+        .about("Serve plugins, and build them again whenever they are saved")
+        .long_about(
+            "Build plugins with cargo, put them into the plugin folder (which is made if it is \
+             missing), serve it, and do so again whenever a source is saved. Open connections go on \
+             with the new code. What does not compile is shown as cargo shows it, and the code \
+             before it keeps serving. Ctrl-C ends it.",
+        )
+        .arg(
+            Arg::new("crates")
+                .value_name("CRATE_DIR")
+                .num_args(0..)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of a plugin's crate [default: the working directory]"),
+        );
+    with_settings(dev).mut_args(only_in_long_help)
+}
+
+fn test() -> clap::Command {
+    clap::Command::new("test")
+        .about("Run a plugin's tests on the component that it is compiled to")
+        .long_about(
+            "Build a plugin with cargo, as `wharf dev` does, then run `cargo test` in its folder with \
+             the component in place of the native code: what uses `wharf::testing::TestHost::new` \
+             runs in this host's own engine, with fake clients and a clock that the test moves.\n\
+             The exit code is that of `cargo test`.",
+        )
+        .after_help(
+            "Examples:\n  wharf test\n  wharf test plugins/chat\n  \
+             wharf test -- members_hear_each_other -- --nocapture",
+        )
+        .arg(
+            Arg::new("crate")
+                .value_name("CRATE_DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of the plugin's crate [default: the working directory]"),
+        )
+        .arg(
+            Arg::new("arguments")
+                .value_name("ARGUMENT")
+                .num_args(0..)
+                .last(true)
+                .value_parser(value_parser!(OsString))
+                .help("What `cargo test` is given besides"),
+        )
+}
+
+/// For the SDK's test kit alone, which speaks to it in lines of JSON.
+fn test_host() -> clap::Command {
+    clap::Command::new("test-host")
+        .hide(true)
+        .about("Be the host of a plugin's test: `wharf test` has it started")
+        .arg(Arg::new("file").required(true).value_parser(value_parser!(PathBuf)))
+}
+
+/// The settings are `serve`'s, and many.
+fn only_in_long_help(argument: Arg) -> Arg {
+    let is_setting = SETTINGS.iter().any(|setting| argument.get_id() == setting.key);
+    let is_common = ["plugins", "listen"].iter().any(|key| argument.get_id() == key);
+    argument.hide_short_help(is_setting && !is_common)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Command;
+    use crate::arguments::tests::read;
+
+    #[test]
+    fn commands_for_authors_take_files_folders_and_settings() {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let read = |arguments: &[&str]| match read(arguments, &[]) {
+            Ok(Command::Author(command)) => command,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read(&["new", "hello"]), AuthorCommand::New("hello".to_owned(), None));
+        let elsewhere = Some(PathBuf::from("x"));
+        let command = read(&["new", "hello", "--path", "x"]);
+        assert_eq!(command, AuthorCommand::New("hello".to_owned(), elsewhere));
+        let command = read(&["check", "a.wasm", "b.wasm", "--json", "--start-budget-ms", "7"]);
+        let AuthorCommand::Check { files, json, config } = command else { panic!("{command:?}") };
+        assert_eq!((files, json), (paths(&["a.wasm", "b.wasm"]), true));
+        assert_eq!(config.start_budget.as_millis(), 7);
+        let command = read(&["dev", "--workers", "2", "a", "b"]);
+        let AuthorCommand::Dev(crates, config, _) = command else { panic!("{command:?}") };
+        assert_eq!((crates, config.workers), (paths(&["a", "b"]), 2));
+        assert!(matches!(read(&["dev"]), AuthorCommand::Dev(crates, ..) if crates.is_empty()));
+        let test = |folder: &str, arguments: &[&str]| AuthorCommand::Test {
+            folder: folder.into(),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            cache: None,
+        };
+        assert_eq!(read(&["test"]), test(".", &[]));
+        let command = read(&["test", "a", "--", "--test", "b", "--", "--nocapture"]);
+        assert_eq!(command, test("a", &["--test", "b", "--", "--nocapture"]));
+        assert_eq!(read(&["test-host", "a.wasm"]), AuthorCommand::TestHost("a.wasm".into(), None));
+    }
+
+    #[test]
+    fn the_short_help_of_commands_for_authors_is_short() {
+        for command in ["check", "dev"] {
+            let help = |flag| read(&[command, flag], &[]).expect_err("help").to_string();
+            assert!(help("-h").lines().count() < 30, "{}", help("-h"));
+            assert!(help("--help").contains("--max-message-bytes"));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The commands for authors of plugins.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use wharf_author::{check, dev, new, test, test_host};
+use wharf_config::Config;
+
+use crate::arguments::AuthorCommand;
+use crate::outcome;
+use crate::serve::{end, runtime, serve};
+
+/// Runs a command.
+pub fn run(command: AuthorCommand) -> ExitCode {
+    match command {
+        AuthorCommand::New(name, folder) => {
+            outcome(new::new(&name, folder).and_then(|next_steps| print(&next_steps)))
+        }
+        AuthorCommand::Check { files, json, config } => match check(config, &files, json) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => outcome(Err(error)),
+        },
+        AuthorCommand::Dev(crates, config, sources) => {
+            let dev = |config, listener, shutdown| dev::dev(config, crates, listener, shutdown);
+            outcome(serve(dev::prepared(config, &sources), dev))
+        }
+        AuthorCommand::Test { folder, arguments, cache } => {
+            match test::test(&folder, &arguments, cache) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => outcome(Err(error)),
+            }
+        }
+        AuthorCommand::TestHost(file, cache) => outcome(test_host::run(&file, cache)),
+    }
+}
+
+/// Writes the answer of a command. A reader that has gone is an error like any other.
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
+}
+
+/// Prints reports of files, and says if all of them would be loaded.
+fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
+    let runtime = runtime(&config)?;
+    let reports = runtime.block_on(check::check(config, files))?;
+    end(runtime);
+    if json {
+        print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
+    } else {
+        let reports: Vec<String> = reports.iter().map(ToString::to_string).collect();
+        print(&reports.join("\n"))?;
+    }
+    Ok(reports.iter().all(|report| report.loads))
+}
