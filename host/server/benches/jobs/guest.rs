@@ -64,7 +64,7 @@ impl Guest {
             memory_bytes: AtomicUsize::new(0),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
-            token_rules: None,
+            tokens: None,
             config,
         });
         let started = finish(Instance::start(&component, &context, 1));
