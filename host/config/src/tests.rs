@@ -398,10 +398,31 @@ proptest! {
     }
 }
 
+/// Marks around the generated part of `docs/configuration.md`.
+const GENERATED: [&str; 2] = ["<!-- settings: begin", "<!-- settings: end -->"];
+
+/// Compares the page with the list of settings, or writes it anew where `WHARF_DOCS=overwrite` asks for it.
 #[test]
-fn the_readme_shows_every_setting_as_it_is() {
-    let readme = include_str!("../../../README.md");
-    for table in reference().split("### ").filter(|table| !table.is_empty()) {
-        assert!(readme.contains(table.trim_end()), "the README should have this:\n\n### {table}");
+fn the_configuration_page_shows_every_setting_as_it_is() {
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let page = folders
+        .find_map(|folder| Some(folder.join("docs/configuration.md")).filter(|page| page.exists()))
+        .expect("docs/configuration.md is in the repository");
+    let text = std::fs::read_to_string(&page).expect("the page is a text");
+    let (before, rest) = text.split_once(GENERATED[0]).expect("the first mark");
+    let (mark, rest) = rest.split_once('\n').expect("a line");
+    let (shown, after) = rest.split_once(GENERATED[1]).expect("the last mark");
+    let wanted = format!("\n{}\n\n", reference().trim_end());
+    if std::env::var_os("WHARF_DOCS").is_some_and(|value| value == "overwrite") {
+        let text =
+            [before, GENERATED[0], mark, "\n", wanted.as_str(), GENERATED[1], after].concat();
+        std::fs::write(&page, text).expect("the page can be written");
+        return;
     }
+    let differing = wanted.lines().zip(shown.lines()).find(|(wanted, shown)| wanted != shown);
+    assert!(
+        shown == wanted,
+        "docs/configuration.md is not what the list of settings says; run this test with \
+         WHARF_DOCS=overwrite. First difference, wanted and shown: {differing:#?}"
+    );
 }
