@@ -13,7 +13,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 wharf=${1:-$repository/target/debug/wharf}
 cache=${2:-}
 limit=${3:-120}
-readonly heading='## From an empty folder to a live channel'
+readonly heading='## Write a channel'
 readonly most_commands=6
 
 fail() {

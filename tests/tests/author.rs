@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use wharf_tests::artefacts::{author_cache, binary, component, replaced};
-use wharf_tests::{Client, Dev, Value, json, run_in};
+use wharf_tests::{Client, Dev, Value, Wharf, json, run_in};
 
 /// How long the README's commands may take here, in seconds: beside other tests, and the first time with
 /// all that a plugin depends on.
@@ -46,6 +46,26 @@ fn the_readmes_commands_lead_from_an_empty_folder_to_an_answer() {
     let output = command.output().expect("bash runs");
     assert!(output.status.success(), "{}{}", complained(&output), said(&output));
     assert!(said(&output).contains("to an answer in"), "{}", said(&output));
+}
+
+#[tokio::test]
+async fn the_channel_in_the_readme_answers_everybody_in_the_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a text");
+    let (readme, source) = (read("README.md"), read("tests/fixtures/hello/src/lib.rs"));
+    let (_, code) = source.split_once("\n\n").expect("code below the fixture's description");
+    assert!(readme.contains(&format!("```rust\n{code}```")), "README.md should show:\n{code}");
+
+    let wharf = Wharf::start(&["hello"], &[]).await;
+    let mut ann = wharf.connect("/hello/lobby?name=ann").await;
+    let mut bob = wharf.connect("/hello/lobby?name=bob").await;
+    bob.send_json(json!({ "type": "say", "text": "hi" })).await;
+    for client in [&mut ann, &mut bob] {
+        let said = json!({ "type": "said", "by": "bob", "text": "hi" });
+        assert_eq!(client.json().await, said);
+    }
+    let nameless = wharf.try_connect("/hello/lobby", &[]).await.expect_err("a name is needed");
+    assert_eq!(nameless.status, 401);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The examples of `docs/operator-api.md` and of the README, as they stand there.
+//! The examples of `docs/operator-api.md` and `docs/demo.md`, as they stand there.
 
 use std::path::Path;
 use std::process::Command;
@@ -73,13 +73,13 @@ async fn the_examples_of_the_operators_page_do_what_it_says() {
 }
 
 #[tokio::test]
-async fn the_readmes_curl_notifies_a_user_who_is_connected() {
+async fn the_curl_of_the_demo_notifies_a_user_who_is_connected() {
     let it = Operated::start(&["notifications"], &[]).await;
     let mut bob = it.wharf.connect("/notifications?user=bob").await;
     assert_eq!(bob.json().await["type"], "welcome");
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).expect("the page");
-    let command = readme.split("```sh\n").find(|block| block.contains("notifications/messages"));
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/demo.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let command = page.split("```sh\n").find(|block| block.contains("notifications/messages"));
     let command = command.and_then(|block| block.split("```").next()).expect("the command");
     let command = command.replacen("curl", "curl --silent --show-error --fail", 1);
     let command = command.replace("127.0.0.1:4001", &it.api.to_string());
