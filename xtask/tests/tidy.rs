@@ -7,6 +7,8 @@ mod contract;
 mod crates;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -73,49 +75,6 @@ fn the_host_does_not_panic_outside_its_tests() {
         "return an error here; or, where it truly cannot happen, say why in a comment \
          `// invariant: …` just above:",
     );
-}
-
-#[test]
-fn every_setting_is_in_the_readme() {
-    let settings = settings(&read("host/config/src/lib.rs"));
-    assert!(
-        !settings.is_empty(),
-        "found no setting in `settings! {{ … }}` of host/config/src/lib.rs: teach this test its new form"
-    );
-    assert!(
-        repository().join("README.md").exists(),
-        "README.md is missing: write it, with a table of the settings"
-    );
-    let readme = read("README.md");
-    let is_listed = |key: &String| {
-        let row = format!("| `{key}` |");
-        readme.lines().any(|line| line.starts_with(&row))
-    };
-    let missing: Vec<String> = settings.into_iter().filter(|key| !is_listed(key)).collect();
-    assert_none(
-        &missing,
-        "add a row to the README's table of settings, starting with the key in backticks, for:",
-    );
-}
-
-/// The keys in the list of settings: lines such as `field: Type = …` or
-/// `field => "key": Type = …`.
-fn settings(config: &str) -> Vec<String> {
-    let list = config.lines().skip_while(|line| !line.starts_with("settings! {"));
-    list.take_while(|line| *line != "}")
-        .filter_map(|line| {
-            let line = line.trim();
-            let (name, rest) =
-                line.split_at(line.find(|c: char| !c.is_ascii_lowercase() && c != '_')?);
-            if name.is_empty() {
-                return None;
-            }
-            match rest.trim_start().strip_prefix("=> \"") {
-                Some(rest) => rest.split_once("\":").map(|(key, _)| key.to_owned()),
-                None => rest.starts_with(": ").then(|| name.to_owned()),
-            }
-        })
-        .collect()
 }
 
 #[test]

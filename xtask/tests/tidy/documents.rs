@@ -36,22 +36,6 @@ fn every_page_of_the_guide_is_in_its_table_of_contents_and_its_code_is_run() {
     assert_none(&findings, "a page of the guide is found, compiled and run:");
 }
 
-#[test]
-fn links_from_the_guide_lead_somewhere() {
-    let mut findings = Vec::new();
-    for page in pages().into_iter().chain(["README.md".to_owned()]) {
-        let text = read(&format!("{GUIDE}{page}"));
-        for (target, _) in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
-            let path = target.split('#').next().unwrap_or_default();
-            let is_elsewhere = path.is_empty() || path.starts_with("https://");
-            if !is_elsewhere && !repository().join(GUIDE).join(path).exists() {
-                findings.push(format!("{GUIDE}{page}: {target}"));
-            }
-        }
-    }
-    assert_none(&findings, "these links of the guide lead nowhere:");
-}
-
 /// Kebab-case in the host's source that is no code of an error: headers, and names of events.
 const NO_CODES: [&str; 2] = ["content-length", "transfer-encoding"];
 
