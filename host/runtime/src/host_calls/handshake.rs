@@ -1,6 +1,6 @@
 //! `wharf:channel/handshake` and `description`: resources that a guest fills.
 
-use hyper::header::{HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::description::{Host as DescriptionHost, HostDescription};

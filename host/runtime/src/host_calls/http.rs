@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::http::uri::{Authority, Scheme};
-use hyper::{Method, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
