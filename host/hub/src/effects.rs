@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::close::{Close, Reason};
+use crate::frame::Frame;
 use crate::hub::{Audience, Hub};
 use crate::inbox::Place;
-use crate::outbound::{Drains, Label, Outbound, payload_bytes};
+use crate::outbound::{Drains, Label, Outbound};
 use crate::presence::Meta;
 use crate::timer::{NewTimer, Scope};
 
@@ -19,15 +20,15 @@ use crate::timer::{NewTimer, Scope};
 #[derive(Debug)]
 pub enum Effect {
     /// Queue a frame for the event's own connection.
-    Send(Bytes),
+    Send(Frame),
     /// Queue a frame for another connection.
-    SendTo(Arc<Outbound>, Bytes),
+    SendTo(Arc<Outbound>, Frame),
     /// Queue a frame for a room's members, except one of them.
-    BroadcastToRoom(Arc<str>, Bytes, Option<u64>),
+    BroadcastToRoom(Arc<str>, Frame, Option<u64>),
     /// Queue a frame for the members of several rooms, once each, except one of them.
-    BroadcastToRooms(Box<[Arc<str>]>, Bytes, Option<u64>),
+    BroadcastToRooms(Box<[Arc<str>]>, Frame, Option<u64>),
     /// Queue a frame for every connection of the channel, except one of them.
-    BroadcastToAll(Bytes, Option<u64>),
+    BroadcastToAll(Frame, Option<u64>),
     /// Become a member.
     Join(Arc<str>),
     /// End a membership.
@@ -35,11 +36,11 @@ pub enum Effect {
     /// Tie the event's own connection to a user.
     Identify(Arc<str>),
     /// Queue a frame for the connections of a user, except one of them.
-    SendToUser(Arc<str>, Bytes, Option<u64>),
+    SendToUser(Arc<str>, Frame, Option<u64>),
     /// Queue a frame for the connections of several users, except one of them.
-    SendToUsers(Box<[Arc<str>]>, Bytes, Option<u64>),
+    SendToUsers(Box<[Arc<str>]>, Frame, Option<u64>),
     /// Queue a frame for an audience.
-    Broadcast(Box<Audience>, Bytes),
+    Broadcast(Box<Audience>, Frame),
     /// Label the event's own connection.
     SetLabel(Box<Label>),
     /// Take a label off the event's own connection.
@@ -65,7 +66,7 @@ pub enum Effect {
     /// Cancel a timer.
     CancelTimer(Box<(Scope, Arc<str>)>),
     /// Queue a frame for the members of a room of another channel.
-    Publish(Box<(Arc<Hub>, Arc<str>)>, Bytes),
+    Publish(Box<(Arc<Hub>, Arc<str>)>, Frame),
 }
 
 /// How the event's own connection is present in a room.
@@ -100,7 +101,7 @@ impl Effect {
             | Effect::SendToUser(_, frame, _)
             | Effect::SendToUsers(_, frame, _)
             | Effect::Broadcast(_, frame)
-            | Effect::Publish(_, frame) => payload_bytes(frame),
+            | Effect::Publish(_, frame) => frame.payload_bytes(),
             Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
             Effect::Track(track) => track.meta.len(),

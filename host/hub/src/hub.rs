@@ -10,11 +10,11 @@ use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::close::{Close, Reason};
+use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 use crate::presence::{PresenceRooms, Timing};
 use crate::room::{Room, Rooms};
@@ -48,8 +48,8 @@ pub struct Hub {
 
 /// Hears what other channels publish to the rooms of one.
 pub trait Publications: Debug + Send + Sync {
-    /// This was published, as a whole frame.
-    fn published(&self, room: &str, frame: &Bytes);
+    /// This was published.
+    fn published(&self, room: &str, frame: &Frame);
 }
 
 impl Default for Hub {
@@ -80,7 +80,7 @@ impl Hub {
     }
 
     /// Queue another channel's frame for the members of a room.
-    pub fn publish(&self, room: &str, frame: &Bytes, drains: &mut Drains) {
+    pub fn publish(&self, room: &str, frame: &Frame, drains: &mut Drains) {
         if let Some(listener) = self.listener.get() {
             listener.published(room, frame);
         }
@@ -130,7 +130,7 @@ impl Hub {
     }
 
     /// Queue a frame for every connection of the channel except `skip`.
-    pub fn broadcast_to_all(&self, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast_to_all(&self, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
         self.everyone.broadcast(frame, skip, drains);
     }
 

@@ -12,6 +12,7 @@
 //! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
+//! - [`frame`]: what is sent, encoded once.
 //! - [`inbox`]: events that others have posted, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`token`]: the claims that a connection was let in with.
@@ -31,6 +32,7 @@ pub mod timer;
 
 pub mod inbox;
 
+pub mod frame;
 pub mod outbound;
 
 pub mod token;

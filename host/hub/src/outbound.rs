@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{Close, Reason};
+use crate::frame::Frame;
 use crate::inbox::{Addressee, Inbox, Posted};
 
 use segment::{Segment, charge};
@@ -50,58 +50,6 @@ const SEGMENTS_PER_WRITE: usize = 16;
 /// Writes that one drain makes at most before it leaves the rest to the owner, so that a
 /// sender is not kept busy by one receiver that reads as fast as others fill its queue.
 const WRITES_PER_DRAIN: usize = 16;
-
-/// What a frame carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    /// A text message, whole.
-    Text,
-    /// A binary message, whole.
-    Binary,
-    /// A ping.
-    Ping,
-    /// A pong.
-    Pong,
-    /// A close.
-    Close,
-}
-
-/// Encode an unmasked, unfragmented frame (RFC 6455, 5.2). The bytes can be pushed onto any number of
-/// outbounds; they share them.
-pub fn encode(kind: FrameKind, payload: &[u8]) -> Bytes {
-    let opcode = match kind {
-        FrameKind::Text => 1,
-        FrameKind::Binary => 2,
-        FrameKind::Close => 8,
-        FrameKind::Ping => 9,
-        FrameKind::Pong => 10,
-    };
-    const FINAL: u8 = 0x80;
-    let length = payload.len();
-    // The second byte is the length, or says how many bytes follow that are.
-    let (second, extended) = match length {
-        0..=125 => (length as u8, 0),
-        126..=0xffff => (126, 2),
-        _ => (127, 8),
-    };
-    // Exactly as much as is needed, so that making it shareable takes no further allocation.
-    let mut frame = Vec::with_capacity(2 + extended + length);
-    frame.extend_from_slice(&[FINAL | opcode, second]);
-    frame.extend_from_slice(&(length as u64).to_be_bytes()[8 - extended..]);
-    frame.extend_from_slice(payload);
-    Bytes::from(frame)
-}
-
-/// How many bytes of payload an [encoded](encode) frame carries.
-pub fn payload_bytes(frame: &[u8]) -> usize {
-    // The second byte is the length, or says how many bytes follow that are (RFC 6455, 5.2).
-    let header = match frame.get(1) {
-        Some(0..=125) => 2,
-        Some(126) => 4,
-        _ => 10,
-    };
-    frame.len().saturating_sub(header)
-}
 
 /// What became of a pushed frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +192,7 @@ impl Outbound {
     }
 
     /// Queue a frame of a message. Never blocks and makes no system call.
-    pub fn push(&self, frame: &Bytes) -> Pushed {
+    pub fn push(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         if state.ended {
             return Pushed::Refused;
@@ -258,7 +206,7 @@ impl Outbound {
 
     /// Queue a control frame of the owner's own, which is wanted even while the connection ends.
     /// A client that provokes more of them than `limit` has room for is a slow consumer too.
-    pub fn push_control(&self, frame: &Bytes) -> Pushed {
+    pub fn push_control(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         if state.queued_bytes + charge(frame) > self.limit + ROOM_FOR_CONTROL {
             if !state.ended {
@@ -449,7 +397,7 @@ impl Outbound {
 }
 
 impl State {
-    fn queue(&mut self, frame: &Bytes) -> Pushed {
+    fn queue(&mut self, frame: &Frame) -> Pushed {
         if matches!(self.socket, Socket::Gone) {
             return Pushed::Refused;
         }
@@ -459,7 +407,7 @@ impl State {
             None => false,
         };
         if !is_appended {
-            self.queue.push_back(Segment::of(frame.clone()));
+            self.queue.push_back(Segment::of(frame));
         }
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {

@@ -11,9 +11,9 @@ mod roster;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 use roster::Roster;
 
@@ -125,7 +125,7 @@ impl Room {
     }
 
     /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
-    pub fn broadcast(&self, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast(&self, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
         let members = self.members.lock();
         members.roster.for_each(|number, outbound| {
             if skip != Some(number) {
@@ -139,7 +139,7 @@ impl Room {
 /// names without doubles, which keeps the order of locks.
 pub fn broadcast_to_several(
     rooms: &[Arc<Room>],
-    frame: &Bytes,
+    frame: &Frame,
     skip: Option<u64>,
     drains: &mut Drains,
 ) {
@@ -152,7 +152,7 @@ pub fn broadcast_to_several(
 /// doubles and in the order of locks. Returns for how many it was queued.
 pub fn broadcast_where(
     rooms: &[&Room],
-    frame: &Bytes,
+    frame: &Frame,
     drains: &mut Drains,
     is_wanted: impl Fn(u64, &Outbound) -> bool,
 ) -> usize {

@@ -25,7 +25,6 @@ mod wasi;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::instance::InstanceState;
@@ -33,8 +32,9 @@ use wharf_config::Config;
 use wharf_hub::client::Client;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_hub::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
+use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::{Drains, FrameKind, encode};
+use wharf_hub::outbound::Drains;
 
 pub use audience::AudienceHandle;
 pub use handshake::is_channel_header;
@@ -240,7 +240,7 @@ impl InstanceState {
     }
 
     /// Check a message and encode its frame.
-    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Bytes, Error> {
+    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Frame, Error> {
         let limit = self.channel.config.max_outbound_message_bytes;
         if data.len() > limit {
             return Err(refused(
@@ -256,7 +256,7 @@ impl InstanceState {
             Kind::Text => FrameKind::Text,
             Kind::Binary => FrameKind::Binary,
         };
-        Ok(encode(kind, data))
+        Ok(Frame::encode(kind, data))
     }
 }
 

@@ -24,8 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wharf_config::Config;
 use wharf_hub::client::Client;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
-use wharf_hub::outbound::{Drains, FrameKind, encode};
+use wharf_hub::outbound::Drains;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::{Call, Phase, escape};
 use wharf_runtime::instance::{Event, Failure, FailureKind, Finished, Refusal};
@@ -232,7 +233,7 @@ async fn refuse(
             Message::Binary(data) => (FrameKind::Binary, data.as_slice()),
         };
         let fits = data.len() <= config.max_outbound_message_bytes;
-        if !fits || !drains.push(&client.outbound, &encode(kind, data)) {
+        if !fits || !drains.push(&client.outbound, &Frame::encode(kind, data)) {
             unsent += 1;
         }
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::protocol::{Answer, Happened};
-use super::visitor::message;
 use wharf_hub::client::Client;
+use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Publications;
 use wharf_hub::token::Token;
 use wharf_runtime::registry::hex;
@@ -180,11 +180,11 @@ pub(super) struct Neighbour {
 }
 
 impl Publications for Neighbour {
-    fn published(&self, room: &str, frame: &bytes::Bytes) {
-        let (kind, data) = message(frame);
-        let message = match (kind, std::str::from_utf8(data)) {
-            ("text", Ok(text)) => json!({ "text": text }),
-            _ => json!({ "binary": hex(data) }),
+    fn published(&self, room: &str, frame: &Frame) {
+        let payload = frame.payload();
+        let message = match (frame.kind(), std::str::from_utf8(payload)) {
+            (FrameKind::Text, Ok(text)) => json!({ "text": text }),
+            _ => json!({ "binary": hex(payload) }),
         };
         self.happened.note(json!({
             "published": { "channel": self.name, "room": room, "message": message },

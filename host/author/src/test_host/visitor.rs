@@ -321,17 +321,6 @@ fn read_head(head: &[u8]) -> Option<Response> {
     Some(Response { status, headers, body: Vec::new() })
 }
 
-/// The published message of a server's frame: its kind and its payload.
-pub(super) fn message(frame: &[u8]) -> (&'static str, &[u8]) {
-    let kind = if frame.first().is_some_and(|first| first & 0x0f == 2) { "binary" } else { "text" };
-    let header = match frame.get(1).map(|second| second & 0x7f) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    };
-    (kind, frame.get(header..).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Hub;
+use crate::frame::Frame;
 use crate::outbound::{Drains, Label};
 use crate::room::{Room, broadcast_where};
 
@@ -55,7 +54,7 @@ impl Audience {
 
 impl Hub {
     /// Queue a frame for an audience, once for each connection in it. Returns for how many.
-    pub fn broadcast(&self, audience: &Audience, frame: &Bytes, drains: &mut Drains) -> usize {
+    pub fn broadcast(&self, audience: &Audience, frame: &Frame, drains: &mut Drains) -> usize {
         let mut except: BTreeSet<u64> = audience.except.iter().copied().collect();
         for user in &audience.except_users {
             if let Some(user) = self.users.get(user) {

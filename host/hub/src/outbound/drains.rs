@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Outbound, Pushed};
+use crate::frame::Frame;
 
 /// Outbounds that this task has promised to drain. Dropping the list keeps the promise.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ const BYTES_PER_RECEIVER: usize = 64 * 1024;
 impl Drains {
     /// Push a frame and take the responsibility for its being written. Says whether it was
     /// queued.
-    pub fn push(&mut self, to: &Arc<Outbound>, frame: &Bytes) -> bool {
+    pub fn push(&mut self, to: &Arc<Outbound>, frame: &Frame) -> bool {
         self.frames += 1;
         self.bytes += frame.len();
         match to.push(frame) {

@@ -8,6 +8,8 @@ use std::ops::Deref;
 
 use bytes::{Buf, Bytes};
 
+use crate::frame::Frame;
+
 /// What a waiting frame counts for at least, in bytes: about what it costs beside its payload. So
 /// a client that provokes tiny frames and reads none of them costs no more than any other.
 pub(super) const MIN_CHARGE: usize = 64;
@@ -40,18 +42,18 @@ enum Waiting {
 }
 
 /// What a waiting frame counts for.
-pub(super) fn charge(frame: &Bytes) -> usize {
+pub(super) fn charge(frame: &Frame) -> usize {
     frame.len().max(MIN_CHARGE)
 }
 
 impl Segment {
     /// One frame.
-    pub(super) fn of(frame: Bytes) -> Segment {
-        Segment { charge: charge(&frame), bytes: Waiting::Shared(frame) }
+    pub(super) fn of(frame: &Frame) -> Segment {
+        Segment { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()) }
     }
 
     /// Put a frame behind what waits here, if all of it is small. Says whether it was.
-    pub(super) fn append(&mut self, frame: &Bytes) -> bool {
+    pub(super) fn append(&mut self, frame: &Frame) -> bool {
         if frame.len() > MAX_COPIED_BYTES {
             return false;
         }

@@ -1,6 +1,7 @@
 //! An outbound between tasks that send and a socket that is slow or not there yet.
 
 use super::*;
+use crate::frame::FrameKind;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -37,7 +38,7 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
                     let mut payload = vec![b'.'; 40 + (number as usize * 37) % 900];
                     payload[..4].copy_from_slice(&sender.to_be_bytes());
                     payload[4..8].copy_from_slice(&number.to_be_bytes());
-                    assert!(drains.push(&outbound, &encode(FrameKind::Binary, &payload)));
+                    assert!(drains.push(&outbound, &Frame::encode(FrameKind::Binary, &payload)));
                     if number % 3 == 0 {
                         drains.drain_now();
                     }
@@ -75,7 +76,7 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
 #[tokio::test]
 async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_told() {
     let (outbound, _client) = pair(100_000).await;
-    let frame = encode(FrameKind::Binary, &[0; 10_000]);
+    let frame = Frame::encode(FrameKind::Binary, &[0; 10_000]);
     let mut drains = Drains::default();
     while drains.push(&outbound, &frame) {
         drains.drain_now();
@@ -90,7 +91,7 @@ async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_to
 #[tokio::test]
 async fn what_was_queued_before_the_upgrade_is_written_after_it() {
     let outbound = Outbound::new(1000, 0);
-    assert_eq!(outbound.push(&encode(FrameKind::Text, b"early")), Pushed::Queued);
+    assert_eq!(outbound.push(&Frame::encode(FrameKind::Text, b"early")), Pushed::Queued);
     let (other, mut client) = pair(1000).await;
     let Socket::Idle(writer) = std::mem::replace(&mut other.state.lock().socket, Socket::Gone)
     else {

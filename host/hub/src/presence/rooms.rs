@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 use super::messages::Diff;
 use super::roster::{Changes, Entries, Meta, Own, Roster};
-use crate::outbound::{Drains, FrameKind, Outbound, encode};
+use crate::frame::{Frame, FrameKind};
+use crate::outbound::{Drains, Outbound};
 
 /// How long things wait.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ struct State {
     roster: Roster,
     watchers: BTreeMap<u64, Arc<Outbound>>,
     /// The message for a new watcher, as long as it holds.
-    message: Option<(u64, Bytes)>,
+    message: Option<(u64, Frame)>,
     /// A task waits to send a diff.
     diff_waits: bool,
     /// A task waits to let entries go.
@@ -182,7 +182,7 @@ impl PresenceRooms {
             let sequence = state.roster.sequence();
             let frame = match &state.message {
                 Some((of, frame)) if *of == sequence => frame.clone(),
-                _ => encode(FrameKind::Text, state.roster.message(room).as_bytes()),
+                _ => Frame::encode(FrameKind::Text, state.roster.message(room).as_bytes()),
             };
             drains.push(outbound, &frame);
             state.message = Some((sequence, frame));
@@ -313,7 +313,7 @@ impl PresenceRooms {
                 return;
             }
             if !state.watchers.is_empty() {
-                let frame = encode(FrameKind::Text, diff.message(&room.name).as_bytes());
+                let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
                 for outbound in state.watchers.values() {
                     drains.push(outbound, &frame);
                 }

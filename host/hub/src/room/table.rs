@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{Room, broadcast_to_several};
+use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 
 /// Rooms by name.
@@ -84,7 +84,7 @@ impl Rooms {
     }
 
     /// Queue a frame for every member of a room except `skip`.
-    pub fn broadcast(&self, name: &str, frame: &Bytes, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast(&self, name: &str, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
         if let Some(room) = self.get(name) {
             room.broadcast(frame, skip, drains);
         }
@@ -94,7 +94,7 @@ impl Rooms {
     pub fn broadcast_to_several(
         &self,
         names: &[Arc<str>],
-        frame: &Bytes,
+        frame: &Frame,
         skip: Option<u64>,
         drains: &mut Drains,
     ) {

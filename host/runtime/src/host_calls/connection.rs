@@ -10,7 +10,7 @@ use crate::instance::InstanceState;
 use wharf_config::table_key;
 use wharf_hub::client::SubjectChanged;
 use wharf_hub::effects::Effect;
-use wharf_hub::outbound::{FrameKind, encode};
+use wharf_hub::frame::{Frame, FrameKind};
 
 /// The longest payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL_BYTES: usize = 125;
@@ -86,7 +86,7 @@ impl HostConnection for InstanceState {
                 format!("a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}", data.len()),
             ));
         }
-        let frame = encode(FrameKind::Ping, &data);
+        let frame = Frame::encode(FrameKind::Ping, &data);
         self.record(Effect::Send(frame))
     }
 

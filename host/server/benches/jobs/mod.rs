@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use hyper::Request;
 use wharf_config::Config;
-use wharf_hub::outbound::{Drains, FrameKind, Outbound, encode};
+use wharf_hub::frame::{Frame, FrameKind};
+use wharf_hub::outbound::{Drains, Outbound};
 use wharf_hub::room::Room;
 use wharf_runtime::router::{Match, Pattern, Router};
 use wharf_server::connection::count_messages;
@@ -78,7 +78,7 @@ fn message() -> String {
 /// Queue a frame for each member of a room. Nobody has a socket: what a write costs is the
 /// kernel's.
 struct FanOut {
-    frame: Bytes,
+    frame: Frame,
     /// Rooms for the coming runs.
     fresh: Vec<Room>,
     /// Those of earlier runs, which are not taken down while somebody measures.
@@ -88,7 +88,7 @@ struct FanOut {
 
 fn fan_out() -> anyhow::Result<Box<dyn Job>> {
     Ok(Box::new(FanOut {
-        frame: encode(FrameKind::Text, message().as_bytes()),
+        frame: Frame::encode(FrameKind::Text, message().as_bytes()),
         fresh: Vec::new(),
         used: Vec::new(),
         drains: Drains::default(),
@@ -101,7 +101,7 @@ impl Job for FanOut {
         let room = Room::new(Arc::from("lobby"));
         // So large that nothing is copied behind it. After it a queue has memory, as that of a
         // connection has which was written to before.
-        let first = encode(FrameKind::Text, &[b'f'; 2048]);
+        let first = Frame::encode(FrameKind::Text, &[b'f'; 2048]);
         let Config { outbound_queue_bytes, max_effects_per_event, .. } = Config::default();
         for number in 0..u64::from(MEMBERS) {
             let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,8 +22,9 @@ use super::input::{Input, Item, Payload, Refused};
 use wharf_config::Config;
 use wharf_hub::client::Client;
 use wharf_hub::close::{MAX_REASON_BYTES, Reason};
+use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
-use wharf_hub::outbound::{FrameKind, Pushed, Standing, encode};
+use wharf_hub::outbound::{Pushed, Standing};
 
 /// What keep-alive pings carry, so that their pongs are told from others.
 const KEEP_ALIVE_PAYLOAD: &[u8] = b"wharf-keep-alive";
@@ -341,7 +341,7 @@ impl Wire {
             Some(pinged) => pinged + timeout,
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
-                let ping = encode(FrameKind::Ping, KEEP_ALIVE_PAYLOAD);
+                let ping = Frame::encode(FrameKind::Ping, KEEP_ALIVE_PAYLOAD);
                 if self.client.outbound.push_control(&ping) == Pushed::Drain {
                     self.client.outbound.drain();
                 }
@@ -367,7 +367,7 @@ impl Wire {
                 Ok(Some(Item::Text(data))) => Arrival::Text(data),
                 Ok(Some(Item::Binary(data))) => Arrival::Binary(data),
                 Ok(Some(Item::Ping(data))) => {
-                    self.push_control(encode(FrameKind::Pong, &data));
+                    self.push_control(Frame::encode(FrameKind::Pong, &data));
                     Arrival::Ping(data)
                 }
                 Ok(Some(Item::Pong(data))) if *data == *KEEP_ALIVE_PAYLOAD => continue,
@@ -403,7 +403,7 @@ impl Wire {
 
     /// Queue a control frame. Refused means that the connection is ending for a reason that is
     /// noted already.
-    fn push_control(&mut self, frame: Bytes) {
+    fn push_control(&mut self, frame: Frame) {
         if self.client.outbound.push_control(&frame) == Pushed::Drain {
             self.owes_drain = true;
         }
@@ -434,7 +434,7 @@ impl Wire {
             let end = reason.floor_char_boundary(MAX_REASON_BYTES);
             payload.extend_from_slice(&reason.as_bytes()[..end]);
         }
-        self.push_control(encode(FrameKind::Close, &payload));
+        self.push_control(Frame::encode(FrameKind::Close, &payload));
     }
 
     /// Write what is queued and, where the client can still be understood and has not sent its

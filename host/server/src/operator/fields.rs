@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::problem::{Problem, bad, bad_field};
 use wharf_config::Config;
-use wharf_hub::outbound::{FrameKind, encode};
+use wharf_hub::frame::{Frame, FrameKind};
 
 /// The fields that have not been taken yet. Their values are as they were written, so that JSON
 /// which is passed on is not changed.
@@ -58,7 +57,7 @@ impl Fields {
     }
 
     /// The message in one of the fields `text`, `json` and `binary`, as a frame.
-    pub fn message(&mut self, config: &Config) -> Result<Bytes, Problem> {
+    pub fn message(&mut self, config: &Config) -> Result<Frame, Problem> {
         let text: Option<String> = self.take("text", "text")?;
         let json = self.raw("json");
         let binary: Option<String> = self.take("binary", "bytes in base64")?;
@@ -85,7 +84,7 @@ impl Fields {
                 format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
             ));
         }
-        Ok(encode(kind, &data))
+        Ok(Frame::encode(kind, &data))
     }
 
     /// Nothing more is looked for: what is left is a typing error.
