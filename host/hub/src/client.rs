@@ -4,16 +4,14 @@
 //! The connection's own task and the guest calls that it makes share this record; nobody
 //! else changes it.
 
-use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::close::Reason;
+use crate::connection_id::ConnectionId;
 use crate::hub::Hub;
 use crate::outbound::{Drains, Labels, Outbound};
 use crate::presence::Meta;
@@ -120,7 +118,7 @@ impl Client {
     pub fn join(&self, hub: &Hub, name: &Arc<str>) {
         let joined = &mut self.groups.lock().joined;
         if !joined.iter().any(|room| room.name() == name) {
-            joined.push(hub.rooms.join(name, self.id.number, &self.outbound));
+            joined.push(hub.rooms.join(name, self.id, &self.outbound));
         }
     }
 
@@ -129,8 +127,8 @@ impl Client {
         let joined = &mut self.groups.lock().joined;
         if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
             let room = joined.remove(at);
-            hub.presence.leave(name, self.id.number);
-            hub.leave_room(&room, self.id.number);
+            hub.presence.leave(name, self.id);
+            hub.leave_room(&room, self.id);
         }
     }
 
@@ -145,9 +143,9 @@ impl Client {
         if current.as_ref().is_some_and(|current| current.name() == user) {
             return;
         }
-        let new = hub.users.join(user, self.id.number, &self.outbound);
+        let new = hub.users.join(user, self.id, &self.outbound);
         if let Some(old) = current.replace(new) {
-            hub.users.leave(&old, self.id.number);
+            hub.users.leave(&old, self.id);
         }
     }
 
@@ -163,14 +161,14 @@ impl Client {
     pub fn track(&self, hub: &Hub, room: &Arc<str>, key: &Arc<str>, meta: &Meta) {
         // Whoever is in no room is not taken out of it in the end: nobody else may be present.
         if self.is_in(room) {
-            hub.presence.track(room, self.id.number, key, meta);
+            hub.presence.track(room, self.id, key, meta);
         }
     }
 
     /// Be told who is present in a room that it is in.
     pub fn watch(&self, hub: &Hub, room: &Arc<str>, drains: &mut Drains) {
         if self.is_in(room) {
-            hub.presence.watch(room, self.id.number, &self.outbound, drains);
+            hub.presence.watch(room, self.id, &self.outbound, drains);
         }
     }
 
@@ -179,52 +177,14 @@ impl Client {
     pub fn leave_all(&self, hub: &Hub) {
         let groups = self.groups.lock();
         for room in &groups.joined {
-            hub.presence.end(room.name(), self.id.number);
-            hub.leave_room(room, self.id.number);
+            hub.presence.end(room.name(), self.id);
+            hub.leave_room(room, self.id);
         }
         if let Some(user) = &groups.user {
-            hub.users.leave(user, self.id.number);
+            hub.users.leave(user, self.id);
         }
-        hub.disconnect(self.id.number);
+        hub.disconnect(self.id);
     }
-}
-
-/// A connection's name: unique across nodes and never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId {
-    /// Counts this node's connections.
-    pub number: u64,
-}
-
-impl ConnectionId {
-    fn next() -> ConnectionId {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        ConnectionId { number: LAST.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-
-    /// An id of this node from its text, as a guest gives it.
-    pub fn parse(text: &str) -> Option<ConnectionId> {
-        let (node, number) = text.split_once('-')?;
-        let is_ours = u64::from_str_radix(node, 16).ok()? == node_id();
-        let number = u64::from_str_radix(number, 16).ok()?;
-        let id = ConnectionId { number };
-        // Only the form that we print ourselves is an id.
-        (is_ours && id.to_string() == text).then_some(id)
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    /// At most 29 bytes: 48 bits that name the node, a hyphen, and the number.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}-{:x}", node_id(), self.number)
-    }
-}
-
-/// 48 random bits, chosen once for the life of the process.
-fn node_id() -> u64 {
-    static NODE: OnceLock<u64> = OnceLock::new();
-    // The standard library's hash keys are random and need no further dependency.
-    *NODE.get_or_init(|| RandomState::new().hash_one(std::process::id()) & 0xffff_ffff_ffff)
 }
 
 /// What a client asked for: its upgrade request, kept as small as it can be.
@@ -297,19 +257,5 @@ mod tests {
             let back: Vec<_> = kept.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(back, headers);
         }
-
-        #[test]
-        fn no_text_makes_parsing_an_id_panic(text in any::<String>()) {
-            prop_assert!(ConnectionId::parse(&text).is_none());
-        }
-    }
-
-    #[test]
-    fn an_id_survives_its_text_and_is_never_repeated() {
-        let (one, other) = (ConnectionId::next(), ConnectionId::next());
-        assert_ne!(one, other);
-        assert_eq!(ConnectionId::parse(&one.to_string()), Some(one));
-        assert!(ConnectionId { number: u64::MAX }.to_string().len() <= 32);
-        assert_eq!(ConnectionId::parse(&format!("{one}0").replace('-', "-0")), None);
     }
 }

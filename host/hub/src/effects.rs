@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::close::{Close, Reason};
+use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::hub::{Audience, Hub};
 use crate::inbox::Place;
@@ -24,11 +25,11 @@ pub enum Effect {
     /// Queue a frame for another connection.
     SendTo(Arc<Outbound>, Frame),
     /// Queue a frame for a room's members, except one of them.
-    BroadcastToRoom(Arc<str>, Frame, Option<u64>),
+    BroadcastToRoom(Arc<str>, Frame, Option<ConnectionId>),
     /// Queue a frame for the members of several rooms, once each, except one of them.
-    BroadcastToRooms(Box<[Arc<str>]>, Frame, Option<u64>),
+    BroadcastToRooms(Box<[Arc<str>]>, Frame, Option<ConnectionId>),
     /// Queue a frame for every connection of the channel, except one of them.
-    BroadcastToAll(Frame, Option<u64>),
+    BroadcastToAll(Frame, Option<ConnectionId>),
     /// Become a member.
     Join(Arc<str>),
     /// End a membership.
@@ -36,9 +37,9 @@ pub enum Effect {
     /// Tie the event's own connection to a user.
     Identify(Arc<str>),
     /// Queue a frame for the connections of a user, except one of them.
-    SendToUser(Arc<str>, Frame, Option<u64>),
+    SendToUser(Arc<str>, Frame, Option<ConnectionId>),
     /// Queue a frame for the connections of several users, except one of them.
-    SendToUsers(Box<[Arc<str>]>, Frame, Option<u64>),
+    SendToUsers(Box<[Arc<str>]>, Frame, Option<ConnectionId>),
     /// Queue a frame for an audience.
     Broadcast(Box<Audience>, Frame),
     /// Label the event's own connection.
@@ -343,7 +344,7 @@ impl Effects {
         drains: &mut Drains,
     ) -> Option<Close> {
         let Effects { list, close, .. } = std::mem::take(self);
-        let from = client.map(|client| client.id.number);
+        let from = client.map(|client| client.id);
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
@@ -401,7 +402,9 @@ impl Effects {
                     }
                 }
                 Effect::Untrack(room) => {
-                    hub.presence.untrack(&room, from.unwrap_or_default());
+                    if let Some(id) = from {
+                        hub.presence.untrack(&room, id);
+                    }
                 }
                 Effect::Watch(room) => {
                     if let Some(client) = client {
@@ -409,7 +412,9 @@ impl Effects {
                     }
                 }
                 Effect::Unwatch(room) => {
-                    hub.presence.unwatch(&room, from.unwrap_or_default());
+                    if let Some(id) = from {
+                        hub.presence.unwatch(&room, id);
+                    }
                 }
                 Effect::Disconnect(outbound, close) => outbound.close(*close),
                 Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),

@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 
 use crate::client::Client;
 use crate::close::{Close, Reason};
+use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 use crate::presence::{PresenceRooms, Timing};
-use crate::room::{Room, Rooms};
+use crate::room::{Room, Rooms, start_after};
 use crate::room_state::RoomStates;
 use crate::timer::{Scope, Timers};
 
@@ -89,15 +90,15 @@ impl Hub {
 
     /// Add a connection, whose first effects are about to commit.
     pub fn connect(&self, client: &Arc<Client>) {
-        self.everyone.add(client.id.number, client.outbound.clone());
+        self.everyone.add(client.id, client.outbound.clone());
         self.clients.lock().insert(client.id.number, client.clone());
     }
 
     /// Forget a connection; it has left its rooms already.
-    pub fn disconnect(&self, number: u64) {
-        self.everyone.remove(number);
-        self.clients.lock().remove(&number);
-        self.timers.cancel_all(&Scope::Connection(number));
+    pub fn disconnect(&self, id: ConnectionId) {
+        self.everyone.remove(id);
+        self.clients.lock().remove(&id.number);
+        self.timers.cancel_all(&Scope::Connection(id));
     }
 
     /// How many connections there are.
@@ -106,31 +107,32 @@ impl Hub {
     }
 
     /// A connection's outbound, if it is open.
-    pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
-        self.everyone.find(number)
+    pub fn find(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
+        self.everyone.find(id)
     }
 
     /// What is known of a connection, if it is open.
-    pub fn client(&self, number: u64) -> Option<Arc<Client>> {
-        self.clients.lock().get(&number).cloned()
+    pub fn client(&self, id: ConnectionId) -> Option<Arc<Client>> {
+        self.clients.lock().get(&id.local_number()?).cloned()
     }
 
-    /// The same of at most `limit` connections in ascending order of their numbers, those after
-    /// `after`.
-    pub fn clients(&self, after: Option<u64>, limit: usize) -> Vec<Arc<Client>> {
-        let start = after.map_or(0, |number| number.saturating_add(1));
+    /// The same of at most `limit` connections in ascending order of their ids, those after `after`.
+    pub fn clients(&self, after: Option<ConnectionId>, limit: usize) -> Vec<Arc<Client>> {
+        let Some(start) = start_after(after) else {
+            return Vec::new();
+        };
         self.clients.lock().range(start..).take(limit).map(|(_, client)| client.clone()).collect()
     }
 
     /// End a membership. A room that becomes empty by it is kept for a while if it has a state.
-    pub fn leave_room(&self, room: &Arc<Room>, number: u64) {
-        if self.rooms.leave(room, number) {
+    pub fn leave_room(&self, room: &Arc<Room>, id: ConnectionId) {
+        if self.rooms.leave(room, id) {
             self.states.emptied(room.name());
         }
     }
 
     /// Queue a frame for every connection of the channel except `skip`.
-    pub fn broadcast_to_all(&self, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast_to_all(&self, frame: &Frame, skip: Option<ConnectionId>, drains: &mut Drains) {
         self.everyone.broadcast(frame, skip, drains);
     }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::connection_id::ConnectionId;
 use crate::timer::Firing;
 use wharf_config::Config;
 
@@ -49,8 +50,8 @@ impl InboxLimits {
 pub enum Posted {
     /// A notice to a connection, or an event of a room.
     Event {
-        /// The number of the connection whose handler posted it, if one's did.
-        from: Option<u64>,
+        /// The connection whose handler posted it, if one's did.
+        from: Option<ConnectionId>,
         /// What it says.
         payload: Bytes,
         /// How many notices and room events led to it, itself included.
@@ -228,7 +229,7 @@ impl Place {
     }
 
     /// Post an event with the payload that the place was taken for.
-    pub fn fill(mut self, from: Option<u64>, payload: Bytes, hops: u8) {
+    pub fn fill(mut self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
         debug_assert_eq!(payload.len(), self.bytes);
         let Some(to) = self.to.take() else { return };
         match to.inbox().put(Posted::Event { from, payload, hops }) {

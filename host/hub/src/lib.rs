@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - [`effects`]: what a handler asked for; commit or drop.
-//! - [`client`]: the record of one connection.
+//! - [`client`], [`connection_id`]: the record of one connection, and its name.
 //! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
 //! - [`store`]: a channel's key-value store.
@@ -23,6 +23,7 @@
 pub mod effects;
 
 pub mod client;
+pub mod connection_id;
 pub mod hub;
 pub mod presence;
 pub mod room;

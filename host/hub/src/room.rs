@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 use roster::Roster;
@@ -42,7 +43,15 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
-/// A named set of connections inside a channel.
+/// The first number of a page of connections of this node; `None` if there is no such page.
+pub fn start_after(after: Option<ConnectionId>) -> Option<u64> {
+    match after {
+        None => Some(0),
+        Some(id) => Some(id.local_number()?.saturating_add(1)),
+    }
+}
+
+/// A named set of connections of this node, inside a channel.
 #[derive(Debug)]
 pub struct Room {
     name: Arc<str>,
@@ -69,19 +78,21 @@ impl Room {
     }
 
     /// Add a member. `false` if the room has been dissolved, and the member is not in it.
-    pub fn add(&self, number: u64, outbound: Arc<Outbound>) -> bool {
+    pub fn add(&self, id: ConnectionId, outbound: Arc<Outbound>) -> bool {
         let mut members = self.members.lock();
         if members.dissolved {
             return false;
         }
-        members.roster.insert(number, outbound);
+        members.roster.insert(id.number, outbound);
         true
     }
 
     /// Remove a member. `true` if nobody is left.
-    pub fn remove(&self, number: u64) -> bool {
+    pub fn remove(&self, id: ConnectionId) -> bool {
         let mut members = self.members.lock();
-        members.roster.remove(number);
+        if let Some(number) = id.local_number() {
+            members.roster.remove(number);
+        }
         members.roster.len() == 0
     }
 
@@ -97,14 +108,19 @@ impl Room {
         self.members.lock().roster.len()
     }
 
-    /// The numbers of at most `limit` members in ascending order, those after `after`.
-    pub fn page(&self, after: Option<u64>, limit: usize) -> Vec<u64> {
-        let start = after.map_or(0, |number| number.saturating_add(1));
-        self.members.lock().roster.page(start, limit)
+    /// The ids of at most `limit` members in ascending order, those after `after`. There are none
+    /// after one of another node.
+    pub fn page(&self, after: Option<ConnectionId>, limit: usize) -> Vec<ConnectionId> {
+        let Some(start) = start_after(after) else {
+            return Vec::new();
+        };
+        let numbers = self.members.lock().roster.page(start, limit);
+        numbers.into_iter().map(ConnectionId::local).collect()
     }
 
     /// A member's outbound.
-    pub fn find(&self, number: u64) -> Option<Arc<Outbound>> {
+    pub fn find(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
+        let number = id.local_number()?;
         self.members.lock().roster.get(number).cloned()
     }
 
@@ -116,16 +132,19 @@ impl Room {
         outbounds
     }
 
-    /// Every member's number and outbound.
-    pub fn members(&self) -> Vec<(u64, Arc<Outbound>)> {
+    /// Every member's id and outbound.
+    pub fn members(&self) -> Vec<(ConnectionId, Arc<Outbound>)> {
         let members = self.members.lock();
         let mut all = Vec::with_capacity(members.roster.len());
-        members.roster.for_each(|number, outbound| all.push((number, outbound.clone())));
+        members.roster.for_each(|number, outbound| {
+            all.push((ConnectionId::local(number), outbound.clone()));
+        });
         all
     }
 
     /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
-    pub fn broadcast(&self, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast(&self, frame: &Frame, skip: Option<ConnectionId>, drains: &mut Drains) {
+        let skip = skip.and_then(ConnectionId::local_number);
         let members = self.members.lock();
         members.roster.for_each(|number, outbound| {
             if skip != Some(number) {
@@ -140,11 +159,12 @@ impl Room {
 pub fn broadcast_to_several(
     rooms: &[Arc<Room>],
     frame: &Frame,
-    skip: Option<u64>,
+    skip: Option<ConnectionId>,
     drains: &mut Drains,
 ) {
     debug_assert!(rooms.is_sorted_by(|a, b| a.name < b.name));
     let rooms: Vec<&Room> = rooms.iter().map(|room| &**room).collect();
+    let skip = skip.and_then(ConnectionId::local_number);
     broadcast_where(&rooms, frame, drains, |number, _| skip != Some(number));
 }
 

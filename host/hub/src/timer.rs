@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::connection_id::ConnectionId;
 use crate::inbox::{Addressee, post_firing};
 
 /// The longest name of a timer, in bytes.
@@ -30,8 +31,8 @@ const FIRINGS_PER_TURN: usize = 512;
 /// What a timer belongs to: its name is unique in there, and it goes with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// A connection, by its number.
-    Connection(u64),
+    /// A connection.
+    Connection(ConnectionId),
     /// A room, by its name.
     Room(Arc<str>),
     /// The channel.
@@ -360,7 +361,7 @@ mod tests {
     fn timer(to: &Arc<Anybody>, name: &str, delay: u64, interval: Option<u64>) -> NewTimer {
         let to: Arc<dyn Addressee> = to.clone();
         NewTimer {
-            scope: Scope::Connection(1),
+            scope: Scope::Connection(ConnectionId::local(1)),
             name: name.into(),
             delay: Duration::from_millis(delay),
             interval: interval.map(Duration::from_millis),
@@ -400,7 +401,7 @@ mod tests {
         assert_eq!(fired(&mut state, &to, now + 41 * MS), ["often"]);
         assert_eq!(fired(&mut state, &to, now + 500 * MS), ["often"], "missed ones are left out");
         assert!(fired(&mut state, &to, now + 519 * MS).is_empty());
-        state.remove_all(&Scope::Connection(1));
+        state.remove_all(&Scope::Connection(ConnectionId::local(1)));
         assert!(fired(&mut state, &to, now + 900 * MS).is_empty());
         assert!(state.due.is_empty() && state.by_scope.is_empty());
     }
@@ -429,7 +430,7 @@ mod tests {
             for (to, firing) in state.take_due(now + 11 * MS) {
                 post_firing(to, firing);
             }
-            state.cancel(&Scope::Connection(1), "one");
+            state.cancel(&Scope::Connection(ConnectionId::local(1)), "one");
             assert!(handled(&mut state, &to).is_empty(), "cancelled while it waited");
             state.set(timer(&to, "one", 10, interval), now);
             for (to, firing) in state.take_due(now + 11 * MS) {
@@ -449,7 +450,7 @@ mod tests {
             for (to, firing) in state.take_due(now + MS) {
                 post_firing(to, firing);
             }
-            state.cancel(&Scope::Connection(1), "one");
+            state.cancel(&Scope::Connection(ConnectionId::local(1)), "one");
         }
         state.set(timer(&to, "one", 0, None), now);
         for (to, firing) in state.take_due(now + MS) {

@@ -15,7 +15,7 @@ use super::protocol::{Bytes, Command, Happened, Setup};
 use super::script::{Kept, Neighbour, Script, token_of};
 use super::visitor::{Ask, Opcode, Response, Visitor};
 use wharf_config::{AllowedOrigin, ChannelConfig, Config};
-use wharf_hub::client::ConnectionId;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
 use wharf_hub::room::Room;
 use wharf_hub::token::Token;
@@ -57,10 +57,10 @@ pub(super) struct Host {
     neighbours: BTreeMap<String, Arc<Hub>>,
 }
 
-/// A client, and the number of its connection if it has one.
+/// A client, and its connection if it has one.
 struct Connected {
     visitor: Visitor,
-    number: Option<u64>,
+    id: Option<ConnectionId>,
 }
 
 impl Host {
@@ -234,10 +234,10 @@ impl Host {
             let (visitor, socket) = Visitor::ask(client, &ask, self.happened.clone())
                 .map_err(|error| format!("there is no socket for another client: {error}"))?;
             tokio::spawn(serve_visitor(self.front.clone(), socket, from));
-            self.clients.push(Connected { visitor, number: None });
+            self.clients.push(Connected { visitor, id: None });
         }
         self.clockwork.settle();
-        let number = self.script.newest().filter(|newest| Some(*newest) != before);
+        let id = self.script.newest().filter(|newest| Some(*newest) != before);
         let Some(connected) = self.clients.last_mut() else {
             return Err("the client is gone".to_owned());
         };
@@ -258,15 +258,15 @@ impl Host {
                 "refused": { "status": status, "headers": headers, "body": hex(&body) },
             }));
         }
-        connected.number = number;
-        let id = number.map(|number| ConnectionId { number }.to_string());
+        connected.id = id;
+        let id = id.map(|id| id.to_string());
         // Without an id the channel has refused it by a close frame.
         Ok(json!({ "client": client, "id": id, "headers": headers }))
     }
 
     fn connection(&self, client: usize) -> Done {
-        let number = self.client(client)?.number.ok_or("the client was refused")?;
-        let Kept { client, session } = self.script.of(number).ok_or("nothing is kept of it")?;
+        let id = self.client(client)?.id.ok_or("the client was refused")?;
+        let Kept { client, session } = self.script.of(id).ok_or("nothing is kept of it")?;
         let rooms = client.rooms();
         let labels = client.outbound.labels();
         Ok(json!({
@@ -311,8 +311,7 @@ impl Host {
 
 /// The ids of a room's members, or of a user's connections.
 fn ids(room: &Room) -> Vec<String> {
-    let numbers = room.page(None, usize::MAX).into_iter();
-    numbers.map(|number| ConnectionId { number }.to_string()).collect()
+    room.page(None, usize::MAX).iter().map(ConnectionId::to_string).collect()
 }
 
 /// The name of the channel, and the configuration of its host: the defaults, and what the test says.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::protocol::{Answer, Happened};
 use wharf_hub::client::Client;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Publications;
 use wharf_hub::token::Token;
@@ -32,8 +33,8 @@ pub(super) struct Script {
     answers: Mutex<Vec<(String, Answer)>>,
     /// Tokens that hold, with their claims.
     tokens: Mutex<BTreeMap<String, String>>,
-    /// Connections and their sessions, by number.
-    kept: Mutex<BTreeMap<u64, Kept>>,
+    /// Connections and their sessions.
+    kept: Mutex<BTreeMap<ConnectionId, Kept>>,
     panic: Mutex<Panic>,
 }
 
@@ -74,13 +75,13 @@ impl Script {
     }
 
     /// The connection that was accepted last.
-    pub(super) fn newest(&self) -> Option<u64> {
-        self.kept.lock().last_key_value().map(|(number, _)| *number)
+    pub(super) fn newest(&self) -> Option<ConnectionId> {
+        self.kept.lock().last_key_value().map(|(id, _)| *id)
     }
 
     /// What is kept of a connection.
-    pub(super) fn of(&self, number: u64) -> Option<Kept> {
-        self.kept.lock().get(&number).cloned()
+    pub(super) fn of(&self, id: ConnectionId) -> Option<Kept> {
+        self.kept.lock().get(&id).cloned()
     }
 
     /// What the panic said that the guest has just ended with, if it was one.
@@ -156,7 +157,7 @@ impl Stage for Script {
 
     fn kept(&self, client: &Arc<Client>, session: &[u8]) {
         let kept = Kept { client: client.clone(), session: session.to_vec() };
-        self.kept.lock().insert(client.id.number, kept);
+        self.kept.lock().insert(client.id, kept);
     }
 }
 

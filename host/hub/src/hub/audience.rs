@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Hub;
+use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Drains, Label};
 use crate::room::{Room, broadcast_where};
@@ -18,8 +19,8 @@ pub struct Audience {
     pub rooms: Vec<Arc<str>>,
     /// The connections of these users.
     pub users: Vec<Arc<str>>,
-    /// None of these connections, by their numbers.
-    pub except: Vec<u64>,
+    /// None of these connections.
+    pub except: Vec<ConnectionId>,
     /// No connection of these users.
     pub except_users: Vec<Arc<str>>,
     /// Only connections with all of these labels.
@@ -55,10 +56,11 @@ impl Audience {
 impl Hub {
     /// Queue a frame for an audience, once for each connection in it. Returns for how many.
     pub fn broadcast(&self, audience: &Audience, frame: &Frame, drains: &mut Drains) -> usize {
-        let mut except: BTreeSet<u64> = audience.except.iter().copied().collect();
+        let mut except: BTreeSet<u64> =
+            audience.except.iter().filter_map(|id| id.local_number()).collect();
         for user in &audience.except_users {
             if let Some(user) = self.users.get(user) {
-                except.extend(user.page(None, usize::MAX));
+                except.extend(user.page(None, usize::MAX).iter().map(|id| id.number));
             }
         }
         let rooms = self.rooms.several(&audience.rooms);

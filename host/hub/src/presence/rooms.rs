@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::messages::Diff;
 use super::roster::{Changes, Entries, Meta, Own, Roster};
+use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Drains, Outbound};
 
@@ -69,7 +70,7 @@ pub struct PresenceRoom {
 #[derive(Default)]
 struct State {
     roster: Roster,
-    watchers: BTreeMap<u64, Arc<Outbound>>,
+    watchers: BTreeMap<ConnectionId, Arc<Outbound>>,
     /// The message for a new watcher, as long as it holds.
     message: Option<(u64, Frame)>,
     /// A task waits to send a diff.
@@ -126,13 +127,13 @@ impl PresenceRooms {
     }
 
     /// What a room's list takes, and what of it a connection takes, in bytes.
-    pub fn bytes_in(&self, room: &str, number: u64) -> (usize, usize) {
-        self.look(room, |roster| (roster.bytes(), roster.charge_of(number))).unwrap_or_default()
+    pub fn bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
+        self.look(room, |roster| (roster.bytes(), roster.charge_of(id))).unwrap_or_default()
     }
 
     /// The key that a connection is tracked under in a room.
-    pub fn key(&self, room: &str, number: u64) -> Option<Arc<str>> {
-        self.look(room, |roster| roster.key(number).cloned()).flatten()
+    pub fn key(&self, room: &str, id: ConnectionId) -> Option<Arc<str>> {
+        self.look(room, |roster| roster.key(id).cloned()).flatten()
     }
 
     /// How many keys in a room have a connection.
@@ -159,25 +160,25 @@ impl PresenceRooms {
     }
 
     /// Track a connection in a room that it is in.
-    pub fn track(&self, room: &Arc<str>, number: u64, key: &Arc<str>, meta: &Meta) {
-        self.change(room, |state| state.roster.track(number, key, meta));
+    pub fn track(&self, room: &Arc<str>, id: ConnectionId, key: &Arc<str>, meta: &Meta) {
+        self.change(room, |state| state.roster.track(id, key, meta));
     }
 
     /// Track a connection no longer.
-    pub fn untrack(&self, room: &str, number: u64) {
-        self.change_known(room, |state| state.roster.untrack(number));
+    pub fn untrack(&self, room: &str, id: ConnectionId) {
+        self.change_known(room, |state| state.roster.untrack(id));
     }
 
     /// Send a connection the list and, from now on, what changes about it.
     pub fn watch(
         &self,
         room: &Arc<str>,
-        number: u64,
+        id: ConnectionId,
         outbound: &Arc<Outbound>,
         drains: &mut Drains,
     ) {
         self.change(room, |state| {
-            state.watchers.insert(number, outbound.clone());
+            state.watchers.insert(id, outbound.clone());
             state.roster.shown_between();
             let sequence = state.roster.sequence();
             let frame = match &state.message {
@@ -190,24 +191,24 @@ impl PresenceRooms {
     }
 
     /// Send a connection no more changes.
-    pub fn unwatch(&self, room: &str, number: u64) {
-        self.change_known(room, |state| drop(state.watchers.remove(&number)));
+    pub fn unwatch(&self, room: &str, id: ConnectionId) {
+        self.change_known(room, |state| drop(state.watchers.remove(&id)));
     }
 
     /// A connection has left a room.
-    pub fn leave(&self, room: &str, number: u64) {
+    pub fn leave(&self, room: &str, id: ConnectionId) {
         self.change_known(room, |state| {
-            state.watchers.remove(&number);
-            state.roster.untrack(number);
+            state.watchers.remove(&id);
+            state.roster.untrack(id);
         });
     }
 
     /// A connection that was in a room has ended.
-    pub fn end(&self, room: &str, number: u64) {
+    pub fn end(&self, room: &str, id: ConnectionId) {
         let grace = self.0.timing.grace;
         self.change_known(room, |state| {
-            state.watchers.remove(&number);
-            state.roster.end(number, Instant::now(), grace);
+            state.watchers.remove(&id);
+            state.roster.end(id, Instant::now(), grace);
         });
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::connection_id::ConnectionId;
+
 use super::messages::Diff;
 use super::{OVERHEAD, messages};
 
@@ -20,7 +22,7 @@ pub type Entries = Vec<(Arc<str>, Vec<Meta>)>;
 pub struct Roster {
     entries: BTreeMap<Arc<str>, Entry>,
     /// The key of each connection that is tracked.
-    keys: HashMap<u64, Arc<str>>,
+    keys: HashMap<ConnectionId, Arc<str>>,
     /// When entries without a connection go, soonest first. Those that a connection came back to
     /// in time are passed over.
     expiries: VecDeque<(Instant, Arc<str>)>,
@@ -48,8 +50,8 @@ pub enum Before {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// By connection, in ascending order of their numbers.
-    metas: Vec<(u64, Meta)>,
+    /// By connection, in ascending order of their ids.
+    metas: Vec<(ConnectionId, Meta)>,
     /// There is no connection any more: the entry stays until then, as it was last.
     until: Option<Instant>,
 }
@@ -65,30 +67,30 @@ impl Entry {
     }
 
     /// Put a connection's metadata in its place. Whether that changed anything.
-    fn put(&mut self, number: u64, meta: &Meta) -> bool {
-        match self.metas.binary_search_by_key(&number, |(number, _)| *number) {
+    fn put(&mut self, id: ConnectionId, meta: &Meta) -> bool {
+        match self.metas.binary_search_by_key(&id, |(known, _)| *known) {
             Ok(at) if self.metas[at].1 == *meta => false,
             Ok(at) => {
                 self.metas[at].1 = meta.clone();
                 true
             }
             Err(at) => {
-                self.metas.insert(at, (number, meta.clone()));
+                self.metas.insert(at, (id, meta.clone()));
                 true
             }
         }
     }
 
-    fn take(&mut self, number: u64) {
-        self.metas.retain(|(known, _)| *known != number);
+    fn take(&mut self, id: ConnectionId) {
+        self.metas.retain(|(known, _)| *known != id);
     }
 }
 
 /// What an event that has not committed yet changes about its own connection.
 #[derive(Clone, Debug)]
 pub struct Own {
-    /// The connection's number.
-    pub number: u64,
+    /// The connection.
+    pub id: ConnectionId,
     /// What it tracks itself with, `None` for no longer.
     pub track: Option<(Arc<str>, Meta)>,
 }
@@ -115,15 +117,15 @@ impl Roster {
     }
 
     /// The key that a connection is tracked under.
-    pub fn key(&self, number: u64) -> Option<&Arc<str>> {
-        self.keys.get(&number)
+    pub fn key(&self, id: ConnectionId) -> Option<&Arc<str>> {
+        self.keys.get(&id)
     }
 
     /// What a connection takes, in bytes, counted as [`charge`](super::charge) does.
-    pub fn charge_of(&self, number: u64) -> usize {
-        let Some(key) = self.keys.get(&number) else { return 0 };
+    pub fn charge_of(&self, id: ConnectionId) -> usize {
+        let Some(key) = self.keys.get(&id) else { return 0 };
         let metas = self.entries.get(key).map(|entry| &entry.metas);
-        let meta = metas.into_iter().flatten().find(|(known, _)| *known == number);
+        let meta = metas.into_iter().flatten().find(|(known, _)| *known == id);
         meta.map_or(0, |(_, meta)| super::charge(key, meta))
     }
 
@@ -132,7 +134,7 @@ impl Roster {
         let live = self.entries.len() - self.lingering;
         let Some(own) = own else { return live };
         let key = own.track.as_ref().map(|(key, _)| key);
-        let old = self.keys.get(&own.number);
+        let old = self.keys.get(&own.id);
         let is_live = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| e.until.is_none());
         let is_last = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| e.metas.len() == 1);
         let leaves = old.is_some_and(|old| key != Some(old) && is_last(old));
@@ -171,27 +173,27 @@ impl Roster {
     }
 
     /// Track a connection under a key; no longer under another.
-    pub fn track(&mut self, number: u64, key: &Arc<str>, meta: &Meta) {
-        if self.keys.get(&number).is_some_and(|old| old != key) {
-            self.untrack(number);
+    pub fn track(&mut self, id: ConnectionId, key: &Arc<str>, meta: &Meta) {
+        if self.keys.get(&id).is_some_and(|old| old != key) {
+            self.untrack(id);
         }
-        self.keys.insert(number, key.clone());
+        self.keys.insert(id, key.clone());
         self.change(key, |entry| {
             if entry.until.take().is_some() {
                 // Somebody is back; what was shown meanwhile was the last state of others.
                 let is_same = matches!(&entry.metas[..], [(_, last)] if last == meta);
-                entry.metas = vec![(number, meta.clone())];
+                entry.metas = vec![(id, meta.clone())];
                 return !is_same;
             }
-            entry.put(number, meta)
+            entry.put(id, meta)
         });
     }
 
     /// Track a connection no longer.
-    pub fn untrack(&mut self, number: u64) {
-        if let Some(key) = self.keys.remove(&number) {
+    pub fn untrack(&mut self, id: ConnectionId) {
+        if let Some(key) = self.keys.remove(&id) {
             self.change(&key, |entry| {
-                entry.take(number);
+                entry.take(id);
                 true
             });
         }
@@ -199,12 +201,12 @@ impl Roster {
 
     /// A connection has ended. If it was the last one behind its key, the entry stays for
     /// `grace`, so that whoever comes back in time was never away.
-    pub fn end(&mut self, number: u64, now: Instant, grace: Duration) {
+    pub fn end(&mut self, id: ConnectionId, now: Instant, grace: Duration) {
         let is_last = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| e.metas.len() == 1);
-        if grace.is_zero() || !self.keys.get(&number).is_some_and(is_last) {
-            return self.untrack(number);
+        if grace.is_zero() || !self.keys.get(&id).is_some_and(is_last) {
+            return self.untrack(id);
         }
-        if let Some(key) = self.keys.remove(&number) {
+        if let Some(key) = self.keys.remove(&id) {
             let until = now + grace;
             self.change(&key, |entry| {
                 entry.until = Some(until);
@@ -314,10 +316,10 @@ fn shown_with(key: &Arc<str>, entry: &Entry, own: Option<&Own>) -> Vec<Meta> {
         None if entry.until.is_some() => entry.shown(),
         _ => {
             let mut metas: Vec<_> =
-                entry.metas.iter().filter(|(number, _)| *number != own.number).cloned().collect();
+                entry.metas.iter().filter(|(known, _)| *known != own.id).cloned().collect();
             if let Some((_, meta)) = track {
-                let at = metas.partition_point(|(number, _)| *number < own.number);
-                metas.insert(at, (own.number, meta.clone()));
+                let at = metas.partition_point(|(known, _)| *known < own.id);
+                metas.insert(at, (own.id, meta.clone()));
             }
             metas.into_iter().map(|(_, meta)| meta).collect()
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{Room, broadcast_to_several};
+use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Drains, Outbound};
 
@@ -50,7 +51,7 @@ impl Rooms {
     }
 
     /// Make a connection a member, creating the room for the first one.
-    pub fn join(&self, name: &Arc<str>, number: u64, outbound: &Arc<Outbound>) -> Arc<Room> {
+    pub fn join(&self, name: &Arc<str>, id: ConnectionId, outbound: &Arc<Outbound>) -> Arc<Room> {
         loop {
             let existing = self.get(name);
             let room = existing.unwrap_or_else(|| {
@@ -58,7 +59,7 @@ impl Rooms {
                 let room = rooms.entry(name.clone());
                 room.or_insert_with(|| Arc::new(Room::new(name.clone()))).clone()
             });
-            if room.add(number, outbound.clone()) {
+            if room.add(id, outbound.clone()) {
                 return room;
             }
             // It was dissolved between the look-up and now; the table has a new one or none.
@@ -66,8 +67,8 @@ impl Rooms {
     }
 
     /// End a membership, and the room with its last member. Whether it was the last.
-    pub fn leave(&self, room: &Arc<Room>, number: u64) -> bool {
-        if room.remove(number) {
+    pub fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
+        if room.remove(id) {
             let mut rooms = self.by_name.write();
             if room.dissolve_if_empty() {
                 // The table may already name a successor of a room that was dissolved before.
@@ -84,7 +85,13 @@ impl Rooms {
     }
 
     /// Queue a frame for every member of a room except `skip`.
-    pub fn broadcast(&self, name: &str, frame: &Frame, skip: Option<u64>, drains: &mut Drains) {
+    pub fn broadcast(
+        &self,
+        name: &str,
+        frame: &Frame,
+        skip: Option<ConnectionId>,
+        drains: &mut Drains,
+    ) {
         if let Some(room) = self.get(name) {
             room.broadcast(frame, skip, drains);
         }
@@ -95,7 +102,7 @@ impl Rooms {
         &self,
         names: &[Arc<str>],
         frame: &Frame,
-        skip: Option<u64>,
+        skip: Option<ConnectionId>,
         drains: &mut Drains,
     ) {
         broadcast_to_several(&self.several(names), frame, skip, drains);
@@ -142,12 +149,12 @@ mod tests {
                 match step {
                     Step::Join(number, room) => {
                         let name: Arc<str> = room.to_string().into();
-                        table.join(&name, number, &Outbound::new(10, 0));
+                        table.join(&name, ConnectionId::local(number), &Outbound::new(10, 0));
                         model.entry(room).or_default().insert(number);
                     }
                     Step::Leave(number, room) => {
                         if let Some(room) = table.get(&room.to_string()) {
-                            table.leave(&room, number);
+                            table.leave(&room, ConnectionId::local(number));
                         }
                         model.entry(room).or_default().remove(&number);
                     }
@@ -157,7 +164,7 @@ mod tests {
                 for (room, members) in &model {
                     let room = table.get(&room.to_string()).expect("a room with members exists");
                     prop_assert_eq!(room.count(), members.len());
-                    let all: Vec<u64> = members.iter().copied().collect();
+                    let all: Vec<_> = members.iter().copied().map(ConnectionId::local).collect();
                     prop_assert_eq!(room.page(None, 1000), all);
                 }
             }

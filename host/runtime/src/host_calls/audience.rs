@@ -4,7 +4,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::audience::{Host, HostAudience};
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
-use super::rooms::{checked as checked_room, number};
+use super::rooms::{checked as checked_room, parsed};
 use super::users::checked as checked_user;
 use super::{fix_call, labels, refused};
 use crate::instance::InstanceState;
@@ -90,7 +90,7 @@ impl HostAudience for InstanceState {
         id: String,
     ) -> wasmtime::Result<()> {
         self.add(&it, |audience| {
-            audience.except.extend(number(Some(id)));
+            audience.except.extend(parsed(Some(id)));
             Ok(())
         })
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::bindings::wharf::channel::notices::Host as NoticesHost;
 use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
 use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::rooms::{checked, number};
+use super::rooms::{checked, parsed};
 use super::{fix_call, refused};
 use crate::instance::InstanceState;
 use wharf_hub::effects::{Effect, Posting};
@@ -71,13 +71,13 @@ impl InstanceState {
         let mut members = members.map(|room| room.members()).unwrap_or_default();
         if let Some(is_one) = own_change {
             let own = self.own()?.client;
-            members.retain(|(number, _)| *number != own.id.number);
+            members.retain(|(id, _)| *id != own.id);
             if is_one {
-                members.push((own.id.number, own.outbound.clone()));
+                members.push((own.id, own.outbound.clone()));
             }
         }
-        let skip = number(skip);
-        members.retain(|(number, _)| Some(*number) != skip);
+        let skip = parsed(skip);
+        members.retain(|(id, _)| Some(*id) != skip);
         let limits = self.inbox_limits();
         let mut posting = Posting { places: Vec::with_capacity(members.len()), full: Vec::new() };
         for (_, outbound) in members {

@@ -43,7 +43,7 @@ impl Host for InstanceState {
         let Own { client, effects, .. } = self.own()?;
         let key = match effects.presence(&room) {
             Some(track) => track.map(|track| track.key.clone()),
-            None => hub.presence.key(&room, client.id.number),
+            None => hub.presence.key(&room, client.id),
         };
         let key = key.ok_or_else(|| fix_call("not-tracked", "track the connection first"))?;
         self.record_track(room, key, metadata)
@@ -123,7 +123,7 @@ impl InstanceState {
         let channel = self.channel.clone();
         let (config, presence) = (&channel.config, &channel.hub.presence);
         let Own { client, effects, .. } = self.own()?;
-        let (in_room, own) = presence.bytes_in(room, client.id.number);
+        let (in_room, own) = presence.bytes_in(room, client.id);
         let room_bytes = in_room.saturating_sub(own);
         // In each room a connection is present once: of several tracks in one the last counts.
         let elsewhere = effects.tracks().filter(|track| &*track.room != room);
@@ -150,7 +150,7 @@ impl InstanceState {
         let call = self.call.as_ref()?;
         let track = call.effects.presence(room)?;
         let track = track.map(|track| (track.key.clone(), track.meta.clone()));
-        Some(presence::Own { number: self.client()?.id.number, track })
+        Some(presence::Own { id: self.client()?.id, track })
     }
 }
 

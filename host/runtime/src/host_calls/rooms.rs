@@ -9,7 +9,7 @@ use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
 
 use super::{Call, ConnectionHandle, Own, checked_close, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
-use wharf_hub::client::ConnectionId;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
 use wharf_hub::outbound::Outbound;
 use wharf_hub::room::{Room, check_name};
@@ -73,7 +73,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         let name = checked(room)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRoom(name, frame, number(skip)))
+        self.record(Effect::BroadcastToRoom(name, frame, parsed(skip)))
     }
 
     fn broadcast_to_rooms(
@@ -92,7 +92,7 @@ impl Host for InstanceState {
         }
         let names = rooms.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRooms(names, frame, number(skip)))
+        self.record(Effect::BroadcastToRooms(names, frame, parsed(skip)))
     }
 
     fn broadcast_to_all(
@@ -102,7 +102,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToAll(frame, number(skip)))
+        self.record(Effect::BroadcastToAll(frame, parsed(skip)))
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
@@ -131,7 +131,7 @@ impl InstanceState {
         let own = self.client().map(|client| client.id);
         let outbound = match ConnectionId::parse(id) {
             Some(id) if Some(id) == own => Some(self.own()?.client.outbound.clone()),
-            Some(id) => self.channel.hub.find(id.number),
+            Some(id) => self.channel.hub.find(id),
             None => None,
         };
         outbound.ok_or_else(|| unknown_connection(id))
@@ -161,23 +161,23 @@ impl InstanceState {
         let after = match after.as_deref().map(ConnectionId::parse) {
             // A page after an id that is none of ours has no beginning.
             Some(None) => return Vec::new(),
-            Some(Some(id)) => Some(id.number),
+            Some(after) => after,
             None => None,
         };
-        let mut numbers = match room {
+        let mut ids = match room {
             Some(room) => room.page(after, limit.saturating_add(1)),
             None => Vec::new(),
         };
         if let (Some(joined), Some(client)) = (own, self.client()) {
-            let own = client.id.number;
-            numbers.retain(|number| *number != own);
+            let own = client.id;
+            ids.retain(|id| *id != own);
             if joined && after.is_none_or(|after| own > after) {
-                let at = numbers.partition_point(|number| *number < own);
-                numbers.insert(at, own);
+                let at = ids.partition_point(|id| *id < own);
+                ids.insert(at, own);
             }
         }
-        numbers.truncate(limit);
-        numbers.into_iter().map(|number| ConnectionId { number }.to_string()).collect()
+        ids.truncate(limit);
+        ids.iter().map(ConnectionId::to_string).collect()
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) fn checked(name: String) -> Result<Arc<str>, Error> {
     }
 }
 
-/// The number behind an id to skip; an id that is none of ours skips nobody.
-pub(super) fn number(skip: Option<String>) -> Option<u64> {
-    Some(ConnectionId::parse(skip.as_deref()?)?.number)
+/// Reads the id of a connection to skip. Text that is no id skips nobody.
+pub(super) fn parsed(skip: Option<String>) -> Option<ConnectionId> {
+    ConnectionId::parse(skip.as_deref()?)
 }

@@ -27,14 +27,14 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         check_handled(self.handlers.timers, "on_timer", "timer-events")?;
         let client = self.own()?.client;
-        let (scope, to) = (Scope::Connection(client.id.number), client.outbound.clone());
+        let (scope, to) = (Scope::Connection(client.id), client.outbound.clone());
         let limit = (self.channel.config.max_timers_per_connection, "max_timers_per_connection");
         let times = times(delay_ms, repeat_ms)?;
         self.set_timer(scope, name, times, payload, to, limit)
     }
 
     fn cancel(&mut self, _: Resource<ConnectionHandle>, name: String) -> Result<(), Error> {
-        let scope = Scope::Connection(self.own()?.client.id.number);
+        let scope = Scope::Connection(self.own()?.client.id);
         self.cancel_timer(scope, name)
     }
 

@@ -6,7 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
 use super::bindings::wharf::channel::users::Host;
-use super::rooms::{MAX_SHOWN_BYTES, number};
+use super::rooms::{MAX_SHOWN_BYTES, parsed};
 use super::{ConnectionHandle, checked_close, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
 use wharf_hub::effects::Effect;
@@ -50,7 +50,7 @@ impl Host for InstanceState {
         self.call()?;
         let user = self.online_user(user)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendToUser(user, frame, number(skip)))
+        self.record(Effect::SendToUser(user, frame, parsed(skip)))
     }
 
     fn send_to_users(
@@ -69,7 +69,7 @@ impl Host for InstanceState {
         }
         let users = users.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendToUsers(users, frame, number(skip)))
+        self.record(Effect::SendToUsers(users, frame, parsed(skip)))
     }
 
     fn disconnect_user(&mut self, user: String, code: u16, reason: String) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
 use crate::host_calls::bindings::wharf::channel::presence::Entry;
 use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
 use crate::plugin::Parts;
-use wharf_hub::client::ConnectionId;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::presence::Diff;
 
 /// What a guest is called for on behalf of a connection, besides connecting.
@@ -23,8 +23,8 @@ pub enum Event<'a> {
     Pong(&'a [u8]),
     /// What another handler has posted; only for guests that export `notice-events`.
     Notice {
-        /// The number of the connection whose handler it was, if one's.
-        from: Option<u64>,
+        /// The connection whose handler it was, if one's.
+        from: Option<ConnectionId>,
         /// What it says.
         payload: &'a [u8],
         /// How many notices and room events led to it, itself included.
@@ -83,8 +83,8 @@ pub enum Apart<'a> {
     RoomEvent {
         /// The room's name.
         room: &'a str,
-        /// The number of the connection whose handler it was, if one's.
-        from: Option<u64>,
+        /// The connection whose handler it was, if one's.
+        from: Option<ConnectionId>,
         /// What it says.
         payload: &'a [u8],
     },
@@ -180,7 +180,7 @@ pub(super) async fn dispatch(
         },
         Event::Notice { from, payload, .. } => match &exports.notice_events {
             Some(guest) => {
-                let from = from.map(id);
+                let from = from.map(|id| id.to_string());
                 let from = from.as_deref();
                 guest.call_on_notify(store, connection, session, from, payload).await
             }
@@ -207,7 +207,7 @@ pub(super) async fn dispatch_apart(
     match *event {
         Apart::RoomEvent { room, from, payload } => match &exports.room_events {
             Some(guest) => {
-                let from = from.map(id);
+                let from = from.map(|id| id.to_string());
                 guest.call_on_room_event(store, room, state, from.as_deref(), payload).await
             }
             None => Ok(None),
@@ -243,8 +243,4 @@ pub(super) async fn dispatch_outside(
         Some(guest) => guest.call_on_outside_message(store, payload).await.map(Some),
         None => Ok(None),
     }
-}
-
-fn id(number: u64) -> String {
-    ConnectionId { number }.to_string()
 }

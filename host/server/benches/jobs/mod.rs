@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use hyper::Request;
 use wharf_config::Config;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::outbound::{Drains, Outbound};
 use wharf_hub::room::Room;
@@ -103,10 +104,10 @@ impl Job for FanOut {
         // connection has which was written to before.
         let first = Frame::encode(FrameKind::Text, &[b'f'; 2048]);
         let Config { outbound_queue_bytes, max_effects_per_event, .. } = Config::default();
-        for number in 0..u64::from(MEMBERS) {
+        for _ in 0..MEMBERS {
             let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
             outbound.push(&first);
-            room.add(number, outbound);
+            room.add(ConnectionId::next(), outbound);
         }
         self.fresh.push(room);
         self.used.reserve(self.fresh.len());

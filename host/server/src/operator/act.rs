@@ -13,8 +13,8 @@ use super::look::{client, user};
 use super::problem::{Answer, Problem, bad, bad_field};
 use super::route::{To, What};
 use wharf_config::Config;
-use wharf_hub::client::ConnectionId;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Audience;
 use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
 use wharf_hub::outbound::{Drains, Outbound};
@@ -220,8 +220,8 @@ fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
         names.into_iter().map(|name| user_name(name, field)).collect::<Result<Vec<_>, _>>()
     };
     let rooms = rooms.into_iter().map(|name| room_name(name, "rooms"));
-    // An id that is none of ours excepts nobody.
-    let except = except.iter().filter_map(|id| Some(ConnectionId::parse(id)?.number));
+    // Text that is no id excepts nobody.
+    let except = except.iter().filter_map(|id| ConnectionId::parse(id));
     Ok(Audience {
         everyone,
         rooms: rooms.collect::<Result<_, _>>()?,

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::problem::{Answer, Problem, bad_field};
 use super::route::What;
-use wharf_hub::client::{Client, ConnectionId};
+use wharf_hub::client::Client;
+use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::room::Room;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::{cut, escape};
@@ -69,8 +70,8 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
 
 /// The connection of an id.
 pub fn client(channel: &Channel, id: &str) -> Result<Arc<Client>, Problem> {
-    let number = ConnectionId::parse(id).map(|id| id.number);
-    number.and_then(|number| channel.context.hub.client(number)).ok_or_else(|| {
+    let known = ConnectionId::parse(id);
+    known.and_then(|id| channel.context.hub.client(id)).ok_or_else(|| {
         let id = escape(cut(id, MAX_SHOWN_BYTES));
         let message = format!("{id} is no open connection of this channel");
         Problem::not_found("unknown-connection", message)
@@ -158,10 +159,9 @@ fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value,
 fn members(room: &Room, query: Option<&str>) -> Result<(Vec<String>, Option<String>), Problem> {
     let (after, limit) = page(query)?;
     let after = after.as_deref().map(after_connection).transpose()?;
-    let mut numbers = room.page(after, limit + 1);
-    let id = |number: &u64| ConnectionId { number: *number }.to_string();
-    let next = cut_page(&mut numbers, limit).map(id);
-    Ok((numbers.iter().map(id).collect(), next))
+    let mut ids = room.page(after, limit + 1);
+    let next = cut_page(&mut ids, limit).map(ConnectionId::to_string);
+    Ok((ids.iter().map(ConnectionId::to_string).collect(), next))
 }
 
 /// Cut a list that is one too long. The last entry that stays, if there are more.
@@ -171,9 +171,10 @@ fn cut_page<T>(list: &mut Vec<T>, limit: usize) -> Option<&T> {
     list.last().filter(|_| has_more)
 }
 
-fn after_connection(id: &str) -> Result<u64, Problem> {
-    let id = ConnectionId::parse(id);
-    Ok(id.ok_or_else(|| bad_field("after", "`after` must be a connection's id"))?.number)
+/// Reads where a page begins: after a connection of this node, whose connections are listed.
+fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
+    let id = ConnectionId::parse(id).filter(|id| id.local_number().is_some());
+    id.ok_or_else(|| bad_field("after", "`after` must be a connection's id"))
 }
 
 /// What the query says of the page.

@@ -3,6 +3,10 @@ use super::*;
 const TIMING: Timing =
     Timing { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) };
 
+fn id(number: u64) -> ConnectionId {
+    ConnectionId::local(number)
+}
+
 fn text(value: &str) -> Arc<str> {
     Arc::from(value)
 }
@@ -23,22 +27,22 @@ async fn changes_are_told_together_and_what_changes_back_is_not_told() {
     let rooms = PresenceRooms::new(TIMING);
     let (room, watcher) = (text("lobby"), Outbound::new(100_000, 0));
     let mut drains = Drains::default();
-    rooms.watch(&room, 1, &watcher, &mut drains);
+    rooms.watch(&room, id(1), &watcher, &mut drains);
     let state = waiting(&watcher);
     assert!(state > 0, "the list is sent at once");
     for number in 2..10 {
-        rooms.track(&room, number, &text(&number.to_string()), &text("{}"));
+        rooms.track(&room, id(number), &text(&number.to_string()), &text("{}"));
     }
     assert_eq!(waiting(&watcher), state);
     pass(101).await;
     let told = waiting(&watcher);
     assert!(told > state);
-    rooms.track(&room, 10, &text("10"), &text("{}"));
-    rooms.untrack(&room, 10);
+    rooms.track(&room, id(10), &text("10"), &text("{}"));
+    rooms.untrack(&room, id(10));
     pass(300).await;
     assert_eq!(waiting(&watcher), told);
-    rooms.unwatch(&room, 1);
-    rooms.track(&room, 11, &text("11"), &text("{}"));
+    rooms.unwatch(&room, id(1));
+    rooms.track(&room, id(11), &text("11"), &text("{}"));
     pass(300).await;
     assert_eq!(waiting(&watcher), told);
 }
@@ -47,13 +51,13 @@ async fn changes_are_told_together_and_what_changes_back_is_not_told() {
 async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number_is_not() {
     let rooms = PresenceRooms::new(TIMING);
     let (room, ann, meta) = (text("lobby"), text("ann"), text("{}"));
-    rooms.track(&room, 1, &ann, &meta);
-    rooms.untrack(&room, 1);
+    rooms.track(&room, id(1), &ann, &meta);
+    rooms.untrack(&room, id(1));
     assert!(rooms.is_empty());
     assert_eq!(rooms.page(&room, None, 9, None), (2, Vec::new()));
-    rooms.track(&room, 2, &ann, &meta);
+    rooms.track(&room, id(2), &ann, &meta);
     assert_eq!(rooms.page(&room, None, 9, None).0, 3);
-    rooms.end(&room, 2);
+    rooms.end(&room, id(2));
     assert_eq!((rooms.len(), rooms.count(&room, None)), (1, 0));
     pass(1_990).await;
     assert_eq!(rooms.page(&room, None, 9, None).1.len(), 1, "within the grace");
@@ -61,8 +65,8 @@ async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number
     assert!(rooms.is_empty());
     assert_eq!(rooms.bytes(), 0);
     let watcher = Outbound::new(100_000, 0);
-    rooms.watch(&room, 3, &watcher, &mut Drains::default());
-    rooms.end(&room, 3);
+    rooms.watch(&room, id(3), &watcher, &mut Drains::default());
+    rooms.end(&room, id(3));
     assert!(rooms.is_empty(), "a watcher that has ended watches no longer");
 }
 
@@ -70,8 +74,8 @@ async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number
 async fn no_time_to_come_back_is_possible() {
     let rooms = PresenceRooms::new(Timing { grace: Duration::ZERO, ..TIMING });
     let (room, ann) = (text("lobby"), text("ann"));
-    rooms.track(&room, 1, &ann, &text("{}"));
-    rooms.end(&room, 1);
+    rooms.track(&room, id(1), &ann, &text("{}"));
+    rooms.end(&room, id(1));
     assert!(rooms.is_empty());
 }
 
@@ -104,10 +108,10 @@ async fn a_listener_that_is_slow_hears_everything_in_fewer_pieces() {
     rooms.tell_to(Box::new(notes.clone()));
     let room = text("lobby");
     for number in 0..10u64 {
-        rooms.track(&room, number, &text(&number.to_string()), &text("{}"));
+        rooms.track(&room, id(number), &text(&number.to_string()), &text("{}"));
         pass(150).await;
     }
-    rooms.leave(&room, 0);
+    rooms.leave(&room, id(0));
     pass(5_000).await;
     let told = notes.0.lock().clone();
     assert!((2..8).contains(&told.len()), "{told:?}");

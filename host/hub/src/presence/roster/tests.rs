@@ -30,6 +30,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..150)
 }
 
+fn id(number: u64) -> ConnectionId {
+    ConnectionId::local(number)
+}
+
 fn text(value: impl ToString) -> Arc<str> {
     Arc::from(value.to_string())
 }
@@ -96,17 +100,17 @@ proptest! {
             match step {
                 Step::Track(n, key, meta) => {
                     let (key, meta) = (text(key), text(meta));
-                    roster.track(number(n), &key, &meta);
+                    roster.track(id(number(n)), &key, &meta);
                     model.lingering.remove(&key);
                     model.tracked.insert(number(n), (key, meta));
                 }
                 Step::Untrack(n) => {
-                    roster.untrack(number(n));
+                    roster.untrack(id(number(n)));
                     model.tracked.remove(&number(n));
                 }
                 Step::End(n) => {
                     let shown = model.shown();
-                    roster.end(number(n), now, GRACE);
+                    roster.end(id(number(n)), now, GRACE);
                     if let Some((key, _)) = model.tracked.remove(&number(n))
                         && !model.keys().contains(&key)
                     {
@@ -153,7 +157,7 @@ proptest! {
         }
         // Nobody is left when everybody has gone and the grace is over: never a ghost.
         for number in model.tracked.into_keys() {
-            roster.end(number, now, GRACE);
+            roster.end(id(number), now, GRACE);
         }
         roster.expire(now + GRACE);
         prop_assert!(roster.is_empty() && roster.bytes() == 0 && roster.next_expiry().is_none());
@@ -170,18 +174,18 @@ proptest! {
         let now = Instant::now();
         let mut roster = Roster::default();
         for (number, key, meta, ends) in steps {
-            roster.track(number, &text(key), &text(meta));
+            roster.track(id(number), &text(key), &text(meta));
             if ends {
-                roster.end(number, now, GRACE);
+                roster.end(id(number), now, GRACE);
             }
         }
-        let own = Own { number: own.0, track: own.1.map(|(key, meta)| (text(key), text(meta))) };
+        let own = Own { id: id(own.0), track: own.1.map(|(key, meta)| (text(key), text(meta))) };
         let after = after.map(text);
         let foreseen = roster.page(after.as_deref(), limit, Some(&own));
         let count = roster.count(Some(&own));
         match &own.track {
-            Some((key, meta)) => roster.track(own.number, key, meta),
-            None => roster.untrack(own.number),
+            Some((key, meta)) => roster.track(own.id, key, meta),
+            None => roster.untrack(own.id),
         }
         prop_assert_eq!(foreseen, roster.page(after.as_deref(), limit, None));
         prop_assert_eq!(count, roster.count(None));
@@ -193,18 +197,18 @@ fn whoever_comes_back_within_the_grace_was_never_away() {
     let (ann, meta) = (text("ann"), text("1"));
     let now = Instant::now();
     let mut roster = Roster::default();
-    roster.track(1, &ann, &meta);
+    roster.track(id(1), &ann, &meta);
     roster.take_changes();
     let sequence = roster.sequence();
-    roster.end(1, now, GRACE);
+    roster.end(id(1), now, GRACE);
     assert_eq!((roster.count(None), roster.page(None, 9, None).len()), (0, 1));
-    roster.track(2, &ann, &meta);
+    roster.track(id(2), &ann, &meta);
     roster.expire(now + GRACE);
     assert_eq!(roster.count(None), 1);
     assert_eq!(roster.sequence(), sequence);
     assert!(roster.take_changes().is_empty());
     // With a grace of its own the next time.
-    roster.end(2, now + GRACE / 2, GRACE);
+    roster.end(id(2), now + GRACE / 2, GRACE);
     roster.expire(now + GRACE);
     assert_eq!(roster.page(None, 9, None).len(), 1);
     roster.expire(now + 2 * GRACE);
@@ -215,12 +219,12 @@ fn whoever_comes_back_within_the_grace_was_never_away() {
 fn somebody_with_several_tabs_is_present_until_the_last_one_goes() {
     let (ann, now) = (text("ann"), Instant::now());
     let mut roster = Roster::default();
-    roster.track(1, &ann, &text("\"phone\""));
-    roster.track(2, &ann, &text("\"laptop\""));
+    roster.track(id(1), &ann, &text("\"phone\""));
+    roster.track(id(2), &ann, &text("\"laptop\""));
     assert_eq!(roster.count(None), 1);
-    roster.end(1, now, GRACE);
+    roster.end(id(1), now, GRACE);
     assert_eq!(roster.page(None, 9, None), [(ann.clone(), vec![text("\"laptop\"")])]);
-    roster.untrack(2);
+    roster.untrack(id(2));
     assert!(roster.is_empty(), "who says goodbye has no grace");
 }
 
@@ -228,7 +232,7 @@ fn somebody_with_several_tabs_is_present_until_the_last_one_goes() {
 fn messages_are_json_whatever_is_in_names_and_keys() {
     let mut roster = Roster::default();
     for (number, key) in ["\"", "\\\n\u{1}", "ü🚢", "plain"].into_iter().enumerate() {
-        roster.track(number as u64, &text(key), &text(r#"{"a": [1, "}"]}"#));
+        roster.track(id(number as u64), &text(key), &text(r#"{"a": [1, "}"]}"#));
     }
     let room = "r\"oom";
     let state: serde_json::Value = serde_json::from_str(&roster.message(room)).expect("JSON");
@@ -236,16 +240,16 @@ fn messages_are_json_whatever_is_in_names_and_keys() {
     assert_eq!((&state["room"], &state["sequence"]), (&room.into(), &4.into()));
     assert_eq!(state["present"]["ü🚢"]["metas"][0]["a"][1], "}");
     assert_eq!(state["present"].as_object().expect("an object").len(), 4);
-    roster.untrack(0);
-    roster.untrack(1);
+    roster.untrack(id(0));
+    roster.untrack(id(1));
     let changes = roster.take_changes();
     let diff = roster.diff(&changes).message(room);
     let diff: serde_json::Value = serde_json::from_str(&diff).expect("JSON");
     assert_eq!(diff["joins"].as_object().expect("an object").len(), 2, "net of the start");
     assert_eq!(diff["leaves"], serde_json::json!([]));
-    roster.track(9, &text("\\\n\u{1}"), &text("1"));
+    roster.track(id(9), &text("\\\n\u{1}"), &text("1"));
     roster.take_changes();
-    roster.untrack(9);
+    roster.untrack(id(9));
     let changes = roster.take_changes();
     let diff = roster.diff(&changes).message(room);
     let diff: serde_json::Value = serde_json::from_str(&diff).expect("JSON");
