@@ -11,10 +11,11 @@ use crate::client::Client;
 use crate::close::{Close, Reason};
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::{Audience, Hub};
+use crate::hub::Hub;
 use crate::inbox::Place;
 use crate::outbound::{Drains, Label, Outbound};
 use crate::presence::Meta;
+use crate::recipients::Recipients;
 use crate::timer::{NewTimer, Scope};
 
 /// One thing a handler asked for.
@@ -24,24 +25,21 @@ pub enum Effect {
     Send(Frame),
     /// Queue a frame for another connection.
     SendTo(Arc<Outbound>, Frame),
-    /// Queue a frame for a room's members, except one of them.
-    BroadcastToRoom(Arc<str>, Frame, Option<ConnectionId>),
-    /// Queue a frame for the members of several rooms, once each, except one of them.
-    BroadcastToRooms(Box<[Arc<str>]>, Frame, Option<ConnectionId>),
-    /// Queue a frame for every connection of the channel, except one of them.
-    BroadcastToAll(Frame, Option<ConnectionId>),
+    /// Queue a frame for several connections.
+    Broadcast {
+        /// The connections.
+        to: Recipients,
+        /// The frame.
+        frame: Frame,
+        /// A connection that it is not for, even if it is one of them.
+        except: Option<ConnectionId>,
+    },
     /// Become a member.
     Join(Arc<str>),
     /// End a membership.
     Leave(Arc<str>),
     /// Tie the event's own connection to a user.
     Identify(Arc<str>),
-    /// Queue a frame for the connections of a user, except one of them.
-    SendToUser(Arc<str>, Frame, Option<ConnectionId>),
-    /// Queue a frame for the connections of several users, except one of them.
-    SendToUsers(Box<[Arc<str>]>, Frame, Option<ConnectionId>),
-    /// Queue a frame for an audience.
-    Broadcast(Box<Audience>, Frame),
     /// Label the event's own connection.
     SetLabel(Box<Label>),
     /// Take a label off the event's own connection.
@@ -96,12 +94,7 @@ impl Effect {
         match self {
             Effect::Send(frame)
             | Effect::SendTo(_, frame)
-            | Effect::BroadcastToRoom(_, frame, _)
-            | Effect::BroadcastToRooms(_, frame, _)
-            | Effect::BroadcastToAll(frame, _)
-            | Effect::SendToUser(_, frame, _)
-            | Effect::SendToUsers(_, frame, _)
-            | Effect::Broadcast(_, frame)
+            | Effect::Broadcast { frame, .. }
             | Effect::Publish(_, frame) => frame.payload_bytes(),
             Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
@@ -112,23 +105,14 @@ impl Effect {
 
     fn name_bytes(&self) -> usize {
         match self {
-            Effect::BroadcastToRoom(name, ..)
-            | Effect::Join(name)
+            Effect::Broadcast { to, .. } => to.name_bytes(NAME_OVERHEAD),
+            Effect::Join(name)
             | Effect::Leave(name)
             | Effect::Identify(name)
             | Effect::Untrack(name)
             | Effect::Watch(name)
             | Effect::Unwatch(name)
-            | Effect::SendToUser(name, ..)
             | Effect::DisconnectUser(name, _) => name.len() + NAME_OVERHEAD,
-            Effect::BroadcastToRooms(names, ..) | Effect::SendToUsers(names, ..) => {
-                names.iter().map(|name| name.len() + NAME_OVERHEAD).sum()
-            }
-            Effect::Broadcast(audience, _) => {
-                let names = audience.names().map(|name| name.len() + NAME_OVERHEAD);
-                let labels = audience.labels.iter().map(label_bytes);
-                names.chain(labels).sum::<usize>() + size_of_val(&audience.except[..])
-            }
             Effect::Publish(to, _) => to.1.len() + NAME_OVERHEAD,
             Effect::SetLabel(label) => label_bytes(label),
             Effect::Track(track) => track.room.len() + track.key.len() + 2 * NAME_OVERHEAD,
@@ -138,30 +122,13 @@ impl Effect {
     }
 
     fn is_broadcast(&self) -> bool {
-        matches!(
-            self,
-            Effect::BroadcastToRoom(..)
-                | Effect::BroadcastToRooms(..)
-                | Effect::BroadcastToAll(..)
-                | Effect::SendToUser(..)
-                | Effect::SendToUsers(..)
-                | Effect::PostToSeveral(..)
-                | Effect::Broadcast(..)
-                | Effect::Publish(..)
-        )
+        matches!(self, Effect::Broadcast { .. } | Effect::PostToSeveral(..) | Effect::Publish(..))
     }
 
     /// How many a broadcast reaches as things are, those that are in several rooms several times.
     fn receivers(&self, hub: &Hub) -> usize {
-        let members = |name: &Arc<str>| hub.rooms.get(name).map_or(0, |room| room.count());
-        let connections = |user: &Arc<str>| hub.users.get(user).map_or(0, |user| user.count());
         match self {
-            Effect::BroadcastToRoom(name, ..) => members(name),
-            Effect::BroadcastToRooms(names, ..) => names.iter().map(members).sum(),
-            Effect::BroadcastToAll(..) => hub.connections(),
-            Effect::Broadcast(audience, _) => audience.size(hub),
-            Effect::SendToUser(user, ..) => connections(user),
-            Effect::SendToUsers(users, ..) => users.iter().map(connections).sum(),
+            Effect::Broadcast { to, .. } => hub.reach(to),
             Effect::PostToSeveral(posting, _) => posting.places.len(),
             Effect::Publish(to, _) => to.0.rooms.get(&to.1).map_or(0, |room| room.count()),
             _ => 0,
@@ -355,13 +322,9 @@ impl Effects {
                 Effect::SendTo(outbound, frame) => {
                     drains.push(&outbound, &frame);
                 }
-                Effect::BroadcastToRoom(name, frame, skip) => {
-                    hub.rooms.broadcast(&name, &frame, skip, drains);
+                Effect::Broadcast { to, frame, except } => {
+                    hub.deliver(&to, &frame, except, drains).await;
                 }
-                Effect::BroadcastToRooms(names, frame, skip) => {
-                    hub.rooms.broadcast_to_several(&names, &frame, skip, drains);
-                }
-                Effect::BroadcastToAll(frame, skip) => hub.broadcast_to_all(&frame, skip, drains),
                 Effect::Join(name) => {
                     if let Some(client) = client {
                         client.join(hub, &name);
@@ -376,15 +339,6 @@ impl Effects {
                     if let Some(client) = client {
                         client.identify(hub, &user);
                     }
-                }
-                Effect::SendToUser(user, frame, skip) => {
-                    hub.users.broadcast(&user, &frame, skip, drains);
-                }
-                Effect::SendToUsers(users, frame, skip) => {
-                    hub.users.broadcast_to_several(&users, &frame, skip, drains);
-                }
-                Effect::Broadcast(audience, frame) => {
-                    hub.broadcast(&audience, &frame, drains);
                 }
                 Effect::SetLabel(label) => {
                     if let Some(client) = client {

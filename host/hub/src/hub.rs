@@ -2,8 +2,8 @@
 //!
 //! The hub outlives generations: a reload does not touch it.
 
-mod audience;
 mod channels;
+mod delivery;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -22,7 +22,6 @@ use crate::room::{Room, Rooms, start_after};
 use crate::room_state::RoomStates;
 use crate::timer::{Scope, Timers};
 
-pub use audience::Audience;
 pub use channels::Channels;
 
 /// The connections, rooms and users of one channel.
@@ -129,11 +128,6 @@ impl Hub {
         if self.rooms.leave(room, id) {
             self.states.emptied(room.name());
         }
-    }
-
-    /// Queue a frame for every connection of the channel except `skip`.
-    pub fn broadcast_to_all(&self, frame: &Frame, skip: Option<ConnectionId>, drains: &mut Drains) {
-        self.everyone.broadcast(frame, skip, drains);
     }
 
     /// Ask the connections that a user has now to close.

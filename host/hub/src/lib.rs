@@ -8,6 +8,7 @@
 //!
 //! - [`effects`]: what a handler asked for; commit or drop.
 //! - [`client`], [`connection_id`]: the record of one connection, and its name.
+//! - [`recipients`]: who a frame is for.
 //! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
 //! - [`store`]: a channel's key-value store.
@@ -26,6 +27,7 @@ pub mod client;
 pub mod connection_id;
 pub mod hub;
 pub mod presence;
+pub mod recipients;
 pub mod room;
 pub mod room_state;
 pub mod store;

@@ -142,30 +142,38 @@ impl Room {
         all
     }
 
-    /// Queue a frame for every member except `skip`. The caller drains when its locks are gone.
-    pub fn broadcast(&self, frame: &Frame, skip: Option<ConnectionId>, drains: &mut Drains) {
-        let skip = skip.and_then(ConnectionId::local_number);
+    /// Queues a frame for every member except one. The caller drains when its locks are gone.
+    /// Returns for how many.
+    pub fn broadcast(
+        &self,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        drains: &mut Drains,
+    ) -> usize {
+        let except = except.and_then(ConnectionId::local_number);
+        let mut queued = 0;
         let members = self.members.lock();
         members.roster.for_each(|number, outbound| {
-            if skip != Some(number) {
-                drains.push(outbound, frame);
+            if except != Some(number) {
+                queued += usize::from(drains.push(outbound, frame));
             }
         });
+        queued
     }
 }
 
-/// Queue a frame for every member of several rooms, once each. `rooms` is in ascending order of
-/// names without doubles, which keeps the order of locks.
+/// Queues a frame for every member of several rooms except one, once each. `rooms` is in ascending
+/// order of names without doubles, which keeps the order of locks. Returns for how many.
 pub fn broadcast_to_several(
     rooms: &[Arc<Room>],
     frame: &Frame,
-    skip: Option<ConnectionId>,
+    except: Option<ConnectionId>,
     drains: &mut Drains,
-) {
+) -> usize {
     debug_assert!(rooms.is_sorted_by(|a, b| a.name < b.name));
     let rooms: Vec<&Room> = rooms.iter().map(|room| &**room).collect();
-    let skip = skip.and_then(ConnectionId::local_number);
-    broadcast_where(&rooms, frame, drains, |number, _| skip != Some(number));
+    let except = except.and_then(ConnectionId::local_number);
+    broadcast_where(&rooms, frame, drains, |number, _| except != Some(number))
 }
 
 /// Queue a frame for the members of several rooms that are wanted, once each. `rooms` is without

@@ -84,28 +84,26 @@ impl Rooms {
         false
     }
 
-    /// Queue a frame for every member of a room except `skip`.
+    /// Queues a frame for every member of a room except one. Returns for how many.
     pub fn broadcast(
         &self,
         name: &str,
         frame: &Frame,
-        skip: Option<ConnectionId>,
+        except: Option<ConnectionId>,
         drains: &mut Drains,
-    ) {
-        if let Some(room) = self.get(name) {
-            room.broadcast(frame, skip, drains);
-        }
+    ) -> usize {
+        self.get(name).map_or(0, |room| room.broadcast(frame, except, drains))
     }
 
-    /// Queue a frame for every member of several rooms except `skip`, once each.
+    /// Queues a frame for every member of several rooms except one, once each. Returns for how many.
     pub fn broadcast_to_several(
         &self,
         names: &[Arc<str>],
         frame: &Frame,
-        skip: Option<ConnectionId>,
+        except: Option<ConnectionId>,
         drains: &mut Drains,
-    ) {
-        broadcast_to_several(&self.several(names), frame, skip, drains);
+    ) -> usize {
+        broadcast_to_several(&self.several(names), frame, except, drains)
     }
 
     /// The rooms of these names that have members, in ascending order of names without doubles.

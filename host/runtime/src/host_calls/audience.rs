@@ -8,8 +8,7 @@ use super::rooms::{checked as checked_room, parsed};
 use super::users::checked as checked_user;
 use super::{fix_call, labels, refused};
 use crate::instance::InstanceState;
-use wharf_hub::effects::Effect;
-use wharf_hub::hub::Audience;
+use wharf_hub::recipients::{Audience, Recipients};
 
 /// Rooms and users that one audience may name, and connections and users that it may except.
 const MAX_NAMES: usize = 256;
@@ -130,11 +129,8 @@ impl HostAudience for InstanceState {
                 "name a room, a user or everyone before sending",
             )));
         }
-        let audience = Box::new(audience.clone());
-        let sent = self
-            .encode(kind, &data)
-            .and_then(|frame| self.record(Effect::Broadcast(audience, frame)));
-        Ok(sent)
+        let to = Recipients::Audience(Box::new(audience.clone()));
+        Ok(self.broadcast(to, kind, &data, None))
     }
 
     fn drop(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {

@@ -12,6 +12,7 @@ use crate::instance::InstanceState;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
 use wharf_hub::outbound::Outbound;
+use wharf_hub::recipients::Recipients;
 use wharf_hub::room::{Room, check_name};
 
 /// Rooms that one broadcast may name.
@@ -71,9 +72,8 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        let name = checked(room)?;
-        let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRoom(name, frame, parsed(skip)))
+        let to = Recipients::Room(checked(room)?);
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn broadcast_to_rooms(
@@ -90,9 +90,8 @@ impl Host for InstanceState {
                 format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
             ));
         }
-        let names = rooms.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
-        let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToRooms(names, frame, parsed(skip)))
+        let to = Recipients::Rooms(rooms.into_iter().map(checked).collect::<Result<_, _>>()?);
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn broadcast_to_all(
@@ -101,8 +100,7 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        let frame = self.encode(kind, &data)?;
-        self.record(Effect::BroadcastToAll(frame, parsed(skip)))
+        self.broadcast(Recipients::Everyone, kind, &data, skip)
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
@@ -119,6 +117,18 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
+    /// Records a broadcast.
+    pub(super) fn broadcast(
+        &mut self,
+        to: Recipients,
+        kind: Kind,
+        data: &[u8],
+        skip: Option<String>,
+    ) -> Result<(), Error> {
+        let frame = self.encode(kind, data)?;
+        self.record(Effect::Broadcast { to, frame, except: parsed(skip) })
+    }
+
     /// What this event's own joins and leaves change about its connection's membership.
     pub(super) fn own_change(&self, room: &str) -> Option<bool> {
         let membership = self.call.as_ref()?.effects.membership(room)?;

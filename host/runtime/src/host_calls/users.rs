@@ -6,10 +6,11 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
 use super::bindings::wharf::channel::users::Host;
-use super::rooms::{MAX_SHOWN_BYTES, parsed};
+use super::rooms::MAX_SHOWN_BYTES;
 use super::{ConnectionHandle, checked_close, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
 use wharf_hub::effects::Effect;
+use wharf_hub::recipients::Recipients;
 use wharf_hub::room::MAX_NAME_BYTES;
 
 /// Users that one message may be for.
@@ -48,9 +49,8 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         self.call()?;
-        let user = self.online_user(user)?;
-        let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendToUser(user, frame, parsed(skip)))
+        let to = Recipients::User(self.online_user(user)?);
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn send_to_users(
@@ -67,9 +67,8 @@ impl Host for InstanceState {
                 format!("a message is for at most {MAX_USERS_PER_MESSAGE} users"),
             ));
         }
-        let users = users.into_iter().map(checked).collect::<Result<Box<[_]>, _>>()?;
-        let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendToUsers(users, frame, parsed(skip)))
+        let to = Recipients::Users(users.into_iter().map(checked).collect::<Result<_, _>>()?);
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn disconnect_user(&mut self, user: String, code: u16, reason: String) -> Result<(), Error> {

@@ -15,9 +15,9 @@ use super::route::{To, What};
 use wharf_config::Config;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
 use wharf_hub::connection_id::ConnectionId;
-use wharf_hub::hub::Audience;
 use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
 use wharf_hub::outbound::{Drains, Outbound};
+use wharf_hub::recipients::{Audience, Recipients};
 use wharf_hub::room::{MAX_NAME_BYTES, check_name};
 use wharf_runtime::channel::Channel;
 use wharf_runtime::instance::{FailureKind, OutsideRefusal};
@@ -55,9 +55,9 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
         What::Broadcast => {
             let mut fields = Fields::read(&body)?;
             let frame = fields.message(config)?;
-            let audience = audience(&mut fields)?;
+            let to = Recipients::Audience(Box::new(audience(&mut fields)?));
             fields.end()?;
-            let receivers = channel.context.hub.broadcast(&audience, &frame, drains);
+            let receivers = channel.context.hub.deliver(&to, &frame, None, drains).await;
             done(StatusCode::OK, "receivers", receivers)
         }
         What::Send(to) => {
@@ -71,9 +71,8 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
                 }
                 To::User(name) => {
                     let user = user(&channel, name)?;
-                    let users = vec![user.name().clone()];
-                    let audience = Audience { users, ..Audience::default() };
-                    channel.context.hub.broadcast(&audience, &frame, drains)
+                    let to = Recipients::User(user.name().clone());
+                    channel.context.hub.deliver(&to, &frame, None, drains).await
                 }
             };
             done(StatusCode::OK, "receivers", receivers)
