@@ -7,14 +7,12 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::close::Reason;
 use crate::connection_id::ConnectionId;
-use crate::hub::Hub;
-use crate::outbound::{Drains, Labels, Outbound};
-use crate::presence::Meta;
+use crate::outbound::{Labels, Outbound};
 use crate::room::Room;
 use crate::token::Token;
 
@@ -39,11 +37,11 @@ pub struct SubjectChanged;
 
 /// Where a connection is a member. Once it ends: where it was one last.
 #[derive(Debug, Default)]
-struct Groups {
+pub(crate) struct Groups {
     /// Its rooms, in the order joined.
-    joined: Vec<Arc<Room>>,
+    pub(crate) joined: Vec<Arc<Room>>,
     /// Its user.
-    user: Option<Arc<Room>>,
+    pub(crate) user: Option<Arc<Room>>,
 }
 
 impl Client {
@@ -114,39 +112,9 @@ impl Client {
         self.groups.lock().joined.iter().any(|room| &**room.name() == name)
     }
 
-    /// Become a member of a room.
-    pub fn join(&self, hub: &Hub, name: &Arc<str>) {
-        let joined = &mut self.groups.lock().joined;
-        if !joined.iter().any(|room| room.name() == name) {
-            joined.push(hub.rooms.join(name, self.id, &self.outbound));
-        }
-    }
-
-    /// End a membership, if there is one.
-    pub fn leave(&self, hub: &Hub, name: &str) {
-        let joined = &mut self.groups.lock().joined;
-        if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
-            let room = joined.remove(at);
-            hub.presence.leave(name, self.id);
-            hub.leave_room(&room, self.id);
-        }
-    }
-
     /// The user it belongs to, if it has been identified.
     pub fn user(&self) -> Option<Arc<str>> {
         self.groups.lock().user.as_ref().map(|user| user.name().clone())
-    }
-
-    /// Belong to a user, and no longer to another.
-    pub fn identify(&self, hub: &Hub, user: &Arc<str>) {
-        let current = &mut self.groups.lock().user;
-        if current.as_ref().is_some_and(|current| current.name() == user) {
-            return;
-        }
-        let new = hub.users.join(user, self.id, &self.outbound);
-        if let Some(old) = current.replace(new) {
-            hub.users.leave(&old, self.id);
-        }
     }
 
     /// Change its labels.
@@ -157,33 +125,9 @@ impl Client {
         self.outbound.set_labels(labels);
     }
 
-    /// Be present in a room that it is in.
-    pub fn track(&self, hub: &Hub, room: &Arc<str>, key: &Arc<str>, meta: &Meta) {
-        // Whoever is in no room is not taken out of it in the end: nobody else may be present.
-        if self.is_in(room) {
-            hub.presence.track(room, self.id, key, meta);
-        }
-    }
-
-    /// Be told who is present in a room that it is in.
-    pub fn watch(&self, hub: &Hub, room: &Arc<str>, drains: &mut Drains) {
-        if self.is_in(room) {
-            hub.presence.watch(room, self.id, &self.outbound, drains);
-        }
-    }
-
-    /// Leave every room, its user, and the hub. [`rooms`](Client::rooms) and
-    /// [`user`](Client::user) still answer.
-    pub fn leave_all(&self, hub: &Hub) {
-        let groups = self.groups.lock();
-        for room in &groups.joined {
-            hub.presence.end(room.name(), self.id);
-            hub.leave_room(room, self.id);
-        }
-        if let Some(user) = &groups.user {
-            hub.users.leave(user, self.id);
-        }
-        hub.disconnect(self.id);
+    /// Returns where it is a member, to be changed by the hub.
+    pub(crate) fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock()
     }
 }
 

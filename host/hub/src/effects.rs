@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::client::Client;
-use crate::close::{Close, Reason};
+use crate::close::Close;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::Hub;
+use crate::hub::{Hub, Posting};
 use crate::inbox::Place;
-use crate::outbound::{Drains, Label, Outbound};
+use crate::outbound::{Drains, Label};
 use crate::presence::Meta;
-use crate::recipients::Recipients;
+use crate::recipients::{Group, Recipients};
 use crate::timer::{NewTimer, Scope};
 
 /// One thing a handler asked for.
@@ -24,7 +24,7 @@ pub enum Effect {
     /// Queue a frame for the event's own connection.
     Send(Frame),
     /// Queue a frame for another connection.
-    SendTo(Arc<Outbound>, Frame),
+    SendTo(ConnectionId, Frame),
     /// Queue a frame for several connections.
     Broadcast {
         /// The connections.
@@ -53,7 +53,7 @@ pub enum Effect {
     /// Be told no longer.
     Unwatch(Arc<str>),
     /// Close another connection.
-    Disconnect(Arc<Outbound>, Box<Close>),
+    Disconnect(ConnectionId, Box<Close>),
     /// Close the connections of a user.
     DisconnectUser(Arc<str>, Box<Close>),
     /// Post an event into a connection's inbox, or a room's.
@@ -77,16 +77,6 @@ pub struct Track {
     pub key: Arc<str>,
     /// What it says of itself.
     pub meta: Meta,
-}
-
-/// The inboxes of a room's members or of a user's connections.
-#[derive(Debug)]
-pub struct Posting {
-    /// Where there is a place.
-    pub places: Vec<Place>,
-    /// Where there is none. One that does not keep up is ended, as one that does not read is: it
-    /// must not keep the others from being told, nor miss what they are told.
-    pub full: Vec<Arc<Outbound>>,
 }
 
 impl Effect {
@@ -130,7 +120,7 @@ impl Effect {
         match self {
             Effect::Broadcast { to, .. } => hub.reach(to),
             Effect::PostToSeveral(posting, _) => posting.places.len(),
-            Effect::Publish(to, _) => to.0.rooms.get(&to.1).map_or(0, |room| room.count()),
+            Effect::Publish(to, _) => to.0.count(Group::Room(&to.1)),
             _ => 0,
         }
     }
@@ -166,9 +156,6 @@ pub struct EffectLimits {
 /// Deliveries that the broadcasts of one event may make; a single broadcast may always
 /// reach everybody. So what an event causes is in proportion to what a channel is there for.
 pub const MAX_DELIVERIES: usize = 100_000;
-
-/// Inboxes that are filled in a row before other tasks get their turn.
-const POSTS_PER_TURN: usize = 1024;
 
 /// What a room's name takes beside its bytes.
 const NAME_OVERHEAD: usize = 32;
@@ -300,6 +287,18 @@ impl Effects {
         *self = Effects::default();
     }
 
+    /// Checks whether a broadcast to so many may be recorded.
+    ///
+    /// # Errors
+    ///
+    /// The broadcasts of the event reach as many as they may.
+    pub fn check_deliveries(&self, receivers: usize) -> Result<(), TooMany> {
+        match self.deliveries.saturating_add(receivers) > MAX_DELIVERIES && self.deliveries > 0 {
+            true => Err(TooMany),
+            false => Ok(()),
+        }
+    }
+
     /// Make everything happen, in the order recorded; writing is left to the drains, except
     /// where an event reaches so many that others have to get their turn. Returns the wish to close,
     /// which is the connection's task's to fulfil. `hops` is how many posts led to the event.
@@ -319,25 +318,25 @@ impl Effects {
                         drains.push(&client.outbound, &frame);
                     }
                 }
-                Effect::SendTo(outbound, frame) => {
-                    drains.push(&outbound, &frame);
+                Effect::SendTo(id, frame) => {
+                    hub.send_to(id, &frame, drains);
                 }
                 Effect::Broadcast { to, frame, except } => {
                     hub.deliver(&to, &frame, except, drains).await;
                 }
                 Effect::Join(name) => {
                     if let Some(client) = client {
-                        client.join(hub, &name);
+                        hub.join(client, &name);
                     }
                 }
                 Effect::Leave(name) => {
                     if let Some(client) = client {
-                        client.leave(hub, &name);
+                        hub.leave(client, &name);
                     }
                 }
                 Effect::Identify(user) => {
                     if let Some(client) = client {
-                        client.identify(hub, &user);
+                        hub.identify(client, &user);
                     }
                 }
                 Effect::SetLabel(label) => {
@@ -352,41 +351,39 @@ impl Effects {
                 }
                 Effect::Track(track) => {
                     if let Some(client) = client {
-                        client.track(hub, &track.room, &track.key, &track.meta);
+                        hub.track(client, &track.room, &track.key, &track.meta);
                     }
                 }
                 Effect::Untrack(room) => {
-                    if let Some(id) = from {
-                        hub.presence.untrack(&room, id);
+                    if let Some(client) = client {
+                        hub.untrack(client, &room);
                     }
                 }
                 Effect::Watch(room) => {
                     if let Some(client) = client {
-                        client.watch(hub, &room, drains);
+                        hub.watch(client, &room, drains);
                     }
                 }
                 Effect::Unwatch(room) => {
-                    if let Some(id) = from {
-                        hub.presence.unwatch(&room, id);
+                    if let Some(client) = client {
+                        hub.unwatch(client, &room);
                     }
                 }
-                Effect::Disconnect(outbound, close) => outbound.close(*close),
-                Effect::DisconnectUser(user, close) => hub.disconnect_user(&user, &close),
-                Effect::Post(place, payload) => place.fill(from, payload, hops + 1),
+                Effect::Disconnect(id, close) => {
+                    hub.disconnect(id, &close);
+                }
+                Effect::DisconnectUser(user, close) => {
+                    hub.disconnect_user(&user, &close);
+                }
+                Effect::Post(place, payload) => hub.post(place, from, payload, hops + 1),
                 Effect::PostToSeveral(posting, payload) => {
-                    for (at, place) in posting.places.into_iter().enumerate() {
-                        place.fill(from, payload.clone(), hops + 1);
-                        if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                    for outbound in posting.full {
-                        outbound.end(Reason::Overload);
-                    }
+                    hub.post_to_several(*posting, from, &payload, hops + 1).await;
                 }
-                Effect::SetTimer(timer) => hub.timers.set(*timer),
-                Effect::CancelTimer(of) => hub.timers.cancel(&of.0, &of.1),
-                Effect::Publish(to, frame) => to.0.publish(&to.1, &frame, drains),
+                Effect::SetTimer(timer) => hub.set_timer(*timer),
+                Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),
+                Effect::Publish(to, frame) => {
+                    to.0.publish(&to.1, &frame, drains).await;
+                }
             }
             if drains.is_urgent() {
                 drains.drain().await;

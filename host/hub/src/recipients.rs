@@ -67,3 +67,12 @@ impl Audience {
         !self.everyone && self.rooms.is_empty() && self.users.is_empty()
     }
 }
+
+/// The members of a room, or the connections of a user.
+#[derive(Clone, Copy, Debug)]
+pub enum Group<'a> {
+    /// A room, by its name.
+    Room(&'a str),
+    /// A user, by its name.
+    User(&'a str),
+}

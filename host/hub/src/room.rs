@@ -114,8 +114,8 @@ impl Room {
         let Some(start) = start_after(after) else {
             return Vec::new();
         };
-        let numbers = self.members.lock().roster.page(start, limit);
-        numbers.into_iter().map(ConnectionId::local).collect()
+        let members = self.members.lock();
+        members.roster.page(start, limit).map(|(number, _)| ConnectionId::local(number)).collect()
     }
 
     /// A member's outbound.
@@ -132,14 +132,18 @@ impl Room {
         outbounds
     }
 
-    /// Every member's id and outbound.
-    pub fn members(&self) -> Vec<(ConnectionId, Arc<Outbound>)> {
+    /// Returns the ids and outbounds of at most `limit` members in ascending order, those after `after`.
+    pub fn members(
+        &self,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Vec<(ConnectionId, Arc<Outbound>)> {
+        let Some(start) = start_after(after) else {
+            return Vec::new();
+        };
         let members = self.members.lock();
-        let mut all = Vec::with_capacity(members.roster.len());
-        members.roster.for_each(|number, outbound| {
-            all.push((ConnectionId::local(number), outbound.clone()));
-        });
-        all
+        let page = members.roster.page(start, limit);
+        page.map(|(number, outbound)| (ConnectionId::local(number), outbound.clone())).collect()
     }
 
     /// Queues a frame for every member except one. The caller drains when its locks are gone.

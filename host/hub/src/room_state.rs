@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::inbox::{Addressee, Inbox, InboxLimits, NoPlace, Place, Posted};
+use crate::inbox::{Addressee, Inbox, Posted};
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
@@ -260,24 +260,17 @@ impl RoomStates {
     }
 }
 
-/// Take a place in a room's inbox.
-///
-/// # Errors
-///
-/// As much waits as may.
-pub fn place(room: &Arc<RoomState>, bytes: usize, limits: InboxLimits) -> Result<Place, NoPlace> {
-    Place::take(room.clone(), bytes, limits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::{InboxLimits, NoPlace, Place};
 
     #[test]
     fn the_inboxes_of_all_rooms_are_bounded_together() {
         let limits = InboxLimits { events: 10, bytes: 10, bytes_together: 15 };
         let rooms = RoomStates::default();
         let open = |name: &str| rooms.open(&Arc::from(name), 2).expect("a room");
+        let place = |room: &Arc<RoomState>, bytes, limits| Place::take(room.clone(), bytes, limits);
         let (a, b) = (open("a"), open("b"));
         let taken = place(&a, 10, limits).expect("there is nothing yet");
         assert_eq!(place(&a, 1, limits).err(), Some(NoPlace::Full));

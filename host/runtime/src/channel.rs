@@ -74,7 +74,7 @@ impl Channel {
     /// generation stays for their last events.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::SeqCst);
-        self.context.hub.timers.clear();
+        self.context.hub.cancel_timers();
         self.context.hub.end_all(Reason::Removed);
     }
 

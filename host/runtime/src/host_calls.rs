@@ -52,6 +52,8 @@ pub mod bindings {
         world: "channel",
         imports: {
             "wharf:channel/event.flush": async,
+            "wharf:channel/notices.notify-room": async,
+            "wharf:channel/notices.notify-user": async,
             "wharf:channel/store": async,
             "wharf:channel/audience": trappable,
         },
@@ -225,18 +227,20 @@ impl InstanceState {
         let Some(call) = self.call.as_mut() else {
             return Err(no_event());
         };
-        call.effects.record(effect, &self.channel.hub, limits).map_err(|_| {
-            refused(
-                Remedy::ShedLoad,
-                "too-many-effects",
-                format!(
-                    "one event may record {} effects of {} bytes (max_effects_per_event, \
-                     max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do \
-                     less",
-                    limits.count, limits.bytes
-                ),
-            )
-        })
+        call.effects.record(effect, &self.channel.hub, limits).map_err(|_| self.too_many())
+    }
+
+    /// The error of an event that has recorded as much as it may.
+    fn too_many(&self) -> Error {
+        let EffectLimits { count, bytes } = effect_limits(&self.channel.config);
+        refused(
+            Remedy::ShedLoad,
+            "too-many-effects",
+            format!(
+                "one event may record {count} effects of {bytes} bytes (max_effects_per_event, \
+                 max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do less"
+            ),
+        )
     }
 
     /// Check a message and encode its frame.

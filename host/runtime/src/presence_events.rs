@@ -36,8 +36,7 @@ impl Listener for PresenceTeller {
 }
 
 async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
-    let presence = &channel.context.hub.presence;
-    while let Some(diff) = presence.next_untold(&room) {
+    while let Some(diff) = channel.context.hub.next_untold(&room) {
         let event = Apart::Presence { room: room.name(), diff: &diff };
         if let Err(unanswered) = call(&channel, &room, &event).await {
             unanswered.log(&channel, About::Room(room.name()), event.name());

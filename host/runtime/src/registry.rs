@@ -360,9 +360,9 @@ impl Registry {
             None => {
                 let channel = Arc::new(Channel::new(context, slots, next));
                 let runner = Box::new(RoomRunner::new(&channel, self.working.clone()));
-                channel.context.hub.states.run_with(runner);
+                channel.context.hub.run_room_events_with(runner);
                 let teller = Box::new(PresenceTeller::new(&channel));
-                channel.context.hub.presence.tell_to(teller);
+                channel.context.hub.tell_of_presence(teller);
                 channel
             }
         };

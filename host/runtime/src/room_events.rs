@@ -90,9 +90,9 @@ async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains:
             run_one(channel, room, &event, *hops, drains).await;
         }
         // Whatever sets timers while a removed channel's connections end: nobody wants them.
-        Posted::Timer(_) if channel.is_removed() => channel.context.hub.timers.clear(),
+        Posted::Timer(_) if channel.is_removed() => channel.context.hub.cancel_timers(),
         Posted::Timer(firing) => {
-            let Some(payload) = channel.context.hub.timers.begin(firing) else {
+            let Some(payload) = channel.context.hub.begin_timer(firing) else {
                 return;
             };
             let (name, payload) = (&firing.name, &payload);

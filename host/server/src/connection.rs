@@ -118,7 +118,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)
                 _ => {
                     log_panic(&channel, &client);
                     // It may have been half in.
-                    client.leave_all(&channel.context.hub);
+                    channel.context.hub.remove(&client);
                     NotAccepted::Failed
                 }
             };
@@ -406,7 +406,7 @@ impl Connection {
                 self.handle(wire, Event::Notice { from, payload: &payload, hops }).await
             }
             Posted::Timer(firing) => {
-                let payload = self.channel.context.hub.timers.begin(&firing)?;
+                let payload = self.channel.context.hub.begin_timer(&firing)?;
                 if !handlers.timers {
                     log_unhandled(&self.channel, "on_timer");
                     return None;
@@ -487,7 +487,7 @@ impl Connection {
                 WireEnd::Gone => {}
             }
         }
-        self.client.leave_all(&self.channel.context.hub);
+        self.channel.context.hub.remove(&self.client);
         self.drains.drain().await;
         outbound.drain();
         let closing = async {

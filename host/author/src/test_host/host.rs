@@ -17,7 +17,7 @@ use super::visitor::{Ask, Opcode, Response, Visitor};
 use wharf_config::{AllowedOrigin, ChannelConfig, Config};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
-use wharf_hub::room::Room;
+use wharf_hub::recipients::Group;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::plugin::watch::{Change, look_once};
@@ -144,9 +144,7 @@ impl Host {
             Command::Connection { client } => self.connection(client),
             Command::Room { name } => Ok(self.room(&name)),
             Command::User { name } => {
-                let hub = &self.channel.context.hub;
-                let user = hub.users.get(&name);
-                Ok(json!({ "connections": user.map_or_else(Vec::new, |user| ids(&user)) }))
+                Ok(json!({ "connections": self.members(Group::User(&name)) }))
             }
             Command::Advance { milliseconds, nanoseconds } => {
                 let by = Duration::from_millis(milliseconds)
@@ -280,14 +278,20 @@ impl Host {
 
     fn room(&self, name: &str) -> Value {
         let hub = &self.channel.context.hub;
-        let members = hub.rooms.get(name).map_or_else(Vec::new, |room| ids(&room));
-        let state = hub.states.find(name).and_then(|room| room.state());
-        let (_, present) = hub.presence.page(name, None, usize::MAX, None);
+        let members = self.members(Group::Room(name));
+        let state = hub.room_state(name);
+        let (_, present) = hub.presence_page(name, None, usize::MAX, None);
         json!({
             "members": members,
             "state": state.map(|state| hex(&state)),
             "present": present.iter().map(|(key, _)| &**key).collect::<Vec<_>>(),
         })
+    }
+
+    /// The ids of a room's members, or of a user's connections.
+    fn members(&self, group: Group<'_>) -> Vec<String> {
+        let members = self.channel.context.hub.members(group, None, usize::MAX);
+        members.iter().map(ConnectionId::to_string).collect()
     }
 
     /// Ask the channel's code, as somebody outside would.
@@ -307,11 +311,6 @@ impl Host {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         Ok(json!({ "status": status.as_u16(), "body": body }))
     }
-}
-
-/// The ids of a room's members, or of a user's connections.
-fn ids(room: &Room) -> Vec<String> {
-    room.page(None, usize::MAX).iter().map(ConnectionId::to_string).collect()
 }
 
 /// The name of the channel, and the configuration of its host: the defaults, and what the test says.

@@ -1,16 +1,46 @@
-//! Frames on their way from the hub to connections.
+//! Everything that reaches other connections, rooms and channels: frames, closes, notices, posts.
+//!
+//! There is no other way from one connection's event to another connection. What all nodes of a
+//! cluster have to hear of is therefore seen here, and here alone: a broker takes what these verbs are
+//! given, which are ids, names and encoded frames, to the other nodes, and calls the same verbs there.
+//!
+//! A frame or a close that finds no receiver is dropped. A place for a notice or a post is taken when
+//! a handler calls and is filled when its event commits, so that what was accepted cannot be refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Hub;
+use crate::close::{Close, Reason};
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::outbound::Drains;
-use crate::recipients::{Audience, Recipients};
+use crate::inbox::{InboxLimits, NoPlace, Place};
+use crate::outbound::{Drains, Outbound};
+use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Room, broadcast_where};
 
+/// Inboxes that are filled in a row before other tasks get their turn.
+const POSTS_PER_TURN: usize = 1024;
+
+/// The inboxes of a room's members or of a user's connections.
+#[derive(Debug, Default)]
+pub struct Posting {
+    /// Places in those that have one.
+    pub places: Vec<Place>,
+    /// The connections whose inbox has none. One that does not keep up is ended, as one that does not
+    /// read is: it must not keep the others from being told, nor miss what they are told.
+    pub full: Vec<Arc<Outbound>>,
+}
+
+/// Frames.
 impl Hub {
+    /// Queues a frame for one connection. Returns whether it was queued.
+    pub fn send_to(&self, to: ConnectionId, frame: &Frame, drains: &mut Drains) -> bool {
+        self.everyone.find(to).is_some_and(|outbound| drains.push(&outbound, frame))
+    }
+
     /// Queues a frame for recipients except one of them, once for each. Returns for how many.
     pub async fn deliver(
         &self,
@@ -81,6 +111,131 @@ impl Hub {
                 };
                 named.saturating_add(all(&audience.except_users, &connections))
             }
+        }
+    }
+}
+
+/// Frames of other channels.
+impl Hub {
+    /// Queues another channel's frame for the members of a room. Returns for how many.
+    pub async fn publish(&self, room: &Arc<str>, frame: &Frame, drains: &mut Drains) -> usize {
+        if let Some(listener) = self.listener.get() {
+            listener.published(room, frame);
+        }
+        self.rooms.broadcast(room, frame, None, drains)
+    }
+}
+
+/// Closes.
+impl Hub {
+    /// Asks a connection to close. Returns whether it is open.
+    pub fn disconnect(&self, id: ConnectionId, close: &Close) -> bool {
+        let found = self.everyone.find(id);
+        if let Some(outbound) = &found {
+            outbound.close(close.clone());
+        }
+        found.is_some()
+    }
+
+    /// Asks the connections that a user has now to close. Returns how many.
+    pub fn disconnect_user(&self, user: &str, close: &Close) -> usize {
+        let outbounds = self.users.get(user).map(|user| user.outbounds()).unwrap_or_default();
+        for outbound in &outbounds {
+            outbound.close(close.clone());
+        }
+        outbounds.len()
+    }
+
+    /// Asks every connection to end.
+    pub fn end_all(&self, reason: Reason) {
+        for outbound in self.everyone.outbounds() {
+            outbound.end(reason);
+        }
+    }
+}
+
+/// Notices, and events of rooms.
+impl Hub {
+    /// Takes a place for a notice in a connection's inbox.
+    ///
+    /// # Errors
+    ///
+    /// There is no place, or no such connection, which is the same as one that has just ended.
+    pub fn notice_place(
+        &self,
+        to: ConnectionId,
+        bytes: usize,
+        limits: InboxLimits,
+    ) -> Result<Place, NoPlace> {
+        Place::take(self.everyone.find(to).ok_or(NoPlace::Closed)?, bytes, limits)
+    }
+
+    /// Takes places for a notice in the inboxes of a room's members or of a user's connections, except
+    /// some of them.
+    pub async fn notice_places(
+        &self,
+        to: Group<'_>,
+        except: &[ConnectionId],
+        bytes: usize,
+        limits: InboxLimits,
+    ) -> Posting {
+        let mut posting = Posting::default();
+        let Some(room) = self.group(to) else {
+            return posting;
+        };
+        let mut after = None;
+        loop {
+            let members = room.members(after, POSTS_PER_TURN);
+            after = members.last().map(|(id, _)| *id);
+            let is_last = members.len() < POSTS_PER_TURN;
+            for (id, outbound) in members {
+                if !except.contains(&id) {
+                    posting.take_place(outbound, bytes, limits);
+                }
+            }
+            if is_last {
+                return posting;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Posts an event into an inbox.
+    pub fn post(&self, place: Place, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
+        place.fill(from, payload, hops);
+    }
+
+    /// Posts one event into several inboxes, and ends the connections whose inbox is full. Returns in
+    /// how many.
+    pub async fn post_to_several(
+        &self,
+        posting: Posting,
+        from: Option<ConnectionId>,
+        payload: &Bytes,
+        hops: u8,
+    ) -> usize {
+        let count = posting.places.len();
+        for (at, place) in posting.places.into_iter().enumerate() {
+            place.fill(from, payload.clone(), hops);
+            if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for outbound in posting.full {
+            outbound.end(Reason::Overload);
+        }
+        count
+    }
+}
+
+impl Posting {
+    /// Takes a place in one more inbox.
+    pub fn take_place(&mut self, to: Arc<Outbound>, bytes: usize, limits: InboxLimits) {
+        match Place::take(to.clone(), bytes, limits) {
+            Ok(place) => self.places.push(place),
+            Err(NoPlace::Full | NoPlace::FullTogether) => self.full.push(to),
+            // It has ended since the room was looked at.
+            Err(NoPlace::Closed) => {}
         }
     }
 }

@@ -94,17 +94,22 @@ impl Roster {
         }
     }
 
-    /// At most `limit` numbers, the smallest from `start` on.
-    pub(super) fn page(&self, start: u64, limit: usize) -> Vec<u64> {
-        match self {
+    /// Returns at most `limit` members in ascending order, from `start` on.
+    pub(super) fn page(
+        &self,
+        start: u64,
+        limit: usize,
+    ) -> impl Iterator<Item = (u64, &Arc<Outbound>)> {
+        let (few, many) = match self {
             Roster::Few(members) => {
                 let (Ok(from) | Err(from)) = find(members, start);
-                members[from..].iter().take(limit).map(|(number, _)| *number).collect()
+                (Some(members[from..].iter().map(|(number, outbound)| (*number, outbound))), None)
             }
             Roster::Many(members) => {
-                members.range(start..).take(limit).map(|(number, _)| *number).collect()
+                (None, Some(members.range(start..).map(|(number, outbound)| (*number, outbound))))
             }
-        }
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten()).take(limit)
     }
 
     /// Do something with every member, in ascending order.
@@ -164,7 +169,7 @@ mod tests {
                 model.iter().map(|(number, outbound)| (*number, Arc::as_ptr(outbound))).collect();
             prop_assert_eq!(all, expected);
             let page: Vec<u64> = model.range(start..).take(limit).map(|(n, _)| *n).collect();
-            prop_assert_eq!(roster.page(start, limit), page);
+            prop_assert_eq!(roster.page(start, limit).map(|(n, _)| n).collect::<Vec<_>>(), page);
             for number in 0..80 {
                 let found = roster.get(number).map(Arc::as_ptr);
                 prop_assert_eq!(found, model.get(&number).map(Arc::as_ptr));

@@ -7,42 +7,48 @@ use bytes::Bytes;
 use super::bindings::wharf::channel::notices::Host as NoticesHost;
 use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
 use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::rooms::{checked, parsed};
+use super::rooms::{checked, parsed, unknown_connection};
 use super::{fix_call, refused};
 use crate::instance::InstanceState;
-use wharf_hub::effects::{Effect, Posting};
+use wharf_hub::effects::Effect;
 use wharf_hub::inbox::{Addressee, InboxLimits, MAX_HOPS, NoPlace, Place};
-use wharf_hub::room::Room;
-use wharf_hub::room_state::RoomState;
+use wharf_hub::recipients::Group;
 
 impl NoticesHost for InstanceState {
     fn notify(&mut self, to: String, payload: Vec<u8>) -> Result<(), Error> {
         self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
-        let outbound = self.outbound_of(&to)?;
-        let place = self.notice_place(outbound, payload.len())?;
+        let id = self.connected(&to)?;
+        let limits = self.inbox_limits();
+        let place = match self.client() {
+            // It may still be connecting.
+            Some(own) if own.id == id => Place::take(own.outbound.clone(), payload.len(), limits),
+            _ => self.channel.hub.notice_place(id, payload.len(), limits),
+        };
+        let place = place.map_err(|why| match why {
+            NoPlace::Closed => unknown_connection(&to),
+            _ => inbox_full(why, limits, "inbox_events, inbox_bytes"),
+        })?;
         self.record(Effect::Post(place, Bytes::from(payload)))
     }
 
-    fn notify_room(
+    async fn notify_room(
         &mut self,
         room: String,
         payload: Vec<u8>,
         skip: Option<String>,
     ) -> Result<u32, Error> {
         let name = checked(room)?;
-        let members = self.channel.hub.rooms.get(&name);
-        self.notify_all(members, self.own_change(&name), payload, skip)
+        self.notify_all(Group::Room(&name), payload, skip).await
     }
 
-    fn notify_user(
+    async fn notify_user(
         &mut self,
         user: String,
         payload: Vec<u8>,
         skip: Option<String>,
     ) -> Result<u32, Error> {
         let user = self.online_user(user)?;
-        let connections = self.channel.hub.users.get(&user);
-        self.notify_all(connections, self.own_identification(&user), payload, skip)
+        self.notify_all(Group::User(&user), payload, skip).await
     }
 }
 
@@ -50,43 +56,38 @@ impl RoomPostsHost for InstanceState {
     fn post(&mut self, room: String, payload: Vec<u8>) -> Result<(), Error> {
         let name = checked(room)?;
         self.check_post(payload.len(), self.handlers.rooms, "on_room_event", "room-events")?;
-        let room = self.room_state(&name)?;
+        let room = self.room_inbox(&name)?;
         let limits = InboxLimits::of_room(&self.channel.config);
-        let place = place(room, payload.len(), limits, "room_inbox_events, room_inbox_bytes")?;
+        let place = Place::take(room, payload.len(), limits)
+            .map_err(|why| inbox_full(why, limits, "room_inbox_events, room_inbox_bytes"))?;
         self.record(Effect::Post(place, Bytes::from(payload)))
     }
 }
 
 impl InstanceState {
-    /// Post to the members of a room or the connections of a user. `own_change`
-    /// is what this event changes about its own connection's being one of them.
-    fn notify_all(
+    /// Posts to the members of a room or the connections of a user, as this event makes them.
+    async fn notify_all(
         &mut self,
-        members: Option<Arc<Room>>,
-        own_change: Option<bool>,
+        to: Group<'_>,
         payload: Vec<u8>,
         skip: Option<String>,
     ) -> Result<u32, Error> {
         self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
-        let mut members = members.map(|room| room.members()).unwrap_or_default();
-        if let Some(is_one) = own_change {
-            let own = self.own()?.client;
-            members.retain(|(id, _)| *id != own.id);
-            if is_one {
-                members.push((own.id, own.outbound.clone()));
-            }
-        }
-        let skip = parsed(skip);
-        members.retain(|(id, _)| Some(*id) != skip);
-        let limits = self.inbox_limits();
-        let mut posting = Posting { places: Vec::with_capacity(members.len()), full: Vec::new() };
-        for (_, outbound) in members {
-            match Place::take(outbound.clone(), payload.len(), limits) {
-                Ok(place) => posting.places.push(place),
-                Err(NoPlace::Full | NoPlace::FullTogether) => posting.full.push(outbound),
-                // It has ended since the room was looked at.
-                Err(NoPlace::Closed) => {}
-            }
+        let (skip, limits, hub) = (parsed(skip), self.inbox_limits(), self.channel.hub.clone());
+        // Before so many inboxes are looked at.
+        self.call()?.effects.check_deliveries(hub.count(to)).map_err(|_| self.too_many())?;
+        let own_change = self.own_change(to);
+        let own = match own_change {
+            Some(_) => Some(self.own()?.client.clone()),
+            None => None,
+        };
+        let except: Vec<_> = own.as_ref().map(|own| own.id).into_iter().chain(skip).collect();
+        let mut posting = hub.notice_places(to, &except, payload.len(), limits).await;
+        if let Some(own) = own
+            && own_change == Some(true)
+            && skip != Some(own.id)
+        {
+            posting.take_place(own.outbound.clone(), payload.len(), limits);
         }
         let count = u32::try_from(posting.places.len()).unwrap_or(u32::MAX);
         self.record(Effect::PostToSeveral(Box::new(posting), Bytes::from(payload)))?;
@@ -126,24 +127,16 @@ impl InstanceState {
         Err(refused(Remedy::ShedLoad, "payload-too-big", detail))
     }
 
-    /// What is kept for a room.
-    pub(super) fn room_state(&self, name: &Arc<str>) -> Result<Arc<RoomState>, Error> {
+    /// Returns the inbox of a room.
+    pub(super) fn room_inbox(&self, name: &Arc<str>) -> Result<Arc<dyn Addressee>, Error> {
         let limit = self.channel.config.max_room_states;
-        self.channel.hub.states.open(name, limit).map_err(|_| {
+        self.channel.hub.room_inbox(name, limit).map_err(|_| {
             refused(
                 Remedy::ShedLoad,
                 "too-many-room-states",
                 format!("{limit} rooms have events, state or timers (max_room_states)"),
             )
         })
-    }
-
-    fn notice_place(
-        &self,
-        to: Arc<wharf_hub::outbound::Outbound>,
-        bytes: usize,
-    ) -> Result<Place, Error> {
-        place(to, bytes, self.inbox_limits(), "inbox_events, inbox_bytes")
     }
 
     /// What may wait for one connection.
@@ -163,31 +156,17 @@ pub(super) fn check_handled(is_handled: bool, handler: &str, interface: &str) ->
     Err(fix_call("no-handler", detail))
 }
 
-fn place(
-    to: Arc<dyn Addressee>,
-    bytes: usize,
-    limits: InboxLimits,
-    settings: &str,
-) -> Result<Place, Error> {
-    Place::take(to, bytes, limits).map_err(|why| match why {
-        NoPlace::Full => refused(
-            Remedy::RetryLater,
-            "inbox-full",
-            format!(
-                "{} events or {} bytes wait to be handled there ({settings})",
-                limits.events, limits.bytes
-            ),
+/// The error for an inbox that has no place. A room's inbox is never closed.
+fn inbox_full(why: NoPlace, limits: InboxLimits, settings: &str) -> Error {
+    let detail = match why {
+        NoPlace::FullTogether => format!(
+            "{} bytes wait to be handled in the channel's rooms (max_channel_inbox_bytes)",
+            limits.bytes_together
         ),
-        NoPlace::FullTogether => refused(
-            Remedy::RetryLater,
-            "inbox-full",
-            format!(
-                "{} bytes wait to be handled in the channel's rooms (max_channel_inbox_bytes)",
-                limits.bytes_together
-            ),
+        NoPlace::Full | NoPlace::Closed => format!(
+            "{} events or {} bytes wait to be handled there ({settings})",
+            limits.events, limits.bytes
         ),
-        NoPlace::Closed => {
-            refused(Remedy::Gone, "unknown-connection", "the connection has just ended")
-        }
-    })
+    };
+    refused(Remedy::RetryLater, "inbox-full", detail)
 }

@@ -43,7 +43,7 @@ impl Host for InstanceState {
         let Own { client, effects, .. } = self.own()?;
         let key = match effects.presence(&room) {
             Some(track) => track.map(|track| track.key.clone()),
-            None => hub.presence.key(&room, client.id),
+            None => hub.presence_key(&room, client.id),
         };
         let key = key.ok_or_else(|| fix_call("not-tracked", "track the connection first"))?;
         self.record_track(room, key, metadata)
@@ -58,14 +58,14 @@ impl Host for InstanceState {
     fn list(&mut self, room: String, after: Option<String>, limit: u32) -> Page {
         let own = self.own_presence(&room);
         let limit = limit.min(MAX_PAGE) as usize;
-        let presence = &self.channel.hub.presence;
-        let (sequence, entries) = presence.page(&room, after.as_deref(), limit, own.as_ref());
+        let hub = &self.channel.hub;
+        let (sequence, entries) = hub.presence_page(&room, after.as_deref(), limit, own.as_ref());
         Page { sequence, entries: entries.into_iter().map(Entry::from).collect() }
     }
 
     fn count(&mut self, room: String) -> u32 {
         let own = self.own_presence(&room);
-        let count = self.channel.hub.presence.count(&room, own.as_ref());
+        let count = self.channel.hub.presence_count(&room, own.as_ref());
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -121,14 +121,14 @@ impl InstanceState {
     /// see each other, and may overrun it by what they add.
     fn check_space(&mut self, room: &str, bytes: usize) -> Result<(), Error> {
         let channel = self.channel.clone();
-        let (config, presence) = (&channel.config, &channel.hub.presence);
+        let (config, hub) = (&channel.config, &channel.hub);
         let Own { client, effects, .. } = self.own()?;
-        let (in_room, own) = presence.bytes_in(room, client.id);
+        let (in_room, own) = hub.presence_bytes_in(room, client.id);
         let room_bytes = in_room.saturating_sub(own);
         // In each room a connection is present once: of several tracks in one the last counts.
         let elsewhere = effects.tracks().filter(|track| &*track.room != room);
         let elsewhere: usize = elsewhere.map(|track| charge(&track.key, &track.meta)).sum();
-        let all_bytes = presence.bytes().saturating_sub(own).saturating_add(elsewhere);
+        let all_bytes = hub.presence_bytes().saturating_sub(own).saturating_add(elsewhere);
         for (taken, limit, setting) in [
             (room_bytes, config.max_room_presence_bytes, "max_room_presence_bytes"),
             (all_bytes, config.max_channel_presence_bytes, "max_channel_presence_bytes"),

@@ -11,9 +11,8 @@ use super::{Call, ConnectionHandle, Own, checked_close, cut, escape, fix_call, r
 use crate::instance::InstanceState;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
-use wharf_hub::outbound::Outbound;
-use wharf_hub::recipients::Recipients;
-use wharf_hub::room::{Room, check_name};
+use wharf_hub::recipients::{Group, Recipients};
+use wharf_hub::room::check_name;
 
 /// Rooms that one broadcast may name.
 const MAX_ROOMS_PER_BROADCAST: usize = 256;
@@ -56,13 +55,11 @@ impl Host for InstanceState {
     }
 
     fn count(&mut self, room: String) -> u32 {
-        let members = self.channel.hub.rooms.get(&room);
-        self.count_members(members, self.own_change(&room))
+        self.count_members(Group::Room(&room))
     }
 
     fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
-        let members = self.channel.hub.rooms.get(&room);
-        self.page_of_members(members, self.own_change(&room), after, limit)
+        self.page_of_members(Group::Room(&room), after, limit)
     }
 
     fn broadcast_to_room(
@@ -104,15 +101,15 @@ impl Host for InstanceState {
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
-        let outbound = self.outbound_of(&to)?;
+        let to = self.connected(&to)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendTo(outbound, frame))
+        self.record(Effect::SendTo(to, frame))
     }
 
     fn disconnect(&mut self, id: String, code: u16, reason: String) -> Result<(), Error> {
-        let outbound = self.outbound_of(&id)?;
+        let id = self.connected(&id)?;
         let close = checked_close(code, reason)?;
-        self.record(Effect::Disconnect(outbound, Box::new(close)))
+        self.record(Effect::Disconnect(id, Box::new(close)))
     }
 }
 
@@ -129,28 +126,36 @@ impl InstanceState {
         self.record(Effect::Broadcast { to, frame, except: parsed(skip) })
     }
 
-    /// What this event's own joins and leaves change about its connection's membership.
-    pub(super) fn own_change(&self, room: &str) -> Option<bool> {
-        let membership = self.call.as_ref()?.effects.membership(room)?;
-        (membership != self.client()?.is_in(room)).then_some(membership)
+    /// What this event changes about its own connection's being a member of a room or a user's.
+    pub(super) fn own_change(&self, group: Group<'_>) -> Option<bool> {
+        let effects = &self.call.as_ref()?.effects;
+        let client = self.client()?;
+        let (becomes, is) = match group {
+            Group::Room(room) => (effects.membership(room)?, client.is_in(room)),
+            Group::User(user) => {
+                let is = client.user().is_some_and(|current| &*current == user);
+                (&**effects.identity()? == user, is)
+            }
+        };
+        (becomes != is).then_some(becomes)
     }
 
-    /// Where a connection of the channel may be written to; the event's own may be still connecting.
-    pub(super) fn outbound_of(&mut self, id: &str) -> Result<Arc<Outbound>, Error> {
+    /// Returns the id of an open connection of the channel. The event's own may still be connecting.
+    pub(super) fn connected(&mut self, text: &str) -> Result<ConnectionId, Error> {
         self.call()?;
         let own = self.client().map(|client| client.id);
-        let outbound = match ConnectionId::parse(id) {
-            Some(id) if Some(id) == own => Some(self.own()?.client.outbound.clone()),
-            Some(id) => self.channel.hub.find(id),
-            None => None,
-        };
-        outbound.ok_or_else(|| unknown_connection(id))
+        match ConnectionId::parse(text) {
+            Some(id) if Some(id) == own => Ok(self.own()?.client.id),
+            Some(id) if self.channel.hub.is_connected(id) => Ok(id),
+            _ => Err(unknown_connection(text)),
+        }
     }
 
-    /// How many members a room or user has, with what this event changes about its own connection.
-    pub(super) fn count_members(&self, room: Option<Arc<Room>>, own: Option<bool>) -> u32 {
-        let committed = room.map_or(0, |room| room.count());
-        let count = match own {
+    /// Returns how many members a room or a user has, with what this event changes about its own
+    /// connection.
+    pub(super) fn count_members(&self, group: Group<'_>) -> u32 {
+        let committed = self.channel.hub.count(group);
+        let count = match self.own_change(group) {
             Some(true) => committed + 1,
             Some(false) => committed.saturating_sub(1),
             None => committed,
@@ -158,27 +163,23 @@ impl InstanceState {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// A page of the members of a room or user, with what this event changes about its own
+    /// Returns a page of the members of a room or a user, with what this event changes about its own
     /// connection.
     pub(super) fn page_of_members(
         &self,
-        room: Option<Arc<Room>>,
-        own: Option<bool>,
+        group: Group<'_>,
         after: Option<String>,
         limit: u32,
     ) -> Vec<String> {
         let limit = limit.min(MAX_PAGE) as usize;
         let after = match after.as_deref().map(ConnectionId::parse) {
-            // A page after an id that is none of ours has no beginning.
+            // A page after text that is no id has no beginning.
             Some(None) => return Vec::new(),
             Some(after) => after,
             None => None,
         };
-        let mut ids = match room {
-            Some(room) => room.page(after, limit.saturating_add(1)),
-            None => Vec::new(),
-        };
-        if let (Some(joined), Some(client)) = (own, self.client()) {
+        let mut ids = self.channel.hub.members(group, after, limit.saturating_add(1));
+        if let (Some(joined), Some(client)) = (self.own_change(group), self.client()) {
             let own = client.id;
             ids.retain(|id| *id != own);
             if joined && after.is_none_or(|after| own > after) {

@@ -49,7 +49,7 @@ impl Host for InstanceState {
         let room = checked(room)?;
         check_handled(self.handlers.rooms, "on_room_timer", "room-events")?;
         let times = times(delay_ms, repeat_ms)?;
-        let to = self.room_state(&room)?;
+        let to = self.room_inbox(&room)?;
         let limit = (self.channel.config.max_timers_per_room, "max_timers_per_room");
         self.set_timer(Scope::Room(room), name, times, payload, to, limit)
     }
@@ -69,7 +69,7 @@ impl Host for InstanceState {
         let handled = self.handlers.channel_timers;
         check_handled(handled, "on_channel_timer", "channel-timer-events")?;
         let times = times(delay_ms, repeat_ms)?;
-        let to = self.channel.hub.states.channel().clone();
+        let to = self.channel.hub.channel_inbox();
         let limit = (self.channel.config.max_timers_per_channel, "max_timers_per_channel");
         self.set_timer(Scope::Channel, name, times, payload, to, limit)
     }
@@ -94,14 +94,14 @@ impl InstanceState {
     ) -> Result<(), Error> {
         let name = timer_name(name)?;
         self.check_payload(payload.len())?;
-        let names = self.channel.hub.timers.names(&scope);
+        let names = self.channel.hub.timer_names(&scope);
         let names = self.call()?.effects.timers(&scope, names);
         if names.len() >= limit && !names.contains(&name) {
             let detail = format!("{limit} timers are set already ({setting})");
             return Err(refused(Remedy::ShedLoad, "too-many-timers", detail));
         }
         let max_bytes = self.channel.config.max_channel_state_bytes;
-        if self.channel.hub.timers.bytes().saturating_add(payload.len()) > max_bytes {
+        if self.channel.hub.timer_bytes().saturating_add(payload.len()) > max_bytes {
             let detail = format!("all timers carry {max_bytes} bytes (max_channel_state_bytes)");
             return Err(refused(Remedy::ShedLoad, "too-many-timers", detail));
         }

@@ -10,7 +10,7 @@ use super::rooms::MAX_SHOWN_BYTES;
 use super::{ConnectionHandle, checked_close, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
 use wharf_hub::effects::Effect;
-use wharf_hub::recipients::Recipients;
+use wharf_hub::recipients::{Group, Recipients};
 use wharf_hub::room::MAX_NAME_BYTES;
 
 /// Users that one message may be for.
@@ -33,12 +33,11 @@ impl Host for InstanceState {
     }
 
     fn is_online(&mut self, user: String) -> bool {
-        self.connections(&user) > 0
+        self.count_members(Group::User(&user)) > 0
     }
 
     fn connections_of(&mut self, user: String, after: Option<String>, limit: u32) -> Vec<String> {
-        let connections = self.channel.hub.users.get(&user);
-        self.page_of_members(connections, self.own_identification(&user), after, limit)
+        self.page_of_members(Group::User(&user), after, limit)
     }
 
     fn send_to_user(
@@ -79,27 +78,14 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// How many connections a user has, as this event sees it.
-    fn connections(&self, user: &str) -> u32 {
-        let connections = self.channel.hub.users.get(user);
-        self.count_members(connections, self.own_identification(user))
-    }
-
     /// The id of a user who has a connection.
     pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, Error> {
         let user = checked(user)?;
-        if self.connections(&user) > 0 {
+        if self.count_members(Group::User(&user)) > 0 {
             return Ok(user);
         }
         let detail = format!("{} has no connection", escape(cut(&user, MAX_SHOWN_BYTES)));
         Err(refused(Remedy::Gone, "user-offline", detail))
-    }
-
-    /// What this event's own `identify` changes about whether its connection is the user's.
-    pub(super) fn own_identification(&self, user: &str) -> Option<bool> {
-        let becomes = &**self.call.as_ref()?.effects.identity()? == user;
-        let is = self.client()?.user().is_some_and(|current| &*current == user);
-        (becomes != is).then_some(becomes)
     }
 }
 

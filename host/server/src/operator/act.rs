@@ -9,15 +9,16 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, check_json};
-use super::look::{client, user};
+use super::look::{client, online};
 use super::problem::{Answer, Problem, bad, bad_field};
 use super::route::{To, What};
 use wharf_config::Config;
-use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_hub::connection_id::ConnectionId;
-use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
-use wharf_hub::outbound::{Drains, Outbound};
-use wharf_hub::recipients::{Audience, Recipients};
+use wharf_hub::hub::Posting;
+use wharf_hub::inbox::{InboxLimits, NoPlace, Place};
+use wharf_hub::outbound::Drains;
+use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_hub::room::{MAX_NAME_BYTES, check_name};
 use wharf_runtime::channel::Channel;
 use wharf_runtime::instance::{FailureKind, OutsideRefusal};
@@ -46,7 +47,7 @@ pub async fn answer(channel: Arc<Channel>, what: What, body: Bytes) -> Answer {
 }
 
 async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains) -> Answer {
-    let config = &*channel.context.config;
+    let (config, hub) = (&*channel.context.config, &*channel.context.hub);
     match what {
         What::Messages => {
             check_json(&body)?;
@@ -57,7 +58,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let frame = fields.message(config)?;
             let to = Recipients::Audience(Box::new(audience(&mut fields)?));
             fields.end()?;
-            let receivers = channel.context.hub.deliver(&to, &frame, None, drains).await;
+            let receivers = hub.deliver(&to, &frame, None, drains).await;
             done(StatusCode::OK, "receivers", receivers)
         }
         What::Send(to) => {
@@ -66,13 +67,13 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             fields.end()?;
             let receivers = match &to {
                 To::Connection(id) => {
-                    let client = client(&channel, id)?;
-                    usize::from(drains.push(&client.outbound, &frame))
+                    let id = client(&channel, id)?.id;
+                    usize::from(hub.send_to(id, &frame, drains))
                 }
                 To::User(name) => {
-                    let user = user(&channel, name)?;
-                    let to = Recipients::User(user.name().clone());
-                    channel.context.hub.deliver(&to, &frame, None, drains).await
+                    online(&channel, name)?;
+                    let to = Recipients::User(Arc::from(&**name));
+                    hub.deliver(&to, &frame, None, drains).await
                 }
             };
             done(StatusCode::OK, "receivers", receivers)
@@ -81,37 +82,41 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let mut fields = Fields::read(&body)?;
             let close = close(&mut fields)?;
             fields.end()?;
-            let outbounds = outbounds(&channel, &to)?;
-            for outbound in &outbounds {
-                outbound.close(close.clone());
-            }
-            done(StatusCode::OK, "disconnected", outbounds.len())
+            let disconnected = match &to {
+                To::Connection(id) => {
+                    hub.disconnect(client(&channel, id)?.id, &close);
+                    1
+                }
+                To::User(name) => {
+                    online(&channel, name)?;
+                    hub.disconnect_user(name, &close)
+                }
+            };
+            done(StatusCode::OK, "disconnected", disconnected)
         }
         What::Notify(to) => {
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.notices, "on_notify", "notice-events")?;
             let limits = InboxLimits::of_connection(config);
-            let mut places = Vec::new();
-            for outbound in outbounds(&channel, &to)? {
-                match (Place::take(outbound.clone(), payload.len(), limits), &to) {
-                    (Ok(place), _) => places.push(place),
-                    // It has just ended.
-                    (Err(NoPlace::Closed), _) => {}
-                    (Err(NoPlace::Full | NoPlace::FullTogether), To::Connection(_)) => {
-                        return Err(full("inbox_events, inbox_bytes"));
-                    }
-                    // One that does not keep up must not keep the others from being told, nor miss
-                    // what they are told.
-                    (Err(NoPlace::Full | NoPlace::FullTogether), To::User(_)) => {
-                        outbound.end(Reason::Overload);
+            let posting = match &to {
+                To::Connection(id) => {
+                    let id = client(&channel, id)?.id;
+                    match hub.notice_place(id, payload.len(), limits) {
+                        Ok(place) => Posting { places: vec![place], full: Vec::new() },
+                        // It has just ended.
+                        Err(NoPlace::Closed) => Posting::default(),
+                        Err(NoPlace::Full | NoPlace::FullTogether) => {
+                            return Err(full("inbox_events, inbox_bytes"));
+                        }
                     }
                 }
-            }
-            let count = places.len();
-            for place in places {
-                place.fill(None, payload.clone(), HOPS);
-            }
+                To::User(name) => {
+                    online(&channel, name)?;
+                    hub.notice_places(Group::User(name), &[], payload.len(), limits).await
+                }
+            };
+            let count = hub.post_to_several(posting, None, &payload, HOPS).await;
             done(StatusCode::ACCEPTED, "posted", count)
         }
         What::Post(room) => {
@@ -120,25 +125,23 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.rooms, "on_room_event", "room-events")?;
             let limit = config.max_room_states;
-            let room: Arc<dyn Addressee> =
-                channel.context.hub.states.open(&room, limit).map_err(|_| {
-                    let message =
-                        format!("{limit} rooms have events, state or timers (max_room_states)");
-                    let status = StatusCode::TOO_MANY_REQUESTS;
-                    Problem::new(status, "too-many-room-states", message)
-                })?;
+            let room = hub.room_inbox(&room, limit).map_err(|_| {
+                let message =
+                    format!("{limit} rooms have events, state or timers (max_room_states)");
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Problem::new(status, "too-many-room-states", message)
+            })?;
             let limits = InboxLimits::of_room(config);
             let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
                 NoPlace::FullTogether => full("max_channel_inbox_bytes"),
                 _ => full("room_inbox_events, room_inbox_bytes"),
             })?;
-            place.fill(None, payload, HOPS);
+            hub.post(place, None, payload, HOPS);
             done(StatusCode::ACCEPTED, "posted", 1)
         }
         What::Reset(room) => {
             Fields::read(&body)?.end()?;
-            let room = channel.context.hub.states.find(&room_name(room, "room")?);
-            let is_forgotten = room.is_some_and(|room| room.forget());
+            let is_forgotten = hub.reset_room(&room_name(room, "room")?);
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
         // These are to be looked at.
@@ -261,13 +264,6 @@ fn close(fields: &mut Fields) -> Result<Close, Problem> {
         return Err(bad_field("reason", message));
     }
     Ok(Close { code, reason })
-}
-
-fn outbounds(channel: &Channel, to: &To) -> Result<Vec<Arc<Outbound>>, Problem> {
-    match to {
-        To::Connection(id) => Ok(vec![client(channel, id)?.outbound.clone()]),
-        To::User(name) => Ok(user(channel, name)?.outbounds()),
-    }
 }
 
 /// The JSON of the field `event`, as it was written.

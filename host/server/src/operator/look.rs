@@ -10,7 +10,7 @@ use super::problem::{Answer, Problem, bad_field};
 use super::route::What;
 use wharf_hub::client::Client;
 use wharf_hub::connection_id::ConnectionId;
-use wharf_hub::room::Room;
+use wharf_hub::recipients::Group;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::{cut, escape};
 use wharf_runtime::registry::{Registry, hex};
@@ -43,18 +43,20 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
         }
         What::Rooms => rooms(channel, query)?,
         What::Room(name) => {
-            let room = channel.context.hub.rooms.get(name).ok_or_else(|| {
+            let count = channel.context.hub.count(Group::Room(name));
+            if count == 0 {
                 let name = escape(cut(name, MAX_SHOWN_BYTES));
-                Problem::not_found("unknown-room", format!("nobody is in a room {name}"))
-            })?;
-            let (ids, next) = members(&room, query)?;
-            json!({ "name": **room.name(), "members": room.count(), "connections": ids, "next": next })
+                let message = format!("nobody is in a room {name}");
+                return Err(Problem::not_found("unknown-room", message));
+            }
+            let (ids, next) = members(channel, Group::Room(name), query)?;
+            json!({ "name": name, "members": count, "connections": ids, "next": next })
         }
         What::Presence(name) => presence(channel, name, query)?,
         What::User(name) => {
-            let user = user(channel, name)?;
-            let (ids, next) = members(&user, query)?;
-            json!({ "user": **user.name(), "online": user.count(), "connections": ids, "next": next })
+            let count = online(channel, name)?;
+            let (ids, next) = members(channel, Group::User(name), query)?;
+            json!({ "user": name, "online": count, "connections": ids, "next": next })
         }
         // These are deeds, which are not looked at.
         What::Broadcast
@@ -78,12 +80,15 @@ pub fn client(channel: &Channel, id: &str) -> Result<Arc<Client>, Problem> {
     })
 }
 
-/// The connections of a user, as a room.
-pub fn user(channel: &Channel, name: &str) -> Result<Arc<Room>, Problem> {
-    channel.context.hub.users.get(name).ok_or_else(|| {
-        let name = escape(cut(name, MAX_SHOWN_BYTES));
-        Problem::not_found("user-offline", format!("{name} has no connection"))
-    })
+/// How many connections a user has, who has one.
+pub fn online(channel: &Channel, name: &str) -> Result<usize, Problem> {
+    match channel.context.hub.count(Group::User(name)) {
+        0 => {
+            let name = escape(cut(name, MAX_SHOWN_BYTES));
+            Err(Problem::not_found("user-offline", format!("{name} has no connection")))
+        }
+        count => Ok(count),
+    }
 }
 
 fn about(channel: &Channel) -> Value {
@@ -94,8 +99,8 @@ fn about(channel: &Channel) -> Value {
         "sha256": hex(&generation.sha256),
         "paths": generation.description.paths,
         "connections": hub.connections(),
-        "rooms": hub.rooms.len(),
-        "users": hub.users.len(),
+        "rooms": hub.room_count(),
+        "users": hub.user_count(),
     })
 }
 
@@ -126,20 +131,18 @@ fn connections(channel: &Channel, query: Option<&str>) -> Result<Value, Problem>
 
 fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
     let (after, limit) = page(query)?;
-    let mut rooms = channel.context.hub.rooms.page(after.as_deref(), limit + 1);
-    let next = cut_page(&mut rooms, limit).map(|room| room.name().to_string());
-    let rooms: Vec<Value> = rooms
-        .iter()
-        .map(|room| json!({ "name": **room.name(), "members": room.count() }))
-        .collect();
+    let mut rooms = channel.context.hub.rooms(after.as_deref(), limit + 1);
+    let next = cut_page(&mut rooms, limit).map(|(name, _)| name.to_string());
+    let rooms: Vec<Value> =
+        rooms.iter().map(|(name, count)| json!({ "name": **name, "members": count })).collect();
     Ok(json!({ "rooms": rooms, "next": next }))
 }
 
 /// Who is present in a room, which may have been left by now: entries stay for their grace.
 fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value, Problem> {
     let (after, limit) = page(query)?;
-    let presence = &channel.context.hub.presence;
-    let (sequence, mut entries) = presence.page(room, after.as_deref(), limit + 1, None);
+    let hub = &channel.context.hub;
+    let (sequence, mut entries) = hub.presence_page(room, after.as_deref(), limit + 1, None);
     let next = cut_page(&mut entries, limit).map(|(key, _)| key.to_string());
     let present: Vec<Value> = entries
         .iter()
@@ -149,17 +152,21 @@ fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value,
             json!({ "key": **key, "metas": metas.collect::<Vec<_>>() })
         })
         .collect();
-    let count = presence.count(room, None);
+    let count = hub.presence_count(room, None);
     Ok(
         json!({ "room": room, "sequence": sequence, "count": count, "present": present, "next": next }),
     )
 }
 
-/// A page of the ids of a room's members, and where the next one begins.
-fn members(room: &Room, query: Option<&str>) -> Result<(Vec<String>, Option<String>), Problem> {
+/// A page of the ids of a room's members or a user's connections, and where the next one begins.
+fn members(
+    channel: &Channel,
+    group: Group<'_>,
+    query: Option<&str>,
+) -> Result<(Vec<String>, Option<String>), Problem> {
     let (after, limit) = page(query)?;
     let after = after.as_deref().map(after_connection).transpose()?;
-    let mut ids = room.page(after, limit + 1);
+    let mut ids = channel.context.hub.members(group, after, limit + 1);
     let next = cut_page(&mut ids, limit).map(ConnectionId::to_string);
     Ok((ids.iter().map(ConnectionId::to_string).collect(), next))
 }

@@ -1,0 +1,125 @@
+//! What a hub keeps besides memberships: states and inboxes of rooms, timers, lists of presence.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Hub;
+use crate::connection_id::ConnectionId;
+use crate::inbox::Addressee;
+use crate::presence::{Diff, Entries, Listener, Own, PresenceRoom};
+use crate::room_state::{Runner, TooManyRoomStates};
+use crate::timer::{Firing, NewTimer, Scope};
+
+/// States and inboxes of rooms.
+impl Hub {
+    /// Sets who runs the events of the rooms; once, before there are any.
+    pub fn run_room_events_with(&self, runner: Box<dyn Runner>) {
+        self.states.run_with(runner);
+    }
+
+    /// Returns the inbox of a room, which is kept from now on if there was none.
+    ///
+    /// # Errors
+    ///
+    /// `max` other rooms have something kept for them.
+    pub fn room_inbox(
+        &self,
+        room: &Arc<str>,
+        max: usize,
+    ) -> Result<Arc<dyn Addressee>, TooManyRoomStates> {
+        Ok(self.states.open(room, max)?)
+    }
+
+    /// Returns the inbox of the channel itself.
+    pub fn channel_inbox(&self) -> Arc<dyn Addressee> {
+        self.states.channel().clone()
+    }
+
+    /// Returns the state of a room as last committed, if it has one.
+    pub fn room_state(&self, room: &str) -> Option<Bytes> {
+        self.states.find(room)?.state()
+    }
+
+    /// Forgets the state of a room, so that its next event begins anew. Returns whether there was one.
+    pub fn reset_room(&self, room: &str) -> bool {
+        self.states.find(room).is_some_and(|room| room.forget())
+    }
+}
+
+/// Timers.
+impl Hub {
+    /// Sets a timer; one of the same name in its scope is replaced.
+    pub fn set_timer(&self, timer: NewTimer) {
+        self.timers.set(timer);
+    }
+
+    /// Cancels a timer, and a firing of it that waits.
+    pub fn cancel_timer(&self, scope: &Scope, name: &str) {
+        self.timers.cancel(scope, name);
+    }
+
+    /// Returns the names of a scope's timers.
+    pub fn timer_names(&self, scope: &Scope) -> Vec<Arc<str>> {
+        self.timers.names(scope)
+    }
+
+    /// Returns the bytes that all timers carry.
+    pub fn timer_bytes(&self) -> usize {
+        self.timers.bytes()
+    }
+
+    /// Begins the turn of a firing. Returns what it says, unless it was cancelled meanwhile.
+    pub fn begin_timer(&self, firing: &Firing) -> Option<Bytes> {
+        self.timers.begin(firing)
+    }
+
+    /// Cancels all timers.
+    pub fn cancel_timers(&self) {
+        self.timers.clear();
+    }
+}
+
+/// Lists of presence.
+impl Hub {
+    /// Sets who hears of changes in the lists besides their watchers; once, before there are any.
+    pub fn tell_of_presence(&self, listener: Box<dyn Listener>) {
+        self.presence.tell_to(listener);
+    }
+
+    /// Returns what the listener has to hear of next in a room.
+    pub fn next_untold(&self, room: &Arc<PresenceRoom>) -> Option<Diff> {
+        self.presence.next_untold(room)
+    }
+
+    /// Returns the bytes that all lists take.
+    pub fn presence_bytes(&self) -> usize {
+        self.presence.bytes()
+    }
+
+    /// Returns the bytes that a room's list takes, and those that a connection takes of it.
+    pub fn presence_bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
+        self.presence.bytes_in(room, id)
+    }
+
+    /// Returns the key that a connection is tracked under in a room.
+    pub fn presence_key(&self, room: &str, id: ConnectionId) -> Option<Arc<str>> {
+        self.presence.key(room, id)
+    }
+
+    /// Returns how many keys in a room have a connection.
+    pub fn presence_count(&self, room: &str, own: Option<&Own>) -> usize {
+        self.presence.count(room, own)
+    }
+
+    /// Returns the number of a room's list, and a page of it.
+    pub fn presence_page(
+        &self,
+        room: &str,
+        after: Option<&str>,
+        limit: usize,
+        own: Option<&Own>,
+    ) -> (u64, Entries) {
+        self.presence.page(room, after, limit, own)
+    }
+}

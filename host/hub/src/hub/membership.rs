@@ -1,0 +1,165 @@
+//! Connections of a hub: when they come and go, and where each is a member.
+//!
+//! What a connection is a member of is changed by its own events alone, which run one at a time.
+
+use std::sync::Arc;
+
+use super::Hub;
+use crate::client::Client;
+use crate::connection_id::ConnectionId;
+use crate::outbound::Drains;
+use crate::presence::Meta;
+use crate::recipients::Group;
+use crate::room::{Room, start_after};
+use crate::timer::Scope;
+
+impl Hub {
+    /// Adds a connection, whose first effects are about to commit.
+    pub fn connect(&self, client: &Arc<Client>) {
+        self.everyone.add(client.id, client.outbound.clone());
+        self.clients.lock().insert(client.id.number, client.clone());
+    }
+
+    /// Takes a connection out of its rooms, away from its user, and out of the hub. Its record still
+    /// says where it was.
+    pub fn remove(&self, client: &Client) {
+        let groups = client.groups();
+        for room in &groups.joined {
+            self.presence.end(room.name(), client.id);
+            self.leave_room(room, client.id);
+        }
+        if let Some(user) = &groups.user {
+            self.users.leave(user, client.id);
+        }
+        self.everyone.remove(client.id);
+        self.clients.lock().remove(&client.id.number);
+        self.timers.cancel_all(&Scope::Connection(client.id));
+    }
+
+    /// Makes a connection a member of a room.
+    pub fn join(&self, client: &Client, name: &Arc<str>) {
+        let joined = &mut client.groups().joined;
+        if !joined.iter().any(|room| room.name() == name) {
+            joined.push(self.rooms.join(name, client.id, &client.outbound));
+        }
+    }
+
+    /// Ends a membership, if there is one.
+    pub fn leave(&self, client: &Client, name: &str) {
+        let joined = &mut client.groups().joined;
+        if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
+            let room = joined.remove(at);
+            self.presence.leave(name, client.id);
+            self.leave_room(&room, client.id);
+        }
+    }
+
+    /// Ties a connection to a user, and to no other any more.
+    pub fn identify(&self, client: &Client, user: &Arc<str>) {
+        let current = &mut client.groups().user;
+        if current.as_ref().is_some_and(|current| current.name() == user) {
+            return;
+        }
+        let new = self.users.join(user, client.id, &client.outbound);
+        if let Some(old) = current.replace(new) {
+            self.users.leave(&old, client.id);
+        }
+    }
+
+    /// Makes a connection present in a room that it is in.
+    pub fn track(&self, client: &Client, room: &Arc<str>, key: &Arc<str>, meta: &Meta) {
+        // Only members may be present: leaving a room is what removes the entry.
+        if client.is_in(room) {
+            self.presence.track(room, client.id, key, meta);
+        }
+    }
+
+    /// Makes a connection present in a room no longer.
+    pub fn untrack(&self, client: &Client, room: &str) {
+        self.presence.untrack(room, client.id);
+    }
+
+    /// Tells a connection who is present in a room that it is in, and from now on what changes about
+    /// that.
+    pub fn watch(&self, client: &Client, room: &Arc<str>, drains: &mut Drains) {
+        if client.is_in(room) {
+            self.presence.watch(room, client.id, &client.outbound, drains);
+        }
+    }
+
+    /// Tells a connection no more of who is present in a room.
+    pub fn unwatch(&self, client: &Client, room: &str) {
+        self.presence.unwatch(room, client.id);
+    }
+
+    /// Ends a membership. A room that becomes empty by it is kept for a while if it has a state.
+    fn leave_room(&self, room: &Arc<Room>, id: ConnectionId) {
+        if self.rooms.leave(room, id) {
+            self.states.emptied(room.name());
+        }
+    }
+
+    /// Returns how many connections there are.
+    pub fn connections(&self) -> usize {
+        self.everyone.count()
+    }
+
+    /// Returns how many rooms have members.
+    pub fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Returns how many users have a connection.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Returns whether a connection is open.
+    pub fn is_connected(&self, id: ConnectionId) -> bool {
+        self.everyone.find(id).is_some()
+    }
+
+    /// Returns the record of a connection, if it is open.
+    pub fn client(&self, id: ConnectionId) -> Option<Arc<Client>> {
+        self.clients.lock().get(&id.local_number()?).cloned()
+    }
+
+    /// Returns the records of at most `limit` connections in ascending order of their ids, those after
+    /// `after`.
+    pub fn clients(&self, after: Option<ConnectionId>, limit: usize) -> Vec<Arc<Client>> {
+        let Some(start) = start_after(after) else {
+            return Vec::new();
+        };
+        self.clients.lock().range(start..).take(limit).map(|(_, client)| client.clone()).collect()
+    }
+
+    /// Returns the names of at most `limit` rooms in ascending order, those after `after`, and how many
+    /// members each has.
+    pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
+        let rooms = self.rooms.page(after, limit);
+        rooms.iter().map(|room| (room.name().clone(), room.count())).collect()
+    }
+
+    /// Returns how many members a room has, or connections a user.
+    pub fn count(&self, group: Group<'_>) -> usize {
+        self.group(group).map_or(0, |room| room.count())
+    }
+
+    /// Returns at most `limit` members of a room or connections of a user in ascending order, those
+    /// after `after`. There are none after one of another node.
+    pub fn members(
+        &self,
+        group: Group<'_>,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Vec<ConnectionId> {
+        self.group(group).map(|room| room.page(after, limit)).unwrap_or_default()
+    }
+
+    pub(super) fn group(&self, group: Group<'_>) -> Option<Arc<Room>> {
+        match group {
+            Group::Room(name) => self.rooms.get(name),
+            Group::User(name) => self.users.get(name),
+        }
+    }
+}
