@@ -16,6 +16,7 @@
 //! - [`frame`]: what is sent, encoded once.
 //! - [`inbox`]: events that others have posted, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
+//! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
 //! - [`token`]: the claims that a connection was let in with.
 //! - [`close`]: reasons for the end of a connection.
 
@@ -37,6 +38,7 @@ pub mod inbox;
 
 pub mod frame;
 pub mod outbound;
+pub mod transport;
 
 pub mod token;
 

@@ -25,11 +25,11 @@ use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::close::{Close, Reason};
 use crate::frame::Frame;
 use crate::inbox::{Addressee, Inbox, Posted};
+use crate::transport::Writer;
 
 use segment::{Segment, charge};
 
@@ -132,7 +132,7 @@ enum Socket {
     /// The upgrade is not finished: frames wait.
     Awaited,
     /// Free to be written by whoever takes it.
-    Idle(OwnedWriteHalf),
+    Idle(Writer),
     /// Taken out by a drain that is writing.
     Taken,
     /// Failed or shut; nothing is written any more.
@@ -168,7 +168,7 @@ impl Outbound {
     }
 
     /// Give the outbound its socket. What was pushed before is written by the next drain.
-    pub fn attach(&self, socket: OwnedWriteHalf) {
+    pub fn attach(&self, socket: Writer) {
         self.state.lock().socket = Socket::Idle(socket);
     }
 
@@ -292,7 +292,7 @@ impl Outbound {
                 Socket::Awaited | Socket::Taken => return Poll::Pending,
                 Socket::Idle(socket) => {
                     if state.blocked {
-                        match socket.as_ref().poll_write_ready(cx) {
+                        match socket.poll_write_ready(cx) {
                             Poll::Pending => return Poll::Pending,
                             Poll::Ready(Ok(())) => state.blocked = false,
                             Poll::Ready(Err(_)) => {
@@ -493,7 +493,7 @@ impl Batch {
         queue.pop_front().map(Batch::One)
     }
 
-    fn write(&self, socket: &OwnedWriteHalf) -> io::Result<usize> {
+    fn write(&self, socket: &Writer) -> io::Result<usize> {
         match self {
             Batch::One(segment) => socket.try_write(segment),
             Batch::Several(segments) => {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::FrameKind;
+use crate::transport::Transport;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -11,7 +12,7 @@ async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let outbound = Outbound::new(limit, 0);
-    let (reader, writer) = server.into_split();
+    let (reader, writer) = Transport::tcp(server).into_split();
     // The stream must stay open for as long as the test reads.
     std::mem::forget(reader);
     outbound.attach(writer);
