@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::handshake::{self, Front};
@@ -26,6 +26,7 @@ use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_hub::close::Reason;
 use wharf_hub::token::Token;
+use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{Timing, watch};
 use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::registry::{Registry, Verdict};
@@ -183,7 +184,8 @@ impl Server {
             let front = self.front.clone();
             let closing = self.closing.subscribe();
             tokio::spawn(async move {
-                serve_http(front, stream, (remote, None), permit, closing).await;
+                let transport = Transport::tcp(stream);
+                serve_http(front, transport, (remote, None), permit, closing).await;
                 drop(turned_away);
             });
         }
@@ -206,31 +208,29 @@ impl Server {
     }
 }
 
-/// Serve a socket that nobody has accepted, such as one end of a pair: a visitor from this address
-/// who has brought this token, if any, which is not looked at again. Until it is upgraded.
-pub async fn serve_visitor(
+/// Serve a connection that no listener has accepted, such as one end of a pair in memory: of a client at
+/// this address with this token, if any, which is not checked again. Until it is upgraded.
+pub async fn serve_transport(
     front: Arc<Front>,
-    stream: TcpStream,
-    visitor: (SocketAddr, Option<Token>),
+    transport: Transport,
+    client: (SocketAddr, Option<Token>),
 ) {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
     // Kept until the end: without it the host would be shutting down.
     let (_closing, closing) = watch::channel(());
-    serve_http(front, stream, visitor, permit, closing).await;
+    serve_http(front, transport, client, permit, closing).await;
 }
 
-/// Serve the requests of one socket until one of them is upgraded.
+/// Serve the requests of one connection until one of them is upgraded.
 async fn serve_http(
     front: Arc<Front>,
-    stream: TcpStream,
+    transport: Transport,
     (remote, token): (SocketAddr, Option<Token>),
     permit: Option<OwnedSemaphorePermit>,
     mut closing: watch::Receiver<()>,
 ) {
     let config = &front.config;
     let patience = config.close_timeout;
-    // Messages are small and written whole; waiting for more of them only delays them.
-    let _ = stream.set_nodelay(true);
     let permit = Arc::new(Mutex::new(permit));
     let service = service_fn({
         let front = front.clone();
@@ -257,7 +257,7 @@ async fn serve_http(
         .header_read_timeout(config.handshake_timeout)
         .max_buf_size(config.max_header_bytes)
         .half_close(false);
-    let serving = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let serving = http.serve_connection(TokioIo::new(transport), service).with_upgrades();
     tokio::pin!(serving);
     let result = tokio::select! {
         result = &mut serving => result,

@@ -26,7 +26,7 @@ use wharf_runtime::registry::{Registry, Verdict, hex};
 use wharf_runtime::stage::Stage;
 use wharf_server::handshake::Front;
 use wharf_server::operator;
-use wharf_server::server::serve_visitor;
+use wharf_server::server::serve_transport;
 use wharf_server::token::ChannelTokenRules;
 
 /// Log lines in a second, of which a test misses none.
@@ -229,9 +229,8 @@ impl Host {
         let before = self.script.newest();
         {
             let _entered = self.clockwork.enter();
-            let (visitor, socket) = Visitor::ask(client, &ask, self.happened.clone())
-                .map_err(|error| format!("there is no socket for another client: {error}"))?;
-            tokio::spawn(serve_visitor(self.front.clone(), socket, from));
+            let (visitor, stream) = Visitor::ask(client, &ask, self.happened.clone());
+            tokio::spawn(serve_transport(self.front.clone(), stream.into(), from));
             self.clients.push(Connected { visitor, id: None });
         }
         self.clockwork.settle();

@@ -1,29 +1,28 @@
-//! A test's client: one end of a pair of sockets, at whose other end is the server.
+//! A test's client: one end of a connection in memory, at whose other end is the server.
 //!
 //! It answers what clients answer by themselves: a close frame, and the host's keep-alive pings,
 //! which no test wants to see. All else it hands on as it comes.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use super::protocol::{Bytes, Happened};
+use wharf_hub::transport::memory::{self, ReadHalf, WriteHalf};
 
 /// What the host's keep-alive pings carry.
 const KEEP_ALIVE: &[u8] = b"wharf-keep-alive";
 
 /// A key that clients might send (RFC 6455, 4.1); its answer is not looked at.
 const KEY: &str = "d2hhcmYgdGVzdHMgdGhpcw==";
+
+/// Bytes that are under way in one direction at most, as with a socket.
+const CAPACITY: usize = 64 * 1024;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
@@ -77,18 +76,10 @@ struct Shared {
 }
 
 impl Visitor {
-    /// A client that has asked, and the other end of its socket.
-    pub(super) fn ask(
-        number: usize,
-        ask: &Ask,
-        happened: Happened,
-    ) -> io::Result<(Visitor, TcpStream)> {
-        let (server, client) = StdUnixStream::pair()?;
-        server.set_nonblocking(true)?;
-        client.set_nonblocking(true)?;
-        // To read, write and shut down, one kind of stream is as good as the other.
-        let server = TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(server)))?;
-        let (reader, writer) = UnixStream::from_std(client)?.into_split();
+    /// Creates a client that has asked. Also returns the server's end of its connection.
+    pub(super) fn ask(number: usize, ask: &Ask, happened: Happened) -> (Visitor, memory::Stream) {
+        let (server, client) = memory::pair(CAPACITY);
+        let (reader, writer) = client.into_split();
         let (frames, to_write) = unbounded_channel();
         let _ = frames.send(request(ask));
         let (response, has_closed) = Default::default();
@@ -98,7 +89,7 @@ impl Visitor {
             tokio::spawn(write(writer, to_write)).abort_handle(),
             tokio::spawn(read(input, shared.clone(), frames.clone())).abort_handle(),
         ];
-        Ok((Visitor { shared, frames, tasks }, server))
+        (Visitor { shared, frames, tasks }, server)
     }
 
     /// The answer, once it is there.
@@ -198,7 +189,7 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut to_write: UnboundedReceiver<Vec<u8>>) {
+async fn write(mut writer: WriteHalf, mut to_write: UnboundedReceiver<Vec<u8>>) {
     while let Some(frame) = to_write.recv().await {
         if writer.write_all(&frame).await.is_err() {
             // The reader sees the end as well.
@@ -247,7 +238,7 @@ pub(super) fn close_frame(payload: &[u8]) -> (u16, String) {
 
 /// What a server has written, and how far it has been looked at.
 struct Input {
-    reader: OwnedReadHalf,
+    reader: ReadHalf,
     bytes: Vec<u8>,
     at: usize,
 }

@@ -265,11 +265,7 @@ impl Lane {
         Poll::Pending
     }
 
-    fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.lock();
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));

@@ -13,8 +13,6 @@ use std::time::Duration;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep};
 
 use super::frame::Violation;
@@ -25,6 +23,7 @@ use wharf_hub::close::{MAX_REASON_BYTES, Reason};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::{Pushed, Standing};
+use wharf_hub::transport::{Reader, Transport};
 
 /// What keep-alive pings carry, so that their pongs are told from others.
 const KEEP_ALIVE_PAYLOAD: &[u8] = b"wharf-keep-alive";
@@ -86,7 +85,7 @@ impl Arrival {
 
 /// A socket after its upgrade.
 pub(super) struct Wire {
-    reader: OwnedReadHalf,
+    reader: Reader,
     input: Input,
     client: Arc<Client>,
     config: Arc<Config>,
@@ -123,7 +122,7 @@ impl Wire {
         config: &Arc<Config>,
     ) -> Option<Wire> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
         client.outbound.attach(writer);
         let input = Input::new(config, &parts.read_buf);

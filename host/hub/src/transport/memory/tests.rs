@@ -133,8 +133,7 @@ fn read(side: &mut Side, model: &mut Model, length: usize) {
     model.waiting_reader = None;
     match Pin::new(stream).poll_read(&mut cx, &mut buffer) {
         Poll::Ready(Ok(())) => {
-            let expected: Vec<u8> =
-                model.bytes.drain(..length.min(model.bytes.len())).collect();
+            let expected: Vec<u8> = model.bytes.drain(..length.min(model.bytes.len())).collect();
             assert_eq!(buffer.filled(), expected);
             assert!(length == 0 || !expected.is_empty() || model.is_finished);
         }
