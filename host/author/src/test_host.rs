@@ -2,7 +2,7 @@
 //!
 //! It is the host that serves: the registry loads the component, its engine runs it, connections, rooms,
 //! timers, presence and the store are those of every server. What is not real is what a test must have in
-//! its hand: clients are ends of socket pairs, the clock moves when it is told to, and requests to
+//! its hand: clients are connected in memory, the clock moves when it is told to, and requests to
 //! other servers are answered by the test.
 //!
 //! Commands are lines on standard input, one at a time; each is answered by a line on standard output when
@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use clockwork::Clockwork;
 use host::Host;
 use lines::Lines;
 use protocol::{Command, Happened};
@@ -33,15 +32,11 @@ use protocol::{Command, Happened};
 /// There is no runtime, or nobody to talk to. What is wrong with a command or the component is
 /// an answer.
 pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
-    // First of all: it looks for what it has opened.
-    let clockwork = Clockwork::new()?;
-    // Each client is two open files; without more of them, there are fewer clients.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let happened = Happened::default();
     let lines = Lines::hear(happened.clone());
     let mut output = io::stdout().lock();
     say(&mut output, &json!({ "wharf": env!("CARGO_PKG_VERSION") }))?;
-    let mut state = State::New(clockwork, cache);
+    let mut state = State::New(cache);
     for line in io::stdin().lock().lines() {
         let line = line.context("standard input cannot be read")?;
         let done = match (serde_json::from_str(&line), state) {
@@ -49,8 +44,8 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
                 state = unchanged;
                 Err(format!("that is no command: {error}"))
             }
-            (Ok(Command::Start(setup)), State::New(clockwork, cache)) => {
-                let started = Host::start(clockwork, file, cache, setup, happened.clone(), &lines);
+            (Ok(Command::Start(setup)), State::New(cache)) => {
+                let started = Host::start(file, cache, setup, happened.clone(), &lines);
                 match started {
                     Ok((host, answer)) => {
                         state = State::Started(Box::new(host));
@@ -89,7 +84,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
 
 /// How far the host is.
 enum State {
-    New(Clockwork, Option<PathBuf>),
+    New(Option<PathBuf>),
     Started(Box<Host>),
     Failed,
 }

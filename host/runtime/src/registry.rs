@@ -309,8 +309,7 @@ impl Registry {
 
     /// The component, and whether it was in the cache.
     async fn compile(&self, file: &File) -> Result<(Component, bool), Refusal> {
-        let (engine, bytes, sha256) = (self.engine.clone(), file.bytes.clone(), file.sha256);
-        let compiling = tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256));
+        let compiling = self.engine.load_in_background(file.bytes.clone(), file.sha256);
         match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
             Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),

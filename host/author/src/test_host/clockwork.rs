@@ -1,19 +1,17 @@
 //! The runtime of a test: it runs until nothing can run any more, and its clock moves only when it is
 //! told to.
 //!
-//! Whether something can still run is asked where the runtime's thread is about to sleep: then no task is
-//! ready, and if no socket is either, only time could change anything.
+//! The runtime has one thread and no sockets: clients are connected in memory, so that each task is
+//! woken by another one, by a timer, or by work on another thread. When its thread is about to sleep, no
+//! task is ready. If no such work is under way either, then only time could change anything.
 
-use std::fs;
+use std::fmt;
 use std::future::Future;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,107 +19,91 @@ use tokio::time::Instant;
 /// How long the runtime may take to end what is left.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// Where this process sees its open files.
-const FILES: &str = "/proc/self/fd";
-
 /// A runtime with one thread and a clock of its own.
 #[derive(Debug)]
 pub(super) struct Clockwork {
     runtime: Runtime,
     watch: Arc<Watch>,
-    /// What the clock has not been moved by yet: its unit is tokio's, a millisecond.
+    /// The part of a tick that the clock has not been moved by yet. Its unit is tokio's, a millisecond.
     rest: Duration,
 }
 
 /// Sees when the thread is about to sleep.
-#[derive(Debug, Default)]
 struct Watch {
-    mode: AtomicU8,
+    /// The runtime runs until nothing can run any more.
+    is_settling: AtomicBool,
     /// Nothing can run any more.
     is_settled: AtomicBool,
-    /// The future that the runtime waits for shall be looked at.
+    /// Wakes the future that the runtime waits for.
     look: Notify,
-    /// The runtime's queue of events.
-    events: OnceLock<OwnedFd>,
+    is_busy: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// The runtime waits for something that other threads do.
-const WAITING: u8 = 0;
-/// It runs until nothing can run any more; time stands still.
-const SETTLING: u8 = 1;
-/// Where nothing can run, it goes on with the next timer.
-const ADVANCING: u8 = 2;
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("is_settling", &self.is_settling)
+            .field("is_settled", &self.is_settled)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Watch {
     fn about_to_sleep(&self) {
-        let mode = self.mode.load(Ordering::SeqCst);
-        if mode == WAITING {
-            return;
-        }
-        if self.has_events() {
-            // They are taken now. What they make ready is to run before the clock moves.
-            self.look.notify_one();
-        } else if mode == SETTLING {
+        if self.is_settling.load(Ordering::SeqCst) && !(self.is_busy)() {
             self.is_settled.store(true, Ordering::SeqCst);
+            // It also keeps the clock from going on to the next timer.
             self.look.notify_one();
         }
-    }
-
-    /// Whether a socket is ready that nobody has been told of.
-    fn has_events(&self) -> bool {
-        let Some(events) = self.events.get() else {
-            return false;
-        };
-        let mut one = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::IN)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut one, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 }
 
 impl Clockwork {
-    /// A clockwork that stands still.
-    pub(super) fn new() -> anyhow::Result<Clockwork> {
-        let known = event_queues()?;
-        let watch = Arc::new(Watch::default());
+    /// Creates a clockwork that stands still. `is_busy` says whether a task waits for another thread; it
+    /// is asked on the runtime's thread, and must not change before that task has been woken.
+    pub(super) fn new(
+        is_busy: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> anyhow::Result<Clockwork> {
+        let watch = Arc::new(Watch {
+            is_settling: AtomicBool::new(false),
+            is_settled: AtomicBool::new(false),
+            look: Notify::new(),
+            is_busy: Box::new(is_busy),
+        });
         let hook = watch.clone();
         let runtime = Builder::new_current_thread()
-            .enable_all()
+            // Without sockets: what they have for a task is not seen by the hook.
+            .enable_time()
             .start_paused(true)
             .on_thread_park(move || hook.about_to_sleep())
             .build()
             .context("there is no runtime")?;
-        let queue = event_queues()?.into_iter().find(|queue| !known.contains(queue));
-        let queue = queue.context("the runtime's queue of events is not to be found")?;
-        // SAFETY: the runtime has just opened it, and keeps it open while it lives.
-        let queue = unsafe { BorrowedFd::borrow_raw(queue) };
-        let queue = queue.try_clone_to_owned().context("the runtime's queue of events")?;
-        let _ = watch.events.set(queue);
         Ok(Clockwork { runtime, watch, rest: Duration::ZERO })
     }
 
-    /// What is made while this is kept belongs to the runtime.
+    /// Enters the runtime. What is made while the guard is kept belongs to it.
     pub(super) fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()
     }
 
-    /// Wait for something that needs other threads, but no time.
+    /// Waits for something that needs other threads, but no time.
     pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 
-    /// Run until nothing can run any more.
+    /// Runs until nothing can run any more.
     pub(super) fn settle(&self) {
         self.watch.is_settled.store(false, Ordering::SeqCst);
-        self.watch.mode.store(SETTLING, Ordering::SeqCst);
+        self.watch.is_settling.store(true, Ordering::SeqCst);
         self.runtime.block_on(async {
             while !self.watch.is_settled.load(Ordering::SeqCst) {
                 self.watch.look.notified().await;
             }
         });
-        self.watch.mode.store(WAITING, Ordering::SeqCst);
+        self.watch.is_settling.store(false, Ordering::SeqCst);
     }
 
-    /// Move the clock: from timer to timer, and at each all that it causes happens before the next.
+    /// Moves the clock from timer to timer. All that one of them causes happens before the next.
     pub(super) fn advance(&mut self, by: Duration) -> anyhow::Result<()> {
         self.settle();
         let by = by.saturating_add(self.rest);
@@ -134,50 +116,25 @@ impl Clockwork {
         let Some(until) = until.filter(|_| ticks < u64::from(u32::MAX) * 16) else {
             bail!("the clock cannot be moved by {by:?}: it counts about two years");
         };
-        self.watch.mode.store(ADVANCING, Ordering::SeqCst);
-        self.runtime.block_on(async {
-            let arrived = tokio::time::sleep_until(until);
-            tokio::pin!(arrived);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut arrived => return,
-                    () = self.watch.look.notified() => {}
-                }
-            }
-        });
+        // A paused clock goes on to the next timer whenever nothing can run.
+        self.runtime.block_on(tokio::time::sleep_until(until));
         self.settle();
         Ok(())
     }
 
-    /// End what is left.
+    /// Ends what is left.
     pub(super) fn end(self) {
-        self.watch.mode.store(WAITING, Ordering::SeqCst);
         self.runtime.shutdown_timeout(LAST_MOMENT);
     }
-}
-
-/// The queues of events that this process has.
-fn event_queues() -> anyhow::Result<Vec<RawFd>> {
-    let mut queues = Vec::new();
-    for entry in fs::read_dir(FILES).context(FILES)? {
-        let Ok(entry) = entry else {
-            continue;
-        };
-        let is_queue = fs::read_link(entry.path())
-            .is_ok_and(|target| target == Path::new("anon_inode:[eventpoll]"));
-        let number: Option<RawFd> = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        queues.extend(number.filter(|_| is_queue));
-    }
-    Ok(queues)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::UnixStream;
+    use wharf_hub::transport::memory;
 
     type Diary = Arc<Mutex<Vec<(u64, &'static str)>>>;
 
@@ -186,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_timer_causes_through_sockets_happens_before_the_next_timer() {
-        let mut clockwork = Clockwork::new().expect("a clockwork");
+    fn what_a_timer_causes_through_connections_happens_before_the_next_timer() {
+        let mut clockwork = Clockwork::new(|| false).expect("a clockwork");
         let diary = Diary::default();
         {
             let _entered = clockwork.enter();
             let start = Instant::now();
-            let (mut one, mut other) = UnixStream::pair().expect("a pair");
+            let (mut one, mut other) = memory::pair(2);
             let (says, hears) = (diary.clone(), diary.clone());
             tokio::spawn(async move {
                 for _ in 0..3 {
@@ -227,7 +184,7 @@ mod tests {
 
     #[test]
     fn time_stands_still_while_another_thread_works() {
-        let clockwork = Clockwork::new().expect("a clockwork");
+        let clockwork = Clockwork::new(|| false).expect("a clockwork");
         let passed = clockwork.wait(async {
             let start = Instant::now();
             tokio::spawn(tokio::time::sleep(Duration::from_secs(1)));
@@ -240,8 +197,34 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_another_thread_happens_before_all_is_settled() {
+        let busy = Arc::new(AtomicUsize::new(0));
+        let asked = busy.clone();
+        let clockwork = Clockwork::new(move || asked.load(Ordering::SeqCst) > 0).expect("it is new");
+        let diary = Diary::default();
+        {
+            let _entered = clockwork.enter();
+            let (start, notes) = (Instant::now(), diary.clone());
+            tokio::spawn(async move {
+                for _ in 0..3 {
+                    busy.fetch_add(1, Ordering::SeqCst);
+                    let work = || std::thread::sleep(Duration::from_millis(20));
+                    tokio::task::spawn_blocking(work).await.expect("it works");
+                    busy.fetch_sub(1, Ordering::SeqCst);
+                    note(&notes, start, "worked");
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                note(&notes, start, "slept");
+            });
+        }
+        clockwork.settle();
+        assert_eq!(*diary.lock().expect("a diary"), [(0, "worked"); 3]);
+        clockwork.end();
+    }
+
+    #[test]
     fn parts_of_a_tick_add_up() {
-        let mut clockwork = Clockwork::new().expect("a clockwork");
+        let mut clockwork = Clockwork::new(|| false).expect("a clockwork");
         let start = clockwork.wait(async { Instant::now() });
         for _ in 0..4 {
             clockwork.advance(Duration::from_micros(250)).expect("it moves");

@@ -66,7 +66,6 @@ struct Connected {
 impl Host {
     /// Load a component, and say what its paths are.
     pub(super) fn start(
-        clockwork: Clockwork,
         file: &Path,
         cache: Option<PathBuf>,
         setup: Setup,
@@ -77,6 +76,9 @@ impl Host {
         let publish_to = config.channel(&name).grants.publish_to.clone();
         let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
         let engine = Engine::new(cache).map_err(|error| format!("{error:#}"))?;
+        let loading = engine.clone();
+        let clockwork = Clockwork::new(move || loading.is_loading());
+        let clockwork = clockwork.map_err(|error| format!("{error:#}"))?;
         let entered = clockwork.enter();
         let script = Arc::new(Script::new(happened.clone()));
         let (judge, mut verdicts) = mpsc::channel(WAITING);

@@ -3,8 +3,10 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
+use tokio::task::JoinError;
 use wasmtime::component::{Instance, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
 
@@ -28,6 +30,8 @@ pub struct Engine {
     cache: Option<Arc<Cache>>,
     /// The hash of everything but the plugin that compiled code depends on.
     fingerprint: [u8; 32],
+    /// Tasks that wait for a component.
+    loading: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -101,7 +105,13 @@ impl Engine {
         host_calls::add_to_linker(&mut linker).map_err(setup)?;
         tick(&engine)?;
         let fingerprint = fingerprint(&engine);
-        Ok(Engine { engine, linker: Arc::new(linker), cache: cache.map(Arc::new), fingerprint })
+        Ok(Engine {
+            engine,
+            linker: Arc::new(linker),
+            cache: cache.map(Arc::new),
+            fingerprint,
+            loading: Arc::default(),
+        })
     }
 
     /// Take a component from the cache or else compile it, and compare it with the contract.
@@ -117,6 +127,27 @@ impl Engine {
         let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
             .map_err(|error| Refused::Broken(one_line(&error)))?;
         Ok((self.fit(&component)?, false))
+    }
+
+    /// Does the same on a thread for work that blocks.
+    ///
+    /// # Errors
+    ///
+    /// The compiler has panicked.
+    pub async fn load_in_background(
+        &self,
+        bytes: Arc<[u8]>,
+        sha256: [u8; 32],
+    ) -> Result<Result<(Component, bool), Refused>, JoinError> {
+        // Counted until this task goes on, not until the work is done: in between it is about to be woken.
+        let _loading = Loading::begin(self.loading.clone());
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256)).await
+    }
+
+    /// Returns whether a task waits for [`load_in_background`](Engine::load_in_background).
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::SeqCst) > 0
     }
 
     /// Put a component that was compiled into the cache, if there is one. Writes files.
@@ -201,6 +232,22 @@ impl Engine {
             return Ok(None);
         }
         indices().map(Some).map_err(|error| Refused::Misfit(one_line(&error)))
+    }
+}
+
+/// One of the tasks that wait for a component, for as long as it is kept.
+struct Loading(Arc<AtomicUsize>);
+
+impl Loading {
+    fn begin(count: Arc<AtomicUsize>) -> Loading {
+        count.fetch_add(1, Ordering::SeqCst);
+        Loading(count)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
