@@ -7,7 +7,7 @@ export interface Message {
   [member: string]: any;
 }
 
-/** How a connection ended, or an attempt at one. 1006 also stands for a refused handshake: browsers hide why. */
+/** The end of a connection or of an attempt. 1006 also stands for a refused handshake: browsers hide the reason. */
 export interface End {
   /** The close code: the server's, that of `close`, 1006 without a closing handshake, 1008 without a token. */
   code: number;
@@ -16,35 +16,35 @@ export interface End {
 
 /** All times are in milliseconds. */
 export interface Options {
-  /** Parameters added to the URL. The object is read at each attempt, so that it may be changed meanwhile. */
+  /** Parameters added to the URL. The object is read at each attempt, so it may be changed in between. */
   query?: Record<string, string | number | boolean>;
   /** Subprotocols to ask for. */
   protocols?: string | string[];
   /**
-   * Called before each attempt with how the last connection ended, if one did; what it returns is added to
-   * the URL. With nothing (`null`) the channel is closed for good, with code 1008. When it throws, the
-   * attempt counts as lost. After a code of `tokenCodes` the same token again closes the channel for good.
+   * Called before each attempt with the end of the last connection, if there was one. The token that it
+   * returns is added to the URL. `null` closes the channel for good, with code 1008. If it throws, the
+   * attempt counts as lost. After a code of `tokenCodes`, the same token again closes the channel for good.
    */
   token?: (end: End | undefined) => string | null | undefined | Promise<string | null | undefined>;
   /** The parameter that has the token. Default: `"token"`. */
   tokenParameter?: string;
-  /** The codes that call for another token, where `token` is given. Default: `[1008, 3000]`. */
+  /** The codes that call for another token, if `token` is given. Default: `[1008, 3000]`. */
   tokenCodes?: number[];
-  /** Whether to connect again. Default: {@link shouldReconnect}. */
+  /** Returns true to connect again. Default: {@link shouldReconnect}. */
   shouldReconnect?: (end: End) => boolean;
   /** The longest wait before the first attempt to connect again; it doubles with each. Default: 500. */
   firstDelay?: number;
-  /** The longest wait of all. Default: 30,000. */
+  /** The longest wait before any attempt. Default: 30,000. */
   longestDelay?: number;
-  /** A connection open for so long was a good one: the next delay is a first one. Default: 5,000. */
+  /** The time after which a connection is stable: the delays start again at `firstDelay`. Default: 5,000. */
   stableAfter?: number;
-  /** An attempt that takes longer, its token included, is given up. Default: 10,000. */
+  /** The longest time of an attempt, its token included. Default: 10,000. */
   openTimeout?: number;
-  /** How long a request waits for its answer, unless it says otherwise. Default: 10,000. */
+  /** The time that a request waits for its answer, unless it has its own. Default: 10,000. */
   timeout?: number;
   /** Messages kept while there is no connection; further ones are refused. Default: 100. */
   queueLength?: number;
-  /** The class to connect with, where there is no global one, such as `WebSocket` of the package `ws`. */
+  /** The class to connect with if there is no global one, such as `WebSocket` of the package `ws`. */
   WebSocket?: new (url: string, protocols?: string | string[]) => any;
 }
 
@@ -52,21 +52,21 @@ export interface Options {
 export function connect(url: string | URL, options?: Options): Channel;
 
 /**
- * Whether an ending may pass: true of 1001, 1005, 1006 and 1011 to 1015, false of all others, the codes
- * of applications (3000 to 4999) among them; and false of 1001 with the reason `removed`, which a host
- * gives when the channel's plugin is gone.
+ * Returns true for the end of a connection that may be temporary: 1001, 1005, 1006 and 1011 to 1015. Returns
+ * false for all other codes, including those of applications (3000 to 4999), and for 1001 with the reason
+ * `removed`, which a host sends when the channel's plugin was removed.
  */
 export function shouldReconnect(end: End): boolean;
 
-/** What went wrong with a message or a request. */
+/** The failure of a message or a request. */
 export class ChannelError extends Error {
   constructor(code: string, message: string, answer?: object);
   /**
-   * What the channel answered, such as `"INVALID_JSON"`; or, in lower case, what became of the connection:
-   * `"timeout"`, `"connection-lost"`, `"closed"`, `"queue-full"`.
+   * The code in the channel's answer, such as `"INVALID_JSON"`; or, in lower case, a failure of the
+   * connection: `"timeout"`, `"connection-lost"`, `"closed"`, `"queue-full"`.
    */
   code: string;
-  /** What is wrong with each field, where the channel says so. */
+  /** A text for each wrong field, if the channel sends them. */
   fields?: Record<string, string>;
   /** The whole answer of the channel; after `"closed"`, the {@link End}. */
   answer?: any;
@@ -76,7 +76,7 @@ export class ChannelError extends Error {
 export class Channel {
   /**
    * @param url `ws:`, `wss:`, `http:` or `https:`; in a page it may be relative.
-   * @throws {SyntaxError | TypeError} where `url` is none, or there is no `WebSocket`.
+   * @throws {SyntaxError | TypeError} if `url` is not a URL, or there is no `WebSocket`.
    */
   constructor(url: string | URL, options?: Options);
 
@@ -85,58 +85,58 @@ export class Channel {
 
   /**
    * Calls the handler with each message that is a JSON object of this `type`, but not with answers to
-   * requests. Returns a function that takes the handler away; so do the others.
+   * requests. Returns a function that removes the handler; so do the methods below.
    */
   on(type: string, handler: (message: any) => void): () => void;
-  /** Calls the handler with each text message, whatever is in it. */
+  /** Calls the handler with each text message, JSON or not. */
   onText(handler: (text: string) => void): () => void;
   /** Calls the handler with each binary message. */
   onBinary(handler: (data: ArrayBuffer) => void): () => void;
-  /** Calls the handler whenever a connection is open. What it sends goes before what has waited. */
+  /** Calls the handler whenever a connection opens. Its messages go before those that have waited. */
   onOpen(handler: (event: { isReconnect: boolean }) => void): () => void;
-  /** Calls the handler whenever a connection has ended, or an attempt at one. */
+  /** Calls the handler whenever a connection ends or an attempt fails. */
   onClose(handler: (event: End & { wasOpen: boolean; willReconnect: boolean }) => void): () => void;
-  /** Calls the handler when the next attempt has been set for `delay` milliseconds from now. */
+  /** Calls the handler when the next attempt is scheduled, `delay` milliseconds from now. */
   onReconnecting(handler: (event: End & { attempt: number; delay: number }) => void): () => void;
 
   /** Resolves when a connection is open, now or later; rejects when the channel is closed for good. */
   opened(): Promise<Channel>;
 
   /**
-   * Sends a message, or keeps it until there is a connection. A message that was under way when a
-   * connection is lost is lost; a request tells.
+   * Sends a message, or keeps it until there is a connection. A message that is on its way when a
+   * connection is lost is lost without a sign; a request rejects.
    * @throws {ChannelError} `queue-full`, `closed`
    */
   send(data: Sendable): void;
 
   /**
    * Sends a message with a `ref`, and resolves with the payload of the reply. Rejects with a
-   * {@link ChannelError}: that of the channel, `timeout`, `connection-lost` (it may or may not have been
-   * handled), `closed`, or `queue-full`.
+   * {@link ChannelError}: the channel's, `timeout`, `connection-lost` (the channel may have handled the
+   * request), `closed`, or `queue-full`.
    */
   request(type: string, payload?: any, options?: { timeout?: number }): Promise<any>;
-  /** The same with a message whose members stand beside its `type`. */
+  /** Sends a request whose members stand beside its `type`. */
   request(message: Message, options?: { timeout?: number }): Promise<any>;
 
-  /** Who is present in a room of this channel, as the server has told so far. Always the same object. */
+  /** The presence list of a room, as the server has sent it so far. Always the same object. */
   presence(room: string): Presence;
 
-  /** Gives the connection up and makes another one, or tries at once where one is waited for. */
+  /** Drops the connection and makes another one, or tries at once if an attempt is scheduled. */
   reconnect(): void;
-  /** Ends it for good. Requests are rejected, messages that wait are dropped. */
+  /** Closes the channel for good. Requests are rejected, waiting messages are dropped. */
   close(code?: number, reason?: string): void;
 }
 
-/** Who is present in a room. Kept by {@link Channel.presence}; or by hand, with a plain `WebSocket`. */
+/** The presence list of a room. Kept by {@link Channel.presence}; or by hand, with a plain `WebSocket`. */
 export class Presence {
-  /** By key, mostly a user's id; `metas` has what each connection behind it says of itself. */
+  /** The entries by key, mostly a user's id; `metas` has the metadata of each connection of the key. */
   readonly present: Map<string, { metas: any[] }>;
-  /** Whether it is up to date: false until the first list has come, and after a lost connection. */
+  /** True if the list is up to date: false until the first list has come, and after a lost connection. */
   readonly isCurrent: boolean;
   /** Calls the handler with the keys that have come, changed and gone. */
   onChange(handler: (change: { joined: string[]; updated: string[]; left: string[] }) => void): () => void;
   /** Takes a message of the type `presence_state` or `presence_diff`. */
   apply(message: Message): void;
-  /** Says that the connection was lost: differences mean nothing until the next whole list. */
+  /** Marks the connection as lost: diffs are ignored until the next whole list. */
   lapse(): void;
 }

@@ -1,8 +1,8 @@
-// A client for the channels of a Wharf server: for browsers, Deno, bun and Node.js from 22 on,
-// without dependencies. A plain `WebSocket` does as well; this adds what most pages come to need:
-// it connects again, finds the answer to a request, and keeps the list of who is present.
+// A client for the channels of a Wharf server: for browsers, Deno, bun and Node.js 22 or later,
+// without dependencies. A plain `WebSocket` is enough to talk to a channel. This client also
+// reconnects, matches answers to requests, and keeps the list of people who are present.
 //
-// The types, with a description of everything, are in wharf.d.ts; examples in docs/browser.md.
+// The types, with a description of everything, are in wharf.d.ts; examples are in docs/browser.md.
 
 /** Times are in milliseconds. */
 const DEFAULTS = {
@@ -14,7 +14,7 @@ const DEFAULTS = {
 const PASSING = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
 
 export function shouldReconnect({ code, reason }) {
-  // A proxy may go away for a while; a host says so of a plugin that was removed.
+  // A proxy may go away for a while, with the same code as a plugin that was removed.
   return PASSING.includes(code) && !(code === 1001 && reason === "removed");
 }
 
@@ -31,7 +31,7 @@ export class ChannelError extends Error {
   }
 }
 
-/** A function that adds a handler and returns what takes it away again; its `tell` calls them all. */
+/** Makes a function that adds a handler and returns a function to remove it; its `tell` calls them all. */
 function handlers() {
   const all = new Set();
   const add = (handler) => {
@@ -41,7 +41,7 @@ function handlers() {
   };
   add.tell = (...values) => {
     for (const { handler } of [...all]) {
-      // One that fails keeps nobody else from its turn.
+      // A handler that fails must not keep the others from their turn.
       try { handler(...values); } catch (error) { queueMicrotask(() => { throw error; }); }
     }
   };
@@ -148,7 +148,7 @@ export class Channel {
     const timeout = options?.timeout ?? this.#options.timeout;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        // One that waits is not sent any more: nobody would hear of what it did.
+        // A waiting request is not sent any more: its answer would reach nobody.
         this.#queue = this.#queue.filter((entry) => entry.ref !== ref);
         this.#settle(ref)?.reject(new ChannelError("timeout", `no answer within ${timeout} ms`));
       }, timeout);
@@ -182,7 +182,7 @@ export class Channel {
       if (this.#socket !== opening) return;
       if (error) return failed(`no token: ${error}`);
       if (fresh == null) return this.#ended({ code: 1008, reason: "no token" }, true);
-      // The one that was refused would be refused again.
+      // The token that was refused would be refused again.
       if (fresh === this.#token && this.#isAboutToken(this.#end)) return this.#ended(this.#end, true);
       this.#token = fresh;
       url.searchParams.set(tokenParameter, fresh);
@@ -190,13 +190,13 @@ export class Channel {
     let socket;
     try { socket = new WebSocket(url.href, protocols ?? []); } catch (error) { return failed(`${error}`, true); }
     this.#socket = socket;
-    // What an abandoned socket still has to say is of no interest.
+    // Events of an abandoned socket are ignored.
     const current = (handler) => (event) => void (this.#socket === socket && handler(event));
     socket.binaryType = "arraybuffer";
     socket.onopen = current(() => this.#opened());
     socket.onmessage = current(({ data }) => this.#received(data));
     socket.onclose = current((end) => this.#ended(end));
-    socket.onerror = () => {}; // a close follows, and says as much
+    socket.onerror = () => {}; // a close follows, with all there is to know
   }
 
   #opened() {
@@ -205,7 +205,7 @@ export class Channel {
     this.#hasOpened = true;
     this.#end = undefined;
     this.#after(this.#options.stableAfter, () => (this.#attempt = 0));
-    // What the handlers send goes before what has waited.
+    // Messages of the handlers go before those that have waited.
     this.onOpen.tell({ isReconnect });
     while (this.#state === "open" && this.#queue.length > 0) {
       const { data, ref } = this.#queue.shift();
@@ -227,7 +227,7 @@ export class Channel {
     this.#types.get(type)?.tell(message);
   }
 
-  /** Takes a request from those that wait. */
+  /** Removes a request from those that wait, and returns it. */
   #settle(ref) {
     const request = this.#requests.get(ref);
     this.#requests.delete(ref);
@@ -248,7 +248,7 @@ export class Channel {
     this.#queue.push({ data, ref });
   }
 
-  /** A connection has ended, or one has not come about. */
+  /** Handles the end of a connection, or a failed attempt. */
   #ended({ code, reason }, isFinal = false) {
     const [socket, wasOpen, end] = [this.#socket, this.#state === "open", { code, reason }];
     this.#end = end;
@@ -275,15 +275,15 @@ export class Channel {
     if (this.#state === "waiting") this.onReconnecting.tell({ ...end, attempt: this.#attempt, delay });
   }
 
-  /** Anything up to a bound that doubles, so that the clients of a server do not come back at once. */
+  /** A random delay below a bound that doubles, so that a server's clients do not all come back at once. */
   #delay() {
     const { firstDelay, longestDelay } = this.#options;
-    // A browser without a network need not try often; one that is wrong about it tries all the same.
+    // Without a network, rare attempts are enough. They still happen, since the browser may be wrong.
     if (globalThis.navigator?.onLine === false) return longestDelay;
     return Math.random() * Math.min(longestDelay, firstDelay * 2 ** this.#attempt);
   }
 
-  /** There is one thing at a time to wait for: to be open, to be stable, or to try again. */
+  /** Starts the one timer: a channel waits to be open, to be stable, or to try again. */
   #after(delay, then) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(then, delay);
@@ -300,7 +300,7 @@ export class Channel {
   }
 }
 
-/** What a map has for a key, made where it is missing. */
+/** Returns a map's value for a key, and makes it if it is missing. */
 function entry(map, key, make) {
   if (!map.has(key)) map.set(key, make());
   return map.get(key);

@@ -1,4 +1,4 @@
-// A WebSocket whose server is the test, and chance that is known in advance.
+// A WebSocket whose server is the test, and random numbers that are known in advance.
 
 /** Every socket that was made, in order. */
 export class FakeWebSocket {
@@ -26,7 +26,7 @@ export class FakeWebSocket {
     this.closedWith = [code, reason];
   }
 
-  // What the server does.
+  // Actions of the server.
 
   open() {
     this.readyState = 1;

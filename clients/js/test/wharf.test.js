@@ -20,12 +20,12 @@ afterEach(() => {
 
 const channel = (options) => connect(URL_OF_CHANNEL, { WebSocket: FakeWebSocket, ...options });
 const tick = (ms) => mock.timers.tick(ms);
-/** Lets promises that are settled already be heard. */
+/** Waits until the handlers of settled promises have run. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const socket = () => FakeWebSocket.last;
 const count = () => FakeWebSocket.all.length;
 
-/** What is told of a connection's life, in order. */
+/** Records the events of a channel's connections, in order. */
 function life(of) {
   const events = [];
   of.onOpen((event) => events.push(["open", event.isReconnect]));
@@ -407,7 +407,7 @@ test("presence is the last list with all differences since", () => {
   socket().message({ type: "presence_state", room: "cellar", sequence: 1, present: { eve: single } });
   assert.deepEqual([...one.presence("cellar").present.keys()], ["eve"]);
 
-  // Another server may count from the beginning.
+  // Another server may start its numbers again.
   socket().end(1012);
   assert.deepEqual([room.isCurrent, room.present.size], [false, 2]);
   tick(500);
