@@ -1,7 +1,7 @@
-//! Messages of many connections, told to all in batches: as soon as there are ten, and at the latest
-//! 100 ms after the first. The batch that fills up is the state of a room.
+//! Sends the messages of many connections to everybody in batches: as soon as there are ten, and
+//! 100 ms after the first one at the latest. The open batch is the state of a room.
 //!
-//! Any text comes to everybody as one of
+//! Every text that a client sends reaches all clients as part of
 //! `{"type": "batch", "number": 1, "messages": [{"from": …, "message": "hi"}, …]}`.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use wharf::prelude::*;
 
 const SIZE: usize = 10;
 const PATIENCE: Duration = Duration::from_millis(100);
-/// In bytes. A batch of the longest must fit into one message to a client.
+/// Longest message, in bytes. A batch of such messages must fit into one message to a client.
 const LONGEST_MESSAGE: usize = 4096;
 
 const ROOM: &str = "everybody";
@@ -27,7 +27,7 @@ struct Entry {
 #[derive(Default, Serialize, Deserialize)]
 struct Batch {
     messages: Vec<Entry>,
-    /// Batches told so far.
+    /// Number of batches sent so far.
     number: u64,
 }
 

@@ -1,10 +1,10 @@
 //! A chat with rooms.
 //!
 //! There are two ways into a room: connect to `/chat/:room_id`, or connect to `/chat` and send
-//! `{"type": "join", "room_id": "lobby"}`, which also changes rooms later. `?name=Ann` says who is
-//! there; whoever does not say is `user_` and the connection's id.
+//! `{"type": "join", "room_id": "lobby"}`, which also changes rooms later. `?name=Ann` names the
+//! user. The default name is `user_` and the connection's id.
 //!
-//! | the client sends | what follows |
+//! | the client sends | the channel sends |
 //! | --- | --- |
 //! | `{"type": "join", "room_id": "lobby"}` | `joined` to itself, `user_joined` to the others |
 //! | `{"type": "chat_message", "message": "hi"}` | `chat_message` to everybody in the room |
@@ -14,8 +14,8 @@
 //! | anything else | `error` |
 //!
 //! Everything that the channel sends has a `type` and a `timestamp`. The first message after
-//! connecting is of type `system` and welcomes the client; it, `joined`, `pong` and `chat_message`
-//! tell which `generation` of the plugin has answered, so that a reload can be seen.
+//! connecting is of type `system` and welcomes the client. This message, `joined`, `pong` and
+//! `chat_message` name the `generation` of the plugin that has answered, which shows a reload.
 
 mod messages;
 mod timestamp;
@@ -24,7 +24,7 @@ use messages::Incoming;
 use wharf::event::generation;
 use wharf::prelude::*;
 
-/// What is remembered of a connection.
+/// The session of one connection.
 #[derive(Serialize, Deserialize)]
 struct Chat {
     user: String,
@@ -32,9 +32,9 @@ struct Chat {
     room: Option<String>,
 }
 
-/// In characters.
+/// Longest message, in characters.
 const LONGEST_MESSAGE: usize = 1000;
-/// In characters.
+/// Longest name of a user, in characters.
 const LONGEST_NAME: usize = 64;
 
 #[wharf::channel]
@@ -157,7 +157,7 @@ impl Chat {
         )
     }
 
-    /// Tell the room that the user has left it.
+    /// Tells the room that the user has left it.
     fn say_goodbye(&self, conn: &Connection, room: &str) -> Result {
         let count = room_count(room);
         info!(room, count; "user left");

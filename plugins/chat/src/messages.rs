@@ -1,12 +1,12 @@
-//! What clients send, and what they are told when it is wrong.
+//! The messages of clients, and the answers to wrong ones.
 
 use wharf::prelude::*;
 use wharf::serde_json::Value;
 
 use crate::timestamp;
 
-/// A message from a client. What is required is checked where it is used, so that the client can
-/// be told what it forgot.
+/// A message from a client. A required member is checked where it is used, so that the client can
+/// be told which one is missing.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Incoming {
@@ -17,11 +17,11 @@ pub enum Incoming {
     Ping,
 }
 
-/// The types above, as they are written.
+/// The names of the types above, as clients write them.
 pub const TYPES: [&str; 5] = ["join", "chat_message", "typing_start", "typing_stop", "ping"];
 
-/// The `type` of a message, if it is none that the chat knows. Clients choose it, so only the
-/// beginning of a long one is kept.
+/// Returns the `type` of a message if the chat does not know it. Clients choose it, so a long one is
+/// cut.
 pub fn unknown_type(text: &str) -> Option<String> {
     const LONGEST: usize = 40;
     let message: Value = wharf::serde_json::from_str(text).ok()?;
@@ -29,7 +29,7 @@ pub fn unknown_type(text: &str) -> Option<String> {
     (!TYPES.contains(&kind)).then(|| kind.chars().take(LONGEST).collect())
 }
 
-/// Tell a client that it did something wrong. Programs go by the code, people by the message.
+/// Tells a client about its mistake. The code is for programs, the message for people.
 pub fn error(conn: &Connection, code: &str, message: &str) -> Result {
     conn.send(json!({
         "type": "error",
@@ -39,7 +39,7 @@ pub fn error(conn: &Connection, code: &str, message: &str) -> Result {
     }))
 }
 
-/// Whether a room can have this name; the host would refuse it otherwise.
+/// Checks the name of a room, as the host would.
 pub fn check_room(name: &str) -> Result<(), &'static str> {
     match name.len() {
         1..=255 => Ok(()),

@@ -1,4 +1,4 @@
-//! The chat as its clients see it.
+//! Tests of the chat, from its clients' point of view.
 
 use wharf::serde_json::Value;
 use wharf::testing::{Client, TestHost};
@@ -9,14 +9,14 @@ fn host() -> TestHost {
     TestHost::new::<Chat>()
 }
 
-/// A client in a room, which has read its welcome.
+/// Connects a client to a room and reads its welcome.
 fn member(host: &TestHost, room: &str, name: &str) -> Client {
     let client = host.connect(&format!("/chat/{room}?name={name}")).expect_open();
     assert_eq!(client.next_json()["type"], "system");
     client
 }
 
-/// The next message, which must be of this type and have a timestamp.
+/// Returns the next message, which must be of this type and have a timestamp.
 #[track_caller]
 fn next(client: &Client, kind: &str) -> Value {
     let message = client.next_json();

@@ -1,10 +1,10 @@
-//! Points in time as RFC 3339 writes them.
+//! Points in time in the format of RFC 3339.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// This moment in UTC, to the second, such as `2026-04-14T09:26:53Z`.
+/// Returns the present time in UTC, to the second, such as `2026-04-14T09:26:53Z`.
 pub fn now() -> String {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rfc3339(since_1970.as_secs())
@@ -17,7 +17,7 @@ fn rfc3339(seconds_since_1970: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The Gregorian date so many days after 1 January 1970.
+/// Returns the Gregorian date that is this many days after 1 January 1970.
 fn date(days_since_1970: u64) -> (u64, u64, u64) {
     let is_leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
@@ -29,7 +29,7 @@ fn date(days_since_1970: u64) -> (u64, u64, u64) {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    // Every 400 years the calendar repeats itself, so the years are few to count.
+    // The calendar repeats itself every 400 years, so only a few years are left to count.
     const DAYS_IN_400_YEARS: u64 = 146_097;
     let mut year = 1970 + days_since_1970 / DAYS_IN_400_YEARS * 400;
     let mut days = days_since_1970 % DAYS_IN_400_YEARS;

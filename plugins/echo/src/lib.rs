@@ -1,8 +1,8 @@
-//! Sends back whatever it receives: text as text, binary as binary.
+//! Sends every message back: text as text, binary as binary.
 
 use wharf::prelude::*;
 
-/// Nothing has to be remembered from one message to the next.
+/// An empty session: an echo keeps nothing from one message to the next.
 #[derive(Serialize, Deserialize)]
 struct Echo;
 

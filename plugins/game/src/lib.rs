@@ -1,16 +1,16 @@
-//! A game for many: players claim the cells of a board, each one cell a turn.
+//! A game for many players. They claim the cells of a board, one cell each in every turn.
 //!
 //! The board is the state of the game's room. Moves are posted to the room and handled one at a
-//! time, so that no two players can claim a cell, no move is lost, and all see the same order,
-//! however many move at once.
+//! time. So two players cannot claim the same cell, no move is lost, and all players see the same
+//! order, even if many move at once.
 //!
-//! | a client sends | and all in the game get |
+//! | a client sends | all players get |
 //! | --- | --- |
 //! | `{"type": "join_game", "player_name": "Ann", "color": "red"}` | `player_joined` |
 //! | `{"type": "move", "x": 3, "y": 4}` | `move_made`, and `turn` when all have moved |
-//! | `{"type": "leave_game"}`, or is gone | `player_left` |
+//! | `{"type": "leave_game"}`, or its connection ends | `player_left` |
 //!
-//! What is against the rules is answered with `{"type": "error", "message": …}`.
+//! A move against the rules is answered with `{"type": "error", "message": …}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +23,7 @@ const HEIGHT: u16 = 64;
 const SEATS: usize = 100;
 const LONGEST_NAME: usize = 40;
 
-/// How often empty seats are looked for.
+/// Interval between two searches for empty seats.
 const ROUND: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
@@ -31,7 +31,7 @@ struct Player {
     game: String,
 }
 
-/// What clients send, and what is posted to the room just as it came.
+/// A message from a client, which is posted to the room unchanged.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Action {
@@ -42,9 +42,9 @@ enum Action {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Board {
-    /// By the id of the player's connection.
+    /// Players by the id of their connection.
     seats: BTreeMap<String, Seat>,
-    /// Who has claimed a cell, by its number.
+    /// The owner of each claimed cell, by the cell's number.
     cells: BTreeMap<u16, String>,
     turn: u32,
     moves: u32,
@@ -75,7 +75,7 @@ impl Channel for Player {
         Room::new(&self.game).post(&Action::LeaveGame)
     }
 
-    /// Somebody may have gone while too much was waiting for the room to be told.
+    /// Removes players who left while the room's inbox was full.
     fn on_room_timer(board: &mut Board, room: &Room, _: Timer) -> Result {
         let present: BTreeSet<String> = room.members().collect();
         let gone: Vec<String> =
@@ -103,7 +103,7 @@ impl Channel for Player {
     }
 }
 
-/// What a player did, or the rule that is against it.
+/// The outcome of a player's message, or the rule against it.
 type Played = Result<Result<(), &'static str>>;
 
 impl Board {
@@ -160,7 +160,7 @@ impl Board {
         Ok(Ok(()))
     }
 
-    /// When everybody has moved, everybody may again.
+    /// Starts the next turn when all players have moved.
     fn next_turn(&mut self, room: &Room) -> Result {
         if self.seats.is_empty() || self.seats.values().any(|seat| !seat.has_moved) {
             return Ok(());

@@ -1,23 +1,23 @@
 //! Notifications for users, on all of their devices.
 //!
-//! A client connects to `/notifications?user=ann`, as many times as Ann has devices. (A real channel
-//! would take a token and check it.) What it can send:
+//! A client connects to `/notifications?user=ann`, once for each of Ann's devices. (A real channel
+//! would take a token and check it.) It can send:
 //!
 //! - `{"type": "notify", "to": ["bob", "eve"], "text": …}`: each of them gets
-//!   `{"type": "notification", "from": "ann", "text": …}` on every device, and the sender hears who
-//!   was reached: `{"type": "delivered", "online": ["bob"], "offline": ["eve"]}`;
-//! - `{"type": "announce", "text": …}`: the same notification for everybody but Ann's own devices;
-//! - `{"type": "read", "id": …}`: Ann's other devices are told, so that they can take it away;
+//!   `{"type": "notification", "from": "ann", "text": …}` on every device, and the sender gets the
+//!   list of receivers: `{"type": "delivered", "online": ["bob"], "offline": ["eve"]}`;
+//! - `{"type": "announce", "text": …}`: the same notification to everybody except Ann's devices;
+//! - `{"type": "read", "id": …}`: Ann's other devices are told, so that they can remove it;
 //! - `{"type": "sign_out_elsewhere"}`: Ann's other devices are closed with code 4001.
 //!
-//! Other programs notify by the operator's API, as `POST /api/channels/notifications/messages`:
-//! `{"to": "ann", "from": "the shop", "text": …}` is answered with on how many devices it was shown, or
-//! refused with code `OFFLINE`.
+//! Other programs notify users by the operator's API, `POST /api/channels/notifications/messages`:
+//! `{"to": "ann", "from": "the shop", "text": …}` is answered with the number of devices that got
+//! it, or refused with the code `OFFLINE`.
 
 use wharf::prelude::*;
 use wharf::users::user_connections;
 
-/// Users that one notification may be for.
+/// Largest number of users that one notification is for.
 const MOST_RECEIVERS: usize = 50;
 
 #[derive(Serialize, Deserialize)]
@@ -34,7 +34,7 @@ enum Incoming {
     SignOutElsewhere,
 }
 
-/// A notification by another program.
+/// A notification from another program.
 #[derive(Deserialize)]
 struct FromOutside {
     to: String,

@@ -1,20 +1,20 @@
-//! Who is in a room, with a status each. A client connects to `/presence/lobby?user=ann`, with as
-//! many tabs as it likes, and is told by the host who is there and what changes about it:
+//! The users of a room, each with a status. A client connects to `/presence/lobby?user=ann`, with
+//! any number of tabs. The host sends it the list and its changes:
 //!
 //! - `{"type": "presence_state", "room": "lobby", "sequence": 1, "present": {"ann": {"metas": […]}}}`
 //!   once, at the beginning;
 //! - `{"type": "presence_diff", "room": "lobby", "sequence": 2, "joins": {…}, "leaves": [KEY, …]}`
-//!   from then on. Whoever reloads the page was never away.
+//!   from then on. A reload of the page is not a change.
 //!
-//! What a client can send:
+//! A client can send:
 //!
-//! - `{"type": "status", "status": "away"}`: this tab says something else of itself;
-//! - `{"type": "hide"}` and `{"type": "show"}`: be there without being seen, and be seen again;
+//! - `{"type": "status", "status": "away"}`: changes the status of this tab;
+//! - `{"type": "hide"}` and `{"type": "show"}`: leaves the list without leaving the room, and returns;
 //! - `{"type": "who"}`: answered with `{"type": "who", "count": 2, "users": ["ann", "bob"]}`.
 
 use wharf::prelude::*;
 
-/// In bytes.
+/// Longest status, in bytes.
 const LONGEST_STATUS: usize = 100;
 
 #[derive(Serialize, Deserialize)]

@@ -1,5 +1,5 @@
-//! Passes every message on to all members of a room, the sender included, as it came: the room is
-//! the last part of the path, `/room/:room_id`.
+//! Passes every message on, unchanged, to all members of a room, the sender included. The room is the
+//! last part of the path, `/room/:room_id`.
 
 use wharf::prelude::*;
 
@@ -14,7 +14,7 @@ impl Channel for Relay {
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let room = conn.param("room_id")?;
-        // The client chose the name, so a bad one is its mistake and not a failure of ours.
+        // The client chose the name, so a bad one is the client's mistake, not a failure of the plugin.
         if conn.join(&room).is_err() {
             return Err(Refusal::bad_request("a room's name has 1 to 255 bytes"));
         }

@@ -1,18 +1,18 @@
-//! A shop that sells tea, and whatever can go wrong in it: each error of a handler, what its client
-//! is told, and what the operator reads in the log.
+//! A shop that sells tea, and everything that can go wrong in it: each error of a handler, the answer
+//! to the client, and the line in the operator's log.
 //!
-//! | what goes wrong | the client gets | the operator reads |
+//! | error | the client gets | the operator reads |
 //! | --- | --- | --- |
 //! | `?credit=x` while connecting | status 400 with JSON | nothing |
-//! | no JSON, or no message of the shop | `INVALID_JSON` | nothing |
-//! | a message that is not valid: an [`Invalid`] | `INVALID`, and what is wrong with each field | nothing |
+//! | text that is not JSON, or not a message of the shop | `INVALID_JSON` | nothing |
+//! | a message that is not valid: an [`Invalid`] | `INVALID`, and a text for each wrong field | nothing |
 //! | a rule of the shop: a `Trouble` | `SOLD_OUT` or `TOO_EXPENSIVE` | the error |
-//! | any other error: a coupon's number is none | `INTERNAL_ERROR` | the error |
+//! | any other error: a coupon without a number | `INTERNAL_ERROR` | the error |
 //! | a panic: a machine that breaks | `COME_BACK`, and close code 1011 | the fault |
 //!
-//! A failed handler has done nothing: neither the session nor anybody else has seen it. Whoever
-//! makes five mistakes is shown the door, with close code 4008. A message may carry a `ref`, which
-//! its answer then has as well, error or not.
+//! A failed handler has done nothing: the session is unchanged, and no client has got anything. A
+//! client that makes five mistakes is closed with code 4008. A message may carry a `ref`, which its
+//! answer repeats, error or not.
 
 use std::fmt;
 
@@ -31,14 +31,14 @@ enum Incoming {
         tea: String,
         cups: u32,
     },
-    /// Such as `TEA-20`: adds 20 to the credit.
+    /// A coupon such as `TEA-20`, which adds 20 to the credit.
     Redeem {
         coupon: String,
     },
     BreakTheMachine,
 }
 
-/// What the shop cannot do, however valid the order is.
+/// Reasons for which the shop cannot fill a valid order.
 #[derive(Debug)]
 enum Trouble {
     SoldOut,
@@ -94,7 +94,7 @@ impl Channel for Robust {
         self.count_mistake(conn)
     }
 
-    /// What the handler did is undone by now, so the mistake is counted here.
+    /// Counts the mistake. The handler's own changes have been undone by now.
     fn on_error(&mut self, conn: &Connection, error: Error) -> Result {
         match error.downcast_ref::<Trouble>() {
             Some(trouble) => {

@@ -1,4 +1,4 @@
-//! The shop as its clients see it.
+//! Tests of the shop, from its clients' point of view.
 
 use wharf::serde_json::Value;
 use wharf::testing::{Client, TestHost};

@@ -1,4 +1,4 @@
-//! A JSON Web Token (RFC 7519) with the algorithm HS256, and nothing else.
+//! JSON Web Tokens (RFC 7519) with the algorithm HS256, and no other.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,19 +15,19 @@ struct Header {
     alg: String,
 }
 
-/// The claims of a token that is signed with this secret and valid now.
+/// Returns the claims of a token that is signed with this secret and valid now.
 pub fn check(token: &str, secret: &str) -> Result<Claims, &'static str> {
     let (signed, signature) = token.rsplit_once('.').ok_or("Malformed token")?;
     let (header, claims) = signed.split_once('.').ok_or("Malformed token")?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| "Malformed token");
     let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| "Malformed token")?;
-    // What a token says of itself is compared and never followed: `none` is not HS256.
+    // The algorithm that the token names is compared and never followed: `none` is not HS256.
     if header.alg != "HS256" {
         return Err("Unsupported algorithm");
     }
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| "Bad secret")?;
     mac.update(signed.as_bytes());
-    // In constant time.
+    // Compares in constant time.
     mac.verify_slice(&decode(signature)?).map_err(|_| "Invalid token")?;
     let claims: Claims =
         serde_json::from_slice(&decode(claims)?).map_err(|_| "Claims are missing")?;
@@ -40,7 +40,7 @@ pub fn check(token: &str, secret: &str) -> Result<Claims, &'static str> {
     }
 }
 
-/// The time until a date in seconds since 1970; zero if it is over.
+/// Returns the time until a date in seconds since 1970; zero if it is over.
 pub fn time_until(date: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_secs(date).saturating_sub(now)

@@ -1,5 +1,5 @@
-//! Authentication in a plugin: who is not known does not get in, and what may be read is asked with
-//! each message.
+//! Authentication in a plugin: unknown clients do not get in, and each message is checked for the
+//! right to read.
 //!
 //! The token is a JSON Web Token in the query (`?token=…`) or in the header `Authorization: Bearer …`,
 //! signed with HS256 and the operator's secret:
@@ -9,16 +9,16 @@
 //! jwt_secret = { env = "SECURE_JWT_SECRET" }
 //! ```
 //!
-//! Its claims say who it is (`sub`), until when (`exp`), and which documents may be read
-//! (`documents`, where `*` is all of them). `/secure/documents/:id` is for those who may read that
-//! one, `/secure` for everybody with a token; either can then ask for documents by message.
+//! Its claims name the user (`sub`), the expiry (`exp`) and the documents that the user may read
+//! (`documents`, where `*` means all). `/secure/documents/:id` needs the right to read that
+//! document, `/secure` only a token. Both then take requests for documents by message.
 //!
-//! Who is refused gets the status 401 or 403. Browsers hide that from their pages: with
-//! `?refuse=close` the connection is accepted, told why in JSON, and closed with 4001 or 4003.
-//! A connection ends with 4001 when its token does, unless the client has sent a new one.
+//! A refused client gets the status 401 or 403. Browsers hide the status from their pages. With
+//! `?refuse=close` the connection is accepted, gets the reason in JSON, and is closed with 4001 or
+//! 4003. A connection ends with 4001 when its token expires, unless the client has sent a new one.
 //!
 //! A host can check tokens by itself, with more algorithms, before any plugin runs: see
-//! `[channels.NAME.token]` in its documentation. A plugin that does it has the last word.
+//! `[channels.NAME.token]` in its documentation. A plugin that checks them decides by itself.
 
 mod jwt;
 #[cfg(test)]
@@ -32,7 +32,7 @@ struct Secure {
     claims: Claims,
 }
 
-/// What a token says of whoever brings it.
+/// The claims of a token.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     #[serde(rename = "sub")]
@@ -100,15 +100,15 @@ impl Claims {
         self.documents.iter().any(|granted| granted == "*" || granted == document)
     }
 
-    /// Have the connection closed when the token expires.
+    /// Sets the timer that closes the connection when the token expires.
     fn end_in_time(&self, conn: &Connection) -> Result {
-        // Timers wait for a year at most, and so may a connection.
+        // A timer waits for a year at most, so a connection lives no longer.
         let year = std::time::Duration::from_secs(365 * 24 * 60 * 60);
         conn.after(jwt::time_until(self.expires).min(year), "token", &())
     }
 }
 
-/// The token of a request: in the query, where browsers can put it, or in the header.
+/// Returns the token of a request: from the query, where browsers can put it, or from the header.
 fn token(conn: &Connection) -> Option<String> {
     let in_header = || Some(conn.header("authorization")?.strip_prefix("Bearer ")?.to_owned());
     conn.query("token").or_else(in_header)
@@ -118,10 +118,10 @@ fn error(message: &str) -> Value {
     json!({ "type": "error", "message": message })
 }
 
-/// No, in the way that the client asked for.
+/// Makes a refusal of the kind that the client asked for.
 fn refusal(conn: &Connection, status: u16, why: &str) -> Refusal {
     if conn.query("refuse").as_deref() == Some("close") {
-        // 4001 for 401, 4003 for 403.
+        // The code is 4001 for 401 and 4003 for 403.
         return Refusal::close(3600 + status, why).message(error(why));
     }
     match status {

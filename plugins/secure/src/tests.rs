@@ -1,4 +1,4 @@
-//! The door as its visitors see it.
+//! Tests of authentication, from its clients' point of view.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,7 +39,7 @@ fn anns() -> Value {
     json!({ "sub": "ann", "exp": in_seconds(3600), "documents": ["a", "b"] })
 }
 
-/// The reason for which a token is refused.
+/// Returns the reason for which a token is refused.
 fn refused(host: &TestHost, token: &str) -> String {
     let refused = host.connect(&format!("/secure?token={token}")).expect_refused();
     assert_eq!(refused.status(), Some(401));

@@ -1,14 +1,14 @@
-//! A chat that counts: what a message costs that is parsed, checked, told to a room, and
-//! remembered. The room is the last part of the path, `/tally/:room_id`.
+//! A chat that counts, to measure the cost of a message that is parsed, checked, broadcast to a room
+//! and counted in the session. The room is the last part of the path, `/tally/:room_id`.
 //!
-//! `{"type": "chat_message", "message": "hi"}` comes to all members of the room, the sender
-//! included, as `{"type": "chat_message", "user": …, "number": 1, "message": "hi"}`; `number`
-//! counts the sender's messages.
+//! `{"type": "chat_message", "message": "hi"}` reaches all members of the room, the sender included,
+//! as `{"type": "chat_message", "user": …, "number": 1, "message": "hi"}`; `number` counts the
+//! sender's messages.
 
 use wharf::Json;
 use wharf::prelude::*;
 
-/// In bytes.
+/// Longest message, in bytes.
 const LONGEST_MESSAGE: usize = 1000;
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ enum Incoming {
     ChatMessage { message: String },
 }
 
-/// A struct and not `json!`, which would build a tree of it first.
+/// The answer. It is a struct, since `json!` would build a tree first.
 #[derive(Serialize)]
 struct Told<'a> {
     r#type: &'static str,
