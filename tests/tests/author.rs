@@ -1,5 +1,5 @@
-//! What somebody meets who writes channels: `wharf new`, `wharf check`, `wharf dev`, and the README's
-//! way from an empty folder to a live channel.
+//! The authors' commands: `wharf new`, `wharf check`, `wharf dev`, and the README's way from an
+//! empty folder to a live channel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use wharf_tests::artefacts::{author_cache, binary, component, replaced};
 use wharf_tests::{Client, Dev, Value, Wharf, json, run_in};
 
-/// How long the README's commands may take here, in seconds: beside other tests, and the first time with
-/// all that a plugin depends on.
+/// Limit for the README's commands, in seconds. They run beside other tests, and compile all
+/// dependencies of a plugin the first time.
 const COMMANDS_LIMIT: &str = "900";
 
 fn said(output: &Output) -> String {
@@ -20,7 +20,8 @@ fn complained(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// An empty folder that is the same in every run, since cargo keeps what it has compiled by its folder.
+/// Makes an empty folder with the same path in every run, since cargo keeps compiled code by its
+/// folder.
 fn empty_folder(name: &str) -> PathBuf {
     let folder = author_cache().join("crates").join(name);
     match fs::remove_dir_all(&folder) {
@@ -31,7 +32,7 @@ fn empty_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Changes a text in a file, which must be there.
+/// Replaces a text in a file, which must contain it.
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).expect("a text");
     assert!(text.contains(from), "{} has no {from}", file.display());
@@ -84,13 +85,13 @@ async fn what_is_saved_runs_on_open_connections_and_what_does_not_compile_change
 
     edit(&source, "\"type\": \"counted\"", "\"type\": \"tally\"");
     dev.tells(&["talk: built in", "generation 2 serves"]).await;
-    // The same connection, and the same session.
+    // The connection and its session are the same.
     let count = ann.ask_json(json!({ "type": "count" })).await;
     assert_eq!(count, json!({ "type": "tally", "count": 1, "said": 1 }));
 
     edit(&source, "self.said += 1;", "self.said += \"one\";");
     dev.tells(&["talk: does not build", "generation 2 keeps serving"]).await;
-    // As the compiler says it.
+    // The compiler's message follows.
     dev.logged("error[E").await;
     dev.logged("src/lib.rs:").await;
     let count = ann.ask_json(json!({ "type": "count" })).await;
@@ -162,7 +163,7 @@ fn new_refuses_what_cannot_be_a_name_and_writes_over_nothing() {
     }
 }
 
-/// Puts files into a folder and looks at them, as JSON.
+/// Puts files into a folder and checks them. Returns the JSON reports and the exit code.
 fn checked(files: &[(&str, &[u8])], settings: &str) -> (Vec<Value>, Option<i32>) {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("wharf.toml"), settings).expect("a file");
@@ -259,7 +260,7 @@ fn files_that_claim_one_path_are_told_as_a_folder_of_them_would_be() {
     let files: [(&str, &[u8]); 2] = [("counts.wasm", &counts), ("claims.wasm", &claims)];
     let (reports, code) = checked(&files, "");
     assert_eq!(code, Some(1), "{reports:?}");
-    // In the order of their names, which decide.
+    // The order of their names decides.
     let [first, second] = reports.as_slice() else { panic!("{reports:?}") };
     assert_eq!((&first["channel"], &first["loads"]), (&json!("claims"), &json!(true)));
     assert_eq!(second["channel"], "counts");

@@ -1,17 +1,18 @@
-//! Bad code never replaces good code, and the log says what is wrong with it.
+//! Bad code never replaces good code, and the log has the reason.
 
 use std::fs;
 
 use wharf_tests::artefacts::{component, replaced};
 use wharf_tests::{Client, Line, Wharf};
 
-/// A component without anything in it: the binary format's preamble alone.
+/// An empty component: only the binary format's preamble.
 const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
-/// The same for a core module.
+/// An empty core module.
 const EMPTY_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// Puts bad bytes where good code is serving; nobody may notice, and the log says why they are
-/// refused. The lines that do so are counted when the next good version has been loaded.
+/// Replaces good code that serves by bad bytes. No client may notice, and the log has the reason
+/// for the refusal. The lines about refusals are counted when the next good version has been
+/// loaded.
 async fn refused(wharf: &Wharf, client: &mut Client, bytes: &[u8], serving: u64) -> Line {
     let start = wharf.log.len();
     let before = client.ask_for_json("before").await;
@@ -59,7 +60,7 @@ async fn whatever_is_no_channel_leaves_the_last_good_generation_serving() {
 async fn a_component_of_another_contract_names_both_versions() {
     let wharf = Wharf::start(&["counts"], &[]).await;
     let mut client = wharf.connect("/counts/a").await;
-    // The version is part of the interfaces' names, all over the component.
+    // The version is part of the interfaces' names, throughout the component.
     for (theirs, advice) in [("@0.9.0", "update the host"), ("@0.0.9", "newer SDK")] {
         let bytes = replaced(&component("counts"), b"@0.1.1", theirs.as_bytes());
         let line = refused(&wharf, &mut client, &bytes, 1).await;
@@ -77,19 +78,19 @@ async fn flipped_bits_never_harm_the_host() {
     let good = component("counts");
     for flip in 0..FLIPS {
         let mut bytes = good.clone();
-        // Spread over the file, and over the bits of a byte.
+        // The flips are spread over the file, and over the bits of a byte.
         bytes[(flip * 2 + 1) * good.len() / (FLIPS * 2)] ^= 1 << (flip % 8);
         let start = wharf.log.len();
         wharf.install("counts", &bytes);
         let decided = |line: &Line| line.begins("plugin ") && line.str("channel") == "counts";
         wharf.log.wait_for_after(start, &format!("flip {flip}"), decided).await;
-        // What still compiles may fail as it likes.
+        // A component that still compiles may fail in any way.
         if let Ok(mut client) = wharf.try_connect("/counts/a", &[]).await {
             client.try_send("hello".into()).await;
         }
         assert_eq!(other.ask("hello").await, "hello");
     }
-    // Whatever is serving now, this is something else.
+    // This code differs from any code that serves now.
     wharf.swap("counts", &component("counts-v2")).await;
     let mut client = wharf.connect("/counts/a").await;
     assert_eq!(client.ask_for_json("hello").await["version"], 2);
@@ -197,7 +198,7 @@ async fn a_path_is_free_when_new_code_gives_it_up() {
     let mut client = wharf.connect("/counts/a").await;
     client.ask("hello").await;
     let start = wharf.log.len();
-    // Another channel's code, which has other paths.
+    // This is another channel's code, with other paths.
     wharf.install("counts", &component("echo"));
     wharf.in_service_after(start, "claims").await;
     assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["claims"], "here");
@@ -265,7 +266,7 @@ async fn names_that_are_far_too_long_are_refused_by_a_line_that_is_not() {
 async fn what_is_no_regular_file_or_enormous_is_refused() {
     let wharf = Wharf::start(&["echo"], &[]).await;
     let large = fs::File::create(wharf.plugin("large")).expect("a file");
-    // Without content, it takes no room on a disk.
+    // A sparse file takes no room on a disk.
     large.set_len((64 << 20) + 1).expect("a large file");
     let line = wharf.refused_after(0, "large").await;
     assert!(line.str("reason").contains("at most"), "{line}");

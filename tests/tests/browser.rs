@@ -1,9 +1,9 @@
-//! The client for browsers in a real browser. Left out by `cargo test`, since it needs Chromium:
-//! `cargo xtask test` finds or installs one and runs these tests, and those in `page.rs`.
+//! The client for browsers in a real browser. `cargo test` leaves these tests out, since they need
+//! Chromium. `cargo xtask test` finds or installs one and runs them, and those in `page.rs`.
 
 use wharf_tests::{Backend, Browser, Wharf, json};
 
-/// A page of the server that has what a script needs to import the client.
+/// Opens a page of the server from which a script can import the client.
 async fn page(wharf: &Wharf) -> Browser {
     let mut browser = Browser::start();
     browser.open(&format!("http://{}/", wharf.address)).await;
@@ -25,7 +25,7 @@ async fn wharf_js_sends_requests_and_comes_back_after_a_failure() {
         json!(["Channel", "ChannelError", "Presence", "connect", "shouldReconnect"])
     );
 
-    // Text and binary, as they are.
+    // Sends text and binary, and gets both back unchanged.
     let echoed = "(async () => {
         const channel = connect('/echo');
         const got = [];
@@ -41,7 +41,7 @@ async fn wharf_js_sends_requests_and_comes_back_after_a_failure() {
     })()";
     assert_eq!(browser.evaluate(echoed).await, json!([["grüße 🚢", [0, 255]], "closed"]));
 
-    // Requests, their errors, and a connection that is lost by a fault and made again.
+    // Makes requests, gets their errors, and loses the connection by a fault.
     let shopping = "(async () => {
         const shop = connect('/robust', { query: { credit: 20 } });
         const events = [];
@@ -63,7 +63,7 @@ async fn wharf_js_sends_requests_and_comes_back_after_a_failure() {
             "bought": { "credit": 10 },
             "invalid": ["ChannelError", "INVALID", { "tea": "must be black, green or white" }],
             "broken": ["ChannelError", "connection-lost", null],
-            // A session of its own: the credit is a new one.
+            // The new connection has a session of its own, and so a new credit.
             "again": { "credit": 15 },
             "late": ["ChannelError", "closed", null],
             "events": [["open", false], ["close", 1011, true], ["open", true], ["close", 4008, false]],

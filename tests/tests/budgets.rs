@@ -1,11 +1,11 @@
-//! What one event may use: CPU time wherever it goes, effects, deliveries, and memory that it
-//! shares with the other instances of its channel.
+//! The budgets of one event: CPU time of all kinds, effects, deliveries, and memory that it shares
+//! with the other instances of its channel.
 
 use std::time::Duration;
 
 use wharf_tests::{Client, Ended, Line, Value, Wharf, json};
 
-/// Gives an order that ends its connection, and returns the line that says why.
+/// Gives an order that ends its connection, and returns the log line with the reason.
 async fn failure(wharf: &Wharf, path: &str, order: Value) -> Line {
     let start = wharf.log.len();
     let mut client = wharf.connect(path).await;
@@ -18,7 +18,7 @@ async fn failure(wharf: &Wharf, path: &str, order: Value) -> Line {
 /// The CPU time that an event may use, in milliseconds.
 const CPU_BUDGET: u32 = 300;
 
-/// Gives an order that takes CPU time for ever, which must end it for that.
+/// Gives an order that takes CPU time for ever, and asserts that the CPU budget ends it.
 async fn assert_spent(wharf: &Wharf, order: Value) {
     let mut other = wharf.connect("/echo").await;
     let before = wharf.cpu_time();
@@ -27,13 +27,13 @@ async fn assert_spent(wharf: &Wharf, order: Value) {
     assert_eq!((line.str("event"), line.str("kind")), ("on-message", "deadline"), "{line}");
     let detail = line.str("detail");
     assert!(detail.contains("cpu_budget_ms") && !detail.contains("wall_budget_ms"), "{detail}");
-    // Not a matter of how busy the machine is: time that others have is not counted.
+    // The load of the machine makes no difference: time of other processes is not counted.
     println!("{used:?} of CPU time were used");
     assert!(used < Duration::from_millis(CPU_BUDGET.into()) * 3, "{used:?} were used");
     assert_eq!(other.ask("hello").await, "hello");
 }
 
-/// A server whose events may take far more time by the clock than on the CPU.
+/// Starts a server whose events may take far more time by the clock than on the CPU.
 async fn patient_server() -> Wharf {
     let cpu_budget = format!("--cpu-budget-ms {CPU_BUDGET}");
     let flags = [&*cpu_budget, "--wall-budget-ms 20000", "--max-memory-bytes 160MiB"];
@@ -42,7 +42,7 @@ async fn patient_server() -> Wharf {
 
 #[tokio::test]
 async fn long_instructions_cost_the_cpu_time_that_they_take() {
-    // Each of them takes as long as many ticks of the clock that preempts guests.
+    // Each of them takes many ticks of the clock that preempts guests.
     let fill = json!({ "do": "fill", "mebibytes": 128 });
     assert_spent(&patient_server().await, fill).await;
 }
@@ -77,12 +77,12 @@ async fn names_of_rooms_count_for_what_an_event_may_record() {
     let recorded = answer["recorded"].as_u64().expect("a number");
     // `max_effect_bytes_per_event` is a mebibyte, and the names of one broadcast have 65,280 bytes.
     assert!((1..=16).contains(&recorded), "{recorded} broadcasts were recorded");
-    // The next event begins anew.
+    // The next event starts with a fresh budget.
     let names = json!({ "do": "names", "rooms": 256, "times": 5 });
     assert_eq!(client.ask_json(names).await, json!({ "recorded": 5, "refused": null }));
 }
 
-/// Deliveries that several broadcasts of one event may make.
+/// Largest number of deliveries that several broadcasts of one event may make.
 const MAX_DELIVERIES: u64 = 100_000;
 
 async fn members(wharf: &Wharf, count: usize, rooms: u32) -> Vec<Client> {
@@ -114,7 +114,7 @@ async fn broadcasts_of_one_event_make_a_bounded_number_of_deliveries() {
             assert_eq!(members[member].text().await, "delivery", "what was recorded is delivered");
         }
     }
-    // The next event begins anew.
+    // The next event starts with a fresh budget.
     let answer = outside.ask_json(deliver(100)).await;
     assert_eq!(answer, json!({ "recorded": 100, "refused": null }));
 }
@@ -126,7 +126,7 @@ async fn a_single_broadcast_may_reach_everybody() {
     let wharf = Wharf::start(&["rooms"], &["--max-rooms-per-connection 256"]).await;
     let mut members = members(&wharf, MEMBERS, ROOMS).await;
     let mut outside = wharf.connect("/rooms").await;
-    // Counted for each room, it alone has more deliveries than several may have.
+    // If deliveries were counted for each room, this broadcast alone would be over the limit.
     assert!(MEMBERS as u64 * u64::from(ROOMS) > MAX_DELIVERIES);
     let deliver = |times: u32| json!({ "do": "deliver", "rooms": ROOMS, "times": times });
     let answer = outside.ask_json(deliver(1)).await;
@@ -147,12 +147,12 @@ async fn instances_of_a_channel_share_its_memory() {
     let mut holding = wharf.connect("/allocates").await;
     holding.send_json(hold(2500)).await;
     assert_eq!(holding.text().await, "holding");
-    // Each alone may have as much, but not both.
+    // Each instance alone may have this much memory, but not both.
     let line = failure(&wharf, "/allocates", hold(0)).await;
     assert_eq!((line.str("event"), line.str("kind")), ("on-message", "out-of-memory"), "{line}");
     assert!(line.str("detail").contains("max_channel_memory_bytes"), "{line}");
     assert_eq!(holding.json().await, json!({ "held": 24 }), "who had it before keeps it");
-    // By now it has been given back, as often as it is taken.
+    // The memory has been given back by now, each time.
     for _ in 0..3 {
         let mut next = wharf.connect("/allocates").await;
         next.send_json(hold(0)).await;

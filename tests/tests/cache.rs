@@ -1,5 +1,4 @@
-//! What was compiled once is not compiled again, and native code is taken from nowhere but
-//! the private cache.
+//! Compiled code is not compiled again, and native code comes only from the private cache.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +8,7 @@ use tempfile::TempDir;
 use wharf_tests::artefacts::component;
 use wharf_tests::{Line, Wharf, eventually};
 
-/// A folder for a cache, which the host is to make.
+/// A folder for a cache, which the host will make.
 struct Place {
     outer: TempDir,
 }
@@ -27,12 +26,12 @@ impl Place {
         format!("--cache {}", self.folder().display())
     }
 
-    /// What is kept there, in the order of names.
+    /// Returns the entries, in the order of their names.
     fn entries(&self) -> Vec<PathBuf> {
         entries(&self.folder())
     }
 
-    /// The entries, once there are so many.
+    /// Waits until there is this number of entries, and returns them.
     async fn filled(&self, count: usize) -> Vec<PathBuf> {
         eventually(&format!("{count} entries"), async || {
             Some(self.entries()).filter(|entries| entries.len() == count)
@@ -40,7 +39,7 @@ impl Place {
         .await
     }
 
-    /// Has a host compile a plugin and keep it. Returns its entry.
+    /// Lets a host compile a plugin and keep the code. Returns its entry.
     async fn fill(&self, plugin: &str) -> PathBuf {
         let before = self.entries();
         let wharf = Wharf::start(&[plugin], &[&self.flag()]).await;
@@ -50,7 +49,7 @@ impl Place {
     }
 }
 
-/// The complete entries in a folder, in the order of names.
+/// Returns the complete entries in a folder, in the order of their names.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(listed) = fs::read_dir(folder) else {
         return Vec::new();
@@ -62,7 +61,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// The line about a plugin that was there at the start.
+/// Returns the line about a plugin that was loaded at the start.
 async fn loaded(wharf: &Wharf, plugin: &str) -> Line {
     wharf.in_service_after(0, plugin).await
 }
@@ -71,7 +70,7 @@ fn is_cached(line: &Line) -> bool {
     line.fields["cached"].as_bool().unwrap_or_else(|| panic!("no `cached` in {line}"))
 }
 
-/// The warnings about the cache.
+/// Returns the warnings about the cache.
 fn warnings(wharf: &Wharf) -> Vec<Line> {
     wharf.log.find(|line| line.str("level") == "WARN" && line.begins("the cache"))
 }
@@ -80,7 +79,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
-/// A folder to start a host in, with these plugins.
+/// Makes a folder with these plugins to start a host in.
 fn folder_with(plugins: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
@@ -105,7 +104,7 @@ async fn a_second_start_compiles_nothing() {
     for plugin in plugins {
         assert!(is_cached(&loaded(&second, plugin).await));
     }
-    // It is the same code, at work.
+    // The kept code works.
     assert_eq!(second.connect("/echo").await.ask("hello").await, "hello");
     assert_eq!(second.connect("/counts/a").await.ask_for_json("hello").await["count"], 1);
     assert!(warnings(&second).is_empty());
@@ -222,7 +221,7 @@ async fn a_read_only_folder_does_no_harm() {
     let place = Place::new();
     place.fill("counts").await;
     chmod(&place.folder(), 0o500);
-    // The superuser writes everywhere, unless that right is taken away.
+    // The superuser can write everywhere, unless that right is removed.
     let probe = place.folder().join("probe");
     let wrapper: &[&str] = match fs::write(&probe, "") {
         Ok(()) => &["setpriv", "--bounding-set=-dac_override", "--"],
@@ -245,8 +244,8 @@ async fn a_read_only_folder_does_no_harm() {
 #[tokio::test]
 async fn a_full_disk_does_no_harm_and_leaves_nothing_behind() {
     let place = Place::new();
-    // No file of this process can grow to the size of an entry; those in memory that instances
-    // are made from can, and the log is a pipe.
+    // No file of this process can grow to the size of an entry. Files in memory, from which
+    // instances are made, are smaller, and the log is a pipe.
     let limited = "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\"";
     let wharf =
         Wharf::start_under(&["sh", "-c", limited], folder_with(&["echo"]), &[&place.flag()]).await;
@@ -267,7 +266,7 @@ async fn hosts_can_share_a_folder() {
         assert!(warnings(wharf).is_empty());
     }
     place.filled(3).await;
-    // One finds what the other has compiled.
+    // One host finds the code that the other has compiled.
     one.swap("counts", &component("counts-v2")).await;
     place.filled(4).await;
     assert!(is_cached(&two.swap("counts", &component("counts-v2")).await));
@@ -310,7 +309,7 @@ async fn what_was_used_least_recently_makes_room() {
     let relay = place.fill("relay").await;
     let limit = size(&counts) + size(&echo).max(size(&relay));
     fs::remove_file(&relay).expect("an entry is removed");
-    // Its last use is newer than that of `echo`, which was compiled after it.
+    // This entry was used later than that of `echo`, which was compiled after it.
     let wharf = Wharf::start(&["counts"], &[&place.flag()]).await;
     assert!(is_cached(&loaded(&wharf, "counts").await));
 

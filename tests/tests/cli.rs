@@ -1,4 +1,4 @@
-//! The command line and the configuration, as an operator meets them.
+//! The command line and the configuration, from an operator's point of view.
 
 use std::fs;
 use std::process::Output;
@@ -13,7 +13,7 @@ fn complained(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The line of `wharf config` about a key.
+/// Returns the line of `wharf config` about a key.
 fn line<'a>(text: &'a str, key: &str) -> &'a str {
     let start = format!("{key} = ");
     text.lines()
@@ -71,7 +71,7 @@ fn config_shows_what_is_in_effect_and_where_it_comes_from() {
         assert!(line.starts_with(&format!("{key} = {value} ")), "{line}");
         assert!(line.contains(origin), "{line}");
     }
-    // It is a file as `serve` reads it, and means the same.
+    // The output is a file that `serve` reads, with the same meaning.
     let copy = folder.path().join("copy.toml");
     fs::write(&copy, &text).expect("a file");
     let again = said(&run_in(folder.path(), &["config", "--config", "copy.toml"], &[]));
@@ -152,7 +152,7 @@ async fn a_file_in_the_working_directory_is_used_and_its_paths_are_relative_to_i
     fs::write(folder.path().join("plugins/echo.wasm"), echo).expect("a plugin");
     fs::write(folder.path().join("wharf.toml"), "max_message_bytes = \"10 parsecs\"\n")
         .expect("a file");
-    // A unit that is none.
+    // The unit does not exist.
     let output = run_in(folder.path(), &["config"], &[]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     fs::write(folder.path().join("wharf.toml"), "max_message_bytes = 10\n").expect("a file");

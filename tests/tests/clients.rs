@@ -1,9 +1,9 @@
-//! Clients of other ecosystems understand the host, and it them.
+//! The host and client libraries of other ecosystems understand each other.
 
 use wharf_tests::{ForeignClient, Wharf, json};
 
-/// What every client must be able to do: text and binary of every length encoding, subprotocol,
-/// ping, close, and a refusal before the upgrade.
+/// Tests a client library: text and binary of every length encoding, subprotocol, ping, close, and
+/// a refusal before the upgrade.
 async fn speaks_with_the_host(start: fn(&str, &[&str]) -> ForeignClient) {
     let wharf = Wharf::start(&["echo", "refuses"], &[]).await;
 
@@ -74,7 +74,7 @@ async fn clients_of_all_ecosystems_share_a_room() {
 async fn wharf_js_in_node_sends_requests_and_connects_again() {
     let wharf = Wharf::start(&["robust"], &[]).await;
     let mut client = ForeignClient::wharf_js(&wharf.url("/robust?credit=20"));
-    // It waits until there is a connection.
+    // The request waits until there is a connection.
     client.order(json!({ "request": ["buy", { "tea": "green", "cups": 1 }] }));
     assert_eq!(client.event().await, json!({ "open": false }));
     assert_eq!(client.event().await, json!({ "answer": { "credit": 15 } }));
@@ -93,7 +93,7 @@ async fn wharf_js_in_node_sends_requests_and_connects_again() {
     wharf.signal("TERM");
     assert_eq!(client.event().await, json!({ "closed": 1012, "again": true }));
     assert_eq!(client.event().await, json!({ "attempt": 2 }), "the last one was not stable");
-    // The server is on its way out, or gone.
+    // The server is stopping or has stopped.
     assert_eq!(client.event().await, json!({ "closed": 1006, "again": true }));
     assert_eq!(client.event().await, json!({ "attempt": 3 }));
 }
@@ -119,7 +119,7 @@ async fn wharf_js_in_node_knows_who_is_present() {
     assert_eq!(ann.event().await, json!({ "open": false }));
     assert_eq!(ann.event().await, json!({ "present": ["ann"] }));
     let mut bob = ForeignClient::wharf_js(&wharf.url("/presence/lobby?user=bob"));
-    // The list may be told again without a change.
+    // The list may be sent again without a change.
     while ann.event().await != json!({ "present": ["ann", "bob"] }) {}
     bob.order(json!({ "close": true }));
     while ann.event().await != json!({ "present": ["ann"] }) {}

@@ -1,12 +1,12 @@
-//! Plugins that were built against earlier versions of the contract: kept as they were compiled, and
-//! loaded as long as there is a 0.1.
+//! Plugins that were built against earlier versions of the contract. Their components are kept as
+//! they were compiled, and must load as long as there is a 0.1.
 
 use std::path::Path;
 
 use wharf_tests::artefacts::component;
 use wharf_tests::{Client, Value, Wharf, json};
 
-/// A component of that time.
+/// Returns a component that was built against contract 0.1.0.
 fn of_0_1_0(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/0.1.0");
     std::fs::read(folder.join(format!("{name}.wasm"))).expect("a kept component")
@@ -22,7 +22,7 @@ async fn with(names: &[&str]) -> Wharf {
     Wharf::start_in(folder, &[]).await
 }
 
-/// The next message of a type.
+/// Returns the next message of a type, and skips others.
 async fn kind(client: &mut Client, kind: &str) -> Value {
     loop {
         let message = client.json().await;

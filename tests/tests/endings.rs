@@ -1,10 +1,10 @@
-//! `on_close`: exactly once for each connection that was accepted, whatever ended it, with the
-//! last committed session and the code of the first close frame.
+//! `on_close` is called exactly once for each accepted connection, for every kind of ending, with
+//! the last committed session and the code of the first close frame.
 
 use wharf_tests::raw::frame;
 use wharf_tests::{Client, Ended, Line, Raw, Value, Wharf, json};
 
-/// A connection that ends, and somebody in its channel who hears how.
+/// A connection that ends, and an observer in its channel who is told of the end.
 struct Scene {
     wharf: Wharf,
     observer: Client,
@@ -18,12 +18,12 @@ impl Scene {
         Scene { wharf, observer }
     }
 
-    /// What `on_close` of the connection has reported: it must be the next that is heard of,
-    /// and there must be no second.
+    /// Returns the report of the connection's `on_close`. It must be the next report, and the only
+    /// one of the connection.
     async fn report_of(&mut self, id: &str) -> Value {
         let report = self.observer.json().await;
         assert_eq!(report["closed"], *id);
-        // Another connection ends after it; whatever ran twice would be in the log before that.
+        // Another connection ends after it. A second report would be in the log before that one.
         let mut last = self.wharf.connect("/ends?room=last").await;
         let last_id = greet(&mut last).await;
         last.close(1000, "").await;
@@ -34,7 +34,7 @@ impl Scene {
     }
 }
 
-/// The connection's id, after it has handled one message.
+/// Lets the connection handle one message, and returns its id.
 async fn greet(client: &mut Client) -> String {
     let answer = client.ask_json(json!({ "do": "greet" })).await;
     answer["id"].as_str().expect("an id").to_owned()
@@ -57,8 +57,8 @@ async fn report_in_log(wharf: &Wharf, id: &str) -> Value {
     serde_json::from_str(line.message()).expect("JSON")
 }
 
-/// What is the same in every report of a connection that was in `quay` alone and has handled
-/// one message.
+/// Checks the parts that are the same in every report of a connection that was in the room `quay`
+/// only and has handled one message.
 fn check(report: &Value, ending: &str, code: Option<u16>) {
     assert_eq!(report["ending"], ending);
     assert_eq!(report["code"], json!(code));
@@ -128,7 +128,7 @@ async fn by_the_channel() {
 
 #[tokio::test]
 async fn without_waiting_for_the_clients_close_frame() {
-    // Longer than this test may take: were it waited for, the report would not come.
+    // This is longer than the test may take: a report that waited for it would not come.
     let mut scene = Scene::set(&["--close-timeout-ms 600000"]).await;
     let mut raw = scene.wharf.raw_websocket("/ends?room=quay").await;
     let id = greet_raw(&mut raw).await;
@@ -214,7 +214,7 @@ async fn by_reading_too_slowly() {
     let flood = json!({ "do": "flood", "room": "quay", "messages": 20, "bytes": 60_000 });
     let what = "the slow consumer to be closed";
     let is_closed = |line: &Line| line.says("slow consumer closed") && line.str("connection") == id;
-    // The kernel takes some megabytes before the queue of the host begins to fill.
+    // The kernel accepts some megabytes before the queue of the host begins to fill.
     for _ in 0..100 {
         if !scene.wharf.log.find(is_closed).is_empty() {
             break;
@@ -251,7 +251,7 @@ async fn a_trap_in_it_is_logged_and_not_retried() {
     let line = wharf.log.wait_for("the failure", is_failure).await;
     assert_eq!((line.str("event"), line.str("kind")), ("on-close", "trap"));
     assert_eq!(line.str("connection"), answer["id"].as_str().expect("an id"));
-    // The next end is heard of, and nothing of the one that trapped.
+    // The next end is reported, and nothing of the connection that trapped.
     let mut other = wharf.connect("/panics").await;
     let other_id = other.ask_for_json("hello").await["id"].clone();
     other.close(1000, "").await;
@@ -309,7 +309,7 @@ async fn what_was_sent_before_a_close_reaches_a_client_that_takes_its_time() {
     raw.upgrade("/transacts").await;
     let text = "x".repeat(900_000);
     raw.send_frame(1, json!([{ "send": text }, { "close": [4000, "done"] }]).to_string()).await;
-    // It reads slower than it could, and stops in between.
+    // The client reads slowly, and pauses in between.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let message = raw.frame().await.expect("the message");
     assert!(message.payload == text.as_bytes(), "the message is whole");
@@ -336,7 +336,7 @@ async fn every_connection_has_one_on_close_however_many_end_at_once_while_code_i
                 3 => raw.send_frame(1, close).await,
                 4 => raw.write(frame(0xf1, b"nonsense")).await,
                 5 => return drop(raw),
-                // Two reasons at once: one of them counts.
+                // Two reasons occur at once, and one of them counts.
                 6 => raw.write([frame(0x81, trap.as_bytes()), frame(0x88, b"")].concat()).await,
                 _ => {
                     raw.write([frame(0x81, close.as_bytes()), frame(0x88, b"")].concat()).await;
@@ -348,7 +348,7 @@ async fn every_connection_has_one_on_close_however_many_end_at_once_while_code_i
     }
     let mut code = wharf_tests::artefacts::component("ends");
     for _ in 0..3 {
-        // An empty custom section: other bytes, the same code.
+        // An empty custom section changes the bytes and not the code.
         code.extend([0, 2, 1, b'x']);
         wharf.swap("ends", &code).await;
     }
@@ -358,7 +358,7 @@ async fn every_connection_has_one_on_close_however_many_end_at_once_while_code_i
     for id in &ids {
         report_in_log(&wharf, id).await;
     }
-    // Whatever would come twice comes before the end of one that begins now.
+    // Any second report comes before the end of a connection that begins now.
     let mut last = wharf.connect("/ends?room=last").await;
     let last_id = greet(&mut last).await;
     last.close(1000, "").await;

@@ -1,4 +1,4 @@
-//! What a failing plugin costs: the event, at most its connection, and nobody else.
+//! A failing plugin costs the event and at most its connection, and affects no other.
 
 use wharf_tests::raw::frame;
 use wharf_tests::{Client, Ended, Line, Value, Wharf, json};
@@ -7,7 +7,7 @@ fn is_failure(line: &Line) -> bool {
     line.says("guest call failed")
 }
 
-/// The line that says that a guest call has failed, and how.
+/// Returns the log line about a failed guest call of this kind.
 async fn failure(wharf: &Wharf, event: &str, kind: &str) -> Line {
     let line = wharf
         .log
@@ -52,7 +52,7 @@ async fn a_trap_is_logged_with_the_functions_it_came_through_on_one_line() {
     assert!(backtrace.contains("give_way"), "{backtrace}");
     assert!(backtrace.contains("on-message"), "{backtrace}");
     assert!(!backtrace.contains(char::is_control), "{backtrace}");
-    // What the panic printed is a line of the channel's, and cannot be more than one.
+    // The panic's text is one line of the channel, and cannot become several.
     let said = wharf
         .log
         .wait_for("the panic's text", |line| line.message().contains("the floor of on_message"))
@@ -80,9 +80,9 @@ async fn a_missed_deadline_while_connecting_is_503() {
     assert!(line.str("backtrace").contains("spin_for_ever"), "{line}");
 }
 
-/// Starts handlers that spin, and asserts that everybody else is served meanwhile.
+/// Starts handlers that spin, and asserts that all other clients are served meanwhile.
 async fn others_are_served_while_guests_spin(workers: usize, spinning: usize) {
-    // The wall budget alone ends what the CPU budget does not.
+    // The wall budget is far longer, since spinning handlers share the workers.
     let (cpu, wall) = ("--cpu-budget-ms 4000", "--wall-budget-ms 60000");
     let workers = format!("--workers {workers}");
     let wharf = Wharf::start(&["spins", "echo"], &[&workers, cpu, wall]).await;
@@ -235,8 +235,8 @@ async fn many_traps_leave_nothing_behind() {
     assert!(grown < TRAPS << 19, "the host has grown by {grown} bytes in {TRAPS} traps");
 }
 
-/// Sends something that goes wrong to the channel that hears of faults. Returns what the client
-/// and an observer are told, and how it ended.
+/// Sends bytes that cause a fault to the channel that handles faults. Returns the messages to the
+/// client and to an observer, and the close code.
 async fn fault(wharf: &Wharf, observer: &mut Client, bytes: Vec<u8>) -> (Value, Option<u16>) {
     let mut raw = wharf.raw_websocket("/faulty").await;
     raw.write([frame(0x81, b"hello"), bytes].concat()).await;
@@ -247,7 +247,7 @@ async fn fault(wharf: &Wharf, observer: &mut Client, bytes: Vec<u8>) -> (Value, 
     assert_eq!(answers[0], json!({ "count": 1 }));
     assert_eq!(observer.json().await, answers[1], "the others are told the same");
     let closed = observer.json().await;
-    // `on_fault` adds 100 to what the last good event has committed.
+    // `on_fault` adds 100 to the count of the last committed session.
     assert_eq!(closed["count"], 101, "{closed}");
     (answers[1].clone(), close.and_then(|close| close.close_code()))
 }

@@ -1,11 +1,11 @@
-//! Outgoing HTTP: what is granted is called, what is not is refused with the line to write, and
-//! nobody waits for somebody else's backend.
+//! Outgoing HTTP: requests to granted hosts are sent, others are refused with the line to write,
+//! and a slow backend holds up only its own event.
 
 use std::time::{Duration, Instant};
 
 use wharf_tests::{Backend, Client, Ended, Line, Value, Wharf, artefacts, eventually, json};
 
-/// A server with the fixture, whose channel may call these hosts.
+/// Starts a server with the fixture, whose channel may call these hosts.
 async fn server(hosts: &[&str], flags: &[&str]) -> Wharf {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
@@ -50,7 +50,7 @@ async fn a_granted_host_is_asked_and_its_answer_is_read_whole() {
     });
     let answer = client.ask_json(order).await;
     assert_eq!(answer["text"], "POST /hello, 7 bytes of application/json, header");
-    // More than any buffer in between.
+    // This is more than any buffer on the way holds.
     let bytes = 5_000_000;
     let order = json!({ "method": "PUT", "url": backend.url("/hello"), "bytes": bytes });
     assert_eq!(client.ask_json(order).await["text"], format!("PUT /hello, {bytes} bytes"));
@@ -85,7 +85,7 @@ async fn while_200_handlers_wait_for_a_slow_backend_all_of_them_are_served() {
     let most = backend.most_at_once();
     println!("{CONNECTIONS} answers after {took:?}; the backend had {most} requests at once");
     assert!(most >= CONNECTIONS / 2, "only {most} requests at once");
-    // One after the other it would have been 40 seconds. The machine may be busy with other tests.
+    // In sequence this would take 40 seconds. Other tests may keep the machine busy.
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
@@ -106,7 +106,7 @@ async fn a_host_that_is_not_granted_is_refused_with_the_line_that_would_allow_it
         assert!(logged.message().to_lowercase().contains(&shown[shown.find('`').unwrap_or(0)..]));
         assert_eq!(logged.str("channel"), "fetches");
     }
-    // The port belongs to the grant.
+    // The port is part of the grant.
     let (host, port) =
         backend.host().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).expect("a port");
     let other = if port == "81" { "82" } else { "81" };
@@ -176,7 +176,7 @@ async fn a_body_over_the_limit_is_an_error() {
 
 #[tokio::test]
 async fn a_backend_that_fails_is_an_error_and_the_connection_goes_on() {
-    // Bound and dropped: nobody listens there any more.
+    // The address was bound and released, so no server listens there.
     let gone = Backend::start().await.stop().await;
     let backend = Backend::start().await;
     let wharf = server(&[&gone, &backend.host(), "name.invalid"], &[]).await;
@@ -227,7 +227,7 @@ async fn the_wall_budget_ends_a_handler_whose_backend_never_answers() {
 
 #[tokio::test]
 async fn a_request_that_nobody_waits_for_ends_with_its_event() {
-    // Timeouts end no request before this test's patience does.
+    // These timeouts are longer than this test waits.
     let flags = ["--max-http-requests-per-channel 1", "--wall-budget-ms 600000"];
     let (wharf, backend) = server_and_backend(&flags).await;
     let mut client = wharf.connect("/fetches").await;
@@ -238,7 +238,7 @@ async fn a_request_that_nobody_waits_for_ends_with_its_event() {
         assert_eq!(backend.requests(), times, "it was sent");
         backend.all_have_ended().await;
     }
-    // Its place has become free too.
+    // The request's place is free again.
     assert_eq!(client.ask_json(get(&backend.url("/hello"))).await["status"], 200);
 }
 
@@ -260,7 +260,7 @@ async fn requests_at_a_time_are_bounded_for_each_channel() {
     for client in &mut waiting {
         assert_eq!(client.json().await["status"], 200);
     }
-    // What has been read to its end makes room for others.
+    // An answer that was read to its end makes room for others.
     assert_eq!(third.ask_json(get(&backend.url("/hello"))).await["status"], 200);
 }
 
