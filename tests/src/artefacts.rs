@@ -1,22 +1,22 @@
-//! Where the compiled plugins, fixtures and the host's binary lie.
+//! Places of the compiled plugins, fixtures and the host's binary.
 //!
-//! `cargo xtask test` builds them and says where they are; without it they are looked for in the
-//! workspace's `target` folder.
+//! `cargo xtask test` builds them and names their places in variables. Without these the tests look
+//! in the workspace's `target` folder.
 
 use std::path::{Path, PathBuf};
 
-/// The host's binary.
+/// Returns the path of the host's binary.
 pub fn binary() -> PathBuf {
     existing(located("WHARF_BIN", "debug/wharf"))
 }
 
-/// The bytes of a compiled plugin or fixture, by its package's name.
+/// Returns the bytes of a compiled plugin or fixture, by its package's name.
 pub fn component(name: &str) -> Vec<u8> {
     let path = component_file(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
-/// The file of a compiled plugin or fixture.
+/// Returns the file of a compiled plugin or fixture.
 pub fn component_file(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
     let places =
@@ -25,19 +25,20 @@ pub fn component_file(name: &str) -> PathBuf {
     found.unwrap_or_else(|| existing(places[0].join(&file)))
 }
 
-/// The folder with the clients of other ecosystems.
+/// Returns the folder with the clients of other ecosystems.
 pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
-/// A folder for what cargo compiles while tests do what an author does: kept from run to run.
+/// Returns a folder for code that cargo compiles while tests act as an author. It is kept from run
+/// to run.
 pub fn author_cache() -> PathBuf {
     let binary = binary();
     let target = binary.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
     target.expect("the binary is in a target folder").join("author")
 }
 
-/// Where pictures of pages go; not into the repository.
+/// Returns the folder for pictures of pages, which is not in the repository.
 pub fn screenshots() -> PathBuf {
     let folder = located("WHARF_SCREENSHOTS_DIR", "screenshots");
     std::fs::create_dir_all(&folder).expect("a folder for pictures");
@@ -51,13 +52,13 @@ fn located(variable: &str, in_target: &str) -> PathBuf {
     }
 }
 
-/// The path, if there is something. A missing artefact fails a test; it never skips it.
+/// Returns the path if it exists. A missing artefact fails a test; it never skips it.
 pub fn existing(path: PathBuf) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `cargo xtask test`", path.display());
     path
 }
 
-/// Bytes with others in the place of some, as often as they occur; as many, so that nothing moves.
+/// Replaces all occurrences of some bytes by as many others, so that nothing moves.
 pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = bytes.to_vec();

@@ -29,14 +29,14 @@ pub struct Backend {
 #[derive(Debug)]
 struct State {
     requests: AtomicUsize,
-    /// Requests under way, and the most that there were.
+    /// Requests that are open, and the largest number so far.
     now: AtomicUsize,
     most: AtomicUsize,
-    /// What requests of `/held` wait for.
+    /// Permits for requests of `/held`.
     held: Semaphore,
 }
 
-/// One request under way.
+/// One open request.
 struct UnderWay(Arc<State>);
 
 impl UnderWay {
@@ -56,13 +56,13 @@ impl Drop for UnderWay {
 
 type Body = UnsyncBoxBody<Bytes, Cut>;
 
-/// What makes hyper cut a connection in the middle of a body.
+/// An error that makes hyper cut a connection in the middle of a body.
 #[derive(Debug, thiserror::Error)]
 #[error("cut")]
 struct Cut;
 
 impl Backend {
-    /// Listens on a free port of this machine.
+    /// Starts a server on a free loopback port.
     pub async fn start() -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -87,45 +87,45 @@ impl Backend {
         Backend { address, state, task }
     }
 
-    /// Its host and port.
+    /// Returns its host and port.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// A URL of it.
+    /// Returns one of its URLs.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// How many are under way.
+    /// Returns the number of open requests.
     pub fn at_once(&self) -> usize {
         self.state.now.load(Ordering::SeqCst)
     }
 
-    /// The most that were under way at a time.
+    /// Returns the largest number of requests that were open at a time.
     pub fn most_at_once(&self) -> usize {
         self.state.most.load(Ordering::SeqCst)
     }
 
-    /// Answers what waits at `/held`, and all that come there.
+    /// Answers all requests of `/held`, waiting and later ones.
     pub fn release(&self) {
         self.state.held.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// Waits until whoever asked has got an answer or has gone.
+    /// Waits until all requests have been answered or dropped.
     pub async fn all_have_ended(&self) {
         eventually("all requests to end", async || (self.at_once() == 0).then_some(())).await;
     }
 
-    /// Stops listening. Returns where it did.
+    /// Stops listening. Returns the address.
     pub async fn stop(mut self) -> String {
         self.task.abort();
-        // Only then the socket is closed.
+        // The socket is closed when the task has ended.
         let _ = (&mut self.task).await;
         self.host()
     }
@@ -166,7 +166,7 @@ async fn answer(
             return Ok(Response::new(StreamBody::new(parts).boxed_unsync()));
         }
         "/trickle" => {
-            // Each byte in time, and all of them never.
+            // Each byte comes in time, but the body never ends.
             let parts = futures_util::stream::unfold(under_way, |under_way| async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Some((Ok(Frame::data(Bytes::from_static(b"x"))), under_way))

@@ -13,7 +13,7 @@ use crate::{ForeignClient, PATIENCE};
 #[derive(Debug)]
 pub struct Browser {
     driver: ForeignClient,
-    /// What it keeps, for as long as it runs.
+    /// The browser's own files, which must exist as long as it runs.
     _profile: TempDir,
 }
 
@@ -37,7 +37,7 @@ impl Browser {
         answer["value"].take()
     }
 
-    /// Waits until an expression is true, and fails with what is written on the page if it never is.
+    /// Waits until an expression is true, and fails with the page's text if it never is.
     pub async fn wait_for(&mut self, expression: &str) {
         let start = Instant::now();
         while self.evaluate(expression).await != true {
@@ -50,12 +50,12 @@ impl Browser {
         }
     }
 
-    /// Presses a key such as `Enter`; a word that names no key is typed.
+    /// Presses a key such as `Enter`; any other word is typed.
     pub async fn press(&mut self, key: &str) {
         self.order(json!({ "key": key })).await;
     }
 
-    /// Makes the window so large, and prefers `light` or `dark`.
+    /// Sets the size of the window and the preference for `light` or `dark`.
     pub async fn view(&mut self, width: u32, height: u32, scheme: &str) {
         self.order(json!({ "view": [width, height, scheme] })).await;
     }
@@ -66,7 +66,7 @@ impl Browser {
         self.order(json!({ "screenshot": file })).await;
     }
 
-    /// Uncaught errors, refused resources and errors on the console so far.
+    /// Returns uncaught errors, refused resources and errors on the console so far.
     pub async fn complaints(&mut self) -> Value {
         self.order(json!({ "complaints": true })).await["complaints"].take()
     }

@@ -14,8 +14,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
 use crate::soon;
 
-/// A connected client. Every call waits for what it is about, and fails the test if that does not
-/// come.
+/// A connected client. Every call waits for its subject, and fails the test if it does not come.
 #[derive(Debug)]
 pub struct Client {
     stream: WebSocketStream<TcpStream>,
@@ -32,7 +31,7 @@ pub struct Rejected {
     pub headers: HeaderMap,
 }
 
-/// How a connection ended for its client.
+/// The end of a connection, as its client sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The server sent a close frame with this code and reason.
@@ -93,8 +92,8 @@ impl Client {
         soon("a message to be sent", self.stream.send(message)).await.expect("the message is sent");
     }
 
-    /// Sends any message if the connection still takes it: for a client that does not know
-    /// yet that it has ended.
+    /// Sends any message if the connection still accepts it, for a client that does not know yet
+    /// that it has ended.
     pub async fn try_send(&mut self, message: Message) -> bool {
         soon("a message to be sent or not", self.stream.send(message)).await.is_ok()
     }
@@ -105,12 +104,12 @@ impl Client {
         soon("a message to be queued", self.stream.feed(message)).await.expect("it is queued");
     }
 
-    /// Writes what was queued.
+    /// Writes the queued messages.
     pub async fn flush(&mut self) {
         soon("messages to be sent", self.stream.flush()).await.expect("the messages are sent");
     }
 
-    /// The next message that is text or binary.
+    /// Returns the next message, text or binary.
     pub async fn message(&mut self) -> Message {
         match soon("a message", self.next()).await {
             Ok(message) => message,
@@ -118,7 +117,7 @@ impl Client {
         }
     }
 
-    /// The next message, which must be text.
+    /// Returns the next message, which must be text.
     pub async fn text(&mut self) -> String {
         match self.message().await {
             Message::Text(text) => text.to_string(),
@@ -126,7 +125,7 @@ impl Client {
         }
     }
 
-    /// The next message, which must be binary.
+    /// Returns the next message, which must be binary.
     pub async fn binary(&mut self) -> Bytes {
         match self.message().await {
             Message::Binary(data) => data,
@@ -134,7 +133,7 @@ impl Client {
         }
     }
 
-    /// The next message, which must be JSON.
+    /// Returns the next message, which must be JSON.
     pub async fn json(&mut self) -> Value {
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"))
@@ -164,7 +163,7 @@ impl Client {
         self.json().await
     }
 
-    /// Waits for the end, which must be the next thing that happens: a message fails the test.
+    /// Waits for the end, which must come next: a message fails the test.
     pub async fn ended(&mut self) -> Ended {
         match soon("the connection to end", self.next()).await {
             Ok(message) => panic!("the end was expected, not {message:?}"),
@@ -183,7 +182,7 @@ impl Client {
         }
     }
 
-    /// The close code of an end that must come next.
+    /// Returns the close code of an end that must come next.
     pub async fn close_code(&mut self) -> u16 {
         match self.ended().await {
             Ended::Closed(code, _) => code,
@@ -203,23 +202,23 @@ impl Client {
         soon("a close frame to be sent", self.stream.close(Some(frame))).await.expect("it is sent");
     }
 
-    /// Ends the TCP connection with a reset, as a client does that crashes.
+    /// Ends the TCP connection with a reset, like a client that crashes.
     pub fn reset(self) {
         let socket = self.stream.get_ref();
         socket.set_zero_linger().expect("the socket is open");
     }
 
-    /// The socket below.
+    /// Returns the socket below.
     pub fn socket(&self) -> &TcpStream {
         self.stream.get_ref()
     }
 
-    /// The next message or control frame as it comes.
+    /// Returns the next message or control frame.
     pub async fn anything(&mut self) -> Message {
         soon("anything", self.stream.next()).await.expect("a message").expect("a message")
     }
 
-    /// The next message that is text or binary, or how the connection ended.
+    /// Returns the next message, text or binary, or the end of the connection.
     async fn next(&mut self) -> Result<Message, Ended> {
         let mut ended = Ended::Cut;
         loop {
@@ -231,7 +230,7 @@ impl Client {
                 }
                 Some(Ok(Message::Close(None))) => ended = Ended::ClosedWithoutCode,
                 Some(Ok(_)) => {}
-                // After a close frame the stream ends, well or badly: the frame is what counts.
+                // After a close frame the stream may end in any way: the frame counts.
                 Some(Err(_)) | None => return Err(ended),
             }
         }

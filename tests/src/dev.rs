@@ -1,4 +1,4 @@
-//! `wharf dev`, as an author has it running.
+//! `wharf dev`, from an author's point of view.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::artefacts;
 use crate::log::{Line, Log};
 use crate::server::{address, command};
 
-/// How long cargo may take for a plugin, the first time with all that it depends on, on two cores that
+/// Longest time for a build of a plugin, the first time with all dependencies, on two cores that
 /// other tests use as well.
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -17,11 +17,11 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Dev {
     child: Child,
-    /// Where it listens.
+    /// Address on which it listens.
     pub address: SocketAddr,
     /// Its lines about each build.
     pub progress: Log,
-    /// What the server has logged, and what cargo has said.
+    /// Log of the server, and output of cargo.
     pub log: Log,
 }
 
@@ -73,7 +73,7 @@ impl Dev {
         }
     }
 
-    /// Interrupts it, as Ctrl-C does, and waits for its end. Its exit code.
+    /// Interrupts it, as Ctrl-C does, and waits for its end. Returns its exit code.
     pub async fn interrupt(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         let status = std::process::Command::new("kill").args(["-INT", &id]).status();
@@ -87,7 +87,7 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
+        // There is nothing to kill if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

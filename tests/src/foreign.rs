@@ -1,14 +1,14 @@
-//! WebSocket clients of other ecosystems: programs that do what they are told on standard input
-//! and say what happens on standard output, a JSON value a line.
+//! WebSocket clients of other ecosystems: programs that take orders on standard input and report
+//! events on standard output, one JSON value a line.
 //!
-//! | order | what the client does |
+//! | order | action of the client |
 //! | --- | --- |
 //! | `{"send": "text"}` | send text |
 //! | `{"send_hex": "00ff"}` | send binary |
 //! | `{"ping": "text"}` | send a ping |
 //! | `{"close": [4001, "why"]}` | close |
 //!
-//! | event | what has happened |
+//! | event | meaning |
 //! | --- | --- |
 //! | `{"open": "subprotocol"}` | the connection is open |
 //! | `{"refused": 404}` | the handshake was answered with this status |
@@ -31,12 +31,12 @@ pub struct ForeignClient {
     orders: Option<ChildStdin>,
     events: Log,
     errors: Log,
-    /// Events that were asked for already.
+    /// Number of events that were returned already.
     seen: usize,
 }
 
 impl ForeignClient {
-    /// `ws`, the client that most Node.js programs use.
+    /// Starts `ws`, the client that most Node.js programs use.
     pub fn node(url: &str, subprotocols: &[&str]) -> ForeignClient {
         existing(clients().join("node_modules/ws/package.json"));
         let mut command = Command::new("node");
@@ -44,8 +44,8 @@ impl ForeignClient {
         ForeignClient::start(command, url, subprotocols)
     }
 
-    /// `wharf.js`, the client for browsers, in Node.js; `clients/wharf.mjs` lists its own orders and
-    /// events.
+    /// Starts `wharf.js`, the client for browsers, in Node.js. `clients/wharf.mjs` lists its own
+    /// orders and events.
     pub fn wharf_js(url: &str) -> ForeignClient {
         existing(clients().join("node_modules/ws/package.json"));
         let mut command = Command::new("node");
@@ -53,7 +53,7 @@ impl ForeignClient {
         ForeignClient::start(command, url, &[])
     }
 
-    /// `websockets`, the client that most Python programs use.
+    /// Starts `websockets`, the client that most Python programs use.
     pub fn python(url: &str, subprotocols: &[&str]) -> ForeignClient {
         let python = std::env::var_os("WHARF_PYTHON").unwrap_or_else(|| {
             panic!("WHARF_PYTHON does not name a Python with `websockets`: run `cargo xtask test`")
@@ -80,14 +80,14 @@ impl ForeignClient {
         ForeignClient { child, orders, events, errors, seen: 0 }
     }
 
-    /// Tells the client to do something.
+    /// Gives the client an order.
     pub fn order(&mut self, order: Value) {
         let orders = self.orders.as_mut().expect("the client still listens");
         writeln!(orders, "{order}").expect("the client reads its orders");
         orders.flush().expect("the client reads its orders");
     }
 
-    /// The next thing that happens.
+    /// Returns the next event.
     pub async fn event(&mut self) -> Value {
         let line = self.events.wait_for_after(self.seen, "an event", |_| true).await;
         self.seen += 1;
@@ -97,7 +97,7 @@ impl ForeignClient {
 
 impl Drop for ForeignClient {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
+        // There is nothing to kill if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -8,15 +8,15 @@ use wharf::testing::TestHost;
 
 use crate::artefacts;
 
-/// The environment is one for all threads.
+/// Lock for the environment, which all threads share.
 static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
-/// Does something with these variables.
+/// Runs a function with these variables set.
 pub fn with_environment<R>(variables: &[(&str, PathBuf)], act: impl FnOnce() -> R) -> R {
     let _alone = ENVIRONMENT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     for (name, value) in variables {
-        // SAFETY: of this process's threads only those of tests read or write the environment, by
-        // the standard library, which has a lock of its own for it.
+        // SAFETY: only threads of tests read or write this process's environment. They use the
+        // standard library, which has a lock of its own for it.
         unsafe { std::env::set_var(name, value) };
     }
     let done = catch_unwind(AssertUnwindSafe(act));
@@ -27,25 +27,25 @@ pub fn with_environment<R>(variables: &[(&str, PathBuf)], act: impl FnOnce() -> 
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// A host with a plugin or fixture as a component, prepared before it starts.
+/// Starts a host with a plugin or fixture as a component, and prepares it before it starts.
 pub fn prepared(name: &str, prepare: impl FnOnce(&TestHost)) -> TestHost {
     let cache = artefacts::author_cache().join("compiled");
     let variables = [("WHARF_TEST_HOST", artefacts::binary()), ("WHARF_CACHE", cache)];
     with_environment(&variables, || {
         let host = TestHost::component(artefacts::component_file(name));
         prepare(&host);
-        // Starts it.
+        // This call starts it.
         host.room_count("anybody?");
         host
     })
 }
 
-/// A host with a plugin or fixture as a component.
+/// Starts a host with a plugin or fixture as a component.
 pub fn host(name: &str) -> TestHost {
     prepared(name, |_| {})
 }
 
-/// What something that must panic says.
+/// Returns the text of a panic that a function must cause.
 pub fn panic_of(act: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(act)).expect_err("it must panic");
     match panic.downcast::<String>() {

@@ -2,7 +2,7 @@
 //!
 //! - [`Wharf`]: a server process in a folder of its own, and its plugin folder;
 //! - [`Dev`]: `wharf dev`, with the plugin that it builds;
-//! - [`Log`]: what that process has logged so far, and waiting for what it will;
+//! - [`Log`]: the lines that a process has logged so far, and waiting for later ones;
 //! - [`Client`]: a well-behaved WebSocket client;
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
 //! - [`Backend`]: an HTTP server that plugins call;
@@ -11,11 +11,10 @@
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
 //! - [`kit`]: the SDK's test kit, with components of this repository;
-//! - [`artefacts`]: where the compiled plugins, fixtures and binary lie.
+//! - [`artefacts`]: the places of the compiled plugins, fixtures and binary.
 //!
-//! `cargo xtask test` builds what the tests need and runs them. Every wait has a generous limit
-//! ([`PATIENCE`]) and fails with what it has waited for; no test sleeps to give the server
-//! time for something.
+//! `cargo xtask test` builds the artefacts and runs the tests. Every wait has a generous limit
+//! ([`PATIENCE`]) and fails with its subject. No test sleeps to give the server time for something.
 
 pub mod artefacts;
 mod backend;
@@ -45,11 +44,11 @@ pub use server::{Stopped, Wharf, run, run_in};
 
 pub use serde_json::{Value, json};
 
-/// How long anything may take that is expected to happen. Far longer than it should need: tests
-/// share two cores with each other.
+/// Longest wait for an expected event. It is far longer than necessary, since tests share two
+/// cores.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for something that is expected to happen, and fails with its name if it does not.
+/// Waits for an expected event, and fails with its name if it does not come.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
@@ -57,8 +56,8 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Calls `check` until it gives something: for what can only be polled, such as a
-/// process's memory.
+/// Calls `check` until it returns a value. For facts that can only be polled, such as a process's
+/// memory.
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     soon(what, async {
         loop {

@@ -1,4 +1,4 @@
-//! What a server has logged: collected by a thread, searched by tests.
+//! The log of a server: collected by a thread, searched by tests.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use crate::soon;
 pub struct Line {
     /// The line as it was written.
     pub text: String,
-    /// The same as JSON; null where it is none.
+    /// The line as JSON; null if it is not JSON.
     pub fields: Value,
 }
 
@@ -24,27 +24,27 @@ impl Line {
         Line { text, fields }
     }
 
-    /// The line's message; empty where it has none.
+    /// Returns the line's message; empty if it has none.
     pub fn message(&self) -> &str {
         self.str("message")
     }
 
-    /// Whether this is the message.
+    /// Returns true if this is the message.
     pub fn says(&self, message: &str) -> bool {
         self.message() == message
     }
 
-    /// Whether the message begins like this.
+    /// Returns true if the message begins like this.
     pub fn begins(&self, beginning: &str) -> bool {
         self.message().starts_with(beginning)
     }
 
-    /// A field that is text; empty where it is not there.
+    /// Returns a field that is text; empty if it is missing.
     pub fn str(&self, field: &str) -> &str {
         self.fields[field].as_str().unwrap_or_default()
     }
 
-    /// A field that is a number.
+    /// Returns a field that is a number.
     pub fn number(&self, field: &str) -> Option<u64> {
         self.fields[field].as_u64()
     }
@@ -60,12 +60,12 @@ impl fmt::Display for Line {
 #[derive(Clone, Debug)]
 pub struct Log {
     lines: Arc<Mutex<Vec<Line>>>,
-    /// How many lines there are; closed when the process has closed its end.
+    /// Number of lines; closed when the process has closed its end.
     count: watch::Receiver<usize>,
 }
 
 impl Log {
-    /// Collects what is read until it ends.
+    /// Collects lines until the stream ends.
     pub fn collect(from: impl Read + Send + 'static) -> Log {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (counter, count) = watch::channel(0);
@@ -84,32 +84,32 @@ impl Log {
         Log { lines, count }
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub fn lines(&self) -> Vec<Line> {
         self.lines.lock().expect("no reader panics").clone()
     }
 
-    /// The lines so far that a predicate picks.
+    /// Returns the lines so far that a predicate selects.
     pub fn find(&self, predicate: impl Fn(&Line) -> bool) -> Vec<Line> {
         self.lines().into_iter().filter(predicate).collect()
     }
 
-    /// How many lines there are: a place to wait from.
+    /// Returns the number of lines, from which a test may wait.
     pub fn len(&self) -> usize {
         self.lines.lock().expect("no reader panics").len()
     }
 
-    /// Whether nothing has been logged.
+    /// Returns true if nothing has been logged.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first line that the predicate picks, waiting for it if need be.
+    /// Waits for the first line that the predicate selects.
     pub async fn wait_for(&self, what: &str, predicate: impl Fn(&Line) -> bool) -> Line {
         self.wait_for_after(0, what, predicate).await
     }
 
-    /// The first line after the first `start` ones that the predicate picks.
+    /// Waits for the first line after the first `start` ones that the predicate selects.
     pub async fn wait_for_after(
         &self,
         start: usize,
@@ -120,7 +120,7 @@ impl Log {
         let mut count = self.count.clone();
         soon(&format!("the log to have {what}"), async {
             loop {
-                // Before looking, so that no line slips in between.
+                // Marked before the search, so that no line is missed in between.
                 count.borrow_and_update();
                 let lines = self.lines();
                 let new = lines.get(seen..).unwrap_or_default();
@@ -129,7 +129,7 @@ impl Log {
                 }
                 seen = seen.max(lines.len());
                 if count.changed().await.is_err() {
-                    // The process has gone; nothing can be in between any more.
+                    // The process has ended, so no line can come in between.
                     let lines = self.lines();
                     let rest = lines.get(seen..).unwrap_or_default();
                     match rest.iter().find(|line| predicate(line)) {
@@ -142,7 +142,7 @@ impl Log {
         .await
     }
 
-    /// Print the end of the log, for whoever has to find out why a test failed.
+    /// Prints the end of the log, to explain a failed test.
     pub fn print_tail(&self, title: &str) {
         const TAIL: usize = 60;
         let lines = self.lines();

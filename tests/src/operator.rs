@@ -9,7 +9,7 @@ use crate::raw::{HttpAnswer, Raw};
 use crate::server::Wharf;
 use crate::{artefacts, json};
 
-/// The token that servers of tests have.
+/// The token of all servers in tests.
 pub const TOKEN: &str = "correct-horse-battery-staple";
 
 /// A server with its operator's API.
@@ -17,7 +17,7 @@ pub const TOKEN: &str = "correct-horse-battery-staple";
 pub struct Operated {
     /// The server.
     pub wharf: Wharf,
-    /// Where its API listens.
+    /// Address of its API.
     pub api: SocketAddr,
 }
 
@@ -33,7 +33,7 @@ impl Operated {
         Operated::start_in(folder, flags).await
     }
 
-    /// Starts a server in a folder that has been prepared, less its `wharf.toml`.
+    /// Starts a server in a prepared folder, except for its `wharf.toml`.
     pub async fn start_in(folder: TempDir, flags: &[&str]) -> Operated {
         let file = format!("operator_token = \"{TOKEN}\"\noperator_listen = \"127.0.0.1:0\"\n");
         std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
@@ -44,7 +44,8 @@ impl Operated {
         Operated { wharf, api }
     }
 
-    /// Sends a request as it is described; `Host` and `Content-Length` are added.
+    /// Sends a request with this line, these headers and this body; `Host` and `Content-Length` are
+    /// added.
     pub async fn request(
         &self,
         method: &str,
@@ -59,48 +60,48 @@ impl Operated {
             headers.push(("Content-Length", &length));
         }
         raw.request(&format!("{method} {path}"), &headers).await;
-        // A server that has answered already need not read all of it.
+        // A server that has answered already need not read the rest.
         raw.try_write(body).await;
         raw.answer().await
     }
 
-    /// What `GET` of a path answers, below `/api/channels`: status and JSON.
+    /// Returns the answer to `GET` of a path below `/api/channels`: status and JSON.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let path = format!("/api/channels{path}");
         answered(self.request("GET", &path, &[authorization()], b"").await)
     }
 
-    /// What a path answers to JSON, below `/api/channels`: status and JSON.
+    /// Returns the answer to JSON that is posted to a path below `/api/channels`: status and JSON.
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.post_bytes(path, body.to_string().as_bytes()).await
     }
 
-    /// The same for bytes that are perhaps no JSON.
+    /// Posts bytes that may not be JSON.
     pub async fn post_bytes(&self, path: &str, body: &[u8]) -> (u16, Value) {
         let path = format!("/api/channels{path}");
         let headers = [authorization(), ("Content-Type", "application/json")];
         answered(self.request("POST", &path, &headers, body).await)
     }
 
-    /// The status and the code of the error that a path answers to JSON.
+    /// Returns the status and the code of the error that a path answers to JSON.
     pub async fn refused(&self, path: &str, body: Value) -> (u16, String) {
         code(self.post(path, body).await)
     }
 }
 
-/// The header with the token.
+/// Returns the header with the token.
 pub fn authorization() -> (&'static str, &'static str) {
     ("Authorization", "Bearer correct-horse-battery-staple")
 }
 
-/// The status and the code of an error.
+/// Returns the status and the code of an error.
 pub fn code((status, body): (u16, Value)) -> (u16, String) {
     assert!(status >= 400, "{status} is no error: {body}");
     assert!(body["error"]["message"].is_string(), "no message: {body}");
     (status, body["error"]["code"].as_str().expect("a code").to_owned())
 }
 
-/// Status and JSON; every answer is JSON and says so.
+/// Returns status and JSON; every answer must be JSON with the right content type.
 pub fn answered(answer: HttpAnswer) -> (u16, Value) {
     assert_eq!(answer.header("content-type"), ["application/json"], "{}", answer.head);
     let body = serde_json::from_slice(&answer.body);

@@ -1,5 +1,5 @@
-//! A TCP connection that may send anything, or nothing: bad handshakes, bad frames, clients that
-//! do not read.
+//! A TCP connection that may send anything, or nothing: bad handshakes, bad frames, clients that do
+//! not read.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::soon;
 
-/// The key of RFC 6455's example, and what a server makes of it.
+/// The key of RFC 6455's example, and the server's answer to it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -17,7 +17,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 pub struct Raw {
     /// The socket itself.
     pub socket: TcpStream,
-    /// Read already and not asked for yet.
+    /// Bytes that were read and not returned yet.
     buffer: Vec<u8>,
 }
 
@@ -26,21 +26,21 @@ pub struct Raw {
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
-    /// The head as it came, status line included.
+    /// The head as received, with the status line.
     pub head: String,
-    /// The body, as long as `content-length` says.
+    /// The body, of the length in `content-length`.
     pub body: Vec<u8>,
 }
 
 impl HttpAnswer {
-    /// The values of a header.
+    /// Returns the values of a header.
     pub fn header(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         let of_name = lines.filter(|(key, _)| key.eq_ignore_ascii_case(name));
         of_name.map(|(_, value)| value.trim()).collect()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -51,14 +51,14 @@ impl HttpAnswer {
 pub struct Frame {
     /// The lower half of the first byte.
     pub opcode: u8,
-    /// Whether it is the last of its message.
+    /// True for the last frame of a message.
     pub is_final: bool,
-    /// What it carries.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
 impl Frame {
-    /// The code of a close frame.
+    /// Returns the code of a close frame.
     pub fn close_code(&self) -> Option<u16> {
         match (self.opcode, self.payload.as_slice()) {
             (8, [high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
@@ -76,8 +76,8 @@ impl Raw {
         Raw { socket, buffer: Vec::new() }
     }
 
-    /// Opens a connection whose receive buffer is as small as the system allows, so that not
-    /// reading is noticed soon.
+    /// Opens a connection whose receive buffer is as small as the system allows, so that the server
+    /// soon notices a client that does not read.
     pub async fn open_narrow(address: SocketAddr) -> Raw {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(2048).expect("a small buffer");
@@ -85,13 +85,13 @@ impl Raw {
         Raw { socket: socket.expect("the server accepts"), buffer: Vec::new() }
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let written = soon("bytes to be written", self.socket.write_all(bytes.as_ref())).await;
         written.expect("the server reads");
     }
 
-    /// Sends bytes if the connection still takes them.
+    /// Sends bytes if the connection still accepts them.
     pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         soon("bytes to be written or not", self.socket.write_all(bytes.as_ref())).await.is_ok()
     }
@@ -107,12 +107,12 @@ impl Raw {
         self.write(head).await;
     }
 
-    /// The response to a request.
+    /// Returns the response to a request.
     pub async fn answer(&mut self) -> HttpAnswer {
         self.try_answer().await.expect("an HTTP response")
     }
 
-    /// The response to a request; `None` if the server ends the connection instead.
+    /// Returns the response to a request; `None` if the server ends the connection instead.
     pub async fn try_answer(&mut self) -> Option<HttpAnswer> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -147,7 +147,7 @@ impl Raw {
         self.write(frame(0x80 | opcode, payload.as_ref())).await;
     }
 
-    /// The next frame; `None` if the stream ends.
+    /// Returns the next frame; `None` if the stream ends.
     pub async fn frame(&mut self) -> Option<Frame> {
         let head = self.take(2).await?;
         let length = match head[1] {
@@ -169,8 +169,8 @@ impl Raw {
         Some(Frame { opcode: head[0] & 0x0f, is_final: head[0] & 0x80 != 0, payload })
     }
 
-    /// The frames up to and without the close frame, and that one; `None` for a stream that
-    /// ends without one.
+    /// Returns the frames before the close frame, and the close frame; `None` if the stream ends
+    /// without one.
     pub async fn until_close(&mut self) -> (Vec<Frame>, Option<Frame>) {
         let mut frames = Vec::new();
         loop {
@@ -182,7 +182,7 @@ impl Raw {
         }
     }
 
-    /// Waits until the stream ends, after whatever is still to be read.
+    /// Waits until the stream ends, and drops all bytes before that.
     pub async fn ended(&mut self) {
         while self.fill().await {
             self.buffer.clear();
@@ -203,7 +203,7 @@ impl Raw {
         Some(self.buffer.drain(..count).collect())
     }
 
-    /// Reads more; `false` at the end of the stream.
+    /// Reads more; returns false at the end of the stream.
     async fn fill(&mut self) -> bool {
         let read =
             soon("the server to send something", self.socket.read_buf(&mut self.buffer)).await;
@@ -211,7 +211,7 @@ impl Raw {
     }
 }
 
-/// The headers of a good upgrade request, without `Host`.
+/// Returns the headers of a good upgrade request, without `Host`.
 pub fn upgrade_headers() -> [(&'static str, &'static str); 4] {
     [
         ("Upgrade", "websocket"),
@@ -221,7 +221,7 @@ pub fn upgrade_headers() -> [(&'static str, &'static str); 4] {
     ]
 }
 
-/// A masked frame; `first` is its first byte, with whatever bits it should have.
+/// Makes a masked frame; `first` is its first byte, with any bits.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
     let mut frame = vec![first];

@@ -12,25 +12,25 @@ use crate::log::{Line, Log};
 use crate::raw::Raw;
 use crate::{PATIENCE, artefacts, eventually};
 
-/// A running server. Dropping it kills the process; if a test is panicking, the end of the
-/// server's log is printed.
+/// A running server. Dropping it kills the process. If a test is panicking, the end of the server's
+/// log is printed.
 #[derive(Debug)]
 pub struct Wharf {
     child: Child,
-    /// Where it listens.
+    /// Address on which it listens.
     pub address: SocketAddr,
-    /// What it has logged.
+    /// The server's log.
     pub log: Log,
     /// Its working directory, with the plugin folder in it.
     folder: TempDir,
 }
 
-/// How a server has ended.
+/// The end of a server.
 #[derive(Debug)]
 pub struct Stopped {
     /// Its exit status.
     pub status: ExitStatus,
-    /// From the signal to the end.
+    /// Time from the signal to the end.
     pub took: Duration,
 }
 
@@ -47,13 +47,13 @@ impl Wharf {
         Wharf::start_in(folder, flags).await
     }
 
-    /// Starts a server in a folder that has been prepared, with a `plugins` folder in it.
+    /// Starts a server in a prepared folder, with a `plugins` folder in it.
     pub async fn start_in(folder: TempDir, flags: &[&str]) -> Wharf {
         Wharf::start_under(&[], folder, flags).await
     }
 
-    /// As [`Wharf::start_in`], by a program that becomes the server with its last arguments, such
-    /// as `env HOME=…`.
+    /// Starts a server like [`Wharf::start_in`], by a program that becomes the server with its last
+    /// arguments, such as `env HOME=…`.
     pub async fn start_under(wrapper: &[&str], folder: TempDir, flags: &[&str]) -> Wharf {
         let mut command = command_under(wrapper, folder.path());
         command.args(["serve", "--plugins", "plugins", "--listen", "127.0.0.1:0"]);
@@ -75,7 +75,7 @@ impl Wharf {
         wharf
     }
 
-    /// A URL of this server.
+    /// Returns a URL of this server.
     pub fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address)
     }
@@ -106,18 +106,18 @@ impl Wharf {
         raw
     }
 
-    /// Where a plugin's file is, whether it exists or not.
+    /// Returns the path of a plugin's file, which need not exist.
     pub fn plugin(&self, name: &str) -> PathBuf {
         self.folder.path().join("plugins").join(format!("{name}.wasm"))
     }
 
-    /// The working directory.
+    /// Returns the working directory.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Puts bytes into the plugin folder as a careful operator does: under another name first,
-    /// then by rename.
+    /// Puts bytes into the plugin folder like a careful operator: under another name first, then by
+    /// rename.
     pub fn install(&self, name: &str, bytes: &[u8]) {
         let path = self.plugin(name);
         let partial = path.with_extension("partial");
@@ -126,15 +126,15 @@ impl Wharf {
     }
 
     /// Installs bytes as a plugin and waits until the server has them in service. Returns the line
-    /// that says so.
+    /// about it.
     pub async fn swap(&self, name: &str, bytes: &[u8]) -> Line {
         let start = self.log.len();
         self.install(name, bytes);
         self.in_service_after(start, name).await
     }
 
-    /// The line that says that a plugin has been taken into service, after the first
-    /// `start` lines of the log.
+    /// Waits for the line about a plugin that was taken into service, after the first `start` lines
+    /// of the log.
     pub async fn in_service_after(&self, start: usize, name: &str) -> Line {
         let what = format!("{name} loaded or swapped");
         let is_news = |line: &Line| {
@@ -144,7 +144,7 @@ impl Wharf {
         self.log.wait_for_after(start, &what, is_news).await
     }
 
-    /// The line that says that a plugin was refused, after the first `start` lines of the log.
+    /// Waits for the line about a refused plugin, after the first `start` lines of the log.
     pub async fn refused_after(&self, start: usize, name: &str) -> Line {
         let what = format!("{name} refused");
         let is_refusal = |line: &Line| line.begins("plugin refused") && line.str("channel") == name;
@@ -171,12 +171,12 @@ impl Wharf {
         Stopped { status, took: begun.elapsed() }
     }
 
-    /// Whether the process is still running.
+    /// Returns true while the process is running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the process can be waited for").is_none()
     }
 
-    /// The process's resident memory, in bytes.
+    /// Returns the process's resident memory, in bytes.
     pub fn resident_bytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("the process is running");
@@ -186,14 +186,15 @@ impl Wharf {
         kibibytes * 1024
     }
 
-    /// The CPU time that the process has used, in all of its threads.
+    /// Returns the CPU time that the process has used, in all of its threads.
     pub fn cpu_time(&self) -> Duration {
-        /// Linux counts it for other processes in hundredths of a second, whatever its own clock does.
+        /// Linux counts it for other processes in hundredths of a second, with any clock of its
+        /// own.
         const UNIT: Duration = Duration::from_millis(10);
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
             .expect("the process is running");
-        // The second field is a name in parentheses, which may have anything in it. The 14th and
-        // 15th are the time in the program and in the kernel for it.
+        // The second field is a name in parentheses, with any characters in it. The 14th and 15th
+        // are the time in the program and in the kernel.
         let (_, fields) = stat.rsplit_once(") ").expect("a name");
         let times = fields.split(' ').skip(11).take(2);
         UNIT * times.map(|time| time.parse::<u32>().expect("a number")).sum()
@@ -202,7 +203,7 @@ impl Wharf {
 
 impl Drop for Wharf {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
+        // There is nothing to kill if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -211,8 +212,8 @@ impl Drop for Wharf {
     }
 }
 
-/// The binary in a folder of its own, without our environment; so without a cache of compiled
-/// plugins too, by which tests could depend on each other.
+/// Makes a command for the binary in a folder of its own, without the environment of the tests. It
+/// has no cache of compiled plugins, since tests could depend on each other by it.
 pub(crate) fn command(folder: &Path) -> Command {
     command_under(&[], folder)
 }
@@ -235,7 +236,7 @@ fn command_under(wrapper: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// The address in the line that announces it, in either format of log lines.
+/// Returns the address in the line that announces it, in either format of log lines.
 pub(crate) fn address(line: &Line) -> SocketAddr {
     let text = match line.str("address") {
         "" => line.text.split("address=").nth(1).and_then(|rest| rest.split(' ').next()),
@@ -244,7 +245,7 @@ pub(crate) fn address(line: &Line) -> SocketAddr {
     text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
 }
 
-/// Runs the binary to its end in an empty folder, without our environment.
+/// Runs the binary to its end in an empty folder, without the environment of the tests.
 pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().expect("a temporary folder");
     run_in(folder.path(), arguments, environment)

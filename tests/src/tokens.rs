@@ -1,4 +1,4 @@
-//! JSON Web Tokens, as an issuer signs them and as nobody should.
+//! JSON Web Tokens, properly signed and forged.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,18 +14,18 @@ pub use jsonwebtoken::Algorithm;
 /// A secret that is long enough for HS256.
 pub const SECRET: &str = "the secret of the tests, 32 bytes or more";
 
-/// The path of a file in `tests/keys`.
+/// Returns the path of a file in `tests/keys`.
 pub fn key_file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("keys").join(name)
 }
 
-/// A date as tokens have it: so many seconds from now.
+/// Returns a date in the format of tokens, this many seconds from now.
 pub fn in_seconds(seconds: i64) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
     now.as_secs() as i64 + seconds
 }
 
-/// These claims, and an hour to live where they have no `exp`.
+/// Adds an expiry in an hour to claims without `exp`.
 pub fn lasting(mut claims: Value) -> Value {
     if claims.get("exp").is_none() {
         claims["exp"] = json!(in_seconds(3600));
@@ -33,31 +33,31 @@ pub fn lasting(mut claims: Value) -> Value {
     claims
 }
 
-/// A token that is signed with [`SECRET`], for an hour unless the claims say otherwise.
+/// Makes a token that is signed with [`SECRET`], for an hour unless the claims have an expiry.
 pub fn hs256(claims: Value) -> String {
     hs256_with(SECRET, claims)
 }
 
-/// A token that is signed with another secret.
+/// Makes a token that is signed with another secret.
 pub fn hs256_with(secret: &str, claims: Value) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     encode(&Header::new(Algorithm::HS256), &lasting(claims), &key).expect("a token")
 }
 
-/// A token that is signed with one of the private keys, and names a key, perhaps.
+/// Makes a token that is signed with one of the private keys, with or without a key's name.
 pub fn signed(algorithm: Algorithm, kid: Option<&str>, claims: Value) -> String {
     let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
     encode(&header, &lasting(claims), &private_key(algorithm)).expect("a token")
 }
 
-/// A token with any header and any signature.
+/// Makes a token with any header and any signature.
 pub fn forged(header: &Value, claims: Value, signature: &[u8]) -> String {
     let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let (header, claims) = (header.to_string(), lasting(claims).to_string());
     [part(header.as_bytes()), part(claims.as_bytes()), part(signature)].join(".")
 }
 
-/// A JSON Web Key Set with the public keys of these algorithms, under these names.
+/// Makes a JSON Web Key Set with the public keys of these algorithms, under these names.
 pub fn key_set(keys: &[(&str, Algorithm)]) -> String {
     let public = |(name, algorithm): &(&str, Algorithm)| {
         let mut key = Jwk::from_encoding_key(&private_key(*algorithm), *algorithm).expect("a key");

@@ -25,7 +25,7 @@ async fn concurrent_moves_of_a_hundred_players_lose_nothing_and_all_see_one_orde
                 let cell = turn * PLAYERS as u64 + number as u64;
                 json!({ "type": "move", "x": cell % 64, "y": cell / 64 })
             };
-            // Nobody moves before all have joined, so that turns are everybody's.
+            // No player moves before all have joined, so that every turn counts all players.
             while turn < TURNS {
                 let message = player.json().await;
                 match message["type"].as_str() {
@@ -86,7 +86,7 @@ async fn of_two_players_that_want_one_cell_one_gets_it() {
     bob.send_json(wanted).await;
     let mut outcomes = Vec::new();
     for player in [&mut ann, &mut bob] {
-        // Either the other's move and then the refusal, or one's own move alone.
+        // The player gets the other's move and then a refusal, or its own move alone.
         let first = player.json().await;
         outcomes.push(first);
     }
@@ -97,7 +97,7 @@ async fn of_two_players_that_want_one_cell_one_gets_it() {
             loop {
                 let message = player.json().await;
                 refused += usize::from(message["type"] == "error");
-                // The other's may come before the refusal; one's own comes after it.
+                // The other's message may come before the refusal; the player's own comes after it.
                 if message["type"] == "player_left" && message["player"] == name {
                     break;
                 }
@@ -117,7 +117,7 @@ async fn messages_of_a_hundred_connections_come_in_batches_of_ten_or_after_their
     for _ in 0..CLIENTS {
         clients.push(wharf.connect("/batched").await);
     }
-    // 105 of them: the last five have to wait for their time.
+    // There are 105 messages: the last five wait for the timer.
     for (number, client) in clients.iter_mut().enumerate() {
         client.send(format!("{number}")).await;
     }

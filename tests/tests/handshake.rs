@@ -1,4 +1,4 @@
-//! HTTP before the upgrade: who gets a `101`, and what everybody else is told.
+//! HTTP before the upgrade: the `101`, and the answers to all other requests.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -6,14 +6,15 @@ use std::time::Instant;
 use wharf_tests::raw::upgrade_headers;
 use wharf_tests::{Client, HttpAnswer, PATIENCE, Raw, Value, Wharf, json};
 
-/// The answer to a request with these headers, on a connection of its own.
+/// Returns the answer to a request with these headers, on a connection of its own.
 async fn answer(wharf: &Wharf, line: &str, headers: &[(&str, &str)]) -> HttpAnswer {
     let mut raw = wharf.raw().await;
     raw.request(line, headers).await;
     raw.answer().await
 }
 
-/// The headers of a good upgrade, one of them replaced or, with an empty value, left out.
+/// Returns the headers of a good upgrade, with one of them replaced or, for an empty value, left
+/// out.
 fn with<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
     let mut headers: Vec<_> =
         upgrade_headers().into_iter().filter(|(other, _)| *other != name).collect();
@@ -31,7 +32,7 @@ async fn a_path_without_a_channel_is_not_found() {
         assert_eq!(answer.status, 404, "{path}");
         assert!(answer.text().contains("no channel"), "{}", answer.text());
     }
-    // What follows the path does not matter.
+    // The query makes no difference.
     wharf.connect("/echo?with=query").await;
 }
 
@@ -64,7 +65,7 @@ async fn header_lists_and_their_case_are_understood() {
         with("Connection", "UPGRADE"),
         with("Upgrade", "WebSocket"),
         with("Upgrade", "h2c, websocket"),
-        // An extension that the host does not speak is not agreed upon, and no error.
+        // An unknown extension is not agreed upon, and is no error.
         with("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
     ] {
         let answer = answer(&wharf, "GET /echo", &headers).await;
@@ -118,7 +119,7 @@ async fn only_get_begins_a_websocket() {
     for method in ["POST", "HEAD", "PUT", "OPTIONS", "BREW"] {
         let mut raw = wharf.raw().await;
         raw.request(&format!("{method} /echo"), &upgrade_headers()).await;
-        // The response to HEAD has a length and no body, so that only its head is looked at.
+        // The response to HEAD has a length and no body, so only its head is checked.
         let answer = if method == "HEAD" { None } else { raw.try_answer().await };
         if let Some(answer) = answer {
             assert_eq!(answer.status, 405, "{method}");
@@ -181,7 +182,7 @@ async fn the_number_of_connections_is_bounded_and_a_place_is_free_again_after_an
     assert!(rejected.headers.contains_key("retry-after"), "{:?}", rejected.headers);
 
     first.close(1000, "").await;
-    // The place is free once the server has done with the connection, which its client cannot see.
+    // The place is free once the server has finished the connection, which its client cannot see.
     let begun = Instant::now();
     while let Err(rejected) = wharf.try_connect("/echo", &[]).await {
         assert_eq!(rejected.status, 503);
@@ -217,7 +218,7 @@ async fn pages_of_other_origins_are_refused_unless_allowed() {
     let mut twice = with("Origin", "https://app.example");
     twice.push(("Origin", "https://app.example"));
     assert_eq!(answer(&wharf, "GET /echo", &twice).await.status, 403, "two origins");
-    // Programs that are no browsers send none.
+    // Programs other than browsers send none.
     assert_eq!(answer(&wharf, "GET /echo", &upgrade_headers()).await.status, 101);
 }
 
@@ -249,7 +250,7 @@ async fn a_slow_handshake_is_cut() {
     let mut dripping = wharf.raw().await;
     dripping.write("GET /echo HTTP/1.1\r\nHost: a\r\n").await;
     silent.ended().await;
-    // Every byte comes in time, the whole never does.
+    // Every byte comes in time, but the request is never complete.
     for _ in 0..1000 {
         if !dripping.try_write("X: y\r\n").await {
             break;
@@ -257,7 +258,7 @@ async fn a_slow_handshake_is_cut() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     dripping.ended().await;
-    // Open connections are no handshakes: the time-out does not concern them.
+    // The time-out of handshakes does not apply to open connections.
     let mut client = wharf.connect("/echo").await;
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     assert_eq!(client.ask("still here").await, "still here");
@@ -309,7 +310,7 @@ async fn the_page_and_the_health_check_are_served() {
     assert_eq!(page.status, 200);
     assert!(page.header("content-type")[0].starts_with("text/html"), "{}", page.head);
     assert!(page.text().contains("<html"), "{}", page.text());
-    // Everything that the page loads from here is there, and everything that this loads in turn.
+    // Every file that the page loads from here exists, and every file that those load in turn.
     let mut known = BTreeSet::new();
     let mut unread = vec![page.text()];
     while let Some(text) = unread.pop() {
@@ -408,7 +409,7 @@ async fn every_form_of_a_request_target_is_understood_or_refused() {
         let mut raw = wharf.raw().await;
         raw.request(line, &upgrade_headers()).await;
         let answer = raw.try_answer().await.map(|answer| answer.status);
-        // What has no path is no channel's business; how it is refused does not matter.
+        // A target without a path belongs to no channel. Any refusal will do.
         let refused = answer.is_none_or(|status| (400..500).contains(&status));
         assert!(answer == Some(status) || (status != 101 && refused), "{line}: {answer:?}");
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use wharf_tests::{Raw, Wharf};
 
-/// Several times the interval and the time-out below, together.
+/// Several times the sum of the interval and the time-out below.
 const LONG: Duration = Duration::from_millis(1500);
 
 const FLAGS: [&str; 2] = ["--keep-alive-interval-ms 100", "--keep-alive-timeout-ms 300"];
 
-/// The next frame, which must be a keep-alive ping.
+/// Waits for the next frame, which must be a keep-alive ping, and returns its payload.
 async fn ping(raw: &mut Raw) -> Vec<u8> {
     let frame = raw.frame().await.expect("a ping");
     assert_eq!(frame.opcode, 9);
@@ -40,7 +40,7 @@ async fn a_client_that_does_not_answer_is_dropped() {
     let wharf = Wharf::start(&["echo"], &FLAGS).await;
     let mut raw = wharf.raw_websocket("/echo").await;
     ping(&mut raw).await;
-    // It is told nothing more, since it does not seem to be there.
+    // The client gets no close frame, since it seems to be gone.
     assert_eq!(raw.frame().await, None);
 }
 
@@ -48,7 +48,7 @@ async fn a_client_that_does_not_answer_is_dropped() {
 async fn anything_that_a_client_sends_is_a_sign_of_life() {
     let wharf = Wharf::start(&["echo"], &FLAGS).await;
     let mut raw = wharf.raw_websocket("/echo").await;
-    // One frame, a byte at a time, for longer than silence would have been allowed.
+    // One frame arrives a byte at a time, for longer than the allowed silence.
     let text = "x".repeat(50);
     for byte in wharf_tests::raw::frame(0x81, text.as_bytes()) {
         raw.write([byte]).await;
@@ -68,7 +68,7 @@ async fn a_client_whose_channel_is_busy_is_not_taken_for_silent() {
     let wharf = Wharf::start(&["waits"], &FLAGS).await;
     let mut client = wharf.connect("/waits").await;
     client.feed(format!("wait {}", LONG.as_millis())).await;
-    // More than the host reads ahead, so that it cannot see the answers to its pings.
+    // This is more than the host reads ahead, so it cannot see the answers to its pings.
     for number in 0..40 {
         client.feed(format!("message {number}")).await;
     }

@@ -1,4 +1,4 @@
-//! Labels, and broadcasts that are for some: who hears what, and where the limits are.
+//! Labels, and broadcasts to some connections: the receivers and the limits.
 
 use wharf_tests::{Client, Ended, Value, Wharf, json};
 
@@ -16,7 +16,7 @@ async fn send(client: &mut Client, mut to: Value) {
     client.send_json(to).await;
 }
 
-/// These texts come next, and nothing more.
+/// Asserts that these texts come next, and no others.
 async fn hears(client: &mut Client, expected: &[&str]) {
     client.send_json(json!({ "do": "set", "name": "end", "value": "" })).await;
     for text in expected {
@@ -62,7 +62,7 @@ async fn labels_are_effects_that_the_event_itself_sees() {
     assert_eq!(ask(&mut client, clear.clone()).await, "ok");
     assert_eq!(ask(&mut client, clear).await, "ok", "one that is not there is no error");
     assert_eq!(ask(&mut client, labels.clone()).await, "a=one");
-    // The room is looked at when the event commits, in the order of what was asked for.
+    // The room's members are found when the event commits, after the effects before it.
     send(&mut client, json!({ "rooms": ["a"], "labels": [["a", "one"]], "text": "found" })).await;
     assert_eq!((client.text().await, client.text().await), ("found".into(), "ok".into()));
 }
@@ -201,7 +201,7 @@ async fn audiences_have_limits() {
     }
     let too_often = json!({ "do": "send", "rooms": ["a"], "times": 11 });
     client.send_json(too_often).await;
-    // Ten are recorded, and leave no room for an answer: the event fails as a whole.
+    // Ten messages are recorded and leave no room for an answer, so the event fails as a whole.
     assert_eq!(client.json().await["code"], "INTERNAL_ERROR");
 }
 

@@ -1,5 +1,4 @@
-//! Everything is bounded: what waits to be written, what is read ahead, instances, and what a guest
-//! can reach.
+//! Everything is bounded: outbound queues, reading ahead, instances, and the reach of a guest.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -14,20 +13,20 @@ fn is_slow_consumer(line: &Line) -> bool {
     line.says("slow consumer closed")
 }
 
-/// Asserts that the host's memory has grown by a small part of what was sent at it. What is there
-/// of it is buffers, threads and instances, which do not grow with the flood.
+/// Asserts that the host's memory has grown by a small part of the flood. Buffers, threads and
+/// instances may grow it, but not in proportion to the flood.
 fn assert_flat(wharf: &Wharf, before: usize, flood: usize) {
     let grown = wharf.resident_bytes().saturating_sub(before);
     assert!(grown < flood / 4, "a flood of {flood} bytes has grown the host by {grown}");
 }
 
-/// Writes until the server cuts the connection or stops reading, or everything is written.
-/// Returns how much was written.
+/// Writes until the server cuts the connection or stops reading, or everything is written. Returns
+/// the number of bytes written.
 async fn flood(raw: &mut Raw, bytes: &[u8], total: usize) -> usize {
     const STUCK: Duration = Duration::from_secs(2);
     let mut written = 0;
     while written < total {
-        // A write that makes no progress for so long is one that the server does not read.
+        // A write without progress for this long means that the server does not read.
         match tokio::time::timeout(STUCK, raw.socket.write_all(bytes)).await {
             Ok(Ok(())) => written += bytes.len(),
             Ok(Err(_)) | Err(_) => break,
@@ -52,7 +51,7 @@ async fn a_member_that_never_reads_is_cut_and_slows_nobody() {
         }
         reading
     });
-    // One message an event: a reader that keeps up must not be overrun by one event alone.
+    // Each event sends one message: a reader that keeps up must not overrun by one event alone.
     let order = json!({ "do": "flood", "room": "quay", "messages": 1, "bytes": BYTES });
     for _ in 0..MESSAGES {
         assert_eq!(flooding.ask_json(order.clone()).await, json!({ "flooded": 1 }));
@@ -61,7 +60,7 @@ async fn a_member_that_never_reads_is_cut_and_slows_nobody() {
     wharf.log.wait_for("the slow one to be closed", is_slow_consumer).await;
     assert_eq!(wharf.log.find(is_slow_consumer).len(), 1);
     assert_flat(&wharf, before, MESSAGES * BYTES);
-    // What was written before is there to be read, then the end, with or without a reason.
+    // Bytes that were written before can be read, then comes the end, with or without a reason.
     let (_, close) = slow.until_close().await;
     assert!(close.is_none_or(|close| close.close_code() == Some(1013)));
 }
@@ -112,7 +111,7 @@ async fn a_client_that_floods_its_channel_leaves_time_for_others() {
     let reading = tokio::spawn(async move {
         let mut scratch = vec![0; 65_536];
         let mut read = 0;
-        // No answer is shorter than this.
+        // Every answer has at least 50 bytes.
         while read < FLOOD * 50 {
             let some = tokio::io::AsyncReadExt::read(&mut reader, &mut scratch).await;
             read += some.expect("answers");
@@ -151,8 +150,8 @@ async fn a_client_that_only_pings_and_never_reads_does_not_grow_the_host() {
 #[tokio::test]
 async fn a_client_that_provokes_the_smallest_frames_and_never_reads_costs_no_more() {
     const CLIENTS: usize = 2;
-    /// Far more than the default of `outbound_queue_bytes`, and less than half of what it takes
-    /// in memory if it is filled with empty pongs of which only the two bytes count.
+    /// Far more than the default of `outbound_queue_bytes`, and less than half of the memory of a
+    /// queue that is full of empty pongs, if each counted as its two bytes only.
     const MOST_EACH: usize = 8 * MIB;
     let flags = ["--keep-alive-interval-ms 300", "--keep-alive-timeout-ms 300"];
     let wharf = Wharf::start(&["echo"], &flags).await;
@@ -213,7 +212,8 @@ async fn what_is_sent_to_a_waiting_handler_waits_at_the_client() {
     let written = flood(&mut raw, &message, 256 * MIB).await;
     assert!(written < 256 * MIB, "somebody has swallowed it all");
     assert_flat(&wharf, before, 256 * MIB);
-    // All that was taken is handled, in order. The last message may have been written in part.
+    // All messages that were accepted are handled, in order. The last one may have been written in
+    // part.
     for count in 1..=1 + written / message.len() {
         let answer = raw.frame().await.expect("an answer");
         let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
@@ -240,7 +240,7 @@ async fn a_channel_at_its_cap_does_not_stop_another() {
     }
     assert_eq!(observer.text().await, "waiting");
     assert_eq!(observer.text().await, "waiting");
-    // Both instances are taken, and one of them is the only one that channels share.
+    // Both instances are in use, and one of them is the only one that channels share.
     let mut echo = wharf.connect("/echo").await;
     for number in 0..20 {
         assert_eq!(echo.ask(&number.to_string()).await, number.to_string());
@@ -272,7 +272,7 @@ async fn whoever_waits_too_long_for_an_instance_is_told_to_come_back() {
     let line = wharf.log.wait_for("a hint", |line| line.text.contains("instance_wait_ms")).await;
     assert_eq!(line.str("channel"), "waits");
     assert_eq!(first.json().await["count"], 1);
-    // Its on_close has only been waiting, and runs as soon as there is an instance.
+    // Its on_close was waiting, and runs as soon as there is an instance.
     assert_eq!(observer.text().await, "waited");
     let closed = json!({ "closed": "overload", "code": 1013, "count": 0 });
     assert_eq!(observer.json().await, closed);
@@ -308,6 +308,6 @@ async fn a_thousand_idle_connections_cost_little() {
     }
     let each = wharf.resident_bytes().saturating_sub(before) / CONNECTIONS;
     println!("{each} bytes of the host's memory for each idle connection");
-    // One instance for each would be a mebibyte or more.
+    // An instance for each connection would take a mebibyte or more.
     assert!(each < 100 * 1024, "{each} bytes each");
 }

@@ -1,8 +1,8 @@
-//! What the operator reads: one line an occurrence, whatever guests and clients put into it.
+//! The operator's log: one line for each occurrence, for any text of guests and clients.
 
 use wharf_tests::{Line, Value, Wharf, json};
 
-/// What a terminal or a collector of logs must never get from a guest.
+/// Text that a terminal or a collector of logs must never get from a guest.
 const NASTY: &str = "first\nsecond\r\x1b[2J\x1b]0;title\x07\x00end\u{9b}31m";
 
 fn is_guests(line: &Line) -> bool {
@@ -78,7 +78,7 @@ async fn a_guests_lines_are_marked_with_its_channel_generation_and_connection() 
         let one = format!("one to {to}");
         let line = wharf.log.wait_for(&one, |line| line.says(&one)).await;
         assert_eq!((line.str("level"), line.str("channel")), (level, "prints"));
-        // What is not ended by a line feed is not written yet: the rest may be coming.
+        // Text without a line feed at its end is not written yet, since the rest may follow.
         client.ask_json_text(json!({ "to": to, "text": " and a half\n" })).await;
         wharf.log.wait_for("the rest", |line| line.says("two and a half")).await;
     }
@@ -149,7 +149,7 @@ async fn a_flood_of_lines_is_cut_and_counted_and_silences_nobody_else() {
     wharf.log.wait_for("the trap", |line| line.says("guest call failed")).await;
     let is_flood = |line: &Line| line.begins("flood ");
     let passed = wharf.log.find(is_flood).len();
-    // The flood may lie in two seconds, or three.
+    // The flood may extend over two or three seconds.
     assert!((50..=150).contains(&passed), "{passed} lines have passed");
     let mut dropped = async || {
         loop {
@@ -200,7 +200,7 @@ async fn lines_that_nobody_sees_leave_the_budget_to_those_that_are_seen() {
 async fn a_line_is_bounded_whatever_is_in_its_message_and_fields() {
     let wharf = Wharf::start(&["prints"], &[]).await;
     let mut client = wharf.connect("/prints").await;
-    // What grows when it is escaped, and what is cut in the middle of a character.
+    // These characters grow when they are escaped, or are cut in the middle.
     for text in ["\u{1}", "\"", "\\", "é", "\u{202e}"] {
         let start = wharf.log.len();
         client.ask_json_text(json!({ "to": "huge", "text": text })).await;

@@ -1,4 +1,4 @@
-//! Messages in and out: every kind and length, fragments, order, and what breaks the protocol.
+//! Messages in and out: every kind and length, fragments, order, and breaches of the protocol.
 
 use tokio_tungstenite::tungstenite::Message;
 use wharf_tests::raw::frame;
@@ -22,7 +22,7 @@ async fn text_and_binary_come_back_as_they_were_sent() {
 async fn messages_of_every_length_come_back_whole() {
     let wharf = Wharf::start(&["echo"], &[]).await;
     let mut client = wharf.connect("/echo").await;
-    // Around the edges of the length encodings, the read buffer, and the limit.
+    // The lengths are at the edges of the length encodings, the read buffer, and the limit.
     for length in [1, 124, 125, 126, 127, 4095, 4096, 4097, 65_535, 65_536, 65_537, 1 << 20] {
         let text: String = (0..length).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
         client.send(text.clone()).await;
@@ -73,8 +73,8 @@ async fn a_thousand_pipelined_messages_are_answered_in_their_order() {
     }
 }
 
-/// Sends what breaks a rule and returns the code of the close frame, after checking that the
-/// stream ends after it.
+/// Sends bytes that break a rule, checks that the stream ends after the close frame, and returns
+/// its code.
 async fn code_for(wharf: &Wharf, bytes: &[u8]) -> Option<u16> {
     let mut raw = wharf.raw_websocket("/echo").await;
     raw.write(bytes).await;
@@ -132,7 +132,7 @@ async fn a_message_that_is_too_big_is_closed_with_1009_before_it_has_arrived() {
     let two = [frame(0x02, &[0; 600]), frame(0x80, &[0; 401])].concat();
     assert_eq!(code_for(&wharf, &two).await, Some(1009), "one byte too many in two frames");
     assert_eq!(code_for(&wharf, &frame(0x82, &[0; 601])).await, Some(1009), "one frame too large");
-    // The head of a frame alone announces more than there may be; nobody waits for the rest.
+    // The head of a frame announces too much. The host does not wait for the rest.
     let length = 1_u64 << 62;
     let announced = [&[0x82, 0xff], length.to_be_bytes().as_slice(), &[0; 4]].concat();
     assert_eq!(code_for(&wharf, &announced).await, Some(1009), "an enormous announcement");
@@ -162,7 +162,7 @@ async fn pings_are_answered_whether_or_not_the_channel_wants_them() {
         let pong = raw.frame().await.expect("a pong");
         assert_eq!((pong.opcode, pong.payload.as_slice()), (10, payload));
     }
-    // Pongs that nobody asked for are no error.
+    // Unsolicited pongs are no error.
     raw.send_frame(10, "unasked").await;
     raw.send_frame(1, "hello").await;
     assert_eq!(raw.frame().await.expect("an echo").payload, b"hello");
@@ -254,7 +254,7 @@ async fn the_clients_close_frame_is_answered_with_its_code() {
         ([4999_u16.to_be_bytes().as_slice(), b"bye"].concat(), Some(4999)),
     ] {
         let mut raw = wharf.raw_websocket("/echo").await;
-        // A message before it is still answered.
+        // A message before the close frame is still answered.
         raw.write([frame(0x81, b"last words"), frame(0x88, &payload)].concat()).await;
         assert_eq!(raw.frame().await.expect("an echo").payload, b"last words");
         let close = raw.frame().await.expect("a close frame");

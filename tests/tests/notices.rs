@@ -1,4 +1,4 @@
-//! Notices: one connection's handler changes another one's session, in that one's own order.
+//! Notices: one connection's handler changes the session of another one, in the other's own order.
 
 use wharf_tests::{Client, Value, Wharf, json};
 
@@ -54,7 +54,7 @@ async fn a_trap_in_on_notify_ends_the_target_and_not_who_posted() {
     let (bobs, cys) = (id(&mut bob).await, id(&mut cy).await);
     assert_eq!(ann.ask_json(notify(&bobs, json!("panic"))).await["result"], "ok");
     assert_eq!(bob.close_code().await, 1011);
-    // An error is no trap: what the handler did is undone, and the connection stays.
+    // An error is not a trap: the event is undone, and the connection stays.
     ann.ask_json(notify(&cys, json!("fail"))).await;
     assert_eq!(cy.json().await["code"], "INTERNAL_ERROR");
     assert_eq!(cy.ask_json(json!({ "do": "ask" })).await["notices"], 0);
@@ -110,7 +110,7 @@ async fn an_inbox_has_a_bound_and_its_overrun_is_an_error_to_the_sender() {
     let mut bob = wharf.connect("/posts/a").await;
     let bobs = id(&mut bob).await;
     let times = |what: Value, times: u32, bytes: usize| json!({ "do": "notify_times", "to": bobs, "what": what, "times": times, "bytes": bytes });
-    // All of one event, whose places are taken before any of them is handled.
+    // All notices of one event take their places before any of them is handled.
     let answer = ann.ask_json(times(json!({ "say": "x" }), 10, 0)).await;
     assert_eq!(answer, json!({ "accepted": 8, "result": "inbox-full" }));
     for _ in 0..8 {
@@ -121,7 +121,7 @@ async fn an_inbox_has_a_bound_and_its_overrun_is_an_error_to_the_sender() {
     let answer = ann.ask_json(times(json!("kick"), 1, 100_000)).await;
     assert_eq!(answer, json!({ "accepted": 0, "result": "payload-too-big" }));
     assert_eq!(bob.ask_json(json!({ "do": "ask" })).await["notices"], 10, "what was accepted came");
-    // And there is room again.
+    // The inbox has room again.
     assert_eq!(ann.ask_json(times(json!({ "say": "y" }), 1, 0)).await["accepted"], 1);
     assert_eq!(bob.json().await["said"], "y");
 }
@@ -133,7 +133,7 @@ async fn notices_that_answer_each_other_come_to_an_end() {
     let mut bob = wharf.connect("/posts/a").await;
     let bobs = id(&mut bob).await;
     ann.ask_json(notify(&bobs, json!({ "bounce": 1 }))).await;
-    // To and fro, until the sixteenth may not post another: Ann has it.
+    // The notices go to and fro until the sixteenth may not post another. Ann has that one.
     let refused = ann.json().await;
     assert_eq!(refused, json!({ "bounced": 16, "refused": "too-many-hops" }));
 }

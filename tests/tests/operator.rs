@@ -1,4 +1,4 @@
-//! The operator's API: what it shows and what it does.
+//! The operator's API: its queries and its commands.
 
 use wharf_tests::operator::{answered, authorization, code};
 use wharf_tests::{Client, Ended, Operated, Raw, Value, artefacts, eventually, json};
@@ -13,7 +13,7 @@ async fn id(client: &mut Client) -> String {
     client.ask("id").await
 }
 
-/// Nothing has come before the answer to this.
+/// Asserts that nothing comes before the answer to this question.
 async fn has_nothing_more(client: &mut Client) {
     assert_eq!(client.ask("anything?").await, "anything?");
 }
@@ -46,7 +46,7 @@ async fn channels_are_listed_with_their_generation_and_how_many_are_there() {
     assert_eq!(it.get("").await.1["channels"][0], channel);
 
     let mut next = artefacts::component("operated");
-    // A custom section of its own makes it another file.
+    // A custom section makes it another file.
     next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
     it.wharf.swap("operated", &next).await;
     let (_, swapped) = it.get("/operated").await;
@@ -70,7 +70,7 @@ async fn a_connection_is_shown_without_what_may_be_secret() {
     let path = "/operated/caf%C3%A9?user=ann&join=b,a&role=moderator&token=hush-hush";
     let mut ann = it.wharf.connect(path).await;
     let id = id(&mut ann).await;
-    // What the client has read already may be counted for a moment longer.
+    // Frames that the client has read may be counted for a moment longer.
     let shown = eventually("nothing to be queued", async || {
         let (status, shown) = it.get(&format!("/operated/connections/{id}")).await;
         assert_eq!(status, 200);
@@ -97,7 +97,7 @@ async fn a_connection_is_shown_without_what_may_be_secret() {
         let answer = it.get(&format!("/operated/connections/{id}")).await;
         assert_eq!(code(answer), (404, "unknown-connection".to_owned()), "{id}");
     }
-    // One channel's connections are not another's.
+    // Connections of another channel are not listed.
     let mut other = it.wharf.connect("/rooms").await;
     let others = other.ask_json(json!({ "do": "id" })).await["id"].clone();
     let answer =
@@ -135,7 +135,7 @@ async fn lists_come_in_pages_that_join_without_gaps() {
             assert!((1..=2).contains(&entries.len()), "{page}");
             pages.extend(entries);
             let Some(next) = page["next"].as_str() else { break };
-            // As a client that knows nothing of the names would write it.
+            // This is the encoding of a client that knows nothing about the names.
             let encoded: String = next.bytes().map(|byte| format!("%{byte:02x}")).collect();
             after = format!("&after={encoded}");
         }
@@ -198,7 +198,7 @@ async fn who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves() {
     let (_, rest) = it.get(&format!("{page}&after=bob")).await;
     assert_eq!(rest["present"], json!([{ "key": "eve", "metas": [here] }]));
     assert_eq!(rest["next"], Value::Null);
-    // Who has gone stays on the list for a while, and is not counted.
+    // The entry of a user who has gone stays for a while, and is not counted.
     clients.pop().expect("eve").close(1000, "").await;
     eventually("eve to be counted no more", async || {
         (it.get(page).await.1["count"] == 2).then_some(())
@@ -317,7 +317,7 @@ async fn connections_and_users_are_disconnected_with_a_code_and_a_reason() {
     let answer = it.post(&path, json!({ "code": 4003, "reason": "gebännt" })).await;
     assert_eq!(answer, (200, json!({ "disconnected": 1 })));
     assert_eq!(bob.ended().await, Ended::Closed(4003, "gebännt".to_owned()));
-    // Without a body: code 1000, and no reason. What was sent before arrives before.
+    // Without a body the code is 1000, and there is no reason. Earlier messages arrive first.
     it.post("/operated/users/ann/send", json!({ "text": "goodbye" })).await;
     let path = "/api/channels/operated/users/ann/disconnect";
     let answer = answered(it.request("POST", path, &[authorization()], b"").await);
@@ -382,7 +382,7 @@ async fn a_room_event_from_outside_is_handled_with_the_rooms_state() {
         assert_eq!(answer, (202, json!({ "posted": 1 })));
         assert_eq!(member.json().await, json!({ "sum": sum, "from": null }));
     }
-    // Nobody need be there.
+    // The room needs no members.
     let answer = it.post("/operated/rooms/empty/post", json!({ "event": { "add": 7 } })).await;
     assert_eq!(answer.0, 202);
     let mut late = it.wharf.connect("/operated?join=empty").await;
@@ -416,7 +416,7 @@ async fn a_full_inbox_refuses_and_loses_nothing_that_it_has_accepted() {
     for number in 0..accepted {
         assert_eq!(ann.json().await["notice"], number);
     }
-    // To all devices of a user: the one that does not keep up is closed, the others are told.
+    // The notice goes to all devices of a user. The slow one is closed, the others get it.
     let mut idle = it.wharf.connect("/operated?user=ann").await;
     ann.send("wait").await;
     let mut posted = json!(2);
@@ -457,7 +457,7 @@ async fn a_channels_code_answers_messages_from_outside() {
     let tell = json!({ "do": "tell", "user": "ann", "text": "shipped" });
     assert_eq!(it.post("/operated/messages", tell).await, (200, json!({ "devices": 1 })));
     assert_eq!(ann.text().await, "shipped");
-    // A refusal is the sender's to read, and drops the effects.
+    // The sender gets the refusal, and the effects are dropped.
     let (status, body) =
         it.post("/operated/messages", json!({ "do": "tell_all_and_refuse" })).await;
     let expected = json!({ "error": {
@@ -480,7 +480,7 @@ async fn a_channels_code_answers_messages_from_outside() {
     let (status, long) =
         it.post("/operated/messages", json!({ "do": "long", "bytes": 3_000_000 })).await;
     assert_eq!((status, long.as_str().map(str::len)), (200, Some(3_000_000)));
-    // More than a guest may pass to the host (`hostcall_bytes`).
+    // This is more than a guest may pass to the host (`hostcall_bytes`).
     let answer =
         it.refused("/operated/messages", json!({ "do": "long", "bytes": 9_000_000 })).await;
     assert_eq!(answer, (500, "channel-failed".to_owned()));

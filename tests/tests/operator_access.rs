@@ -1,4 +1,4 @@
-//! The operator's API: who may ask it, and what it refuses.
+//! The operator's API: access to it, and its refusals.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ async fn started(flags: &[&str]) -> Operated {
     Operated::start(&["operated", "rooms"], flags).await
 }
 
-/// Nothing has come before the answer to this.
+/// Asserts that nothing comes before the answer to this question.
 async fn has_nothing_more(client: &mut Client) {
     assert_eq!(client.ask("anything?").await, "anything?");
 }
@@ -51,7 +51,7 @@ async fn without_the_token_nothing_is_said_or_done() {
             assert_eq!(code(answered(answer)), (401, expected.to_owned()), "{values:?}");
         }
     }
-    // Any case of the scheme will do.
+    // The scheme may be in any case.
     let header = [("authorization", &*format!("bearer  {TOKEN} "))];
     assert_eq!(it.request("GET", "/api/channels", &header, b"").await.status, 200);
     has_nothing_more(&mut ann).await;
@@ -81,7 +81,7 @@ async fn the_token_is_shown_nowhere() {
 
 #[tokio::test]
 async fn without_a_token_there_is_no_api() {
-    // A port that was free a moment ago.
+    // The port was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -287,7 +287,7 @@ async fn wrong_methods_types_paths_and_sizes_have_their_statuses() {
     let mut raw = Raw::open(it.api).await;
     raw.request("HEAD /api/channels", &[auth]).await;
     raw.request("GET /api/channels", &[auth]).await;
-    // The answer to HEAD has no body, whatever length it names.
+    // The answer to HEAD has no body, for any length that it names.
     let mut text = String::new();
     while text.matches("HTTP/1.1 200").count() < 2 {
         use tokio::io::AsyncReadExt;
@@ -319,7 +319,7 @@ async fn wrong_methods_types_paths_and_sizes_have_their_statuses() {
     let headers = [auth, ("Content-Type", "Application/JSON; charset=utf-8")];
     let body = br#"{"all": true, "text": "hello"}"#;
     assert_eq!(it.request("POST", path, &headers, body).await.status, 200);
-    // Too big, by what is announced and by what comes.
+    // The body is too big, by its announced length and by its real one.
     let long = format!("{{\"all\": true, \"text\": \"{}\"}}", "x".repeat(2000));
     assert_eq!(code(it.post_bytes("/operated/broadcast", long.as_bytes()).await).1, "body-too-big");
     let mut raw = Raw::open(it.api).await;
@@ -327,7 +327,7 @@ async fn wrong_methods_types_paths_and_sizes_have_their_statuses() {
     raw.request(&format!("POST {path}"), &[auth, JSON, chunked]).await;
     raw.try_write(format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len())).await;
     assert_eq!(raw.answer().await.status, 413);
-    // Neither a head nor a body is waited for for ever.
+    // The host waits for a head and for a body for a limited time.
     let mut raw = Raw::open(it.api).await;
     raw.request(&format!("POST {path}"), &[auth, JSON, ("Content-Length", "100")]).await;
     raw.write("{").await;
@@ -344,9 +344,9 @@ async fn connections_to_the_api_are_bounded_and_those_that_wait_get_their_turn()
     for _ in 0..80 {
         silent.push(Raw::open(it.api).await);
     }
-    // All places are taken by clients that say nothing, until they are given up.
+    // All places are taken by silent clients, until the host gives them up.
     assert_eq!(it.get("").await.0, 200);
-    // Nobody else has noticed.
+    // Other clients have not noticed anything.
     let mut ann = it.wharf.connect("/operated").await;
     has_nothing_more(&mut ann).await;
 }

@@ -1,4 +1,4 @@
-//! The examples of `docs/operator-api.md` and `docs/demo.md`, as they stand there.
+//! The examples of `docs/operator-api.md` and `docs/demo.md` run as they are written.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use wharf_tests::operator::TOKEN;
 use wharf_tests::{Operated, Value, artefacts, eventually, json};
 
-/// The commands, each with the answer that is shown for it.
+/// Returns the commands, each with the answer that the page shows for it.
 fn examples() -> Vec<(String, Value)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operator-api.md");
     let page = std::fs::read_to_string(page).expect("the page");
@@ -24,7 +24,8 @@ fn examples() -> Vec<(String, Value)> {
     examples
 }
 
-/// Whether two answers have the same fields of the same types, in lists those of the first entry.
+/// Returns true if two answers have the same fields of the same types. Lists are compared by their
+/// first entry.
 fn has_form_of(answer: &Value, shown: &Value) -> bool {
     match (answer, shown) {
         (Value::Object(answer), Value::Object(shown)) => {
@@ -56,7 +57,7 @@ async fn the_examples_of_the_operators_page_do_what_it_says() {
     let examples = examples();
     assert!(examples.len() > 10, "the page's examples are not found");
     for (command, shown) in examples {
-        // `--silent` is for a terminal, and the status for us.
+        // The page needs no `--silent`, and the test needs the status.
         let command = command.replacen("curl", "curl --silent --show-error --fail", 1);
         let output = Command::new("sh")
             .args(["-c", &command])

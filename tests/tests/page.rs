@@ -1,6 +1,6 @@
-//! The demo page in a real browser, with the real host and the example plugins. Left out by `cargo test`,
-//! as `browser.rs` is. Pictures of each section, narrow and wide, light and dark, are left in the
-//! target folder, in `screenshots`.
+//! The demo page in a real browser, with the real host and the example plugins. `cargo test` leaves
+//! these tests out, like those in `browser.rs`. They leave pictures of each section, narrow and
+//! wide, light and dark, in the folder `screenshots` of the target folder.
 
 use wharf_tests::{Browser, Wharf, artefacts, json};
 
@@ -16,12 +16,12 @@ const EXAMPLES: [(&str, &str); 8] = [
     ("robust", "Robust"),
 ];
 
-/// What `cargo xtask serve` gives to the plugin `secure`, and the page signs with.
+/// Secret that `cargo xtask serve` gives to the plugin `secure`, and that the page signs with.
 const SECRET: &str =
     "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET=known to everybody: for the demo page only";
 
-/// What a person does with the page: press a button or fill a field, by what is written on it, in the
-/// section that is shown; and read: the section's `text`, its `state`, and what was on the `wire`.
+/// Actions of a person on the page, in the section that is shown: press a button or fill a field,
+/// by its caption; read the section's `text`, its `state`, and the messages on the `wire`.
 const PERSON: &str = "
     globalThis.panel = () => document.querySelector('[role=tabpanel]:not([hidden])');
     globalThis.text = () => panel()?.querySelector('.stage').innerText ?? '';
@@ -41,7 +41,7 @@ const PERSON: &str = "
     };
     true";
 
-/// What is wider than its window, or than the box around it.
+/// Elements that are wider than the window, or than the box around them.
 const CUT_OFF: &str = "[...document.querySelectorAll('body *')]
     .filter((node) => node.checkVisibility() && !node.closest('option'))
     .filter((node) => node.getBoundingClientRect().right > innerWidth + 0.5
@@ -49,7 +49,7 @@ const CUT_OFF: &str = "[...document.querySelectorAll('body *')]
             && getComputedStyle(node).display !== 'inline')
     .map((node) => node.outerHTML.slice(0, 200))";
 
-/// A server with all plugins that the page knows.
+/// Starts a server with all plugins that the page knows.
 async fn host() -> Wharf {
     host_with(&[]).await
 }
@@ -65,7 +65,7 @@ async fn host_with(flags: &[&str]) -> Wharf {
     Wharf::start_under(&["env", SECRET], folder, flags).await
 }
 
-/// A browser that shows a section of the page.
+/// Starts a browser that shows a section of the page.
 async fn visit(wharf: &Wharf, section: &str) -> Browser {
     let mut page = Browser::start();
     page.view(1280, 800, "light").await;
@@ -75,26 +75,26 @@ async fn visit(wharf: &Wharf, section: &str) -> Browser {
 
 /// Loads the page.
 async fn come(page: &mut Browser, wharf: &Wharf, section: &str) {
-    // A page of which only the part behind `#` differs would not be loaded.
+    // A browser does not load a page again if only the part behind `#` differs.
     page.open("about:blank").await;
     page.open(&format!("http://{}/{section}", wharf.address)).await;
     page.evaluate(PERSON).await;
     page.wait_for("panel() !== null").await;
 }
 
-/// A browser that shows a section, with its connection open.
+/// Starts a browser that shows a section, with its connection open.
 async fn enter(wharf: &Wharf, section: &str) -> Browser {
     let mut page = visit(wharf, section).await;
     page.wait_for("state() === 'connected'").await;
     page
 }
 
-/// Leaves pictures of what is shown, and checks that nothing is cut off and nothing was complained of.
+/// Leaves pictures of the page, and checks that nothing is cut off and that there were no errors.
 async fn leave(mut page: Browser, name: &str) {
     for (width, height) in [(390, 844), (1280, 800)] {
         for scheme in ["light", "dark"] {
             page.view(width, height, scheme).await;
-            // The next frame has been laid out for it.
+            // The next frame shows the new layout.
             let laid_out =
                 "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(true))))";
             page.wait_for(laid_out).await;
@@ -130,7 +130,7 @@ async fn chat_lets_two_tabs_talk() {
     ann.wait_for("/Bob\\s*<b>ahoy<\\/b>/.test(text()) && /generation 1/.test(text())").await;
     ann.wait_for(r#"/→ {"type":"chat_message","message":"ahoy, Bob"}/.test(wire())"#).await;
     ann.wait_for("/answered by\\s*generation 1/.test(panel().innerText)").await;
-    // Another room is another conversation.
+    // Another room has a conversation of its own.
     bob.evaluate("fill('Room', 'cellar'); press('Join')").await;
     ann.wait_for("/Bob left the room/.test(text()) && /1 here/.test(text())").await;
     assert_eq!(bob.evaluate("location.hash").await, "#chat/cellar");
@@ -168,7 +168,7 @@ async fn notifications_ring_on_all_devices_and_sign_others_out() {
         .await;
     page.evaluate("press('Sign out elsewhere', box(0))").await;
     page.wait_for("/closed with 4001: signed out/.test(box(1).innerText)").await;
-    // It does not come back by itself, and says so when it is used.
+    // It does not reconnect by itself, and shows the reason when it is used.
     other.wait_for("state() === 'closed with 4001: signed out'").await;
     other.evaluate("press('Notify', box(0))").await;
     other.wait_for("/closed with code 4001/.test(box(0).innerText)").await;
@@ -180,7 +180,7 @@ async fn notifications_ring_on_all_devices_and_sign_others_out() {
 #[tokio::test]
 #[ignore = "needs Chromium: cargo xtask test"]
 async fn presence_shows_who_comes_and_goes_but_not_who_reloads() {
-    // Long enough for a reload on a busy machine.
+    // The grace is long enough for a reload on a busy machine.
     let wharf = host_with(&["--presence-grace-ms 8000"]).await;
     let (mut ann, mut eve) = tokio::join!(enter(&wharf, "#presence"), enter(&wharf, "#presence"));
     ann.evaluate("fill('Name', 'Ann'); press('Enter')").await;
@@ -319,7 +319,7 @@ async fn a_plugin_that_is_not_loaded_is_told_as_such_until_it_is() {
     wharf.swap("game", &game).await;
     page.wait_for("state() === 'connected' && !/not loaded/.test(text())").await;
 
-    // This one is loaded, and misses the secret that an operator has to give it.
+    // This plugin is loaded, and lacks the secret that an operator has to set.
     page.evaluate("tab('Secure').click()").await;
     page.wait_for("panel().id === 'panel-secure'").await;
     page.evaluate("press('Connect')").await;
@@ -353,13 +353,13 @@ async fn a_swap_is_seen_on_the_connection_that_stays_open() {
     let wharf = Wharf::start(&["chat", "echo"], &[]).await;
     let (mut chat, mut echo) = tokio::join!(enter(&wharf, "#chat"), enter(&wharf, "#echo"));
     chat.wait_for("/answered by\\s*generation 1/.test(panel().innerText)").await;
-    // The page has asked for it since the connection was open: the second answer from now on is to a
-    // later question.
+    // The page has asked for the list since the connection opened. The second answer from now on
+    // belongs to a later question.
     let looks = "performance.getEntriesByType('resource').filter(({ name }) => /channels.json/.test(name)).length";
     echo.evaluate(&format!("globalThis.before = {looks}")).await;
     echo.wait_for(&format!("{looks} >= before + 2")).await;
     for plugin in ["chat", "echo"] {
-        // The same code with one more section is another version of it.
+        // The same code with one more section is another version.
         let mut bytes = artefacts::component(plugin);
         bytes.extend([0, 2, 1, b'x']);
         wharf.swap(plugin, &bytes).await;
@@ -385,7 +385,7 @@ async fn the_page_can_be_used_by_keyboard() {
     page.press("ArrowRight").await;
     page.wait_for("panel().id === 'panel-echo' && document.activeElement === tab('Echo')").await;
     page.wait_for("state() === 'connected'").await;
-    // One tab stop for all tabs; then what is in the panel, in its order.
+    // All tabs are one tab stop. The content of the panel follows, in its order.
     page.press("Tab").await;
     let focused = "document.activeElement.labels?.[0]?.innerText";
     assert_eq!(page.evaluate(focused).await, "Text");

@@ -1,4 +1,4 @@
-//! Presence: who is on the list of a room, who is told, and that nobody stays who has gone.
+//! Presence: the list of a room, its watchers, and no entries of connections that have gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use wharf_tests::{Client, Ended, Value, Wharf, artefacts, eventually, json};
 
-/// Short, so that tests need not wait for long.
+/// Short times, so that tests need not wait for long.
 const QUICK: &[&str] = &["--presence-interval-ms 20", "--presence-grace-ms 300"];
-/// So long that nothing goes by itself while a test looks.
+/// A grace so long that no entry goes by itself during a test.
 const PATIENT: &[&str] = &["--presence-interval-ms 20", "--presence-grace-ms 60000"];
 
 async fn ok(client: &mut Client, order: Value) {
@@ -53,7 +53,7 @@ async fn a_watcher_is_sent_the_list_and_then_what_changes_about_it() {
         "type": "presence_diff", "room": "lobby", "sequence": 2, "joins": { "bob": online }, "leaves": []
     });
     assert_eq!(ann.json().await, joined);
-    // He has seen it already: its number is not higher than that of his list.
+    // Bob has seen it already: its number is not higher than that of his list.
     assert_eq!(bob.json().await, joined);
     bob.send_json(json!({ "type": "status", "status": "away" })).await;
     let away = json!({ "bob": { "metas": [{ "status": "away" }] } });
@@ -103,11 +103,11 @@ async fn whoever_reconnects_within_the_grace_was_never_away() {
     assert_eq!(list(&mut others, "lobby").await, json!({ "ann": ["1"] }), "in the grace");
     let mut ann = wharf.connect("/tracks?room=lobby&key=ann&meta=1").await;
     assert_eq!(count(&mut others, "lobby").await, 1);
-    // The next that the watcher hears is the next that changes: the number has not grown meanwhile.
+    // The watcher gets the next change next: the number has not grown meanwhile.
     ok(&mut ann, track("lobby", "ann", 2)).await;
     let told = watcher.json().await;
     assert_eq!((&told["joins"]["ann"]["metas"], &told["sequence"]), (&json!([2]), &json!(2)));
-    // Who leaves in so many words is off the list at once.
+    // A connection that leaves the room explicitly is off the list at once.
     ok(&mut ann, json!({ "do": "leave", "room": "lobby" })).await;
     assert_eq!(list(&mut others, "lobby").await, json!({}));
     assert_eq!(watcher.json().await["leaves"], json!(["ann"]));
@@ -124,7 +124,7 @@ async fn tracking_is_an_effect_that_the_event_itself_sees() {
     assert_eq!(list(&mut bob, "lobby").await, json!({ "bob": ["1"] }));
     assert_eq!(ann.ask_json(order("track_and_look")).await, json!([1, 1, 2, ["ann", "bob"]]));
     assert_eq!(list(&mut bob, "lobby").await, json!({ "ann": [1], "bob": ["1"] }));
-    // A connection is present once in a room: another key takes the place of the first.
+    // A connection has one entry in a room: another key replaces the first.
     ok(&mut bob, track("lobby", "carol", json!({ "a": [1, null] }))).await;
     let present = json!({ "ann": [1], "carol": [{ "a": [1, null] }] });
     assert_eq!(list(&mut ann, "lobby").await, present);
@@ -164,7 +164,7 @@ async fn what_changes_back_is_not_told_and_what_changes_often_is_told_once() {
     }
     ok(&mut ann, track("lobby", "bob", "last")).await;
     let told = watcher.json().await;
-    // A slow machine may take more than one interval for all that.
+    // A slow machine may need more than one interval for these events.
     let mut joins = told["joins"].clone();
     let mut tellings = 1;
     while joins["bob"]["metas"] != json!(["last"]) {
@@ -188,7 +188,7 @@ async fn who_watches_no_longer_is_told_no_more() {
     let mut ann = wharf.connect("/tracks?room=lobby").await;
     ok(&mut ann, track("lobby", "ann", 1)).await;
     assert_eq!(stays.json().await["joins"], json!({ "ann": { "metas": [1] } }));
-    // Had anything come to the others, it would come before these answers.
+    // A message to the others would come before these answers.
     assert_eq!(count(&mut watcher, "lobby").await, 1);
     assert_eq!(count(&mut leaver, "lobby").await, 1);
     // Watching again sends the list again.
@@ -243,7 +243,7 @@ async fn what_is_wrong_with_a_call_is_said() {
     assert_eq!(list(&mut ann, "nowhere").await, json!({}));
     assert_eq!(count(&mut ann, "").await, 0);
 
-    // A room's list is bounded, and so are all lists together; whoever goes makes room.
+    // A room's list is bounded, and so are all lists together. An entry that goes makes room.
     let mut refused = BTreeMap::new();
     let mut clients = Vec::new();
     for number in 0..16 {
@@ -275,15 +275,15 @@ async fn what_is_wrong_with_a_call_is_said() {
     }
 }
 
-// Never a ghost.
+// The rest of the file shows by random actions that no entry outlives its connections.
 
-/// Two rooms and four keys, so that there are collisions.
+/// There are two rooms and four keys, so that there are collisions.
 const ROOMS: [&str; 2] = ["a", "b"];
 const KEYS: [&str; 4] = ["ann", "bob", "carol", "dave"];
 const ACTORS: usize = 6;
 const STEPS: usize = 60;
 
-/// Random enough, and the same again for the same seed.
+/// Pseudorandom numbers, the same for the same seed.
 struct Dice(u64);
 
 impl Dice {
@@ -299,11 +299,11 @@ impl Dice {
     }
 }
 
-/// A client that does anything, and knows where it is present.
+/// A client that acts at random, and knows the rooms in which it is present.
 struct Actor {
     client: Option<Client>,
     joined: BTreeSet<&'static str>,
-    /// Room → key and metadata.
+    /// Key and metadata by room.
     present: BTreeMap<&'static str, (&'static str, Value)>,
     dice: Dice,
 }
@@ -312,7 +312,7 @@ impl Actor {
     async fn step(&mut self, wharf: &Wharf) {
         let (room, key, meta) = (self.dice.pick(&ROOMS), self.dice.pick(&KEYS), self.dice.roll(3));
         let Some(client) = &mut self.client else {
-            // Somebody new, or somebody who comes back to where others were.
+            // The client is a new user, or comes back under a known key.
             let mut path = "/tracks".to_owned();
             if self.dice.roll(2) == 0 {
                 path = format!("/tracks?room={room}&key={key}&meta={meta}");
@@ -371,10 +371,10 @@ impl Actor {
     }
 }
 
-/// Room → key → metadata.
+/// Metadata by room and key.
 type Lists = BTreeMap<String, BTreeMap<String, Value>>;
 
-/// Applies what a client is told to its own list of each room, as the contract says.
+/// A client's own lists, to which it applies messages as the contract says.
 #[derive(Default)]
 struct Told {
     lists: Lists,
@@ -411,7 +411,7 @@ impl Told {
     }
 }
 
-/// Listens for as long as the test runs.
+/// Listens until the test ends.
 fn listen(mut client: Client) -> Arc<Mutex<Told>> {
     let told = Arc::new(Mutex::new(Told::default()));
     let kept = told.clone();
@@ -427,8 +427,8 @@ fn listen(mut client: Client) -> Arc<Mutex<Told>> {
     told
 }
 
-/// Joins, leaves, closes, resets, traps and reloads, in whatever order: in the end the list, and
-/// what watchers and the channel have been told, is what those say who are there.
+/// Joins, leaves, closes, resets, traps and reloads come in any order. In the end the list, the
+/// watchers' lists and the channel's list agree with the connections that are present.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_there_is_never_a_ghost() {
     let seed = RandomState::new().hash_one(0) | 1;
@@ -459,7 +459,7 @@ async fn whatever_happens_there_is_never_a_ghost() {
     let component = artefacts::component("tracks");
     for version in 1..=3 {
         let mut next = component.clone();
-        // A custom section of its own makes it another file.
+        // A custom section makes it another file.
         next.extend_from_slice(&[0, 3, 2, b'v', version]);
         wharf.swap("tracks", &next).await;
     }
@@ -477,7 +477,7 @@ async fn whatever_happens_there_is_never_a_ghost() {
     sorted(&mut model);
     let mut asker = wharf.connect("/tracks").await;
     agree(&mut asker, &model, [&watched, &heard]).await;
-    // And so it stays: nobody is taken off the list later.
+    // No entry is removed later.
     tokio::time::sleep(Duration::from_millis(700)).await;
     agree(&mut asker, &model, [&watched, &heard]).await;
     for room in ROOMS {
@@ -492,14 +492,14 @@ async fn whatever_happens_there_is_never_a_ghost() {
     agree(&mut asker, &nobody, [&watched, &heard]).await;
 }
 
-/// The order of the connections behind a key is theirs, which the model does not know.
+/// Sorts the metadata of each key, since the model does not know the order of its connections.
 fn sorted(lists: &mut Lists) {
     for metas in lists.values_mut().flat_map(BTreeMap::values_mut) {
         metas.as_array_mut().expect("a list").sort_by_key(Value::to_string);
     }
 }
 
-/// Waits until the host and all who are told say the same.
+/// Waits until the host's list and the lists of all listeners agree with the model.
 async fn agree(asker: &mut Client, model: &Lists, told: [&Arc<Mutex<Told>>; 2]) {
     eventually(&format!("everybody to say {model:?}"), async || {
         let mut asked = Lists::new();

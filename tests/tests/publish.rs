@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 use wharf_tests::{Client, Value, Wharf, artefacts, eventually, json};
 
-/// A server with the plugins `publishes` and `rooms`, and this `wharf.toml`.
+/// Starts a server with the plugins `publishes` and `rooms`, and this `wharf.toml`.
 async fn started(file: &str, flags: &[&str]) -> Wharf {
     Wharf::start_in(folder(file), flags).await
 }
@@ -41,11 +41,11 @@ async fn members_of_another_channels_room_receive_what_is_published_and_nobody_e
     let binary = json!({ "do": "binary", "to": "rooms", "room": "news", "data": [1, 0, 255] });
     assert_eq!(tell(&mut publisher, binary).await, json!("ok"));
     assert_eq!(&member.binary().await[..], [1, 0, 255]);
-    // A room without members is no error, and longest names are names.
+    // A room without members is no error, and the longest names are valid.
     for room in ["nobody is here", &"ü".repeat(127)] {
         assert_eq!(tell(&mut publisher, text(room, "hello")).await, json!("ok"), "{room}");
     }
-    // What is not committed is not published.
+    // An event that fails publishes nothing.
     let order = json!({ "do": "then_fail", "to": "rooms", "room": "news" });
     assert_eq!(tell(&mut publisher, order).await["code"], "INTERNAL_ERROR");
     assert_eq!(tell(&mut publisher, text("news", "last")).await, json!("ok"));
@@ -102,7 +102,7 @@ async fn what_is_not_granted_is_refused_with_the_line_that_grants_it() {
     for told in [refused["detail"].as_str().expect("a detail"), logged.message()] {
         assert!(told.contains(&how), "no {how} in {told}");
     }
-    // Whether there is such a channel is not said, and hostile names stay on their line.
+    // The error does not reveal if there is such a channel, and hostile names stay on their line.
     for to in ["", "publishes", "no\nsuch", &"x".repeat(100_000)] {
         let order = json!({ "do": "text", "to": to, "room": "r", "text": "t" });
         assert_eq!(tell(&mut publisher, order).await["refused"], "publish-not-granted");
@@ -112,7 +112,7 @@ async fn what_is_not_granted_is_refused_with_the_line_that_grants_it() {
     member.send_json(json!({ "do": "joined" })).await;
     assert_eq!(member.json().await, json!({ "joined": ["news"] }), "nothing came before it");
 
-    // With the line it works.
+    // The call works with the line in the configuration.
     drop(wharf);
     let wharf = started(&format!("[channels.publishes]\n{line}\n"), &[]).await;
     let mut publisher = wharf.connect("/publishes").await;
@@ -141,10 +141,10 @@ async fn a_channel_that_is_not_in_service_is_unknown_until_it_comes() {
     let mut member = wharf.connect("/rooms?join=news").await;
     assert_eq!(tell(&mut publisher, text("news", "again")).await, json!("ok"));
     assert_eq!(member.text().await, "again");
-    // A reload of either changes nothing.
+    // A reload of either plugin changes nothing.
     for name in ["rooms", "publishes"] {
         let mut next = artefacts::component(name);
-        // A custom section of its own makes it another file.
+        // A custom section makes it another file.
         next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
         wharf.swap(name, &next).await;
         assert_eq!(tell(&mut publisher, text("news", name)).await, json!("ok"));

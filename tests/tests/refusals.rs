@@ -1,4 +1,4 @@
-//! What a channel answers to a handshake, and what it is told about it.
+//! The answers of a channel to a handshake, and the consequences for the channel.
 
 use wharf_tests::raw::upgrade_headers;
 use wharf_tests::{Ended, HttpAnswer, Line, Value, Wharf, json};
@@ -54,7 +54,7 @@ async fn a_thousand_bad_headers_are_one_line_in_the_log() {
     let is_dropped = |line: &Line| line.number("dropped").is_some();
     let line = wharf.log.wait_for("the headers that were dropped", is_dropped).await;
     assert_eq!((line.str("level"), line.number("dropped")), ("WARN", Some(1000)));
-    // Whatever is logged of that refusal comes before what is logged of the next connection.
+    // Log lines of that refusal come before those of the next connection.
     wharf.connect("/refuses").await.close(1000, "").await;
     wharf.log.wait_for("an on_close", |line| line.begins("on_close ran")).await;
     assert_eq!(wharf.log.find(|line| line.message().contains("header")).len(), 1);
@@ -116,7 +116,7 @@ async fn a_refusal_has_no_on_close() {
     let mut refused = wharf.connect("/refuses?how=close&code=4001").await;
     refused.rest().await;
     wharf.connect("/refuses?accepted").await.close(1000, "").await;
-    // The one that was accepted is the last; the others would have been logged before.
+    // The accepted connection is the last one. Lines of the others would come before it.
     wharf.log.wait_for("an on_close", |line| line.begins("on_close ran")).await;
     assert_eq!(wharf.log.find(|line| line.begins("on_close ran")).len(), 1);
 }
@@ -172,8 +172,8 @@ async fn the_channels_first_subprotocol_that_the_client_asks_for_is_agreed_upon(
         assert_eq!(header, agreed, "{asked}");
         assert_eq!(client.ask_for_json("which?").await, json!({ "subprotocol": agreed }));
     }
-    // With none in common there is none, which is for the client to judge. (A client that follows
-    // RFC 6455 fails the connection, hence the raw one.)
+    // If none is in common, none is agreed upon, and the client decides. A client that follows RFC
+    // 6455 fails the connection, so this one is raw.
     let mut raw = wharf.raw().await;
     let mut headers = upgrade_headers().to_vec();
     headers.push(("Sec-WebSocket-Protocol", "other"));

@@ -1,10 +1,11 @@
-//! What a client hears of its mistakes and of the plugin's, and what the operator hears of them: the
-//! plugin `robust`.
+//! The answers to clients and the operator's log lines about mistakes of clients and of the plugin,
+//! shown by the plugin `robust`.
 
 use wharf_tests::raw::upgrade_headers;
 use wharf_tests::{Client, Ended, Line, Value, Wharf, json};
 
-/// At all levels, so that nothing is missed because nobody looks.
+/// Starts a server with the plugin and connects a client. The log has all levels, so that the
+/// plugin writes every line.
 async fn shop() -> (Wharf, Client) {
     let wharf = Wharf::start(&["robust"], &["--log trace"]).await;
     let client = wharf.connect("/robust").await;
@@ -15,7 +16,7 @@ fn buy(tea: &str, cups: i64) -> Value {
     json!({ "type": "buy", "payload": { "tea": tea, "cups": cups }, "ref": "order-1" })
 }
 
-/// What the operator is warned of.
+/// Returns the warnings in the log.
 fn warnings(wharf: &Wharf) -> Vec<Line> {
     wharf.log.find(|line| matches!(line.str("level"), "WARN" | "ERROR"))
 }

@@ -15,7 +15,7 @@ fn text(room: &str, text: &str) -> wharf_tests::Value {
     json!({ "do": "post_text", "room": room, "text": text })
 }
 
-/// The next broadcast that has a sum, leaving out answers to posts.
+/// Returns the next broadcast that has a sum, and skips answers to posts.
 async fn sum(client: &mut wharf_tests::Client) -> wharf_tests::Value {
     loop {
         let message = client.json().await;
@@ -115,7 +115,7 @@ async fn what_waits_for_all_rooms_of_a_channel_is_bounded_together() {
     assert_eq!(answer["result"], "inbox-full");
     let accepted = answer["accepted"].as_u64().expect("a number");
     assert!((1..50).contains(&accepted), "{accepted}");
-    // What has been handled waits no more, so that as many fit again.
+    // Events that were handled no longer wait, so as many fit again.
     eventually("as many to fit again", async || {
         let answer = client.ask_json(many.clone()).await;
         (answer["accepted"] == accepted).then_some(())
@@ -143,7 +143,7 @@ async fn a_rooms_state_survives_reloads_under_load() {
     });
     let bytes = component("posts");
     for reload in 1..=3 {
-        // The same code in other bytes: with a custom section at the end.
+        // A custom section at the end makes other bytes of the same code.
         let mut other = bytes.clone();
         other.extend_from_slice(&[0, 3, 1, b'x', reload]);
         wharf.swap("posts", &other).await;
@@ -161,7 +161,7 @@ async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before(
     let mut other = wharf.connect("/posts/b").await;
     member.send_json(add("a", 5)).await;
     assert_eq!(sum(&mut member).await["sum"], 5);
-    // Somebody is in the room, and it is kept for longer than the grace.
+    // The room has a member, so its state is kept for longer than the grace.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(700) {
         other.ask_json(json!({ "do": "ask" })).await;
@@ -169,7 +169,8 @@ async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before(
     member.send_json(add("a", 1)).await;
     assert_eq!(sum(&mut member).await["sum"], 6);
     member.close(1000, "").await;
-    // Forgotten means that it begins anew; asking makes it active again, so that each try waits.
+    // A forgotten state begins with the default. Each question makes the room active again, so each
+    // attempt waits.
     eventually("the state to be forgotten", async || {
         tokio::time::sleep(Duration::from_millis(800)).await;
         let mut member = wharf.connect("/posts/a").await;

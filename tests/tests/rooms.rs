@@ -1,4 +1,4 @@
-//! Rooms: who hears what, in one order, and where the limits are.
+//! Rooms: the receivers of broadcasts, their one order, and the limits.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ async fn members_of_a_room_hear_each_other_and_nobody_else_does() {
     assert_eq!(bob.text().await, "ahoy");
     bob.send_json(broadcast(&["harbour"], "ahoy, Ann", true)).await;
     assert_eq!(ann.text().await, "ahoy, Ann");
-    // Had anything else come to Bob or Eve, it would come before the answers to these.
+    // Any other message to Bob or Eve would come before the answers to these.
     assert_eq!(count(&mut bob, "harbour").await, 2);
     assert_eq!(count(&mut eve, "harbour").await, 2);
     assert_eq!(count(&mut eve, "Harbour").await, 1, "names are compared bytewise");
@@ -181,7 +181,7 @@ async fn members_come_in_pages() {
     assert_eq!(client.ask("members dock first 4294967295").await, ids.join(" "));
     assert_eq!(client.ask("members dock nobody 10").await, "");
     assert_eq!(client.ask("members nowhere first 10").await, "");
-    // A page after somebody who has left goes on where that one was.
+    // A page after a member who has left begins at that member's place.
     clients.remove(2).close(1000, "").await;
     let client = &mut clients[0];
     assert_eq!(client.ask(&format!("members dock {} 10", ids[2])).await, ids[3..].join(" "));

@@ -1,5 +1,4 @@
-//! What the operator sets for a channel: settings that its plugin reads, and secrets that nobody
-//! sees.
+//! Settings of a channel, which its plugin reads, and secrets, which appear nowhere.
 
 use std::fs;
 
@@ -8,7 +7,7 @@ use wharf_tests::{Line, Value, Wharf, artefacts, json, run_in};
 
 const SECRET: &str = "correct-horse-battery";
 
-/// A folder with this `wharf.toml` and the plugin.
+/// Makes a folder with this `wharf.toml` and the plugin.
 fn folder(file: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("plugins")).expect("a folder");
@@ -19,7 +18,7 @@ fn folder(file: &str) -> TempDir {
 }
 
 async fn started(file: &str) -> Wharf {
-    // Enough lines that none is dropped, whatever the tests write.
+    // The limit is high enough that no line is dropped.
     Wharf::start_in(folder(file), &["--log-lines-per-second 100000"]).await
 }
 
@@ -46,7 +45,7 @@ async fn a_plugin_reads_the_settings_and_secrets_of_its_own_channel() {
     for name in ["foreign", "", "settings.greeting", &"x".repeat(100_000)] {
         assert_eq!(ask(&wharf, "ask", name).await, json!({ "value": null }));
     }
-    // The table without a plugin may be a typing error.
+    // The table without a plugin may be a typo.
     let unused = wharf.log.find(|line| line.begins("the configuration has a table"));
     assert_eq!(unused.iter().map(|line| line.str("channel")).collect::<Vec<_>>(), ["other"]);
 }
@@ -93,7 +92,7 @@ async fn a_secret_is_hidden_wherever_its_channel_puts_it() {
          lines = \"\"\"first \\\"secret\\\" line\nsecond secret line\"\"\"\n",
     )
     .await;
-    // At the limits of lines and fields, too, where a secret may be cut in two.
+    // Secrets are also at the limits of lines and fields, where one may be cut in two.
     for to in [
         "log",
         "field",
@@ -121,7 +120,7 @@ async fn a_secret_is_hidden_wherever_its_channel_puts_it() {
     let mut client = wharf.connect("/configured").await;
     let order = json!({ "type": "leak", "name": "short", "to": "log", "before": "last " });
     client.ask(&order.to_string()).await;
-    // Too short to be looked for.
+    // The secret is too short to be searched for.
     wharf.log.wait_for("the last line", |line| line.says("last abc")).await;
     let lines = wharf.log.lines();
     for part in ["correct-horse", "horse-battery", "correct", "battery", "secret"] {

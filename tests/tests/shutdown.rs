@@ -1,10 +1,10 @@
-//! Stopping the server: everybody is told, every `on_close` runs, and it ends in bounded time.
+//! Stopping the server: all clients are told, every `on_close` runs, and it ends in bounded time.
 
 use std::time::Duration;
 
 use wharf_tests::{Client, Ended, Line, Raw, Wharf, eventually, json};
 
-/// Reports of `on_close` in the log.
+/// Finds reports of `on_close` in the log.
 fn is_report(line: &Line) -> bool {
     line.message().starts_with("{") && line.str("target") == "wharf::guest"
 }
@@ -76,7 +76,7 @@ async fn clients_that_do_not_say_goodbye_hold_it_up_for_a_bounded_time() {
     }
     let mut narrow = Raw::open_narrow(wharf.address).await;
     narrow.upgrade("/ends?room=quay").await;
-    // One has connected and not asked for anything yet.
+    // One client has connected and sent nothing yet.
     let _idle = wharf.raw().await;
     let mut half = wharf.raw().await;
     half.write("GET /ends HTTP/1.1\r\n").await;
@@ -128,7 +128,7 @@ async fn nobody_connects_any_more_while_it_drains() {
     let mut observer = wharf.connect("/waits?observe").await;
     client.send("tell 3000").await;
     assert_eq!(observer.text().await, "waiting");
-    // This one was accepted before, and asks only now.
+    // This one was accepted before, and sends its request only now.
     let mut early = wharf.raw().await;
     wharf.signal("TERM");
     wharf.log.wait_for("the shutdown", |line| line.says("shutting down")).await;

@@ -1,4 +1,4 @@
-//! A channel's key-value store: what connections share, and what stays whatever happens.
+//! A channel's key-value store: values that connections share, and writes that stay.
 
 use wharf_tests::{Client, Ended, Value, Wharf, artefacts, eventually, json};
 
@@ -17,11 +17,11 @@ async fn set(client: &mut Client, key: &str, value: Value) {
     assert_eq!(answer, json!({ "set": key }));
 }
 
-/// How many connections write the same key at once, and how often each.
+/// Number of connections that write the same key at once, and writes of each.
 const WRITERS: u64 = 100;
 const TIMES: u64 = 20;
 
-/// Lets each of many connections give its orders, all at the same time, and collects the answers.
+/// Lets many connections give their orders at the same time, and collects the answers.
 async fn all_at_once(wharf: &Wharf, order: impl Fn(u64) -> Value) -> Vec<Value> {
     let mut writers = Vec::new();
     for _ in 0..WRITERS {
@@ -93,7 +93,7 @@ async fn a_swap_needs_the_version_that_the_key_has() {
     assert!(second.as_u64() > first.as_u64());
     assert_eq!(client.ask_json(swap(&first, "3")).await["refused"], "store-conflict");
     assert_eq!(client.ask_json(json!({ "do": "version", "key": "k" })).await["version"], second);
-    // A version is not used again, not even when the key begins anew.
+    // A version is not used again, not even when the key is set again after a deletion.
     let deleted = client.ask_json(json!({ "do": "delete", "key": "k" })).await;
     assert_eq!(deleted, json!({ "deleted": true }));
     let third = client.ask_json(swap(&Value::Null, "2")).await["version"].take();
@@ -106,7 +106,7 @@ async fn a_value_with_a_time_to_live_is_gone_after_it() {
     let set = |key: &str, milliseconds: u64| json!({ "do": "set", "key": key, "value": 7, "milliseconds": milliseconds });
     client.ask_json(set("long", 3_600_000)).await;
     client.ask_json(set("short", 200)).await;
-    // An increment neither prolongs nor ends it.
+    // An increment does not change the time to live.
     let increment = |key: &str| json!({ "do": "increment", "key": key, "by": 1 });
     assert_eq!(client.ask_json(increment("long")).await, json!({ "sum": 8 }));
     eventually("the value to expire", async || {
@@ -162,7 +162,7 @@ async fn what_no_store_can_keep_is_refused_with_the_limit() {
     }
     set(&mut client, "most", json!(i64::MAX)).await;
     assert_eq!(client.ask_json(increment("most")).await["refused"], "store-overflow");
-    // Nothing is lost, and there is room again when something goes.
+    // Nothing is lost, and a deletion makes room.
     assert_eq!(get(&mut client, "kept").await, json!("still here"));
     assert_eq!(get(&mut client, "most").await, json!(i64::MAX));
     client.ask_json(json!({ "do": "delete", "key": "one" })).await;
@@ -213,7 +213,7 @@ async fn channels_do_not_see_each_others_keys() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
     let component = artefacts::component("stores");
-    // The same channel twice: the other one on a path of the same length.
+    // The same channel is loaded twice: the other one has a path of the same length.
     let mut other = component.clone();
     for start in 0..other.len() - 7 {
         if other[start..].starts_with(b"/stores") {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use wharf_tests::artefacts::component;
 use wharf_tests::{Client, Ended, PATIENCE, Value, Wharf, json};
 
-/// Sends numbered messages until told to stop, a few at a time, and asserts that each is
-/// answered once, in order, with one more counted. Returns the generations seen.
+/// Sends numbered messages until it is stopped, a few at a time, and asserts that each is answered
+/// once, in order, with one more counted. Returns the generations seen.
 async fn talk(mut client: Client, stop: Arc<AtomicBool>, newest: Arc<AtomicUsize>) -> Vec<u64> {
     const WINDOW: u64 = 4;
     let mut generations = Vec::new();
@@ -52,13 +52,13 @@ async fn swaps_under_load_lose_double_and_reorder_nothing() {
         let renamed = Instant::now();
         let line = wharf.swap("counts", &versions[swap as usize % 2]).await;
         assert_eq!(line.number("generation"), Some(swap + 2));
-        // Everybody is served by it now; wait until somebody was.
+        // New code serves all connections now. Wait until one of them has noticed.
         while newest.load(Ordering::Relaxed) < swap as usize + 2 {
             assert!(renamed.elapsed() < Duration::from_secs(10), "nobody got the new code");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         println!("from the rename to the first answer of new code: {:?}", renamed.elapsed());
-        // New connections are made of the new code as well.
+        // New connections run on the new code too.
         let mut new = wharf.connect("/counts/new").await;
         assert_eq!(new.ask_for_json("first").await["generation"], swap + 2);
     }
@@ -95,11 +95,12 @@ async fn a_call_that_runs_finishes_on_its_own_generation() {
     client.send("tell 3000").await;
     client.send("next").await;
     assert_eq!(observer.text().await, "waiting");
-    // Another channel's code under this name, which answers otherwise and has no such session.
+    // This is another channel's code under the same name. It answers otherwise and has another
+    // session.
     wharf.swap("waits", &component("counts")).await;
     assert_eq!(observer.text().await, "waited", "the old code is still at it");
     assert_eq!(client.json().await, json!({ "count": 1, "message": "tell 3000" }));
-    // The event after it runs on the new code, with the session that the old one left.
+    // The next event runs on the new code, with the session that the old code left.
     let answer = client.json().await;
     assert_eq!((&answer["version"], &answer["count"]), (&json!(1), &json!(2)));
     assert_eq!(answer["message"], "next");
@@ -121,7 +122,7 @@ async fn an_event_that_waits_for_its_turn_during_a_swap_begins_on_the_new_code()
     assert_eq!(observer.text().await, "waiting", "the only instance is taken");
     waiting.send_frame(1, "first").await;
     waiting.send_frame(9, "the first is waiting").await;
-    // The ping comes after the message, so that this is said while the message waits.
+    // The ping comes after the message, so the pong comes while the message waits.
     assert_eq!(waiting.frame().await.expect("a pong").opcode, 10);
     let line = wharf.swap("waits", &component("counts")).await;
     assert_eq!((line.message(), line.number("generation")), ("plugin swapped", Some(2)));
@@ -129,7 +130,7 @@ async fn an_event_that_waits_for_its_turn_during_a_swap_begins_on_the_new_code()
     let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
     assert_eq!(answer["generation"], 2, "old code would have answered otherwise: {answer}");
     assert_eq!((&answer["count"], &answer["message"]), (&json!(1), &json!("first")));
-    // What had begun was the old code's to the end.
+    // The old code finishes the event that it began.
     assert_eq!(busy.json().await, json!({ "count": 1, "message": "tell 4000" }));
     assert_eq!(observer.text().await, "waited");
 }
@@ -148,8 +149,7 @@ async fn a_session_that_new_code_cannot_read_ends_its_connection_with_a_reason_i
     assert_eq!(wharf.connect("/claims").await.ask_for_json("new").await["claims"], "here");
 }
 
-/// Swaps `counts` in some way, and asserts that an open connection notices nothing of it but the
-/// new code.
+/// Swaps `counts` in some way, and asserts that an open connection notices only the new code.
 async fn swap_by(replace: impl AsyncFnOnce(&Wharf, Vec<u8>)) {
     let wharf = Wharf::start(&["counts"], &["--removal-grace-ms 5000"]).await;
     let mut client = wharf.connect("/counts/a").await;

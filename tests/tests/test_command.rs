@@ -1,5 +1,6 @@
-//! `wharf test`: a plugin's own tests on its component, at the test kit's second level; those of a new
-//! crate, and those of the example plugins, by which the kit and the host are seen to agree.
+//! `wharf test`: a plugin's own tests on its component, at the test kit's second level. The tests
+//! of a new crate run, and those of the example plugins, which show that the kit and the host
+//! agree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::process::{Command, Output};
 use wharf_tests::artefacts::{author_cache, binary, component_file};
 use wharf_tests::run_in;
 
-/// What cargo and the compilers need of our environment.
+/// Variables of this environment that cargo and the compilers need.
 const OF_CARGO: [&str; 5] = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
 
 fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
@@ -32,7 +33,7 @@ fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
 
 #[test]
 fn a_new_crate_passes_its_tests_at_the_second_level() {
-    // Always the same folder, since cargo keeps what it has compiled by it.
+    // The folder is always the same, since cargo keeps compiled code by its folder.
     let place = author_cache().join("crates/kit");
     match fs::remove_dir_all(&place) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
@@ -43,7 +44,7 @@ fn a_new_crate_passes_its_tests_at_the_second_level() {
     let folder = place.join("kit-talk");
     let tests = folder.join("src/tests.rs");
     let text = fs::read_to_string(&tests).expect("its tests");
-    // Passes with a component, and not natively.
+    // This test passes with a component, and not natively.
     let second_level = "\n#[test]\n#[should_panic = \"is there natively only\"]\n\
          fn this_is_the_second_level() {\n    TestHost::new::<Member>().run(|| ());\n}\n";
     fs::write(&tests, text.clone() + second_level).expect("it is saved");
@@ -75,7 +76,7 @@ fn a_new_crate_passes_its_tests_at_the_second_level() {
     assert!(said.contains("error") && said.contains("src/lib.rs"), "{said}");
 }
 
-/// The example plugins.
+/// Returns the names of the example plugins.
 fn plugins() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
@@ -86,18 +87,18 @@ fn plugins() -> Vec<String> {
     plugins
 }
 
-/// Their tests as programs, by the names of their packages.
+/// Builds the plugins' tests, and returns the programs by the names of their packages.
 fn test_programs(plugins: &[String]) -> Vec<(String, PathBuf)> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Without what is set about these tests themselves: crates that look at such variables would be
-    // compiled anew.
+    // Variables about these tests themselves are removed: crates that read them would be compiled
+    // again.
     for (name, _) in std::env::vars_os() {
         let about_tests = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
         if about_tests.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(name);
         }
     }
-    // All packages together, as these tests are built: then there is nothing left to compile.
+    // All packages are built together, as these tests are, so nothing is left to compile.
     cargo
         .args(["test", "--no-run", "--workspace", "--lib", "--message-format", "json"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))

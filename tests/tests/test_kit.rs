@@ -1,4 +1,4 @@
-//! The test kit's second level: what a test has in its hand where the component runs in the host itself.
+//! The test kit's second level: the means of a test whose component runs in the host itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -285,7 +285,7 @@ fn tokens_hold_where_the_test_says_so() {
     assert_eq!(renew(&ann, "new")["claims"]["exp"], 99_999_999_999_u64);
     assert_eq!(renew(&ann, "bobs")["code"], "token-subject-changed");
 
-    // One that says when it expires does.
+    // A token with an expiry expires.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let soon = now.expect("a clock that is set").as_secs() + 60;
     let bob = host.connect("/vouched").claims(json!({ "sub": "bob", "exp": soon })).expect_open();
@@ -341,7 +341,7 @@ fn other_code_is_another_component() {
     assert_eq!(ann.next_json()["count"], 3, "what was refused has changed nothing");
 }
 
-/// A channel of these tests, which no component is.
+/// A channel of these tests, for which there is no component.
 #[derive(Serialize, Deserialize)]
 struct Here;
 
@@ -372,7 +372,7 @@ fn what_there_is_at_one_level_only_says_what_to_write_at_the_other() {
     let said = panic_of(|| native.reload_component("here.wasm"));
     assert!(said.contains("reload::<C>()"), "{said}");
 
-    // Whatever the tests are run by.
+    // The level is the same for any command that runs the tests.
     let variables =
         [("WHARF_TEST_COMPONENT", component_file("echo")), ("WHARF_TEST_HOST", binary())];
     with_environment(&variables, || {
@@ -383,7 +383,7 @@ fn what_there_is_at_one_level_only_says_what_to_write_at_the_other() {
     });
 }
 
-/// A program in place of the host.
+/// Makes a program that takes the place of the host.
 fn impostor(script: &str) -> (tempfile::TempDir, PathBuf) {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
@@ -455,7 +455,7 @@ fn check_assertions(
     assert!(said.contains("hello"), "{said}");
     let what = ann.next().expect("it is heard by all");
     let Received::Text(text) = what else { panic!("{what:?}") };
-    // It was taken from one of them.
+    // One member has received it already.
     let missing = panic_of(|| host.assert_broadcast(room, text.as_str()));
     assert!(missing.contains(&ann.id()) && missing.contains("nothing more"), "{missing}");
     bob.received();

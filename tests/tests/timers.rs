@@ -28,7 +28,7 @@ async fn a_timer_fires_once_not_too_early_and_with_what_it_was_given() {
     assert!(begun.elapsed() >= Duration::from_millis(100));
     assert_eq!(client.json().await, json!({ "timer": "late", "payload": "two", "of": "me" }));
     assert!(begun.elapsed() >= Duration::from_millis(200));
-    // Neither comes again before one that is set later.
+    // Neither fires again before one that is set later.
     client.ask_json(after(json!("me"), "last", 250, "three")).await;
     assert_eq!(client.json().await["timer"], "last");
 }
@@ -73,7 +73,7 @@ async fn firings_that_are_missed_are_left_out() {
     let mut client = wharf.connect("/posts/a").await;
     let id = client.ask_json(json!({ "do": "who" })).await["id"].clone();
     client.ask_json(every(json!("me"), "often", 20)).await;
-    // Busy for as long as many firings: they are one when it is over.
+    // The handler is busy for as long as many firings. They become one when it is over.
     let begun = Instant::now();
     client.send_json(json!({ "do": "notify", "to": id, "what": { "wait": 600 } })).await;
     let mut fired = 0;
@@ -122,7 +122,7 @@ async fn a_connections_timers_go_with_it() {
     let mut bob = wharf.connect("/posts/b").await;
     ann.ask_json(every(json!("me"), "often", 10)).await;
     ann.close(1000, "").await;
-    // Were it still called, its effects would fail, and the log would say so.
+    // If it were still called, its effects would fail, with a line in the log.
     bob.ask_json(after(json!("me"), "later", 200, "")).await;
     assert_eq!(bob.json().await["timer"], "later");
     let failed = wharf.log.find(|line| line.text.contains("failed"));
@@ -154,7 +154,7 @@ async fn what_is_wrong_with_a_timer_is_said() {
     ] {
         assert_eq!(client.ask_json(timer.clone()).await["result"], code, "{timer}");
     }
-    // All of one event count, those not yet committed included.
+    // All timers of one event count, also those that are not yet committed.
     assert_eq!(
         client.ask_json(json!({ "do": "timers", "count": 4 })).await["result"],
         "too-many-timers"
@@ -180,7 +180,7 @@ async fn the_timers_of_a_removed_plugin_are_gone() {
     std::fs::remove_file(wharf.plugin("posts")).expect("the plugin is removed");
     let (_, ended) = client.rest().await;
     assert_eq!(ended, Ended::Closed(1001, "removed".to_owned()));
-    // The same plugin comes back, and what it had set before does not.
+    // The same plugin comes back, without the timers that it had set before.
     wharf.swap("posts", &component("posts")).await;
     let mut client = wharf.connect("/posts/a").await;
     client.ask_json(after(json!("me"), "mine", 200, "")).await;

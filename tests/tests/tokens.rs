@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use wharf_tests::tokens::{self, Algorithm, hs256, hs256_with, in_seconds, key_file, signed};
 use wharf_tests::{Client, Ended, Line, Rejected, Value, Wharf, artefacts, json, run_in};
 
-/// A folder with the plugins `vouched` and `echo`, and this configuration.
+/// Makes a folder with the plugins `vouched` and `echo`, and this configuration.
 fn folder(file: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("plugins")).expect("a folder");
@@ -20,13 +20,13 @@ fn folder(file: &str) -> TempDir {
     folder
 }
 
-/// A host whose channel `vouched` has a table `token` with these lines.
+/// Starts a host whose channel `vouched` has a table `token` with these lines.
 async fn started(lines: &str) -> Wharf {
     let file = format!("[channels.vouched.token]\n{lines}\n");
     Wharf::start_in(folder(&file), &[]).await
 }
 
-/// The line for [`tokens::SECRET`].
+/// Returns the line for [`tokens::SECRET`].
 fn secret() -> String {
     format!("secret = \"{}\"\n", tokens::SECRET)
 }
@@ -35,14 +35,14 @@ async fn with_header(wharf: &Wharf, token: &str) -> Result<Client, Rejected> {
     wharf.try_connect("/vouched", &[("authorization", &format!("Bearer {token}"))]).await
 }
 
-/// Connects with a token, which must be let in, and returns the claims that its plugin sees.
+/// Connects with a token that must be accepted, and returns the claims that the plugin sees.
 async fn admitted(wharf: &Wharf, token: &str) -> (Client, Value) {
     let mut client = with_header(wharf, token).await.expect("a token that holds");
     let claims = client.json().await["claims"].clone();
     (client, claims)
 }
 
-/// Connects with a token, which must not be let in, and returns what the log says of it.
+/// Connects with a token that must be refused, and returns the reason in the log.
 async fn refused(wharf: &Wharf, token: &str) -> String {
     let start = wharf.log.len();
     let rejected = with_header(wharf, token).await.expect_err("a token that does not hold");
@@ -62,7 +62,7 @@ async fn a_token_in_the_header_or_in_the_query_is_let_in_and_its_claims_are_seen
     let token = hs256(json!({ "sub": "ann", "role": "clerk", "n": 1.5 }));
     let (mut client, claims) = admitted(&wharf, &token).await;
     assert_eq!((&claims["sub"], &claims["n"]), (&json!("ann"), &json!(1.5)));
-    // In later events as well.
+    // Later events see the claims too.
     assert_eq!(client.ask_json(json!({ "type": "claims" })).await["claims"], claims);
     let mut client = wharf.connect(&format!("/vouched?a=b&token={token}&token=x")).await;
     assert_eq!(client.json().await["claims"], claims);
@@ -73,7 +73,7 @@ async fn a_token_in_the_header_or_in_the_query_is_let_in_and_its_claims_are_seen
         let header = (headers.0, headers.1.as_str());
         assert!(wharf.try_connect("/vouched", &[header]).await.is_ok(), "{headers:?}");
     }
-    // Another channel is not asked for any.
+    // Another channel needs no token.
     assert_eq!(wharf.connect("/echo").await.ask("hi").await, "hi");
 }
 
@@ -124,7 +124,7 @@ async fn what_does_not_hold_is_refused_before_the_plugin_runs_and_the_log_says_w
     ] {
         let why = refused(&wharf, &token).await;
         assert!(why.contains(words), "{why:?} should speak of {words:?}");
-        // Lines about strangers are limited to ten a second, and each is wanted here.
+        // Lines about refused tokens are limited to ten a second, and each of them is needed here.
         tokio::time::sleep(Duration::from_millis(120)).await;
     }
     for path in ["/vouched", "/vouched?token=", "/vouched?tokens=x", "/vouched?token"] {
@@ -180,13 +180,13 @@ async fn a_key_set_has_several_keys_and_is_read_again_when_its_file_changes() {
     for (algorithm, kid, words) in [
         (Algorithm::RS256, Some("three"), "not in the key set"),
         (Algorithm::RS256, None, "which key"),
-        // The key of another name is not tried, and the key has its own algorithm.
+        // A key of another name is not tried, and the key has its own algorithm.
         (Algorithm::RS256, Some("two"), "algorithm"),
     ] {
         let why = refused(&wharf, &signed(algorithm, kid, ann())).await;
         assert!(why.contains(words), "{why}");
     }
-    // The keys change: the old one is out, the new one is in, and who is connected stays so.
+    // The keys change: the old one is out, the new one is in, and open connections stay open.
     let write = |text: &str| {
         fs::write(file.with_extension("new"), text).expect("a file");
         fs::rename(file.with_extension("new"), &file).expect("a file");
@@ -248,12 +248,12 @@ async fn neither_a_client_that_never_stops_nor_a_handler_that_waits_outlives_the
             break chatty.rest().await.1;
         }
     };
-    // It may have been cut while it was still sending.
+    // The connection may have been cut while it was still sending.
     assert!(
         [Ended::Closed(1008, "token-expired".to_owned()), Ended::Cut].contains(&end),
         "{end:?}"
     );
-    // What the handler did before counts; then it is over.
+    // Messages of the handler before that count. Then the connection is over.
     let (messages, end) = napping.rest().await;
     assert_eq!(end, Ended::Closed(1008, "token-expired".to_owned()), "{messages:?}");
 }
@@ -284,11 +284,11 @@ async fn a_renewed_token_has_new_claims_and_a_later_end() {
     assert_eq!(answer["claims"]["role"], "guest");
     let second = hs256(json!({ "sub": "ann", "role": "clerk" }));
     assert_eq!(client.ask_json(renew(&second)).await["claims"]["role"], "clerk");
-    // The first token's end comes, and means this connection no more.
+    // The first token expires, which no longer concerns this connection.
     assert_eq!(unlucky.close_code().await, 1008);
     let answer = client.ask_json(json!({ "type": "claims" })).await;
     assert_eq!(answer["claims"]["role"], "clerk");
-    // An earlier end is kept too, even where the event fails.
+    // An earlier expiry is kept too, even if the event fails.
     let third = hs256(json!({ "sub": "ann", "exp": in_seconds(2) }));
     client.send_json(json!({ "type": "renew_in_vain", "token": third })).await;
     assert_eq!(client.rest().await.1, Ended::Closed(1008, "token-expired".to_owned()));
@@ -315,7 +315,7 @@ async fn where_none_is_required_a_token_can_be_brought_later() {
     let answer = client.ask_json(json!({ "type": "renew", "token": token })).await;
     assert_eq!(answer["claims"]["sub"], "ann");
     assert_eq!(client.close_code().await, 1008);
-    // A bad one is refused all the same.
+    // A bad token is refused all the same.
     assert!(refused(&wharf, &hs256_with("x", json!({}))).await.contains("signature"));
 }
 
@@ -388,7 +388,7 @@ fn keys_that_cannot_be_used_keep_the_host_from_starting() {
     }
 }
 
-/// The host must not start, and say so in these words.
+/// Asserts that the host does not start, with these words in its error.
 #[track_caller]
 fn complains(folder: &TempDir, code: Option<i32>, words: &[&str]) {
     let output = run_in(folder.path(), &["serve", "--listen", "127.0.0.1:0"], &[]);

@@ -2,7 +2,7 @@
 
 use wharf_tests::{Client, Ended, Value, Wharf, json};
 
-/// A sender and an observer in the room `room`, and the sender's id.
+/// Connects a sender and an observer in the room `room`.
 async fn sender_and_observer(wharf: &Wharf) -> (Client, Client) {
     let mut observer = wharf.connect("/transacts").await;
     observer
@@ -12,7 +12,7 @@ async fn sender_and_observer(wharf: &Wharf) -> (Client, Client) {
     (wharf.connect("/transacts").await, observer)
 }
 
-/// What the connection's committed state is.
+/// Returns the connection's committed state.
 async fn state(client: &mut Client) -> Value {
     client.ask_json(json!(["state"])).await
 }
@@ -58,7 +58,7 @@ async fn an_error_undoes_the_event_and_then_on_error_runs() {
     let after = state(&mut sender).await;
     assert_eq!((&after["number"], &after["joined"]), (&json!(1), &json!(["stays"])));
     assert_eq!(after["room_count"], 1, "the observer alone");
-    // Had the broadcast been sent, it would come before this one.
+    // If the broadcast had been sent, it would come before this one.
     sender.send_json(json!([{ "broadcast": ["room", "later"] }])).await;
     assert_eq!(observer.text().await, "later");
     let line = wharf.log.wait_for("the error", |line| line.says("handler failed")).await;
@@ -161,7 +161,7 @@ async fn what_was_flushed_before_a_trap_stays() {
     assert_eq!(observer.json().await["number"], 0);
 }
 
-/// A path whose query makes `on_connect` do these steps.
+/// Makes a path whose query lets `on_connect` do these steps.
 fn connecting(steps: Value) -> String {
     let encoded: String = steps.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("/transacts?do={encoded}")

@@ -1,4 +1,4 @@
-//! Clients that are not served: what becomes of their sockets, and what the operator reads of them.
+//! Clients that are not served: the end of their sockets, and the operator's log lines about them.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ async fn ask(wharf: &Wharf, path: &str) -> (Raw, HttpAnswer) {
     (raw, answer)
 }
 
-/// Asserts that the server says that it closes the socket, and does.
+/// Asserts that the server announces the end of the socket, and ends it.
 async fn assert_closed(mut raw: Raw, answer: &HttpAnswer) {
     assert_eq!(answer.header("connection"), ["close"], "{}", answer.head);
-    // This side closes nothing before that.
+    // The client closes nothing before that.
     raw.ended().await;
 }
 
@@ -28,7 +28,7 @@ async fn what_a_channel_refuses_does_not_keep_its_socket() {
         assert_eq!(answer.status, 401);
         assert_closed(raw, &answer).await;
     }
-    // All who are wanted are served: nothing of the others is left.
+    // All clients with a place are served: nothing of the others is left.
     let mut first = wharf.connect("/refuses?how=greet").await;
     let mut second = wharf.connect("/refuses?how=greet").await;
     assert_eq!((first.text().await, second.text().await), ("welcome".into(), "welcome".into()));
@@ -49,7 +49,7 @@ async fn what_fails_in_a_channel_does_not_keep_its_socket() {
 async fn who_comes_when_the_server_is_full_does_not_keep_its_socket() {
     let wharf = Wharf::start(&["echo"], &["--max-connections 2"]).await;
     let mut clients = [wharf.connect("/echo").await, wharf.connect("/echo").await];
-    // More than the server answers at the same time.
+    // This is more than the server answers at the same time.
     for _ in 0..100 {
         let (raw, answer) = ask(&wharf, "/echo").await;
         assert_eq!(answer.status, 503);
@@ -60,7 +60,7 @@ async fn who_comes_when_the_server_is_full_does_not_keep_its_socket() {
     }
     let [first, _second] = clients;
     first.close(1000, "").await;
-    // The place is free once the server has seen the end, which the client cannot know of.
+    // The place is free once the server has seen the end, which the client cannot observe.
     let connect = async || wharf.try_connect("/echo", &[]).await.ok();
     let mut served = eventually("the place to be free", connect).await;
     assert_eq!(served.ask("served").await, "served");
@@ -87,7 +87,7 @@ async fn a_handshake_that_waits_too_long_for_its_channel_is_logged() {
 
 #[tokio::test]
 async fn foreign_origins_cannot_fill_the_log() {
-    /// What the host allows itself in a second.
+    /// Largest number of such lines that the host writes in a second.
     const LINES_PER_SECOND: usize = 10;
     const REQUESTS: usize = 300;
     let wharf = Wharf::start(&["echo"], &[]).await;
@@ -102,7 +102,7 @@ async fn foreign_origins_cannot_fill_the_log() {
     }
     let seconds = begun.elapsed().as_secs() as usize + 2;
     let is_dropped = |line: &Line| line.number("dropped").is_some();
-    // The number is known when the next line is due, in another second.
+    // The number is logged with the next line, in another second.
     let counted = async {
         while wharf.log.find(is_dropped).is_empty() {
             raw.request("GET /echo", &headers).await;

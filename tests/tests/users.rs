@@ -1,4 +1,4 @@
-//! Users: who is online, who is reached on which connections, and who is sent away.
+//! Users: online users, their connections, and disconnecting them.
 
 use wharf_tests::{Client, Ended, Wharf, eventually, json};
 
@@ -6,7 +6,7 @@ async fn id(client: &mut Client) -> String {
     client.ask("id").await
 }
 
-/// Whether nothing but the answer to this question has come.
+/// Asserts that nothing comes before the answer to this question.
 async fn has_nothing_more(client: &mut Client) {
     let answer = client.ask("online nobody-at-all").await;
     assert_eq!(answer, "false", "something else has come");
@@ -82,12 +82,12 @@ async fn an_identity_is_an_effect_that_the_event_itself_sees() {
         "before the commit"
     );
     assert_eq!(other.ask("online ann").await, "true", "after it");
-    // From one user to another.
+    // The connection moves from one user to another.
     assert_eq!(client.ask("identify-and-look bob ann").await, "Some(\"bob\") true 1 false 0");
     assert_eq!(other.ask("online ann").await, "false");
     assert_eq!(other.ask("to bob moved").await, "ok");
     assert_eq!(client.text().await, "moved");
-    // An event that fails identifies nobody.
+    // An event that fails identifies no user.
     client.send("identify-and-fail ann").await;
     assert_eq!(client.json().await["code"], "INTERNAL_ERROR");
     assert_eq!(client.ask("user").await, "bob");
@@ -111,7 +111,7 @@ async fn a_disconnected_user_gets_what_was_sent_the_code_and_an_on_close() {
     assert_eq!(farewells[0], "ann channel-closed 4003 banned online: false");
     assert!(farewells[1].starts_with("ann channel-closed 4003 banned"), "{}", farewells[1]);
     assert_eq!(bob.ask("online ann").await, "false");
-    // A user that is offline is no error, and whoever comes again is not kept out.
+    // An offline user is no error, and the user may connect again.
     assert_eq!(bob.ask("disconnect-user ann 4003 banned").await, "ok");
     let mut again = wharf.connect("/users?user=ann").await;
     assert_eq!(again.ask("user").await, "ann");
@@ -131,7 +131,7 @@ async fn a_connection_can_disconnect_its_own_user_and_a_new_one_can_replace_the_
     let mut new = wharf.connect("/users?instead_of=bob").await;
     assert_eq!(old.ended().await, Ended::Closed(4000, "replaced".to_owned()));
     assert_eq!(new.ask("identify bob").await, "ok");
-    // In `on_connect` it reaches the connection that is about to open as well.
+    // In `on_connect` the call also reaches the connection that is about to open.
     let mut itself = wharf.connect("/users?user=eve&instead_of=eve").await;
     assert_eq!(itself.ended().await, Ended::Closed(4000, "replaced".to_owned()));
 }
@@ -195,7 +195,7 @@ async fn users_stay_identified_across_a_reload() {
     let mut bob = wharf.connect("/users?user=bob").await;
     assert_eq!(ann.ask("user").await, "ann");
     let mut next = wharf_tests::artefacts::component("users");
-    // A custom section of its own makes it another file.
+    // A custom section makes it another file.
     next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
     wharf.swap("users", &next).await;
     assert_eq!(bob.ask("to ann still-there").await, "ok");

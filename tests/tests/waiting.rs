@@ -1,5 +1,5 @@
-//! A handler that waits does not deafen its connection: frames are written, pings answered and
-//! messages read ahead meanwhile, and whatever ends the connection waits for the call.
+//! A handler that waits does not block its connection: frames are written, pings are answered and
+//! messages are read ahead meanwhile. The end of the connection waits for the call.
 
 use wharf_tests::raw::{frame, upgrade_headers};
 use wharf_tests::{Client, Ended, Frame, Line, Raw, Value, Wharf, json};
@@ -8,7 +8,7 @@ fn answer(frame: &Frame) -> Value {
     serde_json::from_slice(&frame.payload).expect("JSON")
 }
 
-/// An observer of the channel `waits`, after it has been heard of.
+/// Connects an observer to the channel `waits`, and waits until it is known there.
 async fn observer(wharf: &Wharf) -> Client {
     let mut observer = wharf.connect("/waits?observe").await;
     observer.ask("hello").await;
@@ -91,8 +91,8 @@ async fn what_a_client_has_sent_before_it_vanishes_is_handled_to_its_close_frame
         let mut raw = wharf.raw_websocket("/waits").await;
         let sent = [
             frame(0x81, b"wait 300"),
-            // The answer to the first message meets a closed socket, and that to the second
-            // one cannot be written any more.
+            // The answer to the first message meets a closed socket, and the answer to the second
+            // one can no longer be written.
             frame(0x81, b"wait 300"),
             frame(0x81, b"third"),
             frame(0x89, b"all was read"),
@@ -100,7 +100,8 @@ async fn what_a_client_has_sent_before_it_vanishes_is_handled_to_its_close_frame
         ];
         raw.write(sent.concat()).await;
         if resets {
-            // A reset forgets what the server has not read yet; the pong shows that it has.
+            // A reset drops bytes that the server has not read yet. The pong shows that it has read
+            // them.
             assert_eq!(raw.frame().await.expect("a pong").opcode, 10);
             raw.reset();
         } else {
@@ -143,7 +144,7 @@ async fn on_close_waits_for_an_instance_for_as_long_as_it_takes() {
     let is_exhausted = |line: &Line| {
         line.message().contains("instance_wait_ms") && line.str("event") == "on-close"
     };
-    // Said each time it has waited for so long, and waits on.
+    // The line comes each time it has waited for so long, and the waiting goes on.
     let first = wharf.log.wait_for("that on_close waits", is_exhausted).await;
     let start = wharf.log.lines().iter().position(is_exhausted).expect("it is there") + 1;
     let again = wharf.log.wait_for_after(start, "that it waits on", is_exhausted).await;
