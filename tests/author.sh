@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Does what the README tells those who write channels: goes from an empty folder, outside this repository, to
-# an answer on a running host. The commands are taken from the README, so that they cannot drift apart.
+# Runs the README's commands for authors, from an empty folder outside this repository to an answer on a
+# running host. The commands are taken from the README, so the two cannot differ.
 #
 # Usage: tests/author.sh [WHARF [CACHE [SECONDS]]]
 #
-#   WHARF    the host's binary; target/debug/wharf of this repository where it is not given
-#   CACHE    a folder for what cargo compiles, to be found again by the next run; none by default
-#   SECONDS  how long the commands may take together: 120
+#   WHARF    the host's binary; target/debug/wharf of this repository by default
+#   CACHE    a folder for compiled code, which the next run uses again; none by default
+#   SECONDS  the limit for all commands together; 120 by default
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# The Nth shell block of the README's section.
+# Prints the Nth shell block of the README's section.
 block() {
     awk -v heading="$heading" -v wanted="$1" '
         /^## / { inside = ($0 == heading) }
@@ -36,13 +36,13 @@ commands=$(block 2)
 [ -n "$host_command" ] && [ -n "$commands" ] || fail "README.md has no such section: $heading"
 [ "$(grep -c . <<< "$commands")" -le "$most_commands" ] || fail "more than $most_commands commands"
 
-# What the tests set is not what an author has.
+# An author does not have the variables that tests set.
 for variable in "${!WHARF_@}" CARGO_TARGET_DIR; do
     unset "$variable"
 done
 
 if [ -n "$cache" ]; then
-    # Always the same, since cargo keeps what it has compiled by its folder.
+    # The folder is always the same, since cargo keeps compiled code by its folder.
     place=${TMPDIR:-/tmp}/wharf-author-$(id -u)-$(cksum <<< "$repository" | cut -d ' ' -f 1)
     rm -rf "$place"
     mkdir -m 700 "$place"
@@ -62,7 +62,7 @@ folder=$place/empty
 mkdir "$folder"
 cd "$folder"
 
-# A group of its own, to be ended as one.
+# The host has a process group of its own, which can be ended as one.
 set -m
 WHARF_LISTEN=127.0.0.1:0 bash -c "$host_command" < /dev/null > "$place/host.log" 2>&1 &
 host=$!
@@ -82,8 +82,8 @@ logged() {
 
 address=$(logged 'listening address=' | sed 's/.*listening address=\([^ ]*\).*/\1/')
 
-# The commands as they are; but the address is that of this host, and between two of them is waited for what
-# a person waits for.
+# The commands are unchanged, except for the host's address. Before the last one the script waits for the
+# plugin, as a person would.
 {
     echo 'set -eu'
     number=0

@@ -1,17 +1,17 @@
-// A browser that the tests drive: headless Chromium, by its DevTools protocol. It does what it is told
-// on standard input, an order a line, and answers each with a line on standard output.
+// A browser that the tests drive: headless Chromium, by its DevTools protocol. It takes orders on
+// standard input, one a line, and answers each with a line on standard output.
 //
-// | order | what it does | answer |
+// | order | action | answer |
 // | --- | --- | --- |
 // | `{"open": "http://…"}` | go to a page and wait until it has loaded | `{"opened": …}` |
 // | `{"evaluate": "…"}` | evaluate an expression, promises awaited | `{"value": …}` or `{"error": "…"}` |
 // | `{"view": [390, 844, "dark"]}` | width, height and colour scheme | `{"viewed": …}` |
-// | `{"key": "Enter"}` | press a key; a word that names none is typed | `{"pressed": …}` |
+// | `{"key": "Enter"}` | press a key; any other word is typed | `{"pressed": …}` |
 // | `{"screenshot": "name.png"}` | write a picture of the whole page | `{"written": …}` |
 // | `{"complaints": true}` | uncaught errors, refused resources and errors on the console so far | `{"complaints": […]}` |
 //
-// The browser is the one that the variable WHARF_CHROMIUM names; it keeps its things in the folder that is
-// the first argument, and ends when standard input does.
+// The variable WHARF_CHROMIUM names the browser. It keeps its files in the folder that is the first
+// argument, and ends when standard input ends.
 
 import { spawn } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
 const program = process.env.WHARF_CHROMIUM ?? "chromium";
-// The one that npm installs brings what a bare system lacks.
+// The browser that npm installs brings the libraries that a bare system lacks.
 const [libraries, fonts] = ["al2023/lib", "fonts"].map((name) => join(dirname(program), name));
 const environment = { ...process.env };
 if (existsSync(libraries)) environment.LD_LIBRARY_PATH = libraries;
@@ -27,7 +27,7 @@ if (existsSync(fonts) && !existsSync("/etc/fonts")) environment.FONTCONFIG_PATH 
 
 const browser = spawn(program, [
   "--headless=new",
-  // Its sandbox needs more than a container mostly allows, and it sees our own pages only.
+  // The sandbox needs more rights than most containers give, and the browser opens only test pages.
   "--no-sandbox",
   "--disable-gpu",
   "--disable-dev-shm-usage",
@@ -37,7 +37,7 @@ const browser = spawn(program, [
   "--disable-renderer-backgrounding",
   "--no-first-run",
   "--hide-scrollbars",
-  // Over a pipe, so that the browser ends with whoever drives it, however that one ends.
+  // A pipe ends the browser together with the test, even if the test is killed.
   "--remote-debugging-pipe",
   `--user-data-dir=${process.argv[2]}`,
   "about:blank",
@@ -45,7 +45,7 @@ const browser = spawn(program, [
 browser.on("error", (error) => fail(`the browser does not start: ${error.message}`));
 browser.on("exit", (code) => fail(`the browser ended with ${code}`));
 createInterface({ input: browser.stderr }).on("line", (line) => {
-  // It misses a desktop, and says so again and again.
+  // Without a desktop it logs errors repeatedly.
   if (!/dbus/.test(line)) console.error(line);
 });
 
@@ -89,7 +89,7 @@ listeners.set("Runtime.exceptionThrown", ({ exceptionDetails: details }) =>
   complaints.push(details.exception?.description ?? details.text));
 listeners.set("Runtime.consoleAPICalled", ({ type, args }) =>
   type === "error" && complaints.push(args.map((arg) => arg.value ?? arg.description).join(" ")));
-// A WebSocket that cannot connect is listed here as well, which pages expect now and then.
+// A WebSocket that cannot connect is listed here too, although some pages expect it.
 listeners.set("Log.entryAdded", ({ entry }) =>
   entry.level === "error" && !/favicon.ico$/.test(entry.url) && !/WebSocket connection/.test(entry.text)
     && complaints.push(`${entry.text} ${entry.url ?? ""}`));

@@ -1,5 +1,5 @@
-// `ws` on standard input and output: orders in, events out, a JSON value a line.
-// tests/src/foreign.rs has the list of both.
+// `ws` on standard input and output: orders in, events out, one JSON value a line.
+// tests/src/foreign.rs lists both.
 //
 // Usage: node client.mjs URL [SUBPROTOCOL...]
 

@@ -22,12 +22,12 @@ async def report_pong(data, pong):
         await pong
         say({"pong": data})
     except ConnectionClosed:
-        pass  # The end is reported where messages are read.
+        pass  # The reader of messages reports the end.
 
 
 async def obey(socket, pongs):
     """Do what standard input says, until it ends."""
-    reader = asyncio.StreamReader(limit=1 << 26)  # A line is an order, however long.
+    reader = asyncio.StreamReader(limit=1 << 26)  # A line is an order of any length.
     protocol = asyncio.StreamReaderProtocol(reader)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     while line := await reader.readline():
@@ -45,7 +45,7 @@ async def obey(socket, pongs):
 
 async def main(url, subprotocols):
     try:
-        # No pings and no reconnecting of its own: a test wants to see what it ordered.
+        # No pings and no reconnecting of its own: a test sees only the frames that it ordered.
         socket = await connect(
             url, subprotocols=subprotocols or None, ping_interval=None, proxy=None
         )

@@ -1,5 +1,5 @@
-// The client for browsers, in Node.js. It does what it is told on standard input, an order a line,
-// and says what happens on standard output, a line each.
+// The client for browsers, in Node.js. It takes orders on standard input, one a line, and reports
+// events on standard output, one a line.
 //
 // orders: {"send": …}, {"request": [TYPE, PAYLOAD]}, {"close": true}
 // events: {"open": IS_RECONNECT}, {"message": …}, {"answer": …}, {"failed": CODE},
@@ -8,7 +8,7 @@
 import { createInterface } from "node:readline";
 import { connect } from "../../clients/js/wharf.js";
 
-// Node.js has one of its own from 22 on.
+// Node.js has a WebSocket of its own since version 22.
 const WebSocket = globalThis.WebSocket ?? (await import("ws")).WebSocket;
 const tell = (event) => console.log(JSON.stringify(event));
 
