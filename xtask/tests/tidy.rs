@@ -7,6 +7,8 @@ mod contract;
 mod crates;
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/english.rs"]
+mod english;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/source.rs"]
