@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::client::Client;
 use crate::close::Close;
+use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::hub::{Hub, Posting};
-use crate::inbox::Place;
+use crate::inbox::{Place, Scope};
 use crate::outbound::{Drains, Label};
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
-use crate::timer::{NewTimer, Scope};
+use crate::timer::NewTimer;
 
 /// One thing a handler asked for.
 #[derive(Debug)]
@@ -304,18 +304,18 @@ impl Effects {
     /// which is the connection's task's to fulfil. `hops` is how many posts led to the event.
     pub async fn commit(
         &mut self,
-        client: Option<&Client>,
+        connection: Option<&ConnectionRecord>,
         hops: u8,
         hub: &Hub,
         drains: &mut Drains,
     ) -> Option<Close> {
         let Effects { list, close, .. } = std::mem::take(self);
-        let from = client.map(|client| client.id);
+        let from = connection.map(|connection| connection.id);
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
-                    if let Some(client) = client {
-                        drains.push(&client.outbound, &frame);
+                    if let Some(connection) = connection {
+                        drains.push(&connection.outbound, &frame);
                     }
                 }
                 Effect::SendTo(id, frame) => {
@@ -325,48 +325,48 @@ impl Effects {
                     hub.deliver(&to, &frame, except, drains).await;
                 }
                 Effect::Join(name) => {
-                    if let Some(client) = client {
-                        hub.join(client, &name);
+                    if let Some(connection) = connection {
+                        hub.join(connection, &name);
                     }
                 }
                 Effect::Leave(name) => {
-                    if let Some(client) = client {
-                        hub.leave(client, &name);
+                    if let Some(connection) = connection {
+                        hub.leave(connection, &name);
                     }
                 }
                 Effect::Identify(user) => {
-                    if let Some(client) = client {
-                        hub.identify(client, &user);
+                    if let Some(connection) = connection {
+                        hub.identify(connection, &user);
                     }
                 }
                 Effect::SetLabel(label) => {
-                    if let Some(client) = client {
-                        client.change_labels(|labels| labels.set(&label.0, &label.1));
+                    if let Some(connection) = connection {
+                        connection.change_labels(|labels| labels.set(&label.0, &label.1));
                     }
                 }
                 Effect::ClearLabel(name) => {
-                    if let Some(client) = client {
-                        client.change_labels(|labels| labels.clear(&name));
+                    if let Some(connection) = connection {
+                        connection.change_labels(|labels| labels.clear(&name));
                     }
                 }
                 Effect::Track(track) => {
-                    if let Some(client) = client {
-                        hub.track(client, &track.room, &track.key, &track.meta);
+                    if let Some(connection) = connection {
+                        hub.track(connection, &track.room, &track.key, &track.meta);
                     }
                 }
                 Effect::Untrack(room) => {
-                    if let Some(client) = client {
-                        hub.untrack(client, &room);
+                    if let Some(connection) = connection {
+                        hub.untrack(connection, &room);
                     }
                 }
                 Effect::Watch(room) => {
-                    if let Some(client) = client {
-                        hub.watch(client, &room, drains);
+                    if let Some(connection) = connection {
+                        hub.watch(connection, &room, drains);
                     }
                 }
                 Effect::Unwatch(room) => {
-                    if let Some(client) = client {
-                        hub.unwatch(client, &room);
+                    if let Some(connection) = connection {
+                        hub.unwatch(connection, &room);
                     }
                 }
                 Effect::Disconnect(id, close) => {

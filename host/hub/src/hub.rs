@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::client::Client;
+use crate::connection::ConnectionRecord;
 use crate::frame::Frame;
+use crate::inbox::Scope;
 use crate::presence::{PresenceRooms, Timing};
 use crate::room::{Room, Rooms};
 use crate::room_state::RoomStates;
-use crate::timer::{Scope, Timers};
+use crate::timer::Timers;
 
 pub use channels::Channels;
 pub use delivery::Posting;
@@ -37,7 +38,7 @@ pub struct Hub {
     /// Who is present in its rooms.
     presence: PresenceRooms,
     /// The records of all connections, by number.
-    clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    records: Mutex<BTreeMap<u64, Arc<ConnectionRecord>>>,
     /// What is kept for rooms, and their events that wait.
     states: RoomStates,
     /// The timers of its connections, its rooms, and its own.
@@ -67,7 +68,7 @@ impl Hub {
             users: Rooms::default(),
             everyone,
             presence: PresenceRooms::new(timing),
-            clients: Mutex::default(),
+            records: Mutex::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
             listener: OnceLock::new(),

@@ -14,8 +14,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::connection_id::ConnectionId;
-use crate::timer::Firing;
-use wharf_config::Config;
 
 /// Notices and room events that may lead to one another; what a client sends begins with 0.
 pub const MAX_HOPS: u8 = 16;
@@ -31,18 +29,25 @@ pub struct InboxLimits {
     pub bytes_together: usize,
 }
 
-impl InboxLimits {
-    /// What may wait for one connection.
-    pub fn of_connection(config: &Config) -> InboxLimits {
-        let (events, bytes) = (config.inbox_events, config.inbox_bytes);
-        InboxLimits { events, bytes, bytes_together: usize::MAX }
-    }
+/// The owner of a timer. The timer's name is unique in there, and it goes with its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// A connection.
+    Connection(ConnectionId),
+    /// A room, by its name.
+    Room(Arc<str>),
+    /// The channel.
+    Channel,
+}
 
-    /// What may wait for one room, and for all of its channel together.
-    pub fn of_room(config: &Config) -> InboxLimits {
-        let (events, bytes) = (config.room_inbox_events, config.room_inbox_bytes);
-        InboxLimits { events, bytes, bytes_together: config.max_channel_inbox_bytes }
-    }
+/// A timer's place in the inbox of its owner: there is one for each name, whatever is set,
+/// cancelled and set again under it.
+#[derive(Debug)]
+pub struct Firing {
+    /// The owner.
+    pub scope: Scope,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// An event that somebody else caused.

@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - [`effects`]: what a handler asked for; commit or drop.
-//! - [`client`], [`connection_id`]: the record of one connection, and its name.
+//! - [`connection`], [`connection_id`]: the record of one connection, and its name.
 //! - [`recipients`]: who a frame is for.
 //! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
@@ -24,7 +24,7 @@
 
 pub mod effects;
 
-pub mod client;
+pub mod connection;
 pub mod connection_id;
 pub mod hub;
 pub mod presence;

@@ -12,9 +12,9 @@ mod messages;
 mod rooms;
 mod roster;
 
-pub use messages::Diff;
+pub use messages::{Diff, Entries, Meta};
 pub use rooms::{Listener, PresenceRoom, PresenceRooms, Timing};
-pub use roster::{Entries, Meta, Own, Roster};
+pub use roster::{Own, Roster};
 
 /// What an entry takes beside its key, and each connection behind it beside its metadata.
 const OVERHEAD: usize = 32;

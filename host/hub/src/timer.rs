@@ -15,8 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::connection_id::ConnectionId;
-use crate::inbox::{Addressee, post_firing};
+use crate::inbox::{Addressee, Firing, Scope, post_firing};
 
 /// The longest name of a timer, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -27,27 +26,6 @@ pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Firings that are posted in a row before other tasks get their turn.
 const FIRINGS_PER_TURN: usize = 512;
-
-/// What a timer belongs to: its name is unique in there, and it goes with it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// A connection.
-    Connection(ConnectionId),
-    /// A room, by its name.
-    Room(Arc<str>),
-    /// The channel.
-    Channel,
-}
-
-/// A timer's place in the inbox of whoever handles it: there is one for each name, whatever is set,
-/// cancelled and set again under it.
-#[derive(Debug)]
-pub struct Firing {
-    /// What the timer belongs to.
-    pub scope: Scope,
-    /// Its name.
-    pub name: Arc<str>,
-}
 
 /// A timer that is to be set.
 pub struct NewTimer {
@@ -345,6 +323,7 @@ async fn fire_when_due(timers: Weak<Shared>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection_id::ConnectionId;
     use crate::inbox::{Inbox, Posted};
 
     #[derive(Default)]

@@ -29,8 +29,8 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::instance::InstanceState;
 use wharf_config::Config;
-use wharf_hub::client::Client;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
@@ -124,7 +124,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Call {
     /// Whose event it is; `None` for an event of a room or of the channel itself.
-    pub client: Option<Arc<Client>>,
+    pub client: Option<Arc<ConnectionRecord>>,
     /// The room that it is about, for an event of a room.
     pub room: Option<Arc<str>>,
     /// What kind of event it is.
@@ -141,7 +141,7 @@ pub struct Call {
 
 impl Call {
     /// The beginning of an event of a connection.
-    pub fn new(client: Arc<Client>, phase: Phase) -> Call {
+    pub fn new(client: Arc<ConnectionRecord>, phase: Phase) -> Call {
         Call { client: Some(client), ..Call::apart(phase) }
     }
 
@@ -180,7 +180,7 @@ pub struct Description {
 
 /// An event's own connection, as it is while it can receive something.
 struct Own<'a> {
-    client: &'a Arc<Client>,
+    client: &'a Arc<ConnectionRecord>,
     effects: &'a mut Effects,
     phase: Phase,
 }
@@ -216,7 +216,7 @@ impl InstanceState {
     }
 
     /// The connection whose event this is, if it is one's.
-    fn client(&self) -> Option<&Arc<Client>> {
+    fn client(&self) -> Option<&Arc<ConnectionRecord>> {
         self.call.as_ref()?.client.as_ref()
     }
 

@@ -27,6 +27,7 @@ use crate::stage::Stage;
 use crate::token::TokenVerifier;
 use wharf_config::{ChannelConfig, Config};
 use wharf_hub::hub::{Channels, Hub};
+use wharf_hub::inbox::InboxLimits;
 use wharf_hub::store::Store as ChannelStore;
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
@@ -85,6 +86,18 @@ impl ChannelContext {
     /// channel's secrets.
     pub fn shown(&self, text: &str, limit: usize) -> String {
         escape(&self.own.secrets.hide(text, limit))
+    }
+
+    /// Returns what may wait in the inbox of one connection.
+    pub fn inbox_limits(&self) -> InboxLimits {
+        let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);
+        InboxLimits { events, bytes, bytes_together: usize::MAX }
+    }
+
+    /// Returns what may wait in the inbox of one room, and in those of the channel's rooms together.
+    pub fn room_inbox_limits(&self) -> InboxLimits {
+        let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
+        InboxLimits { events, bytes, bytes_together: self.config.max_channel_inbox_bytes }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::channel::{Channel, Generation};
 use crate::instance::{Failure, bounded};
 use crate::pool::{Lease, Slot};
 use wharf_config::Config;
-use wharf_hub::client::Client;
+use wharf_hub::connection::ConnectionRecord;
 
 /// Why a call came to nothing. With a failure goes the number of the generation that failed.
 pub enum Unanswered {
@@ -24,7 +24,7 @@ pub enum Unanswered {
 #[derive(Clone, Copy, Debug)]
 pub enum About<'a> {
     /// A connection.
-    Connection(&'a Client),
+    Connection(&'a ConnectionRecord),
     /// A room, by its name; the one without a name is the channel itself.
     Room(&'a str),
     /// No connection and no room.
@@ -32,7 +32,7 @@ pub enum About<'a> {
 }
 
 impl<'a> About<'a> {
-    fn client(self) -> Option<&'a Client> {
+    fn client(self) -> Option<&'a ConnectionRecord> {
         match self {
             About::Connection(client) => Some(client),
             About::Room(_) | About::Channel => None,

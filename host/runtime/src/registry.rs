@@ -378,7 +378,7 @@ impl Registry {
         else {
             return false;
         };
-        let connections = mounted.channel.context.hub.connections();
+        let connections = mounted.channel.context.hub.connection_count();
         self.hubs.remove(name);
         mounted.channel.remove();
         self.routes.store(Arc::new(routes(&channels)));

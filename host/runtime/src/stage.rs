@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::token::Unacceptable;
-use wharf_hub::client::Client;
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::token::Token;
 
 /// The place of a test's plugin.
@@ -25,7 +25,7 @@ pub trait Stage: Debug + Send + Sync {
     fn logged(&self, line: StagedLine);
 
     /// A connection has a session now: its first one, or another.
-    fn kept(&self, client: &Arc<Client>, session: &[u8]);
+    fn kept(&self, client: &Arc<ConnectionRecord>, session: &[u8]);
 }
 
 /// What another server is asked.

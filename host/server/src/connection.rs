@@ -22,8 +22,8 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use wharf_config::Config;
-use wharf_hub::client::Client;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::Drains;
@@ -52,7 +52,7 @@ pub struct Opening {
     /// The channel that its path belongs to.
     pub channel: Arc<Channel>,
     /// What the client asked for.
-    pub client: Client,
+    pub client: ConnectionRecord,
     /// The upgraded socket, once the client has got its `101`.
     pub upgrade: OnUpgrade,
     /// Where the handshake waits for the answer.
@@ -164,7 +164,7 @@ enum NotAccepted {
 async fn connect(
     config: &Config,
     channel: &Channel,
-    client: &Arc<Client>,
+    client: &Arc<ConnectionRecord>,
     drains: &mut Drains,
 ) -> Result<Accepted, NotAccepted> {
     let answered = async {
@@ -206,7 +206,7 @@ async fn refuse(
     answer: oneshot::Sender<Answer>,
     upgrade: OnUpgrade,
     channel: &Channel,
-    client: Arc<Client>,
+    client: Arc<ConnectionRecord>,
     config: Arc<Config>,
 ) {
     let close = match refusal {
@@ -265,7 +265,7 @@ async fn refuse(
 struct Connection {
     config: Arc<Config>,
     channel: Arc<Channel>,
-    client: Arc<Client>,
+    client: Arc<ConnectionRecord>,
     /// The author's state, as last committed.
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
@@ -567,7 +567,7 @@ impl Connection {
 
 /// A panic in the host is a bug of ours. It ends its own connection, whose members hear of it
 /// and whose `on-close` runs as ever.
-fn log_panic(channel: &Channel, client: &Client) {
+fn log_panic(channel: &Channel, client: &ConnectionRecord) {
     tracing::error!(
         channel = channel.name(),
         connection = %client.id,

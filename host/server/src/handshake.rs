@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::connection::{self, Answer, Opening};
 use crate::page;
 use wharf_config::{AllowedOrigin, Config};
-use wharf_hub::client::{self, Client, Headers};
+use wharf_hub::connection::{ConnectionRecord, Headers, Request as ClientRequest};
 use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
@@ -133,7 +133,7 @@ async fn handle(
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let client_request = client::Request {
+    let client_request = ClientRequest {
         path: path.into(),
         query: request.uri().query().unwrap_or_default().into(),
         params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
@@ -154,7 +154,7 @@ async fn handle(
     tokio::spawn(connection::run(Box::new(Opening {
         config: front.config.clone(),
         channel: channel.clone(),
-        client: Client::new(client_request, outbound).with_token(token),
+        client: ConnectionRecord::new(client_request, outbound).with_token(token),
         upgrade,
         answer,
         permit,

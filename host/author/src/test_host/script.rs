@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::protocol::{Answer, Happened};
-use wharf_hub::client::Client;
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Publications;
@@ -41,7 +41,7 @@ pub(super) struct Script {
 /// A connection and its session, as last committed.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
-    pub(super) client: Arc<Client>,
+    pub(super) client: Arc<ConnectionRecord>,
     pub(super) session: Vec<u8>,
 }
 
@@ -155,7 +155,7 @@ impl Stage for Script {
         }));
     }
 
-    fn kept(&self, client: &Arc<Client>, session: &[u8]) {
+    fn kept(&self, client: &Arc<ConnectionRecord>, session: &[u8]) {
         let kept = Kept { client: client.clone(), session: session.to_vec() };
         self.kept.lock().insert(client.id, kept);
     }

@@ -102,10 +102,10 @@ impl Hub {
             Recipients::Rooms(names) => all(names, &members),
             Recipients::User(user) => connections(user),
             Recipients::Users(users) => all(users, &connections),
-            Recipients::Everyone => self.connections(),
+            Recipients::Everyone => self.connection_count(),
             Recipients::Audience(audience) => {
                 let named = match audience.everyone {
-                    true => self.connections(),
+                    true => self.connection_count(),
                     false => all(&audience.rooms, &members)
                         .saturating_add(all(&audience.users, &connections)),
                 };

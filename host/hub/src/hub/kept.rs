@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::Hub;
 use crate::connection_id::ConnectionId;
-use crate::inbox::Addressee;
+use crate::inbox::{Addressee, Firing, Scope};
 use crate::presence::{Diff, Entries, Listener, Own, PresenceRoom};
 use crate::room_state::{Runner, TooManyRoomStates};
-use crate::timer::{Firing, NewTimer, Scope};
+use crate::timer::NewTimer;
 
 /// States and inboxes of rooms.
 impl Hub {

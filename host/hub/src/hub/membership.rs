@@ -5,91 +5,97 @@
 use std::sync::Arc;
 
 use super::Hub;
-use crate::client::Client;
+use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
+use crate::inbox::Scope;
 use crate::outbound::Drains;
 use crate::presence::Meta;
 use crate::recipients::Group;
 use crate::room::{Room, start_after};
-use crate::timer::Scope;
 
 impl Hub {
     /// Adds a connection, whose first effects are about to commit.
-    pub fn connect(&self, client: &Arc<Client>) {
-        self.everyone.add(client.id, client.outbound.clone());
-        self.clients.lock().insert(client.id.number, client.clone());
+    pub fn connect(&self, connection: &Arc<ConnectionRecord>) {
+        self.everyone.add(connection.id, connection.outbound.clone());
+        self.records.lock().insert(connection.id.number, connection.clone());
     }
 
     /// Takes a connection out of its rooms, away from its user, and out of the hub. Its record still
     /// says where it was.
-    pub fn remove(&self, client: &Client) {
-        let groups = client.groups();
+    pub fn remove(&self, connection: &ConnectionRecord) {
+        let groups = connection.groups();
         for room in &groups.joined {
-            self.presence.end(room.name(), client.id);
-            self.leave_room(room, client.id);
+            self.presence.end(room.name(), connection.id);
+            self.leave_room(room, connection.id);
         }
         if let Some(user) = &groups.user {
-            self.users.leave(user, client.id);
+            self.users.leave(user, connection.id);
         }
-        self.everyone.remove(client.id);
-        self.clients.lock().remove(&client.id.number);
-        self.timers.cancel_all(&Scope::Connection(client.id));
+        self.everyone.remove(connection.id);
+        self.records.lock().remove(&connection.id.number);
+        self.timers.cancel_all(&Scope::Connection(connection.id));
     }
 
     /// Makes a connection a member of a room.
-    pub fn join(&self, client: &Client, name: &Arc<str>) {
-        let joined = &mut client.groups().joined;
+    pub fn join(&self, connection: &ConnectionRecord, name: &Arc<str>) {
+        let joined = &mut connection.groups().joined;
         if !joined.iter().any(|room| room.name() == name) {
-            joined.push(self.rooms.join(name, client.id, &client.outbound));
+            joined.push(self.rooms.join(name, connection.id, &connection.outbound));
         }
     }
 
     /// Ends a membership, if there is one.
-    pub fn leave(&self, client: &Client, name: &str) {
-        let joined = &mut client.groups().joined;
+    pub fn leave(&self, connection: &ConnectionRecord, name: &str) {
+        let joined = &mut connection.groups().joined;
         if let Some(at) = joined.iter().position(|room| &**room.name() == name) {
             let room = joined.remove(at);
-            self.presence.leave(name, client.id);
-            self.leave_room(&room, client.id);
+            self.presence.leave(name, connection.id);
+            self.leave_room(&room, connection.id);
         }
     }
 
     /// Ties a connection to a user, and to no other any more.
-    pub fn identify(&self, client: &Client, user: &Arc<str>) {
-        let current = &mut client.groups().user;
+    pub fn identify(&self, connection: &ConnectionRecord, user: &Arc<str>) {
+        let current = &mut connection.groups().user;
         if current.as_ref().is_some_and(|current| current.name() == user) {
             return;
         }
-        let new = self.users.join(user, client.id, &client.outbound);
+        let new = self.users.join(user, connection.id, &connection.outbound);
         if let Some(old) = current.replace(new) {
-            self.users.leave(&old, client.id);
+            self.users.leave(&old, connection.id);
         }
     }
 
     /// Makes a connection present in a room that it is in.
-    pub fn track(&self, client: &Client, room: &Arc<str>, key: &Arc<str>, meta: &Meta) {
+    pub fn track(
+        &self,
+        connection: &ConnectionRecord,
+        room: &Arc<str>,
+        key: &Arc<str>,
+        meta: &Meta,
+    ) {
         // Only members may be present: leaving a room is what removes the entry.
-        if client.is_in(room) {
-            self.presence.track(room, client.id, key, meta);
+        if connection.is_in(room) {
+            self.presence.track(room, connection.id, key, meta);
         }
     }
 
     /// Makes a connection present in a room no longer.
-    pub fn untrack(&self, client: &Client, room: &str) {
-        self.presence.untrack(room, client.id);
+    pub fn untrack(&self, connection: &ConnectionRecord, room: &str) {
+        self.presence.untrack(room, connection.id);
     }
 
     /// Tells a connection who is present in a room that it is in, and from now on what changes about
     /// that.
-    pub fn watch(&self, client: &Client, room: &Arc<str>, drains: &mut Drains) {
-        if client.is_in(room) {
-            self.presence.watch(room, client.id, &client.outbound, drains);
+    pub fn watch(&self, connection: &ConnectionRecord, room: &Arc<str>, drains: &mut Drains) {
+        if connection.is_in(room) {
+            self.presence.watch(room, connection.id, &connection.outbound, drains);
         }
     }
 
     /// Tells a connection no more of who is present in a room.
-    pub fn unwatch(&self, client: &Client, room: &str) {
-        self.presence.unwatch(room, client.id);
+    pub fn unwatch(&self, connection: &ConnectionRecord, room: &str) {
+        self.presence.unwatch(room, connection.id);
     }
 
     /// Ends a membership. A room that becomes empty by it is kept for a while if it has a state.
@@ -100,7 +106,7 @@ impl Hub {
     }
 
     /// Returns how many connections there are.
-    pub fn connections(&self) -> usize {
+    pub fn connection_count(&self) -> usize {
         self.everyone.count()
     }
 
@@ -120,17 +126,26 @@ impl Hub {
     }
 
     /// Returns the record of a connection, if it is open.
-    pub fn client(&self, id: ConnectionId) -> Option<Arc<Client>> {
-        self.clients.lock().get(&id.local_number()?).cloned()
+    pub fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionRecord>> {
+        self.records.lock().get(&id.local_number()?).cloned()
     }
 
     /// Returns the records of at most `limit` connections in ascending order of their ids, those after
     /// `after`.
-    pub fn clients(&self, after: Option<ConnectionId>, limit: usize) -> Vec<Arc<Client>> {
+    pub fn connections(
+        &self,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Vec<Arc<ConnectionRecord>> {
         let Some(start) = start_after(after) else {
             return Vec::new();
         };
-        self.clients.lock().range(start..).take(limit).map(|(_, client)| client.clone()).collect()
+        self.records
+            .lock()
+            .range(start..)
+            .take(limit)
+            .map(|(_, connection)| connection.clone())
+            .collect()
     }
 
     /// Returns the names of at most `limit` rooms in ascending order, those after `after`, and how many

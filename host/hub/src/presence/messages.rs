@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::roster::{Entries, Meta, Roster};
+/// The metadata of one connection: JSON.
+pub type Meta = Arc<str>;
+
+/// Keys, and the metadata of the connections behind each, oldest connection first.
+pub type Entries = Vec<(Arc<str>, Vec<Meta>)>;
 
 /// What has changed about a list, by whole entries: applying it twice is applying it once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,16 +43,13 @@ impl Diff {
     }
 }
 
-impl Roster {
-    /// The message for a new watcher: the whole list.
-    pub fn message(&self, room: &str) -> String {
-        let mut text = beginning("presence_state", room, self.sequence());
-        text.push_str(r#","present":{"#);
-        let entries = self.page(None, usize::MAX, None);
-        write_entries(&mut text, entries.iter().map(|(key, metas)| (&**key, metas.as_slice())));
-        text.push_str("}}");
-        text
-    }
+/// Returns the message for a new watcher: the whole list.
+pub fn state(room: &str, sequence: u64, present: &Entries) -> String {
+    let mut text = beginning("presence_state", room, sequence);
+    text.push_str(r#","present":{"#);
+    write_entries(&mut text, present.iter().map(|(key, metas)| (&**key, metas.as_slice())));
+    text.push_str("}}");
+    text
 }
 
 fn beginning(kind: &str, room: &str, sequence: u64) -> String {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use super::messages::Diff;
-use super::roster::{Changes, Entries, Meta, Own, Roster};
+use super::messages::{self, Diff, Entries, Meta};
+use super::roster::{Changes, Own, Roster};
 use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Drains, Outbound};
@@ -183,7 +183,11 @@ impl PresenceRooms {
             let sequence = state.roster.sequence();
             let frame = match &state.message {
                 Some((of, frame)) if *of == sequence => frame.clone(),
-                _ => Frame::encode(FrameKind::Text, state.roster.message(room).as_bytes()),
+                _ => {
+                    let present = state.roster.page(None, usize::MAX, None);
+                    let message = messages::state(room, sequence, &present);
+                    Frame::encode(FrameKind::Text, message.as_bytes())
+                }
             };
             drains.push(outbound, &frame);
             state.message = Some((sequence, frame));

@@ -8,14 +8,8 @@ use tokio::time::Instant;
 
 use crate::connection_id::ConnectionId;
 
-use super::messages::Diff;
+use super::messages::{Diff, Entries, Meta};
 use super::{OVERHEAD, messages};
-
-/// What a connection says of itself: JSON.
-pub type Meta = Arc<str>;
-
-/// Keys, and the metadata of the connections behind each, oldest connection first.
-pub type Entries = Vec<(Arc<str>, Vec<Meta>)>;
 
 /// Who is present in one room.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use super::{ConnectionHandle, Phase, checked_close, fix_call, refused};
 use crate::host_calls::bindings::wharf::channel::types::Remedy;
 use crate::instance::InstanceState;
 use wharf_config::table_key;
-use wharf_hub::client::SubjectChanged;
+use wharf_hub::connection::SubjectChanged;
 use wharf_hub::effects::Effect;
 use wharf_hub::frame::{Frame, FrameKind};
 
@@ -140,7 +140,10 @@ impl HostConnection for InstanceState {
 }
 
 impl InstanceState {
-    fn client_text(&self, text: impl Fn(&wharf_hub::client::Client) -> String) -> String {
+    fn client_text(
+        &self,
+        text: impl Fn(&wharf_hub::connection::ConnectionRecord) -> String,
+    ) -> String {
         self.client().map(|client| text(client)).unwrap_or_default()
     }
 }

@@ -18,7 +18,7 @@ impl NoticesHost for InstanceState {
     fn notify(&mut self, to: String, payload: Vec<u8>) -> Result<(), Error> {
         self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
         let id = self.connected(&to)?;
-        let limits = self.inbox_limits();
+        let limits = self.channel.inbox_limits();
         let place = match self.client() {
             // It may still be connecting.
             Some(own) if own.id == id => Place::take(own.outbound.clone(), payload.len(), limits),
@@ -57,7 +57,7 @@ impl RoomPostsHost for InstanceState {
         let name = checked(room)?;
         self.check_post(payload.len(), self.handlers.rooms, "on_room_event", "room-events")?;
         let room = self.room_inbox(&name)?;
-        let limits = InboxLimits::of_room(&self.channel.config);
+        let limits = self.channel.room_inbox_limits();
         let place = Place::take(room, payload.len(), limits)
             .map_err(|why| inbox_full(why, limits, "room_inbox_events, room_inbox_bytes"))?;
         self.record(Effect::Post(place, Bytes::from(payload)))
@@ -73,7 +73,8 @@ impl InstanceState {
         skip: Option<String>,
     ) -> Result<u32, Error> {
         self.check_post(payload.len(), self.handlers.notices, "on_notify", "notice-events")?;
-        let (skip, limits, hub) = (parsed(skip), self.inbox_limits(), self.channel.hub.clone());
+        let (skip, limits, hub) =
+            (parsed(skip), self.channel.inbox_limits(), self.channel.hub.clone());
         // Before so many inboxes are looked at.
         self.call()?.effects.check_deliveries(hub.count(to)).map_err(|_| self.too_many())?;
         let own_change = self.own_change(to);
@@ -137,11 +138,6 @@ impl InstanceState {
                 format!("{limit} rooms have events, state or timers (max_room_states)"),
             )
         })
-    }
-
-    /// What may wait for one connection.
-    fn inbox_limits(&self) -> InboxLimits {
-        InboxLimits::of_connection(&self.channel.config)
     }
 }
 

@@ -13,8 +13,8 @@ use super::rooms::checked;
 use super::{ConnectionHandle, fix_call, refused};
 use crate::instance::InstanceState;
 use wharf_hub::effects::Effect;
-use wharf_hub::inbox::Addressee;
-use wharf_hub::timer::{MAX_DELAY, MAX_NAME_BYTES, MIN_INTERVAL, NewTimer, Scope};
+use wharf_hub::inbox::{Addressee, Scope};
+use wharf_hub::timer::{MAX_DELAY, MAX_NAME_BYTES, MIN_INTERVAL, NewTimer};
 
 impl Host for InstanceState {
     fn set(

@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow, bail};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use wharf_config::Config;
-use wharf_hub::client::{Client, Headers, Request};
+use wharf_hub::connection::{ConnectionRecord, Headers, Request};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::{Drains, Outbound};
 use wharf_hub::store::Memory;
@@ -31,7 +31,7 @@ struct Guest {
     context: Arc<ChannelContext>,
     component: wharf_runtime::plugin::Component,
     instance: Instance,
-    client: Arc<Client>,
+    client: Arc<ConnectionRecord>,
     session: Vec<u8>,
 }
 
@@ -83,7 +83,7 @@ impl Guest {
 }
 
 /// A client as a browser on the same machine would be.
-fn client(config: &Config, path: &str, room: Option<&str>) -> Client {
+fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionRecord {
     let headers: [(&str, &[u8]); 2] =
         [("host", b"localhost:4000"), ("origin", b"http://localhost:4000")];
     let request = Request {
@@ -94,7 +94,10 @@ fn client(config: &Config, path: &str, room: Option<&str>) -> Client {
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };
-    Client::new(request, Outbound::new(config.outbound_queue_bytes, config.max_effects_per_event))
+    ConnectionRecord::new(
+        request,
+        Outbound::new(config.outbound_queue_bytes, config.max_effects_per_event),
+    )
 }
 
 /// The target folder with a file that `cargo xtask plugins` makes: the one that this program was

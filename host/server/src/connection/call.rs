@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use super::wire::Wire;
 use wharf_config::Config;
-use wharf_hub::client::Client;
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::outbound::Drains;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::{Call, Phase};
@@ -18,7 +18,7 @@ use wharf_runtime::lease::{About, Unanswered, lease, patient_lease};
 pub(super) async fn start(
     config: &Config,
     channel: &Channel,
-    client: &Arc<Client>,
+    client: &Arc<ConnectionRecord>,
     session: &[u8],
     event: &Event<'_>,
 ) -> Result<Finished<Option<Vec<u8>>>, Unanswered> {

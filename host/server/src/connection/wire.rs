@@ -18,8 +18,8 @@ use tokio::time::{Instant, Sleep};
 use super::frame::Violation;
 use super::input::{Input, Item, Payload, Refused};
 use wharf_config::Config;
-use wharf_hub::client::Client;
 use wharf_hub::close::{MAX_REASON_BYTES, Reason};
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::{Pushed, Standing};
@@ -87,7 +87,7 @@ impl Arrival {
 pub(super) struct Wire {
     reader: Reader,
     input: Input,
-    client: Arc<Client>,
+    client: Arc<ConnectionRecord>,
     config: Arc<Config>,
     /// Read while a guest call was waiting.
     ahead: VecDeque<Arrival>,
@@ -118,7 +118,7 @@ impl Wire {
     /// Wait until the client has got its `101`, and take the socket over. `None` if it is gone.
     pub(super) async fn upgraded(
         upgrade: OnUpgrade,
-        client: &Arc<Client>,
+        client: &Arc<ConnectionRecord>,
         config: &Arc<Config>,
     ) -> Option<Wire> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;

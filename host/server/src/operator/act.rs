@@ -16,7 +16,7 @@ use wharf_config::Config;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
-use wharf_hub::inbox::{InboxLimits, NoPlace, Place};
+use wharf_hub::inbox::{NoPlace, Place};
 use wharf_hub::outbound::Drains;
 use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_hub::room::{MAX_NAME_BYTES, check_name};
@@ -98,7 +98,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.notices, "on_notify", "notice-events")?;
-            let limits = InboxLimits::of_connection(config);
+            let limits = channel.context.inbox_limits();
             let posting = match &to {
                 To::Connection(id) => {
                     let id = client(&channel, id)?.id;
@@ -131,7 +131,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Problem::new(status, "too-many-room-states", message)
             })?;
-            let limits = InboxLimits::of_room(config);
+            let limits = channel.context.room_inbox_limits();
             let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
                 NoPlace::FullTogether => full("max_channel_inbox_bytes"),
                 _ => full("room_inbox_events, room_inbox_bytes"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::problem::{Answer, Problem, bad_field};
 use super::route::What;
-use wharf_hub::client::Client;
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::recipients::Group;
 use wharf_runtime::channel::Channel;
@@ -71,9 +71,9 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
 }
 
 /// The connection of an id.
-pub fn client(channel: &Channel, id: &str) -> Result<Arc<Client>, Problem> {
+pub fn client(channel: &Channel, id: &str) -> Result<Arc<ConnectionRecord>, Problem> {
     let known = ConnectionId::parse(id);
-    known.and_then(|id| channel.context.hub.client(id)).ok_or_else(|| {
+    known.and_then(|id| channel.context.hub.connection(id)).ok_or_else(|| {
         let id = escape(cut(id, MAX_SHOWN_BYTES));
         let message = format!("{id} is no open connection of this channel");
         Problem::not_found("unknown-connection", message)
@@ -98,14 +98,14 @@ fn about(channel: &Channel) -> Value {
         "generation": generation.number,
         "sha256": hex(&generation.sha256),
         "paths": generation.description.paths,
-        "connections": hub.connections(),
+        "connections": hub.connection_count(),
         "rooms": hub.room_count(),
         "users": hub.user_count(),
     })
 }
 
 /// What is known of a connection. Not its query, nor its headers: they may have tokens in them.
-fn connection(client: &Client) -> Value {
+fn connection(client: &ConnectionRecord) -> Value {
     let rooms = client.rooms();
     let labels = client.outbound.labels();
     let labels = labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
@@ -123,7 +123,7 @@ fn connection(client: &Client) -> Value {
 fn connections(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
     let (after, limit) = page(query)?;
     let after = after.as_deref().map(after_connection).transpose()?;
-    let mut clients = channel.context.hub.clients(after, limit + 1);
+    let mut clients = channel.context.hub.connections(after, limit + 1);
     let next = cut_page(&mut clients, limit).map(|client| client.id.to_string());
     let connections: Vec<Value> = clients.iter().map(|client| connection(client)).collect();
     Ok(json!({ "connections": connections, "next": next }))

@@ -235,7 +235,8 @@ fn messages_are_json_whatever_is_in_names_and_keys() {
         roster.track(id(number as u64), &text(key), &text(r#"{"a": [1, "}"]}"#));
     }
     let room = "r\"oom";
-    let state: serde_json::Value = serde_json::from_str(&roster.message(room)).expect("JSON");
+    let message = messages::state(room, roster.sequence(), &roster.page(None, usize::MAX, None));
+    let state: serde_json::Value = serde_json::from_str(&message).expect("JSON");
     assert_eq!(state["type"], "presence_state");
     assert_eq!((&state["room"], &state["sequence"]), (&room.into(), &4.into()));
     assert_eq!(state["present"]["ü🚢"]["metas"][0]["a"][1], "}");

@@ -18,7 +18,7 @@ use crate::token::Token;
 
 /// One connection, open or about to open.
 #[derive(Debug)]
-pub struct Client {
+pub struct ConnectionRecord {
     /// Its name.
     pub id: ConnectionId,
     /// What its client asked for.
@@ -44,10 +44,10 @@ pub(crate) struct Groups {
     pub(crate) user: Option<Arc<Room>>,
 }
 
-impl Client {
+impl ConnectionRecord {
     /// A connection that is about to open, with a new id.
-    pub fn new(request: Request, outbound: Arc<Outbound>) -> Client {
-        Client {
+    pub fn new(request: Request, outbound: Arc<Outbound>) -> ConnectionRecord {
+        ConnectionRecord {
             id: ConnectionId::next(),
             request,
             outbound,
@@ -58,9 +58,9 @@ impl Client {
     }
 
     /// The same, with the token that it is let in with.
-    pub fn with_token(self, token: Option<Token>) -> Client {
+    pub fn with_token(self, token: Option<Token>) -> ConnectionRecord {
         let token = token.map(|token| Box::new(Mutex::new(token)).into());
-        Client { token: token.unwrap_or_default(), ..self }
+        ConnectionRecord { token: token.unwrap_or_default(), ..self }
     }
 
     /// The claims of its token, as JSON, if it has one.
