@@ -5,10 +5,10 @@
 //! sent is bounded and checked as what plugins send, and takes the same ways: through the hub to
 //! outbounds, into inboxes, to a guest as an event of its own.
 
-mod act;
+mod commands;
 mod fields;
-mod look;
 mod problem;
+mod queries;
 mod route;
 
 use std::convert::Infallible;
@@ -35,7 +35,7 @@ use wharf_runtime::host_calls::{LogBudget, cut, escape};
 use wharf_runtime::registry::Registry;
 
 use problem::{Answer, Problem, bad, json};
-use route::{Route, What};
+use route::{Command, Resource, Route};
 
 /// Connections at a time; whoever comes next waits until one has ended.
 const MAX_CONNECTIONS: usize = 64;
@@ -54,7 +54,7 @@ const MIN_GOOD_TOKEN_BYTES: usize = 16;
 
 /// Ask a channel's code, as a request to the API would: status and body of the answer.
 pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
-    match act::answer(channel, What::Messages, message).await {
+    match commands::answer(channel, Command::Messages, message).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_parts(),
     }
@@ -247,26 +247,30 @@ impl Api {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let Route { channel, what } = Route::of(request.uri().path())?;
+        let Route { channel, resource } = Route::of(request.uri().path())?;
+        let is_command = matches!(resource, Resource::Command(_));
         let is_right = match request.method() {
-            &Method::GET | &Method::HEAD => !what.is_deed(),
-            &Method::POST => what.is_deed(),
+            &Method::GET | &Method::HEAD => !is_command,
+            &Method::POST => is_command,
             _ => false,
         };
         if !is_right {
-            return Err(Problem::method(what.is_deed()));
+            return Err(Problem::method(is_command));
         }
+        let query = request.uri().query();
         let Some(name) = channel else {
-            look::check_no_query(request.uri().query())?;
-            return Ok((StatusCode::OK, look::channels(&self.registry)));
+            queries::check_no_query(query)?;
+            return Ok((StatusCode::OK, queries::channels(&self.registry)));
         };
         let channel = self.channel(&name)?;
-        if !what.is_deed() {
-            return look::answer(&channel, &what, request.uri().query());
+        match resource {
+            Resource::Query(about) => queries::answer(&channel, &about, query),
+            Resource::Command(command) => {
+                queries::check_no_query(query)?;
+                let body = self.body(request, &command).await?;
+                commands::answer(channel, command, body).await
+            }
         }
-        look::check_no_query(request.uri().query())?;
-        let body = self.body(request, &what).await?;
-        act::answer(channel, what, body).await
     }
 
     fn channel(&self, name: &str) -> Result<Arc<Channel>, Problem> {
@@ -277,7 +281,7 @@ impl Api {
     }
 
     /// The body, which is JSON and not too long. One that may be left out is empty then.
-    async fn body(&self, request: Request<Incoming>, what: &What) -> Result<Bytes, Problem> {
+    async fn body(&self, request: Request<Incoming>, command: &Command) -> Result<Bytes, Problem> {
         let limit = self.config.operator_body_bytes;
         let too_big = || {
             let message = format!("the body has more than {limit} bytes (operator_body_bytes)");
@@ -288,7 +292,7 @@ impl Api {
         if body.size_hint().lower() > limit as u64 {
             return Err(too_big());
         }
-        let is_left_out = what.needs_no_body() && body.is_end_stream();
+        let is_left_out = command.needs_no_body() && body.is_end_stream();
         if !is_json && !is_left_out {
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -200,7 +200,8 @@ mod tests {
     fn what_waits_for_another_thread_happens_before_all_is_settled() {
         let busy = Arc::new(AtomicUsize::new(0));
         let asked = busy.clone();
-        let clockwork = Clockwork::new(move || asked.load(Ordering::SeqCst) > 0).expect("it is new");
+        let clockwork =
+            Clockwork::new(move || asked.load(Ordering::SeqCst) > 0).expect("it is new");
         let diary = Diary::default();
         {
             let _entered = clockwork.enter();

@@ -1,4 +1,4 @@
-//! What a path is about.
+//! The paths of the API.
 
 use super::problem::{Problem, bad};
 use wharf_runtime::router::decode;
@@ -8,13 +8,22 @@ use wharf_runtime::router::decode;
 pub struct Route {
     /// The channel's name; none in the list of all.
     pub channel: Option<String>,
-    /// What about it.
-    pub what: What,
+    /// The subject of the request.
+    pub resource: Resource,
 }
 
-/// What a request is about. Names are as they came, decoded and not yet checked.
+/// The subject of a request. Names are as they came, decoded and not yet checked.
 #[derive(Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Resource {
+    /// Something to read, by `GET`.
+    Query(Query),
+    /// Something to do, by `POST`.
+    Command(Command),
+}
+
+/// Something that can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Query {
     /// All channels.
     Channels,
     /// One channel.
@@ -27,13 +36,18 @@ pub enum What {
     Rooms,
     /// One of them.
     Room(String),
-    /// Who is present in one of them.
+    /// The presence entries of one of them.
     Presence(String),
     /// One of its users.
     User(String),
+}
+
+/// Something that can be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
     /// Send to an audience.
     Broadcast,
-    /// Send to some.
+    /// Send to one connection or user.
     Send(To),
     /// Close connections.
     Disconnect(To),
@@ -47,7 +61,7 @@ pub enum What {
     Messages,
 }
 
-/// Whom something is for.
+/// The addressee of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum To {
     /// One connection, by its id.
@@ -57,11 +71,11 @@ pub enum To {
 }
 
 impl Route {
-    /// Take a path apart.
+    /// Takes a path apart.
     ///
     /// # Errors
     ///
-    /// It is none of the API, or not properly encoded.
+    /// The API has no such path, or it is not properly encoded.
     pub fn of(path: &str) -> Result<Route, Problem> {
         let segments: Option<Vec<_>> = path.split('/').map(decode).collect();
         let Some(segments) = segments else {
@@ -70,34 +84,37 @@ impl Route {
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         let (channel, rest) = match segments.as_slice() {
             ["", "api", "channels"] => {
-                return Ok(Route { channel: None, what: What::Channels });
+                let resource = Resource::Query(Query::Channels);
+                return Ok(Route { channel: None, resource });
             }
             ["", "api", "channels", channel, rest @ ..] => (*channel, rest),
             _ => return Err(unknown()),
         };
         let connection = |id: &str| To::Connection(id.to_owned());
         let user = |user: &str| To::User(user.to_owned());
-        let what = match rest {
-            [] => What::Channel,
-            ["connections"] => What::Connections,
-            ["connections", id] => What::Connection((*id).to_owned()),
-            ["connections", id, "send"] => What::Send(connection(id)),
-            ["connections", id, "disconnect"] => What::Disconnect(connection(id)),
-            ["connections", id, "notify"] => What::Notify(connection(id)),
-            ["users", name] => What::User((*name).to_owned()),
-            ["users", name, "send"] => What::Send(user(name)),
-            ["users", name, "disconnect"] => What::Disconnect(user(name)),
-            ["users", name, "notify"] => What::Notify(user(name)),
-            ["rooms"] => What::Rooms,
-            ["rooms", name] => What::Room((*name).to_owned()),
-            ["rooms", name, "presence"] => What::Presence((*name).to_owned()),
-            ["rooms", name, "post"] => What::Post((*name).to_owned()),
-            ["rooms", name, "reset"] => What::Reset((*name).to_owned()),
-            ["broadcast"] => What::Broadcast,
-            ["messages"] => What::Messages,
+        let resource = match rest {
+            [] => Resource::Query(Query::Channel),
+            ["connections"] => Resource::Query(Query::Connections),
+            ["connections", id] => Resource::Query(Query::Connection((*id).to_owned())),
+            ["connections", id, "send"] => Resource::Command(Command::Send(connection(id))),
+            ["connections", id, "disconnect"] => {
+                Resource::Command(Command::Disconnect(connection(id)))
+            }
+            ["connections", id, "notify"] => Resource::Command(Command::Notify(connection(id))),
+            ["users", name] => Resource::Query(Query::User((*name).to_owned())),
+            ["users", name, "send"] => Resource::Command(Command::Send(user(name))),
+            ["users", name, "disconnect"] => Resource::Command(Command::Disconnect(user(name))),
+            ["users", name, "notify"] => Resource::Command(Command::Notify(user(name))),
+            ["rooms"] => Resource::Query(Query::Rooms),
+            ["rooms", name] => Resource::Query(Query::Room((*name).to_owned())),
+            ["rooms", name, "presence"] => Resource::Query(Query::Presence((*name).to_owned())),
+            ["rooms", name, "post"] => Resource::Command(Command::Post((*name).to_owned())),
+            ["rooms", name, "reset"] => Resource::Command(Command::Reset((*name).to_owned())),
+            ["broadcast"] => Resource::Command(Command::Broadcast),
+            ["messages"] => Resource::Command(Command::Messages),
             _ => return Err(unknown()),
         };
-        Ok(Route { channel: Some(channel.to_owned()), what })
+        Ok(Route { channel: Some(channel.to_owned()), resource })
     }
 }
 
@@ -106,31 +123,10 @@ fn unknown() -> Problem {
     Problem::not_found("unknown-path", message.to_owned())
 }
 
-impl What {
-    /// Whether something is to be done, rather than looked at.
-    pub fn is_deed(&self) -> bool {
-        match self {
-            What::Channels
-            | What::Channel
-            | What::Connections
-            | What::Connection(_)
-            | What::Rooms
-            | What::Room(_)
-            | What::Presence(_)
-            | What::User(_) => false,
-            What::Broadcast
-            | What::Send(_)
-            | What::Disconnect(_)
-            | What::Notify(_)
-            | What::Post(_)
-            | What::Reset(_)
-            | What::Messages => true,
-        }
-    }
-
-    /// Whether the body may be left out.
+impl Command {
+    /// Returns true for commands whose body may be left out.
     pub fn needs_no_body(&self) -> bool {
-        matches!(self, What::Disconnect(_) | What::Reset(_))
+        matches!(self, Command::Disconnect(_) | Command::Reset(_))
     }
 }
 
@@ -139,20 +135,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn what(path: &str) -> Option<What> {
-        Route::of(path).ok().map(|route| route.what)
+    fn resource(path: &str) -> Option<Resource> {
+        Route::of(path).ok().map(|route| route.resource)
     }
 
     #[test]
     fn names_are_decoded_and_a_coded_slash_separates_nothing() {
         let route = Route::of("/api/channels/caf%C3%A9/rooms/a%2Fb/post").expect("a path");
         assert_eq!(route.channel.as_deref(), Some("café"));
-        assert_eq!(route.what, What::Post("a/b".to_owned()));
-        assert_eq!(what("/api/channels/c/users/"), Some(What::User(String::new())));
+        assert_eq!(route.resource, Resource::Command(Command::Post("a/b".to_owned())));
+        let user = Resource::Query(Query::User(String::new()));
+        assert_eq!(resource("/api/channels/c/users/"), Some(user));
     }
 
     #[test]
-    fn what_is_no_path_is_none() {
+    fn paths_that_the_api_does_not_have_are_refused() {
         for path in [
             "/",
             "/api",

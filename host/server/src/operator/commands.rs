@@ -1,4 +1,4 @@
-//! What the operator has done: messages, closes, posted events, and questions to a channel's code.
+//! Commands of the operator: messages, closes, posted events, and questions to a channel's code.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, check_json};
-use super::look::{client, online};
+
 use super::problem::{Answer, Problem, bad, bad_field};
-use super::route::{To, What};
+use super::queries::{client, online};
+use super::route::{Command, To};
 use wharf_config::Config;
 use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_hub::connection_id::ConnectionId;
@@ -32,11 +33,11 @@ const MAX_CONDITIONS: usize = 8;
 /// What is posted from outside is the first of the events that it leads to.
 const HOPS: u8 = 1;
 
-/// Do what a request is about, to its end whether or not somebody waits for the answer.
-pub async fn answer(channel: Arc<Channel>, what: What, body: Bytes) -> Answer {
+/// Runs a command to its end, also if nobody waits for the answer any more.
+pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Answer {
     let done = tokio::spawn(async move {
         let mut drains = Drains::default();
-        let answer = act(channel, what, body, &mut drains).await;
+        let answer = run(channel, command, body, &mut drains).await;
         drains.drain().await;
         answer
     });
@@ -46,14 +47,14 @@ pub async fn answer(channel: Arc<Channel>, what: What, body: Bytes) -> Answer {
     })
 }
 
-async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains) -> Answer {
+async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut Drains) -> Answer {
     let (config, hub) = (&*channel.context.config, &*channel.context.hub);
-    match what {
-        What::Messages => {
+    match command {
+        Command::Messages => {
             check_json(&body)?;
             ask(channel, body).await
         }
-        What::Broadcast => {
+        Command::Broadcast => {
             let mut fields = Fields::read(&body)?;
             let frame = fields.message(config)?;
             let to = Recipients::Audience(Box::new(audience(&mut fields)?));
@@ -61,7 +62,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let receivers = hub.deliver(&to, &frame, None, drains).await;
             done(StatusCode::OK, "receivers", receivers)
         }
-        What::Send(to) => {
+        Command::Send(to) => {
             let mut fields = Fields::read(&body)?;
             let frame = fields.message(config)?;
             fields.end()?;
@@ -78,7 +79,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             };
             done(StatusCode::OK, "receivers", receivers)
         }
-        What::Disconnect(to) => {
+        Command::Disconnect(to) => {
             let mut fields = Fields::read(&body)?;
             let close = close(&mut fields)?;
             fields.end()?;
@@ -94,7 +95,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             };
             done(StatusCode::OK, "disconnected", disconnected)
         }
-        What::Notify(to) => {
+        Command::Notify(to) => {
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
             check_handled(handlers.notices, "on_notify", "notice-events")?;
@@ -119,7 +120,7 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             let count = hub.post_to_several(posting, None, &payload, HOPS).await;
             done(StatusCode::ACCEPTED, "posted", count)
         }
-        What::Post(room) => {
+        Command::Post(room) => {
             let room = room_name(room, "room")?;
             let payload = event(&body, config)?;
             let handlers = channel.current().pool.component().handlers();
@@ -139,20 +140,11 @@ async fn act(channel: Arc<Channel>, what: What, body: Bytes, drains: &mut Drains
             hub.post(place, None, payload, HOPS);
             done(StatusCode::ACCEPTED, "posted", 1)
         }
-        What::Reset(room) => {
+        Command::Reset(room) => {
             Fields::read(&body)?.end()?;
             let is_forgotten = hub.reset_room(&room_name(room, "room")?);
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
-        // These are to be looked at.
-        What::Channels
-        | What::Channel
-        | What::Connections
-        | What::Connection(_)
-        | What::Rooms
-        | What::Room(_)
-        | What::Presence(_)
-        | What::User(_) => Err(Problem::method(false)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What there is: channels, connections, rooms, users.
+//! Answers of the API to questions: channels, connections, rooms, users.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::problem::{Answer, Problem, bad_field};
-use super::route::What;
+use super::route::Query;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::recipients::Group;
@@ -24,25 +24,25 @@ const MAX_SHOWN_BYTES: usize = 255;
 
 /// All channels in service.
 pub fn channels(registry: &Registry) -> Bytes {
-    let channels: Vec<Value> = registry.in_service().iter().map(|c| about(c)).collect();
+    let channels: Vec<Value> = registry.in_service().iter().map(|c| overview(c)).collect();
     body(json!({ "channels": channels }))
 }
 
-/// Look at what a request is about.
-pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
-    let found = match what {
-        What::Channels | What::Channel => {
+/// Answers a question about a channel.
+pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Answer {
+    let found = match about {
+        Query::Channels | Query::Channel => {
             check_no_query(query)?;
-            about(channel)
+            overview(channel)
         }
-        What::Connections => connections(channel, query)?,
-        What::Connection(id) => {
+        Query::Connections => connections(channel, query)?,
+        Query::Connection(id) => {
             check_no_query(query)?;
             let client = self::client(channel, id)?;
             connection(&client)
         }
-        What::Rooms => rooms(channel, query)?,
-        What::Room(name) => {
+        Query::Rooms => rooms(channel, query)?,
+        Query::Room(name) => {
             let count = channel.context.hub.count(Group::Room(name));
             if count == 0 {
                 let name = escape(cut(name, MAX_SHOWN_BYTES));
@@ -52,20 +52,12 @@ pub fn answer(channel: &Channel, what: &What, query: Option<&str>) -> Answer {
             let (ids, next) = members(channel, Group::Room(name), query)?;
             json!({ "name": name, "members": count, "connections": ids, "next": next })
         }
-        What::Presence(name) => presence(channel, name, query)?,
-        What::User(name) => {
+        Query::Presence(name) => presence(channel, name, query)?,
+        Query::User(name) => {
             let count = online(channel, name)?;
             let (ids, next) = members(channel, Group::User(name), query)?;
             json!({ "user": name, "online": count, "connections": ids, "next": next })
         }
-        // These are deeds, which are not looked at.
-        What::Broadcast
-        | What::Send(_)
-        | What::Disconnect(_)
-        | What::Notify(_)
-        | What::Post(_)
-        | What::Reset(_)
-        | What::Messages => return Err(Problem::method(true)),
     };
     Ok((StatusCode::OK, body(found)))
 }
@@ -91,7 +83,7 @@ pub fn online(channel: &Channel, name: &str) -> Result<usize, Problem> {
     }
 }
 
-fn about(channel: &Channel) -> Value {
+fn overview(channel: &Channel) -> Value {
     let (generation, hub) = (channel.current(), &channel.context.hub);
     json!({
         "name": channel.name(),
