@@ -117,7 +117,7 @@ pub enum Phase {
     /// `on-close`: the connection has ended.
     Closing,
     /// An event of a room, or of the channel itself: there is no connection.
-    Apart,
+    Detached,
 }
 
 /// The event that an instance is handling.
@@ -142,15 +142,15 @@ pub struct Call {
 impl Call {
     /// The beginning of an event of a connection.
     pub fn new(client: Arc<ConnectionRecord>, phase: Phase) -> Call {
-        Call { client: Some(client), ..Call::apart(phase) }
+        Call { client: Some(client), phase, ..Call::detached() }
     }
 
     /// The beginning of an event that no connection is part of.
-    pub fn apart(phase: Phase) -> Call {
+    pub fn detached() -> Call {
         Call {
             client: None,
             room: None,
-            phase,
+            phase: Phase::Detached,
             effects: Effects::default(),
             close: None,
             response_headers: Vec::new(),

@@ -34,7 +34,7 @@ use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
 
 pub use budget::bounded;
-pub use event::{Apart, Event, Handlers, OutsideAnswer, OutsideRefusal};
+pub use event::{Detached, Event, Handlers, OutsideAnswer, OutsideRefusal};
 
 /// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -324,14 +324,14 @@ impl Instance {
 
     /// Run the handler of an event that no connection is part of. `state` is the room's. The answer is
     /// what it has become, if it changed.
-    pub async fn handle_apart(
+    pub async fn handle_detached(
         &mut self,
         call: Call,
         state: Option<&[u8]>,
-        event: &Apart<'_>,
+        event: &Detached<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         let budget = self.begin(call);
-        let call = event::dispatch_apart(&self.exports, &mut self.store, state, event);
+        let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
         let result = metered(&self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)

@@ -9,7 +9,7 @@
 //! - [`outside`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
 //! - [`presence_events`]: tells channels who has come to their rooms, and who has gone.
-//! - [`lease`]: the right to call a guest.
+//! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`pool`]: warm instances of one generation.
@@ -28,7 +28,7 @@ pub mod room_events;
 
 pub mod presence_events;
 
-pub mod lease;
+pub mod guest_call;
 
 pub mod channel;
 

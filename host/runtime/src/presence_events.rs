@@ -6,11 +6,11 @@
 use std::sync::{Arc, Weak};
 
 use crate::channel::Channel;
-use crate::host_calls::{Call, Phase};
-use crate::instance::Apart;
-use crate::lease::{About, Unanswered, patient_lease};
+use crate::guest_call::{About, GuestCall, Patience};
+use crate::host_calls::Call;
+use crate::instance::Detached;
 use wharf_hub::outbound::Drains;
-use wharf_hub::presence::{Listener, PresenceRoom};
+use wharf_hub::presence::{Diff, Listener, PresenceRoom};
 
 /// Tells a channel, for as long as it is there and wants to hear.
 pub struct PresenceTeller(Weak<Channel>);
@@ -37,26 +37,28 @@ impl Listener for PresenceTeller {
 
 async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
     while let Some(diff) = channel.context.hub.next_untold(&room) {
-        let event = Apart::Presence { room: room.name(), diff: &diff };
-        if let Err(unanswered) = call(&channel, &room, &event).await {
-            unanswered.log(&channel, About::Room(room.name()), event.name());
-        }
+        tell_one(&channel, &room, &diff).await;
     }
 }
 
-/// Call the guest and commit what it did.
-async fn call(channel: &Channel, room: &PresenceRoom, event: &Apart<'_>) -> Result<(), Unanswered> {
-    let context = &channel.context;
-    let (generation, mut lease) =
-        patient_lease(&context.config, channel, About::Room(room.name()), event.name()).await?;
-    let mut call = Call::apart(Phase::Apart);
-    call.room = Some(Arc::from(room.name()));
-    let finished = lease.instance.handle_apart(call, None, event).await;
-    generation.pool.give_back(lease);
-    let failed = |failure| Unanswered::Failed(generation.number, failure);
-    let mut finished = finished.map_err(failed)?;
-    let mut drains = Drains::default();
-    finished.call.commit(&context.hub, &mut drains).await;
-    drains.drain().await;
-    Ok(())
+/// Calls the guest and commits what it did.
+async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
+    let event = Detached::Presence { room: room.name(), diff };
+    let guest_call = GuestCall {
+        channel,
+        about: About::Room(room.name()),
+        event: event.name(),
+        patience: Patience::Unbounded,
+    };
+    let finished = guest_call.run(async |instance| {
+        let mut call = Call::detached();
+        call.room = Some(Arc::from(room.name()));
+        instance.handle_detached(call, None, &event).await
+    });
+    // A failure is in the log, and the next diff is told all the same.
+    if let Ok(mut finished) = finished.await {
+        let mut drains = Drains::default();
+        finished.call.commit(&channel.context.hub, &mut drains).await;
+        drains.drain().await;
+    }
 }

@@ -12,17 +12,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::channel::Channel;
-use crate::host_calls::{Call, Phase};
-use crate::instance::{Apart, Failure, FailureKind, Finished};
-use crate::lease::{About, Unanswered, log_unhandled, patient_lease};
+use crate::guest_call::{About, GuestCall, Patience, log_unhandled};
+use crate::host_calls::Call;
+use crate::instance::{Detached, Failure, FailureKind};
 use wharf_config::Config;
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::Drains;
 use wharf_hub::room_state::{RoomState, Runner};
-
-/// How often an event is tried again whose instance cannot be started.
-const RETRIES: u32 = 6;
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Runs the events of a channel's rooms, for as long as there is the channel.
 pub struct RoomRunner {
@@ -86,7 +82,7 @@ async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains:
     match &posted {
         Posted::Event { .. } if !handlers.rooms => log_unhandled(channel, "on_room_event"),
         Posted::Event { from, payload, hops } => {
-            let event = Apart::RoomEvent { room: room.name(), from: *from, payload };
+            let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
             run_one(channel, room, &event, *hops, drains).await;
         }
         // Whatever sets timers while a removed channel's connections end: nobody wants them.
@@ -97,8 +93,8 @@ async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains:
             };
             let (name, payload) = (&firing.name, &payload);
             let (event, is_handled) = match &**room.name() {
-                "" => (Apart::ChannelTimer { name, payload }, handlers.channel_timers),
-                room => (Apart::RoomTimer { room, name, payload }, handlers.rooms),
+                "" => (Detached::ChannelTimer { name, payload }, handlers.channel_timers),
+                room => (Detached::RoomTimer { room, name, payload }, handlers.rooms),
             };
             match is_handled {
                 true => run_one(channel, room, &event, 0, drains).await,
@@ -108,56 +104,37 @@ async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains:
     }
 }
 
+/// Calls the guest and commits what it did.
 async fn run_one(
     channel: &Channel,
     room: &RoomState,
-    event: &Apart<'_>,
+    event: &Detached<'_>,
     hops: u8,
     drains: &mut Drains,
 ) {
-    let state = room.state();
-    let mut pause = PAUSE;
-    for retries_left in (0..=RETRIES).rev() {
-        match call(channel, room, state.as_deref(), event, hops, drains).await {
-            Ok(()) => return,
-            // It has not begun, and what was posted is not forgotten for that.
-            Err(Unanswered::NotStarted(..)) if retries_left > 0 => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            Err(unanswered) => {
-                return unanswered.log(channel, About::Room(room.name()), event.name());
-            }
-        }
-    }
-}
-
-/// Call the guest and commit what it did.
-async fn call(
-    channel: &Channel,
-    room: &RoomState,
-    state: Option<&[u8]>,
-    event: &Apart<'_>,
-    hops: u8,
-    drains: &mut Drains,
-) -> Result<(), Unanswered> {
     let context = &channel.context;
-    let config = &context.config;
-    let (generation, mut lease) =
-        patient_lease(config, channel, About::Room(room.name()), event.name()).await?;
-    let mut call = Call::apart(Phase::Apart);
-    call.hops = hops;
-    // The one without a name is the channel itself.
-    call.room = (!room.name().is_empty()).then(|| room.name().clone());
-    let finished = lease.instance.handle_apart(call, state, event).await;
-    generation.pool.give_back(lease);
-    let failed = |failure| Unanswered::Failed(generation.number, failure);
-    let Finished { mut call, returned } = finished.map_err(failed)?;
-    if let Some(state) = returned {
-        keep(room, state, config).map_err(failed)?;
+    let state = room.state();
+    let guest_call = GuestCall {
+        channel,
+        about: About::Room(room.name()),
+        event: event.name(),
+        // What was posted is not forgotten because there is no instance for it.
+        patience: Patience::Persistent,
+    };
+    let finished = guest_call.run(async |instance| {
+        let mut call = Call::detached();
+        call.hops = hops;
+        // The one without a name is the channel itself.
+        call.room = (!room.name().is_empty()).then(|| room.name().clone());
+        let finished = instance.handle_detached(call, state.as_deref(), event).await?;
+        if let Some(state) = finished.returned {
+            keep(room, state, &context.config)?;
+        }
+        Ok(finished.call)
+    });
+    if let Ok(mut call) = finished.await {
+        call.commit(&context.hub, drains).await;
     }
-    call.commit(&context.hub, drains).await;
-    Ok(())
 }
 
 /// Keep a room's new state, if it is within its limits.

@@ -15,7 +15,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
@@ -28,9 +27,9 @@ use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::Drains;
 use wharf_runtime::channel::Channel;
+use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase, escape};
 use wharf_runtime::instance::{Event, Failure, FailureKind, Finished, Refusal};
-use wharf_runtime::lease::{About, Unanswered, lease, log_unhandled};
 
 use call::{attend, start};
 use wire::{Arrival, Wire};
@@ -39,11 +38,6 @@ pub use input::count_messages;
 
 /// Messages that a refusal by close code sends at most.
 const MAX_REFUSAL_MESSAGES: usize = 16;
-
-/// How often `on-close` is tried again if no instance can be started for it, and how long to wait
-/// for the first and, doubled each time, for the others.
-const ON_CLOSE_RETRIES: u32 = 6;
-const ON_CLOSE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection that is about to open.
 pub struct Opening {
@@ -109,7 +103,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)
     let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
     let client = Arc::new(client);
     let mut drains = Drains::default();
-    let connecting = AssertUnwindSafe(connect(&config, &channel, &client, &mut drains));
+    let connecting = AssertUnwindSafe(connect(&channel, &client, &mut drains));
     let accepted = match connecting.catch_unwind().await {
         Ok(Ok(accepted)) => accepted,
         panicked_or_refused => {
@@ -160,21 +154,19 @@ enum NotAccepted {
     Unavailable,
 }
 
-/// Run `on-connect`, and commit what it did if it accepts.
+/// Runs `on-connect`, and commits what it did if it accepts.
 async fn connect(
-    config: &Config,
     channel: &Channel,
     client: &Arc<ConnectionRecord>,
     drains: &mut Drains,
 ) -> Result<Accepted, NotAccepted> {
-    let answered = async {
-        let (generation, mut lease) = lease(config, channel).await?;
-        let call = Call::new(client.clone(), Phase::Connecting);
-        let connected = lease.instance.connect(call).await;
-        generation.pool.give_back(lease);
-        connected.map_err(|failure| Unanswered::Failed(generation.number, failure))
-    };
-    match answered.await {
+    let about = About::Connection(client);
+    let patience = Patience::Bounded;
+    let guest_call = GuestCall { channel, about, event: "on-connect", patience };
+    let connected = guest_call
+        .run(async |instance| instance.connect(Call::new(client.clone(), Phase::Connecting)).await)
+        .await;
+    match connected {
         Ok(Finished { mut call, returned }) => {
             let session: Box<[u8]> = returned.map_err(NotAccepted::Refused)?.into();
             if let Some(stage) = &channel.context.stage {
@@ -187,16 +179,11 @@ async fn connect(
             let headers = std::mem::take(&mut call.response_headers);
             Ok(Accepted { session, headers, close })
         }
-        Err(unanswered) => {
-            unanswered.log(channel, About::Connection(client), "on-connect");
-            match unanswered {
-                Unanswered::Exhausted => Err(NotAccepted::Unavailable),
-                Unanswered::Failed(_, failure) if failure.kind == FailureKind::Deadline => {
-                    Err(NotAccepted::Unavailable)
-                }
-                Unanswered::NotStarted(..) | Unanswered::Failed(..) => Err(NotAccepted::Failed),
-            }
+        Err(CallError::Exhausted) => Err(NotAccepted::Unavailable),
+        Err(CallError::Failed { failure, .. }) if failure.kind == FailureKind::Deadline => {
+            Err(NotAccepted::Unavailable)
         }
+        Err(CallError::NotStarted { .. } | CallError::Failed { .. }) => Err(NotAccepted::Failed),
     }
 }
 
@@ -420,18 +407,16 @@ impl Connection {
     /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
     async fn handle(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
         let answered = {
-            let call =
-                pin!(start(&self.config, &self.channel, &self.client, &self.session, &event));
+            let call = pin!(start(&self.channel, &self.client, &self.session, &event));
             attend(call, wire, &mut self.drains).await
         };
-        self.settle(event.name(), answered).await
+        self.settle(answered).await
     }
 
-    /// Commit what a handler did, or note its failure.
+    /// Commits what a handler did. `Some` if the connection ends with it.
     async fn settle(
         &mut self,
-        event: &'static str,
-        answered: Result<Finished<Option<Vec<u8>>>, Unanswered>,
+        answered: Result<Finished<Option<Vec<u8>>>, CallError>,
     ) -> Option<Ending> {
         match answered {
             Ok(Finished { mut call, returned }) => {
@@ -444,14 +429,9 @@ impl Connection {
                 let close = call.commit(&self.channel.context.hub, &mut self.drains).await;
                 close.map(Ending::asked_for)
             }
-            Err(unanswered) => {
-                unanswered.log(&self.channel, About::Connection(&self.client), event);
-                Some(match unanswered {
-                    Unanswered::Exhausted => Ending::of(Reason::Overload),
-                    Unanswered::NotStarted(_, failure) | Unanswered::Failed(_, failure) => {
-                        Ending::of_failure(&failure)
-                    }
-                })
+            Err(CallError::Exhausted) => Some(Ending::of(Reason::Overload)),
+            Err(CallError::NotStarted { failure, .. } | CallError::Failed { failure, .. }) => {
+                Some(Ending::of_failure(&failure))
             }
         }
     }
@@ -510,33 +490,18 @@ impl Connection {
             return;
         }
         let event = Event::Fault { code, detail };
-        let session = &self.session;
-        let answered = start(&self.config, &self.channel, &self.client, session, &event).await;
+        let answered = start(&self.channel, &self.client, &self.session, &event).await;
         // The connection ends anyway, whatever the handler wishes.
-        let _ = self.settle(event.name(), answered).await;
+        let _ = self.settle(answered).await;
     }
 
-    /// Run `on-close`: once, whatever it takes to get an instance.
+    /// Runs `on-close`: once, whatever it takes to get an instance.
     async fn on_close(&self, event: &Event<'_>) {
-        let (channel, client) = (&self.channel, &self.client);
-        let mut pause = ON_CLOSE_PAUSE;
-        for retries_left in (0..=ON_CLOSE_RETRIES).rev() {
-            let session = &self.session;
-            match start(&self.config, channel, client, session, event).await {
-                Ok(Finished { mut call, .. }) => {
-                    let mut drains = Drains::default();
-                    let _ = call.commit(&channel.context.hub, &mut drains).await;
-                    return drains.drain().await;
-                }
-                // It has not begun, and every connection's end does.
-                Err(Unanswered::NotStarted(..)) if retries_left > 0 => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(unanswered) => {
-                    return unanswered.log(channel, About::Connection(client), event.name());
-                }
-            }
+        let answered = start(&self.channel, &self.client, &self.session, event).await;
+        if let Ok(Finished { mut call, .. }) = answered {
+            let mut drains = Drains::default();
+            let _ = call.commit(&self.channel.context.hub, &mut drains).await;
+            drains.drain().await;
         }
     }
 

@@ -78,7 +78,7 @@ impl Event<'_> {
 
 /// What a guest is called for on behalf of a room, or of the channel itself.
 #[derive(Debug)]
-pub enum Apart<'a> {
+pub enum Detached<'a> {
     /// What a handler has posted to a room; only for guests that export `room-events`.
     RoomEvent {
         /// The room's name.
@@ -113,14 +113,14 @@ pub enum Apart<'a> {
     },
 }
 
-impl Apart<'_> {
+impl Detached<'_> {
     /// The export's name, for logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Apart::RoomEvent { .. } => "on-room-event",
-            Apart::RoomTimer { .. } => "on-room-timer",
-            Apart::Presence { .. } => "on-presence",
-            Apart::ChannelTimer { .. } => "on-channel-timer",
+            Detached::RoomEvent { .. } => "on-room-event",
+            Detached::RoomTimer { .. } => "on-room-timer",
+            Detached::Presence { .. } => "on-presence",
+            Detached::ChannelTimer { .. } => "on-channel-timer",
         }
     }
 }
@@ -198,25 +198,25 @@ pub(super) async fn dispatch(
 }
 
 /// The same for an event without a connection.
-pub(super) async fn dispatch_apart(
+pub(super) async fn dispatch_detached(
     exports: &Parts,
     store: &mut Store<InstanceState>,
     state: Option<&[u8]>,
-    event: &Apart<'_>,
+    event: &Detached<'_>,
 ) -> wasmtime::Result<Option<Vec<u8>>> {
     match *event {
-        Apart::RoomEvent { room, from, payload } => match &exports.room_events {
+        Detached::RoomEvent { room, from, payload } => match &exports.room_events {
             Some(guest) => {
                 let from = from.map(|id| id.to_string());
                 guest.call_on_room_event(store, room, state, from.as_deref(), payload).await
             }
             None => Ok(None),
         },
-        Apart::RoomTimer { room, name, payload } => match &exports.room_events {
+        Detached::RoomTimer { room, name, payload } => match &exports.room_events {
             Some(guest) => guest.call_on_room_timer(store, room, state, name, payload).await,
             None => Ok(None),
         },
-        Apart::Presence { room, diff } => {
+        Detached::Presence { room, diff } => {
             if let Some(guest) = &exports.presence_events {
                 let joins: Vec<Entry> = diff.joins.iter().cloned().map(Entry::from).collect();
                 let leaves: Vec<String> = diff.leaves.iter().map(|key| key.to_string()).collect();
@@ -224,7 +224,7 @@ pub(super) async fn dispatch_apart(
             }
             Ok(None)
         }
-        Apart::ChannelTimer { name, payload } => {
+        Detached::ChannelTimer { name, payload } => {
             if let Some(guest) = &exports.channel_timer_events {
                 guest.call_on_channel_timer(store, name, payload).await?;
             }

@@ -6,39 +6,39 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::wire::Wire;
-use wharf_config::Config;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::outbound::Drains;
 use wharf_runtime::channel::Channel;
+use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Finished};
-use wharf_runtime::lease::{About, Unanswered, lease, patient_lease};
 
-/// Run an event's handler.
+/// Runs an event's handler.
 pub(super) async fn start(
-    config: &Config,
     channel: &Channel,
     client: &Arc<ConnectionRecord>,
     session: &[u8],
     event: &Event<'_>,
-) -> Result<Finished<Option<Vec<u8>>>, Unanswered> {
+) -> Result<Finished<Option<Vec<u8>>>, CallError> {
+    let patience = match event {
+        // Every connection's end is told.
+        Event::Close { .. } => Patience::Persistent,
+        // A client is not to blame for what others post to it, or for its channel's timers.
+        Event::Notice { .. } | Event::Timer { .. } => Patience::Unbounded,
+        _ => Patience::Bounded,
+    };
     let phase = match event {
         Event::Close { .. } => Phase::Closing,
         _ => Phase::Open,
     };
-    let (generation, mut lease) = match event {
-        // These keep their place for as long as it takes. An end must run; and a client is not to
-        // blame for what others post to it, or for its channel's timers.
-        Event::Close { .. } | Event::Notice { .. } | Event::Timer { .. } => {
-            patient_lease(config, channel, About::Connection(client), event.name()).await?
-        }
-        _ => lease(config, channel).await?,
-    };
-    let mut call = Call::new(client.clone(), phase);
-    call.hops = event.hops();
-    let finished = lease.instance.handle(call, session, event).await;
-    generation.pool.give_back(lease);
-    finished.map_err(|failure| Unanswered::Failed(generation.number, failure))
+    let about = About::Connection(client);
+    let guest_call = GuestCall { channel, about, event: event.name(), patience };
+    let finished = guest_call.run(async |instance| {
+        let mut call = Call::new(client.clone(), phase);
+        call.hops = event.hops();
+        instance.handle(call, session, event).await
+    });
+    finished.await
 }
 
 /// Wait for a guest call. Most are finished when they are first polled; while one is not, the

@@ -22,8 +22,8 @@ use wharf_hub::outbound::Drains;
 use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_hub::room::{MAX_NAME_BYTES, check_name};
 use wharf_runtime::channel::Channel;
+use wharf_runtime::guest_call::CallError;
 use wharf_runtime::instance::{FailureKind, OutsideRefusal};
-use wharf_runtime::lease::Unanswered;
 use wharf_runtime::outside;
 
 /// Rooms and users that one broadcast may name, and connections and users that it may except.
@@ -173,7 +173,7 @@ async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
             }
         },
         Ok(None) => Err(no_handler("on_outside_message", "outside-events")),
-        Err(Unanswered::Failed(_, failure)) if failure.kind != FailureKind::Deadline => {
+        Err(CallError::Failed { failure, .. }) if failure.kind != FailureKind::Deadline => {
             Err(failed("channel-failed", "the channel failed"))
         }
         Err(_) => Err(Problem::new(

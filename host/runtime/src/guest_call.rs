@@ -1,0 +1,189 @@
+//! A guest call from its first step to its last: wait for a slot, check out an instance of the
+//! generation that serves by then, call it, give it back.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::{Channel, Generation};
+use crate::instance::{Failure, Instance, bounded};
+use crate::pool::Lease;
+use wharf_hub::connection::ConnectionRecord;
+
+/// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
+const RETRIES: u32 = 6;
+
+/// Time before the first of these attempts. It doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// A call that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestCall<'a> {
+    /// The channel to be called.
+    pub channel: &'a Channel,
+    /// The subject of the event, for the log.
+    pub about: About<'a>,
+    /// The name of the event's export, for the log.
+    pub event: &'static str,
+    /// The time that the event may wait.
+    pub patience: Patience,
+}
+
+/// The subject of an event, for the operator.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// A connection.
+    Connection(&'a ConnectionRecord),
+    /// A room, by its name; the one without a name is the channel itself.
+    Room(&'a str),
+    /// No connection and no room.
+    Channel,
+}
+
+/// How long an event waits for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// `instance_wait_ms` at most.
+    Bounded,
+    /// For as long as it takes. The event keeps its place, and the operator is told of each
+    /// `instance_wait_ms` that it waits.
+    Unbounded,
+    /// The same, and an instance that cannot be started is tried again.
+    Persistent,
+}
+
+/// A reason for which a call came to nothing.
+#[derive(Debug)]
+pub enum CallError {
+    /// There was no slot for `instance_wait_ms`.
+    Exhausted,
+    /// No instance could be made; nothing was called.
+    NotStarted {
+        /// The number of the generation.
+        generation: u64,
+        /// The reason.
+        failure: Failure,
+    },
+    /// The guest failed.
+    Failed {
+        /// The number of the generation.
+        generation: u64,
+        /// The reason.
+        failure: Failure,
+    },
+}
+
+impl GuestCall<'_> {
+    /// Calls an instance of the generation that serves when it is the event's turn: one that was
+    /// swapped out meanwhile gets no new events. A call that comes to nothing is logged.
+    ///
+    /// # Errors
+    ///
+    /// It was never the event's turn, no instance could be made, or `call` has failed.
+    pub async fn run<R>(
+        self,
+        call: impl AsyncFnOnce(&mut Instance) -> Result<R, Failure>,
+    ) -> Result<R, CallError> {
+        let result = match self.lease().await {
+            Ok((generation, mut lease)) => {
+                let result = call(&mut lease.instance).await;
+                generation.pool.give_back(lease);
+                let generation = generation.number;
+                result.map_err(|failure| CallError::Failed { generation, failure })
+            }
+            Err(error) => Err(error),
+        };
+        result.inspect_err(|error| self.log(error))
+    }
+
+    async fn lease(&self) -> Result<(Arc<Generation>, Lease), CallError> {
+        let mut retries = if self.patience == Patience::Persistent { RETRIES } else { 0 };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.lease_once().await {
+                Err(CallError::NotStarted { .. }) if retries > 0 => {
+                    // Boxed: it is rare, and other calls need not carry the room for it.
+                    Box::pin(tokio::time::sleep(pause)).await;
+                    retries -= 1;
+                    pause *= 2;
+                }
+                leased => return leased,
+            }
+        }
+    }
+
+    async fn lease_once(&self) -> Result<(Arc<Generation>, Lease), CallError> {
+        let slot = {
+            let mut slot = pin!(self.channel.slots.take());
+            loop {
+                let wait = self.channel.context.config.instance_wait;
+                match bounded(wait, slot.as_mut()).await {
+                    Some(slot) => break slot,
+                    None if self.patience == Patience::Bounded => return Err(CallError::Exhausted),
+                    None => self.log(&CallError::Exhausted),
+                }
+            }
+        };
+        let generation = self.channel.current();
+        match generation.pool.lease(slot).await {
+            Ok(lease) => Ok((generation, lease)),
+            Err(failure) => Err(CallError::NotStarted { generation: generation.number, failure }),
+        }
+    }
+
+    /// Tells the operator, within the channel's budget of such lines.
+    fn log(&self, error: &CallError) {
+        let GuestCall { channel, about, event, .. } = *self;
+        if !channel.context.failure_budget.take() {
+            return;
+        }
+        let name = channel.name();
+        let connection = match about {
+            About::Connection(client) => Some(client.id.to_string()),
+            About::Room(_) | About::Channel => None,
+        };
+        let room = match about {
+            About::Room(room) if !room.is_empty() => Some(channel.context.shown(room, usize::MAX)),
+            _ => None,
+        };
+        let (generation, event, failure) = match error {
+            CallError::Exhausted => {
+                tracing::warn!(
+                    channel = name,
+                    connection,
+                    room,
+                    event,
+                    "no free instance within instance_wait_ms; see max_instances_per_channel and \
+                     max_instances"
+                );
+                return;
+            }
+            CallError::NotStarted { generation, failure } => (generation, "start", failure),
+            CallError::Failed { generation, failure } => (generation, event, failure),
+        };
+        tracing::error!(
+            channel = name,
+            generation,
+            connection,
+            room,
+            event,
+            kind = failure.kind.token(),
+            detail = failure.detail,
+            backtrace = failure.backtrace,
+            "guest call failed"
+        );
+    }
+}
+
+/// Tells the operator, within the channel's budget of such lines, that the generation which serves
+/// has no handler for an event that an earlier one has caused. The event is dropped.
+pub fn log_unhandled(channel: &Channel, handler: &str) {
+    if channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            generation = channel.current().number,
+            handler,
+            "an event was dropped: an earlier generation caused it, and this one has no handler"
+        );
+    }
+}
