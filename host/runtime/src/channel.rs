@@ -1,16 +1,16 @@
 //! A channel and its current generation; the swap.
 //!
 //! A connection asks for the [current generation](Channel::current) with every event, so that the
-//! event after a swap runs on the new code. A call that is running finishes on its own
-//! generation, which goes when its last call has.
+//! event after a swap runs on the new code. A call that is running finishes on the instance that it
+//! has. What that was made of goes with it, as everything else of the old generation has by then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::host_calls::Description;
-use crate::instance::ChannelContext;
+use crate::instance::{ChannelContext, Instance};
 use crate::pool::{ChannelSlots, Pool};
 use wharf_hub::close::Reason;
 
@@ -24,7 +24,7 @@ pub struct Generation {
     /// What it says of itself.
     pub description: Description,
     /// Its instances.
-    pub pool: Arc<Pool>,
+    pub pool: Pool,
 }
 
 /// What an author wrote, mounted. It outlives its generations, and its removal for as long as
@@ -34,18 +34,14 @@ pub struct Channel {
     /// What all of its generations share.
     pub context: Arc<ChannelContext>,
     /// How many of its instances may be in use.
-    pub slots: Arc<ChannelSlots>,
+    pub slots: ChannelSlots,
     current: ArcSwap<Generation>,
     removed: AtomicBool,
 }
 
 impl Channel {
     /// A channel with its first generation.
-    pub fn new(
-        context: Arc<ChannelContext>,
-        slots: Arc<ChannelSlots>,
-        first: Generation,
-    ) -> Channel {
+    pub fn new(context: Arc<ChannelContext>, slots: ChannelSlots, first: Generation) -> Channel {
         Channel {
             context,
             slots,
@@ -59,9 +55,20 @@ impl Channel {
         &self.context.name
     }
 
-    /// The generation that serves the next event.
-    pub fn current(&self) -> Arc<Generation> {
-        self.current.load_full()
+    /// Returns the generation that serves the next event.
+    ///
+    /// It is lent for a moment and not counted, since all workers would write the same count with
+    /// each event. What may outlive a swap clones the `Arc` in it.
+    pub fn current(&self) -> Guard<Arc<Generation>> {
+        self.current.load()
+    }
+
+    /// Keeps an instance for a later event, unless its generation was swapped out meanwhile.
+    pub fn give_back(&self, instance: Box<Instance>) {
+        let current = self.current();
+        if current.number == instance.generation() {
+            current.pool.give_back(instance);
+        }
     }
 
     /// Serve from now on with another generation. A removed channel comes back with it.

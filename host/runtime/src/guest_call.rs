@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{Channel, Generation};
+use crate::channel::Channel;
 use crate::instance::{Failure, Instance, bounded};
-use crate::pool::Lease;
+use crate::pool::Slot;
 use wharf_hub::connection::ConnectionRecord;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
@@ -73,6 +73,13 @@ pub enum CallError {
     },
 }
 
+/// An instance in use, and the right to use one. The instance ends first if the task ends that waits
+/// for its call.
+struct Lease<'a> {
+    instance: Box<Instance>,
+    _slot: Slot<'a>,
+}
+
 impl GuestCall<'_> {
     /// Calls an instance of the generation that serves when it is the event's turn: one that was
     /// swapped out meanwhile gets no new events. A call that comes to nothing is logged.
@@ -85,10 +92,10 @@ impl GuestCall<'_> {
         call: impl AsyncFnOnce(&mut Instance) -> Result<R, Failure>,
     ) -> Result<R, CallError> {
         let result = match self.lease().await {
-            Ok((generation, mut lease)) => {
+            Ok(mut lease) => {
                 let result = call(&mut lease.instance).await;
-                generation.pool.give_back(lease);
-                let generation = generation.number;
+                let generation = lease.instance.generation();
+                self.channel.give_back(lease.instance);
                 result.map_err(|failure| CallError::Failed { generation, failure })
             }
             Err(error) => Err(error),
@@ -96,7 +103,7 @@ impl GuestCall<'_> {
         result.inspect_err(|error| self.log(error))
     }
 
-    async fn lease(&self) -> Result<(Arc<Generation>, Lease), CallError> {
+    async fn lease(&self) -> Result<Lease<'_>, CallError> {
         let mut retries = if self.patience == Patience::Persistent { RETRIES } else { 0 };
         let mut pause = FIRST_PAUSE;
         loop {
@@ -112,7 +119,7 @@ impl GuestCall<'_> {
         }
     }
 
-    async fn lease_once(&self) -> Result<(Arc<Generation>, Lease), CallError> {
+    async fn lease_once(&self) -> Result<Lease<'_>, CallError> {
         let slot = {
             let mut slot = pin!(self.channel.slots.take());
             loop {
@@ -124,11 +131,21 @@ impl GuestCall<'_> {
                 }
             }
         };
-        let generation = self.channel.current();
-        match generation.pool.lease(slot).await {
-            Ok(lease) => Ok((generation, lease)),
-            Err(failure) => Err(CallError::NotStarted { generation: generation.number, failure }),
-        }
+        let warm = self.channel.current().pool.take_warm();
+        let instance = match warm {
+            Some(instance) => instance,
+            // Boxed: it is rare, and other calls need not carry the room for it.
+            None => Box::pin(self.start()).await?,
+        };
+        Ok(Lease { instance, _slot: slot })
+    }
+
+    async fn start(&self) -> Result<Box<Instance>, CallError> {
+        // Cloned, because a swap may come before there is the instance.
+        let generation = Arc::clone(&self.channel.current());
+        let started = generation.pool.start().await;
+        let generation = generation.number;
+        started.map_err(|failure| CallError::NotStarted { generation, failure })
     }
 
     /// Tells the operator, within the channel's budget of such lines.

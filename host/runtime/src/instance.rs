@@ -350,6 +350,11 @@ impl Instance {
         self.finish(returned)
     }
 
+    /// Returns the number of the generation that this is an instance of.
+    pub fn generation(&self) -> u64 {
+        self.store.data().generation
+    }
+
     /// Whether the instance may serve another event. One that has trapped may not, and one whose
     /// memory has grown over half of what it may have is replaced before it fails.
     pub fn is_reusable(&self) -> bool {

@@ -38,8 +38,8 @@ pub struct ChannelSlots {
 /// The right to use one instance, of whichever generation serves when it is used. Dropping it gives
 /// the right back.
 #[derive(Debug)]
-pub struct Slot {
-    slots: Arc<ChannelSlots>,
+pub struct Slot<'a> {
+    slots: &'a ChannelSlots,
     /// Taken from the channel's reserve, not from what all share.
     is_reserved: bool,
 }
@@ -55,7 +55,7 @@ impl ChannelSlots {
     }
 
     /// Wait for a slot. Whoever waits has its place: slots are given in the order asked for.
-    pub async fn take(self: &Arc<ChannelSlots>) -> Slot {
+    pub async fn take(&self) -> Slot<'_> {
         // The semaphores are never closed, so that acquiring cannot fail.
         let channel = self.channel.acquire().await;
         let is_reserved = match self.reserved.try_acquire() {
@@ -72,11 +72,11 @@ impl ChannelSlots {
         if let Ok(channel) = channel {
             channel.forget();
         }
-        Slot { slots: self.clone(), is_reserved }
+        Slot { slots: self, is_reserved }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
         let from = if self.is_reserved { &self.slots.reserved } else { &self.slots.shared.0 };
         from.add_permits(1);
@@ -120,36 +120,31 @@ impl Pool {
         &self.component
     }
 
-    /// Take an instance: a warm one, else a new one.
+    /// Takes an instance that is warm, if there is one.
+    pub fn take_warm(&self) -> Option<Box<Instance>> {
+        let mut idle = self.idle.lock();
+        let warm = idle.pop();
+        self.fewest_idle.fetch_min(idle.len(), Ordering::Relaxed);
+        warm
+    }
+
+    /// Starts a new instance.
     ///
     /// # Errors
     ///
-    /// There is no warm one, and a new one could not be made.
-    pub async fn lease(&self, slot: Slot) -> Result<Lease, Failure> {
-        let warm = {
-            let mut idle = self.idle.lock();
-            let warm = idle.pop();
-            self.fewest_idle.fetch_min(idle.len(), Ordering::Relaxed);
-            warm
-        };
-        let instance = match warm {
-            Some(instance) => instance,
-            None => {
-                // Boxed: it is rare, and whoever waits here should not carry the room for it.
-                let made = Instance::start(&self.component, &self.channel, self.generation);
-                Box::new(Box::pin(made).await?)
-            }
-        };
-        Ok(Lease { instance, _slot: slot })
+    /// It does not start.
+    pub async fn start(&self) -> Result<Box<Instance>, Failure> {
+        Instance::start(&self.component, &self.channel, self.generation).await.map(Box::new)
     }
 
-    /// Give an instance back. One that may not be used again is thrown away, and so is one too
-    /// many: all that live, idle ones included, are about as many as may be in use.
-    pub fn give_back(&self, lease: Lease) {
-        if lease.instance.is_reusable() {
+    /// Keeps an instance of this generation for a later event. One that may not be used again is
+    /// dropped, and so is one too many: all that live, idle ones included, are about as many as may
+    /// be in use.
+    pub fn give_back(&self, instance: Box<Instance>) {
+        if instance.is_reusable() {
             let mut idle = self.idle.lock();
             if idle.len() < MIN_IDLE || self.channel.live.has_room() {
-                idle.push(lease.instance);
+                idle.push(instance);
             }
         }
     }
@@ -166,13 +161,4 @@ impl Pool {
         };
         drop(dropped);
     }
-}
-
-/// An instance in use. Dropped without being given back, it is thrown away: so it ends when
-/// the task that waits for its call is cancelled.
-#[derive(Debug)]
-pub struct Lease {
-    /// The instance.
-    pub instance: Box<Instance>,
-    _slot: Slot,
 }

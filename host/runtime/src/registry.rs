@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -120,9 +120,9 @@ impl Registry {
         &self.hubs
     }
 
-    /// The routes of this moment.
-    pub fn routes(&self) -> Arc<Routes> {
-        self.routes.load_full()
+    /// Returns the routes of this moment, to be used at once: they are lent and not counted.
+    pub fn routes(&self) -> Guard<Arc<Routes>> {
+        self.routes.load()
     }
 
     /// Every channel that was mounted once, by name.
@@ -270,21 +270,19 @@ impl Registry {
         let begun = Instant::now();
         let known = self.channels.lock().get(&file.name).cloned();
         let is_swap = known.as_ref().is_some_and(|mounted| !mounted.channel.is_removed());
-        let (context, slots, number) = match &known {
-            Some(mounted) => {
-                let channel = &mounted.channel;
-                let number = channel.current().number + 1;
-                (channel.context.clone(), channel.slots.clone(), number)
+        let (context, number) = match &known {
+            Some(Mounted { channel, .. }) => {
+                (channel.context.clone(), channel.current().number + 1)
             }
-            None => (self.context(&file.name), self.slots(), 1),
+            None => (self.context(&file.name), 1),
         };
         let (first, description) = trial(&component, &context, number).await?;
         let patterns = patterns(&description)?;
         let pool = Pool::new(component, context.clone(), number, first);
-        let next = Generation { number, sha256: file.sha256, description, pool: Arc::new(pool) };
+        let next = Generation { number, sha256: file.sha256, description, pool };
         let paths = context.shown(&next.description.paths.join(" "), usize::MAX);
         let session_format = next.description.session_format;
-        self.mount(&file.name, known, patterns, context, slots, next)?;
+        self.mount(&file.name, known, patterns, context, next)?;
         let sha256 = hex(&file.sha256);
         tracing::info!(
             channel = %file.name,
@@ -328,7 +326,6 @@ impl Registry {
         known: Option<Mounted>,
         patterns: Vec<Pattern>,
         context: Arc<ChannelContext>,
-        slots: Arc<ChannelSlots>,
         next: Generation,
     ) -> Result<(), Refusal> {
         let mut channels = self.channels.lock();
@@ -357,7 +354,7 @@ impl Registry {
                 mounted.channel
             }
             None => {
-                let channel = Arc::new(Channel::new(context, slots, next));
+                let channel = Arc::new(Channel::new(context, self.slots(), next));
                 let runner = Box::new(RoomRunner::new(&channel, self.working.clone()));
                 channel.context.hub.run_room_events_with(runner);
                 let teller = Box::new(PresenceTeller::new(&channel));
@@ -428,13 +425,13 @@ impl Registry {
         })
     }
 
-    fn slots(&self) -> Arc<ChannelSlots> {
+    fn slots(&self) -> ChannelSlots {
         let config = &self.config;
-        Arc::new(ChannelSlots::new(
+        ChannelSlots::new(
             config.max_instances_per_channel,
             config.reserved_instances_per_channel,
             self.shared_slots.clone(),
-        ))
+        )
     }
 
     fn sweep(&self) {

@@ -15,7 +15,9 @@ use wharf_hub::connection::{ConnectionRecord, Headers, Request};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::{Drains, Outbound};
 use wharf_hub::store::Memory;
-use wharf_runtime::host_calls::{Call, LogBudget, Phase};
+use wharf_runtime::channel::{Channel, Generation};
+use wharf_runtime::guest_call::{About, GuestCall, Patience};
+use wharf_runtime::host_calls::{Call, Description, LogBudget, Phase};
 use wharf_runtime::instance::{ChannelContext, Event, Instance, LiveInstances};
 use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::pool::{ChannelSlots, Pool, SharedSlots};
@@ -178,30 +180,33 @@ pub fn five_host_calls() -> anyhow::Result<Box<dyn Job>> {
     handle(guest, r#"{"do":"join_many","count":3}"#.to_owned(), false)
 }
 
-/// Take a slot and an instance, and give both back.
-struct TakeGive {
-    pool: Pool,
-    slots: Arc<ChannelSlots>,
-}
+/// A guest call without the call: take a slot and an instance, and give both back.
+struct TakeGive(Channel);
 
 /// With the instance warm, as it is for most events.
 pub fn pool() -> anyhow::Result<Box<dyn Job>> {
     let Guest { context, component, instance, .. } = Guest::load("plugins", "echo", "/echo", None)?;
     let config = &context.config;
-    let slots = Arc::new(ChannelSlots::new(
+    let slots = ChannelSlots::new(
         config.max_instances_per_channel,
         config.reserved_instances_per_channel,
         SharedSlots::new(config.max_instances),
-    ));
-    Ok(Box::new(TakeGive { pool: Pool::new(component, context, 1, instance), slots }))
+    );
+    let generation = Generation {
+        number: instance.generation(),
+        sha256: [0; 32],
+        description: Description::default(),
+        pool: Pool::new(component, context.clone(), instance.generation(), instance),
+    };
+    Ok(Box::new(TakeGive(Channel::new(context, slots, generation))))
 }
 
 impl Job for TakeGive {
     fn run(&mut self) {
-        let slot = finish(self.slots.take());
-        match finish(self.pool.lease(slot)) {
-            Ok(lease) => self.pool.give_back(lease),
-            Err(failure) => panic!("there is no instance: {failure}"),
+        let (channel, about, patience) = (&self.0, About::Channel, Patience::Bounded);
+        let guest_call = GuestCall { channel, about, event: "none", patience };
+        if let Err(error) = finish(guest_call.run(async |_| Ok(()))) {
+            panic!("there is no instance: {error:?}");
         }
     }
 }
