@@ -117,7 +117,7 @@ impl Clockwork {
             bail!("the clock cannot be moved by {by:?}: it counts about two years");
         };
         // A paused clock goes on to the next timer whenever nothing can run.
-        self.runtime.block_on(tokio::time::sleep_until(until));
+        self.runtime.block_on(async { tokio::time::sleep_until(until).await });
         self.settle();
         Ok(())
     }
