@@ -6,10 +6,11 @@
 //! frames are answered, a bounded number of messages is read ahead. What answers cause is
 //! written when there is nothing more to read, so that a burst of messages is answered in one write.
 
+mod arrival;
+mod arrivals;
 mod call;
 mod frame;
 mod input;
-mod wire;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -31,8 +32,9 @@ use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhan
 use wharf_runtime::host_calls::{Call, Phase, escape};
 use wharf_runtime::instance::{Event, Failure, FailureKind, Finished, Refusal};
 
+use arrival::Arrival;
+use arrivals::Arrivals;
 use call::{attend, start};
-use wire::{Arrival, Wire};
 
 pub use input::count_messages;
 
@@ -81,12 +83,12 @@ pub enum Answer {
 pub async fn run(opening: Box<Opening>) {
     // What happens once in a connection's life is boxed, here and below: its task must not carry
     // the room for it all the time.
-    let Some((mut connection, mut wire, close)) = Box::pin(open(opening)).await else {
+    let Some((mut connection, mut arrivals, close)) = Box::pin(open(opening)).await else {
         return;
     };
     let ending = match close {
         Some(close) => Ending::asked_for(close),
-        None => match AssertUnwindSafe(connection.serve(&mut wire)).catch_unwind().await {
+        None => match AssertUnwindSafe(connection.serve(&mut arrivals)).catch_unwind().await {
             Ok(ending) => ending,
             Err(_) => {
                 log_panic(&connection.channel, &connection.client);
@@ -94,12 +96,12 @@ pub async fn run(opening: Box<Opening>) {
             }
         },
     };
-    Box::pin(connection.finish(Some(wire), ending)).await;
+    Box::pin(connection.finish(Some(arrivals), ending)).await;
 }
 
 /// Ask the channel, and take the socket over from HTTP. `None` if there is no connection: it is
 /// refused, or has ended already.
-async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)> {
+async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
     let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
     let client = Arc::new(client);
     let mut drains = Drains::default();
@@ -128,13 +130,13 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Wire, Option<Close>)
     } else if connection.channel.is_removed() {
         connection.client.outbound.end(Reason::Removed);
     }
-    let wire = match answer.send(Answer::Accept(accepted.headers)) {
-        Ok(()) => Wire::upgraded(upgrade, &connection.client, &connection.config).await,
+    let arrivals = match answer.send(Answer::Accept(accepted.headers)) {
+        Ok(()) => Arrivals::upgraded(upgrade, &connection.client, &connection.config).await,
         // The handshake was given up: whatever becomes of the socket, nobody is behind it.
         Err(_) => None,
     };
-    match wire {
-        Some(wire) => Some((connection, wire, accepted.close)),
+    match arrivals {
+        Some(arrivals) => Some((connection, arrivals, accepted.close)),
         None => {
             connection.finish(None, Ending::of(Reason::NetworkLost)).await;
             None
@@ -209,7 +211,7 @@ async fn refuse(
     if answer.send(Answer::Accept(Vec::new())).is_err() {
         return;
     }
-    let Some(mut wire) = Wire::upgraded(upgrade, &client, &config).await else {
+    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config).await else {
         return;
     };
     let mut drains = Drains::default();
@@ -242,9 +244,9 @@ async fn refuse(
         1008
     };
     let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
-    wire.begin_close(Some(code), reason);
+    arrivals.begin_close(Some(code), reason);
     drains.drain_now();
-    wire.finish_close(true).await;
+    arrivals.finish_close(true).await;
     client.outbound.shut();
 }
 
@@ -268,12 +270,12 @@ struct Ending {
     text: String,
     /// A token and a sentence for guests that hear of failures.
     fault: Option<(&'static str, String)>,
-    wire: WireEnd,
+    stream: StreamEnd,
 }
 
 /// What remains to be done with the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum WireEnd {
+enum StreamEnd {
     /// Send a close frame and wait for the client's.
     Close,
     /// The client's close frame has been answered; only what is queued remains to be written.
@@ -286,16 +288,18 @@ enum WireEnd {
 
 impl Ending {
     fn of(reason: Reason) -> Ending {
-        let wire = match reason {
-            Reason::NetworkLost | Reason::KeepAliveTimeout => WireEnd::Gone,
-            Reason::ProtocolError | Reason::InvalidUtf8 | Reason::MessageTooBig => WireEnd::Broken,
-            _ => WireEnd::Close,
+        let stream = match reason {
+            Reason::NetworkLost | Reason::KeepAliveTimeout => StreamEnd::Gone,
+            Reason::ProtocolError | Reason::InvalidUtf8 | Reason::MessageTooBig => {
+                StreamEnd::Broken
+            }
+            _ => StreamEnd::Close,
         };
-        let text = match wire {
-            WireEnd::Gone => String::new(),
+        let text = match stream {
+            StreamEnd::Gone => String::new(),
             _ => reason.token().to_owned(),
         };
-        Ending { reason, code: reason.code(), text, fault: None, wire }
+        Ending { reason, code: reason.code(), text, fault: None, stream }
     }
 
     fn asked_for(close: Close) -> Ending {
@@ -317,12 +321,12 @@ impl Ending {
 
 impl Connection {
     /// Handle events until something ends the connection.
-    async fn serve(&mut self, wire: &mut Wire) -> Ending {
+    async fn serve(&mut self, arrivals: &mut Arrivals) -> Ending {
         loop {
-            let first = std::future::poll_fn(|cx| wire.poll_arrival(cx)).await;
+            let first = std::future::poll_fn(|cx| arrivals.poll_arrival(cx)).await;
             // Boxed, because most connections wait most of the time, and need not hold the
             // room for a guest call while they do.
-            if let Some(ending) = Box::pin(self.burst(wire, first)).await {
+            if let Some(ending) = Box::pin(self.burst(arrivals, first)).await {
                 return ending;
             }
         }
@@ -330,24 +334,24 @@ impl Connection {
 
     /// Handle what has arrived, until there is no more of it, and write what that has caused.
     /// `Some` if the connection ends with it.
-    async fn burst(&mut self, wire: &mut Wire, first: Arrival) -> Option<Ending> {
+    async fn burst(&mut self, arrivals: &mut Arrivals, first: Arrival) -> Option<Ending> {
         let mut arrival = first;
         loop {
             let ending = match arrival {
                 Arrival::Text(data) => match std::str::from_utf8(&data) {
-                    Ok(text) => self.handle(wire, Event::Text(text)).await,
+                    Ok(text) => self.handle(arrivals, Event::Text(text)).await,
                     Err(_) => Some(Ending::of_violation(
                         Reason::InvalidUtf8,
                         "a text message that is not UTF-8".to_owned(),
                     )),
                 },
-                Arrival::Binary(data) => self.handle(wire, Event::Binary(&data)).await,
-                Arrival::Ping(data) => self.control(wire, Event::Ping(&data)).await,
-                Arrival::Pong(data) => self.control(wire, Event::Pong(&data)).await,
+                Arrival::Binary(data) => self.handle(arrivals, Event::Binary(&data)).await,
+                Arrival::Ping(data) => self.control(arrivals, Event::Ping(&data)).await,
+                Arrival::Pong(data) => self.control(arrivals, Event::Pong(&data)).await,
                 Arrival::Closed { code, reason } => Some(Ending {
                     code,
                     text: reason,
-                    wire: WireEnd::Answered,
+                    stream: StreamEnd::Answered,
                     ..Ending::of(Reason::ClientClosed)
                 }),
                 Arrival::Broken { reason, detail } => Some(Ending::of_violation(reason, detail)),
@@ -355,12 +359,12 @@ impl Connection {
                     Some(close) => Ending::asked_for(close),
                     None => Ending::of(reason),
                 }),
-                Arrival::Posted(posted) => self.posted(wire, posted).await,
+                Arrival::Posted(posted) => self.posted(arrivals, posted).await,
             };
             if ending.is_some() {
                 return ending;
             }
-            let next = std::future::poll_fn(|cx| Poll::Ready(wire.poll_more(cx))).await;
+            let next = std::future::poll_fn(|cx| Poll::Ready(arrivals.poll_more(cx))).await;
             match next {
                 Poll::Ready(next) => arrival = next,
                 Poll::Pending => break,
@@ -376,13 +380,13 @@ impl Connection {
     }
 
     /// Handle a ping or pong, if the channel wants to know of them.
-    async fn control(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
+    async fn control(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
         let wanted = self.channel.current().pool.component().has_control_frames();
-        if wanted { self.handle(wire, event).await } else { None }
+        if wanted { self.handle(arrivals, event).await } else { None }
     }
 
     /// Handle what others have posted for this connection, or a timer.
-    async fn posted(&mut self, wire: &mut Wire, posted: Posted) -> Option<Ending> {
+    async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
         let handlers = self.channel.current().pool.component().handlers();
         match posted {
             Posted::Event { .. } if !handlers.notices => {
@@ -390,7 +394,7 @@ impl Connection {
                 None
             }
             Posted::Event { from, payload, hops } => {
-                self.handle(wire, Event::Notice { from, payload: &payload, hops }).await
+                self.handle(arrivals, Event::Notice { from, payload: &payload, hops }).await
             }
             Posted::Timer(firing) => {
                 let payload = self.channel.context.hub.begin_timer(&firing)?;
@@ -399,16 +403,16 @@ impl Connection {
                     return None;
                 }
                 let (name, payload) = (&firing.name, &payload);
-                self.handle(wire, Event::Timer { name, payload }).await
+                self.handle(arrivals, Event::Timer { name, payload }).await
             }
         }
     }
 
     /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
-    async fn handle(&mut self, wire: &mut Wire, event: Event<'_>) -> Option<Ending> {
+    async fn handle(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
         let answered = {
             let call = pin!(start(&self.channel, &self.client, &self.session, &event));
-            attend(call, wire, &mut self.drains).await
+            attend(call, arrivals, &mut self.drains).await
         };
         self.settle(answered).await
     }
@@ -438,18 +442,18 @@ impl Connection {
 
     /// End the connection: close frame, rooms, `on-close`, socket. `on-close` does not wait for
     /// the closing handshake.
-    async fn finish(mut self, mut wire: Option<Wire>, mut ending: Ending) {
+    async fn finish(mut self, mut arrivals: Option<Arrivals>, mut ending: Ending) {
         // What earlier events caused must not wait for the handlers below.
         self.drains.drain().await;
-        if let Some((code, text)) = wire.as_ref().and_then(Wire::close_ahead) {
+        if let Some((code, text)) = arrivals.as_ref().and_then(Arrivals::close_ahead) {
             // The client had closed before we wanted to: its code is the first.
             ending.code = code;
             ending.text = text.to_owned();
             if ending.reason == Reason::ChannelClosed {
                 ending.reason = Reason::ClientClosed;
             }
-            if ending.wire == WireEnd::Close {
-                ending.wire = WireEnd::Answered;
+            if ending.stream == StreamEnd::Close {
+                ending.stream = StreamEnd::Answered;
             }
         }
         self.client.set_ending(ending.reason);
@@ -458,13 +462,15 @@ impl Connection {
             self.fault(code, &detail).await;
         }
         let outbound = &self.client.outbound;
-        let discard = ending.wire == WireEnd::Gone || ending.reason == Reason::SlowConsumer;
+        let discard = ending.stream == StreamEnd::Gone || ending.reason == Reason::SlowConsumer;
         outbound.refuse_messages(discard);
-        if let Some(wire) = &mut wire {
-            match ending.wire {
-                WireEnd::Close | WireEnd::Broken => wire.begin_close(ending.code, &ending.text),
-                WireEnd::Answered => wire.answer_close(),
-                WireEnd::Gone => {}
+        if let Some(arrivals) = &mut arrivals {
+            match ending.stream {
+                StreamEnd::Close | StreamEnd::Broken => {
+                    arrivals.begin_close(ending.code, &ending.text)
+                }
+                StreamEnd::Answered => arrivals.answer_close(),
+                StreamEnd::Gone => {}
             }
         }
         self.channel.context.hub.remove(&self.client);
@@ -472,10 +478,10 @@ impl Connection {
         outbound.drain();
         let closing = async {
             // Dropped here: the socket must not stay open until `on-close` has had its turn.
-            if let Some(mut wire) = wire
-                && ending.wire != WireEnd::Gone
+            if let Some(mut arrivals) = arrivals
+                && ending.stream != StreamEnd::Gone
             {
-                wire.finish_close(ending.wire == WireEnd::Close).await;
+                arrivals.finish_close(ending.stream == StreamEnd::Close).await;
             }
             outbound.shut();
         };

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::wire::Wire;
+use super::arrivals::Arrivals;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::outbound::Drains;
 use wharf_runtime::channel::Channel;
@@ -45,7 +45,7 @@ pub(super) async fn start(
 /// socket is looked after.
 pub(super) async fn attend<F: Future>(
     mut call: Pin<&mut F>,
-    wire: &mut Wire,
+    arrivals: &mut Arrivals,
     drains: &mut Drains,
 ) -> F::Output {
     std::future::poll_fn(|cx| {
@@ -54,7 +54,7 @@ pub(super) async fn attend<F: Future>(
         }
         // What earlier events caused must not wait for this one.
         drains.drain_now();
-        wire.poll_ahead(cx);
+        arrivals.poll_ahead(cx);
         Poll::Pending
     })
     .await

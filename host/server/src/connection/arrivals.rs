@@ -1,90 +1,36 @@
-//! A connection's socket as its task sees it: what arrives, keep-alive, the closing handshake.
+//! A connection's incoming side: messages, control frames, posted events, the wish to end.
 //!
-//! What the protocol wants to be written (pongs, pings, close frames) goes into the outbound queue
-//! like everything else.
+//! Frames that the protocol wants to be written (pongs, pings, close frames) go into the outbound
+//! queue like everything else.
+
+mod closing;
+mod keep_alive;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::arrival::Arrival;
 use super::frame::Violation;
-use super::input::{Input, Item, Payload, Refused};
+use super::input::{Input, Item, Refused};
 use wharf_config::Config;
-use wharf_hub::close::{MAX_REASON_BYTES, Reason};
+use wharf_hub::close::Reason;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::inbox::Posted;
-use wharf_hub::outbound::{Pushed, Standing};
+use wharf_hub::outbound::Pushed;
 use wharf_hub::transport::{Reader, Transport};
-
-/// What keep-alive pings carry, so that their pongs are told from others.
-const KEEP_ALIVE_PAYLOAD: &[u8] = b"wharf-keep-alive";
-
-/// How long to read on after a close frame to a client that broke the protocol, so that the
-/// frame is not lost to a reset of the connection.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// A close frame's code and reason.
 type CloseFrame = Option<(u16, String)>;
 
-/// What has happened on a connection.
-#[derive(Debug)]
-pub(super) enum Arrival {
-    /// A text message, if it is UTF-8.
-    Text(Payload),
-    Binary(Payload),
-    Ping(Payload),
-    /// A pong that is not the answer to a keep-alive ping.
-    Pong(Payload),
-    /// The client's close frame.
-    Closed {
-        code: Option<u16>,
-        reason: String,
-    },
-    /// The client broke a rule, or is gone.
-    Broken {
-        reason: Reason,
-        detail: String,
-    },
-    /// Another handler's event for this connection, or a timer's.
-    Posted(Posted),
-    /// Somebody asked for the end: the host, or the outbound queue.
-    Ended(Reason),
-}
-
-impl Arrival {
-    fn bytes(&self) -> usize {
-        match self {
-            Arrival::Text(data)
-            | Arrival::Binary(data)
-            | Arrival::Ping(data)
-            | Arrival::Pong(data) => data.len(),
-            _ => 0,
-        }
-    }
-
-    /// The same without a block for reading around it.
-    fn into_owned(self) -> Arrival {
-        match self {
-            Arrival::Text(data) => Arrival::Text(data.into_owned()),
-            Arrival::Binary(data) => Arrival::Binary(data.into_owned()),
-            Arrival::Ping(data) => Arrival::Ping(data.into_owned()),
-            Arrival::Pong(data) => Arrival::Pong(data.into_owned()),
-            other => other,
-        }
-    }
-}
-
-/// A socket after its upgrade.
-pub(super) struct Wire {
+/// The incoming side of an upgraded connection.
+pub(super) struct Arrivals {
     reader: Reader,
     input: Input,
     client: Arc<ConnectionRecord>,
@@ -114,20 +60,20 @@ pub(super) struct Wire {
     written_bytes: Option<u64>,
 }
 
-impl Wire {
+impl Arrivals {
     /// Wait until the client has got its `101`, and take the socket over. `None` if it is gone.
     pub(super) async fn upgraded(
         upgrade: OnUpgrade,
         client: &Arc<ConnectionRecord>,
         config: &Arc<Config>,
-    ) -> Option<Wire> {
+    ) -> Option<Arrivals> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
         client.outbound.attach(writer);
         let input = Input::new(config, &parts.read_buf);
         let now = Instant::now();
-        Some(Wire {
+        Some(Arrivals {
             reader,
             input,
             client: client.clone(),
@@ -283,73 +229,12 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Note that the connection ends if its token has expired.
-    fn end_if_expired(&self) {
-        if self.client.token_expires().is_some_and(|at| Instant::now() >= at) {
-            self.client.outbound.end(Reason::TokenExpired);
-        }
-    }
-
-    /// Wait for the token's expiry, which may have been moved since.
-    fn poll_expiry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.client.token_expires() else {
-            return Poll::Pending;
-        };
-        let timer = self.expiry.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if timer.deadline() != at {
-            timer.as_mut().reset(at);
-        }
-        timer.as_mut().poll(cx)
-    }
-
     /// Whether more is being read from the client.
     fn listens(&self) -> bool {
         !self.is_over
             && self.ahead.len() < self.config.read_ahead_messages
             && self.ahead_bytes < self.config.read_ahead_bytes
             && !self.client.outbound.standing().is_backed_up
-    }
-
-    /// The timer has fired: ping a silent client, give up on one that stays silent, or that
-    /// takes nothing of what it is sent.
-    fn keep_alive(&mut self) -> Option<Arrival> {
-        let now = Instant::now();
-        let (interval, timeout) = (self.config.keep_alive_interval, self.config.keep_alive_timeout);
-        if !self.listens() {
-            // Silence means nothing while nobody listens, but standing still does.
-            self.last_heard = now;
-            let Standing { is_backed_up, written_bytes, .. } = self.client.outbound.standing();
-            if is_backed_up && self.written_bytes == Some(written_bytes) {
-                self.client.outbound.end(Reason::SlowConsumer);
-                return Some(Arrival::Ended(Reason::SlowConsumer));
-            }
-            self.written_bytes = is_backed_up.then_some(written_bytes);
-            self.timer.as_mut().reset(now + timeout);
-            return None;
-        }
-        self.written_bytes = None;
-        if self.pinged.is_some_and(|pinged| self.last_heard >= pinged) {
-            self.pinged = None;
-        }
-        let next = match self.pinged {
-            Some(pinged) if now >= pinged + timeout => {
-                let reason = Reason::KeepAliveTimeout;
-                let detail = format!("no answer to a ping within {timeout:?}");
-                return Some(Arrival::Broken { reason, detail });
-            }
-            Some(pinged) => pinged + timeout,
-            None if now >= self.last_heard + interval => {
-                self.pinged = Some(now);
-                let ping = Frame::encode(FrameKind::Ping, KEEP_ALIVE_PAYLOAD);
-                if self.client.outbound.push_control(&ping) == Pushed::Drain {
-                    self.client.outbound.drain();
-                }
-                now + timeout
-            }
-            None => self.last_heard + interval,
-        };
-        self.timer.as_mut().reset(next);
-        None
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
@@ -369,7 +254,7 @@ impl Wire {
                     self.push_control(Frame::encode(FrameKind::Pong, &data));
                     Arrival::Ping(data)
                 }
-                Ok(Some(Item::Pong(data))) if *data == *KEEP_ALIVE_PAYLOAD => continue,
+                Ok(Some(Item::Pong(data))) if *data == *keep_alive::PAYLOAD => continue,
                 Ok(Some(Item::Pong(data))) => Arrival::Pong(data),
                 Ok(Some(Item::Close(close))) => {
                     self.is_over = true;
@@ -406,90 +291,5 @@ impl Wire {
         if self.client.outbound.push_control(&frame) == Pushed::Drain {
             self.owes_drain = true;
         }
-    }
-
-    /// Queue the answer to the client's close frame, with its code and reason as RFC 6455, 5.5.1
-    /// has it, behind all that was queued before.
-    pub(super) fn answer_close(&mut self) {
-        if let Some(close) = self.unanswered_close.take() {
-            let close = close.as_ref().as_ref();
-            self.push_close(close.map(|(code, reason)| (*code, reason.as_str())));
-        }
-    }
-
-    /// Queue a close frame. Nothing but control frames may follow it.
-    pub(super) fn begin_close(&mut self, code: Option<u16>, reason: &str) {
-        self.push_close(code.map(|code| (code, reason)));
-        self.client.outbound.refuse_messages(false);
-    }
-
-    fn push_close(&mut self, close: Option<(u16, &str)>) {
-        if std::mem::replace(&mut self.has_closed, true) {
-            return;
-        }
-        let mut payload = Vec::new();
-        if let Some((code, reason)) = close {
-            payload.extend_from_slice(&code.to_be_bytes());
-            let end = reason.floor_char_boundary(MAX_REASON_BYTES);
-            payload.extend_from_slice(&reason.as_bytes()[..end]);
-        }
-        self.push_control(Frame::encode(FrameKind::Close, &payload));
-    }
-
-    /// Write what is queued and, where the client can still be understood and has not sent its
-    /// close frame, wait for that; `close_timeout_ms` at most. Then the stream is ended, and what the
-    /// client may have sent meanwhile is read away, so that it gets to see our last frames.
-    pub(super) async fn finish_close(&mut self, wait_for_client: bool) {
-        let close_timeout = self.config.close_timeout;
-        let handshake = async {
-            let mut client_is_done = !wait_for_client;
-            std::future::poll_fn(|cx| {
-                while !client_is_done {
-                    match self.poll_read(cx) {
-                        Poll::Ready(Arrival::Closed { .. } | Arrival::Broken { .. }) => {
-                            client_is_done = true;
-                        }
-                        Poll::Ready(_) => {}
-                        Poll::Pending if self.is_over => client_is_done = true,
-                        Poll::Pending => break,
-                    }
-                }
-                if std::mem::take(&mut self.owes_drain) {
-                    self.client.outbound.drain();
-                }
-                match self.client.outbound.poll_drained(cx) {
-                    Poll::Ready(()) if client_is_done => Poll::Ready(()),
-                    _ => Poll::Pending,
-                }
-            })
-            .await;
-        };
-        if tokio::time::timeout(close_timeout, handshake).await.is_err() {
-            return;
-        }
-        if self.client_has_closed {
-            // It sends nothing any more, so that there is nothing to lose our last frames to.
-            self.client.outbound.release();
-            return;
-        }
-        self.client.outbound.shut();
-        let linger = LINGER.min(close_timeout);
-        let _ = tokio::time::timeout(linger, self.read_away()).await;
-    }
-
-    /// Read and forget until the client ends the stream.
-    async fn read_away(&mut self) {
-        let mut scratch = vec![0; 4096];
-        std::future::poll_fn(|cx| {
-            loop {
-                let mut buffer = ReadBuf::new(&mut scratch);
-                match Pin::new(&mut self.reader).poll_read(cx, &mut buffer) {
-                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await;
     }
 }

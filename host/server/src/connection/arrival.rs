@@ -1,0 +1,54 @@
+//! One thing that has happened on a connection.
+
+use super::input::Payload;
+use wharf_hub::close::Reason;
+use wharf_hub::inbox::Posted;
+
+/// One thing that has happened on a connection.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A text message, if it is UTF-8.
+    Text(Payload),
+    Binary(Payload),
+    Ping(Payload),
+    /// A pong that is not the answer to a keep-alive ping.
+    Pong(Payload),
+    /// The client's close frame.
+    Closed {
+        code: Option<u16>,
+        reason: String,
+    },
+    /// The client broke a rule, or is gone.
+    Broken {
+        reason: Reason,
+        detail: String,
+    },
+    /// Another handler's event for this connection, or a timer's.
+    Posted(Posted),
+    /// Somebody asked for the end: the host, or the outbound queue.
+    Ended(Reason),
+}
+
+impl Arrival {
+    /// Returns the length of its payload.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Arrival::Text(data)
+            | Arrival::Binary(data)
+            | Arrival::Ping(data)
+            | Arrival::Pong(data) => data.len(),
+            _ => 0,
+        }
+    }
+
+    /// Returns the same without a block for reading around it.
+    pub(super) fn into_owned(self) -> Arrival {
+        match self {
+            Arrival::Text(data) => Arrival::Text(data.into_owned()),
+            Arrival::Binary(data) => Arrival::Binary(data.into_owned()),
+            Arrival::Ping(data) => Arrival::Ping(data.into_owned()),
+            Arrival::Pong(data) => Arrival::Pong(data.into_owned()),
+            other => other,
+        }
+    }
+}
