@@ -14,7 +14,7 @@ const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("author", "config hub runtime server"),
     ("server", "config hub runtime"),
     ("runtime", "config hub"),
-    ("hub", "config"),
+    ("hub", ""),
     ("config", ""),
 ];
 
