@@ -160,7 +160,7 @@ async fn broadcast(hub: Arc<Hub>, broadcasts: u32) -> Times {
         ticks.tick().await;
         let (start, mut longest) = (Instant::now(), Duration::ZERO);
         {
-            let mut delivery = pin!(hub.deliver(&to, &frame, None, &mut drains));
+            let mut delivery = pin!(hub.deliver(None, &to, &frame, None, &mut drains));
             std::future::poll_fn(|cx| {
                 let turn = Instant::now();
                 let polled = delivery.as_mut().poll(cx).map(drop);
@@ -207,7 +207,7 @@ async fn handle_events(mut arrived: mpsc::UnboundedReceiver<Instant>) -> Vec<Dur
     let mut waits = Vec::new();
     while let Some(at) = arrived.recv().await {
         waits.push(at.elapsed());
-        hub.deliver(&to, &frame, None, &mut drains).await;
+        hub.deliver(None, &to, &frame, None, &mut drains).await;
         drains.drain().await;
     }
     waits

@@ -322,7 +322,7 @@ impl Effects {
                     hub.send_to(id, &frame, drains);
                 }
                 Effect::Broadcast { to, frame, except } => {
-                    hub.deliver(&to, &frame, except, drains).await;
+                    hub.deliver(connection, &to, &frame, except, drains).await;
                 }
                 Effect::Join(name) => {
                     if let Some(connection) = connection {

@@ -6,21 +6,20 @@ mod channels;
 mod delivery;
 mod kept;
 mod membership;
+mod records;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::connection::ConnectionRecord;
 use crate::frame::Frame;
 use crate::inbox::Scope;
 use crate::presence::{PresenceRooms, Timing};
-use crate::room::{Room, Rooms};
+use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::Timers;
+
+use records::Records;
 
 pub use channels::Channels;
 pub use delivery::Posting;
@@ -33,12 +32,12 @@ pub struct Hub {
     /// The users that are online. A user is to the host what a room is, a named set of connections;
     /// that a connection has one user at most is its own affair.
     users: Rooms,
-    /// Every connection, as a room that has no name among the others.
-    everyone: Room,
+    /// Every connection, for what is for all of them.
+    everyone: Members,
     /// Who is present in its rooms.
     presence: PresenceRooms,
-    /// The records of all connections, by number.
-    records: Mutex<BTreeMap<u64, Arc<ConnectionRecord>>>,
+    /// The records of all connections, for what is for one of them.
+    records: Records,
     /// What is kept for rooms, and their events that wait.
     states: RoomStates,
     /// The timers of its connections, its rooms, and its own.
@@ -62,13 +61,12 @@ impl Default for Hub {
 impl Hub {
     /// Makes a hub without connections.
     pub fn new(timing: Timing) -> Hub {
-        let everyone = Room::new(Arc::from(""));
         Hub {
             rooms: Rooms::default(),
             users: Rooms::default(),
-            everyone,
+            everyone: Members::default(),
             presence: PresenceRooms::new(timing),
-            records: Mutex::default(),
+            records: Records::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
             listener: OnceLock::new(),

@@ -14,15 +14,19 @@ use bytes::Bytes;
 
 use super::Hub;
 use crate::close::{Close, Reason};
+use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::inbox::{InboxLimits, NoPlace, Place};
 use crate::outbound::{Drains, Outbound};
 use crate::recipients::{Audience, Group, Recipients};
-use crate::room::{Room, broadcast_where};
+use crate::room::{Members, broadcast};
 
 /// Inboxes that are filled in a row before other tasks get their turn.
 const POSTS_PER_TURN: usize = 1024;
+
+/// Rooms of a sender that are compared by name before a room is looked up among all.
+const ROOMS_LOOKED_THROUGH: usize = 8;
 
 /// The inboxes of a room's members or of a user's connections.
 #[derive(Debug, Default)]
@@ -38,32 +42,77 @@ pub struct Posting {
 impl Hub {
     /// Queues a frame for one connection. Returns whether it was queued.
     pub fn send_to(&self, to: ConnectionId, frame: &Frame, drains: &mut Drains) -> bool {
-        self.everyone.find(to).is_some_and(|outbound| drains.push(&outbound, frame))
+        self.records.with(to, |record| drains.push(&record.outbound, frame)).unwrap_or(false)
     }
 
     /// Queues a frame for recipients except one of them, once for each. Returns for how many.
+    ///
+    /// Whoever is told in the order of these calls is told in one order: the next broadcast to the same
+    /// recipients begins when this one is over. `from` is the connection whose event it is, if one's.
     pub async fn deliver(
+        &self,
+        from: Option<&ConnectionRecord>,
+        to: &Recipients,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        drains: &mut Drains,
+    ) -> usize {
+        // A connection of another node is none of those that are looked at.
+        let number = except.and_then(ConnectionId::local_number);
+        let queued = match to {
+            Recipients::Room(name) => {
+                // Mostly it is a room of the sender's, which needs no looking up among all others.
+                let of_sender = from.and_then(|from| {
+                    let groups = from.groups();
+                    let mut first = groups.joined.iter().take(ROOMS_LOOKED_THROUGH);
+                    let room = first.find(|room| room.name() == name)?;
+                    room.members.broadcast_at_once(frame, number, drains)
+                });
+                of_sender.or_else(|| match self.rooms.get(name) {
+                    Some(room) => room.members.broadcast_at_once(frame, number, drains),
+                    None => Some(0),
+                })
+            }
+            Recipients::User(user) => match self.users.get(user) {
+                Some(user) => user.members.broadcast_at_once(frame, number, drains),
+                None => Some(0),
+            },
+            Recipients::Everyone => self.everyone.broadcast_at_once(frame, number, drains),
+            Recipients::Rooms(_) | Recipients::Users(_) | Recipients::Audience(_) => None,
+        };
+        match queued {
+            Some(queued) => queued,
+            // Boxed, so that an event that commits has not to have the room for it.
+            None => Box::pin(self.deliver_in_turn(to, frame, except, drains)).await,
+        }
+    }
+
+    async fn deliver_in_turn(
         &self,
         to: &Recipients,
         frame: &Frame,
         except: Option<ConnectionId>,
         drains: &mut Drains,
     ) -> usize {
-        match to {
-            Recipients::Room(name) => self.rooms.broadcast(name, frame, except, drains),
-            Recipients::Rooms(names) => {
-                self.rooms.broadcast_to_several(names, frame, except, drains)
+        let number = except.and_then(ConnectionId::local_number);
+        let (rooms, users) = match to {
+            Recipients::Room(name) => (self.rooms.several(std::slice::from_ref(name)), Vec::new()),
+            Recipients::Rooms(names) => (self.rooms.several(names), Vec::new()),
+            Recipients::User(user) => (Vec::new(), self.users.several(std::slice::from_ref(user))),
+            Recipients::Users(users) => (Vec::new(), self.users.several(users)),
+            Recipients::Everyone => {
+                let everyone = [&self.everyone];
+                return broadcast(&everyone, frame, drains, |known, _| number != Some(known)).await;
             }
-            Recipients::User(user) => self.users.broadcast(user, frame, except, drains),
-            Recipients::Users(users) => {
-                self.users.broadcast_to_several(users, frame, except, drains)
+            Recipients::Audience(audience) => {
+                return self.deliver_to_audience(audience, frame, except, drains).await;
             }
-            Recipients::Everyone => self.everyone.broadcast(frame, except, drains),
-            Recipients::Audience(audience) => self.deliver_to(audience, frame, except, drains),
-        }
+        };
+        let named: Vec<&Members> = rooms.iter().chain(&users).map(|room| &room.members).collect();
+        broadcast(&named, frame, drains, |known, _| number != Some(known)).await
     }
 
-    fn deliver_to(
+    async fn deliver_to_audience(
         &self,
         audience: &Audience,
         frame: &Frame,
@@ -74,26 +123,27 @@ impl Hub {
         let mut except: BTreeSet<u64> = except.filter_map(ConnectionId::local_number).collect();
         for user in &audience.except_users {
             if let Some(user) = self.users.get(user) {
-                except.extend(user.page(None, usize::MAX).iter().map(|id| id.number));
+                except.extend(user.members.iter().map(|(id, _)| id.number));
             }
         }
         let rooms = self.rooms.several(&audience.rooms);
         let users = self.users.several(&audience.users);
-        let named: Vec<&Room> = match audience.everyone {
+        let named: Vec<&Members> = match audience.everyone {
             true => vec![&self.everyone],
-            false => rooms.iter().chain(&users).map(|room| &**room).collect(),
+            false => rooms.iter().chain(&users).map(|room| &room.members).collect(),
         };
-        broadcast_where(&named, frame, drains, |number, outbound| {
+        broadcast(&named, frame, drains, |number, outbound| {
             !except.contains(&number)
                 && (audience.labels.is_empty() || outbound.has_labels(&audience.labels))
         })
+        .await
     }
 
     /// Returns how many connections a delivery looks at, as things are. A connection that is named
     /// several times counts as often.
     pub fn reach(&self, to: &Recipients) -> usize {
-        let members = |name: &str| self.rooms.get(name).map_or(0, |room| room.count());
-        let connections = |user: &str| self.users.get(user).map_or(0, |user| user.count());
+        let members = |name: &str| self.rooms.get(name).map_or(0, |room| room.members.count());
+        let connections = |user: &str| self.users.get(user).map_or(0, |user| user.members.count());
         let all = |names: &[Arc<str>], count: &dyn Fn(&str) -> usize| {
             names.iter().fold(0, |sum: usize, name| sum.saturating_add(count(name)))
         };
@@ -122,7 +172,7 @@ impl Hub {
         if let Some(listener) = self.listener.get() {
             listener.published(room, frame);
         }
-        self.rooms.broadcast(room, frame, None, drains)
+        self.deliver(None, &Recipients::Room(room.clone()), frame, None, drains).await
     }
 }
 
@@ -130,25 +180,24 @@ impl Hub {
 impl Hub {
     /// Asks a connection to close. Returns whether it is open.
     pub fn disconnect(&self, id: ConnectionId, close: &Close) -> bool {
-        let found = self.everyone.find(id);
-        if let Some(outbound) = &found {
+        let outbound = self.outbound(id);
+        if let Some(outbound) = &outbound {
             outbound.close(close.clone());
         }
-        found.is_some()
+        outbound.is_some()
     }
 
     /// Asks the connections that a user has now to close. Returns how many.
     pub fn disconnect_user(&self, user: &str, close: &Close) -> usize {
-        let outbounds = self.users.get(user).map(|user| user.outbounds()).unwrap_or_default();
-        for outbound in &outbounds {
-            outbound.close(close.clone());
-        }
-        outbounds.len()
+        let Some(user) = self.users.get(user) else {
+            return 0;
+        };
+        user.members.iter().map(|(_, outbound)| outbound.close(close.clone())).count()
     }
 
     /// Asks every connection to end.
     pub fn end_all(&self, reason: Reason) {
-        for outbound in self.everyone.outbounds() {
+        for (_, outbound) in self.everyone.iter() {
             outbound.end(reason);
         }
     }
@@ -167,7 +216,7 @@ impl Hub {
         bytes: usize,
         limits: InboxLimits,
     ) -> Result<Place, NoPlace> {
-        Place::take(self.everyone.find(to).ok_or(NoPlace::Closed)?, bytes, limits)
+        Place::take(self.outbound(to).ok_or(NoPlace::Closed)?, bytes, limits)
     }
 
     /// Takes places for a notice in the inboxes of a room's members or of a user's connections, except
@@ -183,21 +232,19 @@ impl Hub {
         let Some(room) = self.group(to) else {
             return posting;
         };
-        let mut after = None;
-        loop {
-            let members = room.members(after, POSTS_PER_TURN);
-            after = members.last().map(|(id, _)| *id);
-            let is_last = members.len() < POSTS_PER_TURN;
-            for (id, outbound) in members {
-                if !except.contains(&id) {
-                    posting.take_place(outbound, bytes, limits);
-                }
+        for (at, (id, outbound)) in room.members.iter().enumerate() {
+            if !except.contains(&id) {
+                posting.take_place(outbound, bytes, limits);
             }
-            if is_last {
-                return posting;
+            if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
+        posting
+    }
+
+    fn outbound(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
+        self.records.with(id, |record| record.outbound.clone())
     }
 
     /// Posts an event into an inbox.

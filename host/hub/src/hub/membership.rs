@@ -11,13 +11,13 @@ use crate::inbox::Scope;
 use crate::outbound::Drains;
 use crate::presence::Meta;
 use crate::recipients::Group;
-use crate::room::{Room, start_after};
+use crate::room::Room;
 
 impl Hub {
     /// Adds a connection, whose first effects are about to commit.
     pub fn connect(&self, connection: &Arc<ConnectionRecord>) {
         self.everyone.add(connection.id, connection.outbound.clone());
-        self.records.lock().insert(connection.id.number, connection.clone());
+        self.records.insert(connection);
     }
 
     /// Takes a connection out of its rooms, away from its user, and out of the hub. Its record still
@@ -32,7 +32,7 @@ impl Hub {
             self.users.leave(user, connection.id);
         }
         self.everyone.remove(connection.id);
-        self.records.lock().remove(&connection.id.number);
+        self.records.remove(connection.id);
         self.timers.cancel_all(&Scope::Connection(connection.id));
     }
 
@@ -107,7 +107,7 @@ impl Hub {
 
     /// Returns how many connections there are.
     pub fn connection_count(&self) -> usize {
-        self.everyone.count()
+        self.records.len()
     }
 
     /// Returns how many rooms have members.
@@ -122,12 +122,12 @@ impl Hub {
 
     /// Returns whether a connection is open.
     pub fn is_connected(&self, id: ConnectionId) -> bool {
-        self.everyone.find(id).is_some()
+        self.records.with(id, |_| ()).is_some()
     }
 
     /// Returns the record of a connection, if it is open.
     pub fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionRecord>> {
-        self.records.lock().get(&id.local_number()?).cloned()
+        self.records.with(id, Arc::clone)
     }
 
     /// Returns the records of at most `limit` connections in ascending order of their ids, those after
@@ -137,27 +137,19 @@ impl Hub {
         after: Option<ConnectionId>,
         limit: usize,
     ) -> Vec<Arc<ConnectionRecord>> {
-        let Some(start) = start_after(after) else {
-            return Vec::new();
-        };
-        self.records
-            .lock()
-            .range(start..)
-            .take(limit)
-            .map(|(_, connection)| connection.clone())
-            .collect()
+        self.records.page(after, limit)
     }
 
     /// Returns the names of at most `limit` rooms in ascending order, those after `after`, and how many
     /// members each has.
     pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
         let rooms = self.rooms.page(after, limit);
-        rooms.iter().map(|room| (room.name().clone(), room.count())).collect()
+        rooms.iter().map(|room| (room.name().clone(), room.members.count())).collect()
     }
 
     /// Returns how many members a room has, or connections a user.
     pub fn count(&self, group: Group<'_>) -> usize {
-        self.group(group).map_or(0, |room| room.count())
+        self.group(group).map_or(0, |room| room.members.count())
     }
 
     /// Returns at most `limit` members of a room or connections of a user in ascending order, those
@@ -168,7 +160,7 @@ impl Hub {
         after: Option<ConnectionId>,
         limit: usize,
     ) -> Vec<ConnectionId> {
-        self.group(group).map(|room| room.page(after, limit)).unwrap_or_default()
+        self.group(group).map(|room| room.members.page(after, limit)).unwrap_or_default()
     }
 
     pub(super) fn group(&self, group: Group<'_>) -> Option<Arc<Room>> {

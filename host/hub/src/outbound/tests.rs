@@ -6,6 +6,13 @@ use crate::transport::Transport;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
+impl Outbound {
+    /// Returns the bytes that wait, one frame behind the other.
+    pub(crate) fn waiting(&self) -> Vec<u8> {
+        self.state.lock().queue.iter().flat_map(|segment| segment.to_vec()).collect()
+    }
+}
+
 /// An outbound with a socket, and the client's end of it.
 async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,7 +1,7 @@
 //! The lists of a channel's rooms: made when somebody is tracked or watches, forgotten when nobody
 //! is and does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::roster::{Changes, Own, Roster};
 use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Drains, Outbound};
+use crate::room::{Members, broadcast};
 
 /// How long things wait.
 #[derive(Clone, Copy, Debug)]
@@ -64,16 +65,16 @@ impl std::fmt::Debug for PresenceRooms {
 /// The list of one room, and who watches it.
 pub struct PresenceRoom {
     name: Arc<str>,
+    watchers: Members,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     roster: Roster,
-    watchers: BTreeMap<ConnectionId, Arc<Outbound>>,
     /// The message for a new watcher, as long as it holds.
     message: Option<(u64, Frame)>,
-    /// A task waits to send a diff.
+    /// A task waits to send a diff, or sends it to many watchers.
     diff_waits: bool,
     /// A task waits to let entries go.
     expiry_waits: bool,
@@ -82,16 +83,6 @@ struct State {
     is_telling: bool,
     /// The table has forgotten it.
     dissolved: bool,
-}
-
-impl State {
-    fn is_idle(&self) -> bool {
-        self.roster.is_empty()
-            && self.watchers.is_empty()
-            && !self.diff_waits
-            && !self.expiry_waits
-            && !self.is_telling
-    }
 }
 
 impl PresenceRooms {
@@ -161,12 +152,12 @@ impl PresenceRooms {
 
     /// Track a connection in a room that it is in.
     pub fn track(&self, room: &Arc<str>, id: ConnectionId, key: &Arc<str>, meta: &Meta) {
-        self.change(room, |state| state.roster.track(id, key, meta));
+        self.change(room, |_, state| state.roster.track(id, key, meta));
     }
 
     /// Track a connection no longer.
     pub fn untrack(&self, room: &str, id: ConnectionId) {
-        self.change_known(room, |state| state.roster.untrack(id));
+        self.change_known(room, |_, state| state.roster.untrack(id));
     }
 
     /// Send a connection the list and, from now on, what changes about it.
@@ -177,8 +168,8 @@ impl PresenceRooms {
         outbound: &Arc<Outbound>,
         drains: &mut Drains,
     ) {
-        self.change(room, |state| {
-            state.watchers.insert(id, outbound.clone());
+        self.change(room, |of, state| {
+            of.watchers.add(id, outbound.clone());
             state.roster.shown_between();
             let sequence = state.roster.sequence();
             let frame = match &state.message {
@@ -196,13 +187,15 @@ impl PresenceRooms {
 
     /// Send a connection no more changes.
     pub fn unwatch(&self, room: &str, id: ConnectionId) {
-        self.change_known(room, |state| drop(state.watchers.remove(&id)));
+        self.change_known(room, |of, _| {
+            of.watchers.remove(id);
+        });
     }
 
     /// A connection has left a room.
     pub fn leave(&self, room: &str, id: ConnectionId) {
-        self.change_known(room, |state| {
-            state.watchers.remove(&id);
+        self.change_known(room, |of, state| {
+            of.watchers.remove(id);
             state.roster.untrack(id);
         });
     }
@@ -210,8 +203,8 @@ impl PresenceRooms {
     /// A connection that was in a room has ended.
     pub fn end(&self, room: &str, id: ConnectionId) {
         let grace = self.0.timing.grace;
-        self.change_known(room, |state| {
-            state.watchers.remove(&id);
+        self.change_known(room, |of, state| {
+            of.watchers.remove(id);
             state.roster.end(id, Instant::now(), grace);
         });
     }
@@ -227,7 +220,7 @@ impl PresenceRooms {
     }
 
     /// Change a room's state, creating it if need be.
-    fn change(&self, name: &Arc<str>, change: impl FnOnce(&mut State)) {
+    fn change(&self, name: &Arc<str>, change: impl FnOnce(&PresenceRoom, &mut State)) {
         let mut change = Some(change);
         while let Some(waiting) = change.take() {
             let existing = self.get(name);
@@ -242,7 +235,7 @@ impl PresenceRooms {
     }
 
     /// Change a room's state, if it has one.
-    fn change_known(&self, name: &str, change: impl FnOnce(&mut State)) {
+    fn change_known(&self, name: &str, change: impl FnOnce(&PresenceRoom, &mut State)) {
         if let Some(room) = self.get(name) {
             self.change_in(&room, change);
         }
@@ -251,23 +244,27 @@ impl PresenceRooms {
     fn new_room(&self, name: &Arc<str>) -> PresenceRoom {
         let roster = Roster::after(*self.0.sequence.lock());
         let state = Mutex::new(State { roster, ..State::default() });
-        PresenceRoom { name: name.clone(), state }
+        PresenceRoom { name: name.clone(), watchers: Members::default(), state }
     }
 
     /// Change a room's state and see to what follows from it. Gives the change back if the room
     /// was dissolved.
-    fn change_in<F: FnOnce(&mut State)>(&self, room: &Arc<PresenceRoom>, change: F) -> Option<F> {
+    fn change_in<F: FnOnce(&PresenceRoom, &mut State)>(
+        &self,
+        room: &Arc<PresenceRoom>,
+        change: F,
+    ) -> Option<F> {
         let mut state = room.state.lock();
         if state.dissolved {
             return Some(change);
         }
         let before = state.roster.bytes();
-        change(&mut state);
+        change(room, &mut state);
         let after = state.roster.bytes();
         self.0.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         if state.roster.has_changes() {
             state.message = None;
-            if state.watchers.is_empty() && !self.listens() {
+            if room.watchers.count() == 0 && !self.listens() {
                 // Whoever watches later gets the whole list.
                 state.roster.take_changes();
             } else if !std::mem::replace(&mut state.diff_waits, true) {
@@ -278,7 +275,7 @@ impl PresenceRooms {
         {
             tokio::spawn(self.clone().let_go(room.clone()));
         }
-        let is_idle = state.is_idle();
+        let is_idle = room.is_idle(&state);
         drop(state);
         if is_idle {
             self.dissolve_if_idle(room);
@@ -294,7 +291,7 @@ impl PresenceRooms {
     fn dissolve_if_idle(&self, room: &Arc<PresenceRoom>) {
         let mut rooms = self.0.by_name.write();
         let mut state = room.state.lock();
-        if state.dissolved || !state.is_idle() {
+        if state.dissolved || !room.is_idle(&state) {
             return;
         }
         state.dissolved = true;
@@ -306,22 +303,24 @@ impl PresenceRooms {
         }
     }
 
-    /// Wait for more changes, then tell of all of them.
+    /// Waits for more changes, then tells of all of them.
     async fn send_diff(self, room: Arc<PresenceRoom>) {
         tokio::time::sleep(self.0.timing.interval).await;
         let mut drains = Drains::default();
-        self.change_in(&room, |state| {
+        let mut for_many = None;
+        self.change_in(&room, |_, state| {
             state.diff_waits = false;
             let changes = state.roster.take_changes();
             let diff = state.roster.diff(&changes);
             if diff.is_empty() {
                 return;
             }
-            if !state.watchers.is_empty() {
+            if room.watchers.count() > 0 {
                 let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
-                for outbound in state.watchers.values() {
-                    drains.push(outbound, &frame);
-                }
+                let queued = room.watchers.broadcast_at_once(&frame, None, &mut drains);
+                for_many = queued.is_none().then_some(frame);
+                // The next diff waits until this one has been sent.
+                state.diff_waits = for_many.is_some();
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
                 for (key, before) in changes {
@@ -332,6 +331,11 @@ impl PresenceRooms {
                 }
             }
         });
+        if let Some(frame) = for_many {
+            // A watcher that comes now has a list with a higher number, and passes over what is older.
+            broadcast(&[&room.watchers], &frame, &mut drains, |_, _| true).await;
+            self.change_in(&room, |_, state| state.diff_waits = false);
+        }
         drains.drain().await;
     }
 
@@ -341,7 +345,7 @@ impl PresenceRooms {
         while let Some(at) = next {
             tokio::time::sleep_until(at).await;
             next = None;
-            self.change_in(&room, |state| {
+            self.change_in(&room, |_, state| {
                 state.roster.expire(Instant::now());
                 next = state.roster.next_expiry();
                 state.expiry_waits = next.is_some();
@@ -353,7 +357,7 @@ impl PresenceRooms {
     /// is asked to [`tell`](Listener::tell) again when there is.
     pub fn next_untold(&self, room: &Arc<PresenceRoom>) -> Option<Diff> {
         let mut diff = None;
-        self.change_in(room, |state| {
+        self.change_in(room, |_, state| {
             let mut changes = std::mem::take(&mut state.untold);
             state.roster.keep_net(&mut changes);
             diff = Some(state.roster.diff(&changes)).filter(|diff| !diff.is_empty());
@@ -364,6 +368,15 @@ impl PresenceRooms {
 }
 
 impl PresenceRoom {
+    /// Returns whether it can be forgotten.
+    fn is_idle(&self, state: &State) -> bool {
+        state.roster.is_empty()
+            && self.watchers.count() == 0
+            && !state.diff_waits
+            && !state.expiry_waits
+            && !state.is_telling
+    }
+
     /// The room's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -94,22 +94,15 @@ impl Roster {
         }
     }
 
-    /// Returns at most `limit` members in ascending order, from `start` on.
-    pub(super) fn page(
-        &self,
-        start: u64,
-        limit: usize,
-    ) -> impl Iterator<Item = (u64, &Arc<Outbound>)> {
-        let (few, many) = match self {
+    /// Returns the members in ascending order, from `start` on.
+    pub(super) fn range(&self, start: u64) -> Range<'_> {
+        match self {
             Roster::Few(members) => {
                 let (Ok(from) | Err(from)) = find(members, start);
-                (Some(members[from..].iter().map(|(number, outbound)| (*number, outbound))), None)
+                Range::Few(members[from..].iter())
             }
-            Roster::Many(members) => {
-                (None, Some(members.range(start..).map(|(number, outbound)| (*number, outbound))))
-            }
-        };
-        few.into_iter().flatten().chain(many.into_iter().flatten()).take(limit)
+            Roster::Many(members) => Range::Many(members.range(start..)),
+        }
     }
 
     /// Do something with every member, in ascending order.
@@ -121,6 +114,23 @@ impl Roster {
             Roster::Many(members) => {
                 members.iter().for_each(|(number, outbound)| act(*number, outbound))
             }
+        }
+    }
+}
+
+/// Members in ascending order.
+pub(super) enum Range<'a> {
+    Few(std::slice::Iter<'a, (u64, Arc<Outbound>)>),
+    Many(std::collections::btree_map::Range<'a, u64, Arc<Outbound>>),
+}
+
+impl<'a> Iterator for Range<'a> {
+    type Item = (u64, &'a Arc<Outbound>);
+
+    fn next(&mut self) -> Option<(u64, &'a Arc<Outbound>)> {
+        match self {
+            Range::Few(members) => members.next().map(|(number, outbound)| (*number, outbound)),
+            Range::Many(members) => members.next().map(|(number, outbound)| (*number, outbound)),
         }
     }
 }
@@ -169,7 +179,8 @@ mod tests {
                 model.iter().map(|(number, outbound)| (*number, Arc::as_ptr(outbound))).collect();
             prop_assert_eq!(all, expected);
             let page: Vec<u64> = model.range(start..).take(limit).map(|(n, _)| *n).collect();
-            prop_assert_eq!(roster.page(start, limit).map(|(n, _)| n).collect::<Vec<_>>(), page);
+            let range = roster.range(start).take(limit).map(|(number, _)| number);
+            prop_assert_eq!(range.collect::<Vec<_>>(), page);
             for number in 0..80 {
                 let found = roster.get(number).map(Arc::as_ptr);
                 prop_assert_eq!(found, model.get(&number).map(Arc::as_ptr));

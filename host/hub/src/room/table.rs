@@ -1,82 +1,95 @@
-//! A table of rooms by name: a room is made for its first member and forgotten with its last.
+//! Tables of rooms by name: a room is made for its first member and forgotten with its last.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-use super::{Room, broadcast_to_several};
+use super::Room;
 use crate::connection_id::ConnectionId;
-use crate::frame::Frame;
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::Outbound;
 
-/// Rooms by name.
+/// Parts of a table, each with a lock of its own.
+const SHARDS: usize = 32;
+
+/// Rooms by name. The order within a shard is what makes pages cheap, however many rooms there are.
 #[derive(Debug, Default)]
-pub struct Rooms {
-    by_name: RwLock<HashMap<Arc<str>, Arc<Room>>>,
+pub(crate) struct Rooms {
+    shards: [RwLock<BTreeMap<Arc<str>, Arc<Room>>>; SHARDS],
+    /// Rooms of all shards, to be asked without a lock.
+    count: AtomicUsize,
 }
 
 impl Rooms {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_name.read().len()
+    /// Returns how many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Returns the room of that name, if it has members.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Room>> {
+        self.shard(name).read().get(name).cloned()
     }
 
-    /// The room of that name, if it has members.
-    pub fn get(&self, name: &str) -> Option<Arc<Room>> {
-        self.by_name.read().get(name).cloned()
-    }
-
-    /// At most `limit` rooms in ascending order of their names, those after `after`.
-    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Room>> {
-        let rooms = self.by_name.read();
+    /// Returns at most `limit` rooms in ascending order of their names, those after `after`.
+    pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Room>> {
+        let start = match after {
+            Some(name) => Bound::Excluded(name),
+            None => Bound::Unbounded,
+        };
         let mut first = BTreeMap::new();
-        for (name, room) in rooms.iter().filter(|(name, _)| after.is_none_or(|a| &***name > a)) {
-            // The table has no order; a page is kept small while it is looked through.
-            let is_wanted =
-                first.len() < limit || first.last_key_value().is_some_and(|(last, _)| name < *last);
-            if is_wanted {
-                first.insert(name, room);
-                if first.len() > limit {
-                    first.pop_last();
+        for shard in &self.shards {
+            let rooms = shard.read();
+            for (name, room) in rooms.range::<str, _>((start, Bound::Unbounded)) {
+                if first.len() >= limit {
+                    match first.last_entry() {
+                        Some(last) if name < last.key() => drop(last.remove()),
+                        // What comes after it in this shard is not on the page either.
+                        _ => break,
+                    }
                 }
+                first.insert(name.clone(), room.clone());
             }
         }
-        first.into_values().cloned().collect()
+        first.into_values().collect()
     }
 
-    /// Make a connection a member, creating the room for the first one.
-    pub fn join(&self, name: &Arc<str>, id: ConnectionId, outbound: &Arc<Outbound>) -> Arc<Room> {
+    /// Makes a connection a member, and the room for the first one.
+    pub(crate) fn join(
+        &self,
+        name: &Arc<str>,
+        id: ConnectionId,
+        outbound: &Arc<Outbound>,
+    ) -> Arc<Room> {
         loop {
-            let existing = self.get(name);
-            let room = existing.unwrap_or_else(|| {
-                let mut rooms = self.by_name.write();
-                let room = rooms.entry(name.clone());
-                room.or_insert_with(|| Arc::new(Room::new(name.clone()))).clone()
-            });
-            if room.add(id, outbound.clone()) {
+            let room = self.get(name).unwrap_or_else(|| self.open(name));
+            if room.members.add(id, outbound.clone()) {
                 return room;
             }
             // It was dissolved between the look-up and now; the table has a new one or none.
         }
     }
 
-    /// End a membership, and the room with its last member. Whether it was the last.
-    pub fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
-        if room.remove(id) {
-            let mut rooms = self.by_name.write();
-            if room.dissolve_if_empty() {
+    fn open(&self, name: &Arc<str>) -> Arc<Room> {
+        let mut rooms = self.shard(name).write();
+        let room = rooms.entry(name.clone()).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Room::new(name.clone()))
+        });
+        room.clone()
+    }
+
+    /// Ends a membership, and the room with its last member. Returns whether it was the last.
+    pub(crate) fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
+        if room.members.remove(id) {
+            let mut rooms = self.shard(room.name()).write();
+            if room.members.dissolve_if_empty() {
                 // The table may already name a successor of a room that was dissolved before.
                 if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
                     rooms.remove(room.name());
-                }
-                if rooms.capacity() > 64 && rooms.len() * 4 < rooms.capacity() {
-                    rooms.shrink_to_fit();
+                    self.count.fetch_sub(1, Ordering::Relaxed);
                 }
                 return true;
             }
@@ -84,34 +97,20 @@ impl Rooms {
         false
     }
 
-    /// Queues a frame for every member of a room except one. Returns for how many.
-    pub fn broadcast(
-        &self,
-        name: &str,
-        frame: &Frame,
-        except: Option<ConnectionId>,
-        drains: &mut Drains,
-    ) -> usize {
-        self.get(name).map_or(0, |room| room.broadcast(frame, except, drains))
-    }
-
-    /// Queues a frame for every member of several rooms except one, once each. Returns for how many.
-    pub fn broadcast_to_several(
-        &self,
-        names: &[Arc<str>],
-        frame: &Frame,
-        except: Option<ConnectionId>,
-        drains: &mut Drains,
-    ) -> usize {
-        broadcast_to_several(&self.several(names), frame, except, drains)
-    }
-
-    /// The rooms of these names that have members, in ascending order of names without doubles.
-    pub fn several(&self, names: &[Arc<str>]) -> Vec<Arc<Room>> {
+    /// Returns the rooms of these names that have members, in ascending order of names without doubles.
+    pub(crate) fn several(&self, names: &[Arc<str>]) -> Vec<Arc<Room>> {
         let mut rooms: Vec<Arc<Room>> = names.iter().filter_map(|name| self.get(name)).collect();
         rooms.sort_by(|a, b| a.name().cmp(b.name()));
         rooms.dedup_by(|a, b| a.name() == b.name());
         rooms
+    }
+
+    fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Arc<Room>>> {
+        // Names differ in their last bytes mostly, which is enough to spread them.
+        let tail = &name.as_bytes()[name.len().saturating_sub(8)..];
+        let word = tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHARDS.ilog2());
+        &self.shards[hash as usize % SHARDS]
     }
 }
 
@@ -119,7 +118,7 @@ impl Rooms {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -128,7 +127,7 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (any::<bool>(), 0..6u64, 0..4u8);
+        let step = (any::<bool>(), 0..6u64, 0..10u8);
         let step =
             step.prop_map(
                 |(join, number, room)| {
@@ -140,30 +139,40 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rooms_are_what_joins_and_leaves_make_them(steps in steps()) {
+        fn rooms_are_what_joins_and_leaves_make_them(
+            steps in steps(),
+            after in proptest::option::of(0..12u8),
+            limit in 0..12usize,
+        ) {
+            let after: Option<Arc<str>> = after.map(|room| room.to_string().into());
             let table = Rooms::default();
-            let mut model: BTreeMap<u8, BTreeSet<u64>> = BTreeMap::new();
+            let mut model: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
             for step in steps {
                 match step {
                     Step::Join(number, room) => {
                         let name: Arc<str> = room.to_string().into();
                         table.join(&name, ConnectionId::local(number), &Outbound::new(10, 0));
-                        model.entry(room).or_default().insert(number);
+                        model.entry(room.to_string()).or_default().insert(number);
                     }
                     Step::Leave(number, room) => {
                         if let Some(room) = table.get(&room.to_string()) {
                             table.leave(&room, ConnectionId::local(number));
                         }
-                        model.entry(room).or_default().remove(&number);
+                        model.entry(room.to_string()).or_default().remove(&number);
                     }
                 }
                 model.retain(|_, members| !members.is_empty());
                 prop_assert_eq!(table.len(), model.len(), "empty rooms are forgotten");
+                let page: Vec<Arc<str>> =
+                    table.page(after.as_deref(), limit).iter().map(|room| room.name().clone()).collect();
+                let expected = model.keys().map(|room| Arc::<str>::from(&**room));
+                let expected = expected.filter(|name| after.as_ref().is_none_or(|after| name > after));
+                prop_assert_eq!(page, expected.take(limit).collect::<Vec<_>>());
                 for (room, members) in &model {
-                    let room = table.get(&room.to_string()).expect("a room with members exists");
-                    prop_assert_eq!(room.count(), members.len());
+                    let room = table.get(room).expect("a room with members exists");
+                    prop_assert_eq!(room.members.count(), members.len());
                     let all: Vec<_> = members.iter().copied().map(ConnectionId::local).collect();
-                    prop_assert_eq!(room.page(None, 1000), all);
+                    prop_assert_eq!(room.members.page(None, 1000), all);
                 }
             }
         }

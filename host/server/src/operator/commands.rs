@@ -59,7 +59,7 @@ async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut 
             let frame = fields.message(config)?;
             let to = Recipients::Audience(Box::new(audience(&mut fields)?));
             fields.end()?;
-            let receivers = hub.deliver(&to, &frame, None, drains).await;
+            let receivers = hub.deliver(None, &to, &frame, None, drains).await;
             done(StatusCode::OK, "receivers", receivers)
         }
         Command::Send(to) => {
@@ -74,7 +74,7 @@ async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut 
                 To::User(name) => {
                     online(&channel, name)?;
                     let to = Recipients::User(Arc::from(&**name));
-                    hub.deliver(&to, &frame, None, drains).await
+                    hub.deliver(None, &to, &frame, None, drains).await
                 }
             };
             done(StatusCode::OK, "receivers", receivers)

@@ -1,0 +1,291 @@
+//! The members of a room, and who is served next of those that broadcast to it.
+//!
+//! The lock is held for short times only, however many members there are. A broadcast to
+//! [`AT_ONCE`] members at most is queued to all of them under it, which fixes its place in the order.
+//! A larger one is a [walk](super::walk): it waits in line for its turn, and then visits the members a
+//! chunk at a time. While there is a line, every broadcast to the room stands in it, so that a small
+//! one cannot overtake.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use super::roster::Roster;
+use crate::connection_id::ConnectionId;
+use crate::frame::Frame;
+use crate::outbound::{Drains, Outbound};
+
+/// Members that are reached under one lock. Unit tests have few members, and want walks.
+pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { 256 };
+
+/// Members of a room, a user's connections, or all connections of a channel. All are of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// How many there are, to be asked without the lock.
+    count: AtomicUsize,
+    state: Mutex<State>,
+}
+
+/// Small, since most rooms are and there are many: the line is allocated while there is one.
+#[derive(Debug)]
+pub(super) enum State {
+    /// No broadcast takes its time.
+    Quiet(Roster),
+    /// Broadcasts stand in line.
+    Lined(Box<Lined>),
+    /// The last member has left and the table has forgotten the room; whoever still holds it must ask
+    /// for a new one.
+    Dissolved,
+}
+
+#[derive(Debug)]
+pub(super) struct Lined {
+    roster: Roster,
+    /// Held by the broadcast whose turn it is, and waited for by the next ones in their order.
+    line: Arc<AsyncMutex<()>>,
+    /// Broadcasts in the line, the first included.
+    waiting: usize,
+    /// Members that have come since the first one began, which it is not for.
+    late: BTreeSet<u64>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::Quiet(Roster::default())
+    }
+}
+
+impl Members {
+    /// Adds a member. `false` if the room has been dissolved, and the connection is not in it.
+    pub(crate) fn add(&self, id: ConnectionId, outbound: Arc<Outbound>) -> bool {
+        debug_assert!(
+            id.local_number().is_some(),
+            "connections of other nodes are in none of ours"
+        );
+        let mut state = self.state.lock();
+        let roster = match &mut *state {
+            State::Quiet(roster) => roster,
+            State::Lined(lined) => {
+                if lined.roster.get(id.number).is_none() {
+                    lined.late.insert(id.number);
+                }
+                &mut lined.roster
+            }
+            State::Dissolved => return false,
+        };
+        roster.insert(id.number, outbound);
+        self.count.store(roster.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// Removes a member. `true` if nobody is left.
+    pub(crate) fn remove(&self, id: ConnectionId) -> bool {
+        let mut state = self.state.lock();
+        let (Some(number), Some(roster)) = (id.local_number(), state.roster_mut()) else {
+            return false;
+        };
+        roster.remove(number);
+        self.count.store(roster.len(), Ordering::Relaxed);
+        roster.len() == 0
+    }
+
+    /// Refuses new members for good, if there are none. For the table, which forgets the room.
+    pub(crate) fn dissolve_if_empty(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_empty = state.roster().is_none_or(|roster| roster.len() == 0);
+        if is_empty {
+            *state = State::Dissolved;
+        }
+        is_empty
+    }
+
+    /// Returns how many members there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Returns the ids of at most `limit` members in ascending order, those after `after`. There are
+    /// none after a connection of another node.
+    pub(crate) fn page(&self, after: Option<ConnectionId>, limit: usize) -> Vec<ConnectionId> {
+        let Some(mut start) = start_after(after) else {
+            return Vec::new();
+        };
+        let mut page = Vec::with_capacity(limit.min(self.count()));
+        loop {
+            let length = (limit - page.len()).min(AT_ONCE);
+            let state = self.state.lock();
+            let Some(roster) = state.roster() else {
+                return page;
+            };
+            let known = page.len();
+            page.extend(roster.range(start).take(length).map(|(id, _)| ConnectionId::local(id)));
+            match page.last() {
+                Some(last) if page.len() == known + length && page.len() < limit => {
+                    start = last.number.saturating_add(1);
+                }
+                _ => return page,
+            }
+        }
+    }
+
+    /// Returns all members, a few at a time.
+    pub(crate) fn iter(&self) -> Iter<'_> {
+        Iter { members: self, start: Some(0), next: Vec::new().into_iter() }
+    }
+
+    /// Queues a frame for every member except one, in one piece. Returns for how many; `None` where it
+    /// would take too long or others are in line, and nothing has happened.
+    pub(crate) fn broadcast_at_once(
+        &self,
+        frame: &Frame,
+        except: Option<u64>,
+        drains: &mut Drains,
+    ) -> Option<usize> {
+        let state = self.state.lock();
+        let roster = match &*state {
+            State::Quiet(roster) if roster.len() <= AT_ONCE => roster,
+            State::Quiet(_) | State::Lined(_) => return None,
+            State::Dissolved => return Some(0),
+        };
+        let mut queued = 0;
+        roster.for_each(|number, outbound| {
+            if except != Some(number) {
+                queued += usize::from(drains.push(outbound, frame));
+            }
+        });
+        Some(queued)
+    }
+
+    /// Waits for the turn of a broadcast. Those that wait get it in the order in which they asked.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let line = self.stand_in_line();
+        // Made before waiting, so that one which gives up leaves the line as well.
+        let mut turn = Turn { members: self, held: None };
+        turn.held = Some(line.lock_owned().await);
+        turn
+    }
+
+    fn stand_in_line(&self) -> Arc<AsyncMutex<()>> {
+        let mut state = self.state.lock();
+        if let State::Quiet(roster) = &mut *state {
+            let roster = std::mem::take(roster);
+            let (line, late) = Default::default();
+            *state = State::Lined(Box::new(Lined { roster, line, waiting: 0, late }));
+        }
+        match &mut *state {
+            State::Lined(lined) => {
+                lined.waiting += 1;
+                lined.line.clone()
+            }
+            // Nobody is there to be walked to, and nobody will be.
+            State::Quiet(_) | State::Dissolved => Arc::default(),
+        }
+    }
+
+    fn leave_line(&self) {
+        let mut state = self.state.lock();
+        if let State::Lined(lined) = &mut *state {
+            lined.waiting -= 1;
+            if lined.waiting == 0 {
+                let roster = std::mem::take(&mut lined.roster);
+                *state = State::Quiet(roster);
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}
+
+impl State {
+    pub(super) fn roster(&self) -> Option<&Roster> {
+        match self {
+            State::Quiet(roster) => Some(roster),
+            State::Lined(lined) => Some(&lined.roster),
+            State::Dissolved => None,
+        }
+    }
+
+    fn roster_mut(&mut self) -> Option<&mut Roster> {
+        match self {
+            State::Quiet(roster) => Some(roster),
+            State::Lined(lined) => Some(&mut lined.roster),
+            State::Dissolved => None,
+        }
+    }
+
+    /// Returns whether a broadcast may be queued under the lock, as far as others are concerned.
+    pub(super) fn is_quiet(&self) -> bool {
+        !matches!(self, State::Lined(_))
+    }
+
+    /// Begins the walk of the broadcast whose turn it is: who comes from now on is late.
+    pub(super) fn begin(&mut self) {
+        if let State::Lined(lined) = self {
+            lined.late.clear();
+        }
+    }
+
+    /// Returns whether a member has come since the walk began.
+    pub(super) fn is_late(&self, number: u64) -> bool {
+        match self {
+            State::Lined(lined) => lined.late.contains(&number),
+            State::Quiet(_) | State::Dissolved => false,
+        }
+    }
+}
+
+/// A place in the line; once it is `held`, the turn of a broadcast. Dropping it lets the next one go on.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    members: &'a Members,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // Before the next one gets its turn, which finds the line as it is left.
+        self.members.leave_line();
+        self.held = None;
+    }
+}
+
+/// Members in ascending order. No lock is held in between.
+#[derive(Debug)]
+pub(crate) struct Iter<'a> {
+    members: &'a Members,
+    /// Where the next ones begin, if there may be any.
+    start: Option<u64>,
+    next: std::vec::IntoIter<(u64, Arc<Outbound>)>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = (ConnectionId, Arc<Outbound>);
+
+    fn next(&mut self) -> Option<(ConnectionId, Arc<Outbound>)> {
+        if self.next.as_slice().is_empty() {
+            let start = self.start.take()?;
+            let state = self.members.state.lock();
+            let range = state.roster()?.range(start).take(AT_ONCE);
+            let next: Vec<_> = range.map(|(number, outbound)| (number, outbound.clone())).collect();
+            self.start = match next.last() {
+                Some((last, _)) if next.len() == AT_ONCE => last.checked_add(1),
+                _ => None,
+            };
+            self.next = next.into_iter();
+        }
+        self.next.next().map(|(number, outbound)| (ConnectionId::local(number), outbound))
+    }
+}
+
+/// Returns the first number of a page of connections of this node; `None` if there is no such page.
+pub(crate) fn start_after(after: Option<ConnectionId>) -> Option<u64> {
+    match after {
+        None => Some(0),
+        Some(id) => id.local_number()?.checked_add(1),
+    }
+}

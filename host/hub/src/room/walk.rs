@@ -1,0 +1,116 @@
+//! Broadcasts to several rooms, and to rooms that are too large to be reached in one piece.
+//!
+//! A walk has its turn in all of its rooms at a time, in the order of locks. It visits their members by
+//! number, a chunk at a time, each once however many of the rooms it is in, and lets other tasks run in
+//! between. Members that come while it is under way are not visited, members that go before they are
+//! visited are not either.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::members::{AT_ONCE, Members, State};
+use crate::frame::Frame;
+use crate::outbound::{Drains, Outbound};
+
+/// Queues a frame for the members of several rooms that are wanted, once each. `rooms` is without doubles
+/// and in the order of locks. Returns for how many.
+pub(crate) async fn broadcast(
+    rooms: &[&Members],
+    frame: &Frame,
+    drains: &mut Drains,
+    is_wanted: impl Fn(u64, &Outbound) -> bool,
+) -> usize {
+    let members = rooms.iter().map(|room| room.count()).fold(0, usize::saturating_add);
+    if members <= AT_ONCE {
+        let rooms: Vec<_> = rooms.iter().map(|room| room.lock()).collect();
+        if rooms.iter().all(|room| room.is_quiet()) {
+            let mut queued = 0;
+            visit(&rooms, 0, usize::MAX, |number, outbound| {
+                if is_wanted(number, outbound) {
+                    queued += usize::from(drains.push(outbound, frame));
+                }
+            });
+            return queued;
+        }
+    }
+    // What others have queued behind this task's earlier frames must not wait in line with it.
+    drains.drain().await;
+    let mut turns = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        turns.push(room.turn().await);
+    }
+    let mut queued = 0;
+    let mut next = Some(0);
+    while let Some(start) = next {
+        {
+            let mut rooms: Vec<_> = rooms.iter().map(|room| room.lock()).collect();
+            if start == 0 {
+                rooms.iter_mut().for_each(|room| room.begin());
+            }
+            next = visit(&rooms, start, AT_ONCE, |number, outbound| {
+                if is_wanted(number, outbound) {
+                    queued += usize::from(drains.push(outbound, frame));
+                }
+            });
+        }
+        if next.is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    queued
+}
+
+/// Visits members of rooms in ascending order of their numbers from `start` on, each once, and `limit`
+/// at most. Returns where the next visit starts, if there may be more.
+fn visit<'a>(
+    rooms: &'a [MutexGuard<'_, State>],
+    start: u64,
+    limit: usize,
+    mut act: impl FnMut(u64, &'a Arc<Outbound>),
+) -> Option<u64> {
+    let mut left = limit;
+    if let [room] = rooms {
+        for (number, outbound) in room.roster()?.range(start) {
+            if left == 0 {
+                return Some(number);
+            }
+            left -= 1;
+            if !room.is_late(number) {
+                act(number, outbound);
+            }
+        }
+        return None;
+    }
+    let mut ranges: Vec<_> =
+        rooms.iter().map(|room| room.roster().map(|roster| roster.range(start))).collect();
+    // The next member of each room, and which room has the first of them.
+    let mut heads: Vec<_> = vec![None; rooms.len()];
+    let mut order = BinaryHeap::with_capacity(rooms.len());
+    let mut advance = |at: usize, order: &mut BinaryHeap<_>| {
+        let head = ranges[at].as_mut().and_then(Iterator::next);
+        order.extend(head.map(|(number, _)| Reverse((number, at))));
+        std::mem::replace(&mut heads[at], head.map(|(_, outbound)| outbound))
+    };
+    for at in 0..rooms.len() {
+        advance(at, &mut order);
+    }
+    let mut last = None;
+    while let Some(Reverse((number, at))) = order.pop() {
+        if left == 0 && last != Some(number) {
+            return Some(number);
+        }
+        left = left.saturating_sub(1);
+        let outbound = advance(at, &mut order);
+        if last != Some(number) && !rooms[at].is_late(number) {
+            last = Some(number);
+            outbound.into_iter().for_each(|outbound| act(number, outbound));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
