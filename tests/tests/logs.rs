@@ -189,7 +189,8 @@ async fn long_lines_are_cut() {
 
 #[tokio::test]
 async fn lines_that_nobody_sees_leave_the_budget_to_those_that_are_seen() {
-    let wharf = Wharf::start(&["prints"], &["--log warn,wharf=info"]).await;
+    let wharf =
+        Wharf::start(&["prints"], &["--log warn,wharf_server=info,wharf_runtime=info"]).await;
     let mut client = wharf.connect("/prints").await;
     assert_eq!(client.ask_json_text(json!({ "to": "unseen", "lines": 1000 })).await, "done");
     wharf.log.wait_for("the error", |line| line.says("after the unseen")).await;
