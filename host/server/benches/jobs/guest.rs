@@ -85,7 +85,7 @@ impl Guest {
 }
 
 /// A client as a browser on the same machine would be.
-fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionRecord {
+pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionRecord {
     let headers: [(&str, &[u8]); 2] =
         [("host", b"localhost:4000"), ("origin", b"http://localhost:4000")];
     let request = Request {
@@ -117,7 +117,7 @@ fn target_folder(file: &Path) -> anyhow::Result<PathBuf> {
 
 /// Poll until it is ready, which a guest call mostly is at once; one that is preempted yields and
 /// can go on.
-fn finish<F: Future>(future: F) -> F::Output {
+pub fn finish<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut cx = TaskContext::from_waker(Waker::noop());
     loop {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use hyper::Request;
 use wharf_config::Config;
-use wharf_hub::connection_id::ConnectionId;
+use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::outbound::{Drains, Outbound};
-use wharf_hub::room::Room;
+use wharf_hub::hub::Hub;
+use wharf_hub::outbound::Drains;
+use wharf_hub::recipients::Recipients;
 use wharf_runtime::router::{Match, Pattern, Router};
 use wharf_server::connection::count_messages;
 use wharf_server::handshake::check_upgrade;
@@ -76,20 +77,30 @@ fn message() -> String {
     "m".repeat(MESSAGE_BYTES)
 }
 
-/// Queue a frame for each member of a room. Nobody has a socket: what a write costs is the
+/// Broadcasts a frame to a room of the sender's. Nobody has a socket: what a write costs is the
 /// kernel's.
 struct FanOut {
+    config: Config,
     frame: Frame,
+    to: Recipients,
     /// Rooms for the coming runs.
-    fresh: Vec<Room>,
+    fresh: Vec<Lobby>,
     /// Those of earlier runs, which are not taken down while somebody measures.
-    used: Vec<Room>,
+    used: Vec<Lobby>,
     drains: Drains,
+}
+
+/// A hub with one room, and its members.
+struct Lobby {
+    hub: Hub,
+    members: Vec<Arc<ConnectionRecord>>,
 }
 
 fn fan_out() -> anyhow::Result<Box<dyn Job>> {
     Ok(Box::new(FanOut {
+        config: Config::default(),
         frame: Frame::encode(FrameKind::Text, message().as_bytes()),
+        to: Recipients::Room(Arc::from("lobby")),
         fresh: Vec::new(),
         used: Vec::new(),
         drains: Drains::default(),
@@ -99,24 +110,27 @@ fn fan_out() -> anyhow::Result<Box<dyn Job>> {
 impl Job for FanOut {
     fn prepare(&mut self) {
         self.used.clear();
-        let room = Room::new(Arc::from("lobby"));
+        let mut lobby = Lobby { hub: Hub::default(), members: Vec::new() };
         // So large that nothing is copied behind it. After it a queue has memory, as that of a
         // connection has which was written to before.
         let first = Frame::encode(FrameKind::Text, &[b'f'; 2048]);
-        let Config { outbound_queue_bytes, max_effects_per_event, .. } = Config::default();
         for _ in 0..MEMBERS {
-            let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
-            outbound.push(&first);
-            room.add(ConnectionId::next(), outbound);
+            let member = Arc::new(guest::client(&self.config, "/", None));
+            member.outbound.push(&first);
+            lobby.hub.connect(&member);
+            lobby.hub.join(&member, &Arc::from("lobby"));
+            lobby.members.push(member);
         }
-        self.fresh.push(room);
+        self.fresh.push(lobby);
         self.used.reserve(self.fresh.len());
     }
 
     fn run(&mut self) {
-        let room = self.fresh.pop().expect("each run was prepared");
-        room.broadcast(&self.frame, None, &mut self.drains);
-        self.used.push(room);
+        let lobby = self.fresh.pop().expect("each run was prepared");
+        let from = lobby.members.first().map(|member| &**member);
+        let delivery = lobby.hub.deliver(from, &self.to, &self.frame, None, &mut self.drains);
+        guest::finish(delivery);
+        self.used.push(lobby);
     }
 }
 
