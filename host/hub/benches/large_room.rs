@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use wharf_hub::connection::{ConnectionRecord, Headers, Request};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::{Drains, Outbound};
+use wharf_hub::outbound::{Outbound, PendingWrites};
 use wharf_hub::recipients::{Group, Recipients};
 
 /// Members of the large room.
@@ -153,14 +153,14 @@ async fn round(broadcasts: u32) -> Times {
 /// Broadcasts to the large room.
 async fn broadcast(hub: Arc<Hub>, broadcasts: u32) -> Times {
     let (to, frame) = (Recipients::Room(room()), Frame::encode(FrameKind::Text, &[b'm'; 16]));
-    let mut drains = Drains::default();
+    let mut writes = PendingWrites::default();
     let mut times = Times::default();
     let mut ticks = tokio::time::interval(PAUSE);
     for _ in 0..broadcasts {
         ticks.tick().await;
         let (start, mut longest) = (Instant::now(), Duration::ZERO);
         {
-            let mut delivery = pin!(hub.deliver(None, &to, &frame, None, &mut drains));
+            let mut delivery = pin!(hub.deliver(None, &to, &frame, None, &mut writes));
             std::future::poll_fn(|cx| {
                 let turn = Instant::now();
                 let polled = delivery.as_mut().poll(cx).map(drop);
@@ -169,7 +169,7 @@ async fn broadcast(hub: Arc<Hub>, broadcasts: u32) -> Times {
             })
             .await;
         }
-        drains.drain().await;
+        writes.write().await;
         times.broadcasts.push(start.elapsed());
         times.turns.push(longest);
     }
@@ -184,7 +184,7 @@ async fn be_busy(
     is_over: Arc<AtomicBool>,
 ) {
     let frame = Frame::encode(FrameKind::Text, b"m");
-    let mut drains = Drains::default();
+    let mut writes = PendingWrites::default();
     let mut ticks = tokio::time::interval(STEP_PAUSE);
     for step in 0.. {
         if is_over.load(Ordering::Relaxed) {
@@ -194,7 +194,7 @@ async fn be_busy(
         let newcomer = join(&hub);
         assert!(hub.count(Group::Room("lobby")) > MEMBERS);
         let member = (step * 7919 + task * 25_000) % MEMBERS;
-        hub.send_to(members[member].id, &frame, &mut drains);
+        hub.send_to(members[member].id, &frame, &mut writes);
         hub.remove(&newcomer);
     }
 }
@@ -203,12 +203,12 @@ async fn be_busy(
 async fn handle_events(mut arrived: mpsc::UnboundedReceiver<Instant>) -> Vec<Duration> {
     let (hub, _members) = hub(FEW);
     let (to, frame) = (Recipients::Room(room()), Frame::encode(FrameKind::Text, b"m"));
-    let mut drains = Drains::default();
+    let mut writes = PendingWrites::default();
     let mut waits = Vec::new();
     while let Some(at) = arrived.recv().await {
         waits.push(at.elapsed());
-        hub.deliver(None, &to, &frame, None, &mut drains).await;
-        drains.drain().await;
+        hub.deliver(None, &to, &frame, None, &mut writes).await;
+        writes.write().await;
     }
     waits
 }

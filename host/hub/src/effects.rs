@@ -13,7 +13,7 @@ use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::hub::{Hub, Posting};
 use crate::inbox::{Place, Scope};
-use crate::outbound::{Drains, Label};
+use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
 use crate::timer::NewTimer;
@@ -299,15 +299,15 @@ impl Effects {
         }
     }
 
-    /// Make everything happen, in the order recorded; writing is left to the drains, except
-    /// where an event reaches so many that others have to get their turn. Returns the wish to close,
-    /// which is the connection's task's to fulfil. `hops` is how many posts led to the event.
+    /// Makes everything happen, in the order recorded. Frames are left in `writes`, except where an
+    /// event reaches so many that others have to get their turn. Returns the wish to close, which the
+    /// connection's task fulfils. `hops` is how many posts led to the event.
     pub async fn commit(
         &mut self,
         connection: Option<&ConnectionRecord>,
         hops: u8,
         hub: &Hub,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) -> Option<Close> {
         let Effects { list, close, .. } = std::mem::take(self);
         let from = connection.map(|connection| connection.id);
@@ -315,14 +315,14 @@ impl Effects {
             match effect {
                 Effect::Send(frame) => {
                     if let Some(connection) = connection {
-                        drains.push(&connection.outbound, &frame);
+                        writes.push(&connection.outbound, &frame);
                     }
                 }
                 Effect::SendTo(id, frame) => {
-                    hub.send_to(id, &frame, drains);
+                    hub.send_to(id, &frame, writes);
                 }
                 Effect::Broadcast { to, frame, except } => {
-                    hub.deliver(connection, &to, &frame, except, drains).await;
+                    hub.deliver(connection, &to, &frame, except, writes).await;
                 }
                 Effect::Join(name) => {
                     if let Some(connection) = connection {
@@ -361,7 +361,7 @@ impl Effects {
                 }
                 Effect::Watch(room) => {
                     if let Some(connection) = connection {
-                        hub.watch(connection, &room, drains);
+                        hub.watch(connection, &room, writes);
                     }
                 }
                 Effect::Unwatch(room) => {
@@ -382,11 +382,11 @@ impl Effects {
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),
                 Effect::Publish(to, frame) => {
-                    to.0.publish(&to.1, &frame, drains).await;
+                    to.0.publish(&to.1, &frame, writes).await;
                 }
             }
-            if drains.is_urgent() {
-                drains.drain().await;
+            if writes.is_urgent() {
+                writes.write().await;
             }
         }
         close

@@ -3,7 +3,7 @@
 //! Any task may [`push`](Outbound::push) a frame; that never blocks and makes no system call, so
 //! it may be done under a room's lock. Writing is a second step: the first to push onto an
 //! outbound that nobody is about to write becomes responsible for it and calls
-//! [`drain`](Outbound::drain) once its locks are released. Whoever drains takes the socket out
+//! [`drain`](Outbound::drain) once its locks are released. Whoever writes takes the socket out
 //! of the state for the time of a write, so that the lock is never held across a system call;
 //! frames pushed meanwhile are seen when the socket is put back. So there is exactly one writer at
 //! any time, frames leave in the order they were pushed, and a receiver's task need not
@@ -12,8 +12,8 @@
 //! The owner (the connection's task) is woken only where something is left for it: the kernel's
 //! buffer is full, the socket failed, or the connection has to end.
 
-mod drains;
 mod labels;
+mod pending_writes;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -33,8 +33,9 @@ use crate::transport::Writer;
 
 use segment::{Segment, charge};
 
-pub use drains::Drains;
 pub use labels::{Label, Labels};
+pub use pending_writes::PendingWrites;
+pub(crate) use pending_writes::WRITTEN_ALONE;
 
 /// What may wait beyond the configured bytes of messages and the charges of one event's smallest
 /// frames, so that messages which fit do so with their frames' headers.
@@ -58,8 +59,18 @@ pub enum Pushed {
     Drain,
     /// Queued; somebody else is responsible for writing it.
     Queued,
-    /// Not queued: the connection has ended, or it just overran its bound and is ended for it.
+    /// Not queued: the connection has ended.
     Refused,
+    /// Not queued: it would overrun the bound, and the connection ends for it. The caller must call
+    /// [`Outbound::drain`] soon, which tells the owner.
+    Overrun,
+}
+
+impl Pushed {
+    /// Returns whether the caller must call [`Outbound::drain`] soon.
+    pub fn wants_drain(self) -> bool {
+        matches!(self, Pushed::Drain | Pushed::Overrun)
+    }
 }
 
 /// What the owner of an outbound needs to know between two events.
@@ -93,9 +104,10 @@ impl Addressee for Outbound {
     }
 
     fn attend(self: Arc<Self>) {
-        let mut state = self.state.lock();
-        state.has_posted = true;
-        state.wake_owner();
+        self.wake_after(|state| {
+            state.has_posted = true;
+            true
+        });
     }
 }
 
@@ -115,6 +127,8 @@ struct State {
     head_is_rest: bool,
     /// The owner waits until nothing is queued.
     owner_waits: bool,
+    /// The owner has not been told yet why it shall end the connection.
+    owner_is_to_be_told: bool,
     /// No messages are accepted any more; control frames of the owner still are.
     ended: bool,
     /// Why the owner shall end the connection, until it has noticed.
@@ -157,6 +171,7 @@ impl Outbound {
                 blocked: false,
                 head_is_rest: false,
                 owner_waits: false,
+                owner_is_to_be_told: false,
                 ended: false,
                 end: None,
                 close: None,
@@ -198,8 +213,7 @@ impl Outbound {
             return Pushed::Refused;
         }
         if state.queued_bytes + charge(frame) > self.limit {
-            state.overrun();
-            return Pushed::Refused;
+            return state.overrun();
         }
         state.queue(frame)
     }
@@ -209,10 +223,7 @@ impl Outbound {
     pub fn push_control(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         if state.queued_bytes + charge(frame) > self.limit + ROOM_FOR_CONTROL {
-            if !state.ended {
-                state.overrun();
-            }
-            return Pushed::Refused;
+            return if state.ended { Pushed::Refused } else { state.overrun() };
         }
         state.queue(frame)
     }
@@ -220,33 +231,43 @@ impl Outbound {
     /// Write what waits, as far as the kernel takes it. Returns at once if somebody else is
     /// writing already, for they will see what was pushed.
     pub fn drain(&self) {
+        // Woken without the lock: that may be a system call, and is followed by a look at the state.
+        if let Some(owner) = self.write_waiting() {
+            owner.wake();
+        }
+    }
+
+    /// Does what [`drain`](Outbound::drain) does, except that it returns the owner where something is
+    /// left for it.
+    fn write_waiting(&self) -> Option<Waker> {
         let mut state = self.state.lock();
         state.claimed = false;
+        let mut concerns_owner = std::mem::take(&mut state.owner_is_to_be_told);
         for _ in 0..WRITES_PER_DRAIN {
-            if state.queue.is_empty() && std::mem::take(&mut state.owner_waits) {
-                state.wake_owner();
+            if state.queue.is_empty() {
+                concerns_owner |= std::mem::take(&mut state.owner_waits);
             }
             if state.blocked || state.queue.is_empty() {
-                return;
+                return state.owner(concerns_owner);
             }
             let socket = match std::mem::replace(&mut state.socket, Socket::Taken) {
                 Socket::Idle(socket) => socket,
                 other => {
                     state.socket = other;
-                    return;
+                    return state.owner(concerns_owner);
                 }
             };
             let Some(batch) = Batch::take(&mut state.queue) else {
                 // Not empty, as was just seen.
                 state.socket = Socket::Idle(socket);
-                return;
+                return state.owner(concerns_owner);
             };
             drop(state);
             let result = batch.write(&socket);
             state = self.state.lock();
             if matches!(state.socket, Socket::Gone) {
                 // Shut while we were writing.
-                return;
+                return state.owner(concerns_owner);
             }
             state.socket = Socket::Idle(socket);
             match result {
@@ -257,19 +278,18 @@ impl Outbound {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     state.put_back(batch, 0);
                     state.blocked = true;
-                    state.wake_owner();
-                    return;
+                    return state.owner(true);
                 }
                 Err(_) => {
                     state.fail();
-                    return;
+                    return state.owner(true);
                 }
             }
         }
         // Either something is left for the owner to write, or it may wait for there being nothing.
-        if !state.queue.is_empty() || std::mem::take(&mut state.owner_waits) {
-            state.wake_owner();
-        }
+        let is_left = !state.queue.is_empty();
+        let concerns_owner = concerns_owner || is_left || std::mem::take(&mut state.owner_waits);
+        state.owner(concerns_owner)
     }
 
     /// For the owner: write what waits, waiting for the socket where it is full. Ready when
@@ -297,6 +317,9 @@ impl Outbound {
                             Poll::Ready(Ok(())) => state.blocked = false,
                             Poll::Ready(Err(_)) => {
                                 state.fail();
+                                drop(state);
+                                // To look at the reason.
+                                cx.waker().wake_by_ref();
                                 return Poll::Ready(());
                             }
                         }
@@ -310,21 +333,30 @@ impl Outbound {
 
     /// Ask the owner to end the connection; the first reason stays.
     pub fn end(&self, reason: Reason) {
-        let mut state = self.state.lock();
-        if state.end.is_none() && !state.ended {
-            state.end = Some(reason);
-            state.wake_owner();
-        }
+        self.wake_after(|state| state.ask_to_end(reason));
     }
 
     /// Ask the owner to close the connection with a channel's code and reason, unless it ends
     /// already.
     pub fn close(&self, close: Close) {
-        let mut state = self.state.lock();
-        if state.end.is_none() && !state.ended {
-            state.end = Some(Reason::ChannelClosed);
-            state.close = Some(Box::new(close));
-            state.wake_owner();
+        self.wake_after(|state| {
+            let is_asked = state.ask_to_end(Reason::ChannelClosed);
+            if is_asked {
+                state.close = Some(Box::new(close));
+            }
+            is_asked
+        });
+    }
+
+    /// Changes the state, and wakes the owner if `change` says so.
+    fn wake_after(&self, change: impl FnOnce(&mut State) -> bool) {
+        let owner = {
+            let mut state = self.state.lock();
+            let concerns_owner = change(&mut state);
+            state.owner(concerns_owner)
+        };
+        if let Some(owner) = owner {
+            owner.wake();
         }
     }
 
@@ -452,12 +484,11 @@ impl State {
         }
     }
 
-    fn overrun(&mut self) {
+    fn overrun(&mut self) -> Pushed {
         self.ended = true;
-        if self.end.is_none() {
-            self.end = Some(Reason::SlowConsumer);
-        }
-        self.wake_owner();
+        self.end.get_or_insert(Reason::SlowConsumer);
+        self.owner_is_to_be_told = true;
+        Pushed::Overrun
     }
 
     fn fail(&mut self) {
@@ -465,16 +496,21 @@ impl State {
         self.socket = Socket::Gone;
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
-        if self.end.is_none() {
-            self.end = Some(Reason::NetworkLost);
-        }
-        self.wake_owner();
+        self.end.get_or_insert(Reason::NetworkLost);
     }
 
-    fn wake_owner(&self) {
-        if let Some(owner) = &self.owner {
-            owner.wake_by_ref();
+    /// Notes a wish to end the connection. Returns whether it is the first, while it has not ended.
+    fn ask_to_end(&mut self, reason: Reason) -> bool {
+        let is_first = self.end.is_none() && !self.ended;
+        if is_first {
+            self.end = Some(reason);
         }
+        is_first
+    }
+
+    /// Returns the owner, if it is there and something concerns it.
+    fn owner(&self, concerns_it: bool) -> Option<Waker> {
+        if concerns_it { self.owner.clone() } else { None }
     }
 }
 

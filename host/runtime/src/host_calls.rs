@@ -34,7 +34,7 @@ use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
 pub use handshake::is_channel_header;
@@ -159,8 +159,8 @@ impl Call {
     }
 
     /// Make the effects happen. Returns the wish to close, from here or from a flush before.
-    pub async fn commit(&mut self, hub: &Hub, drains: &mut Drains) -> Option<Close> {
-        let close = self.effects.commit(self.client.as_deref(), self.hops, hub, drains).await;
+    pub async fn commit(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
+        let close = self.effects.commit(self.client.as_deref(), self.hops, hub, writes).await;
         self.close.take().or(close)
     }
 }

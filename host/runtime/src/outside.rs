@@ -9,7 +9,7 @@ use crate::channel::Channel;
 use crate::guest_call::{About, CallError, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::{Finished, OutsideAnswer};
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 
 /// Asks a channel. What its handler did commits if it replies, and is dropped if it refuses. `None` if
 /// it has no handler for such messages. To be run to its end: a guest call must not be dropped
@@ -33,9 +33,9 @@ pub async fn ask(
         .await;
     let Finished { mut call, returned } = finished?;
     if let Some(Ok(_)) = &returned {
-        let mut drains = Drains::default();
-        call.commit(&channel.context.hub, &mut drains).await;
-        drains.drain().await;
+        let mut writes = PendingWrites::default();
+        call.commit(&channel.context.hub, &mut writes).await;
+        writes.write().await;
     }
     Ok(returned)
 }

@@ -9,7 +9,7 @@ use crate::channel::Channel;
 use crate::guest_call::{About, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::Detached;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_hub::presence::{Diff, Listener, PresenceRoom};
 
 /// Tells a channel, for as long as it is there and wants to hear.
@@ -57,8 +57,8 @@ async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
     });
     // A failure is in the log, and the next diff is told all the same.
     if let Ok(mut finished) = finished.await {
-        let mut drains = Drains::default();
-        finished.call.commit(&channel.context.hub, &mut drains).await;
-        drains.drain().await;
+        let mut writes = PendingWrites::default();
+        finished.call.commit(&channel.context.hub, &mut writes).await;
+        writes.write().await;
     }
 }

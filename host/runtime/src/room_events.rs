@@ -17,7 +17,7 @@ use crate::host_calls::Call;
 use crate::instance::{Detached, Failure, FailureKind};
 use wharf_config::Config;
 use wharf_hub::inbox::Posted;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
 
 /// Runs the events of a channel's rooms, for as long as there is the channel.
@@ -60,10 +60,10 @@ impl Runner for RoomRunner {
 
 /// Run a room's events until none waits.
 async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
-    let mut drains = Drains::default();
+    let mut writes = PendingWrites::default();
     while let Some(posted) = room.next() {
         // A panic of the host is a bug of ours, and must not be the end of the room.
-        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut drains));
+        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
         if run.catch_unwind().await.is_err() {
             tracing::error!(
                 channel = channel.name(),
@@ -73,17 +73,22 @@ async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
         // Whoever else is ready may have something for the same receivers, and the thread is not
         // this room's alone.
         tokio::task::yield_now().await;
-        drains.drain().await;
+        writes.write().await;
     }
 }
 
-async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains: &mut Drains) {
+async fn run_posted(
+    channel: &Channel,
+    room: &RoomState,
+    posted: Posted,
+    writes: &mut PendingWrites,
+) {
     let handlers = channel.current().pool.component().handlers();
     match &posted {
         Posted::Event { .. } if !handlers.rooms => log_unhandled(channel, "on_room_event"),
         Posted::Event { from, payload, hops } => {
             let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
-            run_one(channel, room, &event, *hops, drains).await;
+            run_one(channel, room, &event, *hops, writes).await;
         }
         // Whatever sets timers while a removed channel's connections end: nobody wants them.
         Posted::Timer(_) if channel.is_removed() => channel.context.hub.cancel_timers(),
@@ -97,7 +102,7 @@ async fn run_posted(channel: &Channel, room: &RoomState, posted: Posted, drains:
                 room => (Detached::RoomTimer { room, name, payload }, handlers.rooms),
             };
             match is_handled {
-                true => run_one(channel, room, &event, 0, drains).await,
+                true => run_one(channel, room, &event, 0, writes).await,
                 false => log_unhandled(channel, event.name()),
             }
         }
@@ -110,7 +115,7 @@ async fn run_one(
     room: &RoomState,
     event: &Detached<'_>,
     hops: u8,
-    drains: &mut Drains,
+    writes: &mut PendingWrites,
 ) {
     let context = &channel.context;
     let state = room.state();
@@ -133,7 +138,7 @@ async fn run_one(
         Ok(finished.call)
     });
     if let Ok(mut call) = finished.await {
-        call.commit(&context.hub, drains).await;
+        call.commit(&context.hub, writes).await;
     }
 }
 

@@ -26,7 +26,7 @@ use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase, escape};
@@ -104,8 +104,8 @@ pub async fn run(opening: Box<Opening>) {
 async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
     let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
     let client = Arc::new(client);
-    let mut drains = Drains::default();
-    let connecting = AssertUnwindSafe(connect(&channel, &client, &mut drains));
+    let mut writes = PendingWrites::default();
+    let connecting = AssertUnwindSafe(connect(&channel, &client, &mut writes));
     let accepted = match connecting.catch_unwind().await {
         Ok(Ok(accepted)) => accepted,
         panicked_or_refused => {
@@ -124,7 +124,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     };
     // The commit has made the connection visible: from here on it ends by `finish` alone.
     let session = accepted.session;
-    let connection = Connection { config, channel, client, session, drains, _permit: permit };
+    let connection = Connection { config, channel, client, session, writes, _permit: permit };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
@@ -160,7 +160,7 @@ enum NotAccepted {
 async fn connect(
     channel: &Channel,
     client: &Arc<ConnectionRecord>,
-    drains: &mut Drains,
+    writes: &mut PendingWrites,
 ) -> Result<Accepted, NotAccepted> {
     let about = About::Connection(client);
     let patience = Patience::Bounded;
@@ -176,8 +176,8 @@ async fn connect(
             }
             let hub = &channel.context.hub;
             hub.connect(client);
-            let close = call.commit(hub, drains).await;
-            drains.drain().await;
+            let close = call.commit(hub, writes).await;
+            writes.write().await;
             let headers = std::mem::take(&mut call.response_headers);
             Ok(Accepted { session, headers, close })
         }
@@ -214,7 +214,7 @@ async fn refuse(
     let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config).await else {
         return;
     };
-    let mut drains = Drains::default();
+    let mut writes = PendingWrites::default();
     let mut unsent = close.messages.len().saturating_sub(MAX_REFUSAL_MESSAGES);
     for message in close.messages.iter().take(MAX_REFUSAL_MESSAGES) {
         let (kind, data) = match message {
@@ -222,7 +222,7 @@ async fn refuse(
             Message::Binary(data) => (FrameKind::Binary, data.as_slice()),
         };
         let fits = data.len() <= config.max_outbound_message_bytes;
-        if !fits || !drains.push(&client.outbound, &Frame::encode(kind, data)) {
+        if !fits || !writes.push(&client.outbound, &Frame::encode(kind, data)) {
             unsent += 1;
         }
     }
@@ -245,7 +245,7 @@ async fn refuse(
     };
     let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
     arrivals.begin_close(Some(code), reason);
-    drains.drain_now();
+    writes.write_now();
     arrivals.finish_close(true).await;
     client.outbound.shut();
 }
@@ -258,7 +258,7 @@ struct Connection {
     /// The author's state, as last committed.
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
-    drains: Drains,
+    writes: PendingWrites,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -370,12 +370,12 @@ impl Connection {
                 Poll::Pending => break,
             }
         }
-        if self.drains.reaches_many() {
+        if self.writes.reaches_many() {
             // Whoever else is ready may have something for the same receivers: all of it then
             // goes out in one write to each.
             tokio::task::yield_now().await;
         }
-        self.drains.drain().await;
+        self.writes.write().await;
         None
     }
 
@@ -412,7 +412,7 @@ impl Connection {
     async fn handle(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
         let answered = {
             let call = pin!(start(&self.channel, &self.client, &self.session, &event));
-            attend(call, arrivals, &mut self.drains).await
+            attend(call, arrivals, &mut self.writes).await
         };
         self.settle(answered).await
     }
@@ -430,7 +430,7 @@ impl Connection {
                     }
                     self.session = session.into();
                 }
-                let close = call.commit(&self.channel.context.hub, &mut self.drains).await;
+                let close = call.commit(&self.channel.context.hub, &mut self.writes).await;
                 close.map(Ending::asked_for)
             }
             Err(CallError::Exhausted) => Some(Ending::of(Reason::Overload)),
@@ -444,7 +444,7 @@ impl Connection {
     /// the closing handshake.
     async fn finish(mut self, mut arrivals: Option<Arrivals>, mut ending: Ending) {
         // What earlier events caused must not wait for the handlers below.
-        self.drains.drain().await;
+        self.writes.write().await;
         if let Some((code, text)) = arrivals.as_ref().and_then(Arrivals::close_ahead) {
             // The client had closed before we wanted to: its code is the first.
             ending.code = code;
@@ -474,7 +474,7 @@ impl Connection {
             }
         }
         self.channel.context.hub.remove(&self.client);
-        self.drains.drain().await;
+        self.writes.write().await;
         outbound.drain();
         let closing = async {
             // Dropped here: the socket must not stay open until `on-close` has had its turn.
@@ -505,9 +505,9 @@ impl Connection {
     async fn on_close(&self, event: &Event<'_>) {
         let answered = start(&self.channel, &self.client, &self.session, event).await;
         if let Ok(Finished { mut call, .. }) = answered {
-            let mut drains = Drains::default();
-            let _ = call.commit(&self.channel.context.hub, &mut drains).await;
-            drains.drain().await;
+            let mut writes = PendingWrites::default();
+            let _ = call.commit(&self.channel.context.hub, &mut writes).await;
+            writes.write().await;
         }
     }
 

@@ -18,7 +18,7 @@ use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::inbox::{InboxLimits, NoPlace, Place};
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
 
@@ -41,21 +41,21 @@ pub struct Posting {
 /// Frames.
 impl Hub {
     /// Queues a frame for one connection. Returns whether it was queued.
-    pub fn send_to(&self, to: ConnectionId, frame: &Frame, drains: &mut Drains) -> bool {
-        self.records.with(to, |record| drains.push(&record.outbound, frame)).unwrap_or(false)
+    pub fn send_to(&self, to: ConnectionId, frame: &Frame, writes: &mut PendingWrites) -> bool {
+        self.records.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
     }
 
     /// Queues a frame for recipients except one of them, once for each. Returns for how many.
     ///
-    /// Whoever is told in the order of these calls is told in one order: the next broadcast to the same
-    /// recipients begins when this one is over. `from` is the connection whose event it is, if one's.
+    /// Deliveries to a room reach all of its members in one order: the next one begins when this one is
+    /// over. `from` is the connection whose event it is, if one's.
     pub async fn deliver(
         &self,
         from: Option<&ConnectionRecord>,
         to: &Recipients,
         frame: &Frame,
         except: Option<ConnectionId>,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) -> usize {
         // A connection of another node is none of those that are looked at.
         let number = except.and_then(ConnectionId::local_number);
@@ -66,24 +66,24 @@ impl Hub {
                     let groups = from.groups();
                     let mut first = groups.joined.iter().take(ROOMS_LOOKED_THROUGH);
                     let room = first.find(|room| room.name() == name)?;
-                    room.members.broadcast_at_once(frame, number, drains)
+                    room.members.broadcast_at_once(frame, number, writes)
                 });
                 of_sender.or_else(|| match self.rooms.get(name) {
-                    Some(room) => room.members.broadcast_at_once(frame, number, drains),
+                    Some(room) => room.members.broadcast_at_once(frame, number, writes),
                     None => Some(0),
                 })
             }
             Recipients::User(user) => match self.users.get(user) {
-                Some(user) => user.members.broadcast_at_once(frame, number, drains),
+                Some(user) => user.members.broadcast_at_once(frame, number, writes),
                 None => Some(0),
             },
-            Recipients::Everyone => self.everyone.broadcast_at_once(frame, number, drains),
+            Recipients::Everyone => self.everyone.broadcast_at_once(frame, number, writes),
             Recipients::Rooms(_) | Recipients::Users(_) | Recipients::Audience(_) => None,
         };
         match queued {
             Some(queued) => queued,
-            // Boxed, so that an event that commits has not to have the room for it.
-            None => Box::pin(self.deliver_in_turn(to, frame, except, drains)).await,
+            // Boxed, so that the future of every commit is not as large as this one.
+            None => Box::pin(self.deliver_in_turn(to, frame, except, writes)).await,
         }
     }
 
@@ -92,7 +92,7 @@ impl Hub {
         to: &Recipients,
         frame: &Frame,
         except: Option<ConnectionId>,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) -> usize {
         let number = except.and_then(ConnectionId::local_number);
         let (rooms, users) = match to {
@@ -102,14 +102,14 @@ impl Hub {
             Recipients::Users(users) => (Vec::new(), self.users.several(users)),
             Recipients::Everyone => {
                 let everyone = [&self.everyone];
-                return broadcast(&everyone, frame, drains, |known, _| number != Some(known)).await;
+                return broadcast(&everyone, frame, writes, |known, _| number != Some(known)).await;
             }
             Recipients::Audience(audience) => {
-                return self.deliver_to_audience(audience, frame, except, drains).await;
+                return self.deliver_to_audience(audience, frame, except, writes).await;
             }
         };
         let named: Vec<&Members> = rooms.iter().chain(&users).map(|room| &room.members).collect();
-        broadcast(&named, frame, drains, |known, _| number != Some(known)).await
+        broadcast(&named, frame, writes, |known, _| number != Some(known)).await
     }
 
     async fn deliver_to_audience(
@@ -117,7 +117,7 @@ impl Hub {
         audience: &Audience,
         frame: &Frame,
         except: Option<ConnectionId>,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) -> usize {
         let except = audience.except.iter().copied().chain(except);
         let mut except: BTreeSet<u64> = except.filter_map(ConnectionId::local_number).collect();
@@ -132,7 +132,7 @@ impl Hub {
             true => vec![&self.everyone],
             false => rooms.iter().chain(&users).map(|room| &room.members).collect(),
         };
-        broadcast(&named, frame, drains, |number, outbound| {
+        broadcast(&named, frame, writes, |number, outbound| {
             !except.contains(&number)
                 && (audience.labels.is_empty() || outbound.has_labels(&audience.labels))
         })
@@ -168,11 +168,16 @@ impl Hub {
 /// Frames of other channels.
 impl Hub {
     /// Queues another channel's frame for the members of a room. Returns for how many.
-    pub async fn publish(&self, room: &Arc<str>, frame: &Frame, drains: &mut Drains) -> usize {
+    pub async fn publish(
+        &self,
+        room: &Arc<str>,
+        frame: &Frame,
+        writes: &mut PendingWrites,
+    ) -> usize {
         if let Some(listener) = self.listener.get() {
             listener.published(room, frame);
         }
-        self.deliver(None, &Recipients::Room(room.clone()), frame, None, drains).await
+        self.deliver(None, &Recipients::Room(room.clone()), frame, None, writes).await
     }
 }
 

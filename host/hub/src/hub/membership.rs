@@ -8,7 +8,7 @@ use super::Hub;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::inbox::Scope;
-use crate::outbound::Drains;
+use crate::outbound::PendingWrites;
 use crate::presence::Meta;
 use crate::recipients::Group;
 use crate::room::Room;
@@ -87,9 +87,14 @@ impl Hub {
 
     /// Tells a connection who is present in a room that it is in, and from now on what changes about
     /// that.
-    pub fn watch(&self, connection: &ConnectionRecord, room: &Arc<str>, drains: &mut Drains) {
+    pub fn watch(
+        &self,
+        connection: &ConnectionRecord,
+        room: &Arc<str>,
+        writes: &mut PendingWrites,
+    ) {
         if connection.is_in(room) {
-            self.presence.watch(room, connection.id, &connection.outbound, drains);
+            self.presence.watch(room, connection.id, &connection.outbound, writes);
         }
     }
 

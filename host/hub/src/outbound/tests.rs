@@ -40,15 +40,15 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
         .map(|sender| {
             let outbound = outbound.clone();
             tokio::task::spawn_blocking(move || {
-                let mut drains = Drains::default();
+                let mut writes = PendingWrites::default();
                 for number in 0..FRAMES {
                     // Frames of different sizes, so that writes end in the middle of some.
                     let mut payload = vec![b'.'; 40 + (number as usize * 37) % 900];
                     payload[..4].copy_from_slice(&sender.to_be_bytes());
                     payload[4..8].copy_from_slice(&number.to_be_bytes());
-                    assert!(drains.push(&outbound, &Frame::encode(FrameKind::Binary, &payload)));
+                    assert!(writes.push(&outbound, &Frame::encode(FrameKind::Binary, &payload)));
                     if number % 3 == 0 {
-                        drains.drain_now();
+                        writes.write_now();
                     }
                 }
             })
@@ -85,9 +85,9 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
 async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_told() {
     let (outbound, _client) = pair(100_000).await;
     let frame = Frame::encode(FrameKind::Binary, &[0; 10_000]);
-    let mut drains = Drains::default();
-    while drains.push(&outbound, &frame) {
-        drains.drain_now();
+    let mut writes = PendingWrites::default();
+    while writes.push(&outbound, &frame) {
+        writes.write_now();
         assert!(outbound.queued_bytes() <= 100_000 + ROOM_FOR_HEADERS);
     }
     assert_eq!(outbound.standing().end, Some(Reason::SlowConsumer));

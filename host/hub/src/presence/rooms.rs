@@ -13,7 +13,7 @@ use super::messages::{self, Diff, Entries, Meta};
 use super::roster::{Changes, Own, Roster};
 use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::{Outbound, PendingWrites};
 use crate::room::{Members, broadcast};
 
 /// How long things wait.
@@ -166,7 +166,7 @@ impl PresenceRooms {
         room: &Arc<str>,
         id: ConnectionId,
         outbound: &Arc<Outbound>,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) {
         self.change(room, |of, state| {
             of.watchers.add(id, outbound.clone());
@@ -180,7 +180,7 @@ impl PresenceRooms {
                     Frame::encode(FrameKind::Text, message.as_bytes())
                 }
             };
-            drains.push(outbound, &frame);
+            writes.push(outbound, &frame);
             state.message = Some((sequence, frame));
         });
     }
@@ -306,7 +306,7 @@ impl PresenceRooms {
     /// Waits for more changes, then tells of all of them.
     async fn send_diff(self, room: Arc<PresenceRoom>) {
         tokio::time::sleep(self.0.timing.interval).await;
-        let mut drains = Drains::default();
+        let mut writes = PendingWrites::default();
         let mut for_many = None;
         self.change_in(&room, |_, state| {
             state.diff_waits = false;
@@ -317,7 +317,7 @@ impl PresenceRooms {
             }
             if room.watchers.count() > 0 {
                 let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
-                let queued = room.watchers.broadcast_at_once(&frame, None, &mut drains);
+                let queued = room.watchers.broadcast_at_once(&frame, None, &mut writes);
                 for_many = queued.is_none().then_some(frame);
                 // The next diff waits until this one has been sent.
                 state.diff_waits = for_many.is_some();
@@ -333,10 +333,10 @@ impl PresenceRooms {
         });
         if let Some(frame) = for_many {
             // A watcher that comes now has a list with a higher number, and passes over what is older.
-            broadcast(&[&room.watchers], &frame, &mut drains, |_, _| true).await;
+            broadcast(&[&room.watchers], &frame, &mut writes, |_, _| true).await;
             self.change_in(&room, |_, state| state.diff_waits = false);
         }
-        drains.drain().await;
+        writes.write().await;
     }
 
     /// Wait until the grace of entries is over, and let them go.

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::roster::Roster;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::{Outbound, PendingWrites};
 
 /// Members that are reached under one lock. Unit tests have few members, and want walks.
 pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { 256 };
@@ -142,7 +142,7 @@ impl Members {
         &self,
         frame: &Frame,
         except: Option<u64>,
-        drains: &mut Drains,
+        writes: &mut PendingWrites,
     ) -> Option<usize> {
         let state = self.state.lock();
         let roster = match &*state {
@@ -153,36 +153,29 @@ impl Members {
         let mut queued = 0;
         roster.for_each(|number, outbound| {
             if except != Some(number) {
-                queued += usize::from(drains.push(outbound, frame));
+                queued += usize::from(writes.push(outbound, frame));
             }
         });
         Some(queued)
     }
 
-    /// Waits for the turn of a broadcast. Those that wait get it in the order in which they asked.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        let line = self.stand_in_line();
-        // Made before waiting, so that one which gives up leaves the line as well.
-        let mut turn = Turn { members: self, held: None };
-        turn.held = Some(line.lock_owned().await);
-        turn
-    }
-
-    fn stand_in_line(&self) -> Arc<AsyncMutex<()>> {
+    /// Joins the line of the broadcasts that are not queued at once.
+    pub(super) fn stand_in_line(&self) -> Turn<'_> {
         let mut state = self.state.lock();
         if let State::Quiet(roster) = &mut *state {
             let roster = std::mem::take(roster);
             let (line, late) = Default::default();
             *state = State::Lined(Box::new(Lined { roster, line, waiting: 0, late }));
         }
-        match &mut *state {
+        let line = match &mut *state {
             State::Lined(lined) => {
                 lined.waiting += 1;
                 lined.line.clone()
             }
             // Nobody is there to be walked to, and nobody will be.
             State::Quiet(_) | State::Dissolved => Arc::default(),
-        }
+        };
+        Turn { members: self, line, held: None }
     }
 
     fn leave_line(&self) {
@@ -243,7 +236,21 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     members: &'a Members,
+    line: Arc<AsyncMutex<()>>,
     held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turn<'_> {
+    /// Begins the turn, if nobody else has it or waits for it.
+    pub(super) fn has_begun(&mut self) -> bool {
+        self.held = self.line.clone().try_lock_owned().ok();
+        self.held.is_some()
+    }
+
+    /// Waits for the turn. Those that wait get it in the order in which they asked.
+    pub(super) async fn begin(&mut self) {
+        self.held = Some(self.line.clone().lock_owned().await);
+    }
 }
 
 impl Drop for Turn<'_> {

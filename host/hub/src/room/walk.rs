@@ -13,14 +13,14 @@ use parking_lot::MutexGuard;
 
 use super::members::{AT_ONCE, Members, State};
 use crate::frame::Frame;
-use crate::outbound::{Drains, Outbound};
+use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
 
 /// Queues a frame for the members of several rooms that are wanted, once each. `rooms` is without doubles
 /// and in the order of locks. Returns for how many.
 pub(crate) async fn broadcast(
     rooms: &[&Members],
     frame: &Frame,
-    drains: &mut Drains,
+    writes: &mut PendingWrites,
     is_wanted: impl Fn(u64, &Outbound) -> bool,
 ) -> usize {
     let members = rooms.iter().map(|room| room.count()).fold(0, usize::saturating_add);
@@ -30,31 +30,37 @@ pub(crate) async fn broadcast(
             let mut queued = 0;
             visit(&rooms, 0, usize::MAX, |number, outbound| {
                 if is_wanted(number, outbound) {
-                    queued += usize::from(drains.push(outbound, frame));
+                    queued += usize::from(writes.push(outbound, frame));
                 }
             });
             return queued;
         }
     }
-    // What others have queued behind this task's earlier frames must not wait in line with it.
-    drains.drain().await;
     let mut turns = Vec::with_capacity(rooms.len());
     for room in rooms {
-        turns.push(room.turn().await);
+        let mut turn = room.stand_in_line();
+        if !turn.has_begun() {
+            // Frames of others wait behind those that this task has queued before.
+            writes.write().await;
+            turn.begin().await;
+        }
+        turns.push(turn);
     }
-    let mut queued = 0;
-    let mut next = Some(0);
+    let (mut queued, mut is_first, mut next) = (0, true, Some(0));
     while let Some(start) = next {
         {
             let mut rooms: Vec<_> = rooms.iter().map(|room| room.lock()).collect();
-            if start == 0 {
+            if std::mem::take(&mut is_first) {
                 rooms.iter_mut().for_each(|room| room.begin());
             }
             next = visit(&rooms, start, AT_ONCE, |number, outbound| {
                 if is_wanted(number, outbound) {
-                    queued += usize::from(drains.push(outbound, frame));
+                    queued += usize::from(writes.push(outbound, frame));
                 }
             });
+        }
+        if members > WRITTEN_ALONE {
+            writes.pass_on_part();
         }
         if next.is_some() {
             tokio::task::yield_now().await;

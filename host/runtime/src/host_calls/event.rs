@@ -5,7 +5,7 @@ use super::bindings::wharf::channel::types::{Error, Remedy};
 
 use super::{Phase, refused};
 use crate::instance::InstanceState;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 
 /// Bytes of a reported error that are kept.
 const MAX_DETAIL_BYTES: usize = 4 * 1024;
@@ -24,10 +24,10 @@ impl Host for InstanceState {
                 "nothing commits before the connection is accepted",
             ));
         }
-        let mut drains = Drains::default();
-        call.close = call.commit(&hub, &mut drains).await;
+        let mut writes = PendingWrites::default();
+        call.close = call.commit(&hub, &mut writes).await;
         // Progress is worth nothing if it waits for the handler's end.
-        drains.drain().await;
+        writes.write().await;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use wharf_config::Config;
 use wharf_hub::connection::{ConnectionRecord, Headers, Request};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::{Drains, Outbound};
+use wharf_hub::outbound::{Outbound, PendingWrites};
 use wharf_hub::store::Memory;
 use wharf_runtime::channel::{Channel, Generation};
 use wharf_runtime::guest_call::{About, GuestCall, Patience};
@@ -75,7 +75,7 @@ impl Guest {
         context.hub.connect(&client);
         let connected = finish(instance.connect(Call::new(client.clone(), Phase::Connecting)));
         let mut finished = connected.map_err(|failure| anyhow!("on-connect: {failure}"))?;
-        finish(finished.call.commit(&context.hub, &mut Drains::default()));
+        finish(finished.call.commit(&context.hub, &mut PendingWrites::default()));
         let Ok(session) = finished.returned else {
             bail!("the connection is refused");
         };

@@ -12,7 +12,7 @@ use wharf_config::Config;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_hub::recipients::Recipients;
 use wharf_runtime::router::{Match, Pattern, Router};
 use wharf_server::connection::count_messages;
@@ -87,7 +87,7 @@ struct FanOut {
     fresh: Vec<Lobby>,
     /// Those of earlier runs, which are not taken down while somebody measures.
     used: Vec<Lobby>,
-    drains: Drains,
+    writes: PendingWrites,
 }
 
 /// A hub with one room, and its members.
@@ -103,7 +103,7 @@ fn fan_out() -> anyhow::Result<Box<dyn Job>> {
         to: Recipients::Room(Arc::from("lobby")),
         fresh: Vec::new(),
         used: Vec::new(),
-        drains: Drains::default(),
+        writes: PendingWrites::default(),
     }))
 }
 
@@ -128,7 +128,7 @@ impl Job for FanOut {
     fn run(&mut self) {
         let lobby = self.fresh.pop().expect("each run was prepared");
         let from = lobby.members.first().map(|member| &**member);
-        let delivery = lobby.hub.deliver(from, &self.to, &self.frame, None, &mut self.drains);
+        let delivery = lobby.hub.deliver(from, &self.to, &self.frame, None, &mut self.writes);
         guest::finish(delivery);
         self.used.push(lobby);
     }

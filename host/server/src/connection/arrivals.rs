@@ -23,7 +23,6 @@ use wharf_config::Config;
 use wharf_hub::close::Reason;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::outbound::Pushed;
 use wharf_hub::transport::{Reader, Transport};
 
 /// A close frame's code and reason.
@@ -288,7 +287,7 @@ impl Arrivals {
     /// Queue a control frame. Refused means that the connection is ending for a reason that is
     /// noted already.
     fn push_control(&mut self, frame: Frame) {
-        if self.client.outbound.push_control(&frame) == Pushed::Drain {
+        if self.client.outbound.push_control(&frame).wants_drain() {
             self.owes_drain = true;
         }
     }

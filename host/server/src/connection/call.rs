@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use super::arrivals::Arrivals;
 use wharf_hub::connection::ConnectionRecord;
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
@@ -46,14 +46,16 @@ pub(super) async fn start(
 pub(super) async fn attend<F: Future>(
     mut call: Pin<&mut F>,
     arrivals: &mut Arrivals,
-    drains: &mut Drains,
+    writes: &mut PendingWrites,
 ) -> F::Output {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = call.as_mut().poll(cx) {
             return Poll::Ready(output);
         }
         // What earlier events caused must not wait for this one.
-        drains.drain_now();
+        if !writes.write_some() {
+            cx.waker().wake_by_ref();
+        }
         arrivals.poll_ahead(cx);
         Poll::Pending
     })

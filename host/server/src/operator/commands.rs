@@ -18,7 +18,7 @@ use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
 use wharf_hub::inbox::{NoPlace, Place};
-use wharf_hub::outbound::Drains;
+use wharf_hub::outbound::PendingWrites;
 use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_hub::room::{MAX_NAME_BYTES, check_name};
 use wharf_runtime::channel::Channel;
@@ -36,9 +36,9 @@ const HOPS: u8 = 1;
 /// Runs a command to its end, also if nobody waits for the answer any more.
 pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Answer {
     let done = tokio::spawn(async move {
-        let mut drains = Drains::default();
-        let answer = run(channel, command, body, &mut drains).await;
-        drains.drain().await;
+        let mut writes = PendingWrites::default();
+        let answer = run(channel, command, body, &mut writes).await;
+        writes.write().await;
         answer
     });
     done.await.unwrap_or_else(|_| {
@@ -47,7 +47,12 @@ pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Ans
     })
 }
 
-async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut Drains) -> Answer {
+async fn run(
+    channel: Arc<Channel>,
+    command: Command,
+    body: Bytes,
+    writes: &mut PendingWrites,
+) -> Answer {
     let (config, hub) = (&*channel.context.config, &*channel.context.hub);
     match command {
         Command::Messages => {
@@ -59,7 +64,7 @@ async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut 
             let frame = fields.message(config)?;
             let to = Recipients::Audience(Box::new(audience(&mut fields)?));
             fields.end()?;
-            let receivers = hub.deliver(None, &to, &frame, None, drains).await;
+            let receivers = hub.deliver(None, &to, &frame, None, writes).await;
             done(StatusCode::OK, "receivers", receivers)
         }
         Command::Send(to) => {
@@ -69,12 +74,12 @@ async fn run(channel: Arc<Channel>, command: Command, body: Bytes, drains: &mut 
             let receivers = match &to {
                 To::Connection(id) => {
                     let id = client(&channel, id)?.id;
-                    usize::from(hub.send_to(id, &frame, drains))
+                    usize::from(hub.send_to(id, &frame, writes))
                 }
                 To::User(name) => {
                     online(&channel, name)?;
                     let to = Recipients::User(Arc::from(&**name));
-                    hub.deliver(None, &to, &frame, None, drains).await
+                    hub.deliver(None, &to, &frame, None, writes).await
                 }
             };
             done(StatusCode::OK, "receivers", receivers)

@@ -26,8 +26,8 @@ async fn pass(millis: u64) {
 async fn changes_are_told_together_and_what_changes_back_is_not_told() {
     let rooms = PresenceRooms::new(TIMING);
     let (room, watcher) = (text("lobby"), Outbound::new(100_000, 0));
-    let mut drains = Drains::default();
-    rooms.watch(&room, id(1), &watcher, &mut drains);
+    let mut writes = PendingWrites::default();
+    rooms.watch(&room, id(1), &watcher, &mut writes);
     let state = waiting(&watcher);
     assert!(state > 0, "the list is sent at once");
     for number in 2..10 {
@@ -65,7 +65,7 @@ async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number
     assert!(rooms.is_empty());
     assert_eq!(rooms.bytes(), 0);
     let watcher = Outbound::new(100_000, 0);
-    rooms.watch(&room, id(3), &watcher, &mut Drains::default());
+    rooms.watch(&room, id(3), &watcher, &mut PendingWrites::default());
     rooms.end(&room, id(3));
     assert!(rooms.is_empty(), "a watcher that has ended watches no longer");
 }

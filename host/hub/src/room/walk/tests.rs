@@ -119,13 +119,13 @@ impl Lab {
         let frame = Frame::encode(FrameKind::Binary, &(number as u32).to_be_bytes());
         let members: Vec<&Members> = rooms.iter().map(|room| &self.rooms[*room]).collect();
         self.sent.borrow_mut().push(Sent { task, rooms, start, end: u32::MAX });
-        let mut drains = Drains::default();
+        let mut writes = PendingWrites::default();
         let at_once = match &members[..] {
-            [room] => room.broadcast_at_once(&frame, None, &mut drains),
+            [room] => room.broadcast_at_once(&frame, None, &mut writes),
             _ => None,
         };
         if at_once.is_none() {
-            super::broadcast(&members, &frame, &mut drains, |_, _| true).await;
+            super::broadcast(&members, &frame, &mut writes, |_, _| true).await;
         }
         self.sent.borrow_mut()[number].end = self.tick();
     }
@@ -230,9 +230,9 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     let (room, outbounds) = room(LAST);
     let mut cx = Context::from_waker(Waker::noop());
     let (one, other) = (frame(1), frame(2));
-    let (mut drains, mut drains_of_other) = (Drains::default(), Drains::default());
+    let (mut writes, mut writes_of_other) = (PendingWrites::default(), PendingWrites::default());
     let rooms = [&room];
-    let mut walk = pin!(broadcast(&rooms, &one, &mut drains, |_, _| true));
+    let mut walk = pin!(broadcast(&rooms, &one, &mut writes, |_, _| true));
     assert!(walk.as_mut().poll(&mut cx).is_pending(), "others have their turn after a chunk");
     assert_eq!(numbers(&outbounds[0]), [1]);
 
@@ -241,11 +241,11 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     room.remove(ConnectionId::local(LAST - 1));
     assert_eq!(room.count(), LAST as usize);
     assert_eq!(
-        room.broadcast_at_once(&other, None, &mut drains_of_other),
+        room.broadcast_at_once(&other, None, &mut writes_of_other),
         None,
         "it would overtake"
     );
-    let mut next = pin!(broadcast(&rooms, &other, &mut drains_of_other, |_, _| true));
+    let mut next = pin!(broadcast(&rooms, &other, &mut writes_of_other, |_, _| true));
     assert!(next.as_mut().poll(&mut cx).is_pending(), "it waits for its turn");
 
     let mut queued = None;
@@ -268,9 +268,9 @@ fn a_walk_that_is_given_up_keeps_nobody_waiting() {
     let mut cx = Context::from_waker(Waker::noop());
     let rooms = [&room];
     let frames = [frame(1), frame(2), frame(3)];
-    let mut drains = [(); 3].map(|()| Drains::default());
-    let mut walks: Vec<_> = std::iter::zip(&frames, &mut drains)
-        .map(|(frame, drains)| Box::pin(broadcast(&rooms, frame, drains, |_, _| true)))
+    let mut writes = [(); 3].map(|()| PendingWrites::default());
+    let mut walks: Vec<_> = std::iter::zip(&frames, &mut writes)
+        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, |_, _| true)))
         .collect();
     for walk in &mut walks {
         assert!(walk.as_mut().poll(&mut cx).is_pending());
@@ -288,10 +288,10 @@ fn a_room_that_is_dissolved_while_broadcasts_wait_lets_them_go() {
     let (room, _) = room(2 * AT_ONCE as u64);
     let mut cx = Context::from_waker(Waker::noop());
     let (frame, rooms) = (frame(1), [&room]);
-    let mut drains = [(); 2].map(|()| Drains::default());
-    let mut walks: Vec<_> = drains
+    let mut writes = [(); 2].map(|()| PendingWrites::default());
+    let mut walks: Vec<_> = writes
         .iter_mut()
-        .map(|drains| Box::pin(broadcast(&rooms, &frame, drains, |_, _| true)))
+        .map(|writes| Box::pin(broadcast(&rooms, &frame, writes, |_, _| true)))
         .collect();
     for walk in &mut walks {
         assert!(walk.as_mut().poll(&mut cx).is_pending());
@@ -323,14 +323,14 @@ async fn members_agree_on_the_order_when_broadcasts_run_on_several_threads() {
     let tasks = (0..TASKS).map(|task| {
         let rooms = rooms.clone();
         tokio::spawn(async move {
-            let mut drains = Drains::default();
+            let mut writes = PendingWrites::default();
             for number in 0..BROADCASTS {
                 let number = task * BROADCASTS + number;
                 let to: &[&Members] = match number % 3 {
                     2 => &[&rooms[0], &rooms[1]],
                     room => &[&rooms[room as usize]],
                 };
-                broadcast(to, &frame(number), &mut drains, |_, _| true).await;
+                broadcast(to, &frame(number), &mut writes, |_, _| true).await;
             }
         })
     });

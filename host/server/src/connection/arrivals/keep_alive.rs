@@ -9,7 +9,7 @@ use super::super::arrival::Arrival;
 use super::Arrivals;
 use wharf_hub::close::Reason;
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::outbound::{Pushed, Standing};
+use wharf_hub::outbound::Standing;
 
 /// Payload of keep-alive pings, by which their pongs are told from others.
 pub(super) const PAYLOAD: &[u8] = b"wharf-keep-alive";
@@ -65,7 +65,7 @@ impl Arrivals {
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
                 let ping = Frame::encode(FrameKind::Ping, PAYLOAD);
-                if self.client.outbound.push_control(&ping) == Pushed::Drain {
+                if self.client.outbound.push_control(&ping).wants_drain() {
                     self.client.outbound.drain();
                 }
                 now + timeout

@@ -1,0 +1,215 @@
+//! Frames that a task has queued on outbounds and must still write.
+//!
+//! The task writes them itself, some sockets at a time, and lets other tasks run in between. What is
+//! queued for very many is written by several tasks: parts of the list go into a queue that as many
+//! [writers](Writers) empty as there are threads. Each outbound is in one list at a time, so that the
+//! order of its frames does not depend on who writes them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{Outbound, Pushed};
+use crate::frame::Frame;
+
+/// Sockets that a task writes in a row before it lets other tasks of its thread run.
+const WRITES_PER_TURN: usize = 128;
+
+/// Sockets of one part of a list that several tasks write.
+const WRITES_PER_PART: usize = if cfg!(test) { 64 } else { 1024 };
+
+/// Sockets that one task writes alone. Unit tests have few sockets, and want several tasks.
+pub(crate) const WRITTEN_ALONE: usize = if cfg!(test) { 256 } else { 4096 };
+
+/// Frames that may be pushed before they are written even though more is about to follow.
+const FRAMES_PER_TURN: usize = 8 * 1024;
+
+/// The same in bytes, for each receiver that waits to be written to.
+const BYTES_PER_RECEIVER: usize = 64 * 1024;
+
+/// Outbounds that this task has promised to write. Dropping the list keeps the promise.
+#[derive(Debug, Default)]
+pub struct PendingWrites {
+    list: Vec<Arc<Outbound>>,
+    /// Frames and bytes pushed since everything was last written.
+    frames: usize,
+    bytes: usize,
+    /// Tasks that write parts of what was in the list.
+    writers: Option<Box<Writers>>,
+}
+
+impl PendingWrites {
+    /// Pushes a frame and takes the responsibility for its being written. Returns whether it was
+    /// queued.
+    pub fn push(&mut self, to: &Arc<Outbound>, frame: &Frame) -> bool {
+        self.frames += 1;
+        self.bytes += frame.len();
+        let pushed = to.push(frame);
+        if pushed.wants_drain() {
+            self.list.push(to.clone());
+        }
+        matches!(pushed, Pushed::Drain | Pushed::Queued)
+    }
+
+    /// Returns whether so much waits that it should be written before anything else is done.
+    pub fn is_urgent(&self) -> bool {
+        self.frames > FRAMES_PER_TURN
+            || self.bytes > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
+    }
+
+    /// Returns whether more than one connection waits to be written to.
+    pub fn reaches_many(&self) -> bool {
+        self.list.len() > 1
+    }
+
+    /// Writes everything that is not passed on, without letting others run.
+    pub fn write_now(&mut self) {
+        (self.frames, self.bytes) = (0, 0);
+        for outbound in self.list.drain(..) {
+            outbound.drain();
+        }
+        if self.list.capacity() > WRITES_PER_TURN {
+            self.list = Vec::new();
+        }
+    }
+
+    /// Writes as much as may be written in a row. Returns whether nothing is left.
+    pub fn write_some(&mut self) -> bool {
+        match self.list.len().checked_sub(WRITES_PER_TURN) {
+            None | Some(0) => {
+                self.write_now();
+                true
+            }
+            // From the end, so that nothing is moved.
+            Some(rest) => {
+                for outbound in self.list.drain(rest..) {
+                    outbound.drain();
+                }
+                false
+            }
+        }
+    }
+
+    /// Writes everything, and waits for those that write a part of it. Other tasks get their turn now
+    /// and then.
+    pub async fn write(&mut self) {
+        if self.list.len() > WRITTEN_ALONE {
+            while !self.list.is_empty() {
+                let rest = self.list.len().saturating_sub(WRITES_PER_PART);
+                let part = self.list.split_off(rest);
+                self.pass_on(part);
+            }
+        }
+        while !self.write_some() {
+            tokio::task::yield_now().await;
+        }
+        if let Some(writers) = self.writers.take() {
+            Box::pin(writers.finish()).await;
+        }
+    }
+
+    /// Passes what waits on to other tasks, if it is enough for one. For those who queue for very many,
+    /// whose first receivers must not wait for the last to be reached.
+    pub(crate) fn pass_on_part(&mut self) {
+        if self.list.len() >= WRITES_PER_PART {
+            let part = std::mem::take(&mut self.list);
+            self.pass_on(part);
+        }
+    }
+
+    fn pass_on(&mut self, part: Vec<Arc<Outbound>>) {
+        match Handle::try_current() {
+            Ok(runtime) => self.writers.get_or_insert_default().write(Part(part), &runtime),
+            // Nobody could take it.
+            Err(_) => drop(Part(part)),
+        }
+    }
+}
+
+impl Drop for PendingWrites {
+    fn drop(&mut self) {
+        self.write_now();
+    }
+}
+
+/// Outbounds that one task writes. Dropping the part writes what is left of it.
+#[derive(Debug)]
+struct Part(Vec<Arc<Outbound>>);
+
+impl Part {
+    fn write_some(&mut self) {
+        let rest = self.0.len().saturating_sub(WRITES_PER_TURN);
+        for outbound in self.0.drain(rest..) {
+            outbound.drain();
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        while !self.0.is_empty() {
+            self.write_some();
+        }
+    }
+}
+
+/// Tasks that write parts. They end when there is none left, whether or not anybody waits for them.
+#[derive(Debug, Default)]
+struct Writers {
+    queue: Arc<Mutex<Queue>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    parts: VecDeque<Part>,
+    /// Tasks that have not found the queue empty yet.
+    running: usize,
+}
+
+impl Writers {
+    /// Has a part written, by one task more if there are fewer than threads.
+    fn write(&mut self, part: Part, runtime: &Handle) {
+        let mut queue = self.queue.lock();
+        queue.parts.push_back(part);
+        if queue.running < runtime.metrics().num_workers() {
+            queue.running += 1;
+            self.tasks.push(runtime.spawn(write_parts(self.queue.clone())));
+        }
+    }
+
+    /// Helps, and waits until everything is written.
+    async fn finish(self) {
+        self.queue.lock().running += 1;
+        write_parts(self.queue).await;
+        for task in self.tasks {
+            // One that has panicked has said so in the log, and what it held is written.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn write_parts(queue: Arc<Mutex<Queue>>) {
+    loop {
+        let mut part = {
+            let mut queue = queue.lock();
+            match queue.parts.pop_front() {
+                Some(part) => part,
+                None => {
+                    queue.running -= 1;
+                    return;
+                }
+            }
+        };
+        while !part.0.is_empty() {
+            part.write_some();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! A room so large that a broadcast to it takes turns, and is written by several tasks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use wharf_hub::connection::{ConnectionRecord, Headers, Request};
+use wharf_hub::frame::{Frame, FrameKind};
+use wharf_hub::hub::Hub;
+use wharf_hub::outbound::{Outbound, PendingWrites};
+use wharf_hub::recipients::Recipients;
+use wharf_hub::transport::{Reader, Transport, memory};
+
+const MEMBERS: usize = 6_000;
+const SENDERS: u32 = 4;
+const BROADCASTS: u32 = 6;
+
+/// Bytes of a frame that carries a number.
+const FRAME_BYTES: usize = 6;
+
+struct Member {
+    record: Arc<ConnectionRecord>,
+    client: memory::Stream,
+    /// Kept, since the stream ends with it.
+    _reader: Reader,
+}
+
+fn member(hub: &Hub) -> Member {
+    let request = Request {
+        path: "/".into(),
+        query: "".into(),
+        params: Box::new([]),
+        headers: Headers::default(),
+        remote: ([127, 0, 0, 1], 50_000).into(),
+        subprotocol: None,
+    };
+    let (server, client) = memory::pair(64 * 1024);
+    let (reader, writer) = Transport::from(server).into_split();
+    let record = Arc::new(ConnectionRecord::new(request, Outbound::new(64 * 1024, 0)));
+    record.outbound.attach(writer);
+    hub.connect(&record);
+    hub.join(&record, &Arc::from("lobby"));
+    Member { record, client, _reader: reader }
+}
+
+fn frame(number: u32) -> Frame {
+    Frame::encode(FrameKind::Binary, &number.to_be_bytes())
+}
+
+/// Reads the numbers of so many frames.
+async fn read(client: &mut memory::Stream, frames: usize) -> Vec<u32> {
+    let mut bytes = vec![0; frames * FRAME_BYTES];
+    client.read_exact(&mut bytes).await.expect("all frames arrive");
+    let number = |frame: &[u8]| u32::from_be_bytes([frame[2], frame[3], frame[4], frame[5]]);
+    bytes.chunks(FRAME_BYTES).map(number).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_members_get_all_broadcasts_in_one_order_and_a_sender_its_own_answers_after_them() {
+    let hub = Arc::new(Hub::default());
+    let mut members: Vec<Member> = (0..MEMBERS).map(|_| member(&hub)).collect();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let (hub, record) = (hub.clone(), members[sender as usize].record.clone());
+            tokio::spawn(async move {
+                let mut writes = PendingWrites::default();
+                for number in (0..BROADCASTS).map(|number| sender * BROADCASTS + number) {
+                    let to = match number % 2 {
+                        0 => Recipients::Room(Arc::from("lobby")),
+                        _ => Recipients::Rooms(Box::new([Arc::from("empty"), Arc::from("lobby")])),
+                    };
+                    let queued =
+                        hub.deliver(Some(&record), &to, &frame(number), None, &mut writes).await;
+                    assert_eq!(queued, MEMBERS);
+                    // The answer to itself comes after its broadcast.
+                    assert!(hub.send_to(record.id, &frame(1000 + number), &mut writes));
+                    if number % 3 == 0 {
+                        writes.write().await;
+                    }
+                }
+                writes.write().await;
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.expect("it does not panic");
+    }
+    let frames = (SENDERS * BROADCASTS) as usize;
+    let mut order: Option<Vec<u32>> = None;
+    for (at, member) in members.iter_mut().enumerate() {
+        let own = if at < SENDERS as usize { BROADCASTS as usize } else { 0 };
+        let mut numbers = read(&mut member.client, frames + own).await;
+        for own in numbers.iter().filter(|number| **number >= 1000) {
+            let at = |wanted: u32| numbers.iter().position(|number| *number == wanted);
+            assert!(at(*own) > at(own - 1000), "{numbers:?}");
+        }
+        numbers.retain(|number| *number < 1000);
+        assert_eq!(*order.get_or_insert_with(|| numbers.clone()), numbers, "of member {at}");
+    }
+    let order = order.expect("there are members");
+    assert_eq!(order.iter().copied().collect::<BTreeSet<_>>().len(), frames);
+    for sender in 0..SENDERS {
+        let own = order.iter().filter(|number| **number / BROADCASTS == sender);
+        assert!(own.is_sorted(), "a sender's broadcasts keep its order: {order:?}");
+    }
+}
