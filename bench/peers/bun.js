@@ -5,7 +5,7 @@ const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
   fetch(request, server) {
-    // Cheaper than `new URL`, as somebody would write it who wants to win.
+    // Cheaper than `new URL`: a server written to win would do the same.
     const path = request.url.slice(request.url.indexOf("/", "http://".length));
     const room = path.startsWith("/room/") ? path : "";
     if (room === "" && path !== "/echo") return new Response("no such path", { status: 404 });
@@ -15,10 +15,10 @@ const server = Bun.serve({
   websocket: {
     perMessageDeflate: false,
     publishToSelf: true,
-    // What a member does not read waits for it: the load checks that nothing is dropped.
+    // Bun queues what a member has not read. The load checks that nothing is dropped.
     backpressureLimit: 256 * 1024 * 1024,
     closeOnBackpressureLimit: true,
-    // The longest that there is, in seconds: silent connections are measured as well.
+    // The longest timeout that bun accepts, in seconds: silent connections are measured as well.
     idleTimeout: 960,
     sendPings: false,
     open(socket) {

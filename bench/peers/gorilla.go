@@ -54,7 +54,7 @@ func (q *queue) wake() {
 	}
 }
 
-// write sends what waits until the connection ends.
+// write sends the queued messages until the connection ends.
 func (q *queue) write(socket *websocket.Conn) {
 	var taken []message
 	for range q.ready {
@@ -92,7 +92,7 @@ func find(name string) *room {
 	return rooms[name]
 }
 
-// What a connection fails of is seen by the generator, at its other end.
+// The generator sees the errors of a connection at its own end.
 func echo(socket *websocket.Conn) {
 	for {
 		kind, data, err := socket.ReadMessage()

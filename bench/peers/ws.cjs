@@ -9,7 +9,7 @@ const server = createServer((_, response) => response.writeHead(426).end());
 const sockets = new WebSocketServer({ server, perMessageDeflate: false, clientTracking: false });
 
 sockets.on("connection", (socket, request) => {
-  // What a connection fails of is seen by the generator, at its other end.
+  // The generator sees the errors of a connection at its own end.
   socket.on("error", () => {});
   if (!request.url.startsWith("/room/")) {
     socket.on("message", (data, binary) => socket.send(data, { binary }));

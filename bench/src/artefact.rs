@@ -1,34 +1,34 @@
-//! What has to be compiled before anything can be measured, and where it lies.
+//! The compiled programs and components that a measurement needs, and their paths.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-/// The host's program: the one that is named, or `target/release/wharf`.
+/// Returns the path of the host's program: `named`, or `target/release/wharf`.
 ///
 /// # Errors
 ///
-/// It is not there; with the command that makes it.
+/// The file does not exist. The error names the command that makes it.
 pub fn host(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let made_by = "cargo build --release -p wharf-cli";
     find(named, "release/wharf", made_by, "--host FILE")
 }
 
-/// A plugin: the one that is named, or `target/plugins/NAME.wasm`.
+/// Returns the path of a plugin: `named`, or `target/plugins/NAME.wasm`.
 ///
 /// # Errors
 ///
-/// It is not there; with the command that makes it.
+/// The file does not exist. The error names the command that makes it.
 pub fn plugin(named: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     let file = format!("plugins/{name}.wasm");
     find(named, &file, "cargo xtask plugins", "--plugin FILE")
 }
 
-/// A plugin of the tests: the one that is named, or `target/fixtures/NAME.wasm`.
+/// Returns the path of a plugin of the tests: `named`, or `target/fixtures/NAME.wasm`.
 ///
 /// # Errors
 ///
-/// It is not there; with the command that makes it.
+/// The file does not exist. The error names the command that makes it.
 pub fn fixture(named: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     let file = format!("fixtures/{name}.wasm");
     find(named, &file, "cargo xtask plugins", "--plugin FILE")
@@ -50,18 +50,18 @@ fn find(named: Option<&Path>, file: &str, made_by: &str, flag: &str) -> anyhow::
     }
 }
 
-/// Where this program may keep what it makes: cargo's target folder.
+/// Returns the folder in which this program may keep its files: cargo's target folder.
 ///
 /// # Errors
 ///
-/// There is none.
+/// There is no such folder.
 pub fn scratch() -> anyhow::Result<PathBuf> {
     let target = target_folders().next().context("cannot tell where the target folder is")?;
     std::path::absolute(target).context("there is no working directory")
 }
 
-/// The folder that this program was compiled into, which cargo marks with a `CACHEDIR.TAG`, and
-/// the checkout's own.
+/// Returns the folder that this program was compiled into, which cargo marks with a `CACHEDIR.TAG`,
+/// and the checkout's own.
 fn target_folders() -> impl Iterator<Item = PathBuf> {
     let program = std::env::current_exe().unwrap_or_default();
     let own = program

@@ -1,4 +1,4 @@
-//! The figures of servers that take turns: as they come, their medians, and their ratios.
+//! The figures of servers that take turns: single figures, medians and ratios.
 
 use serde_json::{Map, Value, json};
 
@@ -9,37 +9,37 @@ use crate::statistics::Spread;
 
 /// One figure of each round.
 pub struct Figure {
-    /// What it is called in a table.
+    /// Name in a table.
     pub heading: &'static str,
-    /// What it is called in JSON.
+    /// Name in JSON.
     pub key: &'static str,
     /// Decimals that are shown.
     pub decimals: usize,
-    /// Whether it says enough about the servers that their ratio is reported.
+    /// True if the figure says enough about the servers that their ratio is reported.
     pub is_compared: bool,
 }
 
 impl Figure {
-    /// A figure that is only shown.
+    /// Returns a figure that is only shown.
     pub const fn shown(heading: &'static str, key: &'static str, decimals: usize) -> Figure {
         Figure { heading, key, decimals, is_compared: false }
     }
 
-    /// A figure whose ratio counts.
+    /// Returns a figure of which the ratio is reported too.
     pub const fn compared(heading: &'static str, key: &'static str, decimals: usize) -> Figure {
         Figure { heading, key, decimals, is_compared: true }
     }
 }
 
-/// The figures of one round, in the order of the job's list of [`Figure`]s; `NAN` for what this
-/// round does not have.
+/// The figures of one round, in the order of the job's list of [`Figure`]s; `NAN` for a figure that
+/// this round does not have.
 pub type Figures = Vec<f64>;
 
-/// Lets the servers take turns and reports what `measure` finds of each.
+/// Lets the servers take turns and reports the figures that `measure` returns for each.
 ///
 /// # Errors
 ///
-/// A server does not start, or what `measure` returns, with the last lines of the server's log.
+/// A server does not start, or `measure` fails. The error has the last lines of the server's log.
 pub fn compare(
     stage: &Stage,
     figures: &'static [Figure],
@@ -52,11 +52,11 @@ pub fn compare(
     })
 }
 
-/// The same for jobs that start the servers in a way of their own.
+/// Compares like [`compare`], for jobs that start the servers themselves.
 ///
 /// # Errors
 ///
-/// What `measure` returns.
+/// `measure` fails.
 pub fn compare_starts(
     stage: &Stage,
     figures: &'static [Figure],
@@ -93,7 +93,7 @@ pub fn compare_starts(
     ratios(&kinds, figures, &rounds, report)
 }
 
-/// Says what the figures are, for programs that make tables of them.
+/// Reports the list of figures, for programs that make tables of them.
 pub fn describe(figures: &[Figure], report: &mut Report) {
     let column = |figure: &Figure| json!({ "key": figure.key, "heading": figure.heading, "decimals": figure.decimals });
     report.set("columns", figures.iter().map(column).collect::<Vec<_>>());
@@ -106,7 +106,7 @@ fn shown(figure: f64, decimals: usize) -> String {
     }
 }
 
-/// One figure of one server, round for round.
+/// Returns one figure of one server for each round.
 fn of(rounds: &[(Kind, Figures)], kind: Kind, index: usize) -> Vec<f64> {
     let rounds = rounds.iter().filter(|(server, _)| *server == kind);
     rounds.filter_map(|(_, figures)| figures.get(index).copied()).collect()
@@ -141,7 +141,7 @@ fn summarise(
     Ok(())
 }
 
-/// The first server's figures by each of the others'.
+/// Returns the first server's figures divided by those of each other server.
 fn ratios(
     kinds: &[Kind],
     figures: &[Figure],

@@ -1,21 +1,21 @@
-//! Changing a component without changing what it does.
+//! Changes to a component's bytes that leave its behaviour as it is.
 
 use anyhow::{bail, ensure};
 
 /// Magic number, version and layer of a component in the binary format.
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\x00\x01\x00";
-/// The same of a core module.
+/// Magic number, version and layer of a core module.
 const MODULE: [u8; 8] = *b"\0asm\x01\x00\x00\x00";
 
 /// The custom section that [`changed`] appends.
 const SECTION_NAME: &str = "wharf-bench";
 
-/// The component with a custom section at its end. It stays valid and behaves as before, but its
-/// bytes and so their hash differ: new code, to a host.
+/// Returns the component with a custom section at its end. It stays valid and behaves as before,
+/// but its bytes and so their hash differ: a host takes it for new code.
 ///
 /// # Errors
 ///
-/// The bytes are no component.
+/// The bytes are not a component.
 pub fn changed(component: &[u8], payload: &[u8]) -> anyhow::Result<Vec<u8>> {
     if component.starts_with(&MODULE) {
         bail!("this is a core module, not a component");
@@ -32,11 +32,11 @@ pub fn changed(component: &[u8], payload: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(changed)
 }
 
-/// The component with another path in its data, of the same length.
+/// Returns the component with another path of the same length in its data.
 ///
 /// # Errors
 ///
-/// The bytes are no component, or do not have the path, or it cannot have this one instead.
+/// The bytes are not a component, do not contain the path, or the new path is not as long.
 pub fn moved(component: &[u8], from: &str, to: &str) -> anyhow::Result<Vec<u8>> {
     ensure!(component.starts_with(&COMPONENT), "this is no component");
     ensure!(from.len() == to.len(), "the paths {from} and {to} differ in length");
@@ -55,7 +55,7 @@ pub fn moved(component: &[u8], from: &str, to: &str) -> anyhow::Result<Vec<u8>> 
     Ok(moved)
 }
 
-/// An unsigned number in LEB128: 7 bits a byte, least significant first.
+/// Encodes an unsigned number in LEB128: 7 bits a byte, least significant first.
 fn leb128(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

@@ -1,11 +1,11 @@
-//! Which cores the server and the generator run on.
+//! The cores that the server and the generator run on.
 
 use std::sync::OnceLock;
 
 use anyhow::{Context, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// Where the two sides of a measurement run.
+/// The cores of the two sides of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cores {
     /// The server's core.
@@ -15,19 +15,20 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// The cores asked for, or the first two that this process may use. Where there is only one,
-    /// both sides share it.
+    /// Returns the cores asked for, or the first two that this process may use. If there is only
+    /// one, both sides share it.
     ///
     /// # Errors
     ///
-    /// The kernel does not say which there are.
+    /// The kernel does not list this process's cores.
     pub fn choose(server: Option<usize>, generator: Option<usize>) -> anyhow::Result<Cores> {
         let allowed = allowed();
         ensure!(!allowed.is_empty(), "cannot tell which cores there are");
         choose(allowed, server, generator).context("this process may not use any core")
     }
 
-    /// Whether both sides have to take turns, so that neither latency nor throughput say much.
+    /// Returns true if both sides have to take turns on one core. Neither latency nor throughput
+    /// say much then.
     pub fn are_shared(&self) -> bool {
         self.server == self.generator
     }
@@ -43,7 +44,8 @@ fn choose(allowed: &[usize], server: Option<usize>, generator: Option<usize>) ->
     Some(Cores { server, generator })
 }
 
-/// The cores that this process might use when it was first asked, before it chose one of them.
+/// Returns the cores that this process was allowed to use at the first call, before it pinned
+/// itself to one of them.
 pub fn allowed() -> &'static [usize] {
     static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
     ALLOWED.get_or_init(|| {
@@ -52,13 +54,13 @@ pub fn allowed() -> &'static [usize] {
     })
 }
 
-/// Makes this thread, and those that it starts from now on, stay on these cores.
+/// Pins this thread, and the threads that it starts from now on, to these cores.
 ///
 /// # Errors
 ///
 /// There are no such cores, or this process may not use them.
 pub fn stay_on(cores: &[usize]) -> anyhow::Result<()> {
-    // What there is must be known before it is given up.
+    // The list of allowed cores must be read before this thread narrows it.
     allowed();
     let mut set = CpuSet::new();
     for core in cores {

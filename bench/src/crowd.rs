@@ -1,9 +1,9 @@
 //! The load of rooms: members that each receive every message of their room, and senders among
 //! them, in closed loop (a fixed number of messages in flight) or open loop (a fixed rate).
 //!
-//! Every delivery is checked at the price of one comparison: the first member that receives a
-//! message puts it into its room's [`Log`], and every other must receive the same at the same
-//! place. So a message that is lost, doubled, or in another order for some member is an error.
+//! Every delivery is checked with one comparison. The first member that receives a message puts it
+//! into its room's [`Log`], and every other member must receive the same message at the same place.
+//! So a message that is lost, doubled, or in another order for some member is an error.
 
 pub mod log;
 
@@ -19,65 +19,65 @@ use crate::message::Messages;
 use crate::socket::Socket;
 use log::Log;
 
-/// Silence after which what is still to come counts as lost.
+/// Silence after which outstanding deliveries count as lost.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Bytes that one read takes.
+/// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Who there is.
+/// The size of a crowd and its messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Rooms.
+    /// Number of rooms.
     pub rooms: usize,
-    /// Members of each.
+    /// Members of each room.
     pub members: usize,
-    /// How many of them send.
+    /// Members of each room that send.
     pub senders: usize,
-    /// Bytes of a message.
+    /// Size of a message, in bytes.
     pub size: usize,
-    /// What stands around it.
+    /// The protocol around a message.
     pub dialect: Dialect,
 }
 
-/// When the next message is sent.
+/// The rule for when the next message is sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
-    /// Each sender has so many messages on their way; the next follows when one has arrived.
+    /// Each sender has a fixed number of messages in flight; the next follows when one has arrived.
     Closed {
         /// Messages of each sender.
         in_flight: usize,
-        /// When a message has arrived.
+        /// The condition under which a message has arrived.
         arrived: Arrived,
     },
-    /// So many messages a second over all senders together, whatever the server does.
+    /// A fixed number of messages a second over all senders together, at the pace of the clock.
     Open {
         /// Messages a second.
         rate: f64,
     },
 }
 
-/// When a message counts as arrived, in closed loop.
+/// The condition under which a message has arrived, in closed loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrived {
-    /// When all members have it
+    /// All members have the message
     All,
-    /// When its sender has its own copy
+    /// The sender has its own copy
     Own,
 }
 
-/// What a round comes to.
+/// The result of a round.
 pub struct Round {
-    /// From the first message to the last delivery.
+    /// Time from the first message to the last delivery.
     pub elapsed: Duration,
-    /// Of each delivery, in nanoseconds: from sending, in open loop from the time when it should
-    /// have been sent. Sorted.
+    /// Latency of each delivery in nanoseconds, sorted: from sending or, in open loop, from the
+    /// time when the message was due.
     pub latencies: Vec<u32>,
-    /// In open loop, where they are asked for, of each delivery in the order in which they came:
-    /// when its message was due, and its latency.
+    /// Samples of an open loop, if asked for: for each delivery, in order of arrival, the time when
+    /// its message was due, and its latency.
     pub samples: Vec<(Instant, u32)>,
-    /// The longest that a message of an open loop was sent late by this program itself.
+    /// The longest delay of a message of an open loop that this program itself caused.
     pub latest_send: Duration,
 }
 
@@ -87,7 +87,7 @@ pub struct Crowd {
     poll: Poll,
     events: Events,
     members: Vec<Member>,
-    /// One for each room.
+    /// The rooms' logs, one a room.
     logs: Vec<Log>,
     scratch: Vec<u8>,
 }
@@ -96,9 +96,9 @@ struct Member {
     socket: Socket,
     messages: Messages,
     room: usize,
-    /// Messages that it has sent.
+    /// Number of messages that the member has sent.
     sent: u64,
-    /// Its place in its room's log.
+    /// The member's place in its room's log.
     position: usize,
 }
 
@@ -106,13 +106,13 @@ struct Member {
 struct Running {
     begun: Instant,
     pace: Pace,
-    /// Messages that nobody has sent yet.
+    /// Messages that have not been sent yet.
     unsent: u64,
     /// Deliveries that have not come yet.
     missing: u64,
     latencies: Vec<u32>,
     samples: Vec<(Instant, u32)>,
-    /// Who may send again.
+    /// Senders that may send again.
     ready: Vec<usize>,
 }
 
@@ -149,13 +149,13 @@ impl Crowd {
         })
     }
 
-    /// How many of the members send; they are the first.
+    /// Returns the number of members that send; they are the first.
     fn senders(&self) -> usize {
         self.plan.rooms * self.plan.senders
     }
 
-    /// Sends so many messages over all senders together, and waits for all deliveries. Keeps the
-    /// samples of an open loop only where they are asked for.
+    /// Sends `messages` messages over all senders together, and waits for all deliveries. Keeps the
+    /// samples of an open loop only if `keep_samples` is set.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ impl Crowd {
             Pace::Open { rate } => self.run_open(&mut round, messages, rate)?,
         };
         let elapsed = round.begun.elapsed();
-        // A delivery too many may be here already; one that is late is met in the next round.
+        // A surplus delivery may be here already; a late one is met in the next round.
         for number in 0..self.members.len() {
             self.read(number, &mut round)?;
         }
@@ -214,7 +214,7 @@ impl Crowd {
             );
             self.attend(round)?;
             let now = Instant::now();
-            // All that became free together is written together, message by message in order.
+            // The messages of all senders that became free together are written together, in order.
             let ready = std::mem::take(&mut round.ready);
             for sender in &ready {
                 self.queue(*sender, round, now);

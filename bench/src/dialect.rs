@@ -1,4 +1,4 @@
-//! What stands around a message, and what has to be said before the first one.
+//! The protocols around a message: its envelope, and the exchange before the first message.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -8,13 +8,13 @@ use anyhow::{Context, bail, ensure};
 use crate::frame::{self, Opcode};
 use crate::handshake::{self, Opened};
 
-/// How clients and a server speak with each other.
+/// The protocol between clients and a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// A message is a text message.
     Plain,
-    /// An object of JSON: of type `chat_message`, with the message as `message`. What comes back
-    /// may have further fields, and be between messages of other types.
+    /// A message is an object of JSON of type `chat_message`, with the text as `message`. The
+    /// server's messages may have further fields, and come between messages of other types.
     Chat,
     /// The protocol of socket.io (Engine.IO 4, Socket.IO 5): an event `m` with the message as its
     /// only argument. Engine.IO has one path; ours is in the query.
@@ -26,7 +26,7 @@ const CONNECT: &[u8] = b"40";
 const MASK: [u8; 4] = [0x6d, 0x02, 0xb9, 0x58];
 
 impl Dialect {
-    /// What stands before and after a message that a client sends.
+    /// Returns the text before and after a message that a client sends.
     pub fn around(self) -> (&'static str, &'static str) {
         match self {
             Dialect::Plain => ("", ""),
@@ -35,7 +35,7 @@ impl Dialect {
         }
     }
 
-    /// The message of so many bytes in what has come; `None` where it is something else.
+    /// Returns the message of `size` bytes in a payload; `None` if the payload is something else.
     pub fn message(self, payload: &[u8], size: usize) -> Option<&[u8]> {
         match self {
             Dialect::Plain => Some(payload),
@@ -43,7 +43,7 @@ impl Dialect {
                 find(payload, br#""type":"chat_message""#)?;
                 let field = br#""message":""#;
                 let rest = &payload[find(payload, field)? + field.len()..];
-                // Whatever is shorter is told to be changed.
+                // A shorter message is reported as changed.
                 Some(rest.get(..size).unwrap_or(rest))
             }
             Dialect::SocketIo => {
@@ -53,7 +53,7 @@ impl Dialect {
         }
     }
 
-    /// Where a client connects to that wants a path such as `/room/7`.
+    /// Returns the target of the request for a path such as `/room/7`.
     pub fn target(self, path: &str) -> String {
         match self {
             Dialect::Plain | Dialect::Chat => path.to_owned(),
@@ -61,11 +61,11 @@ impl Dialect {
         }
     }
 
-    /// Opens a connection to a path, up to where messages may be sent.
+    /// Opens a connection to a path and brings it to where messages may be sent.
     ///
     /// # Errors
     ///
-    /// It cannot be opened.
+    /// The connection cannot be opened.
     pub fn open(self, address: SocketAddr, path: &str) -> anyhow::Result<Opened> {
         let mut opened = handshake::open(address, &self.target(path))?;
         if self == Dialect::SocketIo {
@@ -81,7 +81,7 @@ impl Dialect {
     }
 }
 
-/// Takes whole frames until the answer to a connect; `false` where it has not come.
+/// Takes whole frames up to the answer to a connect; `false` if it has not come.
 fn take_answer(bytes: &mut Vec<u8>) -> anyhow::Result<bool> {
     while let Some(frame) = frame::parse(bytes)? {
         let is_answer = match frame.opcode {
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// A server that answers a handshake and then sends these texts.
+    /// Starts a server that answers a handshake and then sends these texts.
     fn serve(texts: &'static [&str]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

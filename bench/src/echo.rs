@@ -1,8 +1,8 @@
 //! CPU time of the server per echoed message.
 //!
-//! Each round has a fresh process, fresh connections and a warm-up that does not count; the
-//! servers take turns, so that what changes on the machine changes for all of them. Nothing is
-//! in flight when the CPU time is read, at the start as at the end.
+//! Each round has a fresh process, fresh connections and a warm-up that does not count. The servers
+//! take turns, so that a change of the machine affects all of them. Nothing is in flight when the
+//! CPU time is read, at the start or at the end.
 
 use anyhow::Context;
 use serde::Serialize;
@@ -26,7 +26,7 @@ error. The ratio is that of the first server to each of the others: of their med
 parentheses, the smallest and largest of the rounds'. Where the generator is busier than the \
 server, throughput and latency are the generator's more than the server's.";
 
-/// What is sent, how often, and to whom.
+/// The load, and the servers that it goes to.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -62,8 +62,8 @@ const FIGURES: &[Figure] = &[
     Figure::shown("messages/s", "messages_per_second", 0),
     Figure::shown("p50 µs", "p50_us", 1),
     Figure::shown("p99 µs", "p99_us", 1),
-    // CPU time by time, of all of the server's threads, in per cent; and the same of the
-    // generator. Near 100 it is the generator that limits the throughput.
+    // CPU time of all of the server's threads divided by elapsed time, in per cent; and the same of
+    // the generator. Near 100 it is the generator that limits the throughput.
     Figure::shown("server busy %", "server_busy_percent", 0),
     Figure::shown("generator busy %", "generator_busy_percent", 0),
     Figure::shown("generator µs/message", "generator_us_per_message", 3),
@@ -107,7 +107,8 @@ fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
     Ok(figures)
 }
 
-/// The figures of so many messages, in the order of [`FIGURES`], without that of system calls.
+/// Returns the figures of `messages` messages, in the order of [`FIGURES`], without that of system
+/// calls.
 pub fn exchange(
     generator: &mut Generator,
     server: &Server,

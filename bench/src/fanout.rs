@@ -24,7 +24,7 @@ whatever the server does, and latency counts from the time at which a message sh
 CPU time is that of all threads of the server. System calls are counted in a further run of a \
 tenth of the deliveries, with perf, else strace.";
 
-/// Which load the figures that are not given belong to.
+/// The job that supplies the figures that are not given.
 #[derive(Clone, Copy)]
 pub enum Preset {
     /// One large room.
@@ -33,7 +33,7 @@ pub enum Preset {
     Rooms,
 }
 
-/// How many rooms, members and senders, how fast, and to whom.
+/// The load, and the servers that it goes to.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -53,11 +53,11 @@ pub struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
 
-    /// When a sender's message has arrived, so that its next one may follow
+    /// The condition under which a sender's next message follows
     #[arg(long, value_enum, default_value = "all")]
     arrived: Arrived,
 
-    /// Messages a second over all senders, instead of so many in flight
+    /// Messages a second over all senders, instead of a number in flight
     #[arg(long, value_name = "PER SECOND", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
 
@@ -87,9 +87,9 @@ const FIGURES: &[Figure] = &[
     Figure::compared("p99 µs", "p99_us", 0),
     Figure::shown("server busy %", "server_busy_percent", 0),
     Figure::shown("wake-ups/delivery", "wake_ups_per_delivery", 3),
-    // In open loop it spins, and this says nothing.
+    // In open loop the generator spins, and this figure says nothing.
     Figure::shown("generator µs/delivery", "generator_us_per_delivery", 3),
-    // In open loop; what the generator itself adds to a latency at most.
+    // In open loop, the most that the generator itself adds to a latency.
     Figure::shown("latest send µs", "latest_send_us", 0),
     Figure::shown("system calls/delivery", "system_calls_per_delivery", 3),
 ];

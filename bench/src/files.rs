@@ -1,17 +1,17 @@
-//! How many connections a process may have open.
+//! The limit of open files, which bounds a process's connections.
 
 use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a process has open beside its connections, generously.
+/// Files that a process may have open beside its connections; a generous estimate.
 const OTHER_FILES: u64 = 100;
 
-/// Raises the limit of open files, of this process and so of the servers that it starts, and
-/// returns the flags of `wharf serve` that allow as many connections.
+/// Raises the limit of open files of this process, which its servers inherit. Returns the flags of
+/// `wharf serve` that allow as many connections.
 ///
 /// # Errors
 ///
-/// The machine does not allow so many.
+/// The machine allows fewer connections.
 pub fn allow_connections(connections: u32) -> anyhow::Result<Vec<String>> {
     let wanted = u64::from(connections) + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);

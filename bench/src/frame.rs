@@ -5,16 +5,16 @@
 
 use anyhow::{bail, ensure};
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// A text message.
     Text = 0x1,
     /// A binary message.
     Binary = 0x2,
-    /// The end of the connection.
+    /// A close frame, which ends the connection.
     Close = 0x8,
-    /// To be answered with a pong.
+    /// A ping, which is answered with a pong.
     Ping = 0x9,
     /// The answer to a ping.
     Pong = 0xA,
@@ -23,17 +23,17 @@ pub enum Opcode {
 /// A frame from a server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What it is.
+    /// The kind.
     pub opcode: Opcode,
-    /// What it carries.
+    /// The payload.
     pub payload: &'a [u8],
-    /// Bytes of the whole frame, header included: where the next one begins.
+    /// Size of the whole frame in bytes, header included: the next one begins there.
     pub length: usize,
 }
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
-/// A length that does not fit into 7 bits is in the next 2 bytes, or the next 8.
+/// Mark of a length that does not fit into 7 bits: it is in the next 2 bytes, or the next 8.
 const LENGTH_IN_2_BYTES: u8 = 126;
 const LENGTH_IN_8_BYTES: u8 = 127;
 
@@ -57,11 +57,11 @@ pub fn encode(opcode: Opcode, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     frame
 }
 
-/// Reads the first frame of what a server has sent; `None` where more of it has to arrive.
+/// Reads the first frame of the bytes that a server has sent; `None` if the frame is not complete.
 ///
 /// # Errors
 ///
-/// What a server must not send, and fragments, which none of ours does for such messages.
+/// The frame breaks the protocol, or is a fragment. None of the servers fragments such messages.
 pub fn parse(bytes: &[u8]) -> anyhow::Result<Option<Frame<'_>>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
@@ -92,7 +92,7 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<Option<Frame<'_>>> {
     Ok(Some(Frame { opcode, payload, length }))
 }
 
-/// A close frame in words.
+/// Describes a close frame in words.
 pub fn describe_close(payload: &[u8]) -> String {
     match payload {
         [a, b, reason @ ..] => {

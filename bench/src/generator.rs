@@ -1,8 +1,8 @@
-//! The load: connections that send messages, keep a fixed number of them in flight, and check
-//! every echo.
+//! The load of echoes: connections that send messages, keep a fixed number of them in flight, and
+//! check every echo.
 //!
-//! One thread with one epoll, no runtime, and messages that are encoded before the round: the
-//! generator must have time left on its core, or it is what is measured.
+//! It has one thread, one epoll and no runtime, and encodes its messages before the round. The
+//! generator must have time left on its core, or the measurement is of the generator.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -16,10 +16,10 @@ use crate::dialect::Dialect;
 use crate::message::Messages;
 use crate::socket::Socket;
 
-/// Silence after which what is still in flight counts as lost.
+/// Silence after which messages in flight count as lost.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Bytes that one read takes; more than a round has in flight on one connection, mostly.
+/// Size of the read buffer, in bytes. One connection mostly has less than that in flight.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Open connections to one server.
@@ -30,11 +30,11 @@ pub struct Generator {
     scratch: Vec<u8>,
 }
 
-/// What a round comes to.
+/// The result of a round.
 pub struct Round {
-    /// From the first message sent to the last echo.
+    /// Time from the first message sent to the last echo.
     pub elapsed: Duration,
-    /// From sending to echo, in nanoseconds, sorted; one for each message.
+    /// Time from sending to echo of each message, in nanoseconds, sorted.
     pub latencies: Vec<u32>,
 }
 
@@ -45,7 +45,7 @@ struct Connection {
     next: u64,
     /// The number of the next echo.
     due: u64,
-    /// When the messages in flight were sent, oldest first.
+    /// Times when the messages in flight were sent, oldest first.
     sent_at: VecDeque<Instant>,
 }
 
@@ -66,7 +66,8 @@ impl Generator {
         Generator::open_each(address, |_| target.to_owned(), connections, messages)
     }
 
-    /// The same, with a path and messages for each connection's number.
+    /// Opens connections like [`open`](Self::open), with a path and messages for each connection's
+    /// number.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl Generator {
         })
     }
 
-    /// Sends so many messages over all connections together, at most `in_flight` at a time on
+    /// Sends `messages` messages over all connections together, at most `in_flight` at a time on
     /// each, and waits until all have come back.
     ///
     /// # Errors
@@ -130,7 +131,7 @@ impl Generator {
         }
         let elapsed = begun.elapsed();
         for (number, connection) in self.connections.iter_mut().enumerate() {
-            // An echo too many may be here already; one that is late is met in the next round.
+            // A surplus echo may be here already; a late one is met in the next round.
             connection
                 .read(&mut self.scratch, &mut round)
                 .with_context(|| format!("connection {number}, after its last echo"))?;
@@ -165,7 +166,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends at most so many further messages, in one write.
+    /// Sends at most `count` further messages, in one write.
     fn send(&mut self, round: &mut Running, count: usize, now: Instant) -> anyhow::Result<()> {
         for _ in 0..count {
             if round.unsent == 0 {
@@ -179,7 +180,7 @@ impl Connection {
         self.socket.flush()
     }
 
-    /// Reads and checks what has come; returns the number of echoes.
+    /// Reads and checks the echoes that have come. Returns their number.
     fn read(&mut self, scratch: &mut [u8], round: &mut Running) -> anyhow::Result<usize> {
         let Connection { socket, messages, due, sent_at, .. } = self;
         let mut echoes = 0;
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
     use crate::handshake;
 
-    /// A server for one connection that answers the handshake and every message as it is told:
+    /// Starts a server for one connection that answers the handshake and then every message.
     /// `answer` gets a message and its number, and returns the messages to send.
     fn serve(answer: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -240,13 +241,13 @@ mod tests {
         address
     }
 
-    /// The error of a round of 10 messages, 2 in flight.
+    /// Returns the error of a round of 10 messages, 2 in flight.
     fn failure(answer: impl Fn(&[u8], usize) -> Vec<Vec<u8>> + Send + 'static) -> String {
         let mut generator =
             Generator::open(serve(answer), "/echo", Dialect::Plain, 1, 32).expect("open");
         let error = match generator.run(10, 2) {
             Err(error) => error,
-            // What comes too late for one round must fail in the next.
+            // An echo that is too late for one round must fail in the next.
             Ok(_) => generator.run(10, 2).err().expect("a wrong echo"),
         };
         format!("{error:#}")

@@ -1,4 +1,4 @@
-//! What further plugins cost while they do nothing: memory, CPU per echo, and time to start.
+//! The cost of further plugins that do nothing: memory, CPU per echo, and time to start.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ time from starting the process to the log line that says where it listens.";
 /// The path of the plugin that is copied.
 const PATH: &str = "/echo";
 
-/// How many plugins, and how much load.
+/// The numbers of plugins, and the load.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -61,7 +61,7 @@ const COLUMNS: [Column; 5] = [
     ("started in ms", 20),
 ];
 
-/// The same for programs.
+/// The figures in JSON.
 const FIGURES: &[Figure] = &[
     Figure::shown("MiB", "mib", 1),
     Figure::shown("KiB/plugin beyond the first", "kib_per_further_plugin", 0),
@@ -69,7 +69,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("started in ms", "started_ms", 0),
 ];
 
-/// One round with so many plugins.
+/// The result of one round.
 struct Round {
     plugins: u32,
     bytes: f64,
@@ -83,7 +83,7 @@ struct Round {
 ///
 /// Something is missing, the plugin cannot be copied, the host fails, or an echo is wrong.
 pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    report.begin("guests", "what further plugins cost, median (min–max) of the rounds")?;
+    report.begin("guests", "the cost of further plugins, median (min–max) of the rounds")?;
     report.line(&format!(
         "load: {} connections, 1 in flight each, {} messages a round after {} to warm up",
         options.connections, options.messages, options.warm_up
@@ -121,7 +121,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     summarise(options, &rounds, report)
 }
 
-/// Writes as many plugins as are needed at most; the first keeps its path.
+/// Writes the largest number of plugins that a round needs. The first keeps its path.
 fn copy(host: &Host, count: u32, folder: &std::path::Path) -> anyhow::Result<Vec<PathBuf>> {
     let file = host.plugins.first().context("there is no plugin to copy")?;
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -143,7 +143,7 @@ fn measure(options: &Options, plugins: u32, server: &Server) -> anyhow::Result<R
     let mut generator = Generator::open(server.address(), PATH, server.dialect(), connections, 64)?;
     let figures = echo::exchange(&mut generator, server, options.warm_up, options.messages, 1)?;
     let cpu_us_per_message = *figures.first().context("there is no figure")?;
-    // The last plugin answers as well: it is there, and not only its file.
+    // An answer of the last plugin proves that it is loaded, and not only its file there.
     if plugins > 1 {
         let path = format!("/e{:03}", plugins - 1);
         Generator::open(server.address(), &path, server.dialect(), 1, 64)?.run(1, 1)?;

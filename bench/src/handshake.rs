@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-/// Time for a server to take a connection, and again to answer.
+/// Time limit for a server to take a connection, and again for its answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The largest head of a response that is read.
+/// Size of the largest head of a response that is read, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// The key and its answer of the RFC's own example. A key need not be secret, only understood.
+/// The key of the RFC's own example. A key need not be secret.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A connection that has been opened.
 pub struct Opened {
-    /// Blocking, without delay, with a read timeout.
+    /// The socket: blocking, without delay, with a read timeout.
     pub stream: TcpStream,
-    /// What the server sent after its response, in the same breath.
+    /// Bytes that the server sent along with its response.
     pub early: Vec<u8>,
 }
 
@@ -28,7 +28,7 @@ pub struct Opened {
 ///
 /// # Errors
 ///
-/// There is no answer in time, or another than `101`; with the first line and the body of it.
+/// There is no answer in time, or another than `101`. The error has its first line and body.
 pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)
         .with_context(|| format!("cannot connect to {address}"))?;
@@ -56,7 +56,7 @@ pub fn open(address: SocketAddr, target: &str) -> anyhow::Result<Opened> {
     Ok(Opened { stream, early })
 }
 
-/// The request of a browser, about 700 bytes: servers pay for headers that nobody asks for.
+/// Returns the request of a browser, about 700 bytes: servers pay for unused headers too.
 pub fn request(address: SocketAddr, target: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\n\
@@ -83,7 +83,7 @@ pub fn request(address: SocketAddr, target: &str) -> String {
 ///
 /// # Errors
 ///
-/// It is another than `101`, or not the answer to our key.
+/// The status is not `101`, or the response is not the answer to our key.
 pub fn check(head: &str) -> anyhow::Result<()> {
     let mut lines = head.lines();
     let status = lines.next().unwrap_or_default();
@@ -96,7 +96,7 @@ pub fn check(head: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's side of it, for tests.
+/// Performs the server's side of a handshake, for tests.
 #[cfg(test)]
 pub fn accept(stream: &mut std::net::TcpStream) {
     use std::io::{Read, Write};

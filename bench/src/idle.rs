@@ -17,7 +17,7 @@ that what a server allocates once is not counted. The connections are opened one
 by one address, so that the ports of a usual machine suffice for about 25,000, each with the 700 \
 bytes of headers that a browser sends. The host's keep-alive is switched off meanwhile.";
 
-/// How many connections, how often, and to whom.
+/// The number of connections, and the servers that they go to.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -60,7 +60,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.line(&format!("load: {} connections", options.connections))?;
     report.set("options", options);
     let mut flags = files::allow_connections(options.connections)?;
-    // A day: silent connections are what is measured.
+    // A day, since the connections stay silent.
     flags.push("--keep-alive-interval-ms=86400000".to_owned());
     let stage = options.setting.prepare("echo", &flags, report)?;
     compare(&stage, FIGURES, report, |server| measure(options, server))

@@ -18,44 +18,44 @@ use crate::artefact;
 /// Time to install or compile one package.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 
-/// A peer made of a package and a file of ours.
+/// A peer made of a package and a script of this repository.
 pub struct Package {
-    /// The name in npm's registry, and of the folder.
+    /// Name in npm's registry, and of the folder.
     pub name: &'static str,
-    /// The exact version, so that figures of different days compare.
+    /// Exact version, so that figures of different days compare.
     pub version: &'static str,
-    /// The text of our file.
+    /// Text of the script.
     pub script: &'static str,
-    /// What runs the file.
+    /// The program that runs the script.
     pub runtime: Runtime,
 }
 
-/// What runs a [`Package`]'s file.
+/// The program that runs a [`Package`]'s script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// The program in the package: it is bun.
+    /// The program in the package, which is bun.
     Bun,
     /// The `node` on the `PATH`.
     Node,
 }
 
-/// How an installed peer is started.
+/// The command that starts an installed peer.
 #[derive(Clone)]
 pub struct Installed {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments: our file, where it is none itself.
+    /// The program's arguments: the script, unless that is the program.
     pub arguments: Vec<PathBuf>,
-    /// What it is, with its version, for reports.
+    /// The program with its version, for reports.
     pub version: String,
 }
 
 impl Package {
-    /// Installs the package where it is missing, and says so on stderr: it takes a while.
+    /// Installs the package if it is missing, and says so on stderr, since it takes a while.
     ///
     /// # Errors
     ///
-    /// npm or node is missing, or there is no network, or nothing that runs on this machine.
+    /// npm or node is missing, there is no network, or no package for this machine.
     pub fn install(&self) -> anyhow::Result<Installed> {
         let folder = artefact::scratch()?.join("bench-peers").join(self.name);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -89,17 +89,17 @@ impl Package {
         let manifest = json!({ "private": true, "dependencies": { self.name: self.version } });
         fs::write(folder.join("package.json"), manifest.to_string())?;
         let mut npm = Command::new("npm");
-        // Nothing of a package needs to run before it is used.
+        // No script of a package needs to run before the package is used.
         npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
         run_logged(&mut npm, "npm", folder)
     }
 }
 
-/// Runs a program that takes a while, with its output in a log in that folder.
+/// Runs a slow program, with its output in a log in that folder.
 ///
 /// # Errors
 ///
-/// It is missing, fails, or has not finished in time.
+/// The program is missing, fails, or has not finished in time.
 fn run_logged(command: &mut Command, name: &str, folder: &Path) -> anyhow::Result<()> {
     let log = folder.join(name).with_extension("log");
     let output = File::create(&log)?;
@@ -130,7 +130,7 @@ fn run_logged(command: &mut Command, name: &str, folder: &Path) -> anyhow::Resul
     Ok(())
 }
 
-/// bun's program for this machine: npm installs one or several, for processors old and new.
+/// Returns bun's program for this machine. npm installs one or several, for processors old and new.
 fn bun(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
     let packages = folder.join("node_modules/@oven");
     let mut programs: Vec<PathBuf> = fs::read_dir(&packages)

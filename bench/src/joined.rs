@@ -24,12 +24,12 @@ more than in no room, by joined room. In shared rooms the room's own memory is d
 members; a connection alone in its rooms pays for the whole of them. The rooms' names have 9 to \
 12 bytes.";
 
-/// Messages of a connection; the most rooms that it joins.
+/// Messages of a connection, which is the largest number of rooms that it joins.
 const MESSAGES: u32 = 4;
 
 const MASK: [u8; 4] = [0x71, 0x0c, 0xd3, 0x8a];
 
-/// How many connections, and how many in a room.
+/// The number of connections, and of members of a room.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -53,7 +53,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("bytes/room, 4 alone", "bytes_4_alone", 0),
 ];
 
-/// What connections join.
+/// The rooms that connections join.
 #[derive(Clone, Copy)]
 struct Case {
     rooms: u32,
@@ -73,7 +73,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     ))?;
     report.set("options", options);
     let mut flags = files::allow_connections(options.connections + 1)?;
-    // A day: silent connections are what is measured.
+    // A day, since the connections stay silent.
     flags.push("--keep-alive-interval-ms=86400000".to_owned());
     let plugin = artefact::fixture(options.setting.plugin.as_deref(), "rooms")?;
     let stage = options.setting.prepare_file(plugin, &flags, report)?;
@@ -93,9 +93,9 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     })
 }
 
-/// Bytes by connection.
+/// Returns the bytes by connection.
 fn measure(connections: u32, case: Case, server: &Server) -> anyhow::Result<f64> {
-    // What the host allocates once is not counted.
+    // Memory that the host allocates once is not counted.
     let _first = join(server.address(), case, 0)?;
     let before = server.process.settled_memory()?;
     let mut open = Vec::new();
@@ -121,7 +121,7 @@ fn join(address: SocketAddr, case: Case, number: u32) -> anyhow::Result<TcpStrea
     Ok(opened.stream)
 }
 
-/// A room's name, as long as those of real ones.
+/// Returns a room's name, as long as those of real ones.
 fn room(kind: u32, number: u32) -> String {
     format!("room-{kind}-{number:02}")
 }

@@ -1,5 +1,5 @@
-//! CPU time of the server for a message that is parsed, checked, told to a room and remembered,
-//! above that of an echo.
+//! CPU time of the server for a message that is parsed, checked, sent to a room and stored, above
+//! that of an echo.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ without what stands around them.";
 /// Bytes of a message.
 const SIZE: usize = 64;
 
-/// How much load.
+/// The load.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -46,7 +46,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     json_plugin: Option<PathBuf>,
 
-    /// Where that plugin is; the number of the connection follows
+    /// The path of that plugin; the number of the connection follows
     #[arg(long, default_value = "/tally/")]
     json_path: String,
 

@@ -1,7 +1,7 @@
-//! `wharf-bench`: what Wharf costs, measured beside a server that somebody might write by hand.
+//! `wharf-bench`: the costs of Wharf, measured beside servers written by hand.
 //!
-//! Layout: the jobs, each a file that reads as the description of its measurement, and the
-//! nouns that they are made of.
+//! Layout: the jobs, each a file that reads as the description of its measurement, and the nouns
+//! that they are made of.
 //!
 //! - [`echo`]: CPU time of the server per echoed message;
 //! - [`fanout`]: CPU time of the server per delivery in rooms, in closed and open loop;
@@ -9,21 +9,23 @@
 //! - [`storm`]: CPU time of the server per connection opened and closed;
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
 //! - [`swaps`]: latency of steady messages while their plugin is swapped;
-//! - [`guests`]: what further plugins cost;
-//! - [`mod@json`]: what a message costs that is parsed, above an echo;
-//! - [`mixed`]: CPU time of the server for what goes on in a chat;
+//! - [`guests`]: the cost of further plugins;
+//! - [`mod@json`]: the cost of a message that is parsed, above an echo;
+//! - [`mixed`]: CPU time of the server for the traffic of a chat;
 //! - [`joined`]: resident memory of the host per joined room;
 //! - [`suite`]: all of these, into a document and a chart;
-//! - [`setting`] and [`comparison`]: servers that take turns, and what is said of their figures;
-//! - [`server`]: what is measured: the host, a [`peer`] that this program is as well, or one that
+//! - [`setting`] and [`comparison`]: servers that take turns, and the report of their figures;
+//! - [`server`]: the measured servers: the host, a [`peer`] in this program, or an [`installed`]
+//!   one;
 //!   is [`installed`];
-//! - [`artefact`] and [`component`]: the host's program and plugins, and how a plugin is changed;
-//! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and what
+//! - [`artefact`] and [`component`]: the host's program and plugins, and changes to a plugin;
+//! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and the
+//!   resources that it may use;
 //!   it may use;
-//! - [`system_calls`]: how many a server makes;
+//! - [`system_calls`]: the number of system calls that a server makes;
 //! - [`generator`] (echoes), [`crowd`] (rooms), [`socket`], [`visitor`], [`probe`], [`message`],
 //!   [`dialect`], [`handshake`] and [`frame`]: the clients;
-//! - [`statistics`] and [`report`]: what is made of the figures.
+//! - [`statistics`] and [`report`]: the evaluation of the figures.
 //!
 //! A further peer is a variant of [`server::Kind`]; a further job is a file and a variant of
 //! [`Job`].
@@ -146,11 +148,11 @@ enum Job {
     Reload(reload::Options),
     /// Latency of steady messages while their plugin is swapped
     Swaps(swaps::Options),
-    /// What further plugins cost: memory, CPU per echo, time to start
+    /// Cost of further plugins: memory, CPU per echo, time to start
     Guests(guests::Options),
-    /// What parsing, checking, broadcasting and remembering cost above an echo
+    /// Cost of parsing, checking, broadcasting and storing a message, above an echo
     Json(json::Options),
-    /// CPU time of the server for what goes on in a chat
+    /// CPU time of the server for the traffic of a chat
     Mixed(mixed::Options),
     /// Resident memory of the host per joined room
     Joined(joined::Options),

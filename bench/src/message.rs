@@ -1,18 +1,19 @@
-//! The messages that the generator sends, and what makes their echoes right or wrong.
+//! The messages that the generator sends, and the check of their echoes.
 
 use crate::dialect::Dialect;
 use crate::frame::{self, Opcode};
 
-/// Bytes at the start of each message that say whose it is and which: 16 hexadecimal digits.
+/// Bytes at the start of each message that name its connection and its number: 16 hexadecimal
+/// digits.
 pub const STAMP_BYTES: usize = 16;
 
-/// Digits of the stamp that count the connection's messages; those before name the connection.
+/// Bits of the stamp that count the connection's messages; those before name the connection.
 const SEQUENCE_BITS: u32 = 40;
 
-/// Any key that is not zero, so that unmasking does to the bytes what it always does.
+/// A mask that is not zero, so that unmasking changes the bytes as usual.
 const MASK: [u8; 4] = [0x5a, 0xa7, 0x13, 0xc6];
 
-/// Why an echo is not the one that was due.
+/// The reason why an echo is not the one that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WrongEcho {
     /// It was echoed before.
@@ -31,35 +32,35 @@ pub enum WrongEcho {
         /// The message that should have come.
         due: u64,
     },
-    /// It was sent by another connection.
+    /// Another connection sent it.
     #[error("a message of connection {0} came back instead of its own")]
     OtherConnection(u64),
-    /// It is nothing that was ever sent.
+    /// It is not a message that was ever sent.
     #[error("message {0} came back changed")]
     Changed(u64),
 }
 
-/// One connection's messages: equal but for their stamps, and encoded once. Only the stamp is
-/// written anew for each.
+/// One connection's messages. They are equal but for their stamps and encoded once; only the stamp
+/// is written anew for each.
 pub struct Messages {
     connection: u64,
-    /// The message as it was last sent, unmasked.
+    /// The last message sent, unmasked.
     payload: Vec<u8>,
-    /// The same as a masked frame, with what stands around it.
+    /// The same as a masked frame, with its envelope.
     frame: Vec<u8>,
-    /// Where the stamp is in the frame, and in what is masked.
+    /// Offset of the stamp in the frame, and in the masked part.
     stamp_in_frame: usize,
     stamp_in_masked: usize,
     dialect: Dialect,
 }
 
 impl Messages {
-    /// Messages of `size` bytes, at least [`STAMP_BYTES`], of the connection of that number.
+    /// Makes messages of `size` bytes, at least [`STAMP_BYTES`], of the connection of that number.
     pub fn new(connection: usize, size: usize) -> Self {
         Self::speaking(Dialect::Plain, connection, size)
     }
 
-    /// The same with something around each.
+    /// Makes messages like [`new`](Self::new), each in the envelope of a dialect.
     pub fn speaking(dialect: Dialect, connection: usize, size: usize) -> Self {
         let filler = (b'a'..=b'z').cycle();
         let payload: Vec<u8> = filler.take(size.max(STAMP_BYTES)).collect();
@@ -76,17 +77,17 @@ impl Messages {
         }
     }
 
-    /// What stands around each.
+    /// Returns the protocol around each message.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The message in what has come; `None` where it is something else.
+    /// Returns the message in a payload; `None` if the payload is something else.
     pub fn within<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
         self.dialect.message(payload, self.payload.len())
     }
 
-    /// The message of that number, as a frame.
+    /// Returns the message of that number, as a frame.
     pub fn frame(&mut self, sequence: u64) -> &[u8] {
         let stamp = hexadecimal(self.connection << SEQUENCE_BITS | sequence);
         self.payload[..STAMP_BYTES].copy_from_slice(&stamp);
@@ -98,17 +99,17 @@ impl Messages {
         &self.frame
     }
 
-    /// Bytes of a message.
+    /// Returns the size of a message, in bytes.
     pub fn size(&self) -> usize {
         self.payload.len()
     }
 
-    /// What follows the stamp; it is the same in all messages of a size.
+    /// Returns the part after the stamp, which is the same in all messages of a size.
     pub fn filler(&self) -> &[u8] {
         &self.payload[STAMP_BYTES..]
     }
 
-    /// The connection and the number in a stamp; `None` where it is none.
+    /// Returns the connection and the number in a stamp; `None` if it is not a stamp.
     pub fn read_stamp(stamp: &[u8]) -> Option<(usize, u64)> {
         let digits = std::str::from_utf8(stamp).ok()?;
         let stamp = u64::from_str_radix(digits, 16).ok()?;
@@ -116,7 +117,7 @@ impl Messages {
         Some((connection, stamp & ((1 << SEQUENCE_BITS) - 1)))
     }
 
-    /// Checks that a message that has come back is the one of the number that is due.
+    /// Checks that an echo is the message of the number that is due.
     pub fn check(&self, echo: &[u8], due: u64) -> Result<(), WrongEcho> {
         let (stamp, filler) = echo.split_at_checked(STAMP_BYTES).ok_or(WrongEcho::Changed(due))?;
         let stamp = std::str::from_utf8(stamp)
@@ -139,7 +140,7 @@ impl Messages {
     }
 }
 
-/// A number as 16 digits. `format!` would cost more than all the rest of a message.
+/// Returns a number as 16 digits. `format!` would cost more than all the rest of a message.
 fn hexadecimal(number: u64) -> [u8; STAMP_BYTES] {
     let mut digits = [0; STAMP_BYTES];
     for (index, digit) in digits.iter_mut().enumerate() {
@@ -153,7 +154,7 @@ fn hexadecimal(number: u64) -> [u8; STAMP_BYTES] {
 mod tests {
     use super::*;
 
-    /// What a server would send back.
+    /// Returns the payload that a server would send back.
     fn unmasked(frame: &[u8], size: usize) -> Vec<u8> {
         let (header, payload) = frame.split_at(frame.len() - size);
         let mask = &header[header.len() - 4..];

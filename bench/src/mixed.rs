@@ -1,5 +1,5 @@
-//! CPU time of the server for what goes on in a chat: people who type and speak in many rooms,
-//! and others who come, listen and go.
+//! CPU time of the server for the traffic of a chat: people who type and speak in many rooms, and
+//! others who come, listen and go.
 
 mod party;
 
@@ -26,7 +26,7 @@ that was sent after it was inside, in the order of the members. CPU time is that
 of the server, visitors included, and latency that of deliveries to members, from the time at \
 which a message should have left.";
 
-/// How many of whom, and how fast.
+/// The load, and the servers that it goes to.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -46,14 +46,14 @@ pub struct Options {
     #[arg(long, value_name = "PER SECOND", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     visits: u32,
 
-    /// Size of what is said, in bytes of text
+    /// Size of a message, in bytes of text
     #[arg(
         long, default_value_t = 120,
         value_parser = clap::value_parser!(u32).range(STAMP_BYTES as i64..=1_048_576)
     )]
     size: u32,
 
-    /// Size of what says that somebody types, in bytes of text; another than --size
+    /// Size of a typing notice, in bytes of text; must differ from --size
     #[arg(
         long, default_value_t = 24,
         value_parser = clap::value_parser!(u32).range(STAMP_BYTES as i64..=1_048_576)
@@ -80,7 +80,7 @@ const FIGURES: &[Figure] = &[
     Figure::compared("p99 µs", "p99_us", 0),
     Figure::shown("server busy %", "server_busy_percent", 0),
     Figure::shown("visits/s", "visits_per_second", 0),
-    // What the generator itself adds to a latency at most.
+    // The most that the generator itself adds to a latency.
     Figure::shown("latest send µs", "latest_send_us", 0),
     Figure::shown("system calls/delivery", "system_calls_per_delivery", 3),
 ];

@@ -1,6 +1,6 @@
-//! The servers that the host is compared with: what somebody would write by hand who needs
-//! nothing but `/echo`, which sends back, and `/room/ID`, which passes on to all members, the
-//! sender included. Each runs as a process of its own, which is this program again.
+//! The servers that the host is compared with, written by hand for two paths only: `/echo`, which
+//! sends back, and `/room/ID`, which passes on to all members, the sender included. Each runs as a
+//! process of its own, which is this program again.
 
 mod axum;
 mod floor;
@@ -13,13 +13,13 @@ use clap::ValueEnum;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// How to be a peer.
+/// The options of a peer.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Which one
+    /// Server to run
     #[arg(value_enum)]
     pub peer: Peer,
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Threads that serve connections
@@ -62,7 +62,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     })
 }
 
-/// Says where it listens, as the host does, so that all are waited for in the same way.
+/// Logs the address as the host does, so that all servers are waited for in the same way.
 fn announce(address: SocketAddr) {
     eprintln!("{}", json!({ "message": "listening", "address": address.to_string() }));
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::frame::{self, Opcode};
 use crate::handshake;
 
-/// What is asked, and the mask of it.
+/// The request, and its mask.
 const PING: &[u8] = br#"{"type":"ping"}"#;
 const MASK: [u8; 4] = [0x29, 0x8d, 0x4f, 0xe1];
 
@@ -24,9 +24,9 @@ pub struct Probe {
 /// The answer to a ping.
 #[derive(Clone, Copy, Debug)]
 pub struct Pong {
-    /// The generation that served it.
+    /// The generation of the plugin that served it.
     pub generation: u64,
-    /// When it came.
+    /// Time when it came.
     pub at: Instant,
     /// Time since its ping was sent.
     pub latency: Duration,
@@ -47,7 +47,7 @@ impl Probe {
         })
     }
 
-    /// Sends a ping and waits for its pong. What else the channel sends is passed over.
+    /// Sends a ping and waits for its pong. Other messages of the channel are passed over.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Probe {
     }
 }
 
-/// The generation in a pong; `None` for any other message.
+/// Returns the generation in a pong; `None` for any other message.
 fn generation(message: &[u8]) -> anyhow::Result<Option<u64>> {
     let Ok(message) = serde_json::from_slice::<Value>(message) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! A server's process: how it is started and ended, its CPU time and its memory.
+//! A server's process: its start and end, its CPU time and its memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -20,13 +20,13 @@ use crate::cores;
 use crate::report::ReaderGone;
 use crate::system_calls;
 
-/// Time for a server to say where it listens. A host compiles its plugins before that.
+/// Time limit for a server to say where it listens. A host compiles its plugins before that.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// Last lines of a server's log that are repeated when something goes wrong.
+/// Number of the last lines of a server's log that an error quotes.
 const LOG_LINES: usize = 10;
 
-/// What [`Launch`] is called on the command line.
+/// Name of [`Launch`] on the command line.
 const LAUNCH: &str = "launch";
 
 /// A running server. It is killed when this is dropped.
@@ -38,24 +38,24 @@ pub struct Process {
     started_in: Duration,
 }
 
-/// What has been read of a server's log.
+/// The part of a server's log that has been read.
 #[derive(Default)]
 struct Log {
     /// The last lines.
     lines: VecDeque<String>,
-    /// When a host said that it had loaded a plugin, and as which generation.
+    /// Times when a host said that it had loaded a plugin, with the plugin's generation.
     loads: Vec<(u64, Instant)>,
 }
 
 impl Process {
-    /// Starts a server, on one core where one is given, and waits until it logs, as a line of
-    /// JSON on stderr, the message `listening` with an `address`.
+    /// Starts a server, on one core if one is given, and waits until it logs, as a line of JSON on
+    /// stderr, the message `listening` with an `address`.
     ///
-    /// It gets no `WHARF_…` variable, so that it has the settings that the report says it has.
+    /// The server gets no `WHARF_…` variable, so that it has the settings that the report names.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or ends or is silent instead; with the last lines of its log.
+    /// The server cannot be started, ends, or is silent. The error has the last lines of its log.
     pub fn start(
         name: &'static str,
         program: &Path,
@@ -66,7 +66,7 @@ impl Process {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(LAUNCH);
         let only = core.map(|core| [core]);
-        // Not those of this thread, which may have chosen one for itself.
+        // The cores of this process, since this thread may have pinned itself to one.
         let cores = only.as_ref().map_or(cores::allowed(), |core| &core[..]);
         for core in cores {
             command.arg("--core").arg(core.to_string());
@@ -89,7 +89,8 @@ impl Process {
         let log = Arc::new(Mutex::new(Log::default()));
         let (found, address) = mpsc::channel();
         let reading = log.clone();
-        // The pipe is read until its end: a server must never wait for us to read its log.
+        // The pipe is read until its end: a server must never wait for this program to read its
+        // log.
         thread::spawn(move || {
             if let Some(stderr) = stderr {
                 read_log(stderr, &reading, &found);
@@ -109,30 +110,30 @@ impl Process {
         Ok(process)
     }
 
-    /// Where the server listens.
+    /// Returns the address at which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From the start of the process to the line that says where it listens.
+    /// Returns the time from the start of the process to the line that names its address.
     pub fn started_in(&self) -> Duration {
         self.started_in
     }
 
-    /// When the host said that it had loaded a plugin's generation of that number; the last
-    /// time, where it has said so of several plugins.
+    /// Returns the time when the host said that it had loaded a plugin's generation of that number.
+    /// If several plugins have, it is the last time.
     pub fn loaded_at(&self, generation: u64) -> Option<Instant> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let load = log.loads.iter().rfind(|(number, _)| *number == generation);
         load.map(|(_, at)| *at)
     }
 
-    /// How many system calls it makes for each of what `exchange` does; see
+    /// Returns the number of system calls that the process makes for each unit of `exchange`; see
     /// [`system_calls::of_each`].
     ///
     /// # Errors
     ///
-    /// What `exchange` returns, or counting fails half way.
+    /// `exchange` fails, or counting fails half way.
     pub fn system_calls_each(
         &self,
         timed: u64,
@@ -141,12 +142,12 @@ impl Process {
         system_calls::of_each(self.child.id(), timed, exchange)
     }
 
-    /// CPU time so far, of every thread.
+    /// Returns the CPU time so far, of every thread.
     pub fn cpu_time(&self) -> anyhow::Result<CpuTime> {
         CpuTime::read(self.child.id()).map_err(|error| self.explain(error))
     }
 
-    /// How often threads of the process have had to wait and were woken, so far.
+    /// Returns the number of times that threads of the process have waited and were woken, so far.
     pub fn wake_ups(&self) -> anyhow::Result<u64> {
         let folder = format!("/proc/{}/task", self.child.id());
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?;
@@ -155,8 +156,8 @@ impl Process {
         Ok(statuses.filter_map(|status| voluntary_switches(&status)).sum())
     }
 
-    /// Resident memory, in bytes, once it has come to rest: two readings a while apart that
-    /// differ by less than a thousandth. What is still changing after 5 seconds is taken as it is.
+    /// Returns the resident memory in bytes once it is stable: two readings a while apart differ by
+    /// less than a thousandth. After 5 seconds the last reading is returned as it is.
     pub fn settled_memory(&self) -> anyhow::Result<u64> {
         const APART: Duration = Duration::from_millis(200);
         let begun = Instant::now();
@@ -171,8 +172,8 @@ impl Process {
         }
     }
 
-    /// Resident memory, in bytes. The sums of `smaps_rollup` are exact; those of `statm` lag
-    /// behind by some pages a thread.
+    /// Returns the resident memory, in bytes. The sums of `smaps_rollup` are exact; those of
+    /// `statm` lag behind by some pages a thread.
     fn memory(&self) -> anyhow::Result<u64> {
         let file = format!("/proc/{}/smaps_rollup", self.child.id());
         fs::read_to_string(&file)
@@ -197,7 +198,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has nothing to lose; both fail only where it has ended already.
+        // The process has nothing to lose. Both calls fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -220,7 +221,7 @@ fn read_log(stderr: ChildStderr, log: &Mutex<Log>, found: &mpsc::Sender<SocketAd
     }
 }
 
-/// The address in a line of JSON that says that a server listens.
+/// Returns the address in a line of JSON that says that a server listens.
 fn listening_address(line: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
     if line.get("message")?.as_str()? != "listening" {
@@ -229,21 +230,21 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
     line.get("address")?.as_str()?.parse().ok()
 }
 
-/// The generation in a line of JSON that says that a plugin has been loaded.
+/// Returns the generation in a line of JSON that says that a plugin has been loaded.
 fn loaded_generation(line: &str) -> Option<u64> {
     let line: Value = serde_json::from_str(line).ok()?;
     let is_load = ["plugin loaded", "plugin swapped"].contains(&line.get("message")?.as_str()?);
     line.get("generation")?.as_u64().filter(|_| is_load)
 }
 
-/// The resident bytes in the text of a `smaps_rollup`.
+/// Returns the resident bytes in the text of a `smaps_rollup`.
 fn resident_bytes(smaps_rollup: &str) -> Option<u64> {
     let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
-/// The times that a thread has waited, in the text of its `status`.
+/// Returns the number of times that a thread has waited, from the text of its `status`.
 fn voluntary_switches(status: &str) -> Option<u64> {
     let mut lines = status.lines();
     lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
@@ -279,7 +280,7 @@ impl CpuTime {
         Ok(CpuTime(threads))
     }
 
-    /// That of the thread that asks, as of its last switch or tick of the scheduler.
+    /// Returns the time of the calling thread, as of its last switch or tick of the scheduler.
     pub fn of_this_thread() -> anyhow::Result<CpuTime> {
         let file = "/proc/thread-self/schedstat";
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
@@ -288,8 +289,8 @@ impl CpuTime {
         Ok(CpuTime(BTreeMap::from([(0, nanoseconds)])))
     }
 
-    /// What has been used since an earlier reading. What a thread used that has ended since is
-    /// not known any more.
+    /// Returns the time that has been used since an earlier reading. The time of a thread that has
+    /// ended since is not known any more.
     pub fn since(&self, earlier: &CpuTime) -> Duration {
         let used = self.0.iter().map(|(thread, now)| {
             let before = earlier.0.get(thread).copied().unwrap_or_default();
@@ -299,8 +300,8 @@ impl CpuTime {
     }
 }
 
-/// Becomes another program. The step in between lets the program's first instruction run on the
-/// right core already, and ends it with us, however we end.
+/// The options for becoming another program. The step in between lets the program's first
+/// instruction run on the right core already, and ties its life to this process.
 #[derive(clap::Args)]
 pub struct Launch {
     /// A core to run on; may be repeated
@@ -312,14 +313,14 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Returns only where it fails.
+    /// Becomes the program. Returns only if that fails.
     pub fn exec(&self) -> anyhow::Result<()> {
         #[cfg(target_os = "linux")]
         {
             use rustix::process::{PTracer, Signal};
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // Where only parents may trace: a process of ours is to count its system calls. It
-            // fails where nobody has to be allowed to.
+            // Lets this program count the system calls of its child on machines that allow tracing
+            // only to parents. It fails on machines where tracing needs no permission.
             let _ = rustix::process::set_ptracer(PTracer::Any);
         }
         if !self.core.is_empty() {

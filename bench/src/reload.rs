@@ -23,7 +23,7 @@ The time is that from the rename to the arrival of the first pong of a new gener
 sends pings, one at a time; each must be answered, and no generation may be older than the last. \
 The longest pong is the longest that a ping waited during a swap.";
 
-/// How often, and of what.
+/// The number of swaps, and the plugin that is swapped.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -69,7 +69,7 @@ pub struct Options {
 const COLUMNS: [Column; 5] =
     [("run", 6), ("generation", 10), ("ms", 8), ("pongs meanwhile", 15), ("longest pong ms", 15)];
 
-/// What is said of all swaps together, for programs.
+/// The figures of all swaps together, in JSON.
 const FIGURES: &[Figure] = &[
     Figure::shown("rename to first event, ms", "reload_ms", 0),
     Figure::shown("longest pong of a swap, ms", "longest_pong_ms", 1),
@@ -79,10 +79,10 @@ const FIGURES: &[Figure] = &[
 #[derive(Serialize)]
 struct Swap {
     run: u32,
-    /// The generation that served first after the rename.
+    /// The first generation that served after the rename.
     generation: u64,
     milliseconds: f64,
-    /// Pings that were answered from the rename on, the new generation's first included.
+    /// Number of pings answered since the rename, including the first of the new generation.
     pongs: u64,
     longest_pong_ms: f64,
 }
@@ -129,7 +129,8 @@ fn swaps(
 ) -> anyhow::Result<Vec<Swap>> {
     let name = host.plugins[0].file_name().context("the plugin has no name")?;
     let target = server.folder().join("plugins").join(name);
-    // Beside the watched folder, not in it: writing it must not start the host's clock.
+    // The file lies beside the watched folder, not in it: writing it must not start the host's
+    // clock.
     let next = server.folder().join("next.wasm");
     let mut probe = Probe::open(server.address(), &options.path)?;
     let begun = nanoseconds_since_1970();
@@ -171,7 +172,7 @@ fn swaps(
     Ok(swaps)
 }
 
-/// Pings until another generation than the one before answers.
+/// Pings until another generation than the last one answers.
 fn follow(
     options: &Options,
     probe: &mut Probe,
@@ -201,12 +202,13 @@ fn follow(
             });
         }
         ensure!(waited < limit, "{limit:?} after the rename, generation {before} still answers");
-        // The figure asked for bounds the error of the measurement; nothing relies on it.
+        // The pause bounds the error of the measurement; nothing relies on it.
         thread::sleep(Duration::from_millis(options.pause_ms));
     }
 }
 
-/// Makes the changed plugins of one run of this program differ from those of every other.
+/// Returns a number that makes the changed plugins of one run of this program differ from those of
+/// every other.
 pub fn nanoseconds_since_1970() -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| since.as_nanos())

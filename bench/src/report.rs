@@ -1,5 +1,5 @@
-//! What is said to people, in aligned lines as the figures come; or to programs, as one JSON
-//! object at the end.
+//! The report: aligned lines for people, as the figures come, or one JSON object for programs, at
+//! the end.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -10,18 +10,18 @@ use serde_json::{Map, Value, json};
 
 use crate::cores;
 
-/// Load, averaged over the last minute, above which other programs must be running.
+/// Load, averaged over the last minute, above which a note says that other programs are running.
 const QUIET_LOAD: f64 = 0.5;
 
 /// A column of a table: its heading, and the width of its widest cell.
 pub type Column = (&'static str, usize);
 
-/// Whoever read the report has read enough, such as `head`: a reason to end, not a failure.
+/// The reader of the report, such as `head`, has closed the pipe: a reason to end, not a failure.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the report")]
+#[error("the reader of the report has closed it")]
 pub struct ReaderGone;
 
-/// What one run of this program has to say.
+/// The report of one run of this program.
 pub struct Report {
     json: bool,
     values: Map<String, Value>,
@@ -29,17 +29,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty report.
+    /// Makes an empty report.
     pub fn new(json: bool) -> Report {
         Report { json, values: Map::new(), notes: Vec::new() }
     }
 
-    /// Says which job runs, where, and what makes its figures doubtful from the start.
+    /// Reports which job runs, and on which machine, with the doubts that are known from the start.
     ///
     /// # Errors
     ///
-    /// Of this and all that write lines: the line cannot be written; [`ReaderGone`] if nobody
-    /// wants it.
+    /// This and all functions that write lines fail if the line cannot be written; with
+    /// [`ReaderGone`] if the reader has closed the pipe.
     pub fn begin(&mut self, job: &str, about: &str) -> anyhow::Result<()> {
         self.set("job", job);
         let machine = Machine::read();
@@ -63,7 +63,7 @@ impl Report {
         Ok(())
     }
 
-    /// A line for people. Programs get the same by [`set`](Report::set).
+    /// Writes a line for people. Programs get the same by [`set`](Report::set).
     pub fn line(&self, text: &str) -> anyhow::Result<()> {
         match self.json {
             true => Ok(()),
@@ -71,44 +71,44 @@ impl Report {
         }
     }
 
-    /// Something to know before the figures are believed.
+    /// Writes a warning about how far the figures can be trusted.
     pub fn note(&mut self, text: &str) -> anyhow::Result<()> {
         self.notes.push(text.to_owned());
         self.line(&format!("note: {text}"))
     }
 
-    /// A value for programs.
+    /// Sets a value for programs.
     pub fn set(&mut self, key: &str, value: impl Serialize) {
-        // Only maps whose keys are no strings cannot be represented, and there are none.
+        // Only maps with keys that are not strings cannot be represented, and there are none.
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
         self.values.insert(key.to_owned(), value);
     }
 
-    /// The headings of a table.
+    /// Writes the headings of a table.
     pub fn headings(&self, columns: &[Column]) -> anyhow::Result<()> {
         let cells: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         self.line("")?;
         self.row(columns, &cells)
     }
 
-    /// A row of a table: the first column is aligned to the left, figures to the right.
+    /// Writes a row of a table: the first column is aligned to the left, figures to the right.
     pub fn row(&self, columns: &[Column], cells: &[String]) -> anyhow::Result<()> {
         self.line(&align(columns, cells))
     }
 
-    /// What is going on, for people who wait at a terminal for something slow.
+    /// Shows the state of something slow, to a person at a terminal.
     pub fn progress(&self, text: &str) {
         if !self.json && io::stderr().is_terminal() {
             eprint!("\r\x1b[K{text}");
         }
     }
 
-    /// Takes the progress away again.
+    /// Removes the progress again.
     pub fn progress_done(&self) {
         self.progress("");
     }
 
-    /// The end: prints the JSON object, if that is what is wanted.
+    /// Ends the report: prints the JSON object if it was asked for.
     pub fn finish(mut self) -> anyhow::Result<()> {
         if !self.json {
             return Ok(());
@@ -118,7 +118,7 @@ impl Report {
     }
 }
 
-/// Unlike `println!`, does not panic where nobody reads.
+/// Prints a line. Unlike `println!`, it does not panic if the pipe is closed.
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -139,7 +139,7 @@ fn align(columns: &[Column], cells: &[String]) -> String {
     line.trim_end().to_owned()
 }
 
-/// Where the figures were taken.
+/// The machine on which the figures were taken.
 struct Machine {
     cpu: String,
     cores: usize,

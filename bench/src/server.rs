@@ -1,4 +1,4 @@
-//! What is measured: the host, and the peers beside it, each with the same settings.
+//! The measured servers: the host, and the peers beside it, each with the same settings.
 
 use std::ffi::OsString;
 use std::fs;
@@ -39,16 +39,16 @@ pub enum Kind {
     SocketIo,
     /// The library gorilla/websocket, where Debian's packages of it and of Go are installed
     Gorilla,
-    /// A bare loop around epoll: what the kernel asks of every server
+    /// A bare loop around epoll: the work that the kernel asks of every server
     Floor,
 }
 
 impl Kind {
-    /// Check that each is named once.
+    /// Checks that each server is named once.
     ///
     /// # Errors
     ///
-    /// One is there twice: their rounds could not be told apart.
+    /// A server is named twice: its rounds could not be told apart.
     pub fn check_distinct(kinds: &[Kind]) -> anyhow::Result<()> {
         for (index, kind) in kinds.iter().enumerate() {
             ensure!(!kinds[..index].contains(kind), "--servers names {} twice", kind.name());
@@ -56,7 +56,7 @@ impl Kind {
         Ok(())
     }
 
-    /// What it is called on the command line and in reports.
+    /// Returns the name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Wharf => "wharf",
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    /// How its clients speak with it.
+    /// Returns the protocol between its clients and the server.
     pub fn dialect(self) -> Dialect {
         match self {
             Kind::SocketIo => Dialect::SocketIo,
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// What has to be installed to be this peer; `None` where it is this program, or the host.
+    /// Installs this peer if it needs that; `None` for the host and for peers in this program.
     fn install(self) -> anyhow::Result<Option<Installed>> {
         let package = match self {
             Kind::Wharf | Kind::WharfTwoWorkers | Kind::Tungstenite | Kind::Axum | Kind::Floor => {
@@ -109,30 +109,30 @@ impl Kind {
     }
 }
 
-/// A server that is ready to be started, as often as there are rounds.
+/// A server that is ready to be started, once a round.
 #[derive(Clone)]
 pub enum Contestant {
     /// The host.
     Host(Host),
     /// One of the peers.
     Peer {
-        /// Which one.
+        /// The peer's kind.
         kind: Kind,
-        /// Its program.
+        /// The program.
         program: PathBuf,
         /// The program's arguments.
         arguments: Vec<OsString>,
-        /// What it is, in words.
+        /// The program and its version, in words.
         version: String,
     },
 }
 
 impl Contestant {
-    /// Prepares a peer: installs it, where it is not this program.
+    /// Prepares a peer: installs it, unless it is this program.
     ///
     /// # Errors
     ///
-    /// It cannot be installed here.
+    /// The peer cannot be installed here.
     pub fn peer(kind: Kind) -> anyhow::Result<Contestant> {
         let Some(installed) = kind.install()? else {
             return Ok(Contestant::Peer {
@@ -150,7 +150,7 @@ impl Contestant {
         })
     }
 
-    /// Which server it is.
+    /// Returns the server's kind.
     pub fn kind(&self) -> Kind {
         match self {
             Contestant::Host(host) if host.workers > 1 => Kind::WharfTwoWorkers,
@@ -159,7 +159,7 @@ impl Contestant {
         }
     }
 
-    /// In one line: which program of what version.
+    /// Describes the server in one line: the program and its version.
     pub fn describe(&self) -> String {
         match self {
             Contestant::Host(host) => host.describe(),
@@ -167,7 +167,7 @@ impl Contestant {
         }
     }
 
-    /// Starts it, a host of one worker and every peer on that core.
+    /// Starts the server. A host of one worker and every peer run on that core.
     ///
     /// # Errors
     ///
@@ -196,15 +196,15 @@ pub struct Host {
     pub plugins: Vec<PathBuf>,
     /// Further flags of `wharf serve`.
     pub flags: Vec<String>,
-    /// The folder in which compiled plugins are kept; `None` for one of each process's own, which
-    /// is empty at its start.
+    /// The folder for compiled plugins; `None` for one of each process's own, which is empty at its
+    /// start.
     pub cache: Option<PathBuf>,
-    /// Its workers, where the job says nothing else.
+    /// The number of workers, unless the job sets it.
     pub workers: usize,
 }
 
 impl Host {
-    /// In one line: which program of what version, which plugin, which flags.
+    /// Describes the host in one line: its program and version, its plugin and its flags.
     pub fn describe(&self) -> String {
         let version = Command::new(&self.program).arg("--version").output().ok();
         let version = version.and_then(|output| String::from_utf8(output.stdout).ok());
@@ -222,13 +222,13 @@ impl Host {
         format!("{version} with {plugins} {}", self.flags.join(" ")).trim_end().to_owned()
     }
 
-    /// Whether the program lies where cargo puts what it has not optimised.
+    /// Returns true if the program lies in cargo's folder for programs without optimisation.
     pub fn looks_unoptimised(&self) -> bool {
         self.program.parent().is_some_and(|p| p.ends_with("debug"))
     }
 }
 
-/// A folder with a name that says whose it is, should it be left behind.
+/// Makes a folder with a name that tells its owner, should it be left behind.
 pub fn own_folder() -> anyhow::Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("wharf-bench-").tempdir();
     folder.context("cannot make a folder for the server")
@@ -243,7 +243,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a host that serves its plugins, and no others, from a folder of its own.
+    /// Starts a host that serves these plugins, and no others, from a folder of its own.
     ///
     /// `workers` of `None` leaves the number of threads to the host.
     ///
@@ -276,30 +276,31 @@ impl Server {
         Ok(Server { process, folder, dialect: Dialect::Plain })
     }
 
-    /// Where it listens.
+    /// Returns the address at which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.process.address()
     }
 
-    /// How its clients speak with it.
+    /// Returns the protocol between its clients and the server.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// A folder that lives as long as the server; a host's plugins are in `plugins` below it.
+    /// Returns a folder that lives as long as the server; a host's plugins are in `plugins` below
+    /// it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// How long compiled plugins may take to be kept, once they are served.
+/// Time limit for the host to keep compiled plugins, once they are served.
 const KEEPING_LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until a cache has so many entries.
+/// Waits until a cache has `count` entries.
 ///
 /// # Errors
 ///
-/// They do not come.
+/// The entries do not come in time.
 pub fn wait_for_entries(cache: &Path, count: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     let is_entry = |file: &fs::DirEntry| file.path().extension().is_some_and(|end| end == "native");

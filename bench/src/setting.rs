@@ -1,4 +1,4 @@
-//! What all comparisons have in common: which servers take turns, how often, and on which cores.
+//! The options that all comparisons have in common: servers, rounds and cores.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ use crate::cores::{self, Cores};
 use crate::report::Report;
 use crate::server::{Contestant, Host, Kind};
 
-/// Who is measured, how often, and where.
+/// The servers, the rounds and the cores of a comparison.
 #[derive(clap::Args, Serialize)]
 pub struct Setting {
     /// Servers to measure; the first is compared with the others
     #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite,bun")]
     pub servers: Vec<Kind>,
 
-    /// What jobs that measure nobody but the host need as well.
+    /// The options of the jobs that measure only the host.
     #[command(flatten)]
     pub own: HostSetting,
 }
 
-/// Which host is measured, how often, and where.
+/// The host, the rounds and the cores of a job that measures only the host.
 #[derive(clap::Args, Serialize)]
 pub struct HostSetting {
     /// Rounds of each server, each with a fresh process
@@ -50,20 +50,20 @@ pub struct HostSetting {
     pub generator_core: Option<usize>,
 }
 
-/// A [`Setting`] in which everything is there that is needed.
+/// A [`Setting`] with all that it needs found or installed.
 pub struct Stage {
     /// The servers, in the order in which they take turns.
     pub contestants: Vec<Contestant>,
-    /// Where they and the generator run.
+    /// The cores of the servers and the generator.
     pub cores: Cores,
-    /// Rounds of each.
+    /// Rounds of each server.
     pub rounds: u32,
 }
 
 impl Setting {
-    /// Finds the host with the plugin of that name and installs the peers, says what has been
-    /// found, and pins this thread to the generator's core. A peer that cannot be had here is
-    /// left out, with a note.
+    /// Finds the host with the plugin of that name and installs the peers, reports what it found,
+    /// and pins this thread to the generator's core. A peer that is not available here is left out,
+    /// with a note.
     ///
     /// # Errors
     ///
@@ -77,7 +77,8 @@ impl Setting {
         self.prepare_without(&[], plugin, flags, report)
     }
 
-    /// The same without servers that the job is not for; each with the reason.
+    /// Prepares like [`prepare`](Self::prepare), without the servers that the job is not for. Each
+    /// is given with the reason.
     ///
     /// # Errors
     ///
@@ -119,7 +120,7 @@ impl Setting {
 }
 
 impl HostSetting {
-    /// The same for jobs that measure nobody but the host.
+    /// Prepares jobs that measure only the host.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl HostSetting {
         self.prepare_file(plugin, flags, report)
     }
 
-    /// The same with a plugin that has been found already.
+    /// Prepares like [`prepare`](Self::prepare), with a plugin that has been found already.
     ///
     /// # Errors
     ///
@@ -165,7 +166,7 @@ impl HostSetting {
         Ok(cores)
     }
 
-    /// The host with a plugin.
+    /// Returns the host with a plugin.
     ///
     /// # Errors
     ///
@@ -208,12 +209,12 @@ impl Stage {
         Ok(Stage { contestants, cores, rounds })
     }
 
-    /// Starts one after the other, round for round, so that what changes on the machine changes
-    /// for all of them, and hands each to `measure`.
+    /// Starts one server after the other, round for round, and hands each to `measure`. So a change
+    /// of the machine affects all servers.
     ///
     /// # Errors
     ///
-    /// The first that `measure` returns, with the server's name and the round.
+    /// The first error of `measure`, with the server's name and the round.
     pub fn take_turns(
         &self,
         report: &mut Report,

@@ -1,4 +1,4 @@
-//! One client's connection to a server: what it has to send, and what has come.
+//! One client's connection to a server: the bytes to send, and those that have come.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -11,15 +11,15 @@ use mio::{Interest, Poll, Token};
 use crate::dialect::Dialect;
 use crate::frame::{self, Opcode};
 
-/// Key of pongs, which servers ask for seldom.
+/// Mask of pongs, which are rare.
 const PONG_MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
 /// An open connection that never blocks.
 pub struct Socket {
     stream: TcpStream,
-    /// What the socket had no room for.
+    /// Bytes that the socket had no room for.
     unsent: Vec<u8>,
-    /// A frame of which the rest has not come.
+    /// The beginning of a frame of which the rest has not come.
     unparsed: Vec<u8>,
 }
 
@@ -28,7 +28,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// It cannot be opened.
+    /// The connection cannot be opened.
     pub fn open(
         address: SocketAddr,
         target: &str,
@@ -49,7 +49,7 @@ impl Socket {
         self.unsent.extend(frame);
     }
 
-    /// Writes what waits. What the socket has no room for waits for it to become writable.
+    /// Writes the waiting bytes. If the socket has no room, they wait for it to become writable.
     ///
     /// # Errors
     ///
@@ -66,12 +66,12 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads what has come, a buffer at a time, and hands each text to `take`, with the time at
-    /// which it was read. Pings are answered.
+    /// Reads the bytes that have come, a buffer at a time, and hands each text to `take`, with the
+    /// time at which it was read. Answers pings.
     ///
     /// # Errors
     ///
-    /// The connection ends, the server sends what it must not, or `take` fails.
+    /// The connection ends, the server breaks the protocol, or `take` fails.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
@@ -104,7 +104,7 @@ impl Socket {
         }
     }
 
-    /// Takes whole frames; returns how many bytes they are.
+    /// Takes whole frames. Returns their size in bytes.
     fn parse(
         &mut self,
         bytes: &[u8],

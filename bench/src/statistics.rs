@@ -1,4 +1,4 @@
-//! What is made of many figures.
+//! Medians, spreads and percentiles of many figures.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 /// normally distributed, so there is neither mean nor deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// As many figures are above it as below.
+    /// The median: as many figures are above it as below.
     pub median: f64,
     /// The smallest figure.
     pub min: f64,
@@ -15,7 +15,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of some figures; `None` where there are none.
+    /// Returns the spread of some figures; `None` if there are none.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -27,21 +27,21 @@ impl Spread {
         Some(Spread { median, min: *sorted.first()?, max: *sorted.last()? })
     }
 
-    /// As text, with so many decimals: `median (min–max)`.
+    /// Formats the spread with that many decimals: `median (min–max)`.
     pub fn show(&self, decimals: usize) -> String {
         format!("{:.decimals$} ({:.decimals$}–{:.decimals$})", self.median, self.min, self.max)
     }
 }
 
-/// The smallest of the sorted figures that at least `percent` of them do not exceed (the nearest
-/// rank); `None` where there are none.
+/// Returns the smallest of the sorted figures that at least `percent` of them do not exceed (the
+/// nearest rank); `None` if there are none.
 pub fn percentile<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     let last = sorted.len().checked_sub(1)?;
     sorted.get(rank.saturating_sub(1).min(last)).copied()
 }
 
-/// A percentile of sorted nanoseconds, in microseconds; `NAN` where there are none.
+/// Returns a percentile of sorted nanoseconds, in microseconds; `NAN` if there are none.
 pub fn percentile_us(sorted: &[u32], percent: f64) -> f64 {
     percentile(sorted, percent).map_or(f64::NAN, |nanoseconds| f64::from(nanoseconds) / 1e3)
 }

@@ -21,10 +21,10 @@ CPU time is that of all threads of the server for all of it: accept, handshake a
 is the time from connecting to the 101. Of socket.io it is the connection that is measured, \
 without the packets that join its namespace.";
 
-/// Connections that are over for the client and not yet for the server, generously.
+/// Connections that are over for the client and not yet for the server; a generous estimate.
 const STILL_CLOSING: u32 = 2000;
 
-/// How many connections, how many at once, and to whom.
+/// The load, and the servers that it goes to.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -69,7 +69,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         options.connections, options.warm_up, options.at_once
     ))?;
     report.set("options", options);
-    // What a server has not closed yet counts as open, too.
+    // Connections that a server has not closed yet count as open, too.
     let flags = files::allow_connections(options.at_once + STILL_CLOSING)?;
     let stage = options.setting.prepare("echo", &flags, report)?;
     compare(&stage, FIGURES, report, |server| measure(options, server))

@@ -1,7 +1,7 @@
 //! All jobs, one after the other, and the document that their figures go into.
 //!
-//! Each job is a process of its own, started as a person would start it, so that the commands in
-//! the document give the figures beside them.
+//! Each job is a process of its own, with the arguments of the command in the document, so that
+//! this command gives the figures beside it.
 
 mod chart;
 mod document;
@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use crate::artefact;
 
-/// Time for one job, after which it is given up.
+/// Time limit for one job, after which it is ended.
 const JOB_LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// Which jobs, how often, and where their figures go.
+/// The jobs, their rounds, and the document that their figures go into.
 #[derive(clap::Args)]
 pub struct Options {
     /// Only jobs whose names contain one of these words [default: all]
@@ -57,15 +57,15 @@ pub struct Options {
 
 /// One job with its load.
 struct Entry {
-    /// What it is called among the results.
+    /// Name among the results.
     name: &'static str,
-    /// What it is called in the document.
+    /// Title in the document.
     title: &'static str,
-    /// The arguments of this program.
+    /// Arguments of this program.
     arguments: &'static [&'static str],
-    /// The plugin that it takes; the tests' plugins are named with their folder.
+    /// Plugin that the job needs; the tests' plugins are named with their folder.
     plugin: &'static str,
-    /// The figure that is drawn; none where there is nothing to compare.
+    /// The figure that is drawn; `None` if there is nothing to compare.
     drawn: Option<&'static str>,
 }
 
@@ -205,13 +205,13 @@ const ENTRIES: &[Entry] = &[
     },
 ];
 
-/// Jobs that compare servers, and so take a list of them.
+/// Returns true for jobs that compare servers, and so take a list of them.
 fn compares(entry: &Entry) -> bool {
     entry.drawn.is_some()
 }
 
 /// Runs the jobs, keeps their figures below the target folder, and writes the document of all
-/// that are there.
+/// figures that are there.
 ///
 /// # Errors
 ///
@@ -255,7 +255,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The figures of a job, of this run or an earlier one.
+/// Returns the figures of the jobs, of this run or an earlier one.
 fn all_results(folder: &Path) -> anyhow::Result<Vec<(&'static Entry, Value)>> {
     let mut results = Vec::new();
     for entry in ENTRIES {
@@ -272,7 +272,7 @@ fn file(folder: &Path, entry: &Entry) -> PathBuf {
     folder.join(entry.name).with_extension("json")
 }
 
-/// The arguments that matter to the figures.
+/// Returns the arguments that matter to the figures.
 fn arguments(options: &Options, entry: &Entry) -> Vec<String> {
     let mut arguments: Vec<String> = entry.arguments.iter().map(|&a| a.to_owned()).collect();
     let rounds = if options.quick { 2 } else { options.rounds };
@@ -306,7 +306,7 @@ fn run_entry(options: &Options, entry: &Entry) -> anyhow::Result<Value> {
     serde_json::from_str(&text).context("the job's report is no JSON")
 }
 
-/// What a program prints, if it succeeds in time.
+/// Returns the output of a program that succeeds in time.
 fn output_within(mut child: Child, limit: Duration) -> anyhow::Result<String> {
     let output = child.stdout.take().context("the job has no output")?;
     let reading = thread::spawn(move || std::io::read_to_string(output));

@@ -27,11 +27,11 @@ has logged that the new code is loaded; all others are the quiet ones that it is
 No message may be lost, doubled or overtaken. The host is not pinned to a core unless --pinned is \
 given: compiling is meant to have another core than serving.";
 
-/// How long after the log line a message still belongs to a swap: first calls of new code are part
-/// of it.
+/// Time after the log line in which a message still belongs to a swap: the first calls of new code
+/// are part of it.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// How much load, and how many swaps.
+/// The load, and the number of swaps.
 #[derive(clap::Args, Serialize)]
 #[command(after_help = EXPLANATION)]
 pub struct Options {
@@ -66,7 +66,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("swap p99 µs", "swap_p99_us", 0),
     Figure::shown("swap max µs", "swap_max_us", 0),
     Figure::shown("added p99 µs", "added_p99_us", 0),
-    // Median of the round, from the rename to the log line that says it is done.
+    // Median of the round, from the rename to the log line that reports the swap.
     Figure::shown("loaded in ms", "loaded_ms", 0),
 ];
 
@@ -101,7 +101,7 @@ fn measure(options: &Options, host: &Host, server: &Server) -> anyhow::Result<Fi
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let name = file.file_name().context("the plugin has no name")?;
     let target = server.folder().join("plugins").join(name);
-    // Written before the load begins, and beside the watched folder, not in it.
+    // The files are written before the load begins, beside the watched folder and not in it.
     let mut nexts: Vec<PathBuf> = Vec::new();
     for number in 0..options.swaps {
         let payload = format!("{number} {}", nanoseconds_since_1970());

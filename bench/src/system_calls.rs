@@ -1,6 +1,6 @@
-//! How many system calls a process makes, of every kind and in every thread.
+//! The number of system calls that a process makes, of every kind and in every thread.
 //!
-//! Counting slows a server down, so it is done in a short run beside the one that is timed.
+//! Counting slows a server down, so it is done in a short run beside the timed one.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,37 +12,38 @@ use tempfile::NamedTempFile;
 
 use crate::report::Report;
 
-/// The event that `perf` counts: the kernel passes it once for each call.
+/// The event that `perf` counts, which the kernel passes once for each call.
 const EVENT: &str = "raw_syscalls:sys_enter";
 
-/// What counts on this machine, once that is known.
+/// The tool that can count on this machine, once that is known.
 static TOOL: OnceLock<Option<Tool>> = OnceLock::new();
 
-/// How much shorter the run beside the timed one is.
+/// Factor by which the run beside the timed one is shorter.
 const SHARE: u64 = 10;
 
-/// What counts them.
+/// The tool that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
-    /// Costs a server little, but is mostly allowed to root only.
+    /// `perf`: costs a server little, but is mostly allowed to root only.
     Perf,
-    /// Needs no rights over a process of one's own, but stops it twice for each call.
+    /// `strace`: needs no rights over a process of one's own, but stops it twice for each call.
     Strace,
 }
 
-/// Something that counts the system calls of a process at this moment.
+/// A tool that is counting the system calls of a process.
 struct Count {
     tool: Tool,
     child: Child,
     report: NamedTempFile,
 }
 
-/// How many system calls a process makes for each of what `exchange` does: it is told how many to
-/// do, and returns how many it did. `NAN` where nothing on this machine can count them.
+/// Returns the number of system calls that a process makes for each unit of `exchange`, which is
+/// told how many units to do, and returns how many it did. `NAN` if no tool on this machine can
+/// count them.
 ///
 /// # Errors
 ///
-/// What `exchange` returns; or what counted has failed half way.
+/// `exchange` fails, or the tool fails half way.
 pub fn of_each(
     process: u32,
     timed: u64,
@@ -58,7 +59,7 @@ pub fn of_each(
     Ok(count.stop()? as f64 / exchanged as f64)
 }
 
-/// Says what has counted, where that matters to the figures.
+/// Reports which tool has counted, if that matters to the figures.
 ///
 /// # Errors
 ///
@@ -77,13 +78,13 @@ pub fn note(report: &mut Report) -> anyhow::Result<()> {
 }
 
 impl Count {
-    /// Begins to count; all calls from now on are in it.
+    /// Begins to count. All calls from now on are counted.
     fn start(tool: Tool, process: u32) -> anyhow::Result<Count> {
         let report = NamedTempFile::new()?;
         let mut command = match tool {
             Tool::Perf => {
                 let mut perf = Command::new("perf");
-                // It waits for commands on its stdin, and acknowledges them on its stdout.
+                // The tool waits for commands on its stdin, and acknowledges them on its stdout.
                 perf.args(["stat", "--control", "fd:0,1", "--delay", "-1", "-x", ",", "-e", EVENT]);
                 perf.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
                 perf
@@ -97,12 +98,12 @@ impl Count {
         };
         command.arg("-o").arg(report.path()).arg("-p").arg(process.to_string());
         let child = command.spawn().with_context(|| format!("{tool:?} cannot be started"))?;
-        // From here on it is ended with this.
+        // Dropping `count` ends the tool from here on.
         let mut count = Count { tool, child, report };
         match tool {
             Tool::Perf => count.command("enable")?,
             Tool::Strace => {
-                // Only now does it see every thread.
+                // This line says that strace sees every thread.
                 let stderr = count.child.stderr.as_mut().context("strace has no stderr")?;
                 let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
                 let is_attached = lines.any(|line| line.contains(" attached"));
@@ -112,13 +113,13 @@ impl Count {
         Ok(count)
     }
 
-    /// Has perf do something, and waits until it is done.
+    /// Sends perf a command, and waits until it is acknowledged.
     fn command(&mut self, command: &str) -> anyhow::Result<()> {
         let stdin = self.child.stdin.as_mut().context("perf has no stdin")?;
-        // In one piece: it acknowledges whatever it reads.
+        // One write, since perf acknowledges each read.
         stdin.write_all(format!("{command}\n").as_bytes()).context("perf has ended")?;
         let stdout = self.child.stdout.as_mut().context("perf has no stdout")?;
-        // It sends the zero that ends a string in C as well.
+        // perf sends the zero byte at the end of a C string too.
         let mut answer = [0; 5];
         stdout.read_exact(&mut answer).context("perf has ended")?;
         match &answer {
@@ -127,7 +128,7 @@ impl Count {
         }
     }
 
-    /// The calls so far.
+    /// Returns the number of calls so far.
     fn stop(mut self) -> anyhow::Result<u64> {
         if self.tool == Tool::Perf {
             self.command("disable")?;
@@ -146,23 +147,23 @@ impl Count {
 
 impl Drop for Count {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both calls fail only if the tool has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The count in what `perf stat -x ,` writes.
+/// Returns the count in the output of `perf stat -x ,`.
 fn in_perf(report: &str) -> Option<u64> {
     let line = report.lines().find(|line| line.contains(EVENT))?;
     match line.split(',').next()? {
-        // It has not run meanwhile.
+        // The process has not run meanwhile.
         "<not counted>" => Some(0),
         count => count.parse().ok(),
     }
 }
 
-/// The sum of the calls in the table that `strace -c` writes; nothing where there were none.
+/// Returns the sum of the calls in the table of `strace -c`; zero if there were none.
 fn in_strace(report: &str) -> u64 {
     let row = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();

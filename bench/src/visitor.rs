@@ -1,4 +1,4 @@
-//! A connection that comes, stays or not, and goes, and blocks nobody meanwhile.
+//! A connection that comes, stays or not, and goes, without blocking others.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use mio::{Interest, Poll, Token};
 use crate::frame::{self, Opcode};
 use crate::handshake;
 
-/// Status 1000, as a page that is left sends it.
+/// Status 1000, as a browser sends it when a page is left.
 const CLOSE: [u8; 2] = 1000u16.to_be_bytes();
 const MASK: [u8; 4] = [0x3c, 0x91, 0x5e, 0x07];
 
@@ -20,11 +20,11 @@ pub struct Visitor {
     stream: TcpStream,
     begun: Instant,
     step: Step,
-    /// What has come and is not understood yet.
+    /// Received bytes that do not make a whole frame yet.
     received: Vec<u8>,
 }
 
-/// How far a visitor is.
+/// The progress of a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There is no connection yet.
@@ -35,7 +35,7 @@ pub enum Step {
     Inside,
     /// The close frame is on its way, or the answer to it.
     Leaving,
-    /// It has been answered.
+    /// The close frame has been answered.
     Gone,
 }
 
@@ -53,21 +53,21 @@ impl Visitor {
         Ok(Visitor { stream, begun, step: Step::Connecting, received: Vec::with_capacity(512) })
     }
 
-    /// How far it is.
+    /// Returns its progress.
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// Time since it began to connect.
+    /// Returns the time since it began to connect.
     pub fn age(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// Goes as far as it can without deciding to leave, and hands texts to `take`.
+    /// Goes as far as it can without leaving, and hands texts to `take`.
     ///
     /// # Errors
     ///
-    /// It is refused, not closed as it should be, or `take` fails.
+    /// The visitor is refused, not closed as it should be, or `take` fails.
     pub fn attend(
         &mut self,
         request: &str,
@@ -115,7 +115,7 @@ impl Visitor {
                     }
                     Opcode::Text => take(frame.payload)?,
                     Opcode::Binary => bail!("a text message came as a binary one"),
-                    // None stays so long that it must answer.
+                    // No visitor stays long enough to have to answer.
                     Opcode::Ping | Opcode::Pong => {}
                 }
                 let length = frame.length;
@@ -139,8 +139,8 @@ impl Visitor {
         Ok(())
     }
 
-    /// Ends the connection by a reset, since nothing more is expected: otherwise the port would be
-    /// taken for a minute, and there are only so many.
+    /// Ends the connection by a reset, since nothing more is expected. Otherwise the port would be
+    /// taken for a minute, and the number of ports is limited.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl Visitor {
     }
 }
 
-/// Whether a connection is still being made.
+/// Returns true while a connection is still being made.
 fn is_not_yet(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected | ErrorKind::Interrupted)
 }

@@ -1,4 +1,4 @@
-//! What a room's members have received, in the one order that all of them must see.
+//! The messages of a room, in the one order in which all of its members must receive them.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -7,16 +7,16 @@ use anyhow::{Context, bail, ensure};
 
 use crate::message::{Messages, STAMP_BYTES};
 
-/// What tells a message from all others.
+/// The part of a message that differs from all others.
 pub type Stamp = [u8; STAMP_BYTES];
 
 /// The messages of a round, as the first member received them.
 pub struct Log {
     members: usize,
     entries: Vec<Entry>,
-    /// Of each sender: its messages that no member has received, oldest first.
+    /// For each sender, its messages that no member has received, oldest first.
     under_way: HashMap<usize, VecDeque<UnderWay>>,
-    /// Messages that were sent in this round.
+    /// Number of messages that were sent in this round.
     sent: u64,
 }
 
@@ -24,7 +24,7 @@ pub struct Log {
 struct UnderWay {
     sequence: u64,
     at: Instant,
-    /// How many were sent to the room before it.
+    /// Number of messages that were sent to the room before it.
     index: u64,
 }
 
@@ -33,23 +33,23 @@ struct Entry {
     sender: usize,
     sent_at: Instant,
     index: u64,
-    /// Members that have not received it.
+    /// Number of members that have not received it.
     remaining: usize,
 }
 
-/// A message has come to a member, as it should.
+/// A correct delivery of a message to a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery {
-    /// Whose it is.
+    /// The number of the sender.
     pub sender: usize,
-    /// When it was sent, or should have been.
+    /// Time when the message was sent, or was due.
     pub sent_at: Instant,
-    /// Whether all members have it now.
+    /// True if all members have the message now.
     pub is_last: bool,
 }
 
 impl Log {
-    /// The empty log of a room with so many members.
+    /// Makes the empty log of a room with `members` members.
     pub fn new(members: usize) -> Log {
         Log { members, entries: Vec::new(), under_way: HashMap::new(), sent: 0 }
     }
@@ -60,25 +60,24 @@ impl Log {
         self.sent = 0;
     }
 
-    /// A member sends a message.
+    /// Notes that a member sends a message.
     pub fn sent(&mut self, sender: usize, sequence: u64, at: Instant) {
         let message = UnderWay { sequence, at, index: self.sent };
         self.under_way.entry(sender).or_default().push_back(message);
         self.sent += 1;
     }
 
-    /// How many messages have been sent in this round.
+    /// Returns the number of messages that have been sent in this round.
     pub fn sent_so_far(&self) -> u64 {
         self.sent
     }
 
-    /// Checks what somebody received who came late and left early, once all members have
-    /// everything: messages that follow each other, from one that was sent before the `since`th,
-    /// or is it.
+    /// Checks the messages that a visitor received, once all members have all messages. They must
+    /// follow each other without a gap, and the first must be the `since`th or an earlier one.
     ///
     /// # Errors
     ///
-    /// One is missing, too many, or in another order.
+    /// A message is missing, too many, or in another order.
     pub fn check_visit(&self, since: u64, received: &[Stamp]) -> anyhow::Result<()> {
         let Some(first) = received.first() else {
             return Ok(());
@@ -103,12 +102,11 @@ impl Log {
         Ok(())
     }
 
-    /// A member that has had `position` messages receives one more. `any` knows what all
-    /// messages have in common.
+    /// Checks the next message of a member that has received `position` messages. `any` knows the
+    /// part that all messages have in common.
     ///
     /// # Errors
-    ///
-    /// It is not the one that is due at this place.
+    /// It is not the message that is due at this place.
     pub fn deliver(
         &mut self,
         position: usize,
@@ -116,7 +114,7 @@ impl Log {
         any: &Messages,
     ) -> anyhow::Result<Delivery> {
         let (stamp, filler) =
-            payload.split_first_chunk().context("a message came that nobody sent")?;
+            payload.split_first_chunk().context("a message came that was never sent")?;
         ensure!(filler == any.filler(), "a message came changed: {}", shown(payload));
         if position == self.entries.len() {
             let entry = self.first(*stamp)?;
@@ -135,10 +133,10 @@ impl Log {
         Ok(Delivery { sender, sent_at, is_last: remaining == 0 })
     }
 
-    /// The first delivery of a message: it must be its sender's next.
+    /// Notes the first delivery of a message, which must be its sender's next.
     fn first(&mut self, stamp: Stamp) -> anyhow::Result<Entry> {
         let (sender, sequence) = Messages::read_stamp(&stamp)
-            .with_context(|| format!("a message came that nobody sent: {}", shown(&stamp)))?;
+            .with_context(|| format!("a message came that was never sent: {}", shown(&stamp)))?;
         let under_way = self.under_way.get_mut(&sender);
         let under_way = under_way.with_context(|| {
             format!("a message of connection {sender} came, which is in another room")

@@ -1,7 +1,7 @@
 use super::log::Log;
 use super::*;
 
-/// What a member receives when that sender's message of that number is passed on.
+/// Returns the payload of message `sequence` of `sender`, as a member receives it.
 fn payload(sender: usize, sequence: u64) -> Vec<u8> {
     let mut messages = Messages::new(sender, 32);
     let frame = messages.frame(sequence).to_vec();
@@ -10,7 +10,7 @@ fn payload(sender: usize, sequence: u64) -> Vec<u8> {
     masked.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-/// A log of a room of two in which the members 0 and 1 have sent two messages each.
+/// Makes a log of a room of two in which the members 0 and 1 have sent two messages each.
 fn log() -> Log {
     let mut log = Log::new(2);
     for (sender, sequence) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
@@ -68,7 +68,7 @@ fn what_nobody_here_sent_is_an_error() {
     assert!(deliver(&mut log(), 0, b"short").is_err());
 }
 
-/// A log in which both members have received the four messages, those of 0 before those of 1.
+/// Makes a log in which both members have received the four messages, those of 0 before those of 1.
 fn told() -> (Log, Vec<[u8; 16]>) {
     let mut log = log();
     let mut stamps = Vec::new();

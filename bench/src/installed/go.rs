@@ -1,4 +1,4 @@
-//! The peer in Go: compiled here, where Debian's packages of Go and of the library are there.
+//! The peer in Go, compiled here if Debian's packages of Go and of the library are installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,18 @@ use crate::artefact;
 
 const SOURCE: &str = include_str!("../../peers/gorilla.go");
 
-/// Where Debian puts the sources of Go's libraries.
+/// Folder in which Debian puts the sources of Go's libraries.
 const LIBRARIES: &str = "/usr/share/gocode";
 
-/// What is said where something is missing.
+/// Advice in the error about a missing package.
 const HOW: &str = "Debian has it: apt-get install golang-go golang-github-gorilla-websocket-dev";
 
-/// Compiles the peer below the target folder; Go knows itself what it has compiled before.
+/// Compiles the peer below the target folder. Go reuses what it has compiled before.
 ///
 /// # Errors
 ///
-/// Go or the library is missing, with what installs them; or the peer does not compile.
+/// Go or the library is missing, or the peer does not compile. The error has the command that
+/// installs what is missing.
 pub fn gorilla() -> anyhow::Result<Installed> {
     let version = Command::new("go").arg("version").stderr(Stdio::null()).output();
     let version = version.ok().filter(|output| output.status.success());
@@ -49,7 +50,7 @@ pub fn gorilla() -> anyhow::Result<Installed> {
     Ok(Installed { program, arguments: Vec::<PathBuf>::new(), version })
 }
 
-/// The library's version, as Debian numbers it.
+/// Returns the library's version, as Debian numbers it.
 fn library_version() -> Option<String> {
     let package = "golang-github-gorilla-websocket-dev";
     let output = Command::new("dpkg-query")

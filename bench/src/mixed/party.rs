@@ -1,7 +1,7 @@
 //! The load of a chat: members that stay and speak in turn, and visitors that come, listen and go.
 //!
-//! Messages leave on schedule, and so do visitors; nothing waits for them. What a member receives
-//! is checked as it comes, what a visitor received when all members have everything.
+//! Messages leave on schedule, and so do visitors; nothing waits for them. A member's messages are
+//! checked as they come, a visitor's when all members have everything.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,22 +17,22 @@ use crate::message::Messages;
 use crate::socket::Socket;
 use crate::visitor::{Step, Visitor};
 
-/// Silence after which what is still to come counts as lost.
+/// Silence after which outstanding deliveries count as lost.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Bytes that one read takes.
+/// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Who there is, and what they do.
+/// The size of a chat and its pace.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Rooms, each with one seat for visitors.
+    /// Number of rooms, each with one seat for visitors.
     pub rooms: usize,
-    /// Members of each that stay.
+    /// Members of each room that stay.
     pub members: usize,
-    /// Bytes of what is said.
+    /// Size of a message, in bytes.
     pub size: usize,
-    /// Bytes of what says that a member begins or ends to type.
+    /// Size of a typing notice, in bytes.
     pub typing_size: usize,
     /// Messages a second over all members.
     pub rate: f64,
@@ -40,18 +40,18 @@ pub struct Plan {
     pub visits: f64,
 }
 
-/// What a round comes to.
+/// The result of a round.
 pub struct Round {
-    /// From the first message to the last delivery.
+    /// Time from the first message to the last delivery.
     pub elapsed: Duration,
-    /// Of each delivery to a member, in nanoseconds, from the time when the message should have
-    /// been sent. Sorted.
+    /// Latency of each delivery to a member, in nanoseconds, sorted. It counts from the time when
+    /// the message was due.
     pub latencies: Vec<u32>,
-    /// Deliveries to visitors.
+    /// Number of deliveries to visitors.
     pub overheard: u64,
-    /// Visitors that came and went.
+    /// Number of visitors that came and went.
     pub visits: u64,
-    /// The longest that a message was sent late by this program itself.
+    /// The longest delay of a message that this program itself caused.
     pub latest_send: Duration,
 }
 
@@ -62,10 +62,10 @@ pub struct Party {
     poll: Poll,
     events: Events,
     members: Vec<Member>,
-    /// One for each room.
+    /// The rooms' seats for visitors.
     seats: Vec<Option<Seat>>,
     logs: Vec<Log>,
-    /// What is common to all of a kind: how what has come is checked.
+    /// The text that all messages have in common, which deliveries are compared with.
     speech: Messages,
     typing: Messages,
     buffer: Vec<u8>,
@@ -76,16 +76,16 @@ struct Member {
     speech: Messages,
     typing: Messages,
     room: usize,
-    /// Messages that it has sent.
+    /// Number of messages that the member has sent.
     sent: u64,
-    /// Its place in its room's log.
+    /// The member's place in its room's log.
     position: usize,
 }
 
 /// A visitor in its room.
 struct Seat {
     visitor: Visitor,
-    /// Messages that had been sent to the room when it was inside.
+    /// Number of messages that had been sent to the room when the visitor was inside.
     since: u64,
     received: Vec<Stamp>,
 }
@@ -94,11 +94,11 @@ struct Seat {
 struct Running {
     missing: u64,
     latencies: Vec<u32>,
-    /// Rooms of visitors that are gone, with what they are to be judged by.
+    /// Rooms of visitors that are gone, with the data for their check.
     visits: Vec<(usize, u64, Vec<Stamp>)>,
 }
 
-/// The path of a room.
+/// Returns the path of a room.
 fn target(room: usize) -> String {
     format!("/room/{room}")
 }
@@ -136,7 +136,7 @@ impl Party {
         })
     }
 
-    /// Sends so many messages over all members, lets visitors come and go meanwhile, and waits
+    /// Sends `messages` messages over all members, lets visitors come and go meanwhile, and waits
     /// for all deliveries and until the last visitor has gone.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl Party {
         };
         let begun = Instant::now();
         let due = |number: u64, rate: f64| begun + Duration::from_secs_f64(number as f64 / rate);
-        // Each visitor comes and goes, and each of both has its turn.
+        // Each visitor takes two turns: it comes and it goes.
         let (mut sent, mut turns) = (0, 0);
         let mut latest_send = Duration::ZERO;
         let mut last_progress = begun;
@@ -197,7 +197,8 @@ impl Party {
         Ok(Round { elapsed, latencies, overheard, visits, latest_send })
     }
 
-    /// A member says that it types, what it says, and that it types no more, one after the other.
+    /// Sends a member's next message: a notice that it types, its text, and a notice that it stops,
+    /// in turn.
     fn send(&mut self, number: usize, due: Instant) -> anyhow::Result<()> {
         let member = &mut self.members[number];
         let messages = if member.sent % 3 == 1 { &mut member.speech } else { &mut member.typing };
@@ -207,7 +208,8 @@ impl Party {
         member.socket.flush().with_context(|| format!("connection {number}"))
     }
 
-    /// A visitor comes to a room or leaves it. One that is still on its way in or out is let be.
+    /// Lets a visitor come to a room or leave it. A visitor that is on its way in or out is left
+    /// alone.
     fn take_turn(&mut self, room: usize) -> anyhow::Result<()> {
         match &mut self.seats[room] {
             Some(seat) if seat.visitor.step() == Step::Inside => seat.visitor.leave(),
@@ -291,13 +293,13 @@ impl Party {
         visitor.attend(&request, |text| {
             let any = if text.len() == typing.size() { typing } else { speech };
             let (stamp, filler) =
-                text.split_first_chunk().context("a message came that nobody sent")?;
+                text.split_first_chunk().context("a message came that was never sent")?;
             ensure!(filler == any.filler(), "a message came changed");
             received.push(*stamp);
             Ok(())
         })?;
         if !was_inside && visitor.step() == Step::Inside {
-            // Whatever is sent from now on must come.
+            // Every message sent from now on must reach the visitor.
             *since = self.logs[room].sent_so_far();
         }
         if visitor.step() == Step::Gone

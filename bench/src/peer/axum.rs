@@ -1,4 +1,4 @@
-//! The peer `axum`: its WebSockets as its documentation has them, with 4 KiB read buffers.
+//! The peer `axum`: its WebSockets as its documentation shows them, with 4 KiB read buffers.
 
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
@@ -25,7 +25,7 @@ pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
         .route("/room/{id}", any(open_room))
         .with_state(Rooms::default());
     let listener = listener.tap_io(|stream| {
-        // It fails only where the connection has ended already.
+        // This fails only if the connection has ended already.
         let _ = stream.set_nodelay(true);
     });
     axum::serve(listener, app).await?;
@@ -33,7 +33,7 @@ pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
 }
 
 async fn open_echo(upgrade: WebSocketUpgrade) -> Response {
-    // What a connection fails of is seen by the generator, at its other end.
+    // The generator sees the errors of a connection at its own end.
     upgrade.read_buffer_size(READ_BUFFER_BYTES).on_upgrade(|socket| async {
         let _ = room::echo(socket).await;
     })

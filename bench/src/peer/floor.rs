@@ -1,7 +1,7 @@
-//! The peer `floor`: no server that anybody would use, but what the kernel asks of all of them.
-//! One thread, one epoll, one read buffer for all; frames are unmasked and written as they are,
-//! those of one read in one write. Only whole messages of a client that keeps to the protocol are
-//! understood.
+//! The peer `floor`: not a usable server, but the work that the kernel asks of every server. It has
+//! one thread, one epoll and one read buffer for all. Frames are unmasked and written as they are,
+//! those of one read in one write. It understands only whole messages of a client that keeps to the
+//! protocol.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -17,18 +17,18 @@ const READ_BYTES: usize = 64 * 1024;
 
 struct Connection {
     stream: TcpStream,
-    /// The path of its room; none before the handshake and for echoes.
+    /// The path of its room; `None` before the handshake and for echoes.
     room: Option<String>,
     is_open: bool,
-    /// What is not understood before more of it comes.
+    /// Received bytes that do not make a whole request or frame yet.
     unparsed: Vec<u8>,
-    /// What the socket had no room for.
+    /// Bytes that the socket had no room for.
     unsent: Vec<u8>,
 }
 
 struct Floor {
     poll: Poll,
-    /// By their numbers, which are not used again.
+    /// The connections by their numbers, which are not used again.
     connections: Vec<Option<Connection>>,
     rooms: HashMap<String, Vec<usize>>,
     scratch: Vec<u8>,
@@ -36,7 +36,7 @@ struct Floor {
     frames: Vec<u8>,
 }
 
-/// Serves until it fails, and says where before.
+/// Serves until it fails. Announces its address first.
 pub fn serve(listen: SocketAddr, announce: impl Fn(SocketAddr)) -> anyhow::Result<()> {
     let mut listener = TcpListener::bind(listen)?;
     let poll = Poll::new()?;
@@ -102,7 +102,7 @@ impl Floor {
         }
     }
 
-    /// Writes what waits and then these bytes. What fails of it is seen by the next read.
+    /// Writes the waiting bytes and then these. The next read sees an error.
     fn write(&mut self, number: usize, bytes: &[u8]) {
         let Some(connection) = at(&mut self.connections, number) else {
             return;
@@ -116,7 +116,7 @@ impl Floor {
         self.flush(number);
     }
 
-    /// Writes what waits, if anything does: most events say that there is room.
+    /// Writes the waiting bytes, if any: most events say that there is room.
     fn flush(&mut self, number: usize) {
         let waiting = at(&mut self.connections, number).filter(|c| !c.unsent.is_empty());
         if let Some(Connection { stream, unsent, .. }) = waiting
@@ -126,7 +126,7 @@ impl Floor {
         }
     }
 
-    /// Reads until there is nothing more, and answers; an error ends the connection.
+    /// Reads until there is nothing more, and answers. An error ends the connection.
     fn read(&mut self, number: usize) -> anyhow::Result<()> {
         loop {
             let Some(connection) = at(&mut self.connections, number) else {
@@ -161,7 +161,7 @@ impl Floor {
         }
     }
 
-    /// Answers what is whole; returns how many bytes that is.
+    /// Answers the whole frames. Returns their size in bytes.
     fn answer(&mut self, number: usize, bytes: &mut [u8]) -> anyhow::Result<usize> {
         let Some(connection) = at(&mut self.connections, number) else {
             return Ok(0);
@@ -212,8 +212,8 @@ fn at(connections: &mut [Option<Connection>], number: usize) -> Option<&mut Conn
     connections.get_mut(number)?.as_mut()
 }
 
-/// Makes frames of a server from those of a client; returns how many bytes they were, and whether
-/// the last one closes the connection.
+/// Makes frames of a server from those of a client. Returns their size in bytes, and whether the
+/// last one closes the connection.
 fn unmask(bytes: &[u8], frames: &mut Vec<u8>) -> (usize, bool) {
     let mut parsed = 0;
     loop {
@@ -238,7 +238,7 @@ fn unmask(bytes: &[u8], frames: &mut Vec<u8>) -> (usize, bool) {
         frames.extend(&rest[..extended]);
         frames.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         parsed += 2 + end;
-        // A close frame is answered by the same.
+        // The answer to a close frame is the same frame.
         if first & 0x0F == 0x8 {
             return (parsed, true);
         }

@@ -1,5 +1,5 @@
-//! What the peers that are built on tokio do with a connection: a task for each and, in a room, a
-//! queue. An echo is flushed at once, message for message; what waits for a member is flushed
+//! The connections of the peers that are built on tokio: a task for each and, in a room, a queue.
+//! An echo is flushed at once, message for message. The messages that wait for a member are flushed
 //! together.
 
 use std::collections::HashMap;
@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-/// A message of some library.
+/// A message of a WebSocket library.
 pub trait Message: Clone + Send + 'static {
-    /// Whether it is text or binary, and not one of the protocol's own.
+    /// Returns true if the message is text or binary, and not a control frame.
     fn is_data(&self) -> bool;
 }
 
 /// The rooms by their names.
 pub struct Rooms<M>(Arc<Mutex<HashMap<String, Arc<Room<M>>>>>);
 
-/// The members' queues. They have no bound: the load checks that nothing is dropped.
+/// The members' queues. They are unbounded: the load checks that nothing is dropped.
 struct Room<M> {
     members: Mutex<Vec<UnboundedSender<M>>>,
 }
@@ -41,11 +41,11 @@ impl<M> Room<M> {
 }
 
 impl<M: Message> Rooms<M> {
-    /// Has a connection in a room until it ends.
+    /// Keeps a connection in a room until it ends.
     ///
     /// # Errors
     ///
-    /// What it ended of.
+    /// The error that ended the connection.
     pub async fn attend<S, E>(&self, name: String, socket: S) -> Result<(), E>
     where
         S: Stream<Item = Result<M, E>> + Sink<M, Error = E> + Unpin,
@@ -67,7 +67,7 @@ impl<M: Message> Rooms<M> {
 ///
 /// # Errors
 ///
-/// What it ended of.
+/// The error that ended the connection.
 pub async fn echo<S, M, E>(mut socket: S) -> Result<(), E>
 where
     M: Message,
@@ -94,8 +94,8 @@ where
 {
     loop {
         tokio::select! {
-            // All that has arrived is passed on before what waits here is written, so that it is
-            // written together.
+            // All arrived messages are passed on before the queue is written, so that it is written
+            // in one piece.
             biased;
             message = socket.next() => {
                 let Some(message) = message.transpose()? else {

@@ -23,7 +23,7 @@ pub async fn serve(listener: TcpListener) -> anyhow::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        // What a connection fails of is seen by the generator, at its other end.
+        // The generator sees the errors of a connection at its own end.
         tokio::spawn(attend(stream, config, rooms.clone()));
     }
 }

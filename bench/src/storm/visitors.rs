@@ -13,21 +13,21 @@ use crate::visitor::{Step, Visitor};
 /// Silence after which a connection counts as refused.
 const STALL: Duration = Duration::from_secs(10);
 
-/// Opens and closes connections, so many at a time.
+/// Opens and closes connections, a fixed number at a time.
 pub struct Visitors {
     address: SocketAddr,
     request: String,
     poll: Poll,
     events: Events,
-    /// One place for each connection that may be open.
+    /// Places for the connections that may be open.
     places: Vec<Option<Visitor>>,
 }
 
-/// What a round comes to.
+/// The result of a round.
 pub struct Round {
-    /// From the first connection to the last's end.
+    /// Time from the first connection to the end of the last.
     pub elapsed: Duration,
-    /// From connecting to the 101, in nanoseconds, sorted.
+    /// Time from connecting to the 101 of each connection, in nanoseconds, sorted.
     pub latencies: Vec<u32>,
 }
 
@@ -47,7 +47,7 @@ impl Visitors {
         })
     }
 
-    /// Lets so many come and go.
+    /// Lets `connections` visitors come and go.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every connection with the handshake and then with these bytes.
+    /// Starts a server that answers every connection with the handshake and then with these bytes.
     fn serve(after_close: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -124,7 +124,7 @@ mod tests {
                 let mut stream = stream.expect("a client");
                 handshake::accept(&mut stream);
                 stream.read_exact(&mut [0; 8]).expect("a close frame");
-                // The client may be gone already; it is what it makes of this that is tested.
+                // The client may be gone already; the test is about its result.
                 let _ = stream.write_all(after_close);
             }
         });

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Entry;
 
-/// In pixels: where the bars begin, how long the longest is, and how high all things are.
+/// Sizes in pixels: the left edge of the bars, the longest bar, and the heights.
 const LEFT: f64 = 110.0;
 const LONGEST: f64 = 480.0;
 const WIDTH: f64 = 760.0;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Entry;
 
-/// Between these lines the document belongs to this program.
+/// The first of the two lines between which the document belongs to this program.
 const BEGIN: &str = "<!-- figures: begin -->";
 const END: &str = "<!-- figures: end -->";
 
@@ -61,7 +61,7 @@ fn body(results: &[(&Entry, Value)]) -> String {
     text
 }
 
-/// One job's table and ratios.
+/// Returns one job's table and ratios.
 pub fn section(entry: &Entry, result: &Value) -> String {
     let mut text = format!("### {}\n\n", entry.title);
     let _ = writeln!(text, "`{}`\n", result["command"].as_str().unwrap_or_default());
