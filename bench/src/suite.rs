@@ -261,7 +261,7 @@ fn all_results(folder: &Path) -> anyhow::Result<Vec<(&'static Entry, Value)>> {
     for entry in ENTRIES {
         if let Ok(text) = fs::read_to_string(file(folder, entry)) {
             let result = serde_json::from_str(&text)
-                .with_context(|| format!("the results of {} are no JSON", entry.name))?;
+                .with_context(|| format!("the results of {} are not JSON", entry.name))?;
             results.push((entry, result));
         }
     }

@@ -78,8 +78,8 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     println!("bench: compiling the plugins");
     plugins::build(workspace, Selection::All)?;
     println!("bench: compiling the host and the instrument with optimisations");
-    // One after the other: together the host would get the features that the peers need of what
-    // both depend on.
+    // One after the other: together, the host would get the features that the peers need of their
+    // common dependencies.
     for package in ["wharf-cli", "wharf-bench"] {
         run(cargo(&["build", "--release", "--package", package])
             .current_dir(&workspace.root)
@@ -88,7 +88,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     run(&mut command)
 }
 
-/// Times single steps.
+/// Measures the time of single steps.
 fn micro(workspace: &Workspace, steps: &[String]) -> Outcome {
     setup::ensure(workspace)?;
     println!("bench: compiling the plugins");

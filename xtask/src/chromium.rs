@@ -9,18 +9,18 @@ use std::time::Duration;
 use crate::process::{Outcome, capture, is_installed, run_logged};
 use crate::workspace::{Workspace, create_folder, remove_folder, write_by_rename};
 
-/// Names under which systems install it.
+/// Names of the program on different systems.
 const NAMES: [&str; 5] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
-/// Downloading and unpacking it: 70 MB, which become 200.
+/// Time limit for downloading and unpacking it: 70 MB, which become 200.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What to do where no browser can be had.
+/// Advice if no browser can be found or installed.
 const ADVICE: &str = "Install Chromium (Debian: `apt-get install chromium`), or name the program of \
                       one in the variable WHARF_CHROMIUM; then run this again.";
 
-/// The browser's program. Installs one where this machine has none.
+/// Returns the browser's program. Installs one if this machine has none.
 pub fn program(workspace: &Workspace) -> Outcome<PathBuf> {
     if let Some(program) = chosen().or_else(on_path) {
         return Ok(program);
@@ -43,7 +43,7 @@ fn on_path() -> Option<PathBuf> {
     NAMES.into_iter().find(|name| is_installed(name)).map(PathBuf::from)
 }
 
-/// The one of the package that `tests/clients/chromium` names.
+/// Returns the browser of the package that `tests/clients/chromium` names.
 fn fetched(workspace: &Workspace) -> Outcome<PathBuf> {
     let package = workspace.root.join("tests/clients/chromium");
     let lock = package.join("package-lock.json");
@@ -61,12 +61,12 @@ fn fetched(workspace: &Workspace) -> Outcome<PathBuf> {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&package);
     run_logged(&mut npm, &log, LIMIT)?;
-    // It goes where temporary files go.
+    // The program is unpacked into the folder for temporary files.
     capture(Command::new("node").arg(package.join("unpack.mjs")).env("TMPDIR", &folder))?;
     if !program.is_file() {
         return Err(format!("the package of npm has not made {}", program.display()));
     }
-    // It is unpacked; what was downloaded is of no further use.
+    // The browser is unpacked; the downloaded archive is of no further use.
     remove_folder(&package.join("node_modules"))?;
     write_by_rename(&installed, wanted.as_bytes())?;
     Ok(program)

@@ -1,8 +1,8 @@
 //! Counts the instructions of single steps of a message's journey, and compares the counts with
-//! those that the repository keeps: what timings cannot show on a busy machine, these do.
+//! those that the repository keeps. Unlike timings, counts are exact on a busy machine.
 //!
-//! Counted is what the dev profile makes, as the tests use it, so that nothing has to be compiled
-//! for this alone. It is more than what the release profile makes, but grows with it.
+//! It counts the instructions of the dev profile, which the tests use, so that nothing has to be
+//! compiled for this alone. They are more than those of the release profile, but grow with them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ on x86-64 Linux. docs/performance.md says more.
 /// The counts that are compared with, below the repository's root.
 const BASELINE: &str = "host/server/benches/instructions.toml";
 
-/// What the baseline begins with.
+/// The head of the baseline.
 const BASELINE_HEAD: &str = "\
 # Instructions of one run of each step: host/server/benches/jobs/, dev profile, x86-64 Linux.
 # Written by `cargo xtask instructions --renew`; `cargo xtask test` fails where one grows by more
@@ -38,17 +38,18 @@ const BASELINE_HEAD: &str = "\
 [instructions]
 ";
 
-/// By how much a count may grow, in percent.
+/// Largest growth of a count that is accepted, in percent.
 const MAX_GROWTH: u64 = 5;
 
-/// The function of `host/server/benches/instructions.rs` below which is counted.
+/// The function of `host/server/benches/instructions.rs` below which instructions are counted.
 const COUNTED: &str = "wharf_counted";
 
-/// Runs of each step. What counts is the median: now and then the epoch preempts a guest, or a
+/// Runs of each step, of which the median counts: now and then the epoch preempts a guest, or a
 /// vector grows.
 const RUNS: &str = "31";
 
-/// One step under valgrind takes about a second, and some more where its plugin is compiled first.
+/// Time limit for one step under valgrind. It takes about a second, and longer if its plugin must
+/// be compiled first.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Instructions of a run by step.
@@ -76,7 +77,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Why nothing can be counted on this machine.
+/// Returns the reason why this machine cannot count instructions, if there is one.
 pub fn obstacle() -> Option<String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Some(format!("the counts in {BASELINE} are those of x86-64 Linux"));
@@ -85,13 +86,13 @@ pub fn obstacle() -> Option<String> {
         .then(|| "`valgrind` is not installed (Debian: `apt-get install valgrind`)".to_owned())
 }
 
-/// Counts, and compares with the baseline. The plugins have been compiled.
+/// Counts, and compares the counts with the baseline. The plugins have been compiled.
 pub fn check(workspace: &Workspace) -> Outcome {
     let (counts, units) = count(workspace)?;
     compare(&counts, &units, &baseline(workspace)?)
 }
 
-/// Instructions and units of a run, by step.
+/// Returns the instructions and units of a run, by step.
 fn count(workspace: &Workspace) -> Outcome<(Counts, Counts)> {
     let program = program(workspace)?;
     let folder = workspace.scratch("instructions")?;
@@ -110,24 +111,24 @@ fn count(workspace: &Workspace) -> Outcome<(Counts, Counts)> {
     Ok((counts, units))
 }
 
-/// Compiles what is counted, and finds it.
+/// Compiles the benchmark, and returns its path.
 fn program(workspace: &Workspace) -> Outcome<PathBuf> {
     let build = |more: &[&str]| {
-        // As the tests build it, with all of the workspace: alone it would want other features of its
-        // dependencies, and all of wasmtime would be compiled once more.
+        // As the tests build it, with the whole workspace: alone it would want other features of
+        // its dependencies, and all of wasmtime would be compiled once more.
         let mut command = cargo(&["build", "--workspace", "--bench", "instructions"]);
         command.args(more).current_dir(&workspace.root);
         command.env("CARGO_TARGET_DIR", &workspace.target);
         command
     };
     run(&mut build(&[]))?;
-    // Once more, now that nothing is left to do, for the file's name.
+    // A second call, which has nothing left to do, returns the file's name.
     let messages = capture(&mut build(&["--quiet", "--message-format", "json"]))?;
     executable(&messages).ok_or_else(|| "cargo does not say where it put the program".to_owned())
 }
 
-/// The program in cargo's messages. They are searched and not parsed: it is all that is needed of
-/// JSON, and paths on Linux have nothing in them that JSON would escape but in odd places.
+/// Returns the program in cargo's messages. They are searched and not parsed, since this is all
+/// that is needed of JSON. Paths on Linux rarely contain a character that JSON would escape.
 fn executable(messages: &str) -> Option<PathBuf> {
     let mut found = messages.lines().filter_map(|line| {
         let (_, rest) = line.split_once("\"executable\":\"")?;
@@ -139,8 +140,8 @@ fn executable(messages: &str) -> Option<PathBuf> {
 
 fn count_step(program: &Path, name: &str, folder: &Path) -> Outcome<u64> {
     let log = folder.join("valgrind.log");
-    // A tool that counts nothing compiles a plugin several times faster, for the same processor, and
-    // what it compiled is found in the cache then.
+    // A tool that counts nothing compiles a plugin several times faster, for the same processor.
+    // The cache has the compiled plugin afterwards.
     let mut first = Command::new("valgrind");
     first.args(["-q", "--tool=none"]).arg(program).args([name, "0"]);
     run_logged(&mut first, &log, LIMIT)?;
@@ -161,7 +162,7 @@ fn count_step(program: &Path, name: &str, folder: &Path) -> Outcome<u64> {
         .ok_or_else(|| format!("callgrind has counted nothing of {name}: see {}", output.display()))
 }
 
-/// The median of the counts in a profile that has one part for each run.
+/// Returns the median of the counts in a profile that has one part for each run.
 fn median(profile: &str) -> Option<u64> {
     let mut counts = Vec::new();
     let mut is_run = false;
@@ -183,13 +184,13 @@ fn baseline(workspace: &Workspace) -> Outcome<Counts> {
     let file = workspace.root.join(BASELINE);
     match fs::read_to_string(&file) {
         Ok(text) => parse(&text),
-        // Then every step is new.
+        // Every step is new then.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Counts::new()),
         Err(e) => Err(format!("cannot read {BASELINE}: {e}")),
     }
 }
 
-/// Reads the baseline by lines, since `name = number` is all that is needed of TOML.
+/// Parses the baseline by lines, since `name = number` is all that is needed of TOML.
 fn parse(text: &str) -> Outcome<Counts> {
     let mut counts = Counts::new();
     for line in text.lines().map(str::trim) {
@@ -218,7 +219,7 @@ fn compare(counts: &Counts, units: &Counts, baseline: &Counts) -> Outcome {
         };
         let growth = (*count as f64 / *before as f64 - 1.0) * 100.0;
         println!("    {name:<24}{before:>12}{count:>12}{growth:>+8.1}%{per_unit:>10}");
-        // In whole numbers, so that what is just allowed is allowed.
+        // Whole numbers keep a count at the limit within it.
         if count * 100 > before * (100 + MAX_GROWTH) {
             faults.push(format!(
                 "{name} has grown by {growth:.1}%, from {before} to {count} instructions"

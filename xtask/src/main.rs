@@ -7,10 +7,10 @@
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
-//! - [`instructions`]: counts what single steps cost, and compares;
+//! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`chromium`]: finds or installs the browser that tests drive;
-//! - [`mod@test`]: everything that must hold before a change lands;
-//! - [`workspace`] and [`process`]: where things lie, and how other programs are run.
+//! - [`mod@test`]: runs all checks that must pass before a change lands;
+//! - [`workspace`] and [`process`]: the folders, and running other programs.
 
 mod setup;
 
@@ -52,7 +52,7 @@ Commands:
 `cargo xtask help <COMMAND>` says more. docs/set-up.md explains the set-up.
 ";
 
-/// Exit status for a command line that cannot be understood, as shells and clap use it.
+/// Exit status for an invalid command line, as shells and clap use it.
 const USAGE_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The help text, where the arguments ask for one; what follows `--` belongs to the host.
+/// Returns the help text if the arguments ask for one. Arguments after `--` belong to the host.
 fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
     let topic = match command {
         "help" | "-h" | "--help" => rest.first().map_or("", String::as_str),

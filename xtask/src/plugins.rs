@@ -21,17 +21,17 @@ given new code: edit plugins/NAME/src/lib.rs, run `cargo xtask plugins` in anoth
 the host swaps the plugin under its open connections.
 ";
 
-/// Holds what this command put into the output folders, to tell a plugin that was deleted from
-/// one that somebody dropped there.
+/// Lists the files that this command put into the output folders. It tells a plugin that was
+/// deleted from one that was put there by hand.
 const OUTPUT_LIST: &str = "plugins.list";
 
-/// Which plugins to compile.
+/// The plugins to compile.
 pub enum Selection<'a> {
     /// Example plugins and fixtures.
     All,
     /// Example plugins.
     Examples,
-    /// Those with these names.
+    /// Plugins with these names.
     Named(&'a [String]),
 }
 
@@ -41,7 +41,7 @@ struct Plugin {
     name: String,
     /// The folder with its `Cargo.toml`.
     source: PathBuf,
-    /// Whether it is one of the tests' fixtures.
+    /// True if it is one of the tests' fixtures.
     is_fixture: bool,
 }
 
@@ -56,12 +56,12 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     )
 }
 
-/// The folder of the example plugins' components.
+/// Returns the folder of the example plugins' components.
 pub fn examples_folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("plugins")
 }
 
-/// The folder of the fixtures' components.
+/// Returns the folder of the fixtures' components.
 pub fn fixtures_folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("fixtures")
 }
@@ -92,7 +92,7 @@ pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
     write_by_rename(&output_list(workspace)?, outputs(&known).as_bytes())
 }
 
-/// All plugins of the repository, examples first.
+/// Returns all plugins of the repository, examples first.
 fn all(workspace: &Workspace) -> Outcome<Vec<Plugin>> {
     let mut plugins = Vec::new();
     for (folder, is_fixture) in [("plugins", false), ("tests/fixtures", true)] {
@@ -108,7 +108,8 @@ fn all(workspace: &Workspace) -> Outcome<Vec<Plugin>> {
     Ok(plugins)
 }
 
-/// The package's name in a manifest. Read by lines, since it is all that is needed of TOML.
+/// Returns the package's name in a manifest. The manifest is read by lines, since this is all that
+/// is needed of TOML.
 fn package_name(manifest: &Path) -> Outcome<String> {
     let text = fs::read_to_string(manifest)
         .map_err(|e| format!("cannot read {}: {e}", manifest.display()))?;
@@ -135,8 +136,8 @@ fn named<'a>(known: &'a [Plugin], names: &[String]) -> Outcome<Vec<&'a Plugin>> 
     names.iter().map(find).collect()
 }
 
-/// Copies a compiled component into its output folder, unless the same is there already: a host
-/// may be watching, and would swap for nothing.
+/// Copies a compiled component into its output folder, unless the file there is the same already: a
+/// host may be watching, and would swap for nothing.
 fn copy(workspace: &Workspace, plugin: &Plugin) -> Outcome {
     let stem = plugin.name.replace('-', "_");
     let compiled = workspace.target.join(GUEST_TARGET).join("plugin");
@@ -180,7 +181,7 @@ fn remove_orphans(workspace: &Workspace, known: &[Plugin]) -> Outcome {
     Ok(())
 }
 
-/// The plugins as lines of the list.
+/// Returns the plugins as lines of the list.
 fn outputs(known: &[Plugin]) -> String {
     let line = |p: &Plugin| match p.is_fixture {
         true => format!("fixture {}\n", p.name),

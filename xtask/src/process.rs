@@ -7,14 +7,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a step comes to: a value, or a message for the person who ran the command.
+/// The result of a step: a value, or a message for the person who ran the command.
 pub type Outcome<T = ()> = Result<T, String>;
 
-/// How many lines of a failed program's log are repeated in the error.
+/// Lines of a failed program's log that the error repeats.
 const TAIL_LINES: usize = 20;
 
-/// `cargo`, the one that runs this program, without the variables that `cargo run` sets about
-/// `xtask` itself: with them, crates that look at such variables would be compiled anew.
+/// Returns the command `cargo` that runs this program, without the variables that `cargo run` sets
+/// about `xtask` itself. With them, crates that look at such variables would be compiled anew.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
@@ -29,19 +29,19 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a program to its end, its output going where ours goes.
+/// Runs a program to its end. Its output goes to this program's output.
 pub fn run(command: &mut Command) -> Outcome {
     let child = spawn(command)?;
     judge(command, wait(child, None)?)
 }
 
-/// Like [`run`], but the program is killed once `limit` has passed.
+/// Runs a program like [`run`], but kills it once `limit` has passed.
 pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     let child = spawn(command)?;
     judge(command, wait(child, Some(limit))?)
 }
 
-/// Like [`run_within`], but the output goes into a file; its end is repeated on failure.
+/// Runs a program like [`run_within`], with its output in a file. The error repeats the end of it.
 pub fn run_logged(command: &mut Command, log: &Path, limit: Duration) -> Outcome {
     let output = File::create(log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
     let errors = output.try_clone().map_err(|e| format!("cannot write {}: {e}", log.display()))?;
@@ -63,10 +63,10 @@ pub fn capture(command: &mut Command) -> Outcome<String> {
         format!("{failure}\n{}", tail(errors.trim_end()))
     })?;
     String::from_utf8(output.stdout)
-        .map_err(|_| format!("`{}` wrote something that is no UTF-8", line(command)))
+        .map_err(|_| format!("`{}` wrote something that is not UTF-8", line(command)))
 }
 
-/// Whether a program of this name is on the `PATH`.
+/// Returns true if a program of this name is on the `PATH`.
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| {
@@ -75,11 +75,11 @@ pub fn is_installed(program: &str) -> bool {
     })
 }
 
-/// How a program ended.
+/// The end of a program.
 enum Ended {
-    /// By itself, or by a signal from elsewhere.
+    /// It ended by itself, or by a signal from elsewhere.
     By(ExitStatus),
-    /// By our hand, because it took longer than this.
+    /// It was killed, because it took longer than this.
     Late(Duration),
 }
 
@@ -98,13 +98,13 @@ fn wait(mut child: Child, limit: Option<Duration>) -> Outcome<Ended> {
             return Ok(Ended::By(status));
         }
         if start.elapsed() >= limit {
-            // It may have ended just now; then there is nothing to kill, which is as well.
+            // It may have ended just now; then there is nothing to kill.
             let _ = child.kill();
             child.wait().map_err(lost)?;
             return Ok(Ended::Late(limit));
         }
-        // The standard library has no wait with a limit; this costs nothing next to what the
-        // programs do.
+        // The standard library has no wait with a limit. The pause is short next to the programs'
+        // work.
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -129,7 +129,7 @@ fn cannot_start(command: &Command, error: &std::io::Error) -> String {
     }
 }
 
-/// The command as one would type it.
+/// Returns the command line, as a person would type it.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
@@ -140,7 +140,7 @@ fn line(command: &Command) -> String {
         .join(" ")
 }
 
-/// The last lines of a text, indented.
+/// Returns the last lines of a text, indented.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..]

@@ -24,7 +24,7 @@ To see a swap: leave it running, edit plugins/NAME/src/lib.rs and run `cargo xta
 another terminal.
 ";
 
-/// The secret that the demo page signs its tokens with, and where the plugin `secure` has its own.
+/// The secret with which the demo page signs its tokens, for the plugin `secure`.
 const DEMO_SECRET: &str = "known to everybody: for the demo page only";
 const SECRET_OF_SECURE: &str = "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET";
 
@@ -52,7 +52,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
     if !arguments.iter().any(names_folder) {
         let folder = plugins::examples_folder(workspace);
-        // The short form reads better in the log, where it means the same.
+        // The short form reads better in the log, and here it means the same.
         let is_short = std::env::current_dir().is_ok_and(|here| here == workspace.root);
         let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
         command.arg("--plugins").arg(short.unwrap_or(&folder));
@@ -64,11 +64,11 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     become_host(&mut command)
 }
 
-/// Whether somebody may have given the plugin `secure` a secret.
+/// Returns true if the arguments or the environment may give the plugin `secure` a secret.
 fn is_configured(arguments: &[String]) -> bool {
     let names_file = |a: &String| a == "--config" || a.starts_with("--config=");
     let is_about_secure = |name: String| {
-        // A channel's name may be in any case there, and its secret be given in several ways.
+        // There a channel's name may be in any case, and its secret be given in several ways.
         let name = name.to_ascii_uppercase();
         name == "WHARF_CONFIG" || name.starts_with("WHARF_CHANNELS__SECURE__")
     };
@@ -77,7 +77,7 @@ fn is_configured(arguments: &[String]) -> bool {
         || std::env::vars_os().any(|(name, _)| is_about_secure(name.to_string_lossy().into_owned()))
 }
 
-/// Puts the host into this process's place, so that signals reach it and not its parent.
+/// Replaces this process by the host, so that signals reach the host and not its parent.
 #[cfg(unix)]
 fn become_host(command: &mut Command) -> Outcome {
     use std::os::unix::process::CommandExt;
@@ -86,7 +86,7 @@ fn become_host(command: &mut Command) -> Outcome {
     Err(format!("cannot start {}: {failure}", command.get_program().to_string_lossy()))
 }
 
-/// Elsewhere a process cannot be replaced: the host runs as a child.
+/// Runs the host as a child, on systems that cannot replace a process.
 #[cfg(not(unix))]
 fn become_host(command: &mut Command) -> Outcome {
     run(command)

@@ -31,7 +31,8 @@ against the old one are removed from the target folder. Stopping it half-way is 
 docs/set-up.md says more.
 ";
 
-/// Compiled as proof: it needs the allocator, the clock, random numbers and standard output.
+/// The program that is compiled as proof: it needs the allocator, the clock, random numbers and
+/// standard output.
 const PROOF: &str = r#"
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -42,7 +43,8 @@ pub extern "C" fn proof() {
 }
 "#;
 
-/// How a component starts: wasm's magic number, then the component model's version and layer.
+/// The first bytes of a component: wasm's magic number, then the component model's version and
+/// layer.
 const COMPONENT_START: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
@@ -54,7 +56,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Makes the target work; costs one call of `rustc` where it does already.
+/// Makes the target work. If it works already, this costs one call of `rustc`.
 pub fn ensure(workspace: &Workspace) -> Outcome {
     let toolchain = Toolchain::in_use()?;
     let proven = workspace.scratch("setup")?.join("proven");
@@ -106,13 +108,13 @@ impl Toolchain {
         Ok(Toolchain { sysroot: PathBuf::from(sysroot.trim_end()) })
     }
 
-    /// The folder with one folder for each installed target.
+    /// Returns the folder with one folder for each installed target.
     pub fn rustlib(&self) -> PathBuf {
         self.sysroot.join("lib").join("rustlib")
     }
 
-    /// What names the target's standard library, and changes whenever it does; nothing where
-    /// the target is not installed.
+    /// Returns a text that names the target's standard library, and changes whenever it does;
+    /// `None` if the target is not installed.
     fn guest_std(&self) -> Outcome<Option<String>> {
         let folder = self.rustlib().join(GUEST_TARGET).join("lib");
         if !folder.join("self-contained").join("libc.a").is_file() {
@@ -130,7 +132,7 @@ impl Toolchain {
     }
 }
 
-/// The `rustc` that cargo would use.
+/// Returns the `rustc` that cargo would use.
 pub fn rustc() -> Command {
     Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }
@@ -160,7 +162,7 @@ fn install(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
     ))
 }
 
-/// Compiles a small component, the way plugins are compiled: with link-time optimisation.
+/// Compiles a small component as plugins are compiled: with link-time optimisation.
 fn prove(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
     let folder = workspace.scratch("setup")?;
     let source = folder.join("proof.rs");
@@ -184,18 +186,19 @@ fn prove(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
     let bytes = fs::read(&component).unwrap_or_default();
     if !bytes.starts_with(&COMPONENT_START) {
         return Err(format!(
-            "`rustc --target {GUEST_TARGET}` made a file that is no component: {}",
+            "`rustc --target {GUEST_TARGET}` made a file that is not a component: {}",
             component.display()
         ));
     }
     Ok(())
 }
 
-/// Keeps two runs from changing one toolchain at the same time; given back by dropping it,
-/// and by the system where the process dies.
+/// Keeps two runs from changing one toolchain at the same time. Dropping the file releases the
+/// lock, and so does the end of the process.
 fn lock(workspace: &Workspace, toolchain: &Toolchain) -> Outcome<File> {
-    // In the toolchain, since several checkouts may share it. Where that cannot be written,
-    // nothing can be installed into it either, and only this checkout's files are at stake.
+    // The lock lies in the toolchain, since several checkouts may share it. If that cannot be
+    // written, nothing can be installed into it either, and only this checkout's files are at
+    // stake.
     let in_toolchain = toolchain.rustlib().join(".wharf-setup.lock");
     let in_target = workspace.scratch("setup")?.join("lock");
     let file = open_lock(&in_toolchain)

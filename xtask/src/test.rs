@@ -1,4 +1,4 @@
-//! Everything that must hold before a change lands, in the order in which a failure is cheapest.
+//! All checks that must pass before a change lands, in the order in which a failure is cheapest.
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,15 +28,15 @@ variable CI is set, that is a failure.
 The tests run under cargo-nextest where it is installed, else under `cargo test`.
 ";
 
-/// Installing the client libraries that the tests drive the host with.
+/// Time limit for installing the client libraries that the tests drive the host with.
 const CLIENTS_LIMIT: Duration = Duration::from_secs(600);
 
 /// A step of the run.
 struct Step {
     name: &'static str,
-    /// Whether tests that were picked by a filter need it.
+    /// True if tests that were picked by a filter need it.
     for_filtered: bool,
-    /// Why it cannot be run on this machine.
+    /// The reason why it cannot be run on this machine, if there is one.
     obstacle: fn() -> Option<String>,
     run: fn(&Workspace, &[String]) -> Outcome,
 }
@@ -86,7 +86,7 @@ const STEPS: [Step; 12] = [
         for_filtered: true,
         obstacle: none,
         run: |workspace, _| {
-            // All targets, as the tests want them: the host alone would want other features of its
+            // All targets, as the tests need them: the host alone would want other features of its
             // dependencies, and all of wasmtime would be compiled once more.
             run(&mut in_root(workspace, &["build", "--workspace", "--all-targets"]))
         },
@@ -112,7 +112,7 @@ const STEPS: [Step; 12] = [
         name: "doctests",
         for_filtered: false,
         obstacle: none,
-        // nextest runs none.
+        // nextest runs no doc tests.
         run: |workspace, _| run(&mut in_root(workspace, &["test", "--doc", "--workspace"])),
     },
     Step {
@@ -123,7 +123,7 @@ const STEPS: [Step; 12] = [
     },
 ];
 
-/// Most steps can be run everywhere.
+/// Returns no obstacle, for steps that can be run everywhere.
 fn none() -> Option<String> {
     None
 }
@@ -143,7 +143,7 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
         let start = Instant::now();
         let result = match (step.obstacle)() {
             None => (step.run)(workspace, filters),
-            // Nobody would read a line that says so.
+            // A note in the log of an automatic run would go unread.
             Some(obstacle) if std::env::var_os("CI").is_some() => Err(obstacle),
             Some(obstacle) => {
                 println!("NOT RUN: {obstacle}");
@@ -172,20 +172,21 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
     }
 }
 
-/// Cargo in the repository, with the target folder that plugins and the host are looked for in.
+/// Returns a call of cargo in the repository, with the target folder in which tests look for
+/// plugins and the host.
 fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
     command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
     command
 }
 
-/// Runs the tests of all crates, those through a real socket among them.
+/// Runs the tests of all crates, including those through a real socket.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let command = match is_installed("cargo-nextest") {
         true => {
             let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
             nextest.arg("--no-fail-fast");
-            // What was asked for may be in the next step.
+            // The filters may name tests of the next step.
             if !filters.is_empty() && !browser_tests_named(workspace, filters)?.is_empty() {
                 nextest.arg("--no-tests=pass");
             }
@@ -199,8 +200,8 @@ fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
-/// Runs the tests that need a browser, which the others leave out. They come last of the tests, so
-/// that a machine which can have no browser fails with everything else done.
+/// Runs the tests that need a browser, which the others leave out. They are the last tests, so that
+/// a machine without a browser fails with everything else done.
 fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     if browser_tests_named(workspace, filters)?.is_empty() {
         return Ok(());
@@ -211,7 +212,8 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
-/// The whole workspace, as of the other tests: another selection would compile with other features.
+/// The whole workspace, as for the other tests: another selection would compile with other
+/// features.
 const BROWSER_TESTS: [&str; 9] = [
     "test",
     "--workspace",
@@ -224,14 +226,14 @@ const BROWSER_TESTS: [&str; 9] = [
     "--ignored",
 ];
 
-/// The tests that need a browser and that the filters let through.
+/// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {
     let mut list = in_root(workspace, &BROWSER_TESTS);
     let list = capture(list.args(["--list", "--format", "terse"]).args(filters))?;
     Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// Runs a test program of cargo's with everything that the tests look for.
+/// Runs a test program of cargo with the variables that the tests read.
 fn run_tests(workspace: &Workspace, mut command: Command, filters: &[String]) -> Outcome {
     let binary = format!("wharf{}", std::env::consts::EXE_SUFFIX);
     command
@@ -246,8 +248,8 @@ fn run_tests(workspace: &Workspace, mut command: Command, filters: &[String]) ->
     run(&mut command)
 }
 
-/// Installs the client libraries of other languages that the tests use, where they have changed
-/// since the last time.
+/// Installs the client libraries of other languages that the tests use, if they have changed since
+/// the last time.
 fn clients(workspace: &Workspace) -> Outcome {
     node_clients(workspace)?;
     python_clients(workspace)
@@ -270,7 +272,7 @@ fn node_clients(workspace: &Workspace) -> Outcome {
     let lock = folder.join("package-lock.json");
     let wanted = [&manifest, &lock].map(|file| fs::read_to_string(file).unwrap_or_default());
     let wanted = wanted.concat();
-    // Inside what it speaks of, so that it goes when that goes.
+    // The mark lies inside the installed folder, so that it is removed along with it.
     let installed = folder.join("node_modules").join(".installed");
     if fs::read_to_string(&installed).is_ok_and(|before| before == wanted) {
         return Ok(());
@@ -318,7 +320,7 @@ fn python_clients(workspace: &Workspace) -> Outcome {
     write_by_rename(&installed, wanted.as_bytes())
 }
 
-/// The Python that has the client libraries; nothing where the tests use none.
+/// Returns the Python that has the client libraries; `None` if the tests use none.
 fn python(workspace: &Workspace) -> Outcome<Option<PathBuf>> {
     let wanted = workspace.root.join("tests/clients/requirements.txt").is_file();
     let environment = workspace.scratch("test")?.join("python");

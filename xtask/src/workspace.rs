@@ -1,4 +1,4 @@
-//! Where things lie: the repository and cargo's target folder.
+//! The folders: the repository and cargo's target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ pub const GUEST_TARGET: &str = "wasm32-wasip2";
 pub struct Workspace {
     /// The folder with the workspace's `Cargo.toml`.
     pub root: PathBuf,
-    /// Cargo's target folder, wherever the environment or a configuration file puts it.
+    /// Cargo's target folder, as the environment or a configuration file sets it.
     pub target: PathBuf,
 }
 
 impl Workspace {
     /// Finds both folders.
     pub fn find() -> Outcome<Self> {
-        // `cargo run` says where the checkout is now; what the compiler saw is where it was then,
-        // which is another place when a target folder has been copied.
+        // `cargo run` names the checkout of now. The compiler saw the path of then, which is
+        // another place after a target folder has been copied.
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let xtask = xtask.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
         let root = xtask
@@ -33,20 +33,21 @@ impl Workspace {
         })
     }
 
-    /// A folder for `xtask`'s own files under the target folder; made where it is missing.
+    /// Returns a folder for `xtask`'s own files under the target folder. Makes it if it is missing.
     pub fn scratch(&self, name: &str) -> Outcome<PathBuf> {
         let folder = self.target.join("xtask").join(name);
         create_folder(&folder)?;
         Ok(folder)
     }
 
-    /// A path as a person in the checkout would write it.
+    /// Returns a path as a person in the checkout would write it.
     pub fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
 }
 
-/// Cargo marks its target folder with a `CACHEDIR.TAG`, and `xtask` was compiled into it.
+/// Returns the target folder. Cargo marks it with a `CACHEDIR.TAG`, and `xtask` was compiled into
+/// it.
 fn target_folder() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     program
@@ -56,12 +57,12 @@ fn target_folder() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Makes a folder and those above it; one that exists is no error.
+/// Makes a folder and those above it. Succeeds if it exists.
 pub fn create_folder(folder: &Path) -> Outcome {
     fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))
 }
 
-/// Removes a folder and all in it; one that does not exist is no error.
+/// Removes a folder with its content. Succeeds if it does not exist.
 pub fn remove_folder(folder: &Path) -> Outcome {
     match fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -83,7 +84,7 @@ pub fn write_by_rename(file: &Path, content: &[u8]) -> Outcome {
     })
 }
 
-/// The names of the entries of a folder, sorted; none where the folder does not exist.
+/// Returns the names of the entries of a folder, sorted; empty if the folder does not exist.
 pub fn entries(folder: &Path) -> Outcome<Vec<String>> {
     let failed = |e| format!("cannot list {}: {e}", folder.display());
     let listing = match fs::read_dir(folder) {

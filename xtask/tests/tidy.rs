@@ -1,5 +1,5 @@
-//! What the documents promise about the code, checked whenever the tests run. Each failure says
-//! what to do; where the promise is what has changed, change `docs/architecture.md` with it.
+//! The documents' promises about the code, checked whenever the tests run. Each failure says how to
+//! make it pass. If the promise has changed, change `docs/architecture.md` with it.
 
 #[path = "tidy/contract.rs"]
 mod contract;
@@ -16,10 +16,10 @@ mod source;
 
 use source::{Source, files_under, read, repository, shown};
 
-/// Longer files tell more than one story.
+/// Longest file, in lines. Longer files tell more than one story.
 const MAX_LINES: usize = 600;
 
-/// What ends the process, or the task, instead of answering.
+/// Calls that end the process, or the task, instead of answering.
 const PANICS: [&str; 8] = [
     ".unwrap()",
     ".unwrap_err()",
@@ -60,7 +60,7 @@ fn the_host_does_not_panic_outside_its_tests() {
             let Some(panic) = PANICS.iter().find(|panic| line.code.contains(**panic)) else {
                 continue;
             };
-            // The comment may take several lines above, or stand behind.
+            // The comment may be several lines above, or behind the code.
             let above = source.lines[..index]
                 .iter()
                 .rev()
@@ -112,14 +112,14 @@ fn no_file_speaks_of_one_persons_machine() {
     let places = places.map(|parts| parts.concat());
     let mut found = Vec::new();
     for file in files_under(&repository()) {
-        // What is not text has no path that anyone reads.
+        // A file that is not text has no path that anyone reads.
         let Ok(text) = std::fs::read_to_string(&file) else {
             continue;
         };
         for (index, line) in text.lines().enumerate() {
             let names_one = places.iter().any(|place| {
                 line.match_indices(place.as_str()).any(|(start, _)| {
-                    // Within a longer path or an address it is something else.
+                    // Within a longer path or an address it has another meaning.
                     let before = line[..start].chars().next_back();
                     !before.is_some_and(|c| c.is_alphanumeric() || "._-}".contains(c))
                 })

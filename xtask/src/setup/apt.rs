@@ -9,33 +9,33 @@ use std::time::Duration;
 use crate::process::{Outcome, capture, run_logged, run_within};
 use crate::workspace::{create_folder, entries, remove_folder};
 
-/// Fetching a suite's list of packages: 10 MB for the largest.
+/// Time limit for fetching a suite's list of packages: 10 MB for the largest.
 const UPDATE_LIMIT: Duration = Duration::from_secs(180);
 
-/// Fetching a package: 45 MB for the larger one.
+/// Time limit for fetching a package: 45 MB for the larger one.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
-/// Where Debian keeps the keys that its suites are signed with.
+/// Debian's keyrings, with the keys that its suites are signed with.
 const DEBIAN_KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.gpg",
     "/usr/share/keyrings/debian-archive-keyring.pgp",
 ];
 
-/// Names of Debian's suites, so that other distributions' entries are passed by.
+/// Names of Debian's suites. Entries of other distributions are ignored.
 const DEBIAN_SUITES: [&str; 9] =
     ["bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "duke"];
 
 /// A Debian archive that this machine's apt uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
-    /// As apt's sources name it.
+    /// Address, as apt's sources write it.
     pub uri: String,
-    /// The keyring that its entry asks for, where that is a file.
+    /// Keyring that its entry asks for, if that is a file.
     pub signed_by: Option<String>,
 }
 
 impl Mirror {
-    /// The Debian archives in this machine's apt sources, in their order.
+    /// Returns the Debian archives in this machine's apt sources, in their order.
     pub fn of_this_machine() -> Outcome<Vec<Mirror>> {
         let etc = Path::new("/etc/apt");
         let mut files = vec![etc.join("sources.list")];
@@ -63,7 +63,7 @@ impl Mirror {
 
 /// One suite of a mirror, with its list of packages fetched.
 pub struct Suite {
-    /// Such as `trixie-backports`.
+    /// Name, such as `trixie-backports`.
     pub name: String,
     configuration: PathBuf,
     folder: PathBuf,
@@ -103,7 +103,7 @@ impl Suite {
         }
     }
 
-    /// The versions of a package in this suite, newest first.
+    /// Returns the versions of a package in this suite, newest first.
     pub fn versions(&self, package: &str) -> Outcome<Vec<String>> {
         let table = capture(self.apt("apt-cache").args(["madison", package]))?;
         let version = |line: &str| Some(line.split('|').nth(1)?.trim().to_owned());
@@ -131,7 +131,7 @@ impl Suite {
     }
 }
 
-/// Whether a failure to fetch one suite says that the others need not be tried.
+/// Returns true if a failure to fetch one suite says that the others need not be tried.
 pub fn is_unreachable(failure: &str) -> bool {
     [
         "Could not connect",
@@ -146,14 +146,15 @@ pub fn is_unreachable(failure: &str) -> bool {
     .any(|sign| failure.contains(sign))
 }
 
-/// The first error that apt wrote; what follows repeats it or follows from it.
+/// Returns the first error that apt wrote. The later ones repeat it or follow from it.
 fn main_complaint(log: &Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("E: "))?;
     Some(line.trim().to_owned())
 }
 
-/// Read after the machine's own configuration, of which proxies and the like stay in force.
+/// Returns the settings that apt reads after the machine's own, whose proxies and the like stay in
+/// force.
 fn settings(folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -187,14 +188,14 @@ Acquire::https::Timeout \"20\";
     )
 }
 
-/// Whether an entry is of the Debian archive itself, and not of security updates or of
-/// another distribution.
+/// Returns true if an entry is of the Debian archive itself, not of security updates or of another
+/// distribution.
 fn is_debian(suite: &str, components: &[&str]) -> bool {
     let (base, addition) = suite.split_once(['-', '/']).unwrap_or((suite, ""));
     DEBIAN_SUITES.contains(&base) && addition != "security" && components.contains(&"main")
 }
 
-/// Entries of the old form: `deb [options] URI SUITE COMPONENT…`.
+/// Returns the entries of the old form: `deb [options] URI SUITE COMPONENT…`.
 fn one_line_entries(text: &str) -> Vec<Mirror> {
     let mut mirrors = Vec::new();
     for line in text.lines() {
@@ -222,10 +223,10 @@ fn one_line_entries(text: &str) -> Vec<Mirror> {
     mirrors
 }
 
-/// Entries of the new form: fields such as `URIs:` in stanzas (deb822).
+/// Returns the entries of the new form: fields such as `URIs:` in stanzas (deb822).
 fn stanzas(text: &str) -> Vec<Mirror> {
     let mut mirrors = Vec::new();
-    // A comment line is no blank line: it does not end a stanza.
+    // A comment line is not a blank line: it does not end a stanza.
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let text = lines.map(str::trim_end).collect::<Vec<_>>().join("\n");
     for stanza in text.split("\n\n") {
@@ -247,7 +248,7 @@ fn stanzas(text: &str) -> Vec<Mirror> {
     mirrors
 }
 
-/// The words of a field, its continuation lines included.
+/// Returns the words of a field, its continuation lines included.
 fn field_of<'a>(stanza: &'a str, field: &str) -> Vec<&'a str> {
     let mut words = Vec::new();
     let mut inside = false;
@@ -266,7 +267,7 @@ fn field_of<'a>(stanza: &'a str, field: &str) -> Vec<&'a str> {
     words
 }
 
-/// A keyring may be given as a file, and as a fingerprint or a whole key, which are passed by.
+/// Returns the keyring in a field's value if it is a file. A fingerprint or a whole key is ignored.
 fn keyring_file(value: &str) -> Option<String> {
     value.starts_with('/').then(|| value.to_owned())
 }

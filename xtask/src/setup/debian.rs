@@ -1,6 +1,6 @@
-//! The second way to the target, for machines that reach a Debian mirror but not rustup's
-//! server: Debian has the sources of the standard library and a C library for WASI; what rustup
-//! would have downloaded is compiled from them here.
+//! The second way to the target, for machines that reach a Debian mirror but not rustup's server.
+//! Debian has the sources of the standard library and a C library for WASI; they are compiled here
+//! into what rustup would have downloaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,21 @@ use super::{Toolchain, rustc};
 use crate::process::{Outcome, capture, cargo, is_installed, run, run_within};
 use crate::workspace::{GUEST_TARGET, Workspace, create_folder, entries, remove_folder};
 
-/// Suites that may hold what is needed, those with small lists first. Backports keep several
-/// versions of Rust beside each other.
+/// Suites that may have the packages, those with small lists first. Backports keep several versions
+/// of Rust beside each other.
 const SUITES: [&str; 5] = ["trixie-backports", "forky-backports", "trixie", "forky", "sid"];
 
-/// What links need besides the standard library: start-up code and the C library.
+/// Files that links need besides the standard library: start-up code and the C library.
 const C_FILES: [&str; 3] = ["crt1-command.o", "crt1-reactor.o", "libc.a"];
 
-/// Compiling the standard library, with a few downloads by cargo. It takes 20 s on two cores.
+/// Time limit for compiling the standard library, with a few downloads by cargo. It takes 20 s on
+/// two cores.
 const BUILD_LIMIT: Duration = Duration::from_secs(900);
 
 /// The crate whose build compiles the standard library, as cargo names its file.
 const EMPTY_CRATE: &str = "empty";
 
-/// Names the file that tells who made the target's folder; rustup does not know of it.
+/// Name of the file that tells who made the target's folder; rustup does not know of it.
 const NOTE: &str = "BUILT-BY-WHARF-SETUP.txt";
 
 /// Builds the target from Debian's packages and puts it into the toolchain.
@@ -37,7 +38,8 @@ pub fn install(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
             ));
         }
     }
-    // Made in the toolchain, since a rename, the last step, does not cross file systems.
+    // The folder is made in the toolchain, since a rename, the last step, does not cross file
+    // systems.
     let rustlib = toolchain.rustlib();
     let partial = rustlib.join(format!(".{GUEST_TARGET}.partial"));
     remove_folder(&partial)?;
@@ -51,7 +53,7 @@ pub fn install(workspace: &Workspace, toolchain: &Toolchain) -> Outcome {
     });
     remove_folder(&partial)?;
     if installed.is_ok() {
-        // Hundreds of megabytes that nobody needs any more; after a failure they may explain it.
+        // Hundreds of megabytes that are not needed any more. After a failure they may explain it.
         remove_folder(&work)?;
     }
     installed
@@ -88,7 +90,7 @@ fn build(toolchain: &Toolchain, work: &Path, partial: &Path, root: &Path) -> Out
 
 /// The compiler that the standard library must fit.
 struct Compiler {
-    /// Such as `1.95.0`.
+    /// Release, such as `1.95.0`.
     version: String,
     /// The commit, by which official builds name their source files.
     commit: String,
@@ -105,7 +107,7 @@ impl Compiler {
     }
 }
 
-/// What was fetched from Debian.
+/// The packages fetched from Debian.
 struct Packages {
     /// The package with the standard library's sources, unless the toolchain has them.
     source: Option<PathBuf>,
@@ -146,7 +148,7 @@ fn find(compiler: &Compiler, source_wanted: bool, work: &Path) -> Outcome<Packag
     ))
 }
 
-/// What has been found so far, and why the rest has not.
+/// The packages that have been found so far, and the reasons why others have not.
 #[derive(Default)]
 struct Search {
     source_wanted: bool,
@@ -157,7 +159,7 @@ struct Search {
 }
 
 impl Search {
-    /// Downloads from a suite what it has of the things still missing.
+    /// Downloads those of the missing packages that a suite has.
     fn look_through(&mut self, suite: &Suite, compiler: &Compiler, work: &Path) -> Outcome {
         let Compiler { version: release, .. } = compiler;
         if self.source_wanted && self.source.is_none() {
@@ -191,7 +193,7 @@ impl Search {
         Ok(())
     }
 
-    /// Everything, once nothing is missing.
+    /// Returns all packages, once none is missing.
     fn found(&self) -> Option<Packages> {
         if self.source_wanted && self.source.is_none() {
             return None;
@@ -204,7 +206,7 @@ impl Search {
     }
 }
 
-/// Downloads and unpacks the C library; nothing where it is too old to know the target.
+/// Downloads and unpacks the C library; `None` if it is too old to know the target.
 fn fetch_c_library(suite: &Suite, version: &str, work: &Path) -> Outcome<Option<PathBuf>> {
     let package = suite.download("wasi-libc", version)?;
     let folder = work.join("wasi-libc");
@@ -215,7 +217,7 @@ fn fetch_c_library(suite: &Suite, version: &str, work: &Path) -> Outcome<Option<
     Ok(complete.then_some(libraries))
 }
 
-/// Whether a Debian version such as `1.95.0+dfsg1-2~bpo13+1` is of the release `1.95.0`, and
+/// Returns true if a Debian version such as `1.95.0+dfsg1-2~bpo13+1` is of the release `1.95.0`,
 /// not of one of its betas.
 fn is_of(version: &str, release: &str) -> bool {
     let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
@@ -223,19 +225,19 @@ fn is_of(version: &str, release: &str) -> bool {
     addition.is_some_and(|rest| rest.starts_with(['+', '-']))
 }
 
-/// The standard library's sources in the toolchain, where cargo looks for them. Those that were
+/// The standard library's sources in the toolchain, at the path that cargo reads. Sources that were
 /// put there for this build are removed again: rustup would stumble over files it does not know.
 struct Source {
-    /// What to remove; nothing where rustup put the sources there.
+    /// Folder to remove; `None` if rustup put the sources there.
     ours: Option<PathBuf>,
 }
 
 impl Source {
-    /// The sources that are there already, if any.
+    /// Returns the sources that are there already, if any.
     fn present(toolchain: &Toolchain) -> Outcome<Option<Self>> {
         let folder = toolchain.rustlib().join("src").join("rust");
         if folder.join(NOTE).exists() {
-            // Left by a run that was killed, perhaps for a compiler of another version.
+            // A run that was killed left it, perhaps for a compiler of another version.
             remove_folder(&folder)?;
         }
         let present = folder.join("library").join("std").is_dir();
@@ -284,13 +286,13 @@ impl Drop for Source {
             if let Err(failure) = remove_folder(folder) {
                 eprintln!("warning: {failure}");
             }
-            // Fails where something else is in it, and then it is to stay.
+            // This fails if something else is in the folder, which must stay then.
             let _ = folder.parent().map(fs::remove_dir);
         }
     }
 }
 
-/// Compiles the standard library along with an empty crate; returns the folder of the archives.
+/// Compiles the standard library along with an empty crate. Returns the folder of the archives.
 fn compile(compiler: &Compiler, source: &Path, work: &Path, root: &Path) -> Outcome<PathBuf> {
     let folder = work.join(EMPTY_CRATE);
     remove_folder(&folder)?;
@@ -304,8 +306,8 @@ fn compile(compiler: &Compiler, source: &Path, work: &Path, root: &Path) -> Outc
         fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     }
     let target = folder.join("target");
-    // Bitcode is what link-time optimisation works on. Files are named as in official builds,
-    // so that panics in plugins do not tell where this machine keeps its toolchain.
+    // Link-time optimisation works on bitcode. Files are named as in official builds, so that
+    // panics in plugins do not tell the toolchain's path on this machine.
     let flags = format!(
         "-Cembed-bitcode=yes\x1f--remap-path-prefix={}=/rustc/{}",
         source.display(),
@@ -316,10 +318,10 @@ fn compile(compiler: &Compiler, source: &Path, work: &Path, root: &Path) -> Outc
         .arg("-Zbuild-std=std,panic_abort")
         .arg("--manifest-path")
         .arg(folder.join("Cargo.toml"))
-        // From here rustup chooses the toolchain; the target folder may be anywhere.
+        // rustup chooses the toolchain by this folder; the target folder may be anywhere.
         .current_dir(root)
         .stdin(Stdio::null())
-        // A released compiler builds its standard library only when told so.
+        // A released compiler builds its standard library only with this variable.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags)
         .env("CARGO_TARGET_DIR", &target)

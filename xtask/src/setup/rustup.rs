@@ -1,4 +1,4 @@
-//! The first way to the target, and what most people have: rustup downloads it.
+//! The first way to the target, which works on most machines: rustup downloads it.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::process::{Outcome, is_installed, run_within};
 use crate::workspace::GUEST_TARGET;
 
-/// The whole download, about 20 MB. A network that swallows packets would hold rustup much
-/// longer, since it tries again.
+/// Time limit for the whole download, about 20 MB. A network that swallows packets would hold
+/// rustup much longer, since it tries again.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Seconds without an answer after which rustup gives up a transfer; its own default is 180.
@@ -22,7 +22,7 @@ pub fn install() -> Outcome {
     command
         .args(["target", "add", GUEST_TARGET])
         .stdin(Stdio::null())
-        // A failure here is no defect of rustup's; its stack would bury the reason.
+        // A failure here is not a defect of rustup; its stack would bury the reason.
         .env("RUST_BACKTRACE", "0");
     for (name, value) in [("RUSTUP_DOWNLOAD_TIMEOUT", SILENCE_SECONDS), ("RUSTUP_MAX_RETRIES", "1")]
     {

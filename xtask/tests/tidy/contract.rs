@@ -21,11 +21,11 @@ fn every_item_of_the_contract_is_documented() {
     assert_none(&bare, "write a comment `/// …` above:");
 }
 
-/// The lines that declare something and have no documentation above them.
+/// Returns the lines that declare something and have no documentation above them.
 fn undocumented(text: &str) -> Vec<(usize, String)> {
     let mut bare = Vec::new();
     let mut documented = false;
-    // Within a declaration that spans several lines, parameters are no items.
+    // Within a declaration of several lines, parameters are not items.
     let mut parentheses = 0_i32;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -49,7 +49,7 @@ fn undocumented(text: &str) -> Vec<(usize, String)> {
     bare
 }
 
-/// Everything but what closes a block, names the package, or only repeats another's name.
+/// Returns true unless the line closes a block, names the package, or only repeats another's name.
 fn declares_something(code: &str) -> bool {
     let first = code.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
     let repeats = ["package", "use", "import", "export", "include"];

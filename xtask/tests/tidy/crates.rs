@@ -1,6 +1,7 @@
-//! The crates of the host: which of them a crate may depend on, and which libraries it must not know.
+//! The crates of the host: the crates that each may depend on, and the libraries that it must not
+//! know.
 //!
-//! Cargo enforces the arrows; this table keeps a new arrow from being drawn without a word.
+//! Cargo enforces the arrows. This table makes a new arrow a decision that a review sees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

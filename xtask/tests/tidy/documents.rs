@@ -1,5 +1,5 @@
-//! The documents for authors: that each page of the guide can be found and its code is run, and that
-//! every error is explained.
+//! The documents for authors: each page of the guide can be found and its code is run, and every
+//! error is explained.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::source::{Source, files_under, read, repository, shown};
 
 const GUIDE: &str = "docs/guide/";
 
-/// The pages of the guide, without the table of contents.
+/// Returns the pages of the guide, without the table of contents.
 fn pages() -> Vec<String> {
     let files = files_under(&repository().join(GUIDE));
     let names = files.iter().map(|file| shown(file).trim_start_matches(GUIDE).to_owned());
@@ -36,7 +36,7 @@ fn every_page_of_the_guide_is_in_its_table_of_contents_and_its_code_is_run() {
     assert_none(&findings, "a page of the guide is found, compiled and run:");
 }
 
-/// Kebab-case in the host's source that is no code of an error: headers, and names of events.
+/// Kebab-case in the host's source that is not the code of an error: headers, and names of events.
 const NO_CODES: [&str; 2] = ["content-length", "transfer-encoding"];
 
 #[test]
@@ -79,7 +79,7 @@ fn every_code_of_the_page_of_errors_is_met_in_a_test_through_the_front_door() {
     assert_none(&missing, "write a test in tests/tests in which a plugin meets these codes:");
 }
 
-/// What stands in the first column of the table of codes.
+/// Returns the texts in the first column of the table of codes.
 fn explained_codes() -> BTreeSet<String> {
     let page = read("docs/errors.md");
     let (_, section) = page.split_once("\n## A host call is refused\n").expect("the section");
@@ -88,8 +88,8 @@ fn explained_codes() -> BTreeSet<String> {
     rows.map(|(code, _)| code.to_owned()).collect()
 }
 
-/// The texts in quotes, within a folder (and the file beside it of the same name) and a file, that look
-/// like codes.
+/// Returns the texts in quotes, within a folder (and the file beside it of the same name) and a
+/// file, that look like codes.
 fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
     let contract = files_under(&repository().join("wit"));
     let contract: String = contract.iter().map(|file| read(&shown(file))).collect();
@@ -113,7 +113,7 @@ fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
     });
     let quoted = sources.flat_map(|source| {
         let text = read(&source.path);
-        // Of a line in tests or in a comment nothing is left as code.
+        // A line of a test or a comment has no code left.
         let lines = source.lines.iter().zip(text.lines());
         let lines = lines.filter(|(line, _)| line.code.contains('"'));
         lines.flat_map(|(_, text)| texts_in_quotes(text)).collect::<Vec<_>>()
@@ -121,14 +121,14 @@ fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
     quoted.filter(|text| is_code(text)).collect()
 }
 
-/// Of a line without escaped quotes, which no code has.
+/// Returns the texts in quotes of a line without escaped quotes, which no code has.
 fn texts_in_quotes(line: &str) -> Vec<String> {
     line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 #[test]
 fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
-    // Each file, where in it to begin, and what a reason stands behind.
+    // Each file, the text at which to begin, and the texts that precede a reason.
     let sources: [(&str, &str, &[&str]); 7] = [
         ("host/runtime/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
         ("host/runtime/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
@@ -156,7 +156,7 @@ fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
             for (at, _) in text.match_indices(marker) {
                 let Some(reason) = text_after(&text[at + marker.len()..]) else { continue };
                 found += 1;
-                // What is put in place of `{…}` is not on the page.
+                // The values in place of `{…}` are not on the page.
                 let mut parts = reason.split(['{', '}']).step_by(2);
                 if !parts.all(|part| page.contains(part.trim())) {
                     missing.push(format!("{path}: {reason}"));
@@ -189,8 +189,8 @@ fn every_fault_and_every_reason_to_close_is_explained() {
     assert_none(&missing, "give these tokens a row in docs/errors.md:");
 }
 
-/// The text in quotes that a call or an attribute begins with; none where something else comes before it
-/// ends.
+/// Returns the text in quotes that a call or an attribute begins with; `None` if it begins with
+/// something else.
 fn text_after(code: &str) -> Option<String> {
     let (before, rest) = code.split_once('"')?;
     let is_its_own = before.chars().all(|c| c.is_alphanumeric() || "_!:(, \n".contains(c));
@@ -214,7 +214,7 @@ fn text_after(code: &str) -> Option<String> {
     Some(one_line(&text))
 }
 
-/// With single spaces, however it is broken into lines.
+/// Joins the lines of a text, with single spaces.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

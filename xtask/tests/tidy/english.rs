@@ -50,7 +50,7 @@ fn documents_name_the_subject() {
     assert_none(&found, "name the subject instead of `whoever`:");
 }
 
-/// The text of a line that is a comment.
+/// Returns the text of a line that is a comment.
 fn comment(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let marks = ["///", "//!", "//", "/**", "* "];

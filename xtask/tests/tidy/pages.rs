@@ -57,18 +57,18 @@ fn links_of_the_documents_lead_somewhere() {
     assert_none(&dead, "these links lead nowhere:");
 }
 
-/// All Markdown files of the repository.
+/// Returns all Markdown files of the repository.
 fn documents() -> Vec<String> {
     let files = files_under(&repository());
     files.iter().map(|file| shown(file)).filter(|path| path.ends_with(".md")).collect()
 }
 
-/// A document without its blocks of code.
+/// Returns a document without its blocks of code.
 fn without_code(text: &str) -> String {
     text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
 }
 
-/// The anchors of a document's headings, as code forges make them.
+/// Returns the anchors of a document's headings, as code forges make them.
 fn anchors(text: &str) -> Vec<String> {
     let text = without_code(text);
     let headings = text.lines().filter(|line| line.starts_with('#'));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A Rust file, taken apart line by line.
 pub struct Source {
-    /// Relative to the repository, with `/` on every system.
+    /// Path relative to the repository, with `/` on every system.
     pub path: String,
     /// All lines, in order.
     pub lines: Vec<Line>,
@@ -14,17 +14,17 @@ pub struct Source {
 
 /// One line of a [`Source`].
 pub struct Line {
-    /// Counted from 1.
+    /// Number, counted from 1.
     pub number: usize,
-    /// The line without comments and without what stands in quotes. Empty in tests.
+    /// The line without comments and without the content of quotes. Empty in tests.
     pub code: String,
     /// The comments on the line.
     pub comment: String,
 }
 
 impl Source {
-    /// Reads all Rust files under a folder of the repository; those of tests, benchmarks and build
-    /// scripts are left out.
+    /// Reads all Rust files under a folder of the repository, without those of tests, benchmarks
+    /// and build scripts.
     pub fn all_under(folder: &str) -> Vec<Source> {
         files_under(&repository().join(folder))
             .iter()
@@ -53,7 +53,7 @@ impl Source {
         Source { path, lines }
     }
 
-    /// The identifiers of the code, each with the number of its line and what follows it.
+    /// Returns the identifiers of the code, each with the number of its line and what follows it.
     pub fn identifiers(&self) -> impl Iterator<Item = (usize, &str, &str)> {
         self.lines.iter().flat_map(|line| {
             let starts = identifier_starts(&line.code);
@@ -65,7 +65,8 @@ impl Source {
         })
     }
 
-    /// The modules that follow `root::` in paths, `use` groups included, each with its line.
+    /// Returns the modules that follow `root::` in paths, `use` groups included, each with its
+    /// line.
     pub fn paths_from(&self, root: &str) -> Vec<(usize, String)> {
         let code: Vec<&str> = self.lines.iter().map(|line| line.code.as_str()).collect();
         let code = code.join("\n");
@@ -88,22 +89,22 @@ impl Source {
     }
 }
 
-/// The repository's folder.
+/// Returns the repository's folder.
 pub fn repository() -> PathBuf {
-    // Asked for when the test runs: a copied target folder remembers another checkout.
+    // The variable is read when the test runs: a copied target folder remembers another checkout.
     let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let xtask = xtask.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     xtask.parent().unwrap_or(&xtask).to_owned()
 }
 
-/// A file's text; a file that is missing or no text fails the test.
+/// Returns a file's text. Fails the test if the file is missing or not text.
 pub fn read(path: &str) -> String {
     let file = repository().join(path);
     fs::read_to_string(&file).unwrap_or_else(|e| panic!("cannot read {path}: {e}"))
 }
 
-/// All files under a folder, in order, without what git does not keep: cargo's target
-/// folders, npm's modules, git's own. Empty where there is no such folder.
+/// Returns all files under a folder, in order, without the folders that git ignores: cargo's target
+/// folders, npm's modules, git's own. Empty if there is no such folder.
 pub fn files_under(folder: &Path) -> Vec<PathBuf> {
     let is_kept = |folder: &Path| {
         let name = folder.file_name().unwrap_or_default();
@@ -122,7 +123,7 @@ pub fn files_under(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A path relative to the repository, with `/` on every system.
+/// Returns a path relative to the repository, with `/` on every system.
 pub fn shown(file: &Path) -> String {
     let relative = file.strip_prefix(repository()).unwrap_or(file);
     let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
@@ -149,7 +150,7 @@ fn first_name(path: &str) -> String {
     path.trim_start().chars().take_while(|c| is_identifier(*c)).collect()
 }
 
-/// Of `{a, b::{c, d}}`, given without its first brace: `a` and `b`.
+/// Returns the first names in `{a, b::{c, d}}`, given without its first brace: `a` and `b`.
 fn first_names_of_group(group: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut depth = 0;
@@ -189,7 +190,7 @@ fn separate(text: &str) -> (String, String) {
         } else if starts_with(at, "/*") {
             block_comment_end(&characters, at)
         } else if let Some(end) = quoted_end(&characters, at) {
-            // The quotes stay, so that what was there is still seen to be a value.
+            // The quotes stay, so that a value is still seen to be there.
             for (index, c) in characters.iter().enumerate().take(end).skip(at) {
                 put(*c, index == at || index + 1 == end, false);
             }
@@ -228,7 +229,7 @@ fn block_comment_end(characters: &[char], mut at: usize) -> usize {
     at.min(characters.len())
 }
 
-/// Where the string or character that starts here ends; nothing where none starts.
+/// Returns the end of the string or character that starts here; `None` if none starts.
 fn quoted_end(characters: &[char], at: usize) -> Option<usize> {
     let raw_hashes = match characters[at] {
         '"' => None,
@@ -279,7 +280,7 @@ fn without_tests(code: &str) -> String {
     kept
 }
 
-/// An item ends with its first `;`, or with the brace that closes its first one.
+/// Returns the end of an item: its first `;`, or the brace that closes its first one.
 fn item_end(item: &str) -> usize {
     let mut depth = 0;
     for (index, c) in item.char_indices() {
