@@ -1,6 +1,6 @@
-//! The command line: which command, and what was given to it.
+//! The command line: the command and its arguments.
 //!
-//! Every setting of [`Config`] is a flag, made from the same list as the rest of it.
+//! Every setting of [`Config`] is a flag, made from the list of settings.
 
 #[cfg(feature = "author")]
 mod author;
@@ -18,12 +18,12 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 
-/// What the operator asked for.
+/// The command that the operator asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Run the server.
     Serve(Config, Sources),
-    /// Print the configuration that `serve` would have, with where each value came from:
+    /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
     /// Help an author of plugins.
@@ -32,9 +32,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// Read the process's arguments, environment and configuration file. Where they ask for
-    /// help or the version, or cannot be used, this prints what there is to say and
-    /// ends the process; with exit code 2 if something was wrong.
+    /// Reads the process's arguments, environment and configuration file. If they ask for help or
+    /// the version, or are wrong, this prints the text and ends the process; with exit code 2 if
+    /// something was wrong.
     pub fn from_process() -> Command {
         let environment = std::env::vars_os().collect();
         match Command::read(std::env::args_os(), environment, PathBuf::new()) {
@@ -43,12 +43,13 @@ impl Command {
         }
     }
 
-    /// Read the given arguments (the program's name is the first) and environment. `wharf.toml`
+    /// Reads the given arguments (the program's name is the first) and environment. `wharf.toml`
     /// is looked for in `working_folder`.
     ///
     /// # Errors
     ///
-    /// Help and version as well as mistakes; the error knows what to print and the exit code.
+    /// The arguments ask for help or the version, or are wrong. The error knows the text to print
+    /// and the exit code.
     pub fn read(
         arguments: impl IntoIterator<Item = OsString>,
         environment: Vec<(OsString, OsString)>,
@@ -84,14 +85,14 @@ impl Command {
     }
 }
 
-/// The names of all flags, which clap wants to borrow for as long as the process lives.
+/// The names of all flags, which clap borrows for as long as the process lives.
 static FLAGS: LazyLock<Vec<String>> =
     LazyLock::new(|| SETTINGS.iter().map(Setting::flag).collect());
 
 const ABOUT: &str = "Wharf, a WASM-scriptable channel host: it owns the sockets, and what a \
     channel does lives in plugins that can be replaced under open connections.";
 
-/// The first steps of a newcomer.
+/// The first steps for a new user.
 #[cfg(feature = "author")]
 const HINT: &str = "\
 New here? `wharf new hello`, then `wharf dev` in the new folder.
@@ -171,7 +172,7 @@ fn with_settings(command: clap::Command) -> clap::Command {
 
 fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
     let doc = setting.doc();
-    // Most of the list has to fit on a screen: the first sentence names the setting.
+    // Most of the list must fit on a screen, so only the first sentence of each setting is shown.
     let summary = doc.split_inclusive(". ").next().unwrap_or_default();
     let summary = summary.trim_end().trim_end_matches('.');
     let default = setting.default();
@@ -189,7 +190,7 @@ fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
             .value_parser(PossibleValuesParser::new(["true", "false"]))
             .hide_possible_values(true);
     }
-    // A value that starts with a dash is not read as a flag where it can only be a number.
+    // A value that starts with a dash is not read as a flag if it can only be a number.
     let argument = argument.allow_negative_numbers(true);
     match setting.is_list() {
         true => argument.action(ArgAction::Append),
@@ -197,7 +198,7 @@ fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
     }
 }
 
-/// The flags that were given, as text. Reading it is the configuration's task.
+/// Returns the given flags as text, which the configuration reads.
 fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
     let text = |setting: &'static Setting| {
         let values: Vec<_> = matches.get_many::<String>(setting.key)?.cloned().collect();
@@ -262,7 +263,7 @@ mod tests {
     fn a_switch_needs_no_value() {
         assert!(served(&["--require-origin"]).require_origin);
         assert!(!served(&["--page=false"]).page);
-        // Were the value taken from the next argument, this flag would swallow it.
+        // If the flag took the next argument as its value, it would swallow `--workers`.
         assert_eq!(served(&["--require-origin", "--workers", "1"]).workers, 1);
     }
 

@@ -37,12 +37,12 @@ pub fn run(command: AuthorCommand) -> ExitCode {
     }
 }
 
-/// Writes the answer of a command. A reader that has gone is an error like any other.
+/// Writes the answer of a command. A closed pipe is an error like any other.
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
 }
 
-/// Prints reports of files, and says if all of them would be loaded.
+/// Prints reports of files. Returns true if all of them would be loaded.
 fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
     let runtime = runtime(&config)?;
     let reports = runtime.block_on(check::check(config, files))?;

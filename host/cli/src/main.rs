@@ -2,7 +2,7 @@
 //!
 //! - [`arguments`]: the command line.
 //! - [`mod@author`]: the commands for authors of plugins.
-//! - [`mod@serve`]: what surrounds a server: its runtime, its log, its signals.
+//! - [`mod@serve`]: the surroundings of a server: its runtime, its log, its signals.
 
 mod arguments;
 

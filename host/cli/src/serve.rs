@@ -11,13 +11,13 @@ use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_config::{Config, LogFormat};
 
-/// Lines that wait to be written while the reader of the log is slow; further ones are dropped.
+/// Lines that may wait to be written while the reader of the log is slow. Further ones are dropped.
 const BUFFERED_LINES: usize = 4096;
 
-/// Open files that are no connections: the log, plugins being read, the runtime's own.
+/// Open files that are not connections: the log, plugins being read, the runtime's own.
 const FILES_BESIDE_CONNECTIONS: u64 = 100;
 
-/// Time that the runtime has to end what is left when everything was asked to.
+/// Time limit for the runtime to end the tasks that are left after the shutdown.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// Completes at the first signal that asks for an end.
@@ -37,8 +37,8 @@ where
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!("cannot listen on {}; choose another with --listen", config.listen)
         })?;
-        // On a worker, like all that it starts: accepting a connection should not have to wake
-        // another thread for it.
+        // The server runs on a worker, like all tasks that it starts: accepting a connection should
+        // not have to wake another thread for it.
         tokio::spawn(server(config, listener, shutdown)).await?
     });
     end(runtime);
@@ -54,16 +54,16 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     Ok(runtime.enable_all().thread_name("worker").build()?)
 }
 
-/// Ends a runtime. A plugin that is still being compiled is left to itself.
+/// Ends a runtime. Does not wait for a plugin that is still being compiled.
 pub fn end(runtime: Runtime) {
     runtime.shutdown_timeout(LAST_MOMENT);
 }
 
-/// Log from a thread of its own, so that a reader of the log who stands still stops nobody else:
-/// lines that do not fit into the buffer are dropped. The guard writes what is left when it is
+/// Logs from a thread of its own, so that a slow reader of the log does not block the server. Lines
+/// that do not fit into the buffer are dropped. The guard writes the remaining lines when it is
 /// dropped.
 fn log_to_stderr(config: &Config) -> anyhow::Result<WorkerGuard> {
-    // A bare level is about this program; the libraries under it speak only of trouble.
+    // A bare level is for this program. The libraries below it log only warnings and errors.
     let directives = match config.log.parse::<tracing::Level>() {
         Ok(level) => format!("warn,wharf={level}"),
         Err(_) => config.log.clone(),
@@ -85,8 +85,8 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<WorkerGuard> {
     Ok(guard)
 }
 
-/// Every connection is an open file: use what the system allows without asking, and say so if it is
-/// too little.
+/// Raises the limit of open files to the one that the system allows, since every connection is an
+/// open file. Warns if that is too little.
 fn raise_open_files(config: &Config) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => {

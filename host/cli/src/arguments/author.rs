@@ -1,4 +1,4 @@
-//! The commands for authors of plugins: what their arguments are.
+//! The arguments of the commands for authors of plugins.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use super::with_settings;
 /// A command for authors of plugins.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuthorCommand {
-    /// Make a plugin's crate: of this name, in this folder or one of its name.
+    /// Make a plugin's crate of this name, in this folder or one of its name.
     New(String, Option<PathBuf>),
-    /// Say what these files are, for people or as JSON, and if a server with this configuration
+    /// Describe these files, for people or as JSON, and tell if a server with this configuration
     /// would load them.
     Check {
         /// The files.
@@ -195,7 +195,7 @@ fn test() -> clap::Command {
         )
 }
 
-/// For the SDK's test kit alone, which speaks to it in lines of JSON.
+/// Returns the command that only the SDK's test kit uses, which speaks to it in lines of JSON.
 fn test_host() -> clap::Command {
     clap::Command::new("test-host")
         .hide(true)
@@ -203,7 +203,7 @@ fn test_host() -> clap::Command {
         .arg(Arg::new("file").required(true).value_parser(value_parser!(PathBuf)))
 }
 
-/// The settings are `serve`'s, and many.
+/// Hides an argument from the short help. The settings are those of `serve`, and many.
 fn only_in_long_help(argument: Arg) -> Arg {
     let is_setting = SETTINGS.iter().any(|setting| argument.get_id() == setting.key);
     let is_common = ["plugins", "listen"].iter().any(|key| argument.get_id() == key);
