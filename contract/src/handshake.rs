@@ -1,0 +1,129 @@
+//! How a client is turned away before the upgrade, and what of a channel's own refusal is sent.
+
+use crate::sentences::sentences;
+
+/// The longest request target, in bytes.
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Bytes of the body of a channel's refusal that are sent.
+pub const MAX_REFUSAL_BYTES: usize = 64 * 1024;
+/// Headers of a channel's refusal that are sent.
+pub const MAX_REFUSAL_HEADERS: usize = 32;
+/// Messages that a channel's refusal by close code sends.
+pub const MAX_REFUSAL_MESSAGES: usize = 16;
+
+sentences! {
+    /// Why the host turns a client away: the one line of the body.
+    pub enum TurnedAway {
+        /// A target that is too long.
+        TargetTooLong = "the request target is too long";
+        /// A path that cannot be decoded.
+        BadEncoding = "the path is not properly percent-encoded UTF-8";
+        /// A path that no channel has.
+        NotFound = "no channel is mounted on this path";
+        /// Another method than GET.
+        Method = "a WebSocket begins with GET";
+        /// A request with a body.
+        Body = "a handshake has no body";
+        /// An older version of HTTP.
+        HttpVersion = "a WebSocket needs HTTP/1.1";
+        /// No `Host`, or several.
+        Host = "a request has exactly one Host";
+        /// A request without an upgrade.
+        NoUpgrade = "this path speaks WebSocket; connect with ws:// or wss://";
+        /// Another version of the protocol.
+        WebSocketVersion = "Sec-WebSocket-Version must be 13";
+        /// No key, or one that is none.
+        Key = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
+        /// Several origins.
+        SeveralOrigins = "more than one Origin";
+        /// No origin.
+        OriginRequired = "an Origin is required here";
+        /// An origin with other characters.
+        OriginNotAscii = "the Origin is not ASCII";
+        /// A page without an origin.
+        NullOrigin = "pages without an origin may not connect (allow_null_origin)";
+        /// An origin that is not allowed.
+        Origin = "this origin may not connect; the operator can add it to allowed_origins";
+        /// No token.
+        TokenRequired = "a token is required here";
+        /// A token that has expired.
+        TokenExpired = "the token has expired";
+        /// A token that does not hold.
+        TokenInvalid = "the token is not valid";
+        /// A channel that broke.
+        ChannelFailed = "the channel failed";
+        /// A channel that took too long.
+        ChannelBusy = "the channel did not answer in time";
+        /// A host with as many connections as it may have.
+        Full = "the server has as many connections as it may have";
+        /// A host that stops.
+        Stopping = "the server is shutting down";
+    }
+}
+
+impl TurnedAway {
+    /// Returns the HTTP status.
+    pub const fn status(&self) -> u16 {
+        match self {
+            TurnedAway::BadEncoding
+            | TurnedAway::HttpVersion
+            | TurnedAway::Host
+            | TurnedAway::Key => 400,
+            TurnedAway::TokenRequired | TurnedAway::TokenExpired | TurnedAway::TokenInvalid => 401,
+            TurnedAway::SeveralOrigins
+            | TurnedAway::OriginRequired
+            | TurnedAway::OriginNotAscii
+            | TurnedAway::NullOrigin
+            | TurnedAway::Origin => 403,
+            TurnedAway::NotFound => 404,
+            TurnedAway::Method => 405,
+            TurnedAway::Body => 413,
+            TurnedAway::TargetTooLong => 414,
+            TurnedAway::NoUpgrade | TurnedAway::WebSocketVersion => 426,
+            TurnedAway::ChannelFailed => 500,
+            TurnedAway::ChannelBusy | TurnedAway::Full | TurnedAway::Stopping => 503,
+        }
+    }
+}
+
+/// Whether a channel's refusal may have this HTTP status; 500 is sent instead of others.
+pub const fn is_refusal_status(status: u16) -> bool {
+    matches!(status, 300..=599)
+}
+
+/// Returns the subprotocol that is agreed on: the first of the channel's that the client asks for.
+/// `asked` are the values of its headers `Sec-WebSocket-Protocol`.
+pub fn agree_on_subprotocol<'a, S: AsRef<str>>(
+    offered: &'a [S],
+    asked: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Option<&'a S> {
+    let is_asked_for = |name: &str| {
+        let mut asked = asked.clone().flat_map(|value| value.split(|byte| *byte == b','));
+        asked.any(|value| value.trim_ascii() == name.as_bytes())
+    };
+    offered.iter().find(|name| is_asked_for(name.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channels_order_decides_on_the_subprotocol() {
+        let asked = [&b"chat.v1 , chat.v2"[..], b"other"];
+        let agreed = |offered: &[&str]| {
+            agree_on_subprotocol(offered, asked.into_iter()).map(|name| (*name).to_owned())
+        };
+        assert_eq!(agreed(&["chat.v2", "chat.v1"]).as_deref(), Some("chat.v2"));
+        assert_eq!(agreed(&["other"]).as_deref(), Some("other"));
+        assert_eq!(agreed(&["chat"]), None);
+        assert_eq!(agreed(&[]), None);
+    }
+
+    #[test]
+    fn channels_refuse_with_redirections_and_errors() {
+        assert!(!is_refusal_status(299));
+        assert!(is_refusal_status(300) && is_refusal_status(599));
+        assert!(!is_refusal_status(600));
+    }
+}

@@ -1,0 +1,87 @@
+//! Headers: what is one, and which of them a channel may set.
+
+use crate::refusal::CallRefusal;
+use crate::text::Shown;
+
+/// Headers that a channel may add to a response.
+pub const MAX_HEADERS: usize = 32;
+/// Bytes of the value of a header that a channel adds to a response.
+pub const MAX_VALUE_BYTES: usize = 8 * 1024;
+/// Bytes of a header's name; HTTP libraries know no longer ones.
+const MAX_NAME_BYTES: usize = 65_535;
+
+/// Headers of a response that the handshake or the HTTP library sets.
+const OWNED: [&str; 5] = ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
+
+/// Whether a text is a token of RFC 9110, 5.6.2, such as the name of a header.
+pub fn is_token(text: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token)
+}
+
+/// Whether bytes can be the value of a header (RFC 9110, 5.5).
+pub fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
+}
+
+/// Whether a channel may put this header into a response: well-formed, and not one that the handshake
+/// or the HTTP library owns.
+pub fn is_channel_header(name: &str, value: &[u8]) -> bool {
+    let lower = name.to_ascii_lowercase();
+    name.len() <= MAX_NAME_BYTES
+        && is_token(name)
+        && !OWNED.contains(&lower.as_str())
+        && !lower.starts_with("sec-websocket-")
+        && value.len() <= MAX_VALUE_BYTES
+        && is_value(value)
+}
+
+/// Checks one more header of a response; `set` of them are set.
+///
+/// # Errors
+///
+/// `too-many-headers`, `header-invalid`.
+pub fn check(set: usize, name: &str, value: &[u8]) -> Result<(), CallRefusal> {
+    if set >= MAX_HEADERS {
+        return Err(CallRefusal::TooManyHeaders);
+    }
+    match is_channel_header(name, value) {
+        true => Ok(()),
+        false => Err(CallRefusal::HeaderInvalid { name: Shown::name(name) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_cannot_split_a_response_or_take_over_the_handshake() {
+        for (name, value) in [
+            ("x-a\r\nset-cookie", "b"),
+            ("x-a", "b\r\nset-cookie: c"),
+            ("", "b"),
+            ("x a", "b"),
+            ("Upgrade", "h2c"),
+            ("Sec-WebSocket-Accept", "no"),
+            ("content-length", "5"),
+        ] {
+            assert!(!is_channel_header(name, value.as_bytes()), "{name:?}: {value:?}");
+        }
+        assert!(is_channel_header("Set-Cookie", b"a=b; Path=/"));
+    }
+
+    #[test]
+    fn a_value_has_8_kib_at_most() {
+        assert!(is_channel_header("x-a", &[b'v'; MAX_VALUE_BYTES]));
+        assert!(!is_channel_header("x-a", &[b'v'; MAX_VALUE_BYTES + 1]));
+    }
+
+    #[test]
+    fn a_response_takes_so_many_headers() {
+        assert_eq!(check(MAX_HEADERS - 1, "x-a", b"v"), Ok(()));
+        assert_eq!(check(MAX_HEADERS, "x-a", b"v"), Err(CallRefusal::TooManyHeaders));
+        let refused = check(0, "x\na", b"v").map_err(|refusal| refusal.to_string());
+        assert_eq!(refused, Err("x\\na is no header that a channel can set".to_owned()));
+    }
+}
