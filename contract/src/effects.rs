@@ -12,6 +12,19 @@ pub const MAX_DELIVERIES: usize = 100_000;
 /// What a name takes beside its bytes.
 pub const NAME_OVERHEAD: usize = 32;
 
+/// What the id of a connection takes.
+pub const ID_BYTES: usize = 16;
+
+/// Returns the bytes that a name takes.
+pub const fn name_bytes(name: &str) -> usize {
+    name.len() + NAME_OVERHEAD
+}
+
+/// Returns the bytes that a label takes.
+pub const fn label_bytes(name: &str, value: &str) -> usize {
+    name.len() + value.len() + NAME_OVERHEAD
+}
+
 /// What an event has recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
@@ -62,10 +75,17 @@ impl Recorded {
             None => self.deliveries,
             // Most events have one broadcast, which needs no counting.
             Some(_) if self.deliveries == 0 => 1,
-            Some(receivers) => self.deliveries.saturating_add(receivers()),
+            Some(receivers) => self.deliver(receivers())?,
         };
-        let fits = deliveries <= MAX_DELIVERIES;
-        fits.then_some(Recorded { count: self.count + 1, payload_bytes, name_bytes, deliveries })
+        Some(Recorded { count: self.count + 1, payload_bytes, name_bytes, deliveries })
+    }
+
+    /// Returns the deliveries with one more broadcast to so many, or nothing if these are too many.
+    pub fn deliver(self, receivers: usize) -> Option<usize> {
+        match self.deliveries {
+            0 => Some(1),
+            before => Some(before.saturating_add(receivers)).filter(|sum| *sum <= MAX_DELIVERIES),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Each is an interface in a world of its own, `with-…`, which a component exports if its author wrote one
 //! of the callbacks. [`optional_exports!`](crate::optional_exports) hands the list to a macro.
 
+use crate::refusal::CallRefusal;
+
 /// The version of the contract, as `wit/` has it.
 pub const CONTRACT_VERSION: (u64, u64, u64) = (0, 1, 1);
 
@@ -85,15 +87,34 @@ macro_rules! table {
                 let all = [$(($interface, self.$module),)*];
                 all.into_iter().filter(|(_, is_there)| *is_there).map(|(interface, _)| interface)
             }
+
+            /// Checks that the plugin handles what is posted: without a handler it would vanish.
+            ///
+            /// # Errors
+            ///
+            /// `no-handler`, where the export of this callback is missing.
+            pub fn check(&self, callback: &'static str) -> Result<(), CallRefusal> {
+                match self.missing(callback) {
+                    None => Ok(()),
+                    Some(interface) => {
+                        Err(CallRefusal::NoHandler { handler: callback, interface })
+                    }
+                }
+            }
+
+            /// Returns the interface that the plugin would have to export for this callback, if it
+            /// does not.
+            pub fn missing(&self, callback: &str) -> Option<&'static str> {
+                let (is_there, interface) = match callback {
+                    $($($callback => (self.$module, $interface),)*)*
+                    _ => (true, ""),
+                };
+                (!is_there).then_some(interface)
+            }
         }
     };
 }
 optional_exports!(table);
-
-/// Returns the optional export that a callback belongs to.
-pub fn of_callback(callback: &str) -> Option<&'static OptionalExport> {
-    OPTIONAL_EXPORTS.iter().find(|export| export.callbacks.contains(&callback))
-}
 
 #[cfg(test)]
 mod tests {
@@ -112,7 +133,9 @@ mod tests {
     fn a_plugin_has_some_of_them() {
         let exports = Exports { faults: true, room_events: true, ..Exports::default() };
         assert_eq!(exports.interfaces().collect::<Vec<_>>(), ["faults", "room-events"]);
-        let export = of_callback("on_room_timer").expect("it is one of a room");
-        assert_eq!(export.module, "room_events");
+        assert_eq!(exports.check("on_room_timer"), Ok(()));
+        let (handler, interface) = ("on_timer", "timer-events");
+        assert_eq!(exports.check(handler), Err(CallRefusal::NoHandler { handler, interface }));
+        assert_eq!(exports.missing("on_message"), None);
     }
 }

@@ -93,12 +93,9 @@ pub const fn is_refusal_status(status: u16) -> bool {
 
 /// Returns the subprotocol that is agreed on: the first of the channel's that the client asks for.
 /// `asked` are the values of its headers `Sec-WebSocket-Protocol`.
-pub fn agree_on_subprotocol<'a, S: AsRef<str>>(
-    offered: &'a [S],
-    asked: impl Iterator<Item = &'a [u8]> + Clone,
-) -> Option<&'a S> {
+pub fn agree_on_subprotocol<'a, S: AsRef<str>>(offered: &'a [S], asked: &[&[u8]]) -> Option<&'a S> {
     let is_asked_for = |name: &str| {
-        let mut asked = asked.clone().flat_map(|value| value.split(|byte| *byte == b','));
+        let mut asked = asked.iter().flat_map(|value| value.split(|byte| *byte == b','));
         asked.any(|value| value.trim_ascii() == name.as_bytes())
     };
     offered.iter().find(|name| is_asked_for(name.as_ref()))
@@ -111,9 +108,8 @@ mod tests {
     #[test]
     fn the_channels_order_decides_on_the_subprotocol() {
         let asked = [&b"chat.v1 , chat.v2"[..], b"other"];
-        let agreed = |offered: &[&str]| {
-            agree_on_subprotocol(offered, asked.into_iter()).map(|name| (*name).to_owned())
-        };
+        let agreed =
+            |offered: &[&str]| agree_on_subprotocol(offered, &asked).map(|name| (*name).to_owned());
         assert_eq!(agreed(&["chat.v2", "chat.v1"]).as_deref(), Some("chat.v2"));
         assert_eq!(agreed(&["other"]).as_deref(), Some("other"));
         assert_eq!(agreed(&["chat"]), None);

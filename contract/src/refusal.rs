@@ -388,8 +388,6 @@ refusals! {
     "unknown-connection" Gone {
         /// An id without an open connection.
         UnknownConnection { id: Shown } = "{id} is no open connection of this channel";
-        /// A connection that ended during the call.
-        JustEnded = "the connection has just ended";
     }
     "user-id-invalid" FixCall {
         /// A user's id of the wrong length.

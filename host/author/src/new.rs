@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use wharf_contract::names::MAX_CHANNEL_NAME_BYTES;
 
 use super::{MISSING_TARGET, lacks_target, sdk};
 
@@ -13,9 +14,6 @@ const FIRST_VERSION: &str = "0.1.0";
 
 /// What it depends on, as its manifest says.
 const DEPENDENCIES: [&str; 2] = ["serde", "wharf"];
-
-/// The longest name that a channel may have.
-const MAX_NAME_BYTES: usize = 64;
 
 /// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
 const TEMPLATE: [(&str, &str); 6] = [
@@ -136,8 +134,11 @@ fn check_name(name: &str) -> anyhow::Result<()> {
              words of a to z and 0 to 9 with `-` between them, such as `{example}`"
         );
     }
-    if name.len() > MAX_NAME_BYTES {
-        bail!("the name has {} bytes; a channel's has at most {MAX_NAME_BYTES}", name.len());
+    if name.len() > MAX_CHANNEL_NAME_BYTES {
+        bail!(
+            "the name has {} bytes; a channel's has at most {MAX_CHANNEL_NAME_BYTES}",
+            name.len()
+        );
     }
     if RESERVED.contains(&name) || sdk::has_package(name) {
         bail!(
@@ -151,7 +152,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 /// What a name could be that is none: `MyChat` → `my-chat`.
 fn kebab_case(name: &str) -> String {
     let mut words = String::new();
-    for c in name.chars().take(MAX_NAME_BYTES) {
+    for c in name.chars().take(MAX_CHANNEL_NAME_BYTES) {
         let begins_word = !words.is_empty() && !words.ends_with('-');
         match c {
             'A'..='Z' if begins_word && !words.ends_with(|c: char| c.is_ascii_digit()) => {
@@ -288,7 +289,7 @@ mod tests {
             let error = check_name(name).expect_err(name).to_string();
             assert!(error.contains(says), "{name:?}: {error}");
         }
-        let long = "n".repeat(MAX_NAME_BYTES + 1);
+        let long = "n".repeat(MAX_CHANNEL_NAME_BYTES + 1);
         assert!(check_name(&long).expect_err("too long").to_string().contains("65 bytes"));
     }
 

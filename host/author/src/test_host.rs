@@ -9,9 +9,10 @@
 //! all that it causes has happened. The first line says which version of Wharf this is.
 
 mod clockwork;
+mod happenings;
 mod host;
+mod limits;
 mod lines;
-mod protocol;
 mod script;
 mod visitor;
 
@@ -19,11 +20,12 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde::Serialize;
+use wharf_contract::kit::{Command, Ready, Reply};
 
+use happenings::Happenings;
 use host::Host;
 use lines::Lines;
-use protocol::{Command, Happened};
 
 /// Run the component of a file until there are no commands any more.
 ///
@@ -32,10 +34,10 @@ use protocol::{Command, Happened};
 /// There is no runtime, or nobody to talk to. What is wrong with a command or the component is
 /// an answer.
 pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
-    let happened = Happened::default();
+    let happened = Happenings::default();
     let lines = Lines::hear(happened.clone());
     let mut output = io::stdout().lock();
-    say(&mut output, &json!({ "wharf": env!("CARGO_PKG_VERSION") }))?;
+    say(&mut output, &Ready { wharf: env!("CARGO_PKG_VERSION").to_owned() })?;
     let mut state = State::New(cache);
     for line in io::stdin().lock().lines() {
         let line = line.context("standard input cannot be read")?;
@@ -67,14 +69,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
                 Err("the host has not started".to_owned())
             }
         };
-        let happened = happened.take();
-        say(
-            &mut output,
-            &match done {
-                Ok(answer) => json!({ "answer": answer, "happened": happened }),
-                Err(error) => json!({ "error": error, "happened": happened }),
-            },
-        )?;
+        say(&mut output, &Reply { answer: done, happened: happened.take() })?;
     }
     if let State::Started(host) = state {
         host.end();
@@ -89,7 +84,8 @@ enum State {
     Failed,
 }
 
-fn say(output: &mut impl Write, line: &Value) -> anyhow::Result<()> {
+fn say(output: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
+    let line = serde_json::to_string(line).context("a line cannot be written as JSON")?;
     let said = writeln!(output, "{line}").and_then(|()| output.flush());
     said.context("nobody reads standard output")
 }

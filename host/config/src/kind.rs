@@ -11,13 +11,9 @@ use std::time::Duration;
 use figment::value::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use wharf_contract::limits::{Limit, Unit};
 
 use super::{AllowedOrigin, Secret, SecretOrigin};
-
-/// 1024 bytes.
-pub(super) const KIB: usize = 1024;
-/// 1024 KiB.
-pub(super) const MIB: usize = 1024 * KIB;
 
 /// Milliseconds, for defaults.
 pub(super) const fn ms(milliseconds: u64) -> Duration {
@@ -94,6 +90,36 @@ impl Kind for Bytes {
 
     fn metavar(&self) -> &'static str {
         "BYTES"
+    }
+}
+
+/// A limit that the SDK's test kit has as well.
+impl Kind for Limit {
+    type Value = usize;
+
+    fn read(&self, given: &Value) -> Option<usize> {
+        match self.unit {
+            Unit::Count => Count(self.range()).read(given),
+            Unit::Bytes => Bytes(self.range()).read(given),
+        }
+    }
+
+    fn show(&self, value: &usize) -> toml::Value {
+        Count(self.range()).show(value)
+    }
+
+    fn allowed(&self) -> String {
+        match self.unit {
+            Unit::Count => Count(self.range()).allowed(),
+            Unit::Bytes => Bytes(self.range()).allowed(),
+        }
+    }
+
+    fn metavar(&self) -> &'static str {
+        match self.unit {
+            Unit::Count => Count(self.range()).metavar(),
+            Unit::Bytes => Bytes(self.range()).metavar(),
+        }
     }
 }
 

@@ -35,10 +35,12 @@ pub use source::{Given, Source, Sources, cache_of, load};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
-    Address, Bytes, Count, Directives, Folder, KIB, MIB, Millis, OneOf, OperatorToken,
-    OptionalFolder, Origins, Switch, ms,
+    Address, Bytes, Count, Directives, Folder, Millis, OneOf, OperatorToken, OptionalFolder,
+    Origins, Switch, ms,
 };
 use setting::settings;
+use wharf_contract::limits::{KIB, LIMITS, MIB};
+use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,14 +126,14 @@ settings! {
     "Connection" {
         /// Size of one message from a client, all its fragments together. A larger one closes
         /// the connection with code 1009.
-        max_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+        max_message_bytes: usize = LIMITS.max_message_bytes.default, LIMITS.max_message_bytes;
 
         /// Size of one frame from a client; more than `max_message_bytes` has no effect.
         /// A larger one closes the connection with code 1009.
         max_frame_bytes: usize = MIB, Bytes(1..=1024 * MIB);
 
         /// Size of one message to a client. A larger one is refused with an error to the plugin.
-        max_outbound_message_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+        max_outbound_message_bytes: usize = LIMITS.max_outbound_message_bytes.default, LIMITS.max_outbound_message_bytes;
 
         /// Bytes that wait to be written to one client; a frame counts for at least 64. A client
         /// that reads so slowly that more would have to wait is closed with code 1013.
@@ -162,32 +164,32 @@ settings! {
 
         /// Rooms one connection may be a member of. Joining a further one is refused with an
         /// error to the plugin.
-        max_rooms_per_connection: usize = 64, Count(1..=1_000_000);
+        max_rooms_per_connection: usize = LIMITS.max_rooms_per_connection.default, LIMITS.max_rooms_per_connection;
 
         /// Size of the state a plugin keeps for one connection. An event that returns more
         /// fails as a trap would.
-        max_session_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+        max_session_bytes: usize = LIMITS.max_session_bytes.default, LIMITS.max_session_bytes;
     }
 
     "Presence" {
         /// Time from a change of who is present in a room to the message that tells its watchers:
         /// what changes meanwhile is told with it, and what changes back is not told at all.
-        presence_interval => "presence_interval_ms": Duration = ms(100), Millis(1..=60_000);
+        presence_interval => "presence_interval_ms": Duration = DEFAULT_INTERVAL, Millis(1..=60_000);
 
         /// Time that somebody who is present stays so after the last connection has ended. Who
         /// reconnects within it was never away.
-        presence_grace => "presence_grace_ms": Duration = ms(2_000), Millis(0..=DAY);
+        presence_grace => "presence_grace_ms": Duration = DEFAULT_GRACE, Millis(0..=DAY);
 
         /// Size of what one connection says of itself in a room, as JSON. More is refused with an
         /// error to the plugin.
-        max_presence_bytes: usize = 4 * KIB, Bytes(2..=MIB);
+        max_presence_bytes: usize = LIMITS.max_presence_bytes.default, LIMITS.max_presence_bytes;
 
         /// Bytes of all who are present in one room: keys, what they say of themselves, and 64 for
         /// each. At the limit others are refused with an error to the plugin.
-        max_room_presence_bytes: usize = 256 * KIB, Bytes(KIB..=1024 * MIB);
+        max_room_presence_bytes: usize = LIMITS.max_room_presence_bytes.default, LIMITS.max_room_presence_bytes;
 
         /// The same for all rooms of one channel.
-        max_channel_presence_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+        max_channel_presence_bytes: usize = LIMITS.max_channel_presence_bytes.default, LIMITS.max_channel_presence_bytes;
     }
 
     "Plugins" {
@@ -220,60 +222,60 @@ settings! {
 
         /// Effects (messages, joins, leaves, closes) of one event. Further ones are refused with
         /// an error to the plugin, and so are several broadcasts with more than 100,000 deliveries.
-        max_effects_per_event: usize = 1_024, Count(1..=1_000_000);
+        max_effects_per_event: usize = LIMITS.max_effects_per_event.default, LIMITS.max_effects_per_event;
 
         /// Bytes of all messages that one event sends; a broadcast counts once. Further ones are
         /// refused with an error to the plugin.
-        max_effect_bytes_per_event: usize = MIB, Bytes(1..=1024 * MIB);
+        max_effect_bytes_per_event: usize = LIMITS.max_effect_bytes_per_event.default, LIMITS.max_effect_bytes_per_event;
 
         /// Notices that wait for one connection. At the limit posting another to it is refused with an
         /// error to the plugin; one to its whole room or user closes it with code 1013.
-        inbox_events: usize = 64, Count(1..=1_000_000);
+        inbox_events: usize = LIMITS.inbox_events.default, LIMITS.inbox_events;
 
         /// Bytes of the notices that wait for one connection. At the limit posting another is
         /// refused with an error to the plugin.
-        inbox_bytes: usize = 256 * KIB, Bytes(1..=1024 * MIB);
+        inbox_bytes: usize = LIMITS.inbox_bytes.default, LIMITS.inbox_bytes;
 
         /// Events that wait for one room. At the limit posting another is refused with an error
         /// to the plugin.
-        room_inbox_events: usize = 1_024, Count(1..=1_000_000);
+        room_inbox_events: usize = LIMITS.room_inbox_events.default, LIMITS.room_inbox_events;
 
         /// Bytes of the events that wait for one room. At the limit posting another is refused
         /// with an error to the plugin.
-        room_inbox_bytes: usize = MIB, Bytes(1..=1024 * MIB);
+        room_inbox_bytes: usize = LIMITS.room_inbox_bytes.default, LIMITS.room_inbox_bytes;
 
         /// Bytes of the events that wait for all rooms of one channel together. At the limit posting
         /// another is refused with an error to the plugin.
-        max_channel_inbox_bytes: usize = 64 * MIB, Bytes(1..=1024 * 1024 * MIB);
+        max_channel_inbox_bytes: usize = LIMITS.max_channel_inbox_bytes.default, LIMITS.max_channel_inbox_bytes;
 
         /// Bytes that one notice, room event or timer carries. More is refused with an error to
         /// the plugin.
-        max_payload_bytes: usize = 64 * KIB, Bytes(0..=64 * MIB);
+        max_payload_bytes: usize = LIMITS.max_payload_bytes.default, LIMITS.max_payload_bytes;
 
         /// Rooms of one channel that have events, state or timers. Posting to a further one is
         /// refused with an error to the plugin.
-        max_room_states: usize = 10_000, Count(1..=10_000_000);
+        max_room_states: usize = LIMITS.max_room_states.default, LIMITS.max_room_states;
 
         /// Size of one room's state. A room event that returns more fails as a trap would.
-        max_room_state_bytes: usize = 256 * KIB, Bytes(0..=64 * MIB);
+        max_room_state_bytes: usize = LIMITS.max_room_state_bytes.default, LIMITS.max_room_state_bytes;
 
         /// Bytes of the states of all rooms of one channel, and as many of what its timers carry. A room
         /// event that would need more fails as a trap would, a timer is refused with an error to the
         /// plugin.
-        max_channel_state_bytes: usize = 256 * MIB, Bytes(0..=1024 * 1024 * MIB);
+        max_channel_state_bytes: usize = LIMITS.max_channel_state_bytes.default, LIMITS.max_channel_state_bytes;
 
         /// Time after which a room without members, events and timers loses its state.
         room_state_grace => "room_state_grace_ms": Duration = ms(30_000), Millis(0..=DAY);
 
         /// Timers of one connection. Setting a further one is refused with an error to the plugin.
-        max_timers_per_connection: usize = 16, Count(0..=10_000);
+        max_timers_per_connection: usize = LIMITS.max_timers_per_connection.default, LIMITS.max_timers_per_connection;
 
         /// Timers of one room. Setting a further one is refused with an error to the plugin.
-        max_timers_per_room: usize = 16, Count(0..=10_000);
+        max_timers_per_room: usize = LIMITS.max_timers_per_room.default, LIMITS.max_timers_per_room;
 
         /// Timers of one channel itself. Setting a further one is refused with an error to the
         /// plugin.
-        max_timers_per_channel: usize = 256, Count(0..=10_000);
+        max_timers_per_channel: usize = LIMITS.max_timers_per_channel.default, LIMITS.max_timers_per_channel;
 
         /// Instances in use of all channels together, beyond each channel's reserve. At the
         /// limit events wait for a free one. About as many are kept warm.
@@ -299,10 +301,10 @@ settings! {
         /// Bytes of all entries in one channel's store, about 160 for each beside its key and its
         /// value. At the limit writes are refused with an error to the plugin; what has expired
         /// does not count.
-        max_store_bytes: usize = 64 * MIB, Bytes(KIB..=1024 * 1024 * MIB);
+        max_store_bytes: usize = LIMITS.max_store_bytes.default, LIMITS.max_store_bytes;
 
         /// Size of one value in a store. A larger one is refused with an error to the plugin.
-        max_store_value_bytes: usize = 256 * KIB, Bytes(1..=64 * MIB);
+        max_store_value_bytes: usize = LIMITS.max_store_value_bytes.default, LIMITS.max_store_value_bytes;
     }
 
     "Outgoing HTTP" {

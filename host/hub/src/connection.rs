@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use crate::close::Reason;
 use crate::connection_id::ConnectionId;
 use crate::outbound::{Labels, Outbound};
 use crate::room::Room;
 use crate::token::Token;
+use wharf_contract::close::Reason;
 
 /// One connection, open or about to open.
 #[derive(Debug)]

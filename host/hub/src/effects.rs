@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use wharf_contract::CallRefusal;
+use wharf_contract::close::{Close, Reason};
+use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 
-use crate::close::Close;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
@@ -95,18 +97,18 @@ impl Effect {
 
     fn name_bytes(&self) -> usize {
         match self {
-            Effect::Broadcast { to, .. } => to.name_bytes(NAME_OVERHEAD),
+            Effect::Broadcast { to, .. } => to.name_bytes(),
             Effect::Join(name)
             | Effect::Leave(name)
             | Effect::Identify(name)
             | Effect::Untrack(name)
             | Effect::Watch(name)
             | Effect::Unwatch(name)
-            | Effect::DisconnectUser(name, _) => name.len() + NAME_OVERHEAD,
-            Effect::Publish(to, _) => to.1.len() + NAME_OVERHEAD,
-            Effect::SetLabel(label) => label_bytes(label),
-            Effect::Track(track) => track.room.len() + track.key.len() + 2 * NAME_OVERHEAD,
-            Effect::ClearLabel(name) => name.len() + NAME_OVERHEAD,
+            | Effect::DisconnectUser(name, _) => name_bytes(name),
+            Effect::Publish(to, _) => name_bytes(&to.1),
+            Effect::SetLabel(label) => label_bytes(&label.0, &label.1),
+            Effect::Track(track) => name_bytes(&track.room) + name_bytes(&track.key),
+            Effect::ClearLabel(name) => name_bytes(name),
             _ => 0,
         }
     }
@@ -126,77 +128,30 @@ impl Effect {
     }
 }
 
-/// What a label takes.
-fn label_bytes((name, value): &Label) -> usize {
-    name.len() + value.len() + NAME_OVERHEAD
-}
-
 /// The effects of one event, in the order recorded.
 #[derive(Debug, Default)]
 pub struct Effects {
     list: Vec<Effect>,
-    /// Payload bytes recorded, each broadcast counted once.
-    payload_bytes: usize,
-    /// What the names of rooms take.
-    name_bytes: usize,
-    /// Deliveries that the broadcasts recorded would make.
-    deliveries: usize,
+    recorded: Recorded,
     close: Option<Close>,
 }
 
-/// How many effects of how many bytes one event may record between commits.
-#[derive(Clone, Copy, Debug)]
-pub struct EffectLimits {
-    /// Effects.
-    pub count: usize,
-    /// Bytes of payload, and as many of room names.
-    pub bytes: usize,
-}
-
-/// Deliveries that the broadcasts of one event may make; a single broadcast may always
-/// reach everybody. So what an event causes is in proportion to what a channel is there for.
-pub const MAX_DELIVERIES: usize = 100_000;
-
-/// What a room's name takes beside its bytes.
-const NAME_OVERHEAD: usize = 32;
-
-/// An event has recorded as much as it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
-
 impl Effects {
-    /// Record an effect.
+    /// Records an effect.
     ///
     /// # Errors
     ///
-    /// The event has recorded as much as it may; nothing has changed.
+    /// `too-many-effects`; nothing has changed.
     pub fn record(
         &mut self,
         effect: Effect,
         hub: &Hub,
         limits: EffectLimits,
-    ) -> Result<(), TooMany> {
-        let payload_bytes = self.payload_bytes.saturating_add(effect.payload_bytes());
-        let name_bytes = self.name_bytes.saturating_add(effect.name_bytes());
-        if self.list.len() >= limits.count
-            || payload_bytes > limits.bytes
-            || name_bytes > limits.bytes
-        {
-            return Err(TooMany);
-        }
-        if effect.is_broadcast() {
-            // Most events have one broadcast, which needs no counting.
-            if self.deliveries > 0 {
-                let deliveries = self.deliveries.saturating_add(effect.receivers(hub));
-                if deliveries > MAX_DELIVERIES {
-                    return Err(TooMany);
-                }
-                self.deliveries = deliveries;
-            }
-            self.deliveries = self.deliveries.max(1);
-        }
-        self.payload_bytes = payload_bytes;
-        self.name_bytes = name_bytes;
+    ) -> Result<(), CallRefusal> {
+        let (payload, names) = (effect.payload_bytes(), effect.name_bytes());
+        let receivers = effect.is_broadcast().then_some(|| effect.receivers(hub));
+        let recorded = self.recorded.with(payload, names, receivers, limits);
+        self.recorded = recorded.ok_or_else(|| limits.exceeded())?;
         self.list.push(effect);
         Ok(())
     }
@@ -291,11 +246,15 @@ impl Effects {
     ///
     /// # Errors
     ///
-    /// The broadcasts of the event reach as many as they may.
-    pub fn check_deliveries(&self, receivers: usize) -> Result<(), TooMany> {
-        match self.deliveries.saturating_add(receivers) > MAX_DELIVERIES && self.deliveries > 0 {
-            true => Err(TooMany),
-            false => Ok(()),
+    /// `too-many-effects`: the broadcasts of the event reach as many as they may.
+    pub fn check_deliveries(
+        &self,
+        receivers: usize,
+        limits: EffectLimits,
+    ) -> Result<(), CallRefusal> {
+        match self.recorded.deliver(receivers) {
+            Some(_) => Ok(()),
+            None => Err(limits.exceeded()),
         }
     }
 

@@ -15,9 +15,6 @@ use parking_lot::Mutex;
 
 use crate::connection_id::ConnectionId;
 
-/// Notices and room events that may lead to one another; what a client sends begins with 0.
-pub const MAX_HOPS: u8 = 16;
-
 /// How much may wait in an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxLimits {

@@ -18,7 +18,6 @@
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
 //! - [`token`]: the claims that a connection was let in with.
-//! - [`close`]: reasons for the end of a connection.
 
 #![deny(missing_docs)]
 
@@ -41,5 +40,3 @@ pub mod outbound;
 pub mod transport;
 
 pub mod token;
-
-pub mod close;

@@ -26,10 +26,10 @@ use std::task::{Context, Poll, Waker};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use crate::close::{Close, Reason};
 use crate::frame::Frame;
 use crate::inbox::{Addressee, Inbox, Posted};
 use crate::transport::Writer;
+use wharf_contract::close::{Close, Reason};
 
 use segment::{Segment, charge};
 

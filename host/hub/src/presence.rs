@@ -15,11 +15,3 @@ mod roster;
 pub use messages::{Diff, Entries, Meta};
 pub use rooms::{Listener, PresenceRoom, PresenceRooms, Timing};
 pub use roster::{Own, Roster};
-
-/// What an entry takes beside its key, and each connection behind it beside its metadata.
-const OVERHEAD: usize = 32;
-
-/// What a key and one connection's metadata add to a list at most, in bytes.
-pub fn charge(key: &str, meta: &str) -> usize {
-    messages::quoted(key).len() + OVERHEAD + meta.len() + OVERHEAD
-}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use wharf_contract::effects::{ID_BYTES, label_bytes, name_bytes};
+
 use crate::connection_id::ConnectionId;
 use crate::outbound::Label;
 
@@ -41,21 +43,21 @@ pub struct Audience {
 }
 
 impl Recipients {
-    /// Returns the bytes that its names, ids and labels take, with `overhead` for each name and label.
-    pub fn name_bytes(&self, overhead: usize) -> usize {
-        let of = |names: &[Arc<str>]| names.iter().map(|name| name.len() + overhead).sum();
+    /// Returns the bytes that its names, ids and labels take.
+    pub fn name_bytes(&self) -> usize {
+        let of = |names: &[Arc<str>]| names.iter().map(|name| name_bytes(name)).sum();
         match self {
-            Recipients::Room(name) | Recipients::User(name) => name.len() + overhead,
+            Recipients::Room(name) | Recipients::User(name) => name_bytes(name),
             Recipients::Rooms(names) | Recipients::Users(names) => of(names),
             Recipients::Everyone => 0,
             Recipients::Audience(audience) => {
                 let Audience { rooms, users, except, except_users, labels, .. } = &**audience;
-                let labels = labels.iter().map(|(name, value)| name.len() + value.len() + overhead);
+                let labels = labels.iter().map(|(name, value)| label_bytes(name, value));
                 of(rooms)
                     + of(users)
                     + of(except_users)
                     + labels.sum::<usize>()
-                    + size_of_val(&except[..])
+                    + except.len() * ID_BYTES
             }
         }
     }

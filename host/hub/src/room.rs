@@ -19,29 +19,6 @@ pub(crate) use members::{Members, start_after};
 pub(crate) use table::Rooms;
 pub(crate) use walk::broadcast;
 
-/// The longest name of a room, in bytes.
-pub const MAX_NAME_BYTES: usize = 255;
-
-/// The reason why a name is no name for a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// The name is empty.
-    #[error("a room's name must not be empty")]
-    Empty,
-    /// The name is too long.
-    #[error("a room's name has at most {MAX_NAME_BYTES} bytes, this one has {0}")]
-    TooLong(usize),
-}
-
-/// Checks a room's name: UTF-8 (which `str` is) of 1 to 255 bytes.
-pub fn check_name(name: &str) -> Result<(), NameError> {
-    match name.len() {
-        0 => Err(NameError::Empty),
-        length if length > MAX_NAME_BYTES => Err(NameError::TooLong(length)),
-        _ => Ok(()),
-    }
-}
-
 /// A named set of connections of this node, inside a channel.
 #[derive(Debug)]
 pub(crate) struct Room {

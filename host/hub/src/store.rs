@@ -8,13 +8,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wharf_contract::CallRefusal;
 
 pub use memory::{Clock, Memory};
-
-/// Bytes of a key.
-pub const MAX_KEY_BYTES: usize = 512;
-/// Keys on one page of a list.
-pub const MAX_PAGE: usize = 1000;
 
 /// What a key has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,57 +21,8 @@ pub struct Entry {
     pub version: u64,
 }
 
-/// Why a call came to nothing. Nothing has changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// No name for a key.
-    #[error("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {0}")]
-    KeyInvalid(usize),
-    /// No prefix of any key.
-    #[error("a prefix has at most {MAX_KEY_BYTES} bytes, this one has {0}")]
-    PrefixInvalid(usize),
-    /// A value over the limit.
-    #[error("{bytes} bytes; max_store_value_bytes is {limit}")]
-    ValueTooBig {
-        /// What it has.
-        bytes: usize,
-        /// What it may have.
-        limit: usize,
-    },
-    /// A time to live that is none.
-    #[error("a value that lives 0 ms could never be read; delete the key instead")]
-    TtlInvalid,
-    /// The store's entries would take more than they may.
-    #[error("the channel's store may take {0} bytes (max_store_bytes)")]
-    Full(usize),
-    /// The key has another version than expected.
-    #[error("somebody else has written the key; read it again")]
-    Conflict,
-    /// The value is no number.
-    #[error("the key's value is no decimal number of 64 bits")]
-    NotANumber,
-    /// The sum has more than 64 bits.
-    #[error("the sum has more than 64 bits")]
-    Overflow,
-}
-
-impl StoreError {
-    /// The token that guests see.
-    pub fn code(self) -> &'static str {
-        match self {
-            StoreError::KeyInvalid(_) | StoreError::PrefixInvalid(_) => "store-key-invalid",
-            StoreError::ValueTooBig { .. } => "store-value-too-big",
-            StoreError::TtlInvalid => "store-ttl-invalid",
-            StoreError::Full(_) => "store-full",
-            StoreError::Conflict => "store-conflict",
-            StoreError::NotANumber => "store-not-a-number",
-            StoreError::Overflow => "store-overflow",
-        }
-    }
-}
-
 /// What a call will have answered.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + Send + 'a>>;
 
 /// The store of one channel. What its callers rely on, wherever the entries lie:
 ///
@@ -94,8 +41,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// - **A future that is dropped** before it is ready has done its work or has not, and nothing in
 ///   between. Callers are dropped at a missed deadline.
 ///
-/// Keys, values and times to live are [checked](check_key) before; backends need not look again.
-/// Entries and what they may take are for each backend to bound: [`StoreError::Full`].
+/// Keys, values and times to live are [checked](wharf_contract::names::check_key) before; backends need not look again.
+/// Entries and what they may take are for each backend to bound: [`CallRefusal::StoreFull`].
 pub trait Store: fmt::Debug + Send + Sync {
     /// What the key has.
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
@@ -119,7 +66,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Answer<'a, u64>;
 
     /// Keys that begin with `prefix`, in ascending order of their bytes, after `after`, at most
-    /// `limit` (callers ask for no more than [`MAX_PAGE`]).
+    /// `limit` (callers ask for no more than [`MAX_PAGE`](wharf_contract::store::MAX_PAGE)).
     fn list<'a>(
         &'a self,
         prefix: &'a str,
@@ -129,36 +76,4 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Give back some memory of what has expired; called now and then. A bounded amount of work.
     fn sweep(&self);
-}
-
-/// Whether this can name a key.
-pub fn check_key(key: &str) -> Result<(), StoreError> {
-    match key.len() {
-        1..=MAX_KEY_BYTES => Ok(()),
-        bytes => Err(StoreError::KeyInvalid(bytes)),
-    }
-}
-
-/// Whether keys can begin like this.
-pub fn check_prefix(prefix: &str) -> Result<(), StoreError> {
-    match prefix.len() {
-        0..=MAX_KEY_BYTES => Ok(()),
-        bytes => Err(StoreError::PrefixInvalid(bytes)),
-    }
-}
-
-/// Whether this may be a value; `limit` is `max_store_value_bytes`.
-pub fn check_value(value: &[u8], limit: usize) -> Result<(), StoreError> {
-    match value.len() {
-        bytes if bytes > limit => Err(StoreError::ValueTooBig { bytes, limit }),
-        _ => Ok(()),
-    }
-}
-
-/// The time to live that these milliseconds are.
-pub fn check_ttl(milliseconds: Option<u64>) -> Result<Option<Duration>, StoreError> {
-    match milliseconds {
-        Some(0) => Err(StoreError::TtlInvalid),
-        other => Ok(other.map(Duration::from_millis)),
-    }
 }

@@ -17,13 +17,6 @@ use tokio::time::Instant;
 
 use crate::inbox::{Addressee, Firing, Scope, post_firing};
 
-/// The longest name of a timer, in bytes.
-pub const MAX_NAME_BYTES: usize = 64;
-/// The longest delay or interval.
-pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// The shortest interval.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
-
 /// Firings that are posted in a row before other tasks get their turn.
 const FIRINGS_PER_TURN: usize = 512;
 

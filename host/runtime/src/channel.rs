@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::host_calls::Description;
 use crate::instance::{ChannelContext, Instance};
 use crate::pool::{ChannelSlots, Pool};
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
+use wharf_contract::description::Description;
 
 /// One loaded version of a channel.
 #[derive(Debug)]

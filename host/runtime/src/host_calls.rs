@@ -29,20 +29,21 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::instance::InstanceState;
 use wharf_config::Config;
-use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use wharf_contract::close::Close;
+use wharf_contract::effects::EffectLimits;
+use wharf_contract::{CallRefusal, Remedy};
 use wharf_hub::connection::ConnectionRecord;
-use wharf_hub::effects::{Effect, EffectLimits, Effects, MAX_DELIVERIES};
+use wharf_hub::effects::{Effect, Effects};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
-pub use handshake::is_channel_header;
 pub use http::Http;
-pub use log::{LogBudget, cut, escape};
+pub use log::LogBudget;
 pub use wasi::{GuestOutput, Stream, stage_clocks};
 
-use bindings::wharf::channel::types::{Error, Kind, Remedy};
+use bindings::wharf::channel::types::{Error, Kind, Remedy as WitRemedy};
 
 /// The contract's world, as generated from `wit/`.
 #[allow(missing_docs)]
@@ -165,19 +166,6 @@ impl Call {
     }
 }
 
-/// What a generation says of itself.
-#[derive(Clone, Debug, Default)]
-pub struct Description {
-    /// Path patterns, as the guest gave them.
-    pub paths: Vec<String>,
-    /// Subprotocols, best first.
-    pub subprotocols: Vec<String>,
-    /// The version of the session bytes.
-    pub session_format: u32,
-    /// What was wrong with the first call that could not be kept.
-    pub problem: Option<String>,
-}
-
 /// An event's own connection, as it is while it can receive something.
 struct Own<'a> {
     client: &'a Arc<ConnectionRecord>,
@@ -185,32 +173,33 @@ struct Own<'a> {
     phase: Phase,
 }
 
-/// A refusal whose cause is the call itself.
-fn fix_call(code: &str, detail: impl Into<String>) -> Error {
-    refused(Remedy::FixCall, code, detail)
-}
-
-fn refused(remedy: Remedy, code: &str, detail: impl Into<String>) -> Error {
-    Error { remedy, code: code.to_owned(), detail: detail.into() }
+impl From<CallRefusal> for Error {
+    fn from(refusal: CallRefusal) -> Error {
+        let remedy = match refusal.remedy() {
+            Remedy::FixCall => WitRemedy::FixCall,
+            Remedy::ShedLoad => WitRemedy::ShedLoad,
+            Remedy::Gone => WitRemedy::Gone,
+            Remedy::AskOperator => WitRemedy::AskOperator,
+            Remedy::RetryLater => WitRemedy::RetryLater,
+            Remedy::Other => WitRemedy::Other,
+        };
+        Error { remedy, code: refusal.code().to_owned(), detail: refusal.to_string() }
+    }
 }
 
 impl InstanceState {
     /// The event being handled; there is none while describing.
-    fn call(&mut self) -> Result<&mut Call, Error> {
-        self.call.as_mut().ok_or_else(no_event)
+    fn call(&mut self) -> Result<&mut Call, CallRefusal> {
+        self.call.as_mut().ok_or(CallRefusal::NoEvent)
     }
 
     /// The event's own connection, which must be able to receive something.
-    fn own(&mut self) -> Result<Own<'_>, Error> {
+    fn own(&mut self) -> Result<Own<'_>, CallRefusal> {
         let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
-            return Err(no_event());
+            return Err(CallRefusal::NoEvent);
         };
         if *phase == Phase::Closing {
-            return Err(refused(
-                Remedy::Gone,
-                "connection-ended",
-                "the connection has ended; in on_close only others can be reached",
-            ));
+            return Err(CallRefusal::ConnectionEnded);
         }
         Ok(Own { client, effects, phase: *phase })
     }
@@ -220,69 +209,29 @@ impl InstanceState {
         self.call.as_ref()?.client.as_ref()
     }
 
-    /// Record an effect, within the event's limits.
-    fn record(&mut self, effect: Effect) -> Result<(), Error> {
+    /// Records an effect, within the event's limits.
+    fn record(&mut self, effect: Effect) -> Result<(), CallRefusal> {
         let limits = effect_limits(&self.channel.config);
         // Borrowed apart from `self.call`, so that nothing is counted up and down for it.
-        let Some(call) = self.call.as_mut() else {
-            return Err(no_event());
-        };
-        call.effects.record(effect, &self.channel.hub, limits).map_err(|_| self.too_many())
+        let call = self.call.as_mut().ok_or(CallRefusal::NoEvent)?;
+        call.effects.record(effect, &self.channel.hub, limits)
     }
 
-    /// The error of an event that has recorded as much as it may.
-    fn too_many(&self) -> Error {
-        let EffectLimits { count, bytes } = effect_limits(&self.channel.config);
-        refused(
-            Remedy::ShedLoad,
-            "too-many-effects",
-            format!(
-                "one event may record {count} effects of {bytes} bytes (max_effects_per_event, \
-                 max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do less"
-            ),
-        )
-    }
-
-    /// Check a message and encode its frame.
-    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Frame, Error> {
+    /// Checks a message and encodes its frame.
+    fn encode(&self, kind: Kind, data: &[u8]) -> Result<Frame, CallRefusal> {
         let limit = self.channel.config.max_outbound_message_bytes;
         if data.len() > limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "message-too-big",
-                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
-            ));
+            return Err(CallRefusal::MessageTooBig { bytes: data.len(), limit });
         }
         let kind = match kind {
             Kind::Text if std::str::from_utf8(data).is_err() => {
-                return Err(fix_call("invalid-utf8", "a text message must be UTF-8"));
+                return Err(CallRefusal::InvalidUtf8);
             }
             Kind::Text => FrameKind::Text,
             Kind::Binary => FrameKind::Binary,
         };
         Ok(Frame::encode(kind, data))
     }
-}
-
-/// Check the code and reason of a close frame.
-fn checked_close(code: u16, reason: String) -> Result<Close, Error> {
-    if !is_channel_code(code) {
-        return Err(fix_call(
-            "close-code-invalid",
-            format!("{code} is not for channels to send; use 1000 or 3000 to 4999"),
-        ));
-    }
-    if reason.len() > MAX_REASON_BYTES {
-        return Err(fix_call(
-            "close-reason-too-long",
-            format!("{} bytes; a close frame has room for {MAX_REASON_BYTES}", reason.len()),
-        ));
-    }
-    Ok(Close { code, reason })
-}
-
-fn no_event() -> Error {
-    fix_call("no-event", "host calls other than description and log need an event")
 }
 
 fn effect_limits(config: &Config) -> EffectLimits {

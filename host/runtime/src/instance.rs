@@ -19,13 +19,17 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
-    Call, ConnectionHandle, Description, DescriptionHandle, GuestOutput, HandshakeHandle, Http,
-    LogBudget, Stream, escape, stage_clocks,
+    Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, LogBudget,
+    Stream, stage_clocks,
 };
 use crate::plugin::{Component, Parts};
 use crate::stage::Stage;
 use crate::token::TokenVerifier;
 use wharf_config::{ChannelConfig, Config};
+use wharf_contract::description::Description;
+use wharf_contract::exports::Exports;
+use wharf_contract::fault::{Fault, TooBig};
+use wharf_contract::text::escape;
 use wharf_hub::hub::{Channels, Hub};
 use wharf_hub::inbox::InboxLimits;
 use wharf_hub::store::Store as ChannelStore;
@@ -34,7 +38,7 @@ use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, Limits};
 
 pub use budget::bounded;
-pub use event::{Detached, Event, Handlers, OutsideAnswer, OutsideRefusal};
+pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
 
 /// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -144,8 +148,8 @@ pub struct InstanceState {
     pub call: Option<Call>,
     /// What `describe` has said so far.
     pub description: Description,
-    /// The optional handlers that the plugin has.
-    pub handlers: Handlers,
+    /// The optional exports that the plugin has.
+    pub exports: Exports,
     /// Handles that the guest holds.
     pub table: ResourceTable,
     /// How many of them are audiences.
@@ -180,39 +184,11 @@ pub struct Finished<R> {
     pub returned: R,
 }
 
-/// Why a guest call came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FailureKind {
-    /// The guest trapped: a panic, mostly.
-    Trap,
-    /// It used up its CPU time or its time altogether.
-    Deadline,
-    /// It asked for more memory than it may have, and gave up.
-    OutOfMemory,
-    /// The session it returned is larger than the host keeps.
-    SessionTooBig,
-    /// The room's state it returned is larger than the host keeps.
-    RoomStateTooBig,
-}
-
-impl FailureKind {
-    /// The token that guests and logs see.
-    pub fn token(self) -> &'static str {
-        match self {
-            FailureKind::Trap => "trap",
-            FailureKind::Deadline => "deadline",
-            FailureKind::OutOfMemory => "out-of-memory",
-            FailureKind::SessionTooBig => "session-too-big",
-            FailureKind::RoomStateTooBig => "room-state-too-big",
-        }
-    }
-}
-
 /// A guest call that came to nothing.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What kind of failure.
-    pub kind: FailureKind,
+    pub kind: Fault,
     /// One line that says what happened.
     pub detail: String,
     /// The guest's functions at the time, innermost first; empty where it had none.
@@ -222,6 +198,13 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.token(), self.detail)
+    }
+}
+
+impl From<TooBig> for Failure {
+    fn from(too_big: TooBig) -> Failure {
+        let detail = too_big.to_string();
+        Failure { kind: too_big.fault(), detail, backtrace: String::new() }
     }
 }
 
@@ -253,7 +236,7 @@ impl Instance {
             generation,
             call: None,
             description: Description::default(),
-            handlers: component.handlers(),
+            exports: component.exports(),
             table: ResourceTable::new(),
             audiences: 0,
             wasi: wasi(channel, generation),
@@ -380,7 +363,7 @@ impl Instance {
             Some(call) => Ok(Finished { call, returned }),
             // `begin` has put it there and nothing else takes it.
             None => Err(Failure {
-                kind: FailureKind::Trap,
+                kind: Fault::Trap,
                 detail: "the event was lost".to_owned(),
                 backtrace: String::new(),
             }),
@@ -407,14 +390,7 @@ impl Instance {
 
     fn check_session(&self, bytes: usize) -> Result<(), Failure> {
         let limit = self.store.data().channel.config.max_session_bytes;
-        if bytes <= limit {
-            return Ok(());
-        }
-        Err(Failure {
-            kind: FailureKind::SessionTooBig,
-            detail: format!("the session has {bytes} bytes; max_session_bytes is {limit}"),
-            backtrace: String::new(),
-        })
+        Ok(TooBig::check_session(bytes, limit)?)
     }
 }
 
@@ -448,7 +424,7 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
 fn missed(budget: Budget) -> Failure {
     let Budget { wall, wall_key, .. } = budget;
     Failure {
-        kind: FailureKind::Deadline,
+        kind: Fault::Deadline,
         detail: format!("no answer within {wall:?}, waiting included ({wall_key})"),
         backtrace: String::new(),
     }
@@ -457,11 +433,11 @@ fn missed(budget: Budget) -> Failure {
 fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     let limits = &store.data().limits;
     let kind = if error.is::<CpuSpent>() {
-        FailureKind::Deadline
+        Fault::Deadline
     } else if limits.memory_denied.is_some() {
-        FailureKind::OutOfMemory
+        Fault::OutOfMemory
     } else {
-        FailureKind::Trap
+        Fault::Trap
     };
     let cause = error.root_cause().to_string();
     let mut detail = store.data().channel.shown(&cause, usize::MAX);
@@ -473,7 +449,7 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
             store.data().channel.config.hostcall_bytes
         );
     }
-    if kind == FailureKind::OutOfMemory {
+    if kind == Fault::OutOfMemory {
         let config = &store.data().channel.config;
         detail = match limits.memory_denied {
             Some(Denied::Channel) => format!(

@@ -20,7 +20,6 @@
 #![deny(missing_docs)]
 
 pub mod registry;
-pub mod router;
 
 pub mod outside;
 

@@ -25,7 +25,7 @@ impl PresenceTeller {
 impl Listener for PresenceTeller {
     fn listens(&self) -> bool {
         let channel = self.0.upgrade();
-        channel.is_some_and(|channel| channel.current().pool.component().handlers().presence)
+        channel.is_some_and(|channel| channel.current().pool.component().exports().presence_events)
     }
 
     fn tell(&self, room: Arc<PresenceRoom>) {

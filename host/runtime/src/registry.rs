@@ -16,18 +16,21 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::channel::{Channel, Generation};
-use crate::host_calls::{Description, LogBudget, escape};
+use crate::host_calls::LogBudget;
 use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::{ChannelSlots, Pool, SharedSlots};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::{RoomRunner, Working};
-use crate::router::{Pattern, Router};
 use crate::stage::Stage;
 use crate::token::TokenVerifiers;
 use wharf_config::Config;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
+use wharf_contract::description::{Description, Misdescribed, THE_PLUGIN_ITSELF};
+use wharf_contract::pattern::Pattern;
+use wharf_contract::router::Router;
+use wharf_contract::text::escape;
 use wharf_hub::hub::{Channels, Hub};
 use wharf_hub::presence::Timing;
 use wharf_hub::store::Memory;
@@ -277,7 +280,7 @@ impl Registry {
             None => (self.context(&file.name), 1),
         };
         let (first, description) = trial(&component, &context, number).await?;
-        let patterns = patterns(&description)?;
+        let patterns = description.patterns().map_err(|wrong| Refusal::of(wrong.to_string()))?;
         let pool = Pool::new(component, context.clone(), number, first);
         let next = Generation { number, sha256: file.sha256, description, pool };
         let paths = context.shown(&next.description.paths.join(" "), usize::MAX);
@@ -342,10 +345,10 @@ impl Registry {
             if let Err(conflict) = claims.insert(pattern.clone(), name.to_owned()) {
                 let holder = match claims.holder(&conflict) {
                     Some(holder) if holder != name => format!("the plugin {holder}"),
-                    _ => "this plugin itself, a second time".to_owned(),
+                    _ => THE_PLUGIN_ITSELF.to_owned(),
                 };
-                let reason = format!("its path {pattern} is claimed already, by {holder}");
-                return Err(Refusal { reason, is_conflict: true });
+                let claimed = Misdescribed::PathClaimed { path: conflict.pattern, holder };
+                return Err(Refusal { reason: claimed.to_string(), is_conflict: true });
             }
         }
         let channel = match known {
@@ -502,20 +505,9 @@ async fn trial(
         Refusal::of(format!("its describe fails: {failure} ({})", failure.backtrace))
     })?;
     match description.problem {
-        Some(problem) => Err(Refusal::of(problem)),
+        Some(problem) => Err(Refusal::of(problem.to_string())),
         None => Ok((instance, description)),
     }
-}
-
-fn patterns(description: &Description) -> Result<Vec<Pattern>, Refusal> {
-    if description.paths.is_empty() {
-        return Err(Refusal::of("it declares no path; set PATHS in the channel"));
-    }
-    let parsed = description.paths.iter().map(|path| {
-        Pattern::parse(path)
-            .map_err(|error| Refusal::of(format!("its path {:?} is wrong: {error}", escape(path))))
-    });
-    parsed.collect()
 }
 
 /// The routes of all channels in service. Patterns have been compared before a channel is mounted, so

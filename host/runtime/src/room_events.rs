@@ -14,8 +14,9 @@ use futures_util::FutureExt;
 use crate::channel::Channel;
 use crate::guest_call::{About, GuestCall, Patience, log_unhandled};
 use crate::host_calls::Call;
-use crate::instance::{Detached, Failure, FailureKind};
+use crate::instance::{Detached, Failure};
 use wharf_config::Config;
+use wharf_contract::fault::TooBig;
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
@@ -83,9 +84,9 @@ async fn run_posted(
     posted: Posted,
     writes: &mut PendingWrites,
 ) {
-    let handlers = channel.current().pool.component().handlers();
+    let exports = channel.current().pool.component().exports();
     match &posted {
-        Posted::Event { .. } if !handlers.rooms => log_unhandled(channel, "on_room_event"),
+        Posted::Event { .. } if !exports.room_events => log_unhandled(channel, "on_room_event"),
         Posted::Event { from, payload, hops } => {
             let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
             run_one(channel, room, &event, *hops, writes).await;
@@ -98,8 +99,8 @@ async fn run_posted(
             };
             let (name, payload) = (&firing.name, &payload);
             let (event, is_handled) = match &**room.name() {
-                "" => (Detached::ChannelTimer { name, payload }, handlers.channel_timers),
-                room => (Detached::RoomTimer { room, name, payload }, handlers.rooms),
+                "" => (Detached::ChannelTimer { name, payload }, exports.channel_timer_events),
+                room => (Detached::RoomTimer { room, name, payload }, exports.room_events),
             };
             match is_handled {
                 true => run_one(channel, room, &event, 0, writes).await,
@@ -144,18 +145,10 @@ async fn run_one(
 
 /// Keep a room's new state, if it is within its limits.
 fn keep(room: &RoomState, state: Vec<u8>, config: &Config) -> Result<(), Failure> {
-    let bytes = state.len();
-    let limit = config.max_room_state_bytes;
-    let detail = if bytes > limit {
-        format!("the room's state has {bytes} bytes; max_room_state_bytes is {limit}")
-    } else if !room.keep(Bytes::from(state), config.max_channel_state_bytes) {
-        format!(
-            "the rooms of this channel have no more than max_channel_state_bytes ({}) of state \
-             together",
-            config.max_channel_state_bytes
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Failure { kind: FailureKind::RoomStateTooBig, detail, backtrace: String::new() })
+    TooBig::check_room_state(state.len(), config.max_room_state_bytes)?;
+    let limit = config.max_channel_state_bytes;
+    match room.keep(Bytes::from(state), limit) {
+        true => Ok(()),
+        false => Err(TooBig::ChannelState { limit }.into()),
+    }
 }

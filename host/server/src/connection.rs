@@ -22,24 +22,24 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use wharf_config::Config;
-use wharf_hub::close::{Close, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_channel_code};
+use wharf_contract::fault::Fault;
+use wharf_contract::handshake::MAX_REFUSAL_MESSAGES;
+use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
-use wharf_runtime::host_calls::{Call, Phase, escape};
-use wharf_runtime::instance::{Event, Failure, FailureKind, Finished, Refusal};
+use wharf_runtime::host_calls::{Call, Phase};
+use wharf_runtime::instance::{Event, Failure, Finished, Refusal};
 
 use arrival::Arrival;
 use arrivals::Arrivals;
 use call::{attend, start};
 
 pub use input::count_messages;
-
-/// Messages that a refusal by close code sends at most.
-const MAX_REFUSAL_MESSAGES: usize = 16;
 
 /// A connection that is about to open.
 pub struct Opening {
@@ -182,7 +182,7 @@ async fn connect(
             Ok(Accepted { session, headers, close })
         }
         Err(CallError::Exhausted) => Err(NotAccepted::Unavailable),
-        Err(CallError::Failed { failure, .. }) if failure.kind == FailureKind::Deadline => {
+        Err(CallError::Failed { failure, .. }) if failure.kind == Fault::Deadline => {
             Err(NotAccepted::Unavailable)
         }
         Err(CallError::NotStarted { .. } | CallError::Failed { .. }) => Err(NotAccepted::Failed),
@@ -239,11 +239,15 @@ async fn refuse(
     } else {
         if channel.context.failure_budget.take() {
             let (channel, code) = (channel.name(), close.code);
-            tracing::warn!(channel, code, "a refusal needs code 1000 or 3000 to 4999; 1008 sent");
+            tracing::warn!(
+                channel,
+                code,
+                "a refusal needs code 1000 or 3000 to 4999; {FALLBACK_CODE} sent"
+            );
         }
-        1008
+        FALLBACK_CODE
     };
-    let reason = &close.reason[..close.reason.floor_char_boundary(MAX_REASON_BYTES)];
+    let reason = cut(&close.reason, MAX_REASON_BYTES);
     arrivals.begin_close(Some(code), reason);
     writes.write_now();
     arrivals.finish_close(true).await;
@@ -381,15 +385,15 @@ impl Connection {
 
     /// Handle a ping or pong, if the channel wants to know of them.
     async fn control(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
-        let wanted = self.channel.current().pool.component().has_control_frames();
+        let wanted = self.channel.current().pool.component().exports().control_frames;
         if wanted { self.handle(arrivals, event).await } else { None }
     }
 
     /// Handle what others have posted for this connection, or a timer.
     async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
-        let handlers = self.channel.current().pool.component().handlers();
+        let exports = self.channel.current().pool.component().exports();
         match posted {
-            Posted::Event { .. } if !handlers.notices => {
+            Posted::Event { .. } if !exports.notice_events => {
                 log_unhandled(&self.channel, "on_notify");
                 None
             }
@@ -398,7 +402,7 @@ impl Connection {
             }
             Posted::Timer(firing) => {
                 let payload = self.channel.context.hub.begin_timer(&firing)?;
-                if !handlers.timers {
+                if !exports.timer_events {
                     log_unhandled(&self.channel, "on_timer");
                     return None;
                 }
@@ -492,7 +496,7 @@ impl Connection {
 
     /// Tell a guest that wants to know what went wrong; what it does about it commits.
     async fn fault(&mut self, code: &str, detail: &str) {
-        if !self.channel.current().pool.component().has_faults() {
+        if !self.channel.current().pool.component().exports().faults {
             return;
         }
         let event = Event::Fault { code, detail };

@@ -25,13 +25,18 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use crate::connection::{self, Answer, Opening};
 use crate::page;
 use wharf_config::{AllowedOrigin, Config};
+use wharf_contract::handshake::{
+    self, MAX_REFUSAL_BYTES, MAX_REFUSAL_HEADERS, MAX_TARGET_BYTES, TurnedAway,
+};
+use wharf_contract::header::is_channel_header;
+use wharf_contract::router::Match;
+use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::{ConnectionRecord, Headers, Request as ClientRequest};
 use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::host_calls::{LogBudget, cut, escape, is_channel_header};
+use wharf_runtime::host_calls::LogBudget;
 use wharf_runtime::registry::Registry;
-use wharf_runtime::router::Match;
 use wharf_runtime::token::Unacceptable;
 
 /// A response of ours: always small and whole.
@@ -40,12 +45,6 @@ pub type Reply = Response<Full<Bytes>>;
 /// A response that ends the handshake; boxed, because `?` carries it past what goes well.
 type Refused = Box<Reply>;
 
-/// The longest request target that is looked at, in bytes; longer ones are answered with 414.
-const MAX_TARGET_BYTES: usize = 8 * 1024;
-/// Bytes of a channel's refusal that are sent.
-const MAX_REFUSAL_BYTES: usize = 64 * 1024;
-/// Headers of a channel's refusal that are sent.
-const MAX_REFUSAL_HEADERS: usize = 32;
 /// Lines a second in the log about clients that are not served.
 const MAX_LINES_PER_SECOND: u32 = 10;
 /// Bytes of what a stranger has sent that the log repeats.
@@ -102,7 +101,7 @@ async fn handle(
 ) -> Result<Reply, Refused> {
     let path = request.uri().path();
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
-        return Err(text(StatusCode::URI_TOO_LONG, "the request target is too long").into());
+        return Err(turned_away(&TurnedAway::TargetTooLong).into());
     }
     let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
     if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
@@ -113,22 +112,21 @@ async fn handle(
     let (channel, params) = match routes.at(path) {
         Match::Found { value, params } => (Arc::clone(value), params),
         Match::NotFound => {
-            return Err(text(StatusCode::NOT_FOUND, "no channel is mounted on this path").into());
+            return Err(turned_away(&TurnedAway::NotFound).into());
         }
         Match::BadEncoding => {
-            let why = "the path is not properly percent-encoded UTF-8";
-            return Err(text(StatusCode::BAD_REQUEST, why).into());
+            return Err(turned_away(&TurnedAway::BadEncoding).into());
         }
     };
     let accept = check_upgrade(&request)?;
     check_origin(&front, request.headers())?;
     if front.is_closing.load(Ordering::SeqCst) {
-        return Err(unavailable("the server is shutting down").into());
+        return Err(turned_away(&TurnedAway::Stopping).into());
     }
     let token = check_token(&front, &channel, remote, &request)?;
     let Some(permit) = permit.take() else {
         front.log_full(remote);
-        return Err(unavailable("the server has as many connections as it may have").into());
+        return Err(turned_away(&TurnedAway::Full).into());
     };
     let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
@@ -170,17 +168,15 @@ async fn handle(
                 "on-connect has not answered within handshake_timeout_ms; 503 sent"
             );
         }
-        return Err(unavailable("the channel did not answer in time").into());
+        return Err(turned_away(&TurnedAway::ChannelBusy).into());
     };
     match answered {
         Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
         Ok(Answer::Refuse { status, headers, body }) => {
             Err(refused(&channel, status, headers, body).into())
         }
-        Ok(Answer::Unavailable) => Err(unavailable("the channel did not answer in time").into()),
-        Ok(Answer::Failed) | Err(_) => {
-            Err(text(StatusCode::INTERNAL_SERVER_ERROR, "the channel failed").into())
-        }
+        Ok(Answer::Unavailable) => Err(turned_away(&TurnedAway::ChannelBusy).into()),
+        Ok(Answer::Failed) | Err(_) => Err(turned_away(&TurnedAway::ChannelFailed).into()),
     }
 }
 
@@ -193,34 +189,27 @@ async fn handle(
 pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-        return Err(reply.into());
+        return Err(turned_away(&TurnedAway::Method).into());
     }
     if !request.body().is_end_stream() {
-        return Err(text(StatusCode::PAYLOAD_TOO_LARGE, "a handshake has no body").into());
+        return Err(turned_away(&TurnedAway::Body).into());
     }
     if request.version() < Version::HTTP_11 {
-        return Err(text(StatusCode::BAD_REQUEST, "a WebSocket needs HTTP/1.1").into());
+        return Err(turned_away(&TurnedAway::HttpVersion).into());
     }
     if only(headers, &HOST).is_none() {
-        return Err(text(StatusCode::BAD_REQUEST, "a request has exactly one Host").into());
+        return Err(turned_away(&TurnedAway::Host).into());
     }
     let upgrades = has_token(headers, &UPGRADE, "websocket");
     if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(
-            upgrade_required("this path speaks WebSocket; connect with ws:// or wss://").into()
-        );
+        return Err(turned_away(&TurnedAway::NoUpgrade).into());
     }
     if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(upgrade_required("Sec-WebSocket-Version must be 13").into());
+        return Err(turned_away(&TurnedAway::WebSocketVersion).into());
     }
     match only(headers, &SEC_WEBSOCKET_KEY) {
         Some(key) if is_key(key) => Ok(derive_accept_key(key)),
-        _ => {
-            let why = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
-            Err(text(StatusCode::BAD_REQUEST, why).into())
-        }
+        _ => Err(turned_away(&TurnedAway::Key).into()),
     }
 }
 
@@ -234,18 +223,18 @@ fn is_key(key: &[u8]) -> bool {
 /// name. Other clients send no origin.
 fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
     let config = &front.config;
-    let forbidden = |why| Err(text(StatusCode::FORBIDDEN, why).into());
+    let forbidden = |why: TurnedAway| Err(turned_away(&why).into());
     if headers.get_all(ORIGIN).iter().count() > 1 {
-        return forbidden("more than one Origin");
+        return forbidden(TurnedAway::SeveralOrigins);
     }
     let Some(origin) = headers.get(ORIGIN) else {
         return match config.require_origin {
-            true => forbidden("an Origin is required here"),
+            true => forbidden(TurnedAway::OriginRequired),
             false => Ok(()),
         };
     };
     let Ok(origin) = origin.to_str() else {
-        return forbidden("the Origin is not ASCII");
+        return forbidden(TurnedAway::OriginNotAscii);
     };
     if config.allowed_origins.iter().any(|allowed| allowed.matches(origin)) {
         return Ok(());
@@ -253,7 +242,7 @@ fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
     if origin == "null" {
         return match config.allow_null_origin {
             true => Ok(()),
-            false => forbidden("pages without an origin may not connect (allow_null_origin)"),
+            false => forbidden(TurnedAway::NullOrigin),
         };
     }
     let host = only(headers, &HOST).and_then(|host| std::str::from_utf8(host).ok());
@@ -264,7 +253,7 @@ fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
         let origin = escape(cut(origin, MAX_SHOWN_BYTES));
         tracing::info!(origin, "origin refused; see allowed_origins");
     }
-    forbidden("this origin may not connect; the operator can add it to allowed_origins")
+    forbidden(TurnedAway::Origin)
 }
 
 /// Check the token that the channel's clients must bring, if they must. `None` if it has none and
@@ -297,14 +286,11 @@ fn check_token<B>(
             let (channel, why) = (channel.name(), &unacceptable);
             tracing::info!(channel, %remote, %why, "token refused");
         }
-        let mut reply = text(
-            StatusCode::UNAUTHORIZED,
-            match unacceptable {
-                Unacceptable::Missing => "a token is required here",
-                Unacceptable::Expired => "the token has expired",
-                Unacceptable::Invalid(_) => "the token is not valid",
-            },
-        );
+        let mut reply = turned_away(&match unacceptable {
+            Unacceptable::Missing => TurnedAway::TokenRequired,
+            Unacceptable::Expired => TurnedAway::TokenExpired,
+            Unacceptable::Invalid(_) => TurnedAway::TokenInvalid,
+        });
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         reply.into()
@@ -330,14 +316,10 @@ fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
 /// The first subprotocol of the channel's that the client asks for.
 fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
     let generation = channel.current();
-    let offered = generation.description.subprotocols.iter();
-    offered.into_iter().find(|name| is_asked_for(headers, name)).cloned()
-}
-
-fn is_asked_for(headers: &HeaderMap, subprotocol: &str) -> bool {
-    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    names.any(|name| name.trim() == subprotocol)
+    let offered = &generation.description.subprotocols;
+    let asked = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let asked: Vec<&[u8]> = asked.map(HeaderValue::as_bytes).collect();
+    handshake::agree_on_subprotocol(offered, &asked).cloned()
 }
 
 fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec<u8>)>) -> Reply {
@@ -382,7 +364,7 @@ fn refused(
     body.truncate(MAX_REFUSAL_BYTES);
     let mut reply = Response::new(Full::from(body));
     *reply.status_mut() = match StatusCode::from_u16(status) {
-        Ok(code) if (300..=599).contains(&status) => code,
+        Ok(code) if handshake::is_refusal_status(status) => code,
         _ => {
             if channel.context.failure_budget.take() {
                 let channel = channel.name();
@@ -436,19 +418,26 @@ pub fn text(status: StatusCode, line: &str) -> Reply {
     reply
 }
 
-/// A 503 that asks to come back.
-pub fn unavailable(line: &str) -> Reply {
-    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, line);
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    reply
-}
-
-fn upgrade_required(line: &str) -> Reply {
-    let mut reply = text(StatusCode::UPGRADE_REQUIRED, line);
+/// The response to a client that is turned away, with the headers that belong to its status.
+pub fn turned_away(why: &TurnedAway) -> Reply {
+    let status = StatusCode::from_u16(why.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = text(status, &why.to_string());
     let headers = reply.headers_mut();
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    match status {
+        // It may come back in a moment.
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+        }
+        StatusCode::UPGRADE_REQUIRED => {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        }
+        _ => {}
+    }
     reply
 }
 

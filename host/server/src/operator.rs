@@ -30,8 +30,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use wharf_config::{Config, Secret};
+use wharf_contract::text::{cut, escape};
 use wharf_runtime::channel::Channel;
-use wharf_runtime::host_calls::{LogBudget, cut, escape};
+use wharf_runtime::host_calls::LogBudget;
 use wharf_runtime::registry::Registry;
 
 use problem::{Answer, Problem, bad, json};

@@ -24,7 +24,7 @@ use crate::handshake::{self, Front};
 use crate::operator;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{Timing, watch};

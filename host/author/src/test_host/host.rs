@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::clockwork::Clockwork;
+use super::happenings::{Happenings, headers};
+use super::limits;
 use super::lines::Lines;
-use super::protocol::{Bytes, Command, Happened, Setup};
 use super::script::{Kept, Neighbour, Script, token_of};
 use super::visitor::{Ask, Opcode, Response, Visitor};
 use wharf_config::{AllowedOrigin, ChannelConfig, Config};
+use wharf_contract::kit::{Act, Answer, Bytes, Command, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
 use wharf_hub::recipients::Group;
@@ -22,7 +24,7 @@ use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::plugin::watch::{Change, look_once};
 use wharf_runtime::plugin::{Cache, Engine};
-use wharf_runtime::registry::{Registry, Verdict, hex};
+use wharf_runtime::registry::{Registry, Verdict};
 use wharf_runtime::stage::Stage;
 use wharf_server::handshake::Front;
 use wharf_server::operator;
@@ -40,7 +42,7 @@ const OF_HTTP: [&str; 5] =
     ["connection", "content-length", "date", "upgrade", "sec-websocket-accept"];
 
 /// What a command comes to, or a sentence that says why it comes to nothing.
-type Done = Result<Value, String>;
+type Done = Result<Answer, String>;
 
 /// A host with one plugin.
 pub(super) struct Host {
@@ -49,7 +51,7 @@ pub(super) struct Host {
     front: Arc<Front>,
     channel: Arc<Channel>,
     script: Arc<Script>,
-    happened: Happened,
+    happened: Happenings,
     changes: mpsc::Sender<Change>,
     verdicts: mpsc::Receiver<Verdict>,
     clients: Vec<Connected>,
@@ -69,9 +71,9 @@ impl Host {
         file: &Path,
         cache: Option<PathBuf>,
         setup: Setup,
-        happened: Happened,
+        happened: Happenings,
         lines: &Lines,
-    ) -> Result<(Host, Value), String> {
+    ) -> Result<(Host, Answer), String> {
         let (name, config) = configured(file, setup);
         let publish_to = config.channel(&name).grants.publish_to.clone();
         let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
@@ -116,7 +118,7 @@ impl Host {
             clients,
             neighbours,
         };
-        Ok((host, json!({ "channel": name, "paths": paths })))
+        Ok((host, Answer::Started { channel: name, paths }))
     }
 
     /// Do what the kit wants, and all that follows from it.
@@ -130,61 +132,50 @@ impl Host {
                 });
                 self.connect(Ask { target, headers }, (remote, token))
             }
-            Command::SendText { client, text } => self.send(client, Opcode::Text, text.as_bytes()),
-            Command::SendBinary { client, data } => self.send(client, Opcode::Binary, &data.0),
-            Command::Ping { client, data } => self.send(client, Opcode::Ping, &data.0),
-            Command::Pong { client, data } => self.send(client, Opcode::Pong, &data.0),
-            Command::Disconnect { client, code, reason } => {
-                let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-                self.send(client, Opcode::Close, &payload)
-            }
-            Command::Vanish { client } => {
-                self.client(client)?.visitor.vanish();
-                self.settled(Value::Null)
-            }
-            Command::Violate { client, rule } => self.violate(client, &rule),
+            Command::Client { client, act } => self.act(client, act),
             Command::Connection { client } => self.connection(client),
             Command::Room { name } => Ok(self.room(&name)),
             Command::User { name } => {
-                Ok(json!({ "connections": self.members(Group::User(&name)) }))
+                Ok(Answer::User { connections: self.members(Group::User(&name)) })
             }
             Command::Advance { milliseconds, nanoseconds } => {
                 let by = Duration::from_millis(milliseconds)
                     .saturating_add(Duration::from_nanos(nanoseconds.into()));
                 self.clockwork.advance(by).map_err(|error| error.to_string())?;
-                Ok(Value::Null)
+                Ok(Answer::Done)
             }
             Command::Outside { message } => self.ask(&message),
             Command::HttpAnswer { url, answer } => {
                 self.script.answer_for(url, answer);
-                Ok(Value::Null)
+                Ok(Answer::Done)
             }
             Command::Token { token, claims } => {
                 self.script.accept(token, claims);
-                Ok(Value::Null)
+                Ok(Answer::Done)
             }
             Command::RemoveChannel { name } => {
                 if self.neighbours.remove(&name).is_some() {
                     self.registry.hubs().remove(&name);
                 }
-                Ok(Value::Null)
+                Ok(Answer::Done)
             }
             Command::Reload { file } => {
                 let name = self.channel.name().to_owned();
                 load(&self.clockwork, &self.changes, &mut self.verdicts, &file, &name)?;
-                self.settled(Value::Null)
+                Ok(self.settled())
             }
             Command::Stored { key } => {
                 let store = &self.channel.context.store;
                 let found = self.clockwork.wait(async { store.get(&key).await });
                 let found = found.map_err(|error| error.to_string())?;
-                Ok(json!(found.map(|entry| hex(&entry.value))))
+                let value = found.map(|entry| Bytes(entry.value.to_vec()));
+                Ok(Answer::Stored { value })
             }
             Command::Store { key, value: Bytes(value) } => {
                 let store = &self.channel.context.store;
                 let set = self.clockwork.wait(async { store.set(&key, value.into(), None).await });
                 set.map_err(|error| error.to_string())?;
-                Ok(Value::Null)
+                Ok(Answer::Done)
             }
         }
     }
@@ -194,30 +185,35 @@ impl Host {
         self.clockwork.end();
     }
 
-    /// Let everything happen that has begun.
-    fn settled(&self, answer: Value) -> Done {
+    /// Lets everything happen that has begun.
+    fn settled(&self) -> Answer {
         self.clockwork.settle();
-        Ok(answer)
+        Answer::Done
     }
 
     fn client(&self, client: usize) -> Result<&Connected, String> {
         self.clients.get(client).ok_or_else(|| format!("there is no client {client}"))
     }
 
-    fn send(&self, client: usize, opcode: Opcode, payload: &[u8]) -> Done {
-        self.client(client)?.visitor.send(opcode, payload);
-        self.settled(Value::Null)
-    }
-
-    fn violate(&self, client: usize, rule: &str) -> Done {
+    fn act(&self, client: usize, act: Act) -> Done {
         let visitor = &self.client(client)?.visitor;
-        match rule {
-            "protocol-error" => visitor.send(Opcode::Reserved, &[]),
-            "invalid-utf8" => visitor.send(Opcode::Text, &[0xff]),
-            "message-too-big" => visitor.announce(self.front.config.max_message_bytes + 1),
-            _ => return Err(format!("there is no rule {rule:?} to break")),
+        match act {
+            Act::Text(text) => visitor.send(Opcode::Text, text.as_bytes()),
+            Act::Binary(data) => visitor.send(Opcode::Binary, &data.0),
+            Act::Ping(data) => visitor.send(Opcode::Ping, &data.0),
+            Act::Pong(data) => visitor.send(Opcode::Pong, &data.0),
+            Act::Close(code, reason) => {
+                let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+                visitor.send(Opcode::Close, &payload);
+            }
+            Act::Vanish => visitor.vanish(),
+            Act::Violate(Violation::ProtocolError) => visitor.send(Opcode::Reserved, &[]),
+            Act::Violate(Violation::InvalidUtf8) => visitor.send(Opcode::Text, &[0xff]),
+            Act::Violate(Violation::MessageTooBig) => {
+                visitor.announce(self.front.config.max_message_bytes + 1);
+            }
         }
-        self.settled(Value::Null)
+        Ok(self.settled())
     }
 
     fn connect(&mut self, ask: Ask, from: (SocketAddr, Option<Token>)) -> Done {
@@ -248,45 +244,38 @@ impl Host {
                     .to_owned(),
             );
         };
-        let headers = headers.iter().filter(|(name, _)| !OF_HTTP.contains(&name.as_str()));
-        let headers: Vec<Value> = headers.map(|(name, v)| json!([name, hex(v)])).collect();
+        let theirs = headers.iter().filter(|(name, _)| !OF_HTTP.contains(&name.as_str()));
+        let headers = self::headers(theirs);
         if status != 101 {
             connected.visitor.vanish();
-            return Ok(json!({
-                "client": client,
-                "refused": { "status": status, "headers": headers, "body": hex(&body) },
-            }));
+            return Ok(Answer::Refused { status, headers, body: Bytes(body) });
         }
         connected.id = id;
-        let id = id.map(|id| id.to_string());
         // Without an id the channel has refused it by a close frame.
-        Ok(json!({ "client": client, "id": id, "headers": headers }))
+        let id = number.map(|number| ConnectionId { number }.to_string());
+        Ok(Answer::Connected { client, id, headers })
     }
 
     fn connection(&self, client: usize) -> Done {
         let id = self.client(client)?.id.ok_or("the client was refused")?;
         let Kept { client, session } = self.script.of(id).ok_or("nothing is kept of it")?;
-        let rooms = client.rooms();
         let labels = client.outbound.labels();
-        Ok(json!({
-            "session": hex(&session),
-            "joined": rooms.iter().map(|room| &**room).collect::<Vec<_>>(),
-            "user": client.user().as_deref(),
-            "labels": labels.iter().collect::<Vec<_>>(),
-            "ending": client.ending().map(|reason| reason.token()),
-        }))
+        Ok(Answer::Connection {
+            session: Bytes(session),
+            joined: client.rooms().iter().map(|room| room.to_string()).collect(),
+            user: client.user().map(|user| user.to_string()),
+            labels: labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        })
     }
 
-    fn room(&self, name: &str) -> Value {
+    fn room(&self, name: &str) -> Answer {
         let hub = &self.channel.context.hub;
-        let members = self.members(Group::Room(name));
-        let state = hub.room_state(name);
         let (_, present) = hub.presence_page(name, None, usize::MAX, None);
-        json!({
-            "members": members,
-            "state": state.map(|state| hex(&state)),
-            "present": present.iter().map(|(key, _)| &**key).collect::<Vec<_>>(),
-        })
+        Answer::Room {
+            members: self.members(Group::Room(name)),
+            state: hub.room_state(name).map(|state| Bytes(state.to_vec())),
+            present: present.iter().map(|(key, _)| key.to_string()).collect(),
+        }
     }
 
     /// The ids of a room's members, or of a user's connections.
@@ -310,7 +299,7 @@ impl Host {
         }
         let (status, body) = self.clockwork.wait(asked).map_err(|error| error.to_string())?;
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        Ok(json!({ "status": status.as_u16(), "body": body }))
+        Ok(Answer::Outside { status: status.as_u16(), body })
     }
 }
 
@@ -324,9 +313,7 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
         log_lines_per_second: LOG_LINES,
         ..Config::default()
     };
-    if let Some(limits) = setup.limits {
-        limits.apply(&mut config);
-    }
+    limits::apply(setup.limits, &mut config);
     let mut own = ChannelConfig { settings: setup.settings, ..ChannelConfig::default() };
     own.grants.publish_to = setup.publish_to;
     config.channels.insert(name.clone(), Arc::new(own));

@@ -3,14 +3,15 @@
 use std::fmt::{self, Write};
 use std::sync::{Arc, OnceLock};
 
-use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::protocol::Happened;
+use wharf_contract::kit::Happened;
+
+use super::happenings::Happenings;
 use super::script::Script;
 
 /// What every line has, and no test needs.
@@ -19,13 +20,13 @@ const KNOWN: [&str; 4] = ["channel", "generation", "connection", "backtrace"];
 /// Hears the host's log. Nothing is told before there is a script.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
-    happened: Happened,
+    happened: Happenings,
     script: Arc<OnceLock<Arc<Script>>>,
 }
 
 impl Lines {
     /// Hear all that this process logs from now on.
-    pub(super) fn hear(happened: Happened) -> Lines {
+    pub(super) fn hear(happened: Happenings) -> Lines {
         let lines = Lines { happened, script: Arc::default() };
         // Somebody else may hear it already, in a test of this crate.
         let layer = lines.clone().with_filter(LevelFilter::WARN);
@@ -49,7 +50,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut line = Line::default();
         event.record(&mut line);
         match self.script.get() {
-            Some(script) => self.happened.note(json!({ "error": line.sentence(script) })),
+            Some(script) => self.happened.note(Happened::Warned(line.sentence(script))),
             None => eprintln!("{} {}", line.message, line.rest),
         }
     }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::protocol::{Answer, Happened};
+use super::happenings::{Happenings, headers, message};
+use wharf_contract::CallRefusal;
+use wharf_contract::kit::{Bytes, Happened, HttpAnswer};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
-use wharf_hub::frame::{Frame, FrameKind};
+use wharf_hub::frame::Frame;
 use wharf_hub::hub::Publications;
 use wharf_hub::token::Token;
-use wharf_runtime::registry::hex;
 use wharf_runtime::stage::{Stage, StagedAnswer, StagedLine, StagedRequest, StagedResponse};
 use wharf_runtime::token::Unacceptable;
 
@@ -27,10 +28,10 @@ const OF_THE_SDK: [&str; 2] = ["content-length", "host"];
 /// The world around a plugin that is tested.
 #[derive(Debug)]
 pub(super) struct Script {
-    happened: Happened,
+    happened: Happenings,
     /// When the test began, by the clock that it moves.
     began: Instant,
-    answers: Mutex<Vec<(String, Answer)>>,
+    answers: Mutex<Vec<(String, HttpAnswer)>>,
     /// Tokens that hold, with their claims.
     tokens: Mutex<BTreeMap<String, String>>,
     /// Connections and their sessions.
@@ -57,13 +58,13 @@ enum Panic {
 
 impl Script {
     /// Nothing is scripted. To be called where the runtime's clock is known.
-    pub(super) fn new(happened: Happened) -> Script {
+    pub(super) fn new(happened: Happenings) -> Script {
         let (answers, tokens, kept, panic) = Default::default();
         Script { happened, began: Instant::now(), answers, tokens, kept, panic }
     }
 
     /// Answer requests to this URL; where it ends with `*`, to all that begin so.
-    pub(super) fn answer_for(&self, url: String, answer: Answer) {
+    pub(super) fn answer_for(&self, url: String, answer: HttpAnswer) {
         let mut answers = self.answers.lock();
         answers.retain(|(scripted, _)| *scripted != url);
         answers.push((url, answer));
@@ -110,18 +111,15 @@ impl Stage for Script {
         let answers = self.answers.lock();
         let found = answers.iter().rev().find(|(scripted, _)| is_meant(scripted));
         let Some((_, answer)) = found else {
-            let detail =
-                format!("the test has no answer for {url}; script one with TestHost::http_answer");
-            return Err(("http-not-granted".to_owned(), detail));
+            let refusal = CallRefusal::HttpNotScripted { url };
+            return Err((refusal.code().to_owned(), refusal.to_string()));
         };
-        let headers = headers.iter().filter(|(name, _)| !OF_THE_SDK.contains(&name.as_str()));
-        let headers: Vec<Value> = headers.map(|(name, v)| json!([name, hex(v)])).collect();
-        self.happened.note(json!({
-            "request": { "method": method, "url": url, "headers": headers, "body": hex(&body) },
-        }));
+        let theirs = headers.iter().filter(|(name, _)| !OF_THE_SDK.contains(&name.as_str()));
+        let headers = self::headers(theirs);
+        self.happened.note(Happened::Requested { method, url, headers, body: Bytes(body) });
         match answer.clone() {
-            Answer::Failure { code, detail } => Err((code, detail)),
-            Answer::Response { status, headers, body } => Ok(StagedResponse {
+            HttpAnswer::Failure { code, detail } => Err((code, detail)),
+            HttpAnswer::Response { status, headers, body } => Ok(StagedResponse {
                 status,
                 headers: headers.into_iter().map(|(name, value)| (name, value.0)).collect(),
                 body: body.0,
@@ -150,9 +148,7 @@ impl Stage for Script {
                 Panic::None | Panic::Said(_) => {}
             }
         }
-        self.happened.note(json!({
-            "log": { "level": level, "message": message, "fields": fields },
-        }));
+        self.happened.note(Happened::Logged { level: level.to_owned(), message, fields });
     }
 
     fn kept(&self, client: &Arc<ConnectionRecord>, session: &[u8]) {
@@ -177,18 +173,15 @@ pub(super) fn token_of(claims: &str, now: Duration) -> Token {
 #[derive(Debug)]
 pub(super) struct Neighbour {
     pub(super) name: String,
-    pub(super) happened: Happened,
+    pub(super) happened: Happenings,
 }
 
 impl Publications for Neighbour {
     fn published(&self, room: &str, frame: &Frame) {
-        let payload = frame.payload();
-        let message = match (frame.kind(), std::str::from_utf8(payload)) {
-            (FrameKind::Text, Ok(text)) => json!({ "text": text }),
-            _ => json!({ "binary": hex(payload) }),
-        };
-        self.happened.note(json!({
-            "published": { "channel": self.name, "room": room, "message": message },
-        }));
+        self.happened.note(Happened::Published {
+            channel: self.name.clone(),
+            room: room.to_owned(),
+            message: message(frame.kind(), frame.payload()),
+        });
     }
 }

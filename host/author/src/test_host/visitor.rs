@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use super::protocol::{Bytes, Happened};
+use wharf_contract::kit::{Happened, Headers};
+use wharf_hub::frame::FrameKind;
 use wharf_hub::transport::memory::{self, ReadHalf, WriteHalf};
+
+use super::happenings::{Happenings, message};
 
 /// What the host's keep-alive pings carry.
 const KEEP_ALIVE: &[u8] = b"wharf-keep-alive";
@@ -46,7 +48,7 @@ pub(super) enum Opcode {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) target: String,
-    pub(super) headers: Vec<(String, Bytes)>,
+    pub(super) headers: Headers,
 }
 
 /// The answer to that.
@@ -69,7 +71,7 @@ pub(super) struct Visitor {
 #[derive(Debug)]
 struct Shared {
     number: usize,
-    happened: Happened,
+    happened: Happenings,
     response: Mutex<Option<Response>>,
     /// The client has sent a close frame.
     has_closed: AtomicBool,
@@ -77,7 +79,7 @@ struct Shared {
 
 impl Visitor {
     /// Creates a client that has asked. Also returns the server's end of its connection.
-    pub(super) fn ask(number: usize, ask: &Ask, happened: Happened) -> (Visitor, memory::Stream) {
+    pub(super) fn ask(number: usize, ask: &Ask, happened: Happenings) -> (Visitor, memory::Stream) {
         let (server, client) = memory::pair(CAPACITY);
         let (reader, writer) = client.into_split();
         let (frames, to_write) = unbounded_channel();
@@ -208,22 +210,25 @@ async fn read(mut input: Input, shared: Arc<Shared>, frames: UnboundedSender<Vec
         return;
     }
     let Shared { number, happened, has_closed, .. } = &*shared;
+    let received = |kind, payload: &[u8]| {
+        happened.note(Happened::Received { client: *number, message: message(kind, payload) });
+    };
     while let Some((opcode, payload)) = input.frame().await {
         match opcode {
-            1 => happened.received(*number, "text", &payload),
-            2 => happened.received(*number, "binary", &payload),
+            1 => received(FrameKind::Text, &payload),
+            2 => received(FrameKind::Binary, &payload),
             9 if payload == KEEP_ALIVE => drop(frames.send(frame(Opcode::Pong, &payload))),
-            9 => happened.received(*number, "ping", &payload),
+            9 => received(FrameKind::Ping, &payload),
             8 if !has_closed.swap(true, Ordering::SeqCst) => {
                 let (code, reason) = close_frame(&payload);
-                happened.note(json!({ "client": number, "closed": [code, reason] }));
+                happened.note(Happened::Closed { client: *number, code, reason });
                 let _ = frames.send(frame(Opcode::Close, &payload));
             }
             // A pong, or the answer to the client's own close frame.
             _ => {}
         }
     }
-    happened.note(json!({ "client": number, "ended": true }));
+    happened.note(Happened::Ended { client: *number });
 }
 
 /// The code and reason of a close frame.

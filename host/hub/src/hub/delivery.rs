@@ -13,7 +13,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Hub;
-use crate::close::{Close, Reason};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
@@ -21,6 +20,7 @@ use crate::inbox::{InboxLimits, NoPlace, Place};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
+use wharf_contract::close::{Close, Reason};
 
 /// Inboxes that are filled in a row before other tasks get their turn.
 const POSTS_PER_TURN: usize = 1024;

@@ -15,6 +15,7 @@ use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::room::{Members, broadcast};
+use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
 
 /// How long things wait.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub struct Timing {
 impl Default for Timing {
     /// The settings' defaults.
     fn default() -> Timing {
-        Timing { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) }
+        Timing { interval: DEFAULT_INTERVAL, grace: DEFAULT_GRACE }
     }
 }
 

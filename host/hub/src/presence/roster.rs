@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use wharf_contract::presence::{charge, key_bytes, meta_bytes};
+
 use crate::connection_id::ConnectionId;
 
 use super::messages::{Diff, Entries, Meta};
-use super::{OVERHEAD, messages};
 
 /// Who is present in one room.
 #[derive(Debug, Default)]
@@ -56,8 +57,8 @@ impl Entry {
     }
 
     fn bytes(&self, key: &str) -> usize {
-        let metas: usize = self.metas.iter().map(|(_, meta)| meta.len() + OVERHEAD).sum();
-        messages::quoted(key).len() + OVERHEAD + metas
+        let metas: usize = self.metas.iter().map(|(_, meta)| meta_bytes(meta)).sum();
+        key_bytes(key) + metas
     }
 
     /// Put a connection's metadata in its place. Whether that changed anything.
@@ -115,12 +116,12 @@ impl Roster {
         self.keys.get(&id)
     }
 
-    /// What a connection takes, in bytes, counted as [`charge`](super::charge) does.
+    /// What a connection takes, in bytes, counted as [`charge`] does.
     pub fn charge_of(&self, id: ConnectionId) -> usize {
         let Some(key) = self.keys.get(&id) else { return 0 };
         let metas = self.entries.get(key).map(|entry| &entry.metas);
         let meta = metas.into_iter().flatten().find(|(known, _)| *known == id);
-        meta.map_or(0, |(_, meta)| super::charge(key, meta))
+        meta.map_or(0, |(_, meta)| charge(key, meta))
     }
 
     /// How many keys have a connection.

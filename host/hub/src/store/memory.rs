@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Answer, Entry, Store, StoreError};
+use wharf_contract::CallRefusal;
+use wharf_contract::store::{entry_bytes, number, sum};
 
-/// What an entry takes beside the bytes of its key and its value: its places in two trees.
-const ENTRY_OVERHEAD: usize = 160;
+use super::{Answer, Entry, Store};
 
 /// Expired entries that one call drops at most, so that no call waits for thousands.
 const SWEEP: usize = 64;
@@ -57,7 +57,7 @@ impl Memory {
     /// and nobody waits with it.
     fn step<'a, T: Send + 'a>(
         &self,
-        step: impl FnOnce(&mut Entries, Instant) -> Result<T, StoreError>,
+        step: impl FnOnce(&mut Entries, Instant) -> Result<T, CallRefusal>,
     ) -> Answer<'a, T> {
         let now = (self.clock)();
         let mut entries = self.entries.lock();
@@ -94,7 +94,7 @@ impl Store for Memory {
                 Some(kept) => (number(&kept.value)?, kept.expires),
                 None => (0, None),
             };
-            let sum = before.checked_add(by).ok_or(StoreError::Overflow)?;
+            let sum = sum(before, by)?;
             entries.put(key, sum.to_string().into(), expires, now, self.max_bytes)?;
             Ok(sum)
         })
@@ -109,7 +109,7 @@ impl Store for Memory {
     ) -> Answer<'a, u64> {
         self.step(|entries, now| {
             if entries.live(key, now).map(|kept| kept.version) != expected {
-                return Err(StoreError::Conflict);
+                return Err(CallRefusal::StoreConflict);
             }
             entries.put(key, value, expiry(now, ttl), now, self.max_bytes)
         })
@@ -139,12 +139,6 @@ impl Store for Memory {
         // In parts, so that calls get their turn in between.
         while self.entries.lock().drop_expired(now, FULL_SWEEP) == FULL_SWEEP {}
     }
-}
-
-/// The number that a value is.
-fn number(value: &[u8]) -> Result<i64, StoreError> {
-    let text = std::str::from_utf8(value).ok();
-    text.and_then(|text| text.parse().ok()).ok_or(StoreError::NotANumber)
 }
 
 /// When something expires that is written now; never, where that is too far away for the clock.
@@ -188,16 +182,16 @@ impl Entries {
         expires: Option<Instant>,
         now: Instant,
         max_bytes: usize,
-    ) -> Result<u64, StoreError> {
-        let size = size(key, &value);
+    ) -> Result<u64, CallRefusal> {
+        let size = entry_bytes(key, &value);
         loop {
             // Looked up anew: it may be among what was dropped.
-            let before = self.by_key.get(key).map_or(0, |kept| self::size(key, &kept.value));
+            let before = self.by_key.get(key).map_or(0, |kept| entry_bytes(key, &kept.value));
             if self.bytes - before + size <= max_bytes {
                 break;
             }
             if self.drop_expired(now, SWEEP) == 0 {
-                return Err(StoreError::Full(max_bytes));
+                return Err(CallRefusal::StoreFull { limit: max_bytes });
             }
         }
         self.remove(key);
@@ -214,7 +208,7 @@ impl Entries {
 
     fn remove(&mut self, key: &str) {
         if let Some((key, kept)) = self.by_key.remove_entry(key) {
-            self.bytes -= size(&key, &kept.value);
+            self.bytes -= entry_bytes(&key, &kept.value);
             if let Some(expires) = kept.expires {
                 self.by_expiry.remove(&(expires, key));
             }
@@ -230,17 +224,12 @@ impl Entries {
             && let Some((_, key)) = self.by_expiry.pop_first()
         {
             if let Some(kept) = self.by_key.remove(&key) {
-                self.bytes -= size(&key, &kept.value);
+                self.bytes -= entry_bytes(&key, &kept.value);
             }
             dropped += 1;
         }
         dropped
     }
-}
-
-/// What an entry counts for.
-fn size(key: &str, value: &[u8]) -> usize {
-    key.len() + value.len() + ENTRY_OVERHEAD
 }
 
 #[cfg(test)]

@@ -3,53 +3,40 @@
 use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::audience::{Host, HostAudience};
-use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::bindings::wharf::channel::types::{Error, Kind};
+use super::labels;
 use super::rooms::{checked as checked_room, parsed};
 use super::users::checked as checked_user;
-use super::{fix_call, labels, refused};
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::audience::{MAX_AUDIENCES, Size};
 use wharf_hub::recipients::{Audience, Recipients};
-
-/// Rooms and users that one audience may name, and connections and users that it may except.
-const MAX_NAMES: usize = 256;
-/// Labels that one audience may ask for.
-const MAX_CONDITIONS: usize = 8;
-/// Audiences that an instance may have at a time.
-const MAX_AUDIENCES: usize = 16;
 
 /// The `audience` resource, while a guest makes it.
 #[derive(Debug, Default)]
 pub struct AudienceHandle {
     audience: Audience,
-    /// What was wrong with the first call that could not be kept.
-    problem: Option<Error>,
+    /// The problem of the first call that could not be kept.
+    problem: Option<CallRefusal>,
 }
 
 impl AudienceHandle {
     /// Add to it, and note the first thing that is wrong with it.
-    fn add(&mut self, add: impl FnOnce(&mut Audience) -> Result<(), Error>) {
+    fn add(&mut self, add: impl FnOnce(&mut Audience) -> Result<(), CallRefusal>) {
         if self.problem.is_none() {
             let added = add(&mut self.audience).and_then(|()| self.check_size());
             self.problem = added.err();
         }
     }
 
-    fn check_size(&self) -> Result<(), Error> {
+    fn check_size(&self) -> Result<(), CallRefusal> {
         let Audience { rooms, users, except, except_users, labels, .. } = &self.audience;
-        if rooms.len() + users.len() <= MAX_NAMES
-            && except.len() + except_users.len() <= MAX_NAMES
-            && labels.len() <= MAX_CONDITIONS
-        {
-            return Ok(());
+        Size {
+            names: rooms.len() + users.len(),
+            exceptions: except.len() + except_users.len(),
+            conditions: labels.len(),
         }
-        Err(refused(
-            Remedy::ShedLoad,
-            "audience-too-big",
-            format!(
-                "an audience has at most {MAX_NAMES} rooms and users, {MAX_NAMES} exceptions and \
-                 {MAX_CONDITIONS} labels"
-            ),
-        ))
+        .check()
     }
 }
 
@@ -121,16 +108,13 @@ impl HostAudience for InstanceState {
     ) -> wasmtime::Result<Result<(), Error>> {
         let AudienceHandle { audience, problem } = self.table.get(&it)?;
         if let Some(problem) = problem {
-            return Ok(Err(problem.clone()));
+            return Ok(Err(problem.clone().into()));
         }
         if audience.is_empty() {
-            return Ok(Err(fix_call(
-                "audience-empty",
-                "name a room, a user or everyone before sending",
-            )));
+            return Ok(Err(CallRefusal::AudienceEmpty.into()));
         }
         let to = Recipients::Audience(Box::new(audience.clone()));
-        Ok(self.broadcast(to, kind, &data, None))
+        Ok(self.broadcast(to, kind, &data, None).map_err(Error::from))
     }
 
     fn drop(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {
@@ -144,7 +128,7 @@ impl InstanceState {
     fn add(
         &mut self,
         it: &Resource<AudienceHandle>,
-        add: impl FnOnce(&mut Audience) -> Result<(), Error>,
+        add: impl FnOnce(&mut Audience) -> Result<(), CallRefusal>,
     ) -> wasmtime::Result<()> {
         self.table.get_mut(it)?.add(add);
         Ok(())

@@ -1,14 +1,12 @@
 //! `wharf:channel/channels`: the rooms of other channels.
 
 use super::bindings::wharf::channel::channels::Host;
-use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::bindings::wharf::channel::types::{Error, Kind};
 use super::rooms::checked;
-use super::{cut, escape, refused};
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::text::{MAX_SHOWN_CHANNEL_BYTES, Shown};
 use wharf_hub::effects::Effect;
-
-/// Bytes of a channel's name that an error repeats.
-const MAX_SHOWN_NAME_BYTES: usize = 255;
 
 impl Host for InstanceState {
     fn publish(
@@ -21,24 +19,23 @@ impl Host for InstanceState {
         self.call()?;
         // What is not granted is not looked up: whether there is such a channel is none of its affair.
         if !self.channel.own.grants.may_publish_to(&channel) {
-            return Err(self.publish_not_granted(&channel));
+            return Err(self.publish_not_granted(&channel).into());
         }
         let Some(hub) = self.channel.channels.find(&channel) else {
-            let channel = escape(cut(&channel, MAX_SHOWN_NAME_BYTES));
-            let detail = format!("no channel {channel} is in service");
-            return Err(refused(Remedy::Gone, "unknown-channel", detail));
+            let channel = Shown::new(&channel, MAX_SHOWN_CHANNEL_BYTES);
+            return Err(CallRefusal::UnknownChannel { channel }.into());
         };
         let room = checked(room)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::Publish(Box::new((hub, room)), frame))
+        Ok(self.record(Effect::Publish(Box::new((hub, room)), frame))?)
     }
 }
 
 impl InstanceState {
     /// Tell the guest and the operator what to write into the configuration.
-    fn publish_not_granted(&self, to: &str) -> Error {
+    fn publish_not_granted(&self, to: &str) -> CallRefusal {
         let channel = &self.channel;
-        let to = channel.shown(to, MAX_SHOWN_NAME_BYTES);
+        let to = channel.shown(to, MAX_SHOWN_CHANNEL_BYTES);
         let how = channel.own.grants.how_to_allow_publishing(&channel.name, &to);
         if channel.failure_budget.take() {
             tracing::warn!(
@@ -48,7 +45,6 @@ impl InstanceState {
                 "publishing refused: {how}"
             );
         }
-        let detail = format!("the channel may not publish to {to}: {how}");
-        refused(Remedy::AskOperator, "publish-not-granted", detail)
+        CallRefusal::PublishNotGranted { to, how }
     }
 }

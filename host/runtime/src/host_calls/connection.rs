@@ -4,16 +4,14 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::connection::{Host, HostConnection};
 use super::bindings::wharf::channel::types::{Error, Kind};
-use super::{ConnectionHandle, Phase, checked_close, fix_call, refused};
-use crate::host_calls::bindings::wharf::channel::types::Remedy;
+use super::{ConnectionHandle, Phase};
 use crate::instance::InstanceState;
 use wharf_config::table_key;
+use wharf_contract::CallRefusal;
+use wharf_contract::close::{Close, check_ping};
 use wharf_hub::connection::SubjectChanged;
 use wharf_hub::effects::Effect;
 use wharf_hub::frame::{Frame, FrameKind};
-
-/// The longest payload of a control frame (RFC 6455, 5.5).
-const MAX_CONTROL_BYTES: usize = 125;
 
 impl Host for InstanceState {}
 
@@ -69,25 +67,16 @@ impl HostConnection for InstanceState {
     ) -> Result<(), Error> {
         self.own()?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::Send(frame))
+        Ok(self.record(Effect::Send(frame))?)
     }
 
     fn ping(&mut self, _: Resource<ConnectionHandle>, data: Vec<u8>) -> Result<(), Error> {
         if self.own()?.phase == Phase::Connecting {
-            return Err(refused(
-                Remedy::RetryLater,
-                "refused-while-connecting",
-                "there is nobody to ping before the upgrade",
-            ));
+            return Err(CallRefusal::PingWhileConnecting.into());
         }
-        if data.len() > MAX_CONTROL_BYTES {
-            return Err(fix_call(
-                "control-frame-too-big",
-                format!("a ping carries at most {MAX_CONTROL_BYTES} bytes, not {}", data.len()),
-            ));
-        }
+        check_ping(&data)?;
         let frame = Frame::encode(FrameKind::Ping, &data);
-        self.record(Effect::Send(frame))
+        Ok(self.record(Effect::Send(frame))?)
     }
 
     fn close(
@@ -97,7 +86,7 @@ impl HostConnection for InstanceState {
         reason: String,
     ) -> Result<(), Error> {
         let own = self.own()?;
-        own.effects.record_close(checked_close(code, reason)?);
+        own.effects.record_close(Close::new(code, reason)?);
         Ok(())
     }
 
@@ -110,27 +99,12 @@ impl HostConnection for InstanceState {
         let stage = self.channel.stage.as_ref();
         let staged = stage.and_then(|stage| stage.check(&token, client.claims().is_some()));
         let rules = || self.channel.tokens.as_ref().map(|tokens| tokens.check(&token));
-        let checked = staged.or_else(rules).ok_or_else(|| {
-            refused(
-                Remedy::AskOperator,
-                "no-token-rules",
-                format!(
-                    "no token is checked for this channel: write the table `[channels.{}.token]` \
-                     in wharf.toml, and restart",
-                    table_key(&self.channel.name)
-                ),
-            )
-        })?;
-        let token = checked.map_err(|why| {
-            refused(Remedy::Other, "token-invalid", format!("the token does not hold: {why}"))
-        })?;
-        client.renew_token(token).map_err(|SubjectChanged| {
-            refused(
-                Remedy::Other,
-                "token-subject-changed",
-                "the token is about somebody else (sub) than the one before",
-            )
-        })
+        let checked = staged
+            .or_else(rules)
+            .ok_or_else(|| CallRefusal::NoTokenRules { channel: table_key(&self.channel.name) })?;
+        let token = checked.map_err(|why| CallRefusal::TokenInvalid { why: why.to_string() })?;
+        let renewed = client.renew_token(token);
+        Ok(renewed.map_err(|SubjectChanged| CallRefusal::TokenSubjectChanged)?)
     }
 
     fn drop(&mut self, _: Resource<ConnectionHandle>) -> wasmtime::Result<()> {

@@ -1,28 +1,23 @@
 //! `wharf:channel/event`: the transaction that an event is.
 
 use super::bindings::wharf::channel::event::Host;
-use super::bindings::wharf::channel::types::{Error, Remedy};
+use super::bindings::wharf::channel::types::Error;
 
-use super::{Phase, refused};
+use super::Phase;
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::names::MAX_NAME_BYTES;
 use wharf_hub::outbound::PendingWrites;
 
 /// Bytes of a reported error that are kept.
 const MAX_DETAIL_BYTES: usize = 4 * 1024;
-
-/// Bytes of a room's name, which are all that it may have.
-const MAX_NAME_BYTES: usize = 255;
 
 impl Host for InstanceState {
     async fn flush(&mut self) -> Result<(), Error> {
         let hub = self.channel.hub.clone();
         let call = self.call()?;
         if call.phase == Phase::Connecting {
-            return Err(refused(
-                Remedy::RetryLater,
-                "refused-while-connecting",
-                "nothing commits before the connection is accepted",
-            ));
+            return Err(CallRefusal::FlushWhileConnecting.into());
         }
         let mut writes = PendingWrites::default();
         call.close = call.commit(&hub, &mut writes).await;

@@ -22,6 +22,7 @@ use wasmtime_wasi_http::{
 use crate::instance::{ChannelContext, InstanceState};
 use crate::stage::{Stage, StagedRequest, StagedResponse};
 use wharf_config::AllowedHost;
+use wharf_contract::CallRefusal;
 
 /// Bytes of a host's name that an error repeats.
 const MAX_SHOWN_HOST_BYTES: usize = 255;
@@ -96,7 +97,7 @@ impl WasiHttpHooks for Hooks {
             let (response, io) = match sent {
                 Some(Ok(sent)) => sent,
                 Some(Err(error)) => return Err(described(error, &target)),
-                None => return Err(refused("http-failed", "the event is over")),
+                None => return Err(refused(&CallRefusal::HttpEventOver)),
             };
             let body = move |error| described(error, &target);
             let response = response.map(|received| received.map_err(body).boxed_unsync());
@@ -117,13 +118,13 @@ impl Hooks {
     /// Have a test answer.
     fn staged(&self, stage: Arc<dyn Stage>, request: Request<WasiBody>) -> Sent {
         if !self.is_event {
-            return Box::new(ready(Err(refused("no-event", "requests need an event"))));
+            return Box::new(ready(Err(refused(&CallRefusal::HttpNoEvent))));
         }
         let event = self.event.subscribe();
         Box::new(async move {
             let (head, body) = request.into_parts();
             let Some(body) = during(event, body.collect()).await else {
-                return Err(refused("http-failed", "the event is over"));
+                return Err(refused(&CallRefusal::HttpEventOver));
             };
             let headers = head.headers.iter();
             let answer = stage.answer(StagedRequest {
@@ -132,16 +133,18 @@ impl Hooks {
                 headers: headers.map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
                 body: body?.to_bytes().to_vec(),
             });
-            let StagedResponse { status, headers, body } =
-                answer.map_err(|(code, detail)| refused(&code, &detail))?;
+            let StagedResponse { status, headers, body } = answer.map_err(|(code, detail)| {
+                Error::InternalError(Some(format!("{code}: {detail}")))
+            })?;
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
                 response = response.header(name, value);
             }
             let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
-            let response = response
-                .body(body.boxed_unsync())
-                .map_err(|error| refused("http-failed", &format!("no such answer: {error}")))?;
+            let response = response.body(body.boxed_unsync()).map_err(|error| {
+                let (target, cause) = ("no such answer".to_owned(), error.to_string());
+                refused(&CallRefusal::HttpFailed { target, cause })
+            })?;
             let io: Io = Box::new(ready(Ok(())));
             Ok((response, io))
         })
@@ -150,7 +153,7 @@ impl Hooks {
     /// Whether this request may be sent, and one more at all. Returns where it goes, for errors.
     fn admit(&self, request: &Request<WasiBody>) -> Result<(String, OwnedSemaphorePermit), Error> {
         if !self.is_event {
-            return Err(refused("no-event", "requests need an event"));
+            return Err(refused(&CallRefusal::HttpNoEvent));
         }
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
@@ -164,12 +167,7 @@ impl Hooks {
         }
         let permit = self.channel.http_requests.clone().try_acquire_owned().map_err(|_| {
             let limit = self.channel.config.max_http_requests_per_channel;
-            refused(
-                "http-too-many-requests",
-                &format!(
-                    "{limit} requests of the channel are under way (max_http_requests_per_channel)"
-                ),
-            )
+            refused(&CallRefusal::HttpTooManyRequests { limit })
         })?;
         Ok((authority.to_string(), permit))
     }
@@ -188,8 +186,7 @@ impl Hooks {
                 "HTTP request refused: {how}"
             );
         }
-        let detail = format!("the channel may not call {shown} on port {port}: {how}");
-        refused("http-not-granted", &detail)
+        refused(&CallRefusal::HttpNotGranted { host: shown, port, how })
     }
 }
 
@@ -233,32 +230,27 @@ async fn during<F: Future>(mut event: watch::Receiver<()>, work: F) -> Option<F:
 
 /// An error as the SDK reads it: a code and a sentence, in the one error of `wasi:http` that carries a
 /// text.
-fn refused(code: &str, detail: &str) -> Error {
-    Error::InternalError(Some(format!("{code}: {detail}")))
+fn refused(refusal: &CallRefusal) -> Error {
+    Error::InternalError(Some(format!("{}: {refusal}", refusal.code())))
 }
 
 /// What went wrong with the network, with a cause where `wasi:http` itself has room for none.
 fn described(error: Error, target: &str) -> Error {
-    match error {
-        Error::Connect(cause) => {
-            refused("http-unreachable", &format!("cannot connect to {target}: {cause}"))
-        }
-        Error::Tls(cause) => {
-            refused("http-unreachable", &format!("no TLS connection to {target}: {cause}"))
-        }
+    let target = target.to_owned();
+    let refusal = match error {
+        Error::Connect(cause) => CallRefusal::HttpUnreachable { target, cause: cause.to_string() },
+        Error::Tls(cause) => CallRefusal::HttpNoTls { target, cause: cause.to_string() },
         Error::InvalidDnsNameError(cause) => {
-            refused("http-unreachable", &format!("no TLS connection to {target}: {cause}"))
+            CallRefusal::HttpNoTls { target, cause: cause.to_string() }
         }
-        Error::ConnectionTimeout => {
-            refused("http-timeout", &format!("no connection to {target} in time"))
+        Error::ConnectionTimeout => CallRefusal::HttpConnectTimeout { target },
+        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => {
+            CallRefusal::HttpTimeout { target }
         }
-        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => refused(
-            "http-timeout",
-            &format!("{target} did not answer in time; a request may set another .timeout(…)"),
-        ),
-        Error::Hyper(cause) => refused("http-failed", &format!("{target}: {cause}")),
-        other => other,
-    }
+        Error::Hyper(cause) => CallRefusal::HttpFailed { target, cause: cause.to_string() },
+        other => return other,
+    };
+    refused(&refusal)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::bindings::wharf::channel::log::{Host, Level};
 use crate::instance::InstanceState;
 use crate::stage::StagedLine;
+use wharf_contract::text::cut;
 
 /// Bytes of a message that are kept.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
@@ -197,44 +198,9 @@ impl LogBudget {
     }
 }
 
-/// The first `limit` bytes of a text, less what would cut a character in two.
-pub fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
-}
-
-/// A text on one line: characters that could forge lines, drive a terminal or show text in another
-/// order than it has, as Rust would write them in a literal.
-pub fn escape(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        // Controls; separators of lines and paragraphs; marks and overrides of direction.
-        let is_treacherous = character.is_control()
-            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-        if is_treacherous {
-            line.extend(character.escape_default());
-        } else {
-            line.push(character);
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guest_cannot_forge_a_line_or_drive_a_terminal() {
-        assert_eq!(escape("a\nb\u{1b}[2Jc\r"), "a\\nb\\u{1b}[2Jc\\r");
-        assert_eq!(escape("a\u{202e}b\u{2028}c\u{2066}é"), "a\\u{202e}b\\u{2028}c\\u{2066}é");
-    }
-
-    #[test]
-    fn a_cut_leaves_whole_characters() {
-        assert_eq!(cut("aé", 2), "a");
-        assert_eq!(cut("aé", 3), "aé");
-        assert_eq!(cut("aé", 99), "aé");
-    }
 
     #[test]
     fn a_budget_ends_and_does_not_go_below_zero() {

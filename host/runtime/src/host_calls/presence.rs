@@ -6,13 +6,15 @@ use serde::de::IgnoredAny;
 use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::presence::{Entry, Host, Page};
-use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::rooms::{MAX_PAGE, checked};
-use super::{ConnectionHandle, Own, fix_call, refused};
+use super::bindings::wharf::channel::types::Error;
+use super::rooms::checked;
+use super::{ConnectionHandle, Own};
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::names::check_presence_key;
+use wharf_contract::presence::{MAX_PAGE, Space, charge, check_metadata};
 use wharf_hub::effects::{Effect, Track};
-use wharf_hub::presence::{self, charge};
-use wharf_hub::room::MAX_NAME_BYTES;
+use wharf_hub::presence;
 
 impl Host for InstanceState {
     fn track(
@@ -23,13 +25,8 @@ impl Host for InstanceState {
         metadata: String,
     ) -> Result<(), Error> {
         let room = self.own_room(room)?;
-        if !(1..=MAX_NAME_BYTES).contains(&key.len()) {
-            return Err(fix_call(
-                "presence-key-invalid",
-                format!("a key has 1 to {MAX_NAME_BYTES} bytes, this one has {}", key.len()),
-            ));
-        }
-        self.record_track(room, Arc::from(key), metadata)
+        check_presence_key(&key)?;
+        Ok(self.record_track(room, Arc::from(key), metadata)?)
     }
 
     fn update(
@@ -45,14 +42,14 @@ impl Host for InstanceState {
             Some(track) => track.map(|track| track.key.clone()),
             None => hub.presence_key(&room, client.id),
         };
-        let key = key.ok_or_else(|| fix_call("not-tracked", "track the connection first"))?;
-        self.record_track(room, key, metadata)
+        let key = key.ok_or(CallRefusal::NotTracked)?;
+        Ok(self.record_track(room, key, metadata)?)
     }
 
     fn untrack(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let room = checked(room)?;
         self.own()?;
-        self.record(Effect::Untrack(room))
+        Ok(self.record(Effect::Untrack(room))?)
     }
 
     fn list(&mut self, room: String, after: Option<String>, limit: u32) -> Page {
@@ -71,26 +68,24 @@ impl Host for InstanceState {
 
     fn watch(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let room = self.own_room(room)?;
-        self.record(Effect::Watch(room))
+        Ok(self.record(Effect::Watch(room))?)
     }
 
     fn unwatch(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let room = checked(room)?;
         self.own()?;
-        self.record(Effect::Unwatch(room))
+        Ok(self.record(Effect::Unwatch(room))?)
     }
 }
 
 impl InstanceState {
     /// A room that the event's own connection is in, its own joins and leaves counted.
-    fn own_room(&mut self, room: String) -> Result<Arc<str>, Error> {
+    fn own_room(&mut self, room: String) -> Result<Arc<str>, CallRefusal> {
         let room = checked(room)?;
         let Own { client, effects, .. } = self.own()?;
         match effects.membership(&room).unwrap_or_else(|| client.is_in(&room)) {
             true => Ok(room),
-            false => {
-                Err(fix_call("not-a-member", "only members are present in a room: join it first"))
-            }
+            false => Err(CallRefusal::NotAMember),
         }
     }
 
@@ -99,50 +94,32 @@ impl InstanceState {
         room: Arc<str>,
         key: Arc<str>,
         metadata: String,
-    ) -> Result<(), Error> {
-        let limit = self.channel.config.max_presence_bytes;
-        if metadata.len() > limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "metadata-too-big",
-                format!("{} bytes; max_presence_bytes is {limit}", metadata.len()),
-            ));
-        }
+    ) -> Result<(), CallRefusal> {
+        check_metadata(&metadata, self.channel.config.max_presence_bytes)?;
         if let Err(error) = serde_json::from_str::<IgnoredAny>(&metadata) {
-            let detail = format!("the metadata is not JSON: {error}");
-            return Err(fix_call("metadata-invalid", detail));
+            return Err(CallRefusal::MetadataInvalid { why: error.to_string() });
         }
         self.check_space(&room, charge(&key, &metadata))?;
         let meta = Arc::from(metadata);
         self.record(Effect::Track(Box::new(Track { room, key, meta })))
     }
 
-    /// Whether so many bytes more fit into a room's list. Events that run at the same time do not
+    /// Checks that so many bytes more fit into a room's list. Events that run at the same time do not
     /// see each other, and may overrun it by what they add.
-    fn check_space(&mut self, room: &str, bytes: usize) -> Result<(), Error> {
+    fn check_space(&mut self, room: &str, bytes: usize) -> Result<(), CallRefusal> {
         let channel = self.channel.clone();
         let (config, hub) = (&channel.config, &channel.hub);
         let Own { client, effects, .. } = self.own()?;
         let (in_room, own) = hub.presence_bytes_in(room, client.id);
-        let room_bytes = in_room.saturating_sub(own);
         // In each room a connection is present once: of several tracks in one the last counts.
         let elsewhere = effects.tracks().filter(|track| &*track.room != room);
         let elsewhere: usize = elsewhere.map(|track| charge(&track.key, &track.meta)).sum();
-        let all_bytes = hub.presence_bytes().saturating_sub(own).saturating_add(elsewhere);
-        for (taken, limit, setting) in [
-            (room_bytes, config.max_room_presence_bytes, "max_room_presence_bytes"),
-            (all_bytes, config.max_channel_presence_bytes, "max_channel_presence_bytes"),
-        ] {
-            // Whoever takes no more than before is not kept from it by what others took meanwhile.
-            if bytes > own && taken.saturating_add(bytes) > limit {
-                return Err(refused(
-                    Remedy::ShedLoad,
-                    "presence-full",
-                    format!("{taken} bytes are taken; {setting} is {limit}"),
-                ));
-            }
-        }
-        Ok(())
+        let space = Space {
+            in_room: in_room.saturating_sub(own),
+            in_channel: hub.presence_bytes().saturating_sub(own).saturating_add(elsewhere),
+            own,
+        };
+        space.check(bytes, config.max_room_presence_bytes, config.max_channel_presence_bytes)
     }
 
     /// What this event changes about its own connection's presence in a room.

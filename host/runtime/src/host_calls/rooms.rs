@@ -5,19 +5,19 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::rooms::Host;
-use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::bindings::wharf::channel::types::{Error, Kind};
 
-use super::{Call, ConnectionHandle, Own, checked_close, cut, escape, fix_call, refused};
+use super::{Call, ConnectionHandle, Own};
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::audience::check_rooms;
+use wharf_contract::close::Close;
+use wharf_contract::names::check_room;
+use wharf_contract::text::Shown;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
 use wharf_hub::recipients::{Group, Recipients};
-use wharf_hub::room::check_name;
 
-/// Rooms that one broadcast may name.
-const MAX_ROOMS_PER_BROADCAST: usize = 256;
-/// Bytes of an id that is none that an error repeats.
-pub(super) const MAX_SHOWN_BYTES: usize = 64;
 /// Members on one page.
 pub(super) const MAX_PAGE: u32 = 1000;
 
@@ -31,19 +31,15 @@ impl Host for InstanceState {
             return Ok(());
         }
         if effects.rooms(client.rooms()).len() >= limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-rooms",
-                format!("a connection may be in {limit} rooms (max_rooms_per_connection)"),
-            ));
+            return Err(CallRefusal::TooManyRooms { limit }.into());
         }
-        self.record(Effect::Join(name))
+        Ok(self.record(Effect::Join(name))?)
     }
 
     fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
         self.own()?;
-        self.record(Effect::Leave(name))
+        Ok(self.record(Effect::Leave(name))?)
     }
 
     fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {
@@ -70,7 +66,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let to = Recipients::Room(checked(room)?);
-        self.broadcast(to, kind, &data, skip)
+        Ok(self.broadcast(to, kind, &data, skip)?)
     }
 
     fn broadcast_to_rooms(
@@ -80,15 +76,9 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        if rooms.len() > MAX_ROOMS_PER_BROADCAST {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-rooms",
-                format!("a broadcast names at most {MAX_ROOMS_PER_BROADCAST} rooms"),
-            ));
-        }
+        check_rooms(rooms.len())?;
         let to = Recipients::Rooms(rooms.into_iter().map(checked).collect::<Result<_, _>>()?);
-        self.broadcast(to, kind, &data, skip)
+        Ok(self.broadcast(to, kind, &data, skip)?)
     }
 
     fn broadcast_to_all(
@@ -97,19 +87,19 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        self.broadcast(Recipients::Everyone, kind, &data, skip)
+        Ok(self.broadcast(Recipients::Everyone, kind, &data, skip)?)
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
         let to = self.connected(&to)?;
         let frame = self.encode(kind, &data)?;
-        self.record(Effect::SendTo(to, frame))
+        Ok(self.record(Effect::SendTo(to, frame))?)
     }
 
     fn disconnect(&mut self, id: String, code: u16, reason: String) -> Result<(), Error> {
         let id = self.connected(&id)?;
-        let close = checked_close(code, reason)?;
-        self.record(Effect::Disconnect(id, Box::new(close)))
+        let close = Close::new(code, reason)?;
+        Ok(self.record(Effect::Disconnect(id, Box::new(close)))?)
     }
 }
 
@@ -141,13 +131,13 @@ impl InstanceState {
     }
 
     /// Returns the id of an open connection of the channel. The event's own may still be connecting.
-    pub(super) fn connected(&mut self, text: &str) -> Result<ConnectionId, Error> {
+    pub(super) fn connected(&mut self, text: &str) -> Result<ConnectionId, CallRefusal> {
         self.call()?;
         let own = self.client().map(|client| client.id);
         match ConnectionId::parse(text) {
             Some(id) if Some(id) == own => Ok(self.own()?.client.id),
             Some(id) if self.channel.hub.is_connected(id) => Ok(id),
-            _ => Err(unknown_connection(text)),
+            _ => Err(CallRefusal::UnknownConnection { id: Shown::id(text) }),
         }
     }
 
@@ -192,19 +182,10 @@ impl InstanceState {
     }
 }
 
-/// The error for an id that is no open connection's.
-pub(super) fn unknown_connection(id: &str) -> Error {
-    let id = escape(cut(id, MAX_SHOWN_BYTES));
-    let detail = format!("{id} is no open connection of this channel");
-    refused(Remedy::Gone, "unknown-connection", detail)
-}
-
-/// A room's name, if it is one.
-pub(super) fn checked(name: String) -> Result<Arc<str>, Error> {
-    match check_name(&name) {
-        Ok(()) => Ok(Arc::from(name)),
-        Err(error) => Err(fix_call("room-name-invalid", error.to_string())),
-    }
+/// Returns a room's name, checked.
+pub(super) fn checked(name: String) -> Result<Arc<str>, CallRefusal> {
+    check_room(&name)?;
+    Ok(Arc::from(name))
 }
 
 /// Reads the id of a connection to skip. Text that is no id skips nobody.

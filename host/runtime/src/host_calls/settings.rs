@@ -1,13 +1,11 @@
 //! `wharf:channel/settings`: what the operator set for this channel.
 
 use super::bindings::wharf::channel::settings::Host;
-use super::bindings::wharf::channel::types::{Error, Remedy};
-use super::{cut, escape, refused};
+use super::bindings::wharf::channel::types::Error;
 use crate::instance::InstanceState;
 use wharf_config::how_to_set;
-
-/// Bytes of a name that an error repeats.
-const MAX_SHOWN_NAME_BYTES: usize = 64;
+use wharf_contract::CallRefusal;
+use wharf_contract::text::{MAX_SHOWN_SETTING_BYTES, Shown};
 
 impl Host for InstanceState {
     fn get(&mut self, name: String) -> Option<String> {
@@ -15,11 +13,11 @@ impl Host for InstanceState {
     }
 
     fn require(&mut self, name: String) -> Result<String, Error> {
-        self.get(name.clone()).ok_or_else(|| {
-            let name = escape(cut(&name, MAX_SHOWN_NAME_BYTES));
-            let how = how_to_set(&self.channel.name, &name);
-            let detail = format!("the setting `{name}` is missing: {how}");
-            refused(Remedy::AskOperator, "setting-missing", detail)
-        })
+        let found = self.get(name.clone());
+        Ok(found.ok_or_else(|| {
+            let name = Shown::new(&name, MAX_SHOWN_SETTING_BYTES);
+            let how = how_to_set(&self.channel.name, &name.to_string());
+            CallRefusal::SettingMissing { name, how }
+        })?)
     }
 }

@@ -2,13 +2,13 @@
 //! the event.
 
 use super::bindings::wharf::channel::store::{Entry, Host};
-use super::bindings::wharf::channel::types::{Error, Remedy};
+use super::bindings::wharf::channel::types::Error;
 
-use super::refused;
 use crate::instance::InstanceState;
-use wharf_hub::store::{
-    MAX_PAGE, Store, StoreError, check_key, check_prefix, check_ttl, check_value,
-};
+use wharf_contract::CallRefusal;
+use wharf_contract::names::{check_key, check_prefix};
+use wharf_contract::store::{MAX_PAGE, check_value, time_to_live};
+use wharf_hub::store::Store;
 
 impl Host for InstanceState {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, Error> {
@@ -21,7 +21,7 @@ impl Host for InstanceState {
         let limit = self.channel.config.max_store_value_bytes;
         let store = self.store_for(&key)?;
         check_value(&value, limit)?;
-        Ok(store.set(&key, value.into(), check_ttl(ttl)?).await?)
+        Ok(store.set(&key, value.into(), time_to_live(ttl)?).await?)
     }
 
     async fn delete(&mut self, key: String) -> Result<bool, Error> {
@@ -42,7 +42,7 @@ impl Host for InstanceState {
         let limit = self.channel.config.max_store_value_bytes;
         let store = self.store_for(&key)?;
         check_value(&value, limit)?;
-        Ok(store.compare_and_swap(&key, expected, value.into(), check_ttl(ttl)?).await?)
+        Ok(store.compare_and_swap(&key, expected, value.into(), time_to_live(ttl)?).await?)
     }
 
     async fn list(
@@ -60,24 +60,9 @@ impl Host for InstanceState {
 
 impl InstanceState {
     /// The store, for an event that names this key.
-    fn store_for(&mut self, key: &str) -> Result<&dyn Store, Error> {
+    fn store_for(&mut self, key: &str) -> Result<&dyn Store, CallRefusal> {
         self.call()?;
         check_key(key)?;
         Ok(&*self.channel.store)
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Error {
-        let remedy = match error {
-            StoreError::KeyInvalid(_)
-            | StoreError::PrefixInvalid(_)
-            | StoreError::TtlInvalid
-            | StoreError::NotANumber
-            | StoreError::Overflow => Remedy::FixCall,
-            StoreError::ValueTooBig { .. } | StoreError::Full(_) => Remedy::ShedLoad,
-            StoreError::Conflict => Remedy::RetryLater,
-        };
-        refused(remedy, error.code(), error.to_string())
     }
 }

@@ -4,23 +4,23 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::bindings::wharf::channel::types::{Error, Kind, Remedy};
+use super::ConnectionHandle;
+use super::bindings::wharf::channel::types::{Error, Kind};
 use super::bindings::wharf::channel::users::Host;
-use super::rooms::MAX_SHOWN_BYTES;
-use super::{ConnectionHandle, checked_close, cut, escape, fix_call, refused};
 use crate::instance::InstanceState;
+use wharf_contract::CallRefusal;
+use wharf_contract::audience::check_users;
+use wharf_contract::close::Close;
+use wharf_contract::names::check_user;
+use wharf_contract::text::Shown;
 use wharf_hub::effects::Effect;
 use wharf_hub::recipients::{Group, Recipients};
-use wharf_hub::room::MAX_NAME_BYTES;
-
-/// Users that one message may be for.
-const MAX_USERS_PER_MESSAGE: usize = 256;
 
 impl Host for InstanceState {
     fn identify(&mut self, _: Resource<ConnectionHandle>, user: String) -> Result<(), Error> {
         let user = checked(user)?;
         self.own()?;
-        self.record(Effect::Identify(user))
+        Ok(self.record(Effect::Identify(user))?)
     }
 
     fn identified(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
@@ -49,7 +49,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         self.call()?;
         let to = Recipients::User(self.online_user(user)?);
-        self.broadcast(to, kind, &data, skip)
+        Ok(self.broadcast(to, kind, &data, skip)?)
     }
 
     fn send_to_users(
@@ -59,42 +59,31 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        if users.len() > MAX_USERS_PER_MESSAGE {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-users",
-                format!("a message is for at most {MAX_USERS_PER_MESSAGE} users"),
-            ));
-        }
+        check_users(users.len())?;
         let to = Recipients::Users(users.into_iter().map(checked).collect::<Result<_, _>>()?);
-        self.broadcast(to, kind, &data, skip)
+        Ok(self.broadcast(to, kind, &data, skip)?)
     }
 
     fn disconnect_user(&mut self, user: String, code: u16, reason: String) -> Result<(), Error> {
         let user = checked(user)?;
-        let close = checked_close(code, reason)?;
-        self.record(Effect::DisconnectUser(user, Box::new(close)))
+        let close = Close::new(code, reason)?;
+        Ok(self.record(Effect::DisconnectUser(user, Box::new(close)))?)
     }
 }
 
 impl InstanceState {
     /// The id of a user who has a connection.
-    pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, Error> {
+    pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, CallRefusal> {
         let user = checked(user)?;
         if self.count_members(Group::User(&user)) > 0 {
             return Ok(user);
         }
-        let detail = format!("{} has no connection", escape(cut(&user, MAX_SHOWN_BYTES)));
-        Err(refused(Remedy::Gone, "user-offline", detail))
+        Err(CallRefusal::UserOffline { user: Shown::id(&user) })
     }
 }
 
-pub(super) fn checked(user: String) -> Result<Arc<str>, Error> {
-    match user.len() {
-        1..=MAX_NAME_BYTES => Ok(Arc::from(user)),
-        length => Err(fix_call(
-            "user-id-invalid",
-            format!("a user's id has 1 to {MAX_NAME_BYTES} bytes, this one has {length}"),
-        )),
-    }
+/// Returns a user's id, checked.
+pub(super) fn checked(user: String) -> Result<Arc<str>, CallRefusal> {
+    check_user(&user)?;
+    Ok(Arc::from(user))
 }

@@ -131,23 +131,6 @@ pub type OutsideRefusal = outside_events::OutsideRefusal;
 /// What a guest says to a message from outside: a reply, or why not.
 pub type OutsideAnswer = Result<Vec<u8>, OutsideRefusal>;
 
-/// Which optional handlers a plugin has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Handlers {
-    /// `notice-events`.
-    pub notices: bool,
-    /// `timer-events`.
-    pub timers: bool,
-    /// `room-events`.
-    pub rooms: bool,
-    /// `presence-events`.
-    pub presence: bool,
-    /// `channel-timer-events`.
-    pub channel_timers: bool,
-    /// `outside-events`.
-    pub outside: bool,
-}
-
 /// Call the export that the event is for.
 pub(super) async fn dispatch(
     exports: &Parts,

@@ -9,14 +9,17 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinError;
 use wasmtime::component::{Instance, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
+use wharf_contract::exports::Exports;
+use wharf_contract::text::escape;
 
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
-use crate::host_calls::{self, escape, optional};
-use crate::instance::{EPOCH_TICK, Handlers, InstanceState};
+use crate::host_calls::{self, optional};
+use crate::instance::{EPOCH_TICK, InstanceState};
 use crate::plugin::cache::{Cache, Key, NativeCode};
 
-/// The version of the contract that this host speaks.
-const CONTRACT_VERSION: (u64, u64) = (0, 1);
+/// The version of the contract that this host speaks. Patches only add to it.
+const CONTRACT_VERSION: (u64, u64) =
+    (wharf_contract::exports::CONTRACT_VERSION.0, wharf_contract::exports::CONTRACT_VERSION.1);
 
 /// Bytes of stack that a guest may use. Rust's own default for wasm is 1 MiB in linear
 /// memory; this is the native stack beside it.
@@ -323,9 +326,14 @@ fn one_line(error: &wasmtime::Error) -> String {
     line
 }
 
-/// The optional exports: for each, where it is in a component, and what it is in an instance.
+/// Makes the types for the optional exports: for each its place in a component, and its functions in
+/// an instance.
 macro_rules! optional_exports {
-    ($($(#[$doc:meta])* $module:ident = $interface:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $module:ident = $interface:literal, $world:literal,
+            uses [$($uses:literal),*], callbacks [$($callback:literal),*];
+    )*) => {
         /// Where a component has its optional exports.
         #[derive(Clone)]
         struct OptionalIndices {
@@ -346,10 +354,9 @@ macro_rules! optional_exports {
                 })
             }
 
-            /// The names of those that there are.
-            fn names(&self) -> Vec<&'static str> {
-                let all = [$(($interface, self.$module.is_some()),)*];
-                all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
+            /// Returns which of them there are.
+            fn exports(&self) -> Exports {
+                Exports { $($module: self.$module.is_some(),)* }
             }
 
             /// Look them up in a new instance.
@@ -378,24 +385,7 @@ macro_rules! optional_exports {
     };
 }
 
-optional_exports! {
-    /// `control-frames`, where exported.
-    control_frames = "control-frames";
-    /// `faults`, where exported.
-    faults = "faults";
-    /// `notice-events`, where exported.
-    notice_events = "notice-events";
-    /// `timer-events`, where exported.
-    timer_events = "timer-events";
-    /// `room-events`, where exported.
-    room_events = "room-events";
-    /// `presence-events`, where exported.
-    presence_events = "presence-events";
-    /// `channel-timer-events`, where exported.
-    channel_timer_events = "channel-timer-events";
-    /// `outside-events`, where exported.
-    outside_events = "outside-events";
-}
+wharf_contract::optional_exports!(optional_exports);
 
 /// A component that fits the contract.
 #[derive(Clone)]
@@ -408,7 +398,7 @@ pub struct Component {
 impl std::fmt::Debug for Component {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Component")
-            .field("optional", &self.optional.names())
+            .field("optional", &self.exports().interfaces().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -419,26 +409,9 @@ impl Component {
         self.pre.engine()
     }
 
-    /// Whether it wants to see pings and pongs.
-    pub fn has_control_frames(&self) -> bool {
-        self.optional.control_frames.is_some()
-    }
-
-    /// Whether it wants to hear of failures.
-    pub fn has_faults(&self) -> bool {
-        self.optional.faults.is_some()
-    }
-
-    /// Which handlers it has for what others cause.
-    pub fn handlers(&self) -> Handlers {
-        Handlers {
-            notices: self.optional.notice_events.is_some(),
-            timers: self.optional.timer_events.is_some(),
-            rooms: self.optional.room_events.is_some(),
-            presence: self.optional.presence_events.is_some(),
-            channel_timers: self.optional.channel_timer_events.is_some(),
-            outside: self.optional.outside_events.is_some(),
-        }
+    /// Returns which optional exports it has.
+    pub fn exports(&self) -> Exports {
+        self.optional.exports()
     }
 
     /// Make an instance in a store.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{File, Registry};
 use crate::channel::Channel;
-use crate::host_calls::escape;
+use wharf_contract::text::escape;
 
 /// Bytes of a reason that is repeated.
 const MAX_REASON_BYTES: usize = 2_000;

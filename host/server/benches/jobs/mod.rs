@@ -9,12 +9,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use hyper::Request;
 use wharf_config::Config;
+use wharf_contract::pattern::Pattern;
+use wharf_contract::router::{Match, Router};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::recipients::Recipients;
-use wharf_runtime::router::{Match, Pattern, Router};
 use wharf_server::connection::count_messages;
 use wharf_server::handshake::check_upgrade;
 

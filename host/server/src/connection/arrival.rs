@@ -1,7 +1,7 @@
 //! One thing that has happened on a connection.
 
 use super::input::Payload;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
 use wharf_hub::inbox::Posted;
 
 /// One thing that has happened on a connection.

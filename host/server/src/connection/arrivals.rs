@@ -20,7 +20,7 @@ use super::arrival::Arrival;
 use super::frame::Violation;
 use super::input::{Input, Item, Refused};
 use wharf_config::Config;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::transport::{Reader, Transport};

@@ -1,12 +1,9 @@
 //! Frames as clients send them (RFC 6455, 5.2): the header, the mask, the payload of a close.
 
-use wharf_hub::close::Reason;
+use wharf_contract::close::{MAX_CONTROL_BYTES, Reason, is_client_code};
 
 /// The longest header: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
-
-/// The longest payload of a control frame (RFC 6455, 5.5).
-const MAX_CONTROL_BYTES: u64 = 125;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +104,7 @@ impl Header {
         if length > i64::MAX as u64 {
             return Err(Violation::protocol("a length with its highest bit set"));
         }
-        if opcode.is_control() && length > MAX_CONTROL_BYTES {
+        if opcode.is_control() && length > MAX_CONTROL_BYTES as u64 {
             return Err(Violation::protocol("a control frame of more than 125 bytes"));
         }
         let Some(mask) = rest.first_chunk::<4>() else {
@@ -148,9 +145,9 @@ pub(super) fn decode_close(payload: &[u8]) -> Result<Option<(u16, &str)>, Violat
         return Err(Violation::utf8("a close reason that is not UTF-8"));
     };
     // 1004 has no meaning; 1005, 1006 and 1015 are never on the wire.
-    match code {
-        1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Some((code, reason))),
-        _ => Err(Violation::protocol("a close code that must not be sent")),
+    match is_client_code(code) {
+        true => Ok(Some((code, reason))),
+        false => Err(Violation::protocol("a close code that must not be sent")),
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::frame::{Header, MAX_HEADER_BYTES, Opcode, Violation, decode_close, unmask};
 use wharf_config::Config;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
 
 /// Blocks that a thread keeps for the next one to need them.
 const SPARE_BLOCKS: usize = 32;

@@ -10,26 +10,26 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, check_json};
 
-use super::problem::{Answer, Problem, bad, bad_field};
+use super::problem::{Answer, Problem, bad, bad_field, refused};
 use super::queries::{client, online};
 use super::route::{Command, To};
 use wharf_config::Config;
-use wharf_hub::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use wharf_contract::CallRefusal;
+use wharf_contract::audience::{MAX_CONDITIONS, MAX_NAMES};
+use wharf_contract::close::{Close, MAX_REASON_BYTES, is_channel_code};
+use wharf_contract::fault::Fault;
+use wharf_contract::names::{check_room, check_user};
+use wharf_contract::outside::{OutsideProblem, is_refusal_status};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
 use wharf_hub::inbox::{NoPlace, Place};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::recipients::{Audience, Group, Recipients};
-use wharf_hub::room::{MAX_NAME_BYTES, check_name};
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::CallError;
-use wharf_runtime::instance::{FailureKind, OutsideRefusal};
+use wharf_runtime::instance::OutsideRefusal;
 use wharf_runtime::outside;
 
-/// Rooms and users that one broadcast may name, and connections and users that it may except.
-const MAX_NAMES: usize = 256;
-/// Labels that one broadcast may ask for.
-const MAX_CONDITIONS: usize = 8;
 /// What is posted from outside is the first of the events that it leads to.
 const HOPS: u8 = 1;
 
@@ -43,7 +43,11 @@ pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Ans
     });
     done.await.unwrap_or_else(|_| {
         tracing::error!("the host panicked while serving the operator; please report it");
-        Err(failed("host-failed", "the host failed; its log says how"))
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "host-failed",
+            "the host failed; its log says how".to_owned(),
+        ))
     })
 }
 
@@ -102,8 +106,7 @@ async fn run(
         }
         Command::Notify(to) => {
             let payload = event(&body, config)?;
-            let handlers = channel.current().pool.component().handlers();
-            check_handled(handlers.notices, "on_notify", "notice-events")?;
+            check_handled(&channel, "on_notify")?;
             let limits = channel.context.inbox_limits();
             let posting = match &to {
                 To::Connection(id) => {
@@ -128,14 +131,11 @@ async fn run(
         Command::Post(room) => {
             let room = room_name(room, "room")?;
             let payload = event(&body, config)?;
-            let handlers = channel.current().pool.component().handlers();
-            check_handled(handlers.rooms, "on_room_event", "room-events")?;
+            check_handled(&channel, "on_room_event")?;
             let limit = config.max_room_states;
             let room = hub.room_inbox(&room, limit).map_err(|_| {
-                let message =
-                    format!("{limit} rooms have events, state or timers (max_room_states)");
                 let status = StatusCode::TOO_MANY_REQUESTS;
-                Problem::new(status, "too-many-room-states", message)
+                refused(status, &CallRefusal::TooManyRoomStates { limit })
             })?;
             let limits = channel.context.room_inbox_limits();
             let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
@@ -162,9 +162,7 @@ async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
     match outside::ask(channel.clone(), payload).await {
         Ok(Some(Ok(reply))) => Ok((StatusCode::OK, reply.into())),
         Ok(Some(Err(OutsideRefusal { status, body }))) => match StatusCode::from_u16(status) {
-            Ok(status) if status.is_client_error() || status.is_server_error() => {
-                Err(Problem::of_channel(status, body))
-            }
+            Ok(code) if is_refusal_status(status) => Err(Problem::of_channel(code, body)),
             _ => {
                 if channel.context.failure_budget.take() {
                     tracing::warn!(
@@ -174,18 +172,14 @@ async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
                              500 sent"
                     );
                 }
-                Err(failed("channel-failed", "the channel failed"))
+                Err(Problem::outside(&OutsideProblem::ChannelFailed))
             }
         },
-        Ok(None) => Err(no_handler("on_outside_message", "outside-events")),
-        Err(CallError::Failed { failure, .. }) if failure.kind != FailureKind::Deadline => {
-            Err(failed("channel-failed", "the channel failed"))
+        Ok(None) => Err(Problem::outside(&OutsideProblem::NO_MESSAGES)),
+        Err(CallError::Failed { failure, .. }) if failure.kind != Fault::Deadline => {
+            Err(Problem::outside(&OutsideProblem::ChannelFailed))
         }
-        Err(_) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "channel-busy",
-            "the channel did not answer in time".to_owned(),
-        )),
+        Err(_) => Err(Problem::outside(&OutsideProblem::ChannelBusy)),
     }
 }
 
@@ -232,21 +226,13 @@ fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
 }
 
 fn room_name(name: String, field: &str) -> Result<Arc<str>, Problem> {
-    match check_name(&name) {
-        Ok(()) => Ok(Arc::from(name)),
-        Err(error) => Err(bad_field(field, error.to_string())),
-    }
+    check_room(&name).map_err(|refusal| bad_field(field, refusal.to_string()))?;
+    Ok(Arc::from(name))
 }
 
 fn user_name(name: String, field: &str) -> Result<Arc<str>, Problem> {
-    match name.len() {
-        1..=MAX_NAME_BYTES => Ok(Arc::from(name)),
-        length => {
-            let message =
-                format!("a user's id has 1 to {MAX_NAME_BYTES} bytes, this one has {length}");
-            Err(bad_field(field, message))
-        }
-    }
+    check_user(&name).map_err(|refusal| bad_field(field, refusal.to_string()))?;
+    Ok(Arc::from(name))
 }
 
 /// The code and reason to close with: 1000 and none, where nothing else is said.
@@ -272,30 +258,21 @@ fn event(body: &[u8], config: &Config) -> Result<Bytes, Problem> {
     let limit = config.max_payload_bytes;
     let bytes = event.get().len();
     if bytes > limit {
-        let message = format!("{bytes} bytes; max_payload_bytes is {limit}");
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return Err(Problem::new(status, "payload-too-big", message));
+        let refusal = CallRefusal::PayloadTooBig { bytes, limit };
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &refusal));
     }
     Ok(Bytes::copy_from_slice(event.get().as_bytes()))
 }
 
-fn check_handled(is_handled: bool, handler: &str, interface: &str) -> Result<(), Problem> {
-    if is_handled { Ok(()) } else { Err(no_handler(handler, interface)) }
-}
-
-/// Events need a handler: without one they would vanish.
-fn no_handler(handler: &str, interface: &str) -> Problem {
-    let message = format!(
-        "this channel's plugin does not export wharf:channel/{interface}: write `{handler}` in it"
-    );
-    Problem::new(StatusCode::CONFLICT, "no-handler", message)
+/// Checks that events have a handler: without one they would vanish.
+fn check_handled(channel: &Channel, handler: &'static str) -> Result<(), Problem> {
+    match channel.current().pool.component().exports().missing(handler) {
+        None => Ok(()),
+        Some(interface) => Err(Problem::outside(&OutsideProblem::NoHandler { handler, interface })),
+    }
 }
 
 fn full(settings: &str) -> Problem {
     let message = format!("as much waits to be handled there as may ({settings})");
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "inbox-full", message)
-}
-
-fn failed(code: &str, message: &str) -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, message.to_owned())
 }

@@ -8,8 +8,9 @@ use hyper::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::problem::{Problem, bad, bad_field};
+use super::problem::{Problem, bad, bad_field, refused};
 use wharf_config::Config;
+use wharf_contract::CallRefusal;
 use wharf_hub::frame::{Frame, FrameKind};
 
 /// The fields that have not been taken yet. Their values are as they were written, so that JSON
@@ -78,11 +79,8 @@ impl Fields {
         };
         let limit = config.max_outbound_message_bytes;
         if data.len() > limit {
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "message-too-big",
-                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
-            ));
+            let refusal = CallRefusal::MessageTooBig { bytes: data.len(), limit };
+            return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &refusal));
         }
         Ok(Frame::encode(kind, &data))
     }

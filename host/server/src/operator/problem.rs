@@ -7,7 +7,8 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
-use serde_json::{Value, json};
+use wharf_contract::CallRefusal;
+use wharf_contract::outside::{ErrorBody, OutsideProblem};
 
 /// A status and a body, or a problem.
 pub type Answer = Result<(StatusCode, Bytes), Problem>;
@@ -23,19 +24,26 @@ pub struct Problem {
 impl Problem {
     /// A problem with a token for programs and a sentence for people.
     pub fn new(status: StatusCode, code: &str, message: String) -> Problem {
-        Problem::with(status, json!({ "error": { "code": code, "message": message } }))
+        Problem::with(status, ErrorBody::new(code, message).to_json().into())
     }
 
-    fn with(status: StatusCode, body: Value) -> Problem {
-        // Whoever comes again a moment later may be luckier.
+    fn with(status: StatusCode, body: Bytes) -> Problem {
+        // It may work a moment later.
         let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
         let header = again.contains(&status).then(|| (RETRY_AFTER, HeaderValue::from_static("1")));
-        Problem { status, body: body.to_string().into(), header }
+        Problem { status, body, header }
     }
 
     /// What a channel said: JSON of its own.
     pub fn of_channel(status: StatusCode, body: Vec<u8>) -> Problem {
-        Problem { body: body.into(), ..Problem::with(status, Value::Null) }
+        Problem::with(status, body.into())
+    }
+
+    /// What comes of a message or an event from outside.
+    pub fn outside(problem: &OutsideProblem) -> Problem {
+        let status = StatusCode::from_u16(problem.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Problem::with(status, problem.body().to_json().into())
     }
 
     /// What was asked for is not there.
@@ -92,9 +100,13 @@ pub fn bad(code: &str, message: impl Into<String>) -> Problem {
 
 /// One field of the body or the query is wrong.
 pub fn bad_field(field: &str, message: impl Into<String>) -> Problem {
-    let (code, message) = ("invalid-field", message.into());
-    let body = json!({ "error": { "code": code, "message": message, "field": field } });
-    Problem::with(StatusCode::BAD_REQUEST, body)
+    let body = ErrorBody::new("invalid-field", message).about(field);
+    Problem::with(StatusCode::BAD_REQUEST, body.to_json().into())
+}
+
+/// A refusal that host calls have as well.
+pub fn refused(status: StatusCode, refusal: &CallRefusal) -> Problem {
+    Problem::new(status, refusal.code(), refusal.to_string())
 }
 
 /// A response in JSON.

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::problem::{Answer, Problem, bad_field};
 use super::route::Query;
+use wharf_contract::router::decode;
+use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::recipients::Group;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::host_calls::{cut, escape};
 use wharf_runtime::registry::{Registry, hex};
-use wharf_runtime::router::decode;
 
 /// Entries on a page, where nothing else is asked for, and at most.
 const PAGE: usize = 100;

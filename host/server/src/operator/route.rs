@@ -1,7 +1,7 @@
 //! The paths of the API.
 
 use super::problem::{Problem, bad};
-use wharf_runtime::router::decode;
+use wharf_contract::router::decode;
 
 /// A path of the API, taken apart and decoded.
 #[derive(Debug, PartialEq, Eq)]

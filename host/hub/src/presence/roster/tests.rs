@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use wharf_contract::presence::OVERHEAD;
 
 use super::*;
 

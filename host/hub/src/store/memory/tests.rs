@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{ENTRY_OVERHEAD, Entry, Memory, Store, StoreError};
+use wharf_contract::CallRefusal;
+use wharf_contract::store::ENTRY_OVERHEAD;
+
+use super::{Entry, Memory, Store};
 
 /// A clock that stands still until it is told.
 #[derive(Clone)]
@@ -54,7 +57,10 @@ fn what_expires_makes_room_without_anybody_reading_it() {
     let (store, hands) = store(room_for_two);
     now(store.set("a", value("1"), ms(10))).expect("room");
     now(store.set("b", value("1"), None)).expect("room");
-    assert_eq!(now(store.set("c", value("1"), None)), Err(StoreError::Full(room_for_two)));
+    assert_eq!(
+        now(store.set("c", value("1"), None)),
+        Err(CallRefusal::StoreFull { limit: room_for_two })
+    );
     hands.advance(9);
     assert!(now(store.set("c", value("1"), None)).is_err());
     hands.advance(1);
@@ -80,7 +86,7 @@ fn a_value_can_be_replaced_in_a_full_store() {
     now(store.set("a", value("1"), None)).expect("room");
     now(store.set("a", value("2"), None)).expect("its own room");
     assert_eq!(now(store.increment("a", 5)), Ok(7));
-    let full = Err(StoreError::Full(ENTRY_OVERHEAD + 2));
+    let full = Err(CallRefusal::StoreFull { limit: ENTRY_OVERHEAD + 2 });
     assert_eq!(now(store.increment("a", 5)), full, "12 has a byte more");
     assert_eq!(now(store.increment("a", 1)), Ok(8), "and was not written");
 }
@@ -89,11 +95,11 @@ fn a_value_can_be_replaced_in_a_full_store() {
 fn numbers_stay_within_64_bits_and_are_numbers() {
     let (store, _) = store(usize::MAX);
     assert_eq!(now(store.increment("n", i64::MAX)), Ok(i64::MAX));
-    assert_eq!(now(store.increment("n", 1)), Err(StoreError::Overflow));
+    assert_eq!(now(store.increment("n", 1)), Err(CallRefusal::StoreOverflow));
     assert_eq!(now(store.increment("n", -1)), Ok(i64::MAX - 1));
     for text in ["", "1.5", "0x1", " 1", "\"1\"", "9223372036854775808"] {
         now(store.set("n", value(text), None)).expect("room");
-        assert_eq!(now(store.increment("n", 1)), Err(StoreError::NotANumber), "{text:?}");
+        assert_eq!(now(store.increment("n", 1)), Err(CallRefusal::StoreNotANumber), "{text:?}");
     }
 }
 
@@ -145,12 +151,12 @@ struct Model {
 }
 
 impl Model {
-    fn put(&mut self, key: &str, text: String, expires: Option<u64>) -> Result<u64, StoreError> {
+    fn put(&mut self, key: &str, text: String, expires: Option<u64>) -> Result<u64, CallRefusal> {
         let others = self.entries.iter().filter(|(other, _)| *other != key);
         let size = |key: &str, text: &str| key.len() + text.len() + ENTRY_OVERHEAD;
         let bytes: usize = others.map(|(key, (text, ..))| size(key, text)).sum();
         if bytes + size(key, &text) > self.max_bytes {
-            return Err(StoreError::Full(self.max_bytes));
+            return Err(CallRefusal::StoreFull { limit: self.max_bytes });
         }
         self.version += 1;
         self.entries.insert(key.to_owned(), (text, self.version, expires));
@@ -196,8 +202,8 @@ proptest! {
                         None => (Some(0), None),
                     };
                     let expected = match before.map(|before| before.checked_add(by)) {
-                        None => Err(StoreError::NotANumber),
-                        Some(None) => Err(StoreError::Overflow),
+                        None => Err(CallRefusal::StoreNotANumber),
+                        Some(None) => Err(CallRefusal::StoreOverflow),
                         Some(Some(sum)) => {
                             model.put(&key, sum.to_string(), expires).map(|_| sum)
                         }
@@ -210,7 +216,7 @@ proptest! {
                         let expires = model.expiry(ttl);
                         (version, model.put(&key, text.clone(), expires))
                     } else {
-                        (version.map_or(Some(1), |_| None), Err(StoreError::Conflict))
+                        (version.map_or(Some(1), |_| None), Err(CallRefusal::StoreConflict))
                     };
                     let ttl = ttl.map(Duration::from_millis);
                     let swapped = now(store.compare_and_swap(&key, given, value(&text), ttl));

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use wharf_contract::names::{MAX_CHANNEL_NAME_BYTES, is_channel};
 
 use super::stem;
 
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 64 << 20;
-/// The longest name of a channel.
-const MAX_NAME_BYTES: usize = 64;
 
 /// What a file looks like without reading it.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,11 +72,10 @@ impl Seen {
 }
 
 fn unfit(path: &Path, metadata: &Metadata) -> Option<String> {
-    let is_name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-');
     let name = stem(path.file_name().unwrap_or_default());
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_name) {
+    if !is_channel(&name) {
         return Some(format!(
-            "the file's name is the channel's, which must be 1 to {MAX_NAME_BYTES} of \
+            "the file's name is the channel's, which must be 1 to {MAX_CHANNEL_NAME_BYTES} of \
              a to z, 0 to 9, `_` and `-`"
         ));
     }

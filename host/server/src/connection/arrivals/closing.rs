@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::arrival::Arrival;
 use super::Arrivals;
-use wharf_hub::close::MAX_REASON_BYTES;
+use wharf_contract::close::MAX_REASON_BYTES;
+use wharf_contract::text::cut;
 use wharf_hub::frame::{Frame, FrameKind};
 
 /// Time for which reading goes on after a close frame to a client that broke the protocol, so that the
@@ -38,8 +39,7 @@ impl Arrivals {
         let mut payload = Vec::new();
         if let Some((code, reason)) = close {
             payload.extend_from_slice(&code.to_be_bytes());
-            let end = reason.floor_char_boundary(MAX_REASON_BYTES);
-            payload.extend_from_slice(&reason.as_bytes()[..end]);
+            payload.extend_from_slice(cut(reason, MAX_REASON_BYTES).as_bytes());
         }
         self.push_control(Frame::encode(FrameKind::Close, &payload));
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::arrival::Arrival;
 use super::Arrivals;
-use wharf_hub::close::Reason;
+use wharf_contract::close::Reason;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::outbound::Standing;
 
