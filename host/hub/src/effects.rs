@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_contract::CallRefusal;
-use wharf_contract::close::{Close, Reason};
+use wharf_contract::close::Close;
 use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 
 use crate::connection::ConnectionRecord;

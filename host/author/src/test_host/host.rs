@@ -252,7 +252,7 @@ impl Host {
         }
         connected.id = id;
         // Without an id the channel has refused it by a close frame.
-        let id = number.map(|number| ConnectionId { number }.to_string());
+        let id = id.map(|id| id.to_string());
         Ok(Answer::Connected { client, id, headers })
     }
 

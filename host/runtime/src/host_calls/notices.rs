@@ -78,7 +78,7 @@ impl InstanceState {
         let (skip, limits, hub) =
             (parsed(skip), self.channel.inbox_limits(), self.channel.hub.clone());
         // Before so many inboxes are looked at.
-        let effect_limits = effect_limits(&self.channel.config);
+        let effect_limits = super::effect_limits(&self.channel.config);
         self.call()?.effects.check_deliveries(hub.count(to), effect_limits)?;
         let own_change = self.own_change(to);
         let own = match own_change {

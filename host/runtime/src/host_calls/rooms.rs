@@ -113,7 +113,7 @@ impl InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let frame = self.encode(kind, data)?;
-        self.record(Effect::Broadcast { to, frame, except: parsed(skip) })
+        Ok(self.record(Effect::Broadcast { to, frame, except: parsed(skip) })?)
     }
 
     /// What this event changes about its own connection's being a member of a room or a user's.
