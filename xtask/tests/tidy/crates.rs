@@ -35,6 +35,7 @@ const ONLY_IN: &[(&str, &str)] = &[
 
 /// Libraries that must not be found anywhere below a crate.
 const ABSENT_BELOW: &[(&str, &[&str])] = &[
+    ("wharf-contract", &["wasmtime", "hyper", "tokio"]),
     ("wharf-config", &["wasmtime", "hyper", "tokio"]),
     ("wharf-hub", &["wasmtime", "hyper", "tokio-tungstenite"]),
 ];
@@ -105,7 +106,7 @@ fn a_library_is_named_where_it_belongs_only() {
 }
 
 #[test]
-fn the_hub_and_the_configuration_can_be_built_without_wasm_and_http() {
+fn the_contract_the_configuration_and_the_hub_can_be_built_without_wasm_and_http() {
     let mut found = Vec::new();
     for (package, absent) in ABSENT_BELOW {
         let tree = Command::new(env!("CARGO"))

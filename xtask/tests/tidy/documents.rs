@@ -4,7 +4,13 @@
 use std::collections::BTreeSet;
 
 use super::assert_none;
-use super::source::{Source, files_under, read, repository, shown};
+use super::source::{files_under, read, repository, shown};
+use wharf_contract::close::Reason;
+use wharf_contract::description::Misdescribed;
+use wharf_contract::fault::Fault;
+use wharf_contract::handshake::TurnedAway;
+use wharf_contract::pattern::PatternError;
+use wharf_contract::refusal::CODES;
 
 const GUIDE: &str = "docs/guide/";
 
@@ -36,25 +42,18 @@ fn every_page_of_the_guide_is_in_its_table_of_contents_and_its_code_is_run() {
     assert_none(&findings, "a page of the guide is found, compiled and run:");
 }
 
-/// Kebab-case in the host's source that is not the code of an error: headers, and names of events.
-const NO_CODES: [&str; 2] = ["content-length", "transfer-encoding"];
-
 #[test]
 fn every_code_of_a_host_call_is_explained() {
-    let used = codes_in("host/runtime/src/host_calls", "host/hub/src/store.rs");
-    let by_sdk = codes_in("guest-sdk/src/backend", "guest-sdk/src/connection.rs");
+    let known: BTreeSet<String> = CODES.iter().map(|code| code.token.to_owned()).collect();
     let explained = explained_codes();
-    assert!(used.len() > 20, "found {} codes: teach this test their new form", used.len());
     let codes = |codes: &BTreeSet<String>| codes.iter().cloned().collect::<Vec<_>>();
     assert_none(
-        &codes(&used.difference(&explained).cloned().collect()),
-        "explain these codes in docs/errors.md, under \"A host call is refused\" (or list them in \
-         NO_CODES, if they are none):",
+        &codes(&known.difference(&explained).cloned().collect()),
+        "explain these codes in docs/errors.md, under \"A host call is refused\":",
     );
-    let all = used.union(&by_sdk).cloned().collect();
     assert_none(
-        &codes(&explained.difference(&all).cloned().collect()),
-        "docs/errors.md explains codes that no host call has; take them out:",
+        &codes(&explained.difference(&known).cloned().collect()),
+        "docs/errors.md explains codes that contract/src/refusal.rs does not have; take them out:",
     );
 }
 
@@ -88,62 +87,23 @@ fn explained_codes() -> BTreeSet<String> {
     rows.map(|(code, _)| code.to_owned()).collect()
 }
 
-/// Returns the texts in quotes, within a folder (and the file beside it of the same name) and a
-/// file, that look like codes.
-fn codes_in(folder: &str, file: &str) -> BTreeSet<String> {
-    let contract = files_under(&repository().join("wit"));
-    let contract: String = contract.iter().map(|file| read(&shown(file))).collect();
-    let interfaces: BTreeSet<&str> = (contract.lines())
-        .filter_map(|line| line.strip_prefix("interface ")?.strip_suffix(" {"))
-        .collect();
-    let is_code = |text: &str| {
-        let is_kebab = text.contains('-')
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        let world = text.strip_prefix("with-").unwrap_or(text);
-        is_kebab && !text.ends_with('-') && !interfaces.contains(world) && !NO_CODES.contains(&text)
-    };
-    let beside = format!("{folder}.rs");
-    let folders =
-        [folder, file].map(|path| path.rsplit_once('/').map_or(path, |(parent, _)| parent));
-    let folders = BTreeSet::from(folders);
-    let sources = folders.into_iter().flat_map(Source::all_under).filter(|source| {
-        let path = &source.path;
-        path.starts_with(&format!("{folder}/")) || *path == beside || path == file
-    });
-    let quoted = sources.flat_map(|source| {
-        let text = read(&source.path);
-        // A line of a test or a comment has no code left.
-        let lines = source.lines.iter().zip(text.lines());
-        let lines = lines.filter(|(line, _)| line.code.contains('"'));
-        lines.flat_map(|(_, text)| texts_in_quotes(text)).collect::<Vec<_>>()
-    });
-    quoted.filter(|text| is_code(text)).collect()
-}
-
-/// Returns the texts in quotes of a line without escaped quotes, which no code has.
-fn texts_in_quotes(line: &str) -> Vec<String> {
-    line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
 #[test]
 fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
     // Each file, the text at which to begin, and the texts that precede a reason.
-    let sources: [(&str, &str, &[&str]); 7] = [
+    let sources: [(&str, &str, &[&str]); 4] = [
         ("host/runtime/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
         ("host/runtime/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
-        ("host/runtime/src/router.rs", "pub enum PatternError {", &["#[error("]),
         ("host/server/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
         ("host/runtime/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
-        ("host/runtime/src/host_calls/handshake.rs", "", &["self.problem("]),
-        (
-            "host/server/src/handshake.rs",
-            "",
-            &["unavailable(", "upgrade_required(", "forbidden(", "let why = ", "text(StatusCode::"],
-        ),
     ];
     let page = one_line(&read("docs/errors.md"));
-    let mut missing = Vec::new();
+    // The values in place of `{…}` are not on the page.
+    let is_explained =
+        |reason: &str| reason.split(['{', '}']).step_by(2).all(|part| page.contains(part.trim()));
+    let in_contract =
+        [Misdescribed::SENTENCES, PatternError::SENTENCES, TurnedAway::SENTENCES].concat();
+    let unexplained = in_contract.into_iter().filter(|sentence| !is_explained(&one_line(sentence)));
+    let mut missing: Vec<String> = unexplained.map(|s| format!("contract: {s}")).collect();
     for (path, beginning, markers) in sources {
         let text = read(path);
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -156,9 +116,7 @@ fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
             for (at, _) in text.match_indices(marker) {
                 let Some(reason) = text_after(&text[at + marker.len()..]) else { continue };
                 found += 1;
-                // The values in place of `{…}` are not on the page.
-                let mut parts = reason.split(['{', '}']).step_by(2);
-                if !parts.all(|part| page.contains(part.trim())) {
+                if !is_explained(&reason) {
                     missing.push(format!("{path}: {reason}"));
                 }
             }
@@ -171,21 +129,10 @@ fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
 #[test]
 fn every_fault_and_every_reason_to_close_is_explained() {
     let page = read("docs/errors.md");
-    let mut missing = Vec::new();
-    for (path, kind) in
-        [("host/runtime/src/instance.rs", "FailureKind::"), ("host/hub/src/close.rs", "Reason::")]
-    {
-        let text = read(path);
-        let arms =
-            text.lines().filter_map(|line| line.trim().strip_prefix(kind)?.split_once(" => \""));
-        let tokens: Vec<_> = arms.map(|(_, token)| token.trim_end_matches("\",")).collect();
-        assert!(
-            !tokens.is_empty(),
-            "{path} has no tokens any more: teach this test their new form"
-        );
-        let unexplained = tokens.iter().filter(|token| !page.contains(&format!("| `{token}` |")));
-        missing.extend(unexplained.map(|token| format!("{path}: {token}")));
-    }
+    let faults = Fault::ALL.iter().map(|fault| fault.token());
+    let tokens = faults.chain(Reason::ALL.iter().map(|reason| reason.token()));
+    let missing = tokens.filter(|token| !page.contains(&format!("| `{token}` |")));
+    let missing: Vec<String> = missing.map(str::to_owned).collect();
     assert_none(&missing, "give these tokens a row in docs/errors.md:");
 }
 
