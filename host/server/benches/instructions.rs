@@ -1,9 +1,9 @@
 //! Runs one job again and again for a tool that counts instructions, such as callgrind.
 //! `cargo xtask instructions` runs this.
 //!
-//! Usage: `instructions JOB RUNS`. What counts is below [`wharf_counted`], which is called once for
-//! each run, after as many that warm caches up. Without arguments the jobs are listed, each with
-//! its units in a run.
+//! Usage: `instructions JOB RUNS`. The tool counts below [`wharf_counted`], which is called once
+//! for each run, after as many calls that warm caches up. Without arguments the jobs are listed,
+//! each with its units in a run.
 
 mod jobs;
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One run. The name is how the tool knows it, so it must stay as it is.
+/// Runs a job once. The tool knows this function by its name, which must stay as it is.
 // SAFETY: nothing else that is linked has a name with this prefix.
 #[unsafe(no_mangle)]
 #[inline(never)]

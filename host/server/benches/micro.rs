@@ -1,5 +1,5 @@
-//! What single steps of a message's journey take, in time. `cargo xtask bench micro` runs this;
-//! what has to be compiled before is compiled by it as well.
+//! The time of single steps of a message's journey. `cargo xtask bench micro` runs this, and
+//! compiles the plugins before.
 
 mod jobs;
 
@@ -12,12 +12,12 @@ fn main() {
     divan::main();
 }
 
-/// Names of the jobs, for the table.
+/// Returns the names of the jobs, for the table.
 fn names() -> impl Iterator<Item = &'static str> {
     jobs::ALL.iter().map(|kind| kind.name)
 }
 
-/// A row has the time of one run; the line below it says how many units were done in a second.
+/// Measures the time of one run, which is a row. The line below it has the units done in a second.
 #[divan::bench(args = names())]
 fn step(bencher: Bencher<'_, '_>, name: &str) {
     let kind = jobs::ALL.iter().find(|kind| kind.name == name).expect("one of those listed");

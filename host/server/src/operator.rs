@@ -1,9 +1,9 @@
-//! The operator's API: HTTP with JSON on an address of its own, behind a token. What it can see and
-//! do is in `docs/operator-api.md`.
+//! The operator's API: HTTP with JSON on an address of its own, behind a token.
+//! `docs/operator-api.md` describes it.
 //!
-//! Whoever has the token speaks for the operator, so that nothing is asked beyond it; but what is
-//! sent is bounded and checked as what plugins send, and takes the same ways: through the hub to
-//! outbounds, into inboxes, to a guest as an event of its own.
+//! The token stands for the operator, so no further permission is asked. A request is bounded and
+//! checked like the effects of plugins, and takes the same ways: through the hub to outbounds, into
+//! inboxes, to a guest as an event of its own.
 
 mod commands;
 mod fields;
@@ -38,22 +38,22 @@ use wharf_runtime::registry::Registry;
 use problem::{Answer, Problem, bad, json};
 use route::{Command, Resource, Route};
 
-/// Connections at a time; whoever comes next waits until one has ended.
+/// Largest number of connections at a time; the next waits until one has ended.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long to wait after `accept` has failed, which means mostly that file descriptors ran out.
+/// Pause after `accept` has failed, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Lines a second in the log about requests without the token.
+/// Largest number of lines a second in the log about requests without the token.
 const MAX_LINES_PER_SECOND: u32 = 10;
 
-/// Bytes of a path that the log repeats.
+/// Longest part of a path that the log repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 200;
 
-/// A shorter token is worth a warning: it can be guessed.
+/// Shortest token without a warning, in bytes: a shorter one can be guessed.
 const MIN_GOOD_TOKEN_BYTES: usize = 16;
 
-/// Ask a channel's code, as a request to the API would: status and body of the answer.
+/// Asks a channel's code, as a request to the API would. Returns status and body of the answer.
 pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
     match commands::answer(channel, Command::Messages, message).await {
         Ok(answer) => answer,
@@ -69,7 +69,7 @@ pub struct Operator {
     token: Secret,
 }
 
-/// Bind the API to its address, if there is a token.
+/// Binds the API to its address, if there is a token.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
     Ok(Some(Operator { listener, address, token }))
 }
 
-/// Say whether there is an API, and where.
+/// Logs whether there is an API, and its address.
 pub fn announce(operator: Option<&Operator>) {
     let Some(Operator { address, token, .. }) = operator else {
         tracing::info!(
@@ -113,7 +113,7 @@ pub fn announce(operator: Option<&Operator>) {
 }
 
 impl Operator {
-    /// Serve until `closing` is told.
+    /// Serves until `closing` completes.
     pub async fn serve(
         self,
         config: Arc<Config>,
@@ -141,7 +141,7 @@ async fn accept(
     closing: watch::Receiver<()>,
 ) {
     loop {
-        // The semaphore is never closed, so that this waits and does not fail.
+        // The semaphore is never closed, so this waits and does not fail.
         let Ok(permit) = permits.clone().acquire_owned().await else {
             return;
         };
@@ -161,7 +161,7 @@ async fn accept(
     }
 }
 
-/// Serve the requests of one socket.
+/// Serves the requests of one socket.
 async fn serve_http(
     api: Arc<Api>,
     stream: TcpStream,
@@ -178,7 +178,7 @@ async fn serve_http(
     http.timer(TokioTimer::new())
         .header_read_timeout(config.handshake_timeout)
         .max_buf_size(config.max_header_bytes)
-        // Whoever sends a request and ends its side at once has sent it all the same.
+        // A client that sends a request and ends its side at once gets its answer.
         .half_close(true);
     let serving = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
@@ -197,13 +197,13 @@ async fn serve_http(
     }
 }
 
-/// What every request needs.
+/// The parts that every request needs.
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
     /// The token's hash.
     token: [u8; 32],
-    /// The log lines that may still be written about requests without the token.
+    /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
 }
 
@@ -223,7 +223,7 @@ impl Api {
         reply
     }
 
-    /// The request must have the token, in the one header where it is looked for.
+    /// Checks that the request has the token, in the only header that may carry it.
     fn check_token(&self, remote: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (given, further) = (values.next(), values.next());
@@ -232,7 +232,7 @@ impl Api {
             let (scheme, token) = value.split_at_checked("Bearer ".len())?;
             scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
         });
-        // Hashes are compared, all of their bytes: how long it takes says nothing of the token.
+        // Hashes are compared in full, so that the time it takes tells nothing of the token.
         let is_ours = token.is_some_and(|token| {
             let pairs = digest(token).into_iter().zip(self.token);
             pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
@@ -281,7 +281,8 @@ impl Api {
         })
     }
 
-    /// The body, which is JSON and not too long. One that may be left out is empty then.
+    /// Returns the body, which is JSON and not too long. An optional body that was left out is
+    /// empty.
     async fn body(&self, request: Request<Incoming>, command: &Command) -> Result<Bytes, Problem> {
         let limit = self.config.operator_body_bytes;
         let too_big = || {
@@ -315,7 +316,7 @@ impl Api {
     }
 }
 
-/// Whether a body is said to be JSON, whatever parameters follow.
+/// Returns true if a body's type is JSON, with any parameters.
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| {

@@ -1,5 +1,5 @@
-//! What the host serves over plain HTTP: a page that speaks to the example plugins, the client that
-//! it is written with, and a health check.
+//! The pages that the host serves over plain HTTP: the demo page for the example plugins, the
+//! client that it is written with, and a health check.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::handshake::Reply;
 use wharf_config::Config;
 
-/// Nothing but the page's own files, and sockets to the page's own server.
+/// Policy for the page: only its own files, and sockets to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -23,19 +23,19 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// The client for browsers, which pages of other origins may import as well.
 const CLIENT: &str = "/_wharf/wharf.js";
 
-/// A channel in service, as the page is told of it.
+/// A channel in service, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mounted {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its path patterns.
+    /// Path patterns.
     pub paths: Vec<String>,
-    /// The number of the generation that serves it.
+    /// Number of the generation that serves it.
     pub generation: u64,
 }
 
-/// The answer to a request for the page or the health check; `None` for anything else. `mounted` gives
-/// the channels in service.
+/// Returns the answer to a request for the page or the health check; `None` for anything else.
+/// `mounted` gives the channels in service.
 pub fn reply<B>(
     config: &Config,
     request: &Request<B>,
@@ -70,7 +70,8 @@ pub fn reply<B>(
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        // Kept, and asked for each time whether it has changed: a host may have been replaced.
+        // Browsers keep the file and ask each time whether it has changed: the host may have been
+        // replaced.
         (CACHE_CONTROL, "no-cache"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -84,7 +85,7 @@ pub fn reply<B>(
     Some(reply)
 }
 
-/// A file of the page: its type and what is in it.
+/// Returns a file of the page: its type and its content.
 fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
     let (kind, content) = match path {
         "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
@@ -115,14 +116,14 @@ fn list(mounted: &[Mounted]) -> String {
     format!("{}\n", json!({ "channels": channels }))
 }
 
-/// What names this version of a content.
+/// Returns a tag that names this version of a content.
 fn tag(content: &str) -> String {
     let hash = Sha256::digest(content.as_bytes());
     let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("\"{digits}\"")
 }
 
-/// Whether a client has this version already (RFC 9110, 13.1.2).
+/// Returns true if a client has this version already (RFC 9110, 13.1.2).
 fn is_named(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);

@@ -1,4 +1,4 @@
-//! Jobs with a guest: a plugin is loaded as the registry does it, and one connection is made up.
+//! Jobs with a guest: a plugin loaded as the registry does it, and a connection without a socket.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -38,9 +38,9 @@ struct Guest {
 }
 
 impl Guest {
-    /// Load a plugin from a folder of the target folder, and connect to a path of it.
+    /// Loads a plugin from a folder of the target folder, and connects to a path of it.
     fn load(folder: &str, name: &str, path: &str, room: Option<&str>) -> anyhow::Result<Guest> {
-        // A call that is preempted asks for a timer, which must belong to some runtime.
+        // A preempted call asks for a timer, which must belong to some runtime.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let entered = runtime.enter();
         let file = Path::new(folder).join(format!("{name}.wasm"));
@@ -102,8 +102,8 @@ pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionReco
     )
 }
 
-/// The target folder with a file that `cargo xtask plugins` makes: the one that this program was
-/// compiled into, which cargo marks with a `CACHEDIR.TAG`, or the checkout's own.
+/// Returns the target folder with a file that `cargo xtask plugins` makes: the one that this
+/// program was compiled into, which cargo marks with a `CACHEDIR.TAG`, or the checkout's own.
 fn target_folder(file: &Path) -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let own = program.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").is_file());
@@ -127,11 +127,11 @@ pub fn finish<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Call the handler of one text message. Its effects are dropped.
+/// Calls of the handler of one text message. Its effects are dropped.
 struct Handle {
     guest: Guest,
     text: String,
-    /// Whether it must change the session.
+    /// True if the call must change the session.
     is_changing: bool,
 }
 
@@ -151,39 +151,41 @@ fn handle(guest: Guest, text: String, is_changing: bool) -> anyhow::Result<Box<d
     Ok(Box::new(Handle { guest, text, is_changing }))
 }
 
-/// A text of 64 bytes, one send. The session is empty.
+/// Returns the job of a text of 64 bytes and one send. The session is empty.
 pub fn echo() -> anyhow::Result<Box<dyn Job>> {
     handle(Guest::load("plugins", "echo", "/echo", None)?, message(), false)
 }
 
-/// A text of 64 bytes, a session that stays as it is, one send.
+/// Returns the job of a text of 64 bytes, a session that stays as it is, and one send.
 pub fn session() -> anyhow::Result<Box<dyn Job>> {
     let guest = Guest::load("fixtures", "keeps", "/keeps/lobby", Some("lobby"))?;
     handle(guest, message(), false)
 }
 
-/// A text of 64 bytes, a session that stays as it is, one broadcast.
+/// Returns the job of a text of 64 bytes, a session that stays as it is, and one broadcast.
 pub fn relay() -> anyhow::Result<Box<dyn Job>> {
     handle(Guest::load("plugins", "relay", "/room/lobby", Some("lobby"))?, message(), false)
 }
 
-/// A JSON message that is parsed and checked, a session that changes, one broadcast of JSON.
+/// Returns the job of a JSON message that is parsed and checked, a session that changes, and one
+/// broadcast of JSON.
 pub fn json() -> anyhow::Result<Box<dyn Job>> {
     let guest = Guest::load("plugins", "tally", "/tally/lobby", Some("lobby"))?;
     let text = r#"{"type":"chat_message","message":"the quick brown fox"}"#.to_owned();
     handle(guest, text, true)
 }
 
-/// Three joins, the list of rooms, one send, after a small JSON message. The session is empty.
+/// Returns the job of three joins, the list of rooms and one send, after a small JSON message. The
+/// session is empty.
 pub fn five_host_calls() -> anyhow::Result<Box<dyn Job>> {
     let guest = Guest::load("fixtures", "rooms", "/rooms", None)?;
     handle(guest, r#"{"do":"join_many","count":3}"#.to_owned(), false)
 }
 
-/// A guest call without the call: take a slot and an instance, and give both back.
+/// A guest call without the call: taking a slot and an instance, and giving both back.
 struct TakeGive(Channel);
 
-/// With the instance warm, as it is for most events.
+/// Returns the job with a warm instance, as for most events.
 pub fn pool() -> anyhow::Result<Box<dyn Job>> {
     let Guest { context, component, instance, .. } = Guest::load("plugins", "echo", "/echo", None)?;
     let config = &context.config;

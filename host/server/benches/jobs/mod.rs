@@ -19,32 +19,32 @@ use wharf_hub::recipients::Recipients;
 use wharf_server::connection::count_messages;
 use wharf_server::handshake::check_upgrade;
 
-/// What a message is in most jobs, in bytes.
+/// Size of a message in most jobs, in bytes.
 const MESSAGE_BYTES: usize = 64;
 
-/// Members of the room that is broadcast to.
+/// Members of the room that receives broadcasts.
 const MEMBERS: u32 = 100;
 
 /// Frames that come in one block.
 const BURST: u32 = 16;
 
-/// Something to measure.
+/// A step to measure.
 pub trait Job {
-    /// Make ready for one more run; not measured.
+    /// Prepares one more run; not measured.
     fn prepare(&mut self) {}
 
-    /// What is measured.
+    /// Runs the step; measured.
     fn run(&mut self);
 }
 
 /// A job, before it is set up.
 #[derive(Clone, Copy)]
 pub struct Kind {
-    /// What it is called in tables and in the baseline.
+    /// Name in tables and in the baseline.
     pub name: &'static str,
-    /// How many of what the name says one run does.
+    /// Number of units, as the name has them, that one run does.
     pub units: u32,
-    /// Sets it up.
+    /// Function that sets the job up.
     pub set_up: fn() -> anyhow::Result<Box<dyn Job>>,
 }
 
@@ -64,7 +64,7 @@ pub const ALL: [Kind; 11] = [
 ];
 
 impl Kind {
-    /// Set it up and run it once, so that what is wrong shows before anything is measured.
+    /// Sets it up and runs it once, so that an error shows before anything is measured.
     pub fn start(self) -> anyhow::Result<Box<dyn Job>> {
         let mut job = (self.set_up)().with_context(|| format!("cannot set up {}", self.name))?;
         job.prepare();
@@ -73,7 +73,7 @@ impl Kind {
     }
 }
 
-/// A message of the usual size.
+/// Returns a message of the usual size.
 fn message() -> String {
     "m".repeat(MESSAGE_BYTES)
 }
@@ -135,7 +135,7 @@ impl Job for FanOut {
     }
 }
 
-/// Find the channel for a path.
+/// Finding the channel for a path.
 struct Route(Router<u32>);
 
 fn router() -> anyhow::Result<Box<dyn Job>> {
@@ -155,7 +155,7 @@ impl Job for Route {
     }
 }
 
-/// Make messages of what a client has sent, all in one block.
+/// Making messages of a client's bytes, all in one block.
 struct Read {
     config: Config,
     sent: Vec<u8>,
@@ -180,7 +180,7 @@ impl Job for Read {
     }
 }
 
-/// Check an upgrade request as browsers send it.
+/// Checking an upgrade request as browsers send it.
 struct Handshake(Request<String>);
 
 fn handshake() -> anyhow::Result<Box<dyn Job>> {

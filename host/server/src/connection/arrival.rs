@@ -1,10 +1,10 @@
-//! One thing that has happened on a connection.
+//! One event on a connection.
 
 use super::input::Payload;
 use wharf_contract::close::Reason;
 use wharf_hub::inbox::Posted;
 
-/// One thing that has happened on a connection.
+/// One event on a connection.
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// A text message, if it is UTF-8.
@@ -18,14 +18,14 @@ pub(super) enum Arrival {
         code: Option<u16>,
         reason: String,
     },
-    /// The client broke a rule, or is gone.
+    /// The end of the input: the client broke a rule, or is gone.
     Broken {
         reason: Reason,
         detail: String,
     },
     /// Another handler's event for this connection, or a timer's.
     Posted(Posted),
-    /// Somebody asked for the end: the host, or the outbound queue.
+    /// The wish to end the connection, of the host or the outbound queue.
     Ended(Reason),
 }
 
@@ -41,7 +41,7 @@ impl Arrival {
         }
     }
 
-    /// Returns the same without a block for reading around it.
+    /// Returns the same event without a block for reading around its payload.
     pub(super) fn into_owned(self) -> Arrival {
         match self {
             Arrival::Text(data) => Arrival::Text(data.into_owned()),

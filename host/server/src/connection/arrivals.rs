@@ -1,7 +1,7 @@
 //! A connection's incoming side: messages, control frames, posted events, the wish to end.
 //!
-//! Frames that the protocol wants to be written (pongs, pings, close frames) go into the outbound
-//! queue like everything else.
+//! Frames that the protocol requires (pongs, pings, close frames) go into the outbound queue like
+//! all others.
 
 mod closing;
 mod keep_alive;
@@ -34,33 +34,35 @@ pub(super) struct Arrivals {
     input: Input,
     client: Arc<ConnectionRecord>,
     config: Arc<Config>,
-    /// Read while a guest call was waiting.
+    /// Arrivals that were read while a guest call was waiting.
     ahead: VecDeque<Arrival>,
     ahead_bytes: usize,
-    /// Nothing more can be read.
+    /// True if nothing more can be read.
     is_over: bool,
     /// The client's close frame, until it is answered.
     unanswered_close: Option<Box<CloseFrame>>,
-    /// The client's close frame has been read.
+    /// True if the client's close frame has been read.
     client_has_closed: bool,
-    /// A close frame has been queued.
+    /// True if a close frame has been queued.
     has_closed: bool,
-    /// This task has promised to drain the outbound.
+    /// True if this task has promised to drain the outbound queue.
     owes_drain: bool,
-    /// What came last was posted: the client's turn is next, so that neither starves the other.
+    /// True if the last arrival was posted: the client's turn is next, so that neither starves the
+    /// other.
     posted_was_last: bool,
     timer: Pin<Box<Sleep>>,
-    /// Fires when the client's token expires; made where there is a token only.
+    /// Timer for the expiry of the client's token; `None` without a token.
     expiry: Option<Pin<Box<Sleep>>>,
     last_heard: Instant,
-    /// When the keep-alive ping was sent that nothing has been heard after yet.
+    /// Time of the keep-alive ping after which nothing has been heard.
     pinged: Option<Instant>,
-    /// What had been written when the timer last fired with too much waiting.
+    /// Bytes written when the timer last fired with too much waiting.
     written_bytes: Option<u64>,
 }
 
 impl Arrivals {
-    /// Wait until the client has got its `101`, and take the socket over. `None` if it is gone.
+    /// Waits until the client has got its `101`, and takes the socket over. `None` if the client is
+    /// gone.
     pub(super) async fn upgraded(
         upgrade: OnUpgrade,
         client: &Arc<ConnectionRecord>,
@@ -93,14 +95,14 @@ impl Arrivals {
         })
     }
 
-    /// The next thing that happens. Where nothing does, everything queued is being written and
-    /// the task is woken for whatever comes.
+    /// Returns the next arrival. While there is none, everything queued is being written, and the
+    /// task is woken for whatever comes.
     pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         self.end_if_expired();
         let mut standing = self.client.outbound.standing();
         if standing.end.is_none() && standing.is_backed_up {
-            // Answers cannot leave, so that nothing more may be asked: the client has to
-            // read before we do.
+            // Answers cannot leave, so nothing more may be asked: the client has to read before
+            // this task reads on.
             let idle = self.poll_idle(cx);
             standing = self.client.outbound.standing();
             match idle {
@@ -111,8 +113,8 @@ impl Arrivals {
             }
         }
         match standing.end {
-            // The way out is lost. What has arrived on the way in comes first, so that no message
-            // and no close frame is forgotten which the client managed to send.
+            // The way out is lost. Everything that has arrived comes first, so that no message and
+            // no close frame of the client is lost.
             Some(Reason::NetworkLost) => {}
             Some(reason) => return Poll::Ready(Arrival::Ended(reason)),
             None => {}
@@ -123,7 +125,7 @@ impl Arrivals {
         match standing.end {
             Some(reason) => Poll::Ready(Arrival::Ended(reason)),
             None => match self.poll_idle(cx) {
-                // Posted before this task was registered to be woken for it.
+                // It was posted before this task was registered to be woken for it.
                 Poll::Pending if self.client.outbound.standing().has_posted => {
                     self.poll_next(cx, true)
                 }
@@ -132,23 +134,24 @@ impl Arrivals {
         }
     }
 
-    /// What has arrived already, or can be read at once.
+    /// Returns an arrival that is here already, or can be read at once.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
-        // Whoever owes a drain is the only one to write; answers must not wait for the burst's end.
+        // The task that owes a drain is the only one to write; answers must not wait for the
+        // burst's end.
         if std::mem::take(&mut self.owes_drain) {
             self.client.outbound.drain();
         }
-        // A client that never stops sending is not waited for.
+        // The token of a client that never stops sending must expire too.
         self.end_if_expired();
         let standing = self.client.outbound.standing();
         if standing.end.is_some() || standing.is_backed_up {
-            // Decided where the task may wait.
+            // `poll_arrival`, where the task may wait, decides this.
             return Poll::Pending;
         }
         self.poll_next(cx, standing.has_posted)
     }
 
-    /// What was posted and what the client has sent, in turns where there are both.
+    /// Returns a posted event or one of the client, in turns if there are both.
     fn poll_next(&mut self, cx: &mut Context<'_>, has_posted: bool) -> Poll<Arrival> {
         if !has_posted {
             return self.poll_input(cx);
@@ -167,7 +170,7 @@ impl Arrivals {
         }
     }
 
-    /// What was read ahead, then what can be read.
+    /// Returns an arrival that was read ahead, then one that can be read.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if let Some(arrival) = self.ahead.pop_front() {
             self.ahead_bytes -= arrival.bytes();
@@ -176,7 +179,7 @@ impl Arrivals {
         self.poll_read(cx)
     }
 
-    /// The close frame that has been read, but whose turn has not come.
+    /// Returns the close frame that has been read, but whose turn has not come.
     pub(super) fn close_ahead(&self) -> Option<(Option<u16>, &str)> {
         self.ahead.iter().find_map(|arrival| match arrival {
             Arrival::Closed { code, reason } => Some((*code, reason.as_str())),
@@ -184,10 +187,11 @@ impl Arrivals {
         })
     }
 
-    /// While a guest call waits: write, answer, read ahead as far as allowed.
+    /// Looks after the socket while a guest call waits: writes, answers, and reads ahead as far as
+    /// allowed.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) {
         if !self.listens() && self.poll_idle(cx).is_ready() {
-            // It is asked for again when the call has returned.
+            // `poll_arrival` asks for the end when the call has returned.
             return;
         }
         while self.listens() {
@@ -207,12 +211,12 @@ impl Arrivals {
         }
     }
 
-    /// Write what waits, keep the connection alive, notice its end.
+    /// Writes the queue, keeps the connection alive, and notices its end.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if std::mem::take(&mut self.owes_drain) {
             self.client.outbound.drain();
         }
-        // Registers this task; only then is it certain that no wish to end is missed.
+        // This registers the task; only then is it certain that no wish to end is missed.
         let _ = self.client.outbound.poll_drained(cx);
         if self.poll_expiry(cx).is_ready() {
             self.client.outbound.end(Reason::TokenExpired);
@@ -228,7 +232,7 @@ impl Arrivals {
         Poll::Pending
     }
 
-    /// Whether more is being read from the client.
+    /// Returns true while more is being read from the client.
     fn listens(&self) -> bool {
         !self.is_over
             && self.ahead.len() < self.config.read_ahead_messages
@@ -284,7 +288,7 @@ impl Arrivals {
         Arrival::Broken { reason, detail }
     }
 
-    /// Queue a control frame. Refused means that the connection is ending for a reason that is
+    /// Queues a control frame. A refusal means that the connection is ending for a reason that is
     /// noted already.
     fn push_control(&mut self, frame: Frame) {
         if self.client.outbound.push_control(&frame).wants_drain() {

@@ -1,4 +1,4 @@
-//! A guest call of a connection, and how its socket is looked after meanwhile.
+//! A guest call of a connection, and the care for its socket meanwhile.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ pub(super) async fn start(
     event: &Event<'_>,
 ) -> Result<Finished<Option<Vec<u8>>>, CallError> {
     let patience = match event {
-        // Every connection's end is told.
+        // The handler of a connection's end must run.
         Event::Close { .. } => Patience::Persistent,
         // A client is not to blame for what others post to it, or for its channel's timers.
         Event::Notice { .. } | Event::Timer { .. } => Patience::Unbounded,
@@ -41,8 +41,8 @@ pub(super) async fn start(
     finished.await
 }
 
-/// Wait for a guest call. Most are finished when they are first polled; while one is not, the
-/// socket is looked after.
+/// Waits for a guest call. Most calls are finished at their first poll. During the others this
+/// looks after the socket.
 pub(super) async fn attend<F: Future>(
     mut call: Pin<&mut F>,
     arrivals: &mut Arrivals,

@@ -2,7 +2,7 @@
 
 use wharf_contract::close::{MAX_CONTROL_BYTES, Reason, is_client_code};
 
-/// The longest header: two bytes, eight of length, four of mask.
+/// Longest header, in bytes: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
 
 /// What a frame is.
@@ -19,7 +19,7 @@ pub(super) enum Opcode {
 /// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    /// The last frame of its message.
+    /// True for the last frame of its message.
     pub(super) is_final: bool,
     pub(super) opcode: Opcode,
     /// Bytes of payload, at most `i64::MAX`.
@@ -27,12 +27,12 @@ pub(super) struct Header {
     pub(super) mask: [u8; 4],
 }
 
-/// A client broke a rule.
+/// A broken rule of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation {
     /// The kind of rule, which decides the close code.
     pub(super) reason: Reason,
-    /// What the client did.
+    /// The client's mistake.
     pub(super) detail: &'static str,
 }
 
@@ -65,12 +65,12 @@ impl Opcode {
 }
 
 impl Header {
-    /// The header at the beginning of `bytes` and how many bytes it takes. `None` if more bytes
-    /// are needed to tell.
+    /// Returns the header at the beginning of `bytes` and its size in bytes. `None` if it is not
+    /// complete.
     ///
     /// # Errors
     ///
-    /// A header that no client may send, whatever came before it.
+    /// A header that no client may send, in any place.
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
         let &[first, second, ref rest @ ..] = bytes else {
             return Ok(None);
@@ -114,7 +114,7 @@ impl Header {
     }
 }
 
-/// Take a mask off (RFC 6455, 5.3). `offset` is how much of the payload came before `bytes`.
+/// Takes a mask off (RFC 6455, 5.3). `offset` is the number of bytes of the payload before `bytes`.
 pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], offset: u64) {
     let turn = (offset % 4) as usize;
     let [a, b, c, d] = std::array::from_fn(|i| mask[(turn + i) % 4]);
@@ -130,11 +130,12 @@ pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], offset: u64) {
     }
 }
 
-/// A close frame's code and reason (RFC 6455, 5.5.1 and 7.4). No code is fine, half of one is not.
+/// Returns a close frame's code and reason (RFC 6455, 5.5.1 and 7.4). It may have no code, but not
+/// half of one.
 ///
 /// # Errors
 ///
-/// A code that nobody may send, or a reason that is not UTF-8.
+/// A code that must not be sent, or a reason that is not UTF-8.
 pub(super) fn decode_close(payload: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
     let (code, reason) = match payload {
         [] => return Ok(None),

@@ -1,11 +1,11 @@
-//! What a client sends: bytes → frames → messages.
+//! The client's input: bytes → frames → messages.
 //!
-//! Bytes are read into a block that a thread lends for as long as there is something in it, so that
-//! a connection which waits for its client holds no buffer. A message that lies in its block alone
-//! goes to the guest from there; nothing of it is copied.
+//! Bytes are read into a block that a thread lends for as long as it holds some, so that a
+//! connection that waits for its client holds no buffer. A message that lies alone in its block
+//! goes to the guest from there, without a copy.
 //!
-//! What RFC 6455 asks of a server that reads is decided here and in [`super::frame`]; a property
-//! test compares it with another implementation.
+//! This module and [`super::frame`] implement the rules of RFC 6455 for a server that reads. A
+//! property test compares them with another implementation.
 
 use std::cell::RefCell;
 use std::io;
@@ -19,16 +19,17 @@ use super::frame::{Header, MAX_HEADER_BYTES, Opcode, Violation, decode_close, un
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 
-/// Blocks that a thread keeps for the next one to need them.
+/// Blocks that a thread keeps for reuse.
 const SPARE_BLOCKS: usize = 32;
 
-/// What is reserved for a large message at first: a length that is only claimed costs nothing.
+/// Bytes that are reserved at first for a large message: a length that is only claimed costs
+/// nothing.
 const FIRST_RESERVE: u64 = 64 * 1024;
 
-/// Something whole that a client has sent.
+/// A whole message or control frame of the client.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A text message; whether it is UTF-8 is known for those in fragments only.
+    /// A text message. Only one in fragments is known to be UTF-8.
     Text(Payload),
     Binary(Payload),
     Ping(Payload),
@@ -39,13 +40,13 @@ pub(super) enum Item {
 /// The bytes of a message.
 #[derive(Debug)]
 pub(super) enum Payload {
-    /// All that is in a block.
+    /// The whole content of a block.
     Block(Block),
     Owned(Vec<u8>),
 }
 
 impl Payload {
-    /// The same bytes without a block around them, for those that have to wait.
+    /// Returns the same bytes without a block around them, for a payload that has to wait.
     pub(super) fn into_owned(self) -> Payload {
         match self {
             Payload::Block(block) => Payload::Owned(block.to_vec()),
@@ -65,7 +66,7 @@ impl Deref for Payload {
     }
 }
 
-/// Memory for reading, and the part of it that is in use. Dropped, it goes back to its thread.
+/// Memory for reading, and the part of it that is in use. Dropping it gives it back to its thread.
 #[derive(Debug)]
 pub(super) struct Block {
     memory: Box<[u8]>,
@@ -84,7 +85,7 @@ impl Block {
         Block { memory, start: 0, end: 0 }
     }
 
-    /// Make room for reading behind what is in use.
+    /// Makes room for reading behind the part in use.
     fn compact(&mut self) {
         if self.start > 0 {
             self.memory.copy_within(self.start..self.end, 0);
@@ -109,7 +110,7 @@ impl Deref for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        // At the thread's end there may be no spare blocks any more.
+        // At the thread's end the spare blocks may be gone.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < SPARE_BLOCKS {
@@ -124,9 +125,9 @@ impl Drop for Block {
 struct Partial {
     is_text: bool,
     bytes: Vec<u8>,
-    /// How much of a text is known to be UTF-8.
+    /// Bytes of a text that are known to be UTF-8.
     valid: usize,
-    /// The frame being read, if it is one that no block has room for.
+    /// The frame being read, if it is too large for a block.
     frame: Option<LargeFrame>,
 }
 
@@ -138,7 +139,7 @@ struct LargeFrame {
     length: u64,
 }
 
-/// How large what a client sends may be.
+/// The largest frame and message that a client may send.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     frame: u64,
@@ -149,16 +150,17 @@ struct Limits {
 /// A client's side of a connection.
 #[derive(Debug)]
 pub(super) struct Input {
-    /// What has been read and not looked at.
+    /// Bytes that have been read and not looked at.
     block: Option<Block>,
-    /// The same while the client is waited for: the beginning of a frame, mostly nothing.
+    /// The same while the connection waits for the client: the beginning of a frame, mostly
+    /// nothing.
     kept: Vec<u8>,
     partial: Option<Box<Partial>>,
     limits: Limits,
 }
 
 impl Input {
-    /// Input that begins with what was read already.
+    /// Makes input that begins with the bytes that were read already.
     pub(super) fn new(config: &Config, early: &[u8]) -> Input {
         let message = config.max_message_bytes as u64;
         let limits = Limits {
@@ -169,8 +171,8 @@ impl Input {
         Input { block: None, kept: early.to_vec(), partial: None, limits }
     }
 
-    /// The next thing that the client has sent. `None` at the end of the stream. Sets `heard` if
-    /// anything was read.
+    /// Returns the client's next item; `None` at the end of the stream. Sets `heard` if anything
+    /// was read.
     pub(super) fn poll_next(
         &mut self,
         mut reader: Pin<&mut impl AsyncRead>,
@@ -201,8 +203,8 @@ impl Input {
         }
     }
 
-    /// The block to read into, with room behind what it holds: a frame that fits into a block is
-    /// waited for in one, and of a larger one nothing remains there.
+    /// Returns the block to read into, with room behind its content. A frame that fits into a block
+    /// is collected in one, and nothing of a larger one remains there.
     fn open_block(&mut self) -> Block {
         match self.block.take() {
             Some(mut block) => {
@@ -220,10 +222,10 @@ impl Input {
         }
     }
 
-    /// The next item of what has been read, if it is whole.
+    /// Returns the next item of the bytes that have been read, if it is whole.
     fn decode(&mut self) -> Result<Option<Item>, Violation> {
         if self.block.is_none() && !self.kept.is_empty() {
-            // What came with the handshake, or waits for the rest of its frame.
+            // The bytes came with the handshake, or wait for the rest of their frame.
             self.block = Some(self.open_block());
         }
         loop {
@@ -304,7 +306,7 @@ impl Input {
         }
     }
 
-    /// The first `length` bytes of the block: the block itself where there is nothing else in it.
+    /// Returns the first `length` bytes of the block: the block itself if it holds nothing else.
     fn take_payload(&mut self, length: usize) -> Payload {
         match self.block.take() {
             Some(block) if block.len() == length => Payload::Block(block),
@@ -331,7 +333,7 @@ impl Partial {
         Box::new(Partial { is_text, bytes: Vec::new(), valid: 0, frame: None })
     }
 
-    /// Check what has come of a text, which may end within a character unless it is whole.
+    /// Checks the part of a text that has come. It may end within a character unless it is whole.
     fn check(&mut self, is_whole: bool) -> Result<(), Violation> {
         if !self.is_text {
             return Ok(());
@@ -347,8 +349,8 @@ impl Partial {
     }
 }
 
-/// Whether a frame may follow what came before it (RFC 6455, 5.4), and is not too large.
-/// `begun` is the size of the message that it would continue.
+/// Checks that a frame may follow the ones before it (RFC 6455, 5.4), and is not too large. `begun`
+/// is the size of the message that it would continue.
 fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Violation> {
     if header.opcode.is_control() {
         return Ok(());
@@ -372,19 +374,19 @@ fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Viol
     Ok(())
 }
 
-/// Why there is no next item, and never will be.
+/// The reason why there will be no further item.
 #[derive(Debug)]
 pub(super) enum Refused {
     Violation(Violation),
     Io(io::Error),
 }
 
-/// How many whole messages and control frames there are in what a client has sent. For measuring what
-/// reading costs, and for that alone: the reader itself is its connection's.
+/// Returns the number of whole messages and control frames in a client's bytes. Only for measuring
+/// the cost of reading: the reader itself belongs to its connection.
 ///
 /// # Errors
 ///
-/// The client has broken a rule; with the reason that its connection would be closed for.
+/// The client has broken a rule. The error is the reason that its connection would be closed for.
 pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason> {
     let mut input = Input::new(config, &[]);
     let mut cx = Context::from_waker(Waker::noop());
@@ -392,7 +394,7 @@ pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason>
     loop {
         match input.poll_next(Pin::new(&mut sent), &mut cx, &mut false) {
             Poll::Ready(Ok(Some(_))) => count += 1,
-            // Memory is always ready, and what it ends with is not waited for.
+            // Memory is always ready. The rest that it ends with is not waited for.
             Poll::Ready(Ok(None)) | Poll::Pending => return Ok(count),
             Poll::Ready(Err(Refused::Violation(violation))) => return Err(violation.reason),
             Poll::Ready(Err(Refused::Io(_))) => return Err(Reason::NetworkLost),

@@ -33,7 +33,7 @@ use wharf_runtime::outside;
 /// What is posted from outside is the first of the events that it leads to.
 const HOPS: u8 = 1;
 
-/// Runs a command to its end, also if nobody waits for the answer any more.
+/// Runs a command to its end, even if the client no longer waits for the answer.
 pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Answer {
     let done = tokio::spawn(async move {
         let mut writes = PendingWrites::default();
@@ -113,7 +113,7 @@ async fn run(
                     let id = client(&channel, id)?.id;
                     match hub.notice_place(id, payload.len(), limits) {
                         Ok(place) => Posting { places: vec![place], full: Vec::new() },
-                        // It has just ended.
+                        // The connection has just ended.
                         Err(NoPlace::Closed) => Posting::default(),
                         Err(NoPlace::Full | NoPlace::FullTogether) => {
                             return Err(full("inbox_events, inbox_bytes"));
@@ -157,7 +157,7 @@ fn done(status: StatusCode, what: &str, count: usize) -> Answer {
     Ok((status, json!({ what: count }).to_string().into()))
 }
 
-/// Ask the channel's code.
+/// Asks the channel's code.
 async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
     match outside::ask(channel.clone(), payload).await {
         Ok(Some(Ok(reply))) => Ok((StatusCode::OK, reply.into())),
@@ -183,7 +183,7 @@ async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
     }
 }
 
-/// Who a broadcast is for.
+/// Returns the audience of a broadcast.
 fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
     let everyone = fields.take("all", "`true` or `false`")?.unwrap_or(false);
     let rooms = fields.names("rooms")?;
@@ -213,7 +213,7 @@ fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
         names.into_iter().map(|name| user_name(name, field)).collect::<Result<Vec<_>, _>>()
     };
     let rooms = rooms.into_iter().map(|name| room_name(name, "rooms"));
-    // Text that is no id excepts nobody.
+    // Text that is not an id excepts no connection.
     let except = except.iter().filter_map(|id| ConnectionId::parse(id));
     Ok(Audience {
         everyone,
@@ -235,7 +235,7 @@ fn user_name(name: String, field: &str) -> Result<Arc<str>, Problem> {
     Ok(Arc::from(name))
 }
 
-/// The code and reason to close with: 1000 and none, where nothing else is said.
+/// Returns the code and reason to close with; 1000 and no reason by default.
 fn close(fields: &mut Fields) -> Result<Close, Problem> {
     let code = fields.take("code", "a number")?.unwrap_or(1000);
     if !is_channel_code(code) {
@@ -249,7 +249,7 @@ fn close(fields: &mut Fields) -> Result<Close, Problem> {
     Ok(Close { code, reason })
 }
 
-/// The JSON of the field `event`, as it was written.
+/// Returns the JSON of the field `event`, as it was written.
 fn event(body: &[u8], config: &Config) -> Result<Bytes, Problem> {
     let mut fields = Fields::read(body)?;
     let event: Box<RawValue> =

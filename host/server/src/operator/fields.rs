@@ -1,4 +1,4 @@
-//! A request's JSON object, taken apart field by field: whatever is wrong is named.
+//! A request's JSON object, taken apart field by field. An error names the field.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use wharf_config::Config;
 use wharf_contract::CallRefusal;
 use wharf_hub::frame::{Frame, FrameKind};
 
-/// The fields that have not been taken yet. Their values are as they were written, so that JSON
-/// which is passed on is not changed.
+/// The fields that have not been taken yet. Their values are kept as they were written, so that
+/// JSON which is passed on is not changed.
 pub struct Fields(BTreeMap<String, Box<RawValue>>);
 
 impl Fields {
-    /// Read an object; a body that was left out has no fields.
+    /// Reads an object. A body that was left out has no fields.
     ///
     /// # Errors
     ///
-    /// It is no JSON, or no object.
+    /// The body is not JSON, or not an object.
     pub fn read(body: &[u8]) -> Result<Fields, Problem> {
         if body.is_empty() {
             return Ok(Fields(BTreeMap::new()));
@@ -34,12 +34,12 @@ impl Fields {
         }
     }
 
-    /// A field's value as it was written, if it is there.
+    /// Returns a field's value as it was written, if it is there.
     pub fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.0.remove(name)
     }
 
-    /// A field's value, if it is there. `what` says what it must be.
+    /// Returns a field's value, if it is there. `what` names its type in the error.
     pub fn take<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -52,12 +52,12 @@ impl Fields {
         value.map(Some).map_err(|_| bad_field(name, format!("`{name}` must be {what}")))
     }
 
-    /// A list of names.
+    /// Returns a list of names.
     pub fn names(&mut self, name: &str) -> Result<Vec<String>, Problem> {
         Ok(self.take(name, "a list of texts")?.unwrap_or_default())
     }
 
-    /// The message in one of the fields `text`, `json` and `binary`, as a frame.
+    /// Returns the message in one of the fields `text`, `json` and `binary`, as a frame.
     pub fn message(&mut self, config: &Config) -> Result<Frame, Problem> {
         let text: Option<String> = self.take("text", "text")?;
         let json = self.raw("json");
@@ -85,7 +85,7 @@ impl Fields {
         Ok(Frame::encode(kind, &data))
     }
 
-    /// Nothing more is looked for: what is left is a typing error.
+    /// Checks that no field is left: one that is left is a typo.
     pub fn end(self) -> Result<(), Problem> {
         match self.0.keys().next() {
             None => Ok(()),
@@ -97,7 +97,7 @@ impl Fields {
     }
 }
 
-/// Check that a body is JSON.
+/// Checks that a body is JSON.
 pub fn check_json(body: &[u8]) -> Result<(), Problem> {
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(_) => Ok(()),

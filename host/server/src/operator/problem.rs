@@ -1,4 +1,4 @@
-//! Answers: JSON, and what is wrong with a request.
+//! Answers: JSON, and the errors of requests.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,7 +13,7 @@ use wharf_contract::outside::{ErrorBody, OutsideProblem};
 /// A status and a body, or a problem.
 pub type Answer = Result<(StatusCode, Bytes), Problem>;
 
-/// Why a request was not fulfilled.
+/// The reason why a request was not fulfilled.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -22,7 +22,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a token for programs and a sentence for people.
+    /// Makes a problem with a token for programs and a sentence for people.
     pub fn new(status: StatusCode, code: &str, message: String) -> Problem {
         Problem::with(status, ErrorBody::new(code, message).to_json().into())
     }
@@ -34,7 +34,7 @@ impl Problem {
         Problem { status, body, header }
     }
 
-    /// What a channel said: JSON of its own.
+    /// Makes the answer of a channel's code a problem: it is JSON of its own.
     pub fn of_channel(status: StatusCode, body: Vec<u8>) -> Problem {
         Problem::with(status, body.into())
     }
@@ -46,12 +46,12 @@ impl Problem {
         Problem::with(status, problem.body().to_json().into())
     }
 
-    /// What was asked for is not there.
+    /// Returns the problem of a resource that does not exist.
     pub fn not_found(code: &str, message: String) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, code, message)
     }
 
-    /// The token is missing or wrong.
+    /// Returns the problem of a token that is missing or wrong.
     pub fn unauthorized(is_wrong: bool) -> Problem {
         let (code, message, challenge) = match is_wrong {
             true => (
@@ -69,7 +69,7 @@ impl Problem {
         Problem { header, ..Problem::new(StatusCode::UNAUTHORIZED, code, message.to_owned()) }
     }
 
-    /// The path is there for another method.
+    /// Returns the problem of a path that exists for another method.
     pub fn method(is_deed: bool) -> Problem {
         let allowed = if is_deed { "POST" } else { "GET, HEAD" };
         let message = format!("this path takes {allowed}");
@@ -78,12 +78,12 @@ impl Problem {
         Problem { header, ..Problem::new(status, "method-not-allowed", message) }
     }
 
-    /// The status and the body.
+    /// Returns the status and the body.
     pub fn into_parts(self) -> (StatusCode, Bytes) {
         (self.status, self.body)
     }
 
-    /// As a response.
+    /// Returns the problem as a response.
     pub fn reply(self) -> Response<Full<Bytes>> {
         let mut reply = json(self.status, self.body);
         if let Some((name, value)) = self.header {
@@ -93,12 +93,12 @@ impl Problem {
     }
 }
 
-/// The request itself is wrong.
+/// Returns the problem of a wrong request.
 pub fn bad(code: &str, message: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, code, message.into())
 }
 
-/// One field of the body or the query is wrong.
+/// Returns the problem of one wrong field of the body or the query.
 pub fn bad_field(field: &str, message: impl Into<String>) -> Problem {
     let body = ErrorBody::new("invalid-field", message).about(field);
     Problem::with(StatusCode::BAD_REQUEST, body.to_json().into())
@@ -109,7 +109,7 @@ pub fn refused(status: StatusCode, refusal: &CallRefusal) -> Problem {
     Problem::new(status, refusal.code(), refusal.to_string())
 }
 
-/// A response in JSON.
+/// Returns a response in JSON.
 pub fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut reply = Response::new(Full::from(body));
     *reply.status_mut() = status;

@@ -16,13 +16,13 @@ use wharf_hub::recipients::Group;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::{Registry, hex};
 
-/// Entries on a page, where nothing else is asked for, and at most.
+/// Entries on a page by default, and at most.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
-/// Bytes of a name that a message repeats.
+/// Longest part of a name that a message repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 255;
 
-/// All channels in service.
+/// Returns all channels in service.
 pub fn channels(registry: &Registry) -> Bytes {
     let channels: Vec<Value> = registry.in_service().iter().map(|c| overview(c)).collect();
     body(json!({ "channels": channels }))
@@ -62,7 +62,7 @@ pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Answer {
     Ok((StatusCode::OK, body(found)))
 }
 
-/// The connection of an id.
+/// Returns the connection of an id.
 pub fn client(channel: &Channel, id: &str) -> Result<Arc<ConnectionRecord>, Problem> {
     let known = ConnectionId::parse(id);
     known.and_then(|id| channel.context.hub.connection(id)).ok_or_else(|| {
@@ -72,7 +72,7 @@ pub fn client(channel: &Channel, id: &str) -> Result<Arc<ConnectionRecord>, Prob
     })
 }
 
-/// How many connections a user has, who has one.
+/// Returns the number of connections of a user, if there is one.
 pub fn online(channel: &Channel, name: &str) -> Result<usize, Problem> {
     match channel.context.hub.count(Group::User(name)) {
         0 => {
@@ -96,7 +96,7 @@ fn overview(channel: &Channel) -> Value {
     })
 }
 
-/// What is known of a connection. Not its query, nor its headers: they may have tokens in them.
+/// Describes a connection, without its query and its headers, which may contain tokens.
 fn connection(client: &ConnectionRecord) -> Value {
     let rooms = client.rooms();
     let labels = client.outbound.labels();
@@ -130,7 +130,8 @@ fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
     Ok(json!({ "rooms": rooms, "next": next }))
 }
 
-/// Who is present in a room, which may have been left by now: entries stay for their grace.
+/// Lists the entries present in a room, which may have been left by now: entries stay for their
+/// grace.
 fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value, Problem> {
     let (after, limit) = page(query)?;
     let hub = &channel.context.hub;
@@ -139,7 +140,7 @@ fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value,
     let present: Vec<Value> = entries
         .iter()
         .map(|(key, metas)| {
-            // It was JSON when it was tracked.
+            // The text was checked to be JSON when it was tracked.
             let metas = metas.iter().map(|meta| serde_json::from_str(meta).unwrap_or(Value::Null));
             json!({ "key": **key, "metas": metas.collect::<Vec<_>>() })
         })
@@ -150,7 +151,8 @@ fn presence(channel: &Channel, room: &str, query: Option<&str>) -> Result<Value,
     )
 }
 
-/// A page of the ids of a room's members or a user's connections, and where the next one begins.
+/// Returns a page of the ids of a room's members or a user's connections, and the start of the
+/// next.
 fn members(
     channel: &Channel,
     group: Group<'_>,
@@ -163,20 +165,20 @@ fn members(
     Ok((ids.iter().map(ConnectionId::to_string).collect(), next))
 }
 
-/// Cut a list that is one too long. The last entry that stays, if there are more.
+/// Cuts a list that is one too long. Returns the last entry that stays if there are more.
 fn cut_page<T>(list: &mut Vec<T>, limit: usize) -> Option<&T> {
     let has_more = list.len() > limit;
     list.truncate(limit);
     list.last().filter(|_| has_more)
 }
 
-/// Reads where a page begins: after a connection of this node, whose connections are listed.
+/// Reads the start of a page: the id of a connection of this node, whose connections are listed.
 fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
     let id = ConnectionId::parse(id).filter(|id| id.local_number().is_some());
     id.ok_or_else(|| bad_field("after", "`after` must be a connection's id"))
 }
 
-/// What the query says of the page.
+/// Returns the page that the query asks for.
 fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
     let (mut after, mut limit) = (None, None);
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -204,7 +206,7 @@ fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
     Ok((after, limit.unwrap_or(PAGE)))
 }
 
-/// Check that there is no query, where none means anything.
+/// Checks that there is no query, for resources that have no parameters.
 pub fn check_no_query(query: Option<&str>) -> Result<(), Problem> {
     match query.filter(|query| !query.is_empty()) {
         None => Ok(()),

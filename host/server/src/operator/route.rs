@@ -6,7 +6,7 @@ use wharf_contract::router::decode;
 /// A path of the API, taken apart and decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The channel's name; none in the list of all.
+    /// Name of the channel; `None` in the list of all.
     pub channel: Option<String>,
     /// The subject of the request.
     pub resource: Resource,
@@ -15,13 +15,13 @@ pub struct Route {
 /// The subject of a request. Names are as they came, decoded and not yet checked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// Something to read, by `GET`.
+    /// A resource to read, by `GET`.
     Query(Query),
-    /// Something to do, by `POST`.
+    /// A command, by `POST`.
     Command(Command),
 }
 
-/// Something that can be read.
+/// A resource that can be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Query {
     /// All channels.
@@ -30,19 +30,19 @@ pub enum Query {
     Channel,
     /// Its connections.
     Connections,
-    /// One of them.
+    /// One of its connections, by its id.
     Connection(String),
     /// Its rooms.
     Rooms,
-    /// One of them.
+    /// One of its rooms, by its name.
     Room(String),
-    /// The presence entries of one of them.
+    /// The presence entries of one of its rooms.
     Presence(String),
     /// One of its users.
     User(String),
 }
 
-/// Something that can be done.
+/// A command that can be run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Send to an audience.

@@ -6,7 +6,7 @@ import { callVisitor, el, field, form, log, visitor } from "/_wharf/elements.js"
 const PING_EVERY_MS = 15_000;
 const PONG_WITHIN_MS = 10_000;
 const TYPING_PAUSE_MS = 2_000;
-// Somebody whose "stopped typing" got lost is not typing for ever.
+// Time after which a notice of typing lapses, in case the one of its end got lost.
 const TYPING_FORGOTTEN_MS = 10_000;
 
 export const chat = {
@@ -62,7 +62,7 @@ export const chat = {
       channel.onText(received);
     }
 
-    /** So that a reload comes back to the room, and the address can be given to others. */
+    /** Puts the room into the address, for a reload and for others. */
     function showAddress() {
       history.replaceState(null, "", `#chat/${encodeURIComponent(roomInput.value.trim())}`);
     }

@@ -1,4 +1,4 @@
-// The few pieces that the examples are built of. Text from others only ever becomes text.
+// The elements that the examples are built of. Text from others never becomes HTML.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -12,7 +12,7 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** Text of our own, in which `backticks` stand around code. */
+/** Makes elements of a text of the page, in which `backticks` stand around code. */
 export function prose(text) {
   return text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
 }
@@ -41,7 +41,7 @@ export function form(onsubmit, ...children) {
 
 const MOST_ENTRIES = 500;
 
-/** A list of what happened, which stays at its end unless somebody has scrolled up to read. */
+/** Makes a list of events, which stays at its end unless the visitor has scrolled up to read. */
 export function log(label, properties) {
   const list = el("ol", { className: "log", role: "log", ariaLabel: label, tabIndex: 0, ...properties });
   let isAtEnd = true;
@@ -58,7 +58,7 @@ export function log(label, properties) {
   return [list, add];
 }
 
-/** What sends on a channel, or tells in a list why it cannot. */
+/** Returns a function that sends on a channel, or lists the reason why it cannot. */
 export function sender(channel, entry) {
   return (message) => {
     try {
@@ -74,9 +74,9 @@ export function sender(channel, entry) {
 const NAMES = ["Ada", "Bo", "Cleo", "Dag", "Edda", "Finn", "Gro", "Hal", "Ines", "Jon", "Kim", "Liv"];
 const guest = `${NAMES[Math.floor(Math.random() * NAMES.length)]} ${Math.ceil(Math.random() * 99)}`;
 
-/** What the visitor is called: one name for each tab of the browser, kept when the page is loaded again. */
+/** Returns the visitor's name: one for each tab of the browser, kept when the page is reloaded. */
 export function visitor() {
-  // Where a browser keeps nothing for pages, a name lasts as long as the page.
+  // If a browser keeps nothing for pages, a name lasts as long as the page.
   try { return sessionStorage.getItem("name") ?? guest; } catch { return guest; }
 }
 export function callVisitor(name) {

@@ -1,11 +1,11 @@
-// What the page does with each of the smaller example plugins; two more are in files of their own.
+// The panels of the smaller example plugins; two more are in files of their own.
 
 import { button, callVisitor, choice, el, field, form, log, sender, visitor } from "/_wharf/elements.js";
 import { shown } from "/_wharf/panel.js";
 
 export { secure } from "/_wharf/secure.js";
 
-/** A list of what was sent and received. */
+/** Makes a list of the messages sent and received. */
 function exchange(label) {
   const [list, entry] = log(label);
   const sent = (text) => entry("sent", "→ ", text);
@@ -125,7 +125,7 @@ export const presence = {
 };
 
 const SIDE = 64;
-/** How large a cell is drawn. */
+/** Size of a cell, in pixels. */
 const CELL = 8;
 const COLORS = ["#d6336c", "#ae3ec9", "#4263eb", "#0ca678", "#e8890c", "#e03131"];
 
@@ -194,7 +194,7 @@ export const batched = {
     channel.on("batch", ({ number, messages }) => {
       const texts = messages.map(({ message }) => message);
       const range = texts.length > 1 ? `${texts[0]} … ${texts.at(-1)}` : texts[0];
-      // Those that come later are somebody else's.
+      // Those that come later are another client's.
       const wait = Math.round(performance.now() - sentAt);
       const after = wait < 1_000 ? `${wait} ms after the last was sent` : "";
       entry("got", el("strong", {}, `Batch ${number}`), ` of ${messages.length}: ${range}`, el("span", { className: "meta" }, after));
@@ -229,7 +229,7 @@ export const robust = {
     const send = sender(channel, entry);
     channel.onOpen(() => (credit.textContent = "50"));
     channel.onClose(({ code, reason }) => entry("error", `closed with ${code}${reason && `: ${reason}`}`));
-    // The error of a request comes to whoever asked; here are the others.
+    // The error of a request goes to its caller; the others arrive here.
     channel.on("error", (message) => entry("error", `← ${message.code}${message.message ? `: ${message.message}` : ""}`));
     const order = async (type, payload) => {
       sent(`${type} ${payload ? JSON.stringify(payload) : ""}`);

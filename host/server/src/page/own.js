@@ -1,4 +1,4 @@
-// A client for any channel on this host: what the page has for plugins that it does not know.
+// A client for any channel on this host, for plugins that the page has no panel for.
 
 import { el, field, form, log, sender } from "/_wharf/elements.js";
 import { shown } from "/_wharf/panel.js";
@@ -12,14 +12,14 @@ export const own = {
     "While you are connected, change the plugin and put it into the folder: the next message runs on the new code."],
   forMany: "for a second connection.",
 
-  /** The channel that the address leads to. */
+  /** Returns the channel that the address leads to. */
   find(channels) {
     own.channels = channels;
     own.news?.();
     return channels.find(({ paths }) => paths.some((path) => leads(path, own.address))) ?? { name: "NAME" };
   },
 
-  /** Whether the page has a tab for a channel; set by the page. */
+  /** Returns true if the page has a tab for a channel; set by the page. */
   isKnown: () => false,
   channels: [],
   address: "",
@@ -35,7 +35,7 @@ export const own = {
     const enter = () => {
       own.address = address.value.split("?")[0];
       let hasOpened = false;
-      // Where there never was a connection, there is no use in trying again and again.
+      // Without a first connection, further attempts are of no use.
       const channel = panel.connect(address.value, { shouldReconnect: (end) => hasOpened && shouldReconnect(end) });
       send = sender(channel, entry);
       channel.onOpen(() => {
@@ -67,7 +67,7 @@ export const own = {
   },
 };
 
-/** A pattern with values in place of its parameters. */
+/** Returns a pattern with values in place of its parameters. */
 function filled(pattern) {
   return pattern.replace(/[:*][^/]+/g, "lobby");
 }

@@ -1,4 +1,4 @@
-// The demo page: a tab for each example plugin, whether it is loaded or not, and one for all others.
+// The demo page: a tab for each example plugin, loaded or not, and one for all others.
 
 import { chat } from "/_wharf/chat.js";
 import { $, el } from "/_wharf/elements.js";
@@ -6,14 +6,14 @@ import * as examples from "/_wharf/examples.js";
 import { own } from "/_wharf/own.js";
 import { Panel } from "/_wharf/panel.js";
 
-/** Each knows what to do with a channel that is mounted on its path, the last one with any. */
+/** The examples, each for the channel that is mounted on its path; the last one for any channel. */
 const EXAMPLES = [
   chat, examples.echo, examples.notifications, examples.presence, examples.game, examples.batched,
   examples.secure, examples.robust, own,
 ];
 
 const LOOK_EVERY_MS = 2_000;
-/** After an answer, so that the generation which is shown is the one that gave it. */
+/** Delay of a look after an answer, so that it shows the generation that gave the answer. */
 const LOOK_AFTER_MS = 200;
 
 const tabs = new Map();
@@ -44,7 +44,7 @@ function select() {
   }
 }
 
-// The arrow keys walk along the tabs.
+// The arrow keys move along the tabs.
 $("tabs").addEventListener("keydown", (event) => {
   const all = [...$("tabs").children];
   const at = all.indexOf(event.target);
@@ -56,7 +56,7 @@ $("tabs").addEventListener("keydown", (event) => {
   next.click();
 });
 
-/** Asks the host what is loaded. Where it does not answer, the panels' connections say as much. */
+/** Asks the host which channels are loaded. If it does not answer, the panels' connections show it. */
 async function look() {
   clearTimeout(soon);
   soon = undefined;
@@ -66,7 +66,7 @@ async function look() {
   try {
     ({ channels } = await (await fetch("/_wharf/channels.json")).json());
   } catch {
-    return; // as said
+    return; // See above.
   } finally {
     isLooking = false;
   }

@@ -1,5 +1,5 @@
-// What all examples have in common: a panel that says what the channel is and what becomes of its
-// connection, and shows everything that is sent and received.
+// The part that all examples have in common: a panel that shows the channel, the state of its
+// connection, and everything that is sent and received.
 
 import { connect } from "/_wharf/wharf.js";
 import { button, el, log, prose } from "/_wharf/elements.js";
@@ -22,7 +22,7 @@ export class Panel {
   #openedAt = 0;
   #reconnects = 0;
   #generation = null;
-  /** Whether the generation was known before on the connection that is open now. */
+  /** True if the generation was known before on the connection that is open now. */
   #isKnown = false;
   #swaps = 0;
   #facts = Object.fromEntries(["connected for", "reconnects", "last close code"].map((name) => [name, el("dd", {}, "–")]));
@@ -41,7 +41,7 @@ export class Panel {
     this.#example = example;
     this.#heard = heard;
     this.#again.hidden = true;
-    /** Where an example puts what it works with, and what it knows beside that. */
+    /** The elements for an example's controls, and for further facts that it shows. */
     this.work = el("div", { className: "work" });
     this.extra = el("dl", { className: "extra" });
     [this.#wire, this.#onWire] = log("What is sent and received", { className: "log wire", ariaLive: "off" });
@@ -66,7 +66,7 @@ export class Panel {
 
   get isMounted() { return this.#isMounted === true; }
 
-  /** What the host says of the channel: its name and generation, or nothing where it is not loaded. */
+  /** Shows the host's answer about the channel: its name and generation, or nothing if it is not loaded. */
   mounted(found) {
     const { id, path, tellsGeneration } = this.#example;
     this.#source.textContent = path ? `plugins/${found?.name ?? id}/src/lib.rs` : "";
@@ -111,7 +111,7 @@ export class Panel {
     this.#example.start(this, id === this.#example.id ? detail : undefined);
   }
 
-  /** Connects, in place of the connection that there was. It is the one that the panel tells of. */
+  /** Connects, in place of the earlier connection. The panel shows the state of this one. */
   connect(path, options) {
     this.#main?.close();
     // It may lead to another channel.
@@ -136,7 +136,7 @@ export class Panel {
     return channel;
   }
 
-  /** Connects somebody else as well, who is named on the wire. */
+  /** Opens a further connection, which the list of messages names. */
   also(who, path, options) {
     const tell = (kind, text) => this.#onWire(kind, who && el("strong", {}, `${who} `), text.slice(0, LONGEST_SHOWN));
     const channel = connect(path, { ...options, WebSocket: tapped(tell) });
@@ -145,7 +145,7 @@ export class Panel {
     return channel;
   }
 
-  /** Says which generation has answered, or serves. Returns a sentence where it is another one than before. */
+  /** Shows the generation that has answered, or serves. Returns a sentence if it is another one than before. */
   servedBy(now) {
     const [before, wasKnown] = [this.#generation, this.#isKnown];
     this.#generation = now;
@@ -158,7 +158,7 @@ export class Panel {
     const sentence = `Generation ${now} has taken over from ${before}${where}.`;
     this.#onWire("swap", sentence);
     this.#box.classList.remove("flash");
-    void this.#box.offsetWidth; // so that the animation starts anew
+    void this.#box.offsetWidth; // This restarts the animation.
     this.#box.classList.add("flash");
     return sentence;
   }
@@ -177,7 +177,7 @@ export class Panel {
   }
 }
 
-/** A WebSocket that tells what passes through it. */
+/** Returns a class of WebSockets that report the messages that pass through them. */
 function tapped(tell) {
   return class extends WebSocket {
     constructor(...given) {
@@ -195,7 +195,7 @@ function tapped(tell) {
   };
 }
 
-/** A message as text; of bytes, how many and which. */
+/** Returns a message as text; for bytes, their number and values. */
 export function shown(data) {
   if (typeof data === "string") return data;
   const bytes = new Uint8Array(data.buffer ?? data);

@@ -1,8 +1,8 @@
-// What the page does with the example plugin that lets in who has a token.
+// The panel of the example plugin that admits clients with a token.
 
 import { button, el, field, form, log, sender } from "/_wharf/elements.js";
 
-/** `cargo xtask serve` gives it to the plugin, where nobody has given it another. */
+/** The secret that `cargo xtask serve` gives to the plugin, unless it has another. */
 const SECRET = "known to everybody: for the demo page only";
 
 export const secure = {
@@ -60,7 +60,7 @@ export const secure = {
   },
 };
 
-/** A JSON Web Token with HS256 (RFC 7519). */
+/** Returns a JSON Web Token with HS256 (RFC 7519). */
 async function jwt(claims, secret) {
   const utf8 = (text) => new TextEncoder().encode(text);
   const base64 = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/[+]/g, "-").replace(/[/]/g, "_").replace(/=/g, "");

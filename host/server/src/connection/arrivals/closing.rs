@@ -12,13 +12,13 @@ use wharf_contract::close::MAX_REASON_BYTES;
 use wharf_contract::text::cut;
 use wharf_hub::frame::{Frame, FrameKind};
 
-/// Time for which reading goes on after a close frame to a client that broke the protocol, so that the
-/// frame is not lost to a reset of the connection.
+/// Time for which reading goes on after a close frame to a client that broke the protocol, so that
+/// a reset of the connection does not destroy the frame.
 const LINGER: Duration = Duration::from_secs(1);
 
 impl Arrivals {
-    /// Queue the answer to the client's close frame, with its code and reason as RFC 6455, 5.5.1
-    /// has it, behind all that was queued before.
+    /// Queues the answer to the client's close frame, with its code and reason as RFC 6455, 5.5.1
+    /// requires, behind all that was queued before.
     pub(in crate::connection) fn answer_close(&mut self) {
         if let Some(close) = self.unanswered_close.take() {
             let close = close.as_ref().as_ref();
@@ -26,7 +26,7 @@ impl Arrivals {
         }
     }
 
-    /// Queue a close frame. Nothing but control frames may follow it.
+    /// Queues a close frame. Nothing but control frames may follow it.
     pub(in crate::connection) fn begin_close(&mut self, code: Option<u16>, reason: &str) {
         self.push_close(code.map(|code| (code, reason)));
         self.client.outbound.refuse_messages(false);
@@ -44,9 +44,9 @@ impl Arrivals {
         self.push_control(Frame::encode(FrameKind::Close, &payload));
     }
 
-    /// Write what is queued and, where the client can still be understood and has not sent its
-    /// close frame, wait for that; `close_timeout_ms` at most. Then the stream is ended, and what the
-    /// client may have sent meanwhile is read away, so that it gets to see our last frames.
+    /// Writes the queue and, if the client can still be understood and has not sent its close
+    /// frame, waits for that; `close_timeout_ms` at most. Then it ends the stream, and reads away
+    /// the rest of the client's bytes, so that the client gets our last frames.
     pub(in crate::connection) async fn finish_close(&mut self, wait_for_client: bool) {
         let close_timeout = self.config.close_timeout;
         let handshake = async {
@@ -76,7 +76,7 @@ impl Arrivals {
             return;
         }
         if self.client_has_closed {
-            // It sends nothing any more, so that there is nothing to lose our last frames to.
+            // The client sends nothing more, so nothing can destroy our last frames.
             self.client.outbound.release();
             return;
         }
@@ -85,7 +85,7 @@ impl Arrivals {
         let _ = tokio::time::timeout(linger, self.read_away()).await;
     }
 
-    /// Read and forget until the client ends the stream.
+    /// Reads and discards until the client ends the stream.
     async fn read_away(&mut self) {
         let mut scratch = vec![0; 4096];
         std::future::poll_fn(|cx| {

@@ -1,4 +1,5 @@
-//! Keep-alive: pings for silent clients, the end of those that stay silent, and the expiry of tokens.
+//! Keep-alive: pings for silent clients, the end of those that stay silent, and the expiry of
+//! tokens.
 
 use std::future::Future;
 use std::task::{Context, Poll};
@@ -11,18 +12,18 @@ use wharf_contract::close::Reason;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::outbound::Standing;
 
-/// Payload of keep-alive pings, by which their pongs are told from others.
+/// Payload of keep-alive pings, which tells their pongs from others.
 pub(super) const PAYLOAD: &[u8] = b"wharf-keep-alive";
 
 impl Arrivals {
-    /// Note that the connection ends if its token has expired.
+    /// Notes that the connection ends if its token has expired.
     pub(super) fn end_if_expired(&self) {
         if self.client.token_expires().is_some_and(|at| Instant::now() >= at) {
             self.client.outbound.end(Reason::TokenExpired);
         }
     }
 
-    /// Wait for the token's expiry, which may have been moved since.
+    /// Waits for the token's expiry, which may have been moved since.
     pub(super) fn poll_expiry(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.client.token_expires() else {
             return Poll::Pending;
@@ -34,8 +35,8 @@ impl Arrivals {
         timer.as_mut().poll(cx)
     }
 
-    /// The timer has fired: ping a silent client, give up on one that stays silent, or that
-    /// takes nothing of what it is sent.
+    /// Handles the timer: pings a silent client, and gives up on one that stays silent, or that
+    /// accepts nothing of what it is sent.
     pub(super) fn keep_alive(&mut self) -> Option<Arrival> {
         let now = Instant::now();
         let (interval, timeout) = (self.config.keep_alive_interval, self.config.keep_alive_timeout);

@@ -1,4 +1,4 @@
-//! What clients send, compared with what another implementation of RFC 6455 makes of it.
+//! The input of clients, compared with the reading of another implementation of RFC 6455.
 
 use std::collections::VecDeque;
 use std::io::Cursor;
@@ -13,7 +13,7 @@ use super::*;
 const MAX_FRAME: usize = 3_000;
 const MAX_MESSAGE: usize = 5_000;
 
-/// What was read, up to the end or the first violation.
+/// The items that were read, up to the end or the first violation.
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Text(Vec<u8>),
@@ -58,7 +58,7 @@ impl Frame {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    // Mostly what clients do, now and then what none may.
+    // Mostly valid frames, and now and then one that no client may send.
     let opcode = prop_oneof![
         10 => prop_oneof![Just(0u8), Just(1), Just(2)],
         3 => prop_oneof![Just(8u8), Just(9), Just(10)],
@@ -85,7 +85,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     )
 }
 
-/// Gives a stream in pieces, and has nothing between any two of them.
+/// A stream that gives its bytes in pieces, and is not ready between two of them.
 struct Pieces {
     pieces: VecDeque<Vec<u8>>,
     pause: bool,
@@ -166,7 +166,7 @@ fn theirs(stream: &[u8]) -> Vec<Read> {
         .max_frame_size(Some(MAX_FRAME))
         .max_message_size(Some(MAX_MESSAGE));
     let mut context = WebSocketContext::new(Role::Server, Some(config));
-    // What it writes goes behind what it reads, and is never read.
+    // The implementation writes behind its input, and never reads its own output.
     let mut stream = Duplex { input: Cursor::new(stream.to_vec()) };
     let mut read = Vec::new();
     loop {
@@ -217,8 +217,9 @@ impl io::Write for Duplex {
     }
 }
 
-/// Whether both end alike. A frame may break several rules, and either of them may be named; and
-/// the other implementation takes a close code that must not be sent, and answers it with 1002 itself.
+/// Returns true if both end alike. A frame may break several rules, and either of them may be
+/// named. The other implementation accepts a close code that must not be sent, and answers it with
+/// 1002 itself.
 fn end_alike(theirs: Option<&Read>, ours: Option<&Read>) -> bool {
     match (theirs, ours) {
         (Some(Read::Violated(theirs)), Some(Read::Violated(ours))) => {
