@@ -1,7 +1,7 @@
-//! Packs what `wharf new` puts into a plugin's folder: the SDK's sources, with manifests that need no
-//! workspace, and the versions of what it depends on.
+//! Packs the files that `wharf new` puts into a plugin's folder: the SDK's sources, with manifests
+//! that need no workspace, and the versions of the crates that it depends on.
 //!
-//! The result depends on nothing but the files that are packed. `src/author/sdk.rs` includes it.
+//! The result depends only on the packed files. `src/author/sdk.rs` includes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-/// The crates, where they are in this repository, and where in the copy. The second is used
-/// by the first only.
+/// The crates: their folders in this repository and in the copy. Only the first uses the second.
 const CRATES: [(&str, &str); 2] = [("guest-sdk", ""), ("guest-sdk/macros", "macros/")];
 
 /// The folders of each crate that its users need.
@@ -20,7 +19,7 @@ const FOLDERS: [&str; 2] = ["src", "wit"];
 /// Files of the whole repository that belong to every copy.
 const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
-/// What a new plugin depends on besides the SDK.
+/// Dependencies of a new plugin besides the SDK.
 const PLUGIN_DEPENDENCIES: [&str; 1] = ["serde"];
 
 /// The tables that list what a crate's users have to build.
@@ -34,7 +33,7 @@ fn main() {
     let workspace = table(&root.join("Cargo.toml"));
     let workspace = workspace["workspace"].as_table().expect("a workspace");
     let mut files = BTreeMap::new();
-    // The SDK's own crates, with what each depends on.
+    // The SDK's own crates, with the dependencies of each.
     let mut own = Vec::new();
     for (folder, place) in CRATES {
         let mut manifest = table(&root.join(folder).join("Cargo.toml"));
@@ -71,7 +70,7 @@ fn main() {
     fs::write(out.join("sdk.rs"), code).expect("cargo's folder can be written to");
 }
 
-/// A file of the repository as TOML; the build depends on it from now on.
+/// Returns a file of the repository as TOML. The build depends on it from now on.
 fn table(file: &Path) -> Table {
     println!("cargo::rerun-if-changed={}", file.display());
     let text = fs::read_to_string(file)
@@ -84,7 +83,7 @@ fn include(file: &Path) -> String {
     format!("include_str!({:?})", file.to_str().expect("a path in UTF-8"))
 }
 
-/// All files under a folder, in order; none where there is no such folder.
+/// Returns all files under a folder, in order; empty if there is no such folder.
 fn files_under(folder: &Path) -> Vec<PathBuf> {
     if !folder.exists() {
         return Vec::new();
@@ -103,8 +102,8 @@ fn files_under(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Write into a manifest what it takes from the workspace, and leave out what only this repository
-/// needs.
+/// Writes into a manifest the values that it takes from the workspace, and removes those that only
+/// this repository needs.
 fn resolve(manifest: &mut Table, workspace: &Table) {
     manifest.remove("dev-dependencies");
     manifest.remove("lints");
@@ -140,7 +139,7 @@ fn is_inherited(value: &Value) -> bool {
     value.get("workspace").and_then(Value::as_bool) == Some(true)
 }
 
-/// The tables of dependencies, those for certain targets included.
+/// Returns the tables of dependencies, including those for certain targets.
 fn dependency_tables(manifest: &mut Table) -> Vec<&mut Table> {
     let mut tables = Vec::new();
     for (key, value) in manifest.iter_mut() {
@@ -163,7 +162,7 @@ fn dependencies(manifest: &Table) -> BTreeSet<String> {
     tables.into_iter().flat_map(|table| table.keys().cloned().collect::<Vec<_>>()).collect()
 }
 
-/// A manifest with what it is about at its top.
+/// Returns a manifest with its subject at its top.
 fn write_manifest(manifest: &Table) -> String {
     let mut text = String::from("# A copy of Wharf's SDK, which `wharf new` has made.\n");
     let first = ["package", "lib", "features", "dependencies"];
@@ -178,12 +177,13 @@ fn write_manifest(manifest: &Table) -> String {
     text
 }
 
-/// The entries of a lock file for the SDK and all that plugins need, by the names of their packages.
+/// Returns the entries of a lock file for the SDK and all dependencies of plugins, by the names of
+/// their packages.
 fn locked(lock: &Table, own: &[(String, BTreeSet<String>)]) -> Vec<(String, String)> {
     let packages = lock["package"].as_array().expect("a list");
     let packages: Vec<&Table> = packages.iter().filter_map(Value::as_table).collect();
     let text = |index: usize, key: &str| packages[index][key].as_str().expect("text");
-    // `name`, or `name version` where there are several.
+    // `name`, or `name version` if there are several.
     let find = |wanted: &str| -> usize {
         let mut words = wanted.split(' ');
         let (name, version) = (words.next().unwrap_or_default(), words.next());
@@ -194,7 +194,7 @@ fn locked(lock: &Table, own: &[(String, BTreeSet<String>)]) -> Vec<(String, Stri
         assert_eq!(found.len(), 1, "Cargo.lock should have one {wanted}");
         found[0]
     };
-    // Of the SDK's own crates, without what only their tests need.
+    // The SDK's own crates, without the dependencies of their tests.
     let uses = |index: usize| -> Vec<usize> {
         let list = packages[index].get("dependencies").and_then(Value::as_array);
         let list = list.into_iter().flatten().filter_map(Value::as_str);
@@ -213,7 +213,7 @@ fn locked(lock: &Table, own: &[(String, BTreeSet<String>)]) -> Vec<(String, Stri
             open.extend(uses(index));
         }
     }
-    // A version is only said where the name alone would be ambiguous.
+    // A version is only given if the name alone would be ambiguous.
     let shown = |index: usize| {
         let name = text(index, "name");
         match all.iter().filter(|other| text(**other, "name") == name).count() {

@@ -1,5 +1,5 @@
-//! What the command line does for those who write plugins: make one, look at one, build it again
-//! whenever it is saved, and test what was built.
+//! The commands for authors of plugins: they make a plugin, check it, build it again whenever it is
+//! saved, and test its component.
 
 pub mod check;
 pub mod dev;
@@ -9,15 +9,15 @@ mod sdk;
 pub mod test;
 pub mod test_host;
 
-/// What plugins are compiled for.
+/// The compilation target of plugins.
 const GUEST_TARGET: &str = "wasm32-wasip2";
 
-/// What to do where that target is missing.
+/// Advice if that target is missing.
 const MISSING_TARGET: &str = "the target wasm32-wasip2 is missing; get it by `rustup target add \
     wasm32-wasip2`";
 
-/// Whether the Rust toolchain in use here says that it cannot compile plugins. Where there is no
-/// toolchain, cargo will say so.
+/// Returns true if the Rust toolchain in use here says that it cannot compile plugins. If there is
+/// no toolchain, cargo's own error says so.
 fn lacks_target(folder: &std::path::Path) -> bool {
     let output = std::process::Command::new("rustc")
         .args(["--print", "target-libdir", "--target", GUEST_TARGET])

@@ -9,10 +9,10 @@ use wharf_contract::names::MAX_CHANNEL_NAME_BYTES;
 
 use super::{MISSING_TARGET, lacks_target, sdk};
 
-/// The version that a new crate begins with.
+/// The version of a new crate.
 const FIRST_VERSION: &str = "0.1.0";
 
-/// What it depends on, as its manifest says.
+/// The dependencies in a new crate's manifest.
 const DEPENDENCIES: [&str; 2] = ["serde", "wharf"];
 
 /// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
@@ -25,10 +25,10 @@ const TEMPLATE: [(&str, &str); 6] = [
     ("vendor/wharf/README.md", include_str!("../template/sdk-readme.md.in")),
 ];
 
-/// Where the SDK's files are put.
+/// Folder for the SDK's files.
 const SDK_FOLDER: &str = "vendor/wharf";
 
-/// Words that Rust does not take as a crate's name, or that are taken: by cargo's folders, by the
+/// Words that Rust does not accept as a crate's name, or that are taken by cargo's folders or the
 /// libraries that come with Rust.
 const RESERVED: [&str; 62] = [
     "abstract",
@@ -95,20 +95,20 @@ const RESERVED: [&str; 62] = [
     "yield",
 ];
 
-/// Make a crate in `folder`, or in a folder of its name. What to do next, for people.
+/// Makes a crate in `folder`, or in a folder of its name. Returns the next steps for the author, as
+/// text.
 ///
 /// # Errors
 ///
-/// A name that a crate or a channel cannot have; a folder in which there is something already;
-/// a file that cannot be written. Nothing that exists is written over, and what was made before
-/// something failed is removed.
+/// A crate or a channel cannot have this name; the folder is not empty; or a file cannot be
+/// written. Existing files are not overwritten, and the files made before a failure are removed.
 pub fn new(name: &str, folder: Option<PathBuf>) -> anyhow::Result<String> {
     check_name(name)?;
     let folder = folder.unwrap_or_else(|| PathBuf::from(name));
     let made = make_folder(&folder)?;
     if let Err(error) = fill(&folder, name) {
         if made {
-            // It was not there before, so that all in it is ours.
+            // The folder was not there before, so that all its files are from this run.
             let _ = fs::remove_dir_all(&folder);
         }
         return Err(error);
@@ -149,7 +149,7 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a name could be that is none: `MyChat` → `my-chat`.
+/// Suggests a valid name: `MyChat` → `my-chat`.
 fn kebab_case(name: &str) -> String {
     let mut words = String::new();
     for c in name.chars().take(MAX_CHANNEL_NAME_BYTES) {
@@ -168,8 +168,8 @@ fn kebab_case(name: &str) -> String {
     words.trim_end_matches('-').to_owned()
 }
 
-/// Make the crate's folder, with those above it; an empty one is taken as it is. Whether it was
-/// made.
+/// Makes the crate's folder, with those above it. An empty one is used as it is. Returns true if it
+/// was made.
 fn make_folder(folder: &Path) -> anyhow::Result<bool> {
     let shown = folder.display();
     match fs::read_dir(folder) {
@@ -209,7 +209,7 @@ fn filled_in(text: &str, name: &str) -> String {
         .replace("FILE", &component(name))
 }
 
-/// The stem of the file that cargo makes: a library's name has no `-`.
+/// Returns the stem of the file that cargo makes: a library's name has no `-`.
 fn component(name: &str) -> String {
     name.replace('-', "_")
 }

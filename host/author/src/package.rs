@@ -1,4 +1,4 @@
-//! A plugin's crate, as cargo knows it, and building it.
+//! A plugin's crate, as cargo knows it, and its build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::GUEST_TARGET;
 
-/// How plugins are compiled while their author waits: with the crate's own release profile,
-/// but without what makes compiling several times slower.
+/// The profile in which plugins are compiled while their author waits: the crate's own release
+/// profile, without the options that make compiling several times slower.
 const PROFILE: &str = "wharf-dev";
 const PROFILE_SETTINGS: [&str; 5] =
     ["inherits=\"release\"", "lto=false", "codegen-units=16", "incremental=true", "debug=false"];
@@ -27,19 +27,19 @@ const PROFILE_SETTINGS: [&str; 5] =
 #[derive(Debug, Default)]
 pub(super) struct Cargo {
     stopped: AtomicBool,
-    /// The process group of the one that runs.
+    /// The process group of the running process.
     running: Mutex<Option<Pid>>,
-    /// What ends this program by the keyboard ends it as well.
+    /// True if Ctrl-C at the keyboard ends it along with this program.
     in_foreground: bool,
 }
 
 impl Cargo {
-    /// One that is never stopped but by whoever ends this program.
+    /// Makes one that ends only with this program.
     pub(super) fn in_foreground() -> Cargo {
         Cargo { in_foreground: true, ..Cargo::default() }
     }
 
-    /// End what is running, compilers included, and run nothing any more.
+    /// Ends the running process, including compilers, and prevents further ones.
     pub(super) fn stop(&self) {
         let running = self.running.lock();
         self.stopped.store(true, Ordering::SeqCst);
@@ -52,8 +52,8 @@ impl Cargo {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Run it, handing each line that it writes to standard output to `read`. Standard error is the
-    /// terminal's, unless it is taken. Whether it succeeded.
+    /// Runs a command, and hands each line of its standard output to `read`. Standard error is the
+    /// terminal's, unless it is taken. Returns true if it succeeded.
     fn run(&self, command: &mut Command, mut read: impl FnMut(&str)) -> anyhow::Result<bool> {
         let mut running = self.running.lock();
         if self.is_stopped() {
@@ -61,8 +61,7 @@ impl Cargo {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if !self.in_foreground {
-            // In a group of its own: what ends the server should also end the compilers, and in
-            // that order.
+            // A group of its own, which this program ends after the server.
             command.process_group(0);
         }
         let mut child = command
@@ -77,7 +76,7 @@ impl Cargo {
                 Err(_) => break,
             }
         }
-        // From here on its number may soon be another's.
+        // From here on another process may get its number.
         *self.running.lock() = None;
         Ok(child.wait().context("cargo cannot be waited for")?.success())
     }
@@ -86,9 +85,9 @@ impl Cargo {
 /// A crate that is compiled to a component.
 #[derive(Debug)]
 pub(super) struct Package {
-    /// Its name, which becomes the channel's.
+    /// Name, which becomes the channel's.
     pub(super) name: String,
-    /// The folder that was given.
+    /// The folder as given.
     pub(super) folder: PathBuf,
     manifest: PathBuf,
     /// Its own folder, and those of the crates beside it that it is built from.
@@ -112,7 +111,7 @@ struct Metadata {
 struct MetadataPackage {
     id: String,
     name: String,
-    /// Where it was downloaded from; nowhere, if it lies on this machine.
+    /// The place it was downloaded from; `None` if it lies on this machine.
     source: Option<String>,
     manifest_path: PathBuf,
     targets: Vec<Target>,
@@ -135,7 +134,7 @@ struct Node {
 }
 
 impl Package {
-    /// Ask cargo about the crate in a folder.
+    /// Asks cargo about the crate in a folder.
     pub(super) fn find(cargo: &Cargo, folder: &Path) -> anyhow::Result<Package> {
         let shown = folder.display();
         let manifest = folder.join("Cargo.toml");
@@ -185,12 +184,13 @@ impl Package {
         Ok(Package { name: own.name.clone(), folder: folder.to_owned(), manifest, folders })
     }
 
-    /// Its manifest.
+    /// Returns its manifest.
     pub(super) fn manifest(&self) -> &Path {
         &self.manifest
     }
 
-    /// Compile it. The component's bytes; `None` if it does not compile, which cargo has explained.
+    /// Compiles the crate. Returns the component's bytes; `None` if it does not compile, which
+    /// cargo has explained.
     pub(super) fn build(&self, cargo: &Cargo) -> anyhow::Result<Option<Vec<u8>>> {
         let read = |file: PathBuf| {
             fs::read(&file)
@@ -199,7 +199,7 @@ impl Package {
         self.compile(cargo)?.map(read).transpose()
     }
 
-    /// Compile it. The component's file; `None` as above.
+    /// Compiles the crate. Returns the component's file; `None` as above.
     pub(super) fn compile(&self, cargo: &Cargo) -> anyhow::Result<Option<PathBuf>> {
         let mut command = Command::new("cargo");
         for setting in PROFILE_SETTINGS {
@@ -219,7 +219,7 @@ impl Package {
         component.context("cargo has built it, but no .wasm file").map(Some)
     }
 
-    /// The component that a message of cargo names, if it is about this crate.
+    /// Returns the component that a message of cargo names, if it is about this crate.
     fn component(&self, line: &str) -> Option<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["reason"] != "compiler-artifact"

@@ -7,16 +7,16 @@ mod packed {
 /// Its files, by their names in its folder.
 pub(super) const FILES: &[(&str, &str)] = packed::FILES;
 
-/// The lock file's entries for the SDK and all that it needs, by the names of their packages.
+/// The lock file's entries for the SDK and all its dependencies, by the names of their packages.
 const LOCKED: &[(&str, &str)] = packed::LOCKED;
 
-/// Whether a package of this name is part of every plugin already.
+/// Returns true if a package of this name is part of every plugin already.
 pub(super) fn has_package(name: &str) -> bool {
     LOCKED.iter().any(|(package, _)| *package == name)
 }
 
-/// The lock file of a new plugin: the versions that this host's own plugins are tested with. Cargo takes
-/// out of it what only this repository makes use of.
+/// Returns the lock file of a new plugin, with the versions that this host's own plugins are tested
+/// with. Cargo removes the entries that only this repository uses.
 pub(super) fn lock_file(name: &str, version: &str, dependencies: &[&str]) -> String {
     let dependencies: String = dependencies.iter().map(|name| format!(" {name:?},\n")).collect();
     let own = format!(
@@ -24,7 +24,7 @@ pub(super) fn lock_file(name: &str, version: &str, dependencies: &[&str]) -> Str
     );
     let mut entries: Vec<(&str, &str)> = LOCKED.to_vec();
     entries.push((name, &own));
-    // As cargo sorts them.
+    // The order is that of cargo.
     entries.sort();
     let entries: Vec<&str> = entries.into_iter().map(|(_, entry)| entry).collect();
     format!(

@@ -1,4 +1,4 @@
-//! What became of each save, told in one line each.
+//! The result of each save, in one line each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use wharf_runtime::registry::Verdict;
 
-/// Tells people on standard output. Shared by whoever builds and whoever hears from the server.
+/// Writes to standard output. The builds and the listener for the server's verdicts share it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     told: Mutex<Told>,
@@ -20,28 +20,28 @@ pub(super) struct Progress {
 
 #[derive(Debug, Default)]
 struct Told {
-    /// What was built and put into the folder, and has not been judged yet, by name.
+    /// Components that were built and put into the folder and not been judged yet, by name.
     waiting: BTreeMap<String, ([u8; 32], Duration)>,
-    /// What the server said last, by name.
+    /// The server's last verdicts, by name.
     last: BTreeMap<String, Verdict>,
 }
 
 impl Progress {
-    /// Write a line.
+    /// Writes a line.
     pub(super) fn say(&self, line: &str) {
         let mut out = std::io::stdout().lock();
-        // Whoever reads it may be gone, which is no reason to stop serving.
+        // A closed pipe is not a reason to stop serving.
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
-    /// A build came to nothing.
+    /// Reports a failed build.
     pub(super) fn failed(&self, name: &str, what: &str) {
         let told = self.told.lock();
         let serving = told.last.get(name).and_then(|verdict| verdict.serving);
         self.say(&format!("{name}: {what}; {}", still(serving)));
     }
 
-    /// Put a component into the plugin folder, in one step, unless it is there already.
+    /// Puts a component into the plugin folder, in one step, unless it is there already.
     pub(super) fn install(
         &self,
         name: &str,
@@ -58,7 +58,7 @@ impl Progress {
                 self.say(&line(last, Some(took), true));
                 return Ok(());
             }
-            // Before the server can see it.
+            // The entry must exist before the server can see the file.
             told.waiting.insert(name.to_owned(), (sha256, took));
         }
         if is_there {
@@ -71,7 +71,7 @@ impl Progress {
             .with_context(|| format!("{} cannot be written", file.display()))
     }
 
-    /// The server has looked at a file.
+    /// Reports the server's verdict on a file.
     pub(super) fn judged(&self, verdict: Verdict) {
         let mut told = self.told.lock();
         let waiting = told.waiting.get(&verdict.name);
@@ -87,7 +87,7 @@ impl Progress {
     }
 }
 
-/// `chat: built in 1.2 s, generation 4 serves`.
+/// Returns a line such as `chat: built in 1.2 s, generation 4 serves`.
 fn line(verdict: &Verdict, took: Option<Duration>, is_same: bool) -> String {
     let mut line = format!("{}: ", verdict.name);
     if let Some(took) = took {

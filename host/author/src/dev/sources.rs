@@ -1,7 +1,7 @@
-//! The sources of crates: what they look like, and waiting until that may have changed.
+//! The sources of crates: their state, and waiting until it may have changed.
 //!
-//! Events only say when to look, as for the plugin folder: what has changed is always found by
-//! comparing. Without events, or where one was lost, changes are found a little later.
+//! Events only tell when to look, as for the plugin folder: changes are always found by comparing.
+//! Without events, or if one was lost, changes are found a little later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,18 +12,18 @@ use std::time::{Duration, Instant, SystemTime};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// Time without events after which what was saved is complete: editors write several files, and
-/// tools that format follow.
+/// Time without events after which a save is complete: editors write several files, and tools that
+/// format follow.
 const QUIET: Duration = Duration::from_millis(100);
-/// How long events that do not end may hold up a build.
+/// Longest time for which events that do not end may delay a build.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Time after which sources are looked at though no event has come.
+/// Time after which sources are looked at even if no event has come.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Folders in which nothing is a source.
+/// Folders without sources.
 const NO_SOURCES: [&str; 2] = ["target", "node_modules"];
 
-/// All files of some folders, as they look from outside.
+/// All files of some folders, with their size and time of change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     files: BTreeMap<PathBuf, (Option<SystemTime>, u64)>,
@@ -31,7 +31,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Look at folders and those in them, without hidden ones, cargo's, and `except`.
+    /// Looks at folders and their subfolders, without hidden ones, cargo's, and `except`.
     pub(super) fn take(folders: &BTreeSet<PathBuf>, except: &Path) -> Snapshot {
         let mut snapshot = Snapshot::default();
         for folder in folders {
@@ -48,7 +48,7 @@ impl Snapshot {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            // Links are not followed, so that there is an end.
+            // Links are not followed, so that the walk ends.
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
@@ -67,12 +67,12 @@ impl Snapshot {
         }
     }
 
-    /// The folders that were looked at.
+    /// Returns the folders that were looked at.
     pub(super) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.folders.iter()
     }
 
-    /// Look again at the files of this name, whose changes are nobody's doing.
+    /// Updates the entries of the files of this name, whose changes are not an author's.
     pub(super) fn renew(&mut self, name: &Path) {
         let folders = self.folders.clone();
         for file in folders.iter().map(|folder| folder.join(name)) {
@@ -92,10 +92,10 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new() -> Watcher {
-        // One that waits says as much as many.
+        // One waiting event says as much as many.
         let (happened, events) = sync_channel(1);
         let handler = move |event: notify::Result<notify::Event>| {
-            // Reading, which compilers do, is no change.
+            // Compilers read the files, which is not a change.
             let is_change = event.is_ok_and(|event| match event.kind {
                 EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
                 _ => true,
@@ -108,7 +108,7 @@ impl Watcher {
         Watcher { watcher, events, watched: BTreeSet::new() }
     }
 
-    /// Hear of these folders as well. What cannot be watched is looked at all the same.
+    /// Watches these folders as well. A folder that cannot be watched is still looked at.
     pub(super) fn watch<'a>(&mut self, folders: impl Iterator<Item = &'a PathBuf>) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -122,7 +122,7 @@ impl Watcher {
         }
     }
 
-    /// Hear of no others any more. One that comes back is then watched anew.
+    /// Stops watching all other folders. One that comes back is then watched anew.
     pub(super) fn forget_all_but(&mut self, folders: &BTreeSet<PathBuf>) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -136,8 +136,8 @@ impl Watcher {
         });
     }
 
-    /// Wait until something has happened and it is quiet again, or for a while if nothing does.
-    /// Not for long where `is_over`.
+    /// Waits for an event, and then until no further one follows. Returns after a while if none
+    /// comes, and does not wait for further ones once `is_over`.
     pub(super) fn wait(&self, is_over: impl Fn() -> bool) {
         match self.events.recv_timeout(LOOK) {
             Ok(()) => {}
