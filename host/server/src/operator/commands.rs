@@ -206,7 +206,7 @@ fn audience(fields: &mut Fields) -> Result<Audience, Problem> {
         }
     }
     if !everyone && rooms.is_empty() && users.is_empty() {
-        let message = "say whom it is for: `\"rooms\": […]`, `\"users\": […]` or `\"all\": true`";
+        let message = "name the audience: `\"rooms\": […]`, `\"users\": […]` or `\"all\": true`";
         return Err(bad("audience-empty", message));
     }
     let users_of = |names: Vec<String>, field: &str| {

@@ -46,7 +46,7 @@ pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Answer {
             let count = channel.context.hub.count(Group::Room(name));
             if count == 0 {
                 let name = escape(cut(name, MAX_SHOWN_BYTES));
-                let message = format!("nobody is in a room {name}");
+                let message = format!("no connection is in a room {name}");
                 return Err(Problem::not_found("unknown-room", message));
             }
             let (ids, next) = members(channel, Group::Room(name), query)?;

@@ -78,7 +78,7 @@ export const presence = {
   about: "Who is in a room, with a status for each of their tabs. The host keeps the list and tells what changes.",
   forMany: "and be there twice, or under another name.",
   tries: ["Let others come and go, and choose another status.",
-    "Load the page again: for the others you were never away. Whoever goes stays on the list for two seconds."],
+    "Load the page again: for the others you were never away. A visitor who leaves stays on the list for two seconds."],
 
   start(panel) {
     const guests = new Map();
@@ -137,7 +137,7 @@ export const game = {
     + "time: a cell is never claimed twice, however many click at once.",
   forMany: "and play against yourself: a turn is over when all who have joined have moved.",
   tries: ["Join, then click on the board, or name a cell and move.", "Claim a cell twice, or move without joining.",
-    "The plugin tells moves and not the board: whoever comes later sees those from then on."],
+    "The plugin sends moves and not the board: a player who comes later sees only the moves from then on."],
 
   start(panel) {
     const [list, entry] = log("Moves");
