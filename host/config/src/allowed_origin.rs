@@ -1,4 +1,4 @@
-//! Which pages may connect: origins as the operator writes them.
+//! The origins of pages that may connect, as the operator writes them.
 
 use std::fmt;
 
@@ -10,26 +10,26 @@ pub enum AllowedOrigin {
     Any,
     /// One origin.
     One {
-        /// In lower case.
+        /// Scheme, in lower case.
         scheme: String,
-        /// In lower case; an IPv6 address has its brackets.
+        /// Host in lower case; an IPv6 address has its brackets.
         host: String,
-        /// `None` for the scheme's default.
+        /// Port; `None` for the scheme's default.
         port: Option<u16>,
     },
     /// Every subdomain of a host.
     Subdomains {
-        /// In lower case.
+        /// Scheme, in lower case.
         scheme: String,
         /// The host below which they are, in lower case.
         parent: String,
-        /// `None` for the scheme's default.
+        /// Port; `None` for the scheme's default.
         port: Option<u16>,
     },
 }
 
 impl AllowedOrigin {
-    /// Read what the operator wrote; `None` if it is no origin.
+    /// Parses the operator's text; `None` if it is not an origin.
     pub fn parse(text: &str) -> Option<AllowedOrigin> {
         if text == "*" {
             return Some(AllowedOrigin::Any);
@@ -44,7 +44,7 @@ impl AllowedOrigin {
         }
     }
 
-    /// Whether a request with this `Origin` header is one that is allowed.
+    /// Returns true if a request with this `Origin` header is allowed.
     pub fn matches(&self, origin: &str) -> bool {
         let Some((scheme, host, port)) = split(origin).filter(|(_, host, _)| is_host(host)) else {
             return false;
@@ -61,13 +61,14 @@ impl AllowedOrigin {
         }
     }
 
-    /// Whether an `Origin` is the host that the request's `Host` header names, whatever the scheme:
-    /// behind a proxy that ends TLS the server does not know its own.
+    /// Returns true if an `Origin` is the host that the request's `Host` header names, with any
+    /// scheme: behind a proxy that ends TLS the server does not know its own.
     pub fn is_same_host(origin: &str, host_header: &str) -> bool {
         let Some((scheme, host, port)) = split(origin) else {
             return false;
         };
-        // Split with the origin's scheme, whose default port is then left out of both.
+        // The header is split with the origin's scheme, whose default port is then left out of
+        // both.
         split(&format!("{scheme}://{host_header}"))
             .is_some_and(|(_, same, same_port)| (same, same_port) == (host, port))
     }
@@ -90,7 +91,7 @@ impl fmt::Display for AllowedOrigin {
     }
 }
 
-/// Scheme, host and port in lower case, without the port that the scheme implies.
+/// Returns scheme, host and port in lower case, without the port that the scheme implies.
 fn split(text: &str) -> Option<(String, String, Option<u16>)> {
     let text = text.to_ascii_lowercase();
     let (scheme, rest) = text.split_once("://")?;
@@ -124,7 +125,7 @@ fn is_host(text: &str) -> bool {
     }
 }
 
-/// A host name; one with other letters than these is sent by browsers as `xn--…`.
+/// Returns true for a host name. Browsers send one with other letters than these as `xn--…`.
 fn is_name(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()

@@ -1,4 +1,4 @@
-//! What the operator sets for one channel: its settings, its secrets, and what it may reach.
+//! The operator's table for one channel: its settings, its secrets, and its grants.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,27 +6,27 @@ use std::fmt;
 use super::token::ChannelToken;
 use super::{Secrets, Sources};
 
-/// The table `[channels.NAME]` of one channel; empty where there is none.
+/// The table `[channels.NAME]` of one channel; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChannelConfig {
-    /// What its plugin reads as settings, by name. No name is also that of a secret.
+    /// Settings that its plugin reads, by name. No name is also that of a secret.
     pub settings: BTreeMap<String, String>,
-    /// What its plugin reads as settings and nobody else may see.
+    /// Settings that its plugin reads and that are never shown, by name.
     pub secrets: Secrets,
-    /// What it may reach besides its own connections.
+    /// The channels and hosts that it may reach besides its own connections.
     pub grants: Grants,
     /// The tokens that its clients must bring.
     pub token: ChannelToken,
 }
 
 impl ChannelConfig {
-    /// The value of a setting or a secret.
+    /// Returns the value of a setting or a secret.
     pub fn setting(&self, name: &str) -> Option<&str> {
         let secret = || Some(self.secrets.get(name)?.expose());
         self.settings.get(name).map(String::as_str).or_else(secret)
     }
 
-    /// Its tables as they are written in a `wharf.toml`, with where each value came from.
+    /// Returns its tables as they are written in a `wharf.toml`, with the source of each value.
     pub(super) fn effective(&self, name: &str, sources: &Sources) -> String {
         let table = format!("channels.{}", key(name));
         let list = |name: &str, items: Vec<String>| {
@@ -58,8 +58,8 @@ impl ChannelConfig {
     }
 }
 
-/// A table as it is written in a `wharf.toml`, with where each value came from; nothing if it is
-/// empty.
+/// Returns a table as it is written in a `wharf.toml`, with the source of each value; empty if the
+/// table is.
 pub(super) fn section(
     heading: &str,
     lines: Vec<(String, toml::Value)>,
@@ -76,7 +76,8 @@ pub(super) fn section(
     text
 }
 
-/// What a channel may reach besides its own connections: nothing, unless the operator grants it.
+/// The hosts and channels that a channel may reach besides its own connections: none, unless the
+/// operator grants it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grants {
     /// Hosts that it may send HTTP requests to. Key `http_hosts`.
@@ -86,18 +87,18 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Whether it may send HTTP requests to this host (a name, or an IP address without
+    /// Returns true if it may send HTTP requests to this host (a name, or an IP address without
     /// brackets) and port.
     pub fn may_call(&self, host: &str, port: u16) -> bool {
         self.http_hosts.iter().any(|allowed| allowed.fits(host, port))
     }
 
-    /// Whether it may publish to the rooms of this channel.
+    /// Returns true if it may publish to the rooms of this channel.
     pub fn may_publish_to(&self, channel: &str) -> bool {
         self.publish_to.iter().any(|granted| granted == channel)
     }
 
-    /// What the operator has to write so that this channel may call a host, in a sentence.
+    /// Returns the change to the configuration that lets this channel call a host, in a sentence.
     pub fn how_to_allow_call(&self, channel: &str, host: &str, port: u16) -> String {
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let host = match port {
@@ -108,14 +109,15 @@ impl Grants {
         in_list(channel, "http_hosts", hosts)
     }
 
-    /// What the operator has to write so that this channel may publish to another, in a sentence.
+    /// Returns the change to the configuration that lets this channel publish to another, in a
+    /// sentence.
     pub fn how_to_allow_publishing(&self, channel: &str, to: &str) -> String {
         let channels = self.publish_to.iter().cloned().chain([to.to_owned()]);
         in_list(channel, "publish_to", channels)
     }
 }
 
-/// The whole list, those that are granted already included.
+/// Returns the whole list, including the items that are granted already.
 fn in_list(channel: &str, list: &str, items: impl Iterator<Item = String>) -> String {
     let line = toml::Value::Array(items.map(toml::Value::String).collect());
     format!(
@@ -127,17 +129,17 @@ fn in_list(channel: &str, list: &str, items: impl Iterator<Item = String>) -> St
 /// A host that a channel may send HTTP requests to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost {
-    /// In lower case; an IPv6 address without its brackets.
+    /// Name or address in lower case; an IPv6 address without its brackets.
     host: String,
-    /// Whether it stands for all subdomains of `host`, without `host` itself.
+    /// True if it stands for all subdomains of `host`, without `host` itself.
     subdomains: bool,
-    /// The ports of HTTP and HTTPS where none was given.
+    /// Port; `None` for those of HTTP and HTTPS.
     port: Option<u16>,
 }
 
 impl AllowedHost {
-    /// Read `api.example.com`, `api.example.com:8080`, `*.example.com`, `127.0.0.1:8080`
-    /// or `[::1]:8080`.
+    /// Parses `api.example.com`, `api.example.com:8080`, `*.example.com`, `127.0.0.1:8080` or
+    /// `[::1]:8080`.
     pub fn parse(text: &str) -> Option<AllowedHost> {
         let text = text.trim();
         let (host, port) = match text.strip_prefix('[') {
@@ -201,19 +203,19 @@ impl fmt::Display for AllowedHost {
     }
 }
 
-/// What the operator has to write so that a channel has a setting, in a sentence.
+/// Returns the change to the configuration that gives a channel a setting, in a sentence.
 pub fn how_to_set(channel: &str, name: &str) -> String {
     let fold = fold(channel);
     let variable = format!("WHARF_CHANNELS__{fold}__SETTINGS__{name}").to_uppercase();
     let channel = key(channel);
     format!(
         "write `{} = \"…\"` under `[channels.{channel}.settings]` in wharf.toml (under \
-         `[channels.{channel}.secrets]` if nobody may see it), or set {variable}, and restart",
+         `[channels.{channel}.secrets]` if it must not be shown), or set {variable}, and restart",
         key(name),
     )
 }
 
-/// A channel's name as a key of a TOML file.
+/// Returns a channel's name as a key of a TOML file.
 pub fn key(name: &str) -> String {
     let is_bare = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     match !name.is_empty() && name.bytes().all(is_bare) {
@@ -222,13 +224,13 @@ pub fn key(name: &str) -> String {
     }
 }
 
-/// Whether two names are those of one channel in the configuration: letters may differ in case, and
-/// `-` and `_` are the same, since a variable's name can hold neither lower case nor `-`.
+/// Returns true if two names are those of one channel in the configuration. Letters may differ in
+/// case, and `-` and `_` are the same, since a variable's name can hold neither lower case nor `-`.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     fold(one) == fold(other)
 }
 
-/// A channel's name as all of its spellings have it.
+/// Returns the common form of all spellings of a channel's name.
 pub(super) fn fold(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }

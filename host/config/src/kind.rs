@@ -1,7 +1,7 @@
-//! Kinds of values: how each is read, shown, and described when it is wrong.
+//! Kinds of values: the way in which each is read, shown, and described when it is wrong.
 //!
-//! Environment and flags give text, files give typed values; both are read by the same code, so
-//! that a value means the same wherever it stands.
+//! Environment and flags give text, files give typed values. The same code reads both, so that a
+//! value has the same meaning in each.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -22,25 +22,25 @@ pub(super) const fn ms(milliseconds: u64) -> Duration {
 
 /// A kind of value.
 pub(super) trait Kind {
-    /// What it is in `Config`.
+    /// Type of the value in `Config`.
     type Value;
 
-    /// The value, if `given` is one that is allowed.
+    /// Returns the value if `given` is an allowed one.
     fn read(&self, given: &Value) -> Option<Self::Value>;
 
-    /// As it is written in a file.
+    /// Returns the value as it is written in a file.
     fn show(&self, value: &Self::Value) -> toml::Value;
 
-    /// The default as people are told of it: other than a value where it depends on the
+    /// Returns the default for documents and help. It differs from a value if it depends on the
     /// environment.
     fn show_default(&self, value: &Self::Value) -> String {
         self.show(value).to_string()
     }
 
-    /// What is allowed, to follow "must be".
+    /// Returns the allowed values, in words that follow "must be".
     fn allowed(&self) -> String;
 
-    /// What stands for the value in help.
+    /// Returns the placeholder for the value in help.
     fn metavar(&self) -> &'static str;
 }
 
@@ -177,7 +177,7 @@ impl Kind for Switch {
     }
 }
 
-/// A folder. Whether it exists is not looked at here: it may appear later.
+/// A folder. It need not exist yet.
 pub(super) struct Folder;
 
 impl Kind for Folder {
@@ -201,7 +201,7 @@ impl Kind for Folder {
     }
 }
 
-/// A folder, or none, which is written as empty text. Holds what people are told of its default,
+/// A folder, or none, which is written as empty text. Contains the default for documents and help,
 /// which depends on the environment.
 pub(super) struct OptionalFolder(pub &'static str);
 
@@ -233,8 +233,8 @@ impl Kind for OptionalFolder {
     }
 }
 
-/// A secret that is sent in a header, or none, which is written as empty text. Where it is kept
-/// elsewhere, whoever reads all sources looks there.
+/// A secret that is sent in a header, or none, which is written as empty text. A secret that is
+/// kept elsewhere is read once all sources are merged.
 pub(super) struct OperatorToken;
 
 impl Kind for OperatorToken {
@@ -260,7 +260,7 @@ impl Kind for OperatorToken {
     }
 }
 
-/// Whether a text can be sent as a token in a header.
+/// Returns true if a text can be sent as a token in a header.
 pub(super) fn is_sendable(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -288,7 +288,7 @@ impl Kind for Address {
     }
 }
 
-/// What is logged, as `tracing` writes it.
+/// The directives for the log, as `tracing` writes them.
 pub(super) struct Directives;
 
 impl Kind for Directives {
@@ -296,8 +296,8 @@ impl Kind for Directives {
 
     fn read(&self, given: &Value) -> Option<String> {
         let text = given.as_str()?.trim();
-        // Empty directives would be taken, and mean that hardly anything is logged.
-        // A bare word would be taken for a target, and silence everything else.
+        // `tracing` accepts empty directives, which log hardly anything. It takes a bare word for a
+        // target, which silences everything else.
         let is_word = text.chars().all(char::is_alphanumeric);
         let is_level = text.parse::<LevelFilter>().is_ok();
         let is_usable = !text.is_empty() && (is_level || !is_word);
@@ -379,7 +379,7 @@ impl Kind for Origins {
     }
 }
 
-/// A whole number that is not negative, from a number or from text.
+/// Returns a whole number that is not negative, from a number or from text.
 fn integer(given: &Value) -> Option<u128> {
     match given {
         Value::Num(_, number) => {
@@ -389,7 +389,7 @@ fn integer(given: &Value) -> Option<u128> {
     }
 }
 
-/// A size with a unit, such as `64KiB` or `1 MB`.
+/// Returns a size with a unit, such as `64KiB` or `1 MB`.
 fn with_unit(text: &str) -> Option<u128> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);

@@ -1,13 +1,13 @@
-//! What the operator can set: file, environment and flags become one validated [`Config`].
+//! The operator's settings: file, environment and flags become one validated [`Config`].
 //!
-//! Each setting has one key, and is written once, in the list below: from it come the field,
-//! the default, the flag, the help text and the table in the README. Sources are merged, later
-//! ones win: the defaults, `wharf.toml`, `WHARF_…` variables, flags. Whatever is wrong is
-//! an error that names the key, where it was given and what is allowed: a server that starts with
-//! a limit other than the one that was meant is worse than one that does not start.
+//! Each setting has one key and is written once, in the list below. The field, the default, the
+//! flag, the help text and the table in `docs/configuration.md` come from it. Sources are merged,
+//! and later ones win: the defaults, `wharf.toml`, `WHARF_…` variables, flags. A mistake is an
+//! error that names the key, its source and the allowed values: a server that starts with another
+//! limit than the intended one is worse than one that does not start.
 //!
-//! What belongs to single channels (their settings, secrets and grants) is in tables of its own, by
-//! the channel's name: [`ChannelConfig`].
+//! The settings, secrets and grants of single channels are in tables of their own, by the channel's
+//! name: [`ChannelConfig`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,47 +42,47 @@ use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
 use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
 
-/// How log lines are written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people at a terminal.
     Human,
-    /// One JSON object a line, for whatever collects logs.
+    /// One JSON object a line, for programs that collect logs.
     Json,
 }
 
-/// Hours are a typing error rather than a timeout, mostly; a day is more than anybody needs.
+/// The longest timeout, in milliseconds. A value of hours is mostly a typo, and a day is more than
+/// any use needs.
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
 settings! {
     "Server" {
-        /// The folder whose `*.wasm` files are the channels. A relative path in a file is
-        /// relative to that file, elsewhere to the working directory.
+        /// Folder whose `*.wasm` files are the channels. A relative path in a file is relative to
+        /// that file, elsewhere to the working directory.
         plugins: PathBuf = PathBuf::from("plugins"), Folder;
 
-        /// The IP address and port to listen on. Port 0 takes any free port.
+        /// IP address and port to listen on. Port 0 takes any free port.
         listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4000)), Address;
 
         /// Threads that serve connections and run plugins. 0 means one per core.
         workers: usize = 0, Count(0..=512);
 
-        /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives by
-        /// target such as `info,wharf=debug`.
+        /// Lines that are logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or
+        /// directives by target such as `info,wharf=debug`.
         log: String = "info".to_owned(), Directives;
 
-        /// How log lines are written: `human` for a terminal, `json` for one object a line.
+        /// Form of log lines: `human` for a terminal, `json` for one object a line.
         log_format: LogFormat = LogFormat::Human,
             OneOf(&[("human", LogFormat::Human), ("json", LogFormat::Json)]);
     }
 
     "HTTP, before the upgrade" {
-        /// Connections open at once, those that are still connecting included. Further ones are
+        /// Connections open at once, including those that are still connecting. Further ones are
         /// answered with status 503.
         max_connections: usize = 10_000, Count(1..=10_000_000);
 
-        /// Time a client has to send its request, and then a plugin to answer it. A client
-        /// that takes longer is closed; one that waits longer for a plugin is answered with
-        /// status 503.
+        /// Time for a client to send its request, and then for a plugin to answer it. A client that
+        /// takes longer is closed; one that waits longer for a plugin is answered with status 503.
         handshake_timeout => "handshake_timeout_ms": Duration = ms(10_000), Millis(10..=DAY);
 
         /// Size of the request line and headers together. Larger ones are answered with
@@ -94,28 +94,28 @@ settings! {
         /// always allowed. Others are answered with status 403.
         allowed_origins: Vec<AllowedOrigin> = Vec::new(), Origins;
 
-        /// Whether pages without an origin of their own (`Origin: null`: files, sandboxed
-        /// frames) may connect. Otherwise they are answered with status 403.
+        /// True if pages without an origin of their own (`Origin: null`: files, sandboxed frames)
+        /// may connect. Otherwise they are answered with status 403.
         allow_null_origin: bool = false, Switch;
 
-        /// Whether requests must have an `Origin` header. Browsers always send one; other
+        /// True if requests must have an `Origin` header. Browsers always send one; other
         /// clients mostly do not, and would be answered with status 403.
         require_origin: bool = false, Switch;
 
-        /// Whether the demo page is served at `/`, with a list of all channels, and the client for
+        /// True if the demo page is served at `/`, with a list of all channels, and the client for
         /// browsers at `/_wharf/wharf.js`.
         page: bool = true, Switch;
     }
 
     "Operator's API" {
-        /// The IP address and port of the operator's API, where there is an `operator_token`. Port 0
-        /// takes any free port. It is not encrypted: other than a loopback address is for a proxy
-        /// that speaks TLS.
+        /// IP address and port of the operator's API, if there is an `operator_token`. Port 0 takes
+        /// any free port. The API is not encrypted: use another than a loopback address only for a
+        /// proxy that speaks TLS.
         operator_listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4001)), Address;
 
-        /// The secret that requests to the operator's API carry (`Authorization: Bearer …`); in a
-        /// file also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets.
-        /// Without one there is no API.
+        /// Secret that requests to the operator's API carry (`Authorization: Bearer …`). In a file
+        /// also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets. Without
+        /// one there is no API.
         operator_token: Option<Secret> = None, OperatorToken;
 
         /// Size of the body of one request to the operator's API. A larger one is answered with
@@ -128,41 +128,41 @@ settings! {
         /// the connection with code 1009.
         max_message_bytes: usize = LIMITS.max_message_bytes.default, LIMITS.max_message_bytes;
 
-        /// Size of one frame from a client; more than `max_message_bytes` has no effect.
-        /// A larger one closes the connection with code 1009.
+        /// Size of one frame from a client. A larger one closes the connection with code 1009. More
+        /// than `max_message_bytes` has no effect.
         max_frame_bytes: usize = MIB, Bytes(1..=1024 * MIB);
 
         /// Size of one message to a client. A larger one is refused with an error to the plugin.
         max_outbound_message_bytes: usize = LIMITS.max_outbound_message_bytes.default, LIMITS.max_outbound_message_bytes;
 
         /// Bytes that wait to be written to one client; a frame counts for at least 64. A client
-        /// that reads so slowly that more would have to wait is closed with code 1013.
+        /// for which more would have to wait reads too slowly and is closed with code 1013.
         outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
 
         /// Silence of a client after which it is sent a ping.
         keep_alive_interval => "keep_alive_interval_ms": Duration = ms(25_000), Millis(10..=DAY);
 
-        /// Time a client has to answer that ping with anything at all. One that does not is
-        /// dropped, since it is no longer there to be told.
+        /// Time for a client to answer that ping with any data. A client that does not is dropped
+        /// without a close frame, since it is no longer there.
         keep_alive_timeout => "keep_alive_timeout_ms": Duration = ms(20_000), Millis(10..=DAY);
 
         /// Time for the closing handshake: writing what is queued and waiting for the client's
         /// close frame. Then the socket is closed.
         close_timeout => "close_timeout_ms": Duration = ms(5_000), Millis(10..=DAY);
 
-        /// Messages that are read ahead while a plugin is busy with an earlier one. At the
-        /// limit reading stops, so that the client has to wait.
+        /// Messages that are read ahead while a plugin is busy with an earlier one. At the limit
+        /// reading stops, so that the client has to wait.
         read_ahead_messages: usize = 16, Count(1..=65_536);
 
         /// Bytes of messages that are read ahead while a plugin is busy with an earlier one. At
         /// the limit reading stops, so that the client has to wait.
         read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
 
-        /// Bytes that are read at once. A connection holds so much only while what it has read is
-        /// handled; larger buffers make large messages cheaper.
+        /// Bytes that are read at once. A connection holds a buffer only while it handles what it
+        /// has read. Larger buffers make large messages cheaper.
         read_buffer_bytes: usize = 4 * KIB, Bytes(512..=MIB);
 
-        /// Rooms one connection may be a member of. Joining a further one is refused with an
+        /// Rooms of which one connection may be a member. Joining a further one is refused with an
         /// error to the plugin.
         max_rooms_per_connection: usize = LIMITS.max_rooms_per_connection.default, LIMITS.max_rooms_per_connection;
 
@@ -193,24 +193,23 @@ settings! {
     }
 
     "Plugins" {
-        /// CPU time of one event in a plugin. At the limit the event is ended as a missed
-        /// deadline: nothing of it takes effect.
+        /// CPU time of one event in a plugin. At the limit the event ends as a missed deadline, and
+        /// nothing of it takes effect.
         cpu_budget => "cpu_budget_ms": Duration = ms(100), Millis(1..=DAY);
 
-        /// Time of one event in a plugin by the clock, waiting included. At the limit the event
-        /// is ended as a missed deadline.
+        /// Elapsed time of one event in a plugin, including waiting. At the limit the event ends as
+        /// a missed deadline.
         wall_budget => "wall_budget_ms": Duration = ms(5_000), Millis(1..=DAY);
 
-        /// Time to start an instance of a plugin, its self-description included. A plugin that
+        /// Time to start an instance of a plugin, including its self-description. A plugin that
         /// takes longer is refused when it is loaded.
         start_budget => "start_budget_ms": Duration = ms(1_000), Millis(1..=DAY);
 
-        /// Memory of one instance. A plugin that asks for more is told there is none, which
-        /// mostly traps.
+        /// Memory of one instance. Beyond the limit an allocation fails, which mostly traps.
         max_memory_bytes: usize = 64 * MIB, Bytes(64 * KIB..=4096 * MIB);
 
-        /// Memory of all instances of one channel together. At the limit an instance is told that
-        /// there is none, which ends the connection whose event it served with code 1011.
+        /// Memory of all instances of one channel together. Beyond the limit an allocation fails,
+        /// which ends the connection whose event the instance serves with code 1011.
         max_channel_memory_bytes: usize = 1024 * MIB, Bytes(64 * KIB..=1024 * 1024 * MIB);
 
         /// Elements (function references) of one table of an instance; it has 16 tables at most.
@@ -277,20 +276,19 @@ settings! {
         /// plugin.
         max_timers_per_channel: usize = LIMITS.max_timers_per_channel.default, LIMITS.max_timers_per_channel;
 
-        /// Instances in use of all channels together, beyond each channel's reserve. At the
-        /// limit events wait for a free one. About as many are kept warm.
+        /// Instances in use of all channels together, beyond each channel's reserve. At the limit
+        /// events wait for a free one. About as many are kept warm.
         max_instances: usize = 1_000, Count(0..=5_000);
 
-        /// Instances of one channel, and so its events that are handled at the same time. At
-        /// the limit events wait for a free one.
+        /// Instances of one channel, and so its events that are handled at the same time. At the
+        /// limit events wait for a free one.
         max_instances_per_channel: usize = 256, Count(1..=5_000);
 
-        /// Instances each channel may have whatever the others do, so that no channel can
-        /// starve another.
+        /// Instances that each channel may have at any time, so that no channel can starve another.
         reserved_instances_per_channel: usize = 4, Count(1..=1_000);
 
-        /// Time an event waits for a free instance. Then a client that is connecting is answered
-        /// with status 503, and any other is closed with code 1013.
+        /// Time that an event waits for a free instance. Then a client that is connecting is
+        /// answered with status 503, and any other is closed with code 1013.
         instance_wait => "instance_wait_ms": Duration = ms(5_000), Millis(1..=DAY);
 
         /// Log lines of one channel in a second. Further ones are dropped and counted.
@@ -308,19 +306,19 @@ settings! {
     }
 
     "Outgoing HTTP" {
-        /// Requests of one channel that are under way, their answers still being read included.
-        /// Further ones are refused with an error to the plugin. To which hosts a channel may send
-        /// any is a grant, `http_hosts`.
+        /// Requests of one channel that are under way, including those whose answers are still
+        /// being read. Further ones are refused with an error to the plugin. The grant `http_hosts`
+        /// lists the hosts that a channel may call.
         max_http_requests_per_channel: usize = 256, Count(1..=100_000);
     }
 
     "Plugin folder" {
-        /// Time a plugin's file must be absent before its channel is removed and its clients are
-        /// closed with code 1001. Replacing a file by removing and copying takes less.
+        /// Time for which a plugin's file must be absent before its channel is removed and its
+        /// clients are closed with code 1001. Replacing a file by removing and copying takes less.
         removal_grace => "removal_grace_ms": Duration = ms(5_000), Millis(0..=DAY);
 
-        /// Time a file must be unchanged before it is read. Copies that pause for longer are
-        /// seen half done, and refused until they are complete.
+        /// Time for which a file must be unchanged before it is read. A copy that pauses for longer
+        /// is read half done, and refused until it is complete.
         settle => "settle_ms": Duration = ms(50), Millis(1..=60_000);
 
         /// Time after which the folder is listed again even if no change was reported, as on
@@ -329,43 +327,43 @@ settings! {
     }
 
     "Compiled plugins" {
-        /// The folder in which compiled plugins are kept, so that each is compiled once only; `""`
-        /// for none. Without `XDG_CACHE_HOME` the default is `$HOME/.cache/wharf`, and without
-        /// `HOME` none. It is made for this user alone, and not used where others may write to it.
-        /// A relative path in a file is relative to that file. Hosts may share it.
+        /// Folder for compiled plugins, so that each is compiled only once; `""` for none. Without
+        /// `XDG_CACHE_HOME` the default is `$HOME/.cache/wharf`, and without `HOME` none. The host
+        /// makes it for this user alone, and does not use it if others may write to it. A relative
+        /// path in a file is relative to that file. Hosts may share it.
         cache: Option<PathBuf> = None, OptionalFolder("$XDG_CACHE_HOME/wharf");
 
         /// Bytes of all compiled plugins in that folder. At the limit those that were not loaded
-        /// for the longest time are removed; one that is larger by itself is not kept.
+        /// for the longest time are removed. One that is larger than the limit is not kept.
         max_cache_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
     }
 
     "Shutdown" {
-        /// Time for open connections to end after the server was asked to stop; they are closed
-        /// with code 1012 at once. Then the process ends whatever is left.
+        /// Time for open connections to end after the server was asked to stop. They are closed
+        /// with code 1012 at once. After that time the process ends the rest.
         drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
     }
 }
 
-/// Why a configuration cannot be used. The texts are for the operator.
+/// The reason why a configuration cannot be used. The texts are for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file that was named does not exist, cannot be read, or is not TOML.
+    /// The named file does not exist, cannot be read, or is not TOML.
     #[error("{}: {reason}", path.display())]
     File {
         /// The file as it was named.
         path: PathBuf,
-        /// What is wrong, with the line where it is known.
+        /// The mistake, with its line if that is known.
         reason: String,
     },
-    /// A key that is no setting.
+    /// An unknown key.
     #[error("{}", source::unknown_text(key, given, *nearest))]
     Unknown {
         /// The key, in lower case as in the file.
         key: String,
-        /// Where it was given.
+        /// Source of the key.
         given: Source,
-        /// The setting that was perhaps meant.
+        /// The most similar setting.
         nearest: Option<&'static str>,
     },
     /// A key that the table of a channel does not have.
@@ -373,51 +371,51 @@ pub enum ConfigError {
     UnknownInTable {
         /// The key with those of the tables around it.
         key: String,
-        /// Where it was given.
+        /// Source of the key.
         given: Source,
-        /// The key that was perhaps meant.
+        /// The most similar key of the table.
         nearest: Option<&'static str>,
         /// The keys that the table has.
         known: &'static [&'static str],
     },
-    /// What a channel's table says cannot be used. It may be about a secret, which is not repeated.
+    /// A value in a channel's table that cannot be used. It may be a secret, so it is not repeated.
     #[error("{key} ({given}): {reason}")]
     Refused {
         /// The key with those of the tables around it.
         key: String,
-        /// Where it was given.
+        /// Source of the value.
         given: Source,
-        /// What is wrong, and what to do.
+        /// The mistake, and the way to correct it.
         reason: String,
     },
     /// A value of the wrong type or outside its range.
     #[error("{stated} is not allowed: it must be {allowed}")]
     Invalid {
-        /// What was given.
+        /// The key, the value and its source.
         stated: Stated,
         /// The values that are allowed, in words.
         allowed: String,
     },
-    /// Two values that are fine alone, and not together.
+    /// Two values that are allowed alone, but not together.
     #[error("{small} must not be more than {large}: {reason}")]
     Contradiction {
         /// The value that is too large.
         small: Box<Stated>,
         /// The value that bounds it.
         large: Box<Stated>,
-        /// What would go wrong.
+        /// The consequence.
         reason: &'static str,
     },
 }
 
-/// A key, its value, and where it was given.
+/// A key, its value, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stated {
     /// The setting's key.
     pub key: &'static str,
     /// The value as it would be written in a file.
     pub value: String,
-    /// Where it was given.
+    /// Source of the value.
     pub source: Source,
 }
 
@@ -427,7 +425,7 @@ impl fmt::Display for Stated {
     }
 }
 
-/// Settings of which the first must not be more than the second, and what would go wrong.
+/// Settings of which the first must not be more than the second, and the consequence if it were.
 /// The two of a pair have the same unit.
 const ORDERED: &[(&str, &str, &str)] = &[
     (
@@ -482,7 +480,7 @@ const ORDERED: &[(&str, &str, &str)] = &[
 ];
 
 impl Config {
-    /// Check what no single value shows: that limits which contain each other do.
+    /// Checks the rules between values: a limit that contains another must not be smaller.
     fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
         let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
         let stated = |setting: &Setting| {
@@ -501,22 +499,22 @@ impl Config {
         Ok(())
     }
 
-    /// What is set for the channel of that name; where there is nothing, nothing. Letters may differ
-    /// in case, and `-` and `_` are the same.
+    /// Returns the table of the channel of that name, empty if there is none. Letters may differ in
+    /// case, and `-` and `_` are the same.
     pub fn channel(&self, name: &str) -> Arc<ChannelConfig> {
         let mut channels = self.channels.iter();
         let found = channels.find(|(table, _)| self.is_table_of(table, name));
         found.map(|(_, channel)| channel.clone()).unwrap_or_default()
     }
 
-    /// Whether a table of this name is for the channel of that name.
+    /// Returns true if a table of this name is for the channel of that name.
     pub fn is_table_of(&self, table: &str, channel: &str) -> bool {
         channel::is_same(table, channel)
     }
 
-    /// The whole configuration as a `wharf.toml`, with where each value came from as a comment.
-    /// Saved as `wharf.toml` in the working directory it makes the same configuration, but for
-    /// secrets that it hides: those it shows as `***`, which is refused.
+    /// Returns the whole configuration as a `wharf.toml`, with the source of each value as a
+    /// comment. Saved as `wharf.toml` in the working directory it makes the same configuration,
+    /// except for hidden secrets: they are shown as `***`, which is refused.
     pub fn effective(&self, sources: &Sources) -> String {
         let mut text = String::new();
         let mut group = "";
@@ -539,7 +537,7 @@ impl Config {
     }
 }
 
-/// All settings as Markdown, one table a group, as the README shows them.
+/// Returns all settings as Markdown, one table a group, as `docs/configuration.md` has them.
 pub fn reference() -> String {
     let mut text = String::new();
     let mut group = "";
@@ -548,7 +546,7 @@ pub fn reference() -> String {
             group = setting.group;
             let gap = if text.is_empty() { "" } else { "\n" };
             text.push_str(&format!(
-                "{gap}### {group}\n\n| key | default | allowed | what it does |\n| --- | --- | --- | --- |\n"
+                "{gap}### {group}\n\n| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
             ));
         }
         text.push_str(&format!(

@@ -1,14 +1,14 @@
-//! What must never be shown: a channel's secrets, and how they are kept out of texts.
+//! The values that must never be shown: a channel's secrets, and their removal from texts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// What stands for a secret wherever it would be shown.
+/// Replacement for a secret in a text.
 pub const HIDDEN: &str = "***";
 
-/// Shorter secrets are not looked for in texts: they would be found everywhere.
+/// Shortest secret that is replaced in texts, in bytes. Shorter ones would match everywhere.
 const MIN_HIDDEN_BYTES: usize = 4;
 
 /// A value that is never shown: its `Debug` and `Display` are `***`.
@@ -18,29 +18,29 @@ pub struct Secret {
     origin: SecretOrigin,
 }
 
-/// Where the operator keeps a secret.
+/// The place where the operator keeps a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretOrigin {
-    /// In the configuration itself.
+    /// The configuration itself.
     Plain,
-    /// In an environment variable, by its name.
+    /// An environment variable, by its name.
     Environment(String),
-    /// In a file, by its path as it was given.
+    /// A file, by its path as given.
     File(PathBuf),
 }
 
 impl Secret {
-    /// A secret, and where it came from.
+    /// Makes a secret from its value and its origin.
     pub fn new(value: impl Into<Box<str>>, origin: SecretOrigin) -> Secret {
         Secret { value: value.into(), origin }
     }
 
-    /// The value: for whoever uses it, and never for a log.
+    /// Returns the value. It must never be logged.
     pub fn expose(&self) -> &str {
         &self.value
     }
 
-    /// How it is written in a configuration file; a plain one is hidden.
+    /// Returns the secret as it is written in a configuration file; a plain one is hidden.
     pub fn as_toml(&self) -> toml::Value {
         let reference = |key: &str, value: &str| {
             let value = toml::Value::String(value.to_owned());
@@ -70,9 +70,8 @@ impl fmt::Display for Secret {
 #[derive(Clone, Default, PartialEq)]
 pub struct Secrets {
     by_name: BTreeMap<String, Secret>,
-    /// What is replaced in texts, the longest first: each secret, the lines of one that has
-    /// several (a key file, of which guests print a line at a time), and both as Rust's `{:?}`
-    /// writes them.
+    /// Texts that are replaced, the longest first: each secret, the lines of one that has several
+    /// (a key file, of which guests print a line at a time), and both as Rust's `{:?}` writes them.
     hidden: Vec<Box<str>>,
 }
 
@@ -83,26 +82,27 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// The secret of that name.
+    /// Returns the secret of that name.
     pub fn get(&self, name: &str) -> Option<&Secret> {
         self.by_name.get(name)
     }
 
-    /// All of them, in the order of their names.
+    /// Returns all of them, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.by_name.iter().map(|(name, secret)| (name.as_str(), secret))
     }
 
-    /// The first `limit` bytes of a text, in which `***` stands for each secret of at least 4
-    /// bytes; less what would cut a character in two. Costs nothing where there are no secrets.
+    /// Returns the first `limit` bytes of a text, in which `***` replaces each secret of at least 4
+    /// bytes, without a character that the limit would cut in two. Costs nothing if there are no
+    /// secrets.
     pub fn hide<'a>(&self, text: &'a str, limit: usize) -> Cow<'a, str> {
         let cut = |text: &'a str, limit| &text[..text.floor_char_boundary(limit)];
         let longest = self.longest();
         if longest == 0 {
             return Cow::Borrowed(cut(text, limit));
         }
-        // A secret that crosses the limit is to be found too, but a long text need not be searched
-        // to its end: of what may have been cut in two behind the limit, nothing is shown.
+        // A secret that crosses the limit must be found too, but a long text need not be searched
+        // to its end. A text that the window may have cut in two behind the limit is not shown.
         let window = cut(text, limit.saturating_add(longest));
         let mut hidden = self.replace(window);
         if window.len() < text.len() {
@@ -113,7 +113,7 @@ impl Secrets {
         Cow::Owned(hidden)
     }
 
-    /// Bytes of the longest text that is replaced; 0 where there is none.
+    /// Returns the size of the longest text that is replaced, in bytes; 0 if there is none.
     pub fn longest(&self) -> usize {
         self.hidden.first().map_or(0, |text| text.len())
     }

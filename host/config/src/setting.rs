@@ -4,7 +4,7 @@ use figment::value::Value;
 
 use super::{Config, SETTINGS};
 
-/// One setting: what flags, help, tables and checks need to know of a field of [`Config`].
+/// One setting: the facts about a field of [`Config`] that flags, help, tables and checks need.
 pub struct Setting {
     /// The key in the file, with its unit as suffix. The flag and the environment variable
     /// follow from it: see [`Setting::flag`] and [`Setting::variable`].
@@ -20,61 +20,62 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The setting with this key, if there is one.
+    /// Returns the setting with this key, if there is one.
     pub fn find(key: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.key == key)
     }
 
-    /// The flag without its dashes: `max-message-bytes`.
+    /// Returns the flag without its dashes: `max-message-bytes`.
     pub fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
 
-    /// The environment variable: `WHARF_MAX_MESSAGE_BYTES`.
+    /// Returns the environment variable: `WHARF_MAX_MESSAGE_BYTES`.
     pub fn variable(&self) -> String {
         format!("WHARF_{}", self.key.to_uppercase())
     }
 
-    /// What the setting does and what happens at the limit, in sentences on one line.
+    /// Returns the documentation: what the setting does and what happens at the limit, in sentences
+    /// on one line.
     pub fn doc(&self) -> String {
         let lines: Vec<_> = self.doc_lines.iter().map(|line| line.trim()).collect();
         lines.join(" ")
     }
 
-    /// What stands for the value in help, such as `BYTES`.
+    /// Returns the placeholder for the value in help, such as `BYTES`.
     pub fn metavar(&self) -> &'static str {
         (self.metavar)()
     }
 
-    /// The values it may have, in words, with the unit.
+    /// Returns the allowed values, in words, with the unit.
     pub fn allowed(&self) -> String {
         (self.allowed)()
     }
 
-    /// The value it has where none is given, in words where that depends on the environment.
+    /// Returns the default value, in words if it depends on the environment.
     pub fn default(&self) -> String {
         (self.default)()
     }
 
-    /// Its value in `config`, as it is written in the file.
+    /// Returns its value in `config`, as it is written in the file.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config).to_string()
     }
 
-    /// Whether it is on or off, so that the flag needs no value to switch it on.
+    /// Returns true if it is on or off, so that the flag needs no value to switch it on.
     pub fn is_switch(&self) -> bool {
         (self.show)(&Config::default()).is_bool()
     }
 
-    /// Whether it may be given several times.
+    /// Returns true if it may be given several times.
     pub fn is_list(&self) -> bool {
         (self.show)(&Config::default()).is_array()
     }
 }
 
-/// Makes `Config`, its default and [`SETTINGS`] from a list of
-/// `field => "key": Type = default, Kind;` in groups. The key is the field's name where it is
-/// not given: durations have one, since their unit is part of the key and not of the field.
+/// Makes `Config`, its default and [`SETTINGS`] from a list of `field => "key": Type = default,
+/// Kind;` in groups. The key is the field's name unless it is given: durations have one, since
+/// their unit is part of the key and not of the field.
 macro_rules! settings {
     (@key $field:ident) => { stringify!($field) };
     (@key $field:ident $key:literal) => { $key };
@@ -84,7 +85,7 @@ macro_rules! settings {
             $field:ident $(=> $key:literal)?: $type:ty = $default:expr, $kind:expr;
         )+
     })+) => {
-        /// Everything the operator can set. Each value is within its range, and those that
+        /// The whole configuration of the operator. Each value is within its range, and values that
         /// depend on each other fit.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
@@ -97,10 +98,10 @@ macro_rules! settings {
                 )]
                 pub $field: $type,
             )+)+
-            /// What is set for single channels, by name: the tables `[channels.NAME]`. To look a
-            /// channel up, ask [`Config::channel`].
+            /// Tables of single channels, by name: `[channels.NAME]`. [`Config::channel`] looks one
+            /// up.
             pub channels: BTreeMap<String, Arc<ChannelConfig>>,
-            /// The tokens that clients of all channels must bring, unless a channel's table says
+            /// Tokens that clients of all channels must bring, unless a channel's table says
             /// otherwise: the table `[token]`.
             pub token: Option<Arc<TokenConfig>>,
         }

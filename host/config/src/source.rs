@@ -1,4 +1,4 @@
-//! Where values come from, and how they are merged.
+//! The sources of values, and their merging.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,27 +12,28 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::tables::{self, Contents, Tables};
 use super::{Config, ConfigError, SETTINGS, Setting, Stated};
 
-/// The file that is read where none is named.
+/// The file that is read if none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
 /// The key of the host's own secret.
 const TOKEN: &str = "operator_token";
-/// Names the file.
+/// The variable that names the file.
 const FILE_VARIABLE: &str = "WHARF_CONFIG";
-/// Names the folder of compiled plugins.
+/// The variable that names the folder of compiled plugins.
 const CACHE_VARIABLE: &str = "WHARF_CACHE";
-/// What `wharf test` tells a plugin's tests, which may start a server of their own.
+/// The prefix of the variables of `wharf test`, for a plugin's tests that start a server of their
+/// own.
 const TEST_VARIABLES: &str = "WHARF_TEST_";
 
-/// Where a value was given.
+/// The place where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere.
+    /// The default, since no value was given.
     Default,
-    /// In a file.
+    /// A file, by its path.
     File(PathBuf),
-    /// In the environment: the variable's name.
+    /// The environment, by the variable's name.
     Environment(String),
-    /// As a flag, without its dashes.
+    /// A flag, by its name without the dashes.
     Flag(String),
 }
 
@@ -40,7 +41,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Default => f.write_str("default"),
-            // A line break in a path would end the comment in which this is shown.
+            // A line break in a path would end the comment that shows it.
             Source::File(path) => {
                 f.write_str(&path.display().to_string().replace(char::is_control, "?"))
             }
@@ -50,50 +51,50 @@ impl fmt::Display for Source {
     }
 }
 
-/// Where each value of a [`Config`] was given.
+/// The source of each value of a [`Config`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// Where the value of this key was given. What belongs to a channel has a key such as
+    /// Returns the source of this key's value. A value of a channel has a key such as
     /// `channels.chat.settings.greeting`.
     pub fn of(&self, key: &str) -> &Source {
         self.0.get(key).unwrap_or(&Source::Default)
     }
 
-    /// Where the first value of this table was given.
+    /// Returns the source of the first value of this table.
     pub(super) fn under(&self, table: &str) -> &Source {
         let first = self.0.range(format!("{table}.")..).next();
         let first = first.filter(|(key, _)| key.starts_with(table));
         first.map_or(&Source::Default, |(_, source)| source)
     }
 
-    /// Remember where a value was given.
+    /// Notes the source of a value.
     pub(super) fn note(&mut self, key: &str, source: &Source) {
         self.0.insert(key.to_owned(), source.clone());
     }
 }
 
-/// What the operator gave, not yet read.
+/// The operator's input, before it is read.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
-    /// Where `wharf.toml` is looked for and what paths outside of files are relative to: empty
-    /// for the working directory.
+    /// Folder in which `wharf.toml` is looked for and to which paths outside of files are relative:
+    /// empty for the working directory.
     pub working_folder: PathBuf,
     /// The file named by a flag.
     pub file: Option<PathBuf>,
-    /// The environment; only variables that start with `WHARF_` are
-    /// settings, and the user's cache folder is known from others.
+    /// Environment. Only variables that start with `WHARF_` are settings; others name the user's
+    /// cache folder.
     pub environment: Vec<(OsString, OsString)>,
     /// Flags by the key of their setting.
     pub flags: Vec<(&'static str, String)>,
 }
 
-/// Merge all sources into one checked configuration.
+/// Merges all sources into one checked configuration.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong: a file, a key, a value, or two values that do not fit.
+/// The first mistake: a file, a key, a value, or two values that do not fit.
 pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     let (file, environment) = (read_file(given)?, read_environment(given)?);
     let flags = given.flags.iter().map(|(key, text)| Layer {
@@ -131,7 +132,7 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
     };
     let tables = Tables { variable: &variable, working_folder: &given.working_folder };
-    // A secret may be kept elsewhere, and what is wrong with one is said without it.
+    // A secret may be kept elsewhere, and an error about one does not repeat it.
     if let Some(value) = values.remove(TOKEN) {
         let source = source_of(&value);
         if value.as_str() != Some("") {
@@ -174,7 +175,7 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     Ok((config, sources))
 }
 
-/// Where compiled plugins are kept, as far as the environment alone says.
+/// Returns the folder of compiled plugins, as the environment alone determines it.
 pub fn cache_of(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
     match environment.iter().find(|(name, _)| name == CACHE_VARIABLE) {
         Some((_, folder)) => Some(PathBuf::from(folder)).filter(|f| !f.as_os_str().is_empty()),
@@ -182,7 +183,8 @@ pub fn cache_of(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
     }
 }
 
-/// Where the XDG base directory specification has a user's caches; relative paths are to be ignored.
+/// Returns the user's folder for caches according to the XDG base directory specification; relative
+/// paths are to be ignored.
 fn user_cache(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
     let folder = |variable: &str| {
         let (_, value) = environment.iter().find(|(name, _)| name == variable)?;
@@ -198,8 +200,8 @@ struct Layer {
     values: Dict,
 }
 
-/// A layer as figment takes it. Its values carry the layer's number, by which their source is
-/// found again after merging.
+/// A layer in figment's form. Its values carry the layer's number, which leads to their source
+/// after merging.
 struct Numbered<'a> {
     index: usize,
     layer: &'a Layer,
@@ -215,7 +217,7 @@ impl Provider for Numbered<'_> {
     }
 }
 
-/// The file: the one that is named, else `wharf.toml` if there is one.
+/// Returns the file: the named one, else `wharf.toml` if there is one.
 fn read_file(given: &Given) -> Result<Option<Layer>, ConfigError> {
     let by_variable = || {
         let found = given.environment.iter().find(|(name, _)| name == FILE_VARIABLE);
@@ -232,13 +234,14 @@ fn read_file(given: &Given) -> Result<Option<Layer>, ConfigError> {
             return Err(failed(format!("cannot read the configuration file: {error}")));
         }
     };
-    // An editor's byte order mark is no part of the first key.
+    // An editor's byte order mark is not a part of the first key.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let values = toml::from_str(text).map_err(|error| failed(not_toml(text, &error)))?;
     Ok(Some(Layer { source: Source::File(path), values }))
 }
 
-/// What is wrong with a file, and where; without the line itself, in which there may be a secret.
+/// Describes the mistake in a file and its place; without the line itself, which may contain a
+/// secret.
 fn not_toml(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start));
     let place = before.map_or(String::new(), |before| {
@@ -249,7 +252,7 @@ fn not_toml(text: &str, error: &toml::de::Error) -> String {
     format!("not valid TOML{place}: {}", error.message())
 }
 
-/// The environment, one layer a variable, so that each is known by its name.
+/// Returns the environment, one layer a variable, so that each is known by its name.
 fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
     let mut layers = Vec::new();
     for (name, value) in &given.environment {
@@ -261,7 +264,7 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
         }
         let source = Source::Environment(name.to_owned());
         if let Some(values) = tables::of_variable(name, &value.to_string_lossy()) {
-            // A secret may be in it, so that it is not repeated.
+            // The value may contain a secret, so the error does not repeat it.
             if value.to_str().is_none() {
                 let (key, reason) = (name.to_owned(), "it is not UTF-8".to_owned());
                 return Err(ConfigError::Refused { key, given: source, reason });
@@ -287,8 +290,9 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
     Ok(layers)
 }
 
-/// Whether a variable describes a service called `wharf…`, as Kubernetes puts it into every
-/// container beside that service. Nobody wrote those, so they must not keep the host from starting.
+/// Returns true if a variable describes a service called `wharf…`, as Kubernetes puts it into every
+/// container beside that service. The operator did not write it, so it must not keep the host from
+/// starting.
 fn is_service_link(name: &str, value: &str) -> bool {
     let port_number = || {
         let (_, rest) = name.split_once("_PORT_")?;
@@ -303,7 +307,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || port_number().unwrap_or(false)
 }
 
-/// The start of a value as it would be written in a file, for errors.
+/// Returns the start of a value as it would be written in a file, for errors.
 pub(super) fn excerpt(value: &Value) -> String {
     let text =
         value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
@@ -318,7 +322,7 @@ fn unknown(key: String, given: Source) -> ConfigError {
     ConfigError::Unknown { key, given, nearest }
 }
 
-/// What [`ConfigError::Unknown`] says: names are spelled as the source spells them.
+/// Returns the text of [`ConfigError::Unknown`]. Names are spelled as the source spells them.
 pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) -> String {
     let in_environment = matches!(source, Source::Environment(_));
     let spell = |key: &str| match in_environment {
@@ -335,7 +339,7 @@ pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) ->
     }
 }
 
-/// What [`ConfigError::UnknownInTable`] says.
+/// Returns the text of [`ConfigError::UnknownInTable`].
 pub(super) fn unknown_in_table_text(
     key: &str,
     source: &Source,
@@ -349,11 +353,11 @@ pub(super) fn unknown_in_table_text(
     }
 }
 
-/// The setting whose key is most like this one, unless none is.
+/// Returns the setting with the most similar key, unless none is similar.
 fn nearest(key: &str) -> Option<&'static str> {
     let key = key.to_lowercase().replace('-', "_");
     let score = |setting: &&Setting| match setting.key.starts_with(&key) {
-        // The unit was forgotten.
+        // The key lacks its unit.
         true => 1,
         false => distance(&key, setting.key),
     };
@@ -361,7 +365,8 @@ fn nearest(key: &str) -> Option<&'static str> {
     (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
 }
 
-/// How many characters must be inserted, removed or replaced to make one from the other.
+/// Returns the number of characters that must be inserted, removed or replaced to make one from the
+/// other.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     // A key as long as a file must not cost the square of its length.
     let one: Vec<char> = one.chars().take(64).collect();

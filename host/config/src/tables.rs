@@ -16,16 +16,16 @@ use super::source::{distance, excerpt};
 use super::token::{ChannelToken, MAX_LEEWAY_SECONDS, TokenConfig, TokenParts};
 use super::{ConfigError, Source, Sources};
 
-/// The key in the file, and what variables begin with after `WHARF_`.
+/// The key in the file, and the part of a variable after `WHARF_`.
 const KEY: &str = "channels";
 /// The key of the table for channels that have no such table of their own, and of theirs.
 const TOKEN_KEY: &str = "token";
-/// What is not for [`SETTINGS`](super::SETTINGS).
+/// Keys that are not in [`SETTINGS`](super::SETTINGS).
 pub(super) const ALL_KEYS: [&str; 2] = [KEY, TOKEN_KEY];
 
-/// Bytes of one setting or secret.
+/// Largest setting or secret, in bytes.
 const MAX_VALUE_BYTES: usize = 64 * 1024;
-/// Bytes of the name of a setting or secret.
+/// Longest name of a setting or secret, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
 const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to", TOKEN_KEY];
@@ -41,24 +41,24 @@ const TOKEN_KEYS: &[&str] = &[
 ];
 const SECRET_KEYS: &[&str] = &["env", "file"];
 
-/// What the operator gave for channels, not yet read.
+/// The operator's input for channels, before it is read.
 pub(super) struct Tables<'a> {
-    /// The environment, for secrets that are there.
+    /// The environment, for secrets that are kept there.
     pub variable: &'a dyn Fn(&str) -> Option<std::ffi::OsString>,
-    /// What a path outside of files is relative to.
+    /// Folder to which a path outside of files is relative.
     pub working_folder: &'a Path,
 }
 
-/// All that the tables say.
+/// The content of all tables.
 pub(super) struct Contents {
-    /// By the channel's name.
+    /// Tables of channels, by the channel's name.
     pub channels: BTreeMap<String, Arc<ChannelConfig>>,
-    /// For channels that say nothing of it.
+    /// Token rules for channels whose tables have none.
     pub token: Option<Arc<TokenConfig>>,
 }
 
-/// A variable such as `WHARF_CHANNELS__CHAT__SETTINGS__GREETING` as the nested tables that it
-/// stands for; nothing if it is about something else.
+/// Returns a variable such as `WHARF_CHANNELS__CHAT__SETTINGS__GREETING` as the nested tables that
+/// it stands for; `None` if it is not about a channel.
 pub(super) fn of_variable(name: &str, value: &str) -> Option<Dict> {
     let path = name.strip_prefix("WHARF_")?.to_lowercase();
     let parts: Vec<&str> = path.split("__").collect();
@@ -76,13 +76,13 @@ pub(super) fn of_variable(name: &str, value: &str) -> Option<Dict> {
 
 /// One value, while the sources are read.
 struct Given<'a> {
-    /// Such as `channels.chat.settings.greeting`.
+    /// Key, such as `channels.chat.settings.greeting`.
     key: String,
     value: &'a Value,
     source: &'a Source,
 }
 
-/// A channel's values so far, later sources having replaced earlier ones.
+/// A channel's values so far. Later sources have replaced earlier ones.
 #[derive(Default)]
 struct Parts {
     settings: BTreeMap<String, String>,
@@ -91,7 +91,7 @@ struct Parts {
     token: TokenSoFar,
 }
 
-/// What has been said of tokens so far.
+/// The token rules so far.
 #[derive(Default)]
 enum TokenSoFar {
     #[default]
@@ -101,7 +101,7 @@ enum TokenSoFar {
 }
 
 impl Tables<'_> {
-    /// Read what the sources say, by their keys, the weakest source first.
+    /// Reads the values of all sources, by their keys, the weakest source first.
     pub(super) fn read(
         &self,
         layers: &[(Source, &'static str, Value)],
@@ -261,7 +261,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// A secret that is no channel's.
+    /// Returns a secret that does not belong to a channel.
     pub(super) fn secret_of_host(
         &self,
         key: &str,
@@ -276,7 +276,7 @@ impl Tables<'_> {
         }
     }
 
-    /// A secret: plain, or where to find it.
+    /// Returns a secret, which is plain or kept elsewhere.
     fn secret(&self, given: &Given<'_>) -> Result<Secret, ConfigError> {
         const ALLOWED: &str = "text, `{ env = \"VARIABLE\" }` or `{ file = \"PATH\" }`";
         let (value, origin) = match given.value {
@@ -324,7 +324,7 @@ impl Tables<'_> {
             .map_err(|_| given.refused(format!("the environment variable {variable} is not UTF-8")))
     }
 
-    /// A path in a file is relative to that file.
+    /// Returns the path that a value means: a path in a file is relative to that file.
     fn beside(&self, source: &Source, path: &Path) -> PathBuf {
         match source {
             Source::File(file) => file.parent().unwrap_or(Path::new("")).join(path),
@@ -333,7 +333,7 @@ impl Tables<'_> {
     }
 }
 
-/// The text of a file, without the line feed that editors put at its end.
+/// Returns the text of a file, without the line feed that editors put at its end.
 fn in_file(given: &Given<'_>, path: &Path) -> Result<String, ConfigError> {
     let failed = |reason: String| given.refused(format!("the file {}: {reason}", path.display()));
     let mut text = String::new();
@@ -345,12 +345,12 @@ fn in_file(given: &Given<'_>, path: &Path) -> Result<String, ConfigError> {
 }
 
 impl<'a> Given<'a> {
-    /// A value in this table.
+    /// Returns a value in this table.
     fn inner(&self, name: &str, value: &'a Value) -> Given<'a> {
         Given { key: format!("{}.{}", self.key, channel::key(name)), value, source: self.source }
     }
 
-    /// A value in this table, whose name is the operator's choice.
+    /// Returns a value in this table that has a name of the operator's choice.
     fn named(&self, name: &str, value: &'a Value) -> Result<Given<'a>, ConfigError> {
         let given = self.inner(name, value);
         let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
@@ -374,7 +374,7 @@ impl<'a> Given<'a> {
         self.value.as_dict().ok_or_else(|| self.refused(format!("it must be {allowed}")))
     }
 
-    /// Text; numbers and switches are text to a plugin.
+    /// Returns the value as text: numbers and switches are text to a plugin.
     fn text(&self) -> Result<String, ConfigError> {
         let text = match self.value {
             Value::String(_, text) => text.clone(),
@@ -395,7 +395,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A list; in text its items are separated by commas.
+    /// Returns a list. In text its items are separated by commas.
     fn list<T>(
         &self,
         allowed: &str,
@@ -418,7 +418,7 @@ impl<'a> Given<'a> {
         ConfigError::Refused { key: self.key.clone(), given: self.source.clone(), reason }
     }
 
-    /// This value's key is none of those that its table has.
+    /// Returns the error for a key that its table does not have.
     fn unknown(&self, name: &str, known: &'static [&'static str]) -> ConfigError {
         let nearest = known.iter().min_by_key(|key| distance(name, key));
         let nearest = nearest.filter(|key| distance(name, key) <= 1 + name.chars().count() / 3);

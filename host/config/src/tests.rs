@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A folder with this `wharf.toml` in it, as the working folder.
+/// Returns a folder with this `wharf.toml` in it, as the working folder.
 fn folder_with(file: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
@@ -21,7 +21,7 @@ fn from_file(file: &str) -> Result<(Config, Sources), ConfigError> {
     load(&Given { working_folder: folder.path().to_owned(), ..Given::default() })
 }
 
-/// As [`from_file`], in a folder without a file.
+/// Loads these variables like [`from_file`], in a folder without a file.
 fn from_environment(variables: &[(&str, &str)]) -> Result<(Config, Sources), ConfigError> {
     let folder = tempfile::tempdir().expect("a folder");
     load(&Given {
@@ -182,7 +182,7 @@ fn variables_that_kubernetes_makes_for_a_service_are_no_settings() {
     ])
     .expect("nothing that is ours");
     assert_eq!(config, Config::default());
-    // The same name with a value that somebody wrote is a mistake worth telling.
+    // The same name with a value that is not Kubernetes' is a mistake worth an error.
     refusal(from_environment(&[("WHARF_PORT", "4000")]));
 }
 
@@ -401,7 +401,8 @@ proptest! {
 /// Marks around the generated part of `docs/configuration.md`.
 const GENERATED: [&str; 2] = ["<!-- settings: begin", "<!-- settings: end -->"];
 
-/// Compares the page with the list of settings, or writes it anew where `WHARF_DOCS=overwrite` asks for it.
+/// Compares the page with the list of settings, or writes it anew if `WHARF_DOCS=overwrite` asks
+/// for it.
 #[test]
 fn the_configuration_page_shows_every_setting_as_it_is() {
     let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();

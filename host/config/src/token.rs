@@ -1,4 +1,4 @@
-//! What a client's token must be like: the tables `[token]` and `[channels.NAME.token]`.
+//! The rules for a client's token: the tables `[token]` and `[channels.NAME.token]`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,56 +7,56 @@ use std::time::Duration;
 use super::Secret;
 
 /// The tokens that a channel's clients must bring. The algorithm follows from the key, never from
-/// what a token says of itself.
+/// the token itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenConfig {
-    /// What tokens are checked with. Key `secret`, `public_key` or `jwks`: one of them.
+    /// Key that tokens are checked with, of which there is one: `secret`, `public_key` or `jwks`.
     pub key: TokenKey,
     /// The issuers (`iss`) that are accepted; empty for any. Key `issuer`.
     pub issuers: Vec<String>,
     /// The audiences (`aud`) of which a token must name one; empty for tokens that have none. Key
     /// `audience`.
     pub audiences: Vec<String>,
-    /// By how much the clocks of issuer and host may differ. Key `leeway_seconds`.
+    /// Largest difference between the clocks of issuer and host. Key `leeway_seconds`.
     pub leeway: Duration,
-    /// The query parameter in which a token may be, besides the header `Authorization`. Key
+    /// Query parameter in which a token may be, besides the header `Authorization`. Key
     /// `query_parameter`, which is empty text for none.
     pub query_parameter: Option<String>,
-    /// Whether a client without a token is refused. One with a bad token always is. Key
+    /// True if a client without a token is refused. A client with a bad token always is. Key
     /// `required`.
     pub required: bool,
 }
 
-/// What tokens are checked with.
+/// The key that tokens are checked with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TokenKey {
     /// HS256, with a secret that the issuer has too.
     Secret(Secret),
-    /// RS256 or ES256, whichever the key is for: the path of a PEM file.
+    /// RS256 or ES256, as the key requires: the path of a PEM file.
     PublicKey(PathBuf),
-    /// The same with several keys by their names: the path of a JSON Web Key Set (RFC 7517).
+    /// RS256 or ES256 with several keys by their names: the path of a JSON Web Key Set (RFC 7517).
     Jwks(PathBuf),
 }
 
-/// What one channel's table says of tokens.
+/// The token rules in one channel's table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ChannelToken {
-    /// Nothing: the table `[token]` holds, if there is one.
+    /// No rules: the table `[token]` holds, if there is one.
     #[default]
     Inherited,
-    /// `token = false`: no token is looked at.
+    /// `token = false`: tokens are ignored.
     Off,
-    /// Its own, in place of `[token]`.
+    /// Its own rules, in place of `[token]`.
     Own(Arc<TokenConfig>),
 }
 
-/// The parameter of the query in which a token is looked for, unless another is given.
+/// The query parameter in which a token is looked for, unless another is given.
 const QUERY_PARAMETER: &str = "token";
 
-/// The most that clocks may differ by.
+/// Largest leeway, in seconds.
 pub(super) const MAX_LEEWAY_SECONDS: u64 = 600;
 
-/// What has been given of one table so far.
+/// The values given for one table so far.
 #[derive(Clone, Default)]
 pub(super) struct TokenParts {
     pub secret: Option<Secret>,
@@ -70,7 +70,7 @@ pub(super) struct TokenParts {
 }
 
 impl TokenParts {
-    /// The whole, or what is wrong with it.
+    /// Returns the complete rules, or the mistake in them.
     pub(super) fn finish(self) -> Result<TokenConfig, String> {
         let key = match (self.secret, self.public_key, self.jwks) {
             (Some(secret), None, None) => TokenKey::Secret(secret),
@@ -91,7 +91,7 @@ impl TokenParts {
 }
 
 impl TokenConfig {
-    /// The lines of its table.
+    /// Returns the lines of its table.
     pub(super) fn lines(&self) -> Vec<(String, toml::Value)> {
         let text = |text: &str| toml::Value::String(text.to_owned());
         let list = |items: &[String]| toml::Value::Array(items.iter().map(|i| text(i)).collect());

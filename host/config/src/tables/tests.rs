@@ -6,7 +6,7 @@ use super::super::{ChannelToken, Config, ConfigError, Given, Sources, TokenKey, 
 
 const SECRET: &str = "correct-horse";
 
-/// The configuration of a folder with these files, of which the first is `wharf.toml`.
+/// Returns the configuration of a folder with these files, of which the first is `wharf.toml`.
 fn loaded(file: &str, variables: &[(&str, &str)]) -> Result<(Config, Sources), ConfigError> {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
@@ -82,7 +82,7 @@ fn variables_win_over_the_file_value_by_value() {
         ],
     );
     assert_eq!(config.channels.len(), 2);
-    // As cargo names the file of a package called my-chat.
+    // Cargo names the file of a package called my-chat like this.
     for name in ["my-chat", "my_chat", "My-Chat"] {
         let channel = config.channel(name);
         let values = ["a", "b", "key"].map(|name| channel.setting(name));
@@ -155,7 +155,7 @@ fn what_is_in_effect_is_shown_without_secrets_and_with_where_it_comes_from() {
     ] {
         assert!(lines.iter().any(|shown| shown == line), "no {line:?} in {text}");
     }
-    // What is not secret reads back.
+    // The printed configuration without secrets reads back.
     let open = "[channels.\"a b\".settings]\nx = \"a\\nb\"\n[channels.c]\npublish_to = [\"d\"]\n";
     let (config, sources) = loaded(open, &[]).expect("a configuration");
     let (again, _) = loaded(&config.effective(&sources), &[]).expect("what was printed");
@@ -182,7 +182,7 @@ fn rules_for_tokens_are_read_shown_and_switched_off() {
         assert_eq!(config.channel(name).token, ChannelToken::Off, "{name}");
     }
     let ChannelToken::Own(own) = &config.channel("own").token else { panic!("no table") };
-    // A table of a channel's own stands for itself.
+    // A channel's own table does not inherit from the general one.
     assert_eq!((own.leeway.as_secs(), own.issuers.len()), (5, 0));
     assert_eq!(own.key, TokenKey::Jwks("keys.json".into()));
     assert_eq!(config.channel("whatever").token, ChannelToken::Inherited);
