@@ -124,8 +124,8 @@ settings! {
     }
 
     "Connection" {
-        /// Size of one message from a client, all its fragments together. A larger one closes
-        /// the connection with code 1009.
+        /// Size of one message from a client, with all its fragments. A larger one closes the
+        /// connection with code 1009.
         max_message_bytes: usize = LIMITS.max_message_bytes.default, LIMITS.max_message_bytes;
 
         /// Size of one frame from a client. A larger one closes the connection with code 1009. More
@@ -166,29 +166,30 @@ settings! {
         /// error to the plugin.
         max_rooms_per_connection: usize = LIMITS.max_rooms_per_connection.default, LIMITS.max_rooms_per_connection;
 
-        /// Size of the state a plugin keeps for one connection. An event that returns more
-        /// fails as a trap would.
+        /// Size of the session that a plugin keeps for one connection. An event that returns more
+        /// fails like a trap.
         max_session_bytes: usize = LIMITS.max_session_bytes.default, LIMITS.max_session_bytes;
     }
 
     "Presence" {
-        /// Time from a change of who is present in a room to the message that tells its watchers:
-        /// what changes meanwhile is told with it, and what changes back is not told at all.
+        /// Time from a change of a room's presence to the message that tells its watchers. Changes
+        /// in that time are told with it, and a change that is undone in it is not told.
         presence_interval => "presence_interval_ms": Duration = DEFAULT_INTERVAL, Millis(1..=60_000);
 
-        /// Time that somebody who is present stays so after the last connection has ended. Who
-        /// reconnects within it was never away.
+        /// Time for which an entry stays present after its last connection has ended. A client that
+        /// reconnects in that time was never away.
         presence_grace => "presence_grace_ms": Duration = DEFAULT_GRACE, Millis(0..=DAY);
 
-        /// Size of what one connection says of itself in a room, as JSON. More is refused with an
-        /// error to the plugin.
+        /// Size of one connection's presence data in a room, as JSON. More is refused with an error
+        /// to the plugin.
         max_presence_bytes: usize = LIMITS.max_presence_bytes.default, LIMITS.max_presence_bytes;
 
-        /// Bytes of all who are present in one room: keys, what they say of themselves, and 64 for
-        /// each. At the limit others are refused with an error to the plugin.
+        /// Bytes of all entries present in one room: keys, their data, and 64 for each. At the
+        /// limit further entries are refused with an error to the plugin.
         max_room_presence_bytes: usize = LIMITS.max_room_presence_bytes.default, LIMITS.max_room_presence_bytes;
 
-        /// The same for all rooms of one channel.
+        /// Bytes of all entries present in all rooms of one channel, counted in the same way. At
+        /// the limit further entries are refused with an error to the plugin.
         max_channel_presence_bytes: usize = LIMITS.max_channel_presence_bytes.default, LIMITS.max_channel_presence_bytes;
     }
 
@@ -227,8 +228,8 @@ settings! {
         /// refused with an error to the plugin.
         max_effect_bytes_per_event: usize = LIMITS.max_effect_bytes_per_event.default, LIMITS.max_effect_bytes_per_event;
 
-        /// Notices that wait for one connection. At the limit posting another to it is refused with an
-        /// error to the plugin; one to its whole room or user closes it with code 1013.
+        /// Notices that wait for one connection. At the limit posting another to it is refused with
+        /// an error to the plugin; one to its whole room or user closes it with code 1013.
         inbox_events: usize = LIMITS.inbox_events.default, LIMITS.inbox_events;
 
         /// Bytes of the notices that wait for one connection. At the limit posting another is
@@ -243,24 +244,24 @@ settings! {
         /// with an error to the plugin.
         room_inbox_bytes: usize = LIMITS.room_inbox_bytes.default, LIMITS.room_inbox_bytes;
 
-        /// Bytes of the events that wait for all rooms of one channel together. At the limit posting
-        /// another is refused with an error to the plugin.
+        /// Bytes of the events that wait for all rooms of one channel together. At the limit
+        /// posting another is refused with an error to the plugin.
         max_channel_inbox_bytes: usize = LIMITS.max_channel_inbox_bytes.default, LIMITS.max_channel_inbox_bytes;
 
-        /// Bytes that one notice, room event or timer carries. More is refused with an error to
-        /// the plugin.
+        /// Bytes of the payload of one notice, room event or timer. More is refused with an error
+        /// to the plugin.
         max_payload_bytes: usize = LIMITS.max_payload_bytes.default, LIMITS.max_payload_bytes;
 
         /// Rooms of one channel that have events, state or timers. Posting to a further one is
         /// refused with an error to the plugin.
         max_room_states: usize = LIMITS.max_room_states.default, LIMITS.max_room_states;
 
-        /// Size of one room's state. A room event that returns more fails as a trap would.
+        /// Size of one room's state. A room event that returns more fails like a trap.
         max_room_state_bytes: usize = LIMITS.max_room_state_bytes.default, LIMITS.max_room_state_bytes;
 
-        /// Bytes of the states of all rooms of one channel, and as many of what its timers carry. A room
-        /// event that would need more fails as a trap would, a timer is refused with an error to the
-        /// plugin.
+        /// Bytes of the states of all rooms of one channel, and separately of the payloads of its
+        /// timers. Beyond the limit a room event fails like a trap, and a timer is refused with an
+        /// error to the plugin.
         max_channel_state_bytes: usize = LIMITS.max_channel_state_bytes.default, LIMITS.max_channel_state_bytes;
 
         /// Time after which a room without members, events and timers loses its state.
@@ -296,9 +297,9 @@ settings! {
     }
 
     "Store" {
-        /// Bytes of all entries in one channel's store, about 160 for each beside its key and its
-        /// value. At the limit writes are refused with an error to the plugin; what has expired
-        /// does not count.
+        /// Bytes of all entries in one channel's store, with about 160 for each entry besides its
+        /// key and value. At the limit writes are refused with an error to the plugin. Expired
+        /// entries do not count.
         max_store_bytes: usize = LIMITS.max_store_bytes.default, LIMITS.max_store_bytes;
 
         /// Size of one value in a store. A larger one is refused with an error to the plugin.
