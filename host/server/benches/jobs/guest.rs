@@ -84,7 +84,7 @@ impl Guest {
     }
 }
 
-/// A client as a browser on the same machine would be.
+/// Returns the record of a client that looks like a browser on this machine.
 pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionRecord {
     let headers: [(&str, &[u8]); 2] =
         [("host", b"localhost:4000"), ("origin", b"http://localhost:4000")];
@@ -115,8 +115,8 @@ fn target_folder(file: &Path) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Poll until it is ready, which a guest call mostly is at once; one that is preempted yields and
-/// can go on.
+/// Polls until the future is ready. A guest call mostly is ready at once; a preempted one yields
+/// and can go on.
 pub fn finish<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut cx = TaskContext::from_waker(Waker::noop());

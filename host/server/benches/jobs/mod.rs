@@ -78,15 +78,15 @@ fn message() -> String {
     "m".repeat(MESSAGE_BYTES)
 }
 
-/// Broadcasts a frame to a room of the sender's. Nobody has a socket: what a write costs is the
-/// kernel's.
+/// Broadcasting a frame to a room of the sender's. No member has a socket: the cost of a write is
+/// the kernel's.
 struct FanOut {
     config: Config,
     frame: Frame,
     to: Recipients,
     /// Rooms for the coming runs.
     fresh: Vec<Lobby>,
-    /// Those of earlier runs, which are not taken down while somebody measures.
+    /// Rooms of earlier runs, which are not dropped during a measurement.
     used: Vec<Lobby>,
     writes: PendingWrites,
 }

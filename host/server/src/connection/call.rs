@@ -52,7 +52,7 @@ pub(super) async fn attend<F: Future>(
         if let Poll::Ready(output) = call.as_mut().poll(cx) {
             return Poll::Ready(output);
         }
-        // What earlier events caused must not wait for this one.
+        // Effects of earlier events must not wait for this one.
         if !writes.write_some() {
             cx.waker().wake_by_ref();
         }

@@ -5,7 +5,7 @@ use wharf_contract::close::{MAX_CONTROL_BYTES, Reason, is_client_code};
 /// Longest header, in bytes: two bytes, eight of length, four of mask.
 pub(super) const MAX_HEADER_BYTES: usize = 14;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
     Continuation,

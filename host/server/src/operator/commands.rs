@@ -30,7 +30,7 @@ use wharf_runtime::guest_call::CallError;
 use wharf_runtime::instance::OutsideRefusal;
 use wharf_runtime::outside;
 
-/// What is posted from outside is the first of the events that it leads to.
+/// Hops of an event that is posted from outside, which is the first of a chain.
 const HOPS: u8 = 1;
 
 /// Runs a command to its end, even if the client no longer waits for the answer.
@@ -264,7 +264,7 @@ fn event(body: &[u8], config: &Config) -> Result<Bytes, Problem> {
     Ok(Bytes::copy_from_slice(event.get().as_bytes()))
 }
 
-/// Checks that events have a handler: without one they would vanish.
+/// Checks that the event has a handler, without which it would vanish.
 fn check_handled(channel: &Channel, handler: &'static str) -> Result<(), Problem> {
     match channel.current().pool.component().exports().missing(handler) {
         None => Ok(()),

@@ -39,7 +39,7 @@ impl Problem {
         Problem::with(status, body.into())
     }
 
-    /// What comes of a message or an event from outside.
+    /// Returns the problem of a message or an event from outside.
     pub fn outside(problem: &OutsideProblem) -> Problem {
         let status = StatusCode::from_u16(problem.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -104,7 +104,7 @@ pub fn bad_field(field: &str, message: impl Into<String>) -> Problem {
     Problem::with(StatusCode::BAD_REQUEST, body.to_json().into())
 }
 
-/// A refusal that host calls have as well.
+/// Returns the problem of a refusal that host calls have as well.
 pub fn refused(status: StatusCode, refusal: &CallRefusal) -> Problem {
     Problem::new(status, refusal.code(), refusal.to_string())
 }
