@@ -1,4 +1,4 @@
-//! What a client hears of its messages: replies, and of errors what it may know.
+//! The answers that a client gets to its messages: replies, and the public part of errors.
 
 use wharf::log::Level;
 use wharf::prelude::*;
@@ -7,7 +7,7 @@ use wharf::testing::{Client, Refused, TestHost};
 #[derive(Serialize, Deserialize, Default)]
 struct Desk {
     served: u32,
-    /// For an answer that comes later.
+    /// Reference for an answer that comes later.
     waiting: Option<Ref>,
 }
 
@@ -257,7 +257,7 @@ fn an_invalid_request_to_connect_is_refused_with_400_and_json() {
     );
 }
 
-/// Answers its own errors with what they are.
+/// Answers with its own errors, unchanged.
 #[derive(Serialize, Deserialize)]
 struct Blunt;
 

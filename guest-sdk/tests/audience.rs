@@ -1,10 +1,10 @@
-//! Labels, and broadcasts that are for some.
+//! Labels, and broadcasts to a part of a room.
 
 use wharf::audience::Audience;
 use wharf::prelude::*;
 use wharf::testing::{Client, TestHost};
 
-/// Labels itself as its query says, and sends to whom its messages say.
+/// Labels itself as its query says, and sends to the audience that its messages name.
 #[derive(Serialize, Deserialize)]
 struct Script;
 

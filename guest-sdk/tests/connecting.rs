@@ -1,9 +1,9 @@
-//! `on_connect`: what it knows, what it may do, how it refuses.
+//! `on_connect`: its data, its effects, its refusals.
 
 use wharf::prelude::*;
 use wharf::testing::{Received, Refused, TestHost};
 
-/// Answers with what it knows of its connection.
+/// Answers with the data of its connection.
 #[derive(Serialize, Deserialize)]
 struct Mirror;
 
@@ -108,7 +108,7 @@ fn a_path_of_no_pattern_is_not_found() {
     }
 }
 
-/// Refuses in the way its path asks for.
+/// Refuses in the way that its path names.
 #[derive(Serialize, Deserialize)]
 struct Bouncer;
 
@@ -121,7 +121,7 @@ impl Channel for Bouncer {
             conn.join("guests")?;
             return Ok(Bouncer);
         };
-        // None of this may be seen by anybody.
+        // None of these effects may be visible.
         conn.join("guests")?;
         conn.send("welcome")?;
         broadcast_to_room("guests", "somebody is coming")?;
@@ -152,7 +152,7 @@ fn refused(how: &str) -> (Refused, Vec<String>) {
     let host = TestHost::new::<Bouncer>();
     let guest = host.connect("/inside").expect_open();
     let refused = host.connect(&format!("/door/{how}")).expect_refused();
-    // Whatever it tried has left no trace.
+    // The effects of the refused handler have left no trace.
     guest.assert_received_nothing();
     assert_eq!(host.room_members("guests"), [guest.id()]);
     (refused, host.errors())

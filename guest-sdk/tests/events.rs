@@ -1,9 +1,9 @@
-//! An event is a transaction: what commits, what is undone, who is told.
+//! An event is a transaction: its commit, its rollback, and the clients that receive its effects.
 
 use wharf::prelude::*;
 use wharf::testing::{Received, TestHost};
 
-/// Does what it is told and then ends as it is told; counts what it did.
+/// Runs the steps of its message and then ends as it says; counts its steps.
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 struct Worker {
     done: u32,
@@ -56,7 +56,8 @@ impl Channel for Worker {
             }
             Order::Overdo => {
                 while conn.send("x").is_ok() {}
-                // The refused call recorded nothing, and what was recorded before still commits.
+                // The refused call recorded nothing, and the effects recorded before it still
+                // commit.
                 Ok(())
             }
         }
@@ -165,7 +166,7 @@ fn one_event_records_so_many_effects_and_no_more() {
     assert_eq!(ann.received().len(), 8);
 }
 
-/// Fails wherever it can.
+/// Fails in every callback that can.
 #[derive(Serialize, Deserialize)]
 struct Hopeless {
     attempts: u32,
@@ -231,7 +232,7 @@ fn on_close_may_fail_and_is_undone_without_an_on_error() {
     assert!(errors[0].ends_with("(connection-ended)"), "{errors:?}");
 }
 
-/// Panics when it should say goodbye.
+/// Panics in the callback of its end.
 #[derive(Serialize, Deserialize)]
 struct Rude;
 

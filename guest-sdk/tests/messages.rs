@@ -1,4 +1,4 @@
-//! What comes in and goes out: text, JSON, bytes, control frames, closes.
+//! Messages in and out: text, JSON, bytes, control frames, closes.
 
 use wharf::log::Level;
 use wharf::prelude::*;
@@ -90,7 +90,7 @@ fn binary_is_no_json_and_is_ignored_unless_a_handler_wants_it() {
     assert!(client.is_open());
 }
 
-/// Overrides everything, with raw text.
+/// Overrides every callback, with raw text.
 #[derive(Serialize, Deserialize)]
 struct Raw {
     heard: u32,
@@ -112,7 +112,7 @@ impl Channel for Raw {
             ("ping", text) => conn.ping(text.as_bytes()),
             ("close", reason) => {
                 conn.close(4000, reason)?;
-                // The first close counts, and what is sent in the same event still arrives.
+                // The first close counts. Messages of the same event still arrive.
                 conn.close(4001, "second")?;
                 conn.send("last words")
             }

@@ -1,4 +1,4 @@
-//! Messages from outside, which are about no connection.
+//! Messages from outside, which do not belong to a connection.
 
 use wharf::prelude::*;
 use wharf::serde_json::Value;
@@ -53,7 +53,7 @@ impl Channel for Deaf {
     }
 }
 
-/// The status and the code of a refusal.
+/// Returns the status and the code of a refusal.
 fn refusal(reply: Result<Value, OutsideRefusal>) -> (u16, String) {
     let refusal = reply.expect_err("a refusal");
     (refusal.status, refusal.body["error"]["code"].as_str().expect("a code").to_owned())

@@ -1,10 +1,10 @@
-//! Rooms, broadcasts, and who receives them.
+//! Rooms, broadcasts, and their receivers.
 
 use wharf::prelude::*;
 use wharf::rooms::except;
 use wharf::testing::{Client, Limits, TestHost};
 
-/// Does what a script says, one command a message, and answers with what it found.
+/// Runs the commands of a script, one a message, and answers with the results.
 #[derive(Serialize, Deserialize)]
 struct Script;
 
@@ -76,7 +76,7 @@ fn a_broadcast_reaches_the_members_the_sender_included() {
     expect(&ann, &["hello"]);
     expect(&bob, &["hello"]);
     expect(&eve, &[]);
-    // Whoever is no member can speak to a room as well.
+    // A sender need not be a member of the room.
     eve.send("room a psst");
     expect(&eve, &[]);
     expect(&bob, &["psst"]);

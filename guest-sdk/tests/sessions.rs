@@ -3,7 +3,7 @@
 use wharf::prelude::*;
 use wharf::testing::{Client, Limits, TestHost};
 
-/// A channel whose one message makes it say what it remembers.
+/// Makes a channel that answers its one message with its session.
 macro_rules! generation {
     ($(#[$attribute:meta])* $name:ident $body:tt, $new:expr) => {
         $(#[$attribute])*
@@ -93,7 +93,7 @@ fn a_struct_may_gain_and_lose_fields() {
     expect(&client, "First { name: \"Ann\", old: 1 } in generation 1");
     host.reload::<Grown>();
     expect(&client, "Grown { name: \"Ann\", score: 0, rooms: [] } in generation 2");
-    // And the fields that the first generation knew are still there, should it come back.
+    // The fields that the first generation knew are still there, should it come back.
     let (host, client) = connected::<Grown>();
     host.reload::<Grown>();
     expect(&client, "Grown { name: \"Bob\", score: 7, rooms: [\"a\"] } in generation 2");

@@ -6,7 +6,7 @@ use wharf::prelude::*;
 use wharf::store;
 use wharf::testing::{Limits, TestHost};
 
-/// Counts the messages of everybody, and fails on demand.
+/// Counts the messages of all clients, and fails on demand.
 #[derive(Serialize, Deserialize)]
 struct Counts;
 

@@ -1,9 +1,9 @@
-//! Users: who is online, who is reached, and who is sent away.
+//! Users: online, reached by messages, and disconnected.
 
 use wharf::prelude::*;
 use wharf::testing::{Client, TestHost};
 
-/// Does what a script says, one command a line, and answers with what it found.
+/// Runs the commands of a script, one a line, and answers with the results.
 #[derive(Serialize, Deserialize)]
 struct Script;
 
@@ -108,11 +108,11 @@ fn whoever_is_disconnected_gets_the_code_and_an_on_close() {
     watcher.send(format!("kick {}", phone.id()));
     assert_eq!(phone.closed(), Some((4000, "kicked".to_owned())));
     expect(&watcher, &["Some(\"ann\") channel-closed Some(4000) kicked Some(1)"]);
-    // Undone where the handler fails.
+    // The effect is undone if the handler fails.
     watcher.send("kick-user ann\nfail");
     assert!(laptop.is_open());
     watcher.received();
-    // And oneself.
+    // A user can disconnect its own connections.
     laptop.received();
     laptop.send("to ann bye\nkick-user ann");
     expect(&laptop, &["bye"]);

@@ -1,6 +1,6 @@
-//! What is wrong with an author's channel, said at the place where it is wrong.
+//! Errors in an author's channel, reported at their place.
 //!
-//! What the compiler says well by itself, such as a wrong signature, is left to it.
+//! Errors that the compiler explains well by itself, such as a wrong signature, are left to it.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
@@ -32,22 +32,22 @@ const CALLBACKS: [&str; 16] = [
     "on_close",
 ];
 
-/// Its constants.
+/// The constants of `wharf::Channel`.
 const CONSTANTS: [&str; 3] = ["PATHS", "SUBPROTOCOLS", "SESSION_FORMAT"];
 
-/// One of its types, which may be left out where a callback shows it.
+/// A type of `wharf::Channel`, which may be left out if a callback shows it.
 struct Shown {
     name: &'static str,
     by: &'static [(&'static str, Place)],
-    /// What it is where no callback shows it.
+    /// Type that it has if no callback shows it.
     default: &'static str,
 }
 
-/// Where a callback shows a type.
+/// The place at which a callback shows a type.
 #[derive(Clone, Copy)]
 enum Place {
     Argument(usize),
-    /// In the `Result` that it returns.
+    /// The `Result` that it returns.
     Returned,
 }
 
@@ -74,17 +74,17 @@ const TYPES: [Shown; 6] = [
 
 /// An implementation of `Channel` that can be expanded.
 pub struct Channel {
-    /// As the author wrote it.
+    /// The implementation as the author wrote it.
     pub item: ItemImpl,
-    /// The types that have to be added.
+    /// Types that have to be added.
     pub types: Vec<(Ident, Type)>,
-    /// Where `PATHS` is, for what is found wrong with its value.
+    /// Place of `PATHS`, for errors in its value.
     pub paths: Span,
-    /// The `#[cfg]`s of each callback that was written, by its name.
+    /// The `#[cfg]`s of each written callback, by its name.
     pub callbacks: Vec<(String, Vec<Attribute>)>,
 }
 
-/// Read the attribute's arguments and the item below it.
+/// Reads the attribute's arguments and the item below it.
 pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     if !arguments.is_empty() {
         return Err(Error::new_spanned(
@@ -163,7 +163,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     Ok(Channel { item, types, paths, callbacks })
 }
 
-/// `Channel for Chat`, to point at.
+/// Returns the tokens `Channel for Chat`, for errors to point at.
 fn header(item: &ItemImpl) -> TokenStream {
     let path = item.trait_.as_ref().map(|(_, path, _)| path);
     let (for_token, ty) = (item.trait_.as_ref().map(|(_, _, token)| token), &item.self_ty);
@@ -173,7 +173,7 @@ fn header(item: &ItemImpl) -> TokenStream {
     header
 }
 
-/// The item must be `impl Channel for` some type.
+/// Returns the item if it is `impl Channel for` some type.
 fn implementation(item: Item) -> Result<ItemImpl> {
     let item = match item {
         Item::Impl(item) => item,
@@ -231,12 +231,12 @@ fn callback(function: &ImplItemFn) -> Result<()> {
     }
 }
 
-/// The type of an argument of a callback, if it is one that `type {name}` can be. Whatever else is
-/// wrong with the signature is the compiler's to say.
+/// Returns the type of an argument of a callback, if it is one that `type {name}` can be. Other
+/// errors in the signature are left to the compiler.
 fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Type>> {
     let FnArg::Typed(argument) = function.sig.inputs.iter().nth(index)? else { return None };
     let ty = match (&*argument.ty, name) {
-        // State is lent, to be changed.
+        // A handler borrows the state to change it.
         (Type::Reference(lent), "RoomState") => &*lent.elem,
         (ty, _) => ty,
     };
@@ -253,7 +253,7 @@ fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Ty
     })
 }
 
-/// The type in the `Result` that a callback returns.
+/// Returns the type in the `Result` that a callback returns.
 fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
     let ReturnType::Type(_, ty) = &function.sig.output else { return None };
     let Type::Path(path) = &**ty else { return None };
@@ -262,7 +262,7 @@ fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
             GenericArgument::Type(ty) => ty.clone(),
             _ => return None,
         },
-        // `Result` alone is about nothing.
+        // A bare `Result` has no value.
         _ => Type::Tuple(TypeTuple { paren_token: Paren::default(), elems: Punctuated::new() }),
     };
     Some(match ty {
@@ -276,7 +276,7 @@ fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
     })
 }
 
-/// The type, unless it is one that has to be named.
+/// Returns the type, unless it is one that has to be named.
 fn named(ty: &Type, name: &str) -> Result<Type> {
     match ty {
         Type::Path(path) if path.path.segments.first().is_some_and(|s| s.ident == "Self") => {
@@ -286,7 +286,7 @@ fn named(ty: &Type, name: &str) -> Result<Type> {
     }
 }
 
-/// The name must be one of those that `Channel` has.
+/// Checks that `Channel` has the name.
 fn known(name: &Ident, what: &str, names: &[&str]) -> Result<()> {
     let text = name.to_string();
     if names.contains(&text.as_str()) {
@@ -304,7 +304,8 @@ fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// How many letters must be added, removed or replaced to make one name of the other.
+/// Returns the number of letters that must be added, removed or replaced to make one name of the
+/// other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.bytes().enumerate() {

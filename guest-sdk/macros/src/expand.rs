@@ -1,4 +1,4 @@
-//! What the attribute adds to an author's channel.
+//! The code that the attribute adds to an author's channel.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -6,7 +6,7 @@ use syn::{Attribute, Meta, parse_quote};
 
 use crate::checks::Channel;
 
-/// The implementation, completed, and the exports of the component that it is.
+/// Returns the completed implementation, and the exports of the component.
 pub fn expand(channel: Channel) -> TokenStream {
     let exports: Vec<Export> = OPTIONAL.map(|export| export.of(&channel)).into();
     let Channel { mut item, types, paths, .. } = channel;
@@ -38,8 +38,8 @@ pub fn expand(channel: Channel) -> TokenStream {
     }
 }
 
-/// An optional export: how the SDK calls it, the module with its bindings, the macro that makes
-/// it, and the callbacks that it is for.
+/// An optional export: its name in the SDK, the module with its bindings, the macro that makes it,
+/// and its callbacks.
 struct Optional {
     field: &'static str,
     module: &'static str,
@@ -111,13 +111,13 @@ struct Export {
 }
 
 impl Export {
-    /// Its entry in the list of what there is.
+    /// Returns its entry in the list of exports.
     fn field(&self) -> TokenStream {
         let (field, value) = (self.optional.field(), self.written.expression());
         quote! { #field: #value }
     }
 
-    /// What makes it.
+    /// Returns the tokens that make it.
     fn item(&self) -> TokenStream {
         let module = Ident::new(self.optional.module, Span::call_site());
         let export = Ident::new(self.optional.export, Span::call_site());
@@ -135,11 +135,11 @@ impl Optional {
     }
 }
 
-/// Whether the author wrote any of some callbacks.
+/// The condition under which the author wrote any of some callbacks.
 enum Written {
     No,
     Yes,
-    /// Only where one of these conditions holds.
+    /// They are written if one of these conditions holds.
     If(Vec<TokenStream>),
 }
 
@@ -166,7 +166,7 @@ impl Written {
         }
     }
 
-    /// The item, where the callbacks are written.
+    /// Returns the item, under the condition of its callbacks.
     fn item(&self, item: TokenStream) -> TokenStream {
         match self {
             Self::No => TokenStream::new(),
@@ -176,7 +176,7 @@ impl Written {
     }
 }
 
-/// The condition of a callback with several `#[cfg]`s.
+/// Returns the condition of a callback with several `#[cfg]`s.
 fn all(cfgs: &[Attribute]) -> TokenStream {
     let conditions = cfgs.iter().filter_map(|attr| match &attr.meta {
         Meta::List(list) => Some(&list.tokens),
@@ -190,7 +190,8 @@ mod tests {
     use super::*;
     use crate::checks::check;
 
-    /// What a channel with these callbacks besides `on_connect` expands to, without spaces.
+    /// Returns the expansion of a channel with these callbacks besides `on_connect`, without
+    /// spaces.
     fn expanded(callbacks: TokenStream) -> String {
         let item = quote! {
             impl Channel for Chat {
@@ -229,7 +230,7 @@ mod tests {
         let some = expanded(quote! { #[cfg(a)] #[cfg(not(b))] #on_ping #[cfg(c)] #on_pong });
         assert!(some.contains("control_frames:::core::cfg!(any(all(a,not(b)),all(c)))"), "{some}");
         assert!(some.contains("#[cfg(any(all(a,not(b)),all(c)))]::wharf"), "{some}");
-        // Without a condition on one of them the export is always there.
+        // If one of them has no condition, the export is always there.
         let always = expanded(quote! { #[cfg(a)] #on_ping #on_pong });
         assert!(always.contains("control_frames:true"), "{always}");
     }

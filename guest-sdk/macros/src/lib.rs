@@ -1,7 +1,7 @@
 //! The attribute `#[wharf::channel]`; its documentation for authors is in the crate `wharf`.
 //!
-//! `checks` reads what the author wrote and says what is wrong with it, at the place where it is
-//! wrong; `expand` adds what the compiler and the host need.
+//! `checks` reads the author's code and reports errors at their place. `expand` adds the code that
+//! the compiler and the host need.
 
 #![deny(missing_docs)]
 
