@@ -148,7 +148,7 @@ export class Channel {
     const timeout = options?.timeout ?? this.#options.timeout;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        // A waiting request is not sent any more: its answer would reach nobody.
+        // A waiting request is not sent any more: its caller has stopped waiting.
         this.#queue = this.#queue.filter((entry) => entry.ref !== ref);
         this.#settle(ref)?.reject(new ChannelError("timeout", `no answer within ${timeout} ms`));
       }, timeout);

@@ -67,7 +67,7 @@ async fn optional_exports_of_contract_0_1_0_are_still_called() {
     assert_eq!(faulty.close_code().await, 1011);
 }
 
-/// Old code and new code are generations of one channel, in both directions.
+/// Shows that old code and new code are generations of one channel, in both directions.
 #[tokio::test]
 async fn a_connection_goes_from_the_old_contract_to_the_new_and_back() {
     let wharf = with(&["counts"]).await;

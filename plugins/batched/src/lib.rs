@@ -1,4 +1,4 @@
-//! Sends the messages of many connections to everybody in batches: as soon as there are ten, and
+//! Sends the messages of many connections to all clients in batches: as soon as there are ten, and
 //! 100 ms after the first one at the latest. The open batch is the state of a room.
 //!
 //! Every text that a client sends reaches all clients as part of

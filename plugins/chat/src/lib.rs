@@ -7,7 +7,7 @@
 //! | the client sends | the channel sends |
 //! | --- | --- |
 //! | `{"type": "join", "room_id": "lobby"}` | `joined` to itself, `user_joined` to the others |
-//! | `{"type": "chat_message", "message": "hi"}` | `chat_message` to everybody in the room |
+//! | `{"type": "chat_message", "message": "hi"}` | `chat_message` to the whole room |
 //! | `{"type": "typing_start"}` | `user_typing` to the others |
 //! | `{"type": "typing_stop"}` | `user_stopped_typing` to the others |
 //! | `{"type": "ping"}` | `pong` |

@@ -6,7 +6,7 @@
 //! - `{"type": "notify", "to": ["bob", "eve"], "text": …}`: each of them gets
 //!   `{"type": "notification", "from": "ann", "text": …}` on every device, and the sender gets the
 //!   list of receivers: `{"type": "delivered", "online": ["bob"], "offline": ["eve"]}`;
-//! - `{"type": "announce", "text": …}`: the same notification to everybody except Ann's devices;
+//! - `{"type": "announce", "text": …}`: the same notification to all except Ann's devices;
 //! - `{"type": "read", "id": …}`: Ann's other devices are told, so that they can remove it;
 //! - `{"type": "sign_out_elsewhere"}`: Ann's other devices are closed with code 4001.
 //!
