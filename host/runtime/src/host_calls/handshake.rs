@@ -52,7 +52,7 @@ impl HostDescription for InstanceState {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
+    use http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
     use wharf_contract::header::{is_token, is_value};
 
