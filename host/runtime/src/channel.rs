@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::instance::{ChannelContext, Instance};
-use crate::pool::{ChannelSlots, Pool};
+use crate::pool::Pool;
+use crate::slots::ChannelSlots;
 use wharf_contract::close::Reason;
 use wharf_contract::description::Description;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::instance::{Failure, Instance, bounded};
-use crate::pool::Slot;
+use crate::slots::Slot;
 use wharf_hub::connection::ConnectionRecord;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.

@@ -12,6 +12,7 @@
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
+//! - [`slots`]: the right to use an instance, of one channel and of all together.
 //! - [`pool`]: warm instances of one generation.
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
 //! - [`host_calls`]: one small file for each interface of the contract.
@@ -33,7 +34,16 @@ pub mod channel;
 
 pub mod plugin;
 
+pub mod slots;
+
 pub mod pool;
+
+mod per_worker;
+
+mod sync;
+
+#[cfg(test)]
+mod interleaving;
 
 pub mod instance;
 

@@ -20,9 +20,10 @@ use crate::host_calls::LogBudget;
 use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
-use crate::pool::{ChannelSlots, Pool, SharedSlots};
+use crate::pool::Pool;
 use crate::presence_events::PresenceTeller;
 use crate::room_events::{RoomRunner, Working};
+use crate::slots::{ChannelSlots, SharedSlots};
 use crate::stage::Stage;
 use crate::token::TokenVerifiers;
 use wharf_config::Config;
@@ -445,6 +446,7 @@ impl Registry {
 
     fn trim(&self) {
         for channel in self.channels() {
+            channel.slots.trim();
             channel.current().pool.trim();
             channel.context.store.sweep();
             channel.context.log_budget.settle();

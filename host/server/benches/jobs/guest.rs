@@ -20,7 +20,8 @@ use wharf_runtime::guest_call::{About, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Description, LogBudget, Phase};
 use wharf_runtime::instance::{ChannelContext, Event, Instance, LiveInstances};
 use wharf_runtime::plugin::{Cache, Engine};
-use wharf_runtime::pool::{ChannelSlots, Pool, SharedSlots};
+use wharf_runtime::pool::Pool;
+use wharf_runtime::slots::{ChannelSlots, SharedSlots};
 
 use super::{Job, message};
 
