@@ -13,7 +13,7 @@
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`slots`]: the right to use an instance, of one channel and of all together.
-//! - [`pool`]: warm instances of one generation.
+//! - [`pool`]: warm instances of one generation, kept for the workers that used them (`idle`).
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`stage`]: what a test puts in the place of the world around a plugin.
@@ -37,6 +37,8 @@ pub mod plugin;
 pub mod slots;
 
 pub mod pool;
+
+mod idle;
 
 mod per_worker;
 

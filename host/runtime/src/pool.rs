@@ -1,10 +1,8 @@
 //! Warm instances of one generation: taken for an event, given back after it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::idle::Idle;
 use crate::instance::{ChannelContext, Failure, Instance};
 use crate::plugin::Component;
 
@@ -17,12 +15,8 @@ pub struct Pool {
     component: Component,
     channel: Arc<ChannelContext>,
     generation: u64,
-    /// Last in, first out: the warmest is taken first. Boxed, so that a lease carries a pointer and
-    /// not the instance.
-    #[expect(clippy::vec_box, reason = "instances move between here and leases all the time")]
-    idle: Mutex<Vec<Box<Instance>>>,
-    /// The fewest that were idle since the last trim: so many were not needed.
-    fewest_idle: AtomicUsize,
+    /// Boxed, so that a call carries a pointer and not the instance.
+    idle: Idle<Box<Instance>>,
 }
 
 impl Pool {
@@ -33,13 +27,9 @@ impl Pool {
         generation: u64,
         first: Instance,
     ) -> Pool {
-        Pool {
-            component,
-            channel,
-            generation,
-            idle: Mutex::new(vec![Box::new(first)]),
-            fewest_idle: AtomicUsize::new(0),
-        }
+        let idle = Idle::new();
+        idle.put(Box::new(first));
+        Pool { component, channel, generation, idle }
     }
 
     /// The component that the instances are made of.
@@ -49,10 +39,7 @@ impl Pool {
 
     /// Takes an instance that is warm, if there is one.
     pub fn take_warm(&self) -> Option<Box<Instance>> {
-        let mut idle = self.idle.lock();
-        let warm = idle.pop();
-        self.fewest_idle.fetch_min(idle.len(), Ordering::Relaxed);
-        warm
+        self.idle.take()
     }
 
     /// Starts a new instance.
@@ -68,24 +55,13 @@ impl Pool {
     /// dropped, and so is one too many: all that live, idle ones included, are about as many as may
     /// be in use.
     pub fn give_back(&self, instance: Box<Instance>) {
-        if instance.is_reusable() {
-            let mut idle = self.idle.lock();
-            if idle.len() < MIN_IDLE || self.channel.live.has_room() {
-                idle.push(instance);
-            }
+        if instance.is_reusable() && (self.channel.live.has_room() || self.idle.is_empty()) {
+            self.idle.put(instance);
         }
     }
 
-    /// Drop the instances that were not needed since the last trim.
+    /// Drops the instances that no worker has needed since the last trim.
     pub fn trim(&self) {
-        let dropped: Vec<_> = {
-            let mut idle = self.idle.lock();
-            let unneeded = self.fewest_idle.swap(idle.len(), Ordering::Relaxed);
-            let keep = idle.len().saturating_sub(unneeded).max(MIN_IDLE).min(idle.len());
-            // The bottom of the stack is the coldest.
-            let surplus = idle.len() - keep;
-            idle.drain(..surplus).collect()
-        };
-        drop(dropped);
+        drop(self.idle.trim(MIN_IDLE));
     }
 }
