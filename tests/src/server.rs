@@ -186,6 +186,20 @@ impl Wharf {
         kibibytes * 1024
     }
 
+    /// Returns how often threads of the process have gone to sleep and so, with it, have woken up.
+    pub fn wake_ups(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let threads = threads.expect("the process is running").flatten();
+        let wake_ups = threads.filter_map(|thread| {
+            // A thread that has just ended has no status any more.
+            let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+            let mut lines = status.lines();
+            let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            Some(count.expect("a count").trim().parse::<u64>().expect("a number"))
+        });
+        wake_ups.sum()
+    }
+
     /// Returns the CPU time that the process has used, in all of its threads.
     pub fn cpu_time(&self) -> Duration {
         /// Linux counts it for other processes in hundredths of a second, with any clock of its

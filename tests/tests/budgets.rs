@@ -41,6 +41,28 @@ async fn patient_server() -> Wharf {
 }
 
 #[tokio::test]
+async fn a_host_that_has_nothing_to_do_sleeps() {
+    const SECONDS: u64 = 3;
+    let wharf = Wharf::start(&["echo", "waits"], &["--wall-budget-ms 60000"]).await;
+    let mut client = wharf.connect("/echo").await;
+    assert_eq!(client.ask("hello").await, "hello");
+    // A handler that waits runs as little as one that is over.
+    let mut observer = wharf.connect("/waits?observe").await;
+    let mut waiting = wharf.connect("/waits").await;
+    waiting.send("tell 5000").await;
+    assert_eq!(observer.text().await, "waiting");
+    let before = wharf.wake_ups();
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let wake_ups = wharf.wake_ups() - before;
+    println!("{wake_ups} wake-ups in {SECONDS} s");
+    // The clock that preempts guests has a thousand ticks a second. What is left are timers that look
+    // after things.
+    assert!(wake_ups < 100 * SECONDS, "{wake_ups} wake-ups in {SECONDS} s");
+    assert_eq!(waiting.json().await["count"], 1);
+    assert_eq!(client.ask("hello").await, "hello");
+}
+
+#[tokio::test]
 async fn long_instructions_cost_the_cpu_time_that_they_take() {
     // Each of them takes many ticks of the clock that preempts guests.
     let fill = json!({ "do": "fill", "mebibytes": 128 });

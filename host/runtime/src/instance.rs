@@ -10,13 +10,13 @@ mod limits;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, LogBudget,
@@ -39,9 +39,6 @@ use limits::{Denied, Limits};
 
 pub use budget::bounded;
 pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
-
-/// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
-pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 
 /// Host-side handles (streams, pollables) that a guest may hold at a time, and entries of the
 /// component model's own tables of them.
@@ -213,6 +210,7 @@ pub struct Instance {
     store: Store<InstanceState>,
     exports: Parts,
     meter: Arc<Meter>,
+    clock: EpochClock,
     poisoned: bool,
 }
 
@@ -252,9 +250,10 @@ impl Instance {
         store.epoch_deadline_callback(on_epoch);
         let budget = Budget::start(config);
         begin_budget(&mut store, budget);
-        let made = metered(&meter, budget.wall, component.instantiate(&mut store)).await;
+        let clock = component.clock().clone();
+        let made = metered(&clock, &meter, budget.wall, component.instantiate(&mut store)).await;
         match made {
-            Some(Ok(exports)) => Ok(Instance { store, exports, meter, poisoned: false }),
+            Some(Ok(exports)) => Ok(Instance { store, exports, meter, clock, poisoned: false }),
             Some(Err(error)) => Err(failure(&store, &error)),
             None => Err(missed(budget)),
         }
@@ -266,7 +265,7 @@ impl Instance {
         begin_budget(&mut self.store, budget);
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_describe(&mut self.store, borrowed_description());
-        let result = metered(&self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         self.check(result, budget)?;
         Ok(std::mem::take(&mut self.store.data_mut().description))
     }
@@ -280,7 +279,7 @@ impl Instance {
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_on_connect(&mut self.store, connection, handshake);
-        let result = metered(&self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         if let Ok(session) = &returned {
             self.check_session(session.len())?;
@@ -297,7 +296,7 @@ impl Instance {
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         let budget = self.begin(call);
         let call = event::dispatch(&self.exports, &mut self.store, session, event);
-        let result = metered(&self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         if let Some(session) = &returned {
             self.check_session(session.len())?;
@@ -315,7 +314,7 @@ impl Instance {
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         let budget = self.begin(call);
         let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
-        let result = metered(&self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)
     }
@@ -328,7 +327,7 @@ impl Instance {
     ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
         let budget = self.begin(call);
         let call = event::dispatch_outside(&self.exports, &mut self.store, payload);
-        let result = metered(&self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)
     }

@@ -15,6 +15,7 @@
 //! - [`slots`]: the right to use an instance, of one channel and of all together.
 //! - [`pool`]: warm instances of one generation, kept for the workers that used them (`idle`).
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
+//! - `epoch`: the clock that preempts guests, which stands still while none runs.
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`stage`]: what a test puts in the place of the world around a plugin.
 
@@ -39,6 +40,8 @@ pub mod slots;
 pub mod pool;
 
 mod idle;
+
+mod epoch;
 
 mod per_worker;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
-use super::{EPOCH_TICK, InstanceState};
+use super::InstanceState;
+use crate::epoch::{EPOCH_TICK, EpochClock};
 use wharf_config::Config;
 
 /// What one call may use, and the settings that say so.
@@ -115,8 +116,9 @@ pub(super) struct CpuSpent {
     key: &'static str,
 }
 
-/// Wait for a guest call, `wall` at most, and count its CPU time.
+/// Waits for a guest call, `wall` at most, and counts its CPU time.
 pub(super) async fn metered<F: Future>(
+    clock: &EpochClock,
     meter: &Meter,
     wall: Duration,
     call: F,
@@ -124,6 +126,7 @@ pub(super) async fn metered<F: Future>(
     let mut call = pin!(call);
     let mut is_first = true;
     let measured = std::future::poll_fn(|cx| {
+        let _turn = clock.turn();
         if is_first {
             POLL_BEGAN.set(None);
             let polled = call.as_mut().poll(cx);

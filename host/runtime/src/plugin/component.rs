@@ -12,9 +12,10 @@ use wasmtime::{Config as EngineConfig, Store};
 use wharf_contract::exports::Exports;
 use wharf_contract::text::escape;
 
+use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, optional};
-use crate::instance::{EPOCH_TICK, InstanceState};
+use crate::instance::InstanceState;
 use crate::plugin::cache::{Cache, Key, NativeCode};
 
 /// The version of the contract that this host speaks. Patches only add to it.
@@ -29,6 +30,7 @@ const GUEST_STACK_BYTES: usize = 512 * 1024;
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
+    clock: EpochClock,
     linker: Arc<Linker<InstanceState>>,
     cache: Option<Arc<Cache>>,
     /// The hash of everything but the plugin that compiled code depends on.
@@ -84,8 +86,7 @@ fn advice(newer: bool) -> &'static str {
 }
 
 impl Engine {
-    /// Set the compiler up, with a cache for what it makes, and start the thread that advances
-    /// the epoch; it ends with the last engine.
+    /// Sets the compiler up, with a cache for what it makes, and starts the clock that preempts guests.
     pub fn new(cache: Option<Cache>) -> anyhow::Result<Engine> {
         let mut config = EngineConfig::new();
         config
@@ -106,10 +107,14 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config).map_err(setup)?;
         let mut linker = Linker::new(&engine);
         host_calls::add_to_linker(&mut linker).map_err(setup)?;
-        tick(&engine)?;
+        let clock = EpochClock::start({
+            let engine = engine.clone();
+            move || engine.increment_epoch()
+        })?;
         let fingerprint = fingerprint(&engine);
         Ok(Engine {
             engine,
+            clock,
             linker: Arc::new(linker),
             cache: cache.map(Arc::new),
             fingerprint,
@@ -191,7 +196,7 @@ impl Engine {
         let optional = OptionalIndices::find(self, component, &pre)?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| Refused::Misfit(one_line(&error)))?;
-        Ok(Component { pre, lifecycle, optional })
+        Ok(Component { pre, clock: self.clock.clone(), lifecycle, optional })
     }
 
     fn check_contract(&self, component: &wasmtime::component::Component) -> Result<(), Refused> {
@@ -303,19 +308,6 @@ fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
     feed.0.finalize().into()
 }
 
-/// Advance the epoch from a thread of its own, for as long as the engine lives.
-fn tick(engine: &wasmtime::Engine) -> anyhow::Result<()> {
-    let engine = engine.weak();
-    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH_TICK);
-        }
-    })?;
-    Ok(())
-}
-
 fn setup(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("the compiler cannot be set up: {}", one_line(&error))
 }
@@ -391,6 +383,7 @@ wharf_contract::optional_exports!(optional_exports);
 #[derive(Clone)]
 pub struct Component {
     pre: InstancePre<InstanceState>,
+    clock: EpochClock,
     lifecycle: lifecycle::GuestIndices,
     optional: OptionalIndices,
 }
@@ -407,6 +400,11 @@ impl Component {
     /// The engine that compiled it.
     pub fn engine(&self) -> &wasmtime::Engine {
         self.pre.engine()
+    }
+
+    /// Returns the clock that preempts its instances.
+    pub(crate) fn clock(&self) -> &EpochClock {
+        &self.clock
     }
 
     /// Returns which optional exports it has.
