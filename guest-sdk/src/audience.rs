@@ -1,8 +1,8 @@
-//! Broadcasts for exactly those who are meant: by room, user and label, with exceptions.
+//! Broadcasts to a chosen audience: by room, user and label, with exceptions.
 //!
-//! The broadcasts in [`rooms`](crate::rooms) are for everybody in a room, except one connection at
-//! most. Where that is not enough, say who with [`to_room`], [`to_rooms`], [`to_user`],
-//! [`to_users`] or [`to_all`], narrow it down, and [`send`](Audience::send):
+//! The broadcasts in [`rooms`](crate::rooms) go to all members of a room, except one connection at
+//! most. For a narrower audience, begin with [`to_room`], [`to_rooms`], [`to_user`], [`to_users`]
+//! or [`to_all`], narrow it down, and [`send`](Audience::send):
 //!
 //! ```
 //! use wharf::prelude::*;
@@ -36,41 +36,41 @@
 //! # eve.assert_received_nothing();
 //! ```
 //!
-//! The host finds out who that is when the event commits, by the labels that connections carry then
-//! ([`Connection::set_label`](crate::Connection::set_label)); the plugin is not called for each.
-//! Everybody gets one copy, however many rooms they are in, and all members of a room see its
-//! broadcasts in one order, these among them.
+//! The host determines the audience when the event commits, by the labels that connections carry
+//! then ([`Connection::set_label`](crate::Connection::set_label)); the plugin is not called for
+//! each. Each connection gets one copy, however many rooms it is in. All members of a room see its
+//! broadcasts in one order, including these.
 
 use crate::backend;
 use crate::error::Result;
 use crate::outgoing::{Outgoing, encoded};
 
-/// For the members of a room.
+/// Makes an audience of the members of a room.
 pub fn to_room(room: impl Into<String>) -> Audience {
     Audience::default().and_room(room)
 }
 
-/// For the members of several rooms.
+/// Makes an audience of the members of several rooms.
 pub fn to_rooms<R: AsRef<str>>(rooms: &[R]) -> Audience {
     rooms.iter().fold(Audience::default(), |audience, room| audience.and_room(room.as_ref()))
 }
 
-/// For the connections of a user.
+/// Makes an audience of the connections of a user.
 pub fn to_user(user: impl Into<String>) -> Audience {
     Audience::default().and_user(user)
 }
 
-/// For the connections of several users.
+/// Makes an audience of the connections of several users.
 pub fn to_users<U: AsRef<str>>(users: &[U]) -> Audience {
     users.iter().fold(Audience::default(), |audience, user| audience.and_user(user.as_ref()))
 }
 
-/// For every connection of this channel, in whatever room or none.
+/// Makes an audience of all connections of this channel, in any room or none.
 pub fn to_all() -> Audience {
     Audience { everyone: true, ..Audience::default() }
 }
 
-/// Who a message is for; see the [module](crate::audience).
+/// The audience of a message; see the [module](crate::audience).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "nothing is sent until `send`"]
 pub struct Audience {
@@ -83,38 +83,39 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// The members of this room as well. At most 256 rooms and users together.
+    /// Adds the members of this room. At most 256 rooms and users together.
     pub fn and_room(mut self, room: impl Into<String>) -> Self {
         self.rooms.push(room.into());
         self
     }
 
-    /// The connections of this user as well.
+    /// Adds the connections of this user.
     pub fn and_user(mut self, user: impl Into<String>) -> Self {
         self.users.push(user.into());
         self
     }
 
-    /// Not the connection with this id. At most 256 connections and users are excepted.
+    /// Leaves out the connection with this id. At most 256 connections and users are excepted.
     pub fn except(mut self, id: impl Into<String>) -> Self {
         self.except.push(id.into());
         self
     }
 
-    /// No connection of this user.
+    /// Leaves out the connections of this user.
     pub fn except_user(mut self, user: impl Into<String>) -> Self {
         self.except_users.push(user.into());
         self
     }
 
-    /// Only connections that carry this label with this value; of several, all must hold. At most 8.
+    /// Keeps only connections that carry this label with this value; of several, all must hold. At
+    /// most 8 labels.
     pub fn where_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.push((name.into(), value.into()));
         self
     }
 
-    /// Send to them, once to each connection. Nobody to receive it is no error, and the audience
-    /// can be sent to again.
+    /// Sends to the audience, once to each connection. An audience without connections is not an
+    /// error, and the audience can be used again.
     ///
     /// Errors: `audience-empty` (no room and no user was named), `audience-too-big`,
     /// `room-name-invalid`, `user-id-invalid`, `label-invalid`, `message-too-big`,

@@ -4,7 +4,7 @@ use crate::backend;
 use crate::error::Result;
 use crate::outgoing::{Outgoing, encoded};
 
-/// Send to every member of a room of another channel, when the event commits. The operator has to
+/// Sends to every member of a room of another channel, when the event commits. The operator has to
 /// grant it, by the channel's name (the stem of its plugin's file):
 ///
 /// ```toml
@@ -40,11 +40,12 @@ use crate::outgoing::{Outgoing, encoded};
 /// assert_eq!(published[0].message.json(), json!({ "headline": "ships moored" }));
 /// ```
 ///
-/// The members see it among the room's own broadcasts, in one order; the other channel's code
-/// is not asked. A room without members is no error.
+/// The members see it among the room's own broadcasts, in one order. The other channel's code is
+/// not called. A room without members is not an error.
 ///
-/// Errors: `publish-not-granted`, whose detail tells the operator what to write, `unknown-channel`
-/// (granted, but not in service), `room-name-invalid`, `message-too-big`, `too-many-effects`.
+/// Errors: `publish-not-granted`, with a detail that tells the operator how to grant it,
+/// `unknown-channel` (granted, but not in service), `room-name-invalid`, `message-too-big`,
+/// `too-many-effects`.
 pub fn publish(channel: &str, room: &str, message: impl Outgoing) -> Result {
     encoded(&message, |kind, data| backend::publish(channel, room, kind, data))
 }

@@ -1,4 +1,4 @@
-//! The connection an event belongs to.
+//! The connection that an event belongs to.
 
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use crate::users;
 
 /// One open WebSocket or, in `on_connect`, one that is about to open.
 ///
-/// It is lent to a handler for the length of one event. What a later event needs belongs in
-/// the channel's struct: the [`id`](Connection::id) is the same in all events of a connection.
+/// It is lent to a handler for the length of one event. Data for a later event belongs in the
+/// channel's struct: the [`id`](Connection::id) is the same in all events of a connection.
 ///
 /// Everything that sends or changes something is an *effect*: it is recorded at the call and
 /// happens when the handler returns `Ok`. `Ok` from the call means that it is recorded and within
 /// all limits; see the [crate's documentation](crate#an-event-is-a-transaction).
 pub struct Connection {
     raw: backend::Connection,
-    /// The answer to the handshake, while there is one to shape.
+    /// The answer to the handshake, while there is one to change.
     handshake: Option<backend::Handshake>,
-    // What the request said never changes, so each is asked for at most once an event.
+    // The request never changes, so each part is asked for at most once an event.
     id: OnceCell<String>,
     path: OnceCell<String>,
     query: OnceCell<String>,
@@ -51,47 +51,47 @@ impl Connection {
     }
 }
 
-/// Who connected, and how.
+/// The client and its request.
 impl Connection {
-    /// The connection's name: opaque ASCII of at most 32 bytes, the same in all its events, unique
-    /// across nodes and never used again.
+    /// Returns the connection's name: opaque ASCII of at most 32 bytes, the same in all its events,
+    /// unique across nodes and never used again.
     pub fn id(&self) -> &str {
         self.id.get_or_init(|| self.raw.id())
     }
 
-    /// The path as the client requested it, still percent-encoded, without the query.
+    /// Returns the path as the client requested it, still percent-encoded, without the query.
     pub fn path(&self) -> &str {
         self.path.get_or_init(|| self.raw.path())
     }
 
-    /// The query string as the client sent it, still percent-encoded, without the `?`; empty where
-    /// there was none.
+    /// Returns the query string as the client sent it, still percent-encoded, without the `?`;
+    /// empty if there was none.
     pub fn query_string(&self) -> &str {
         self.query.get_or_init(|| self.raw.query())
     }
 
-    /// The first value of a query parameter, decoded: `?name=Ann+Lee` and `?name=Ann%20Lee` are
-    /// both `Ann Lee`. A name without a value is empty: `?debug` is `Some("")`.
+    /// Returns the first value of a query parameter, decoded: `?name=Ann+Lee` and `?name=Ann%20Lee`
+    /// are both `Ann Lee`. A name without a value is empty: `?debug` is `Some("")`.
     pub fn query(&self, name: &str) -> Option<String> {
         urlencoded::pairs(self.query_string())
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.into_owned())
     }
 
-    /// All query parameters, decoded, in the order sent.
+    /// Returns all query parameters, decoded, in the order sent.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
         urlencoded::pairs(self.query_string())
             .map(|(key, value)| (key.into_owned(), value.into_owned()))
             .collect()
     }
 
-    /// The path parameters by name, percent-decoded, in the order of the pattern: `/chat/:room_id`
-    /// makes `room_id`.
+    /// Returns the path parameters by name, percent-decoded, in the order of the pattern:
+    /// `/chat/:room_id` makes `room_id`.
     pub fn params(&self) -> &[(String, String)] {
         self.params.get_or_init(|| self.raw.params())
     }
 
-    /// A path parameter, percent-decoded. Errors: where the pattern that matched has no parameter
+    /// Returns a path parameter, percent-decoded. Errors: the pattern that matched has no parameter
     /// of that name; a channel with several patterns asks [`params`](Connection::params).
     pub fn param(&self, name: &str) -> Result<String> {
         self.params()
@@ -106,13 +106,13 @@ impl Connection {
             })
     }
 
-    /// The headers of the handshake request, in the order received: names in lower case, repeated
-    /// headers kept, values as bytes (RFC 9110 does not promise UTF-8).
+    /// Returns the headers of the handshake request, in the order received: names in lower case,
+    /// repeated headers kept, values as bytes (RFC 9110 does not promise UTF-8).
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         self.headers.get_or_init(|| self.raw.headers())
     }
 
-    /// The first header of that name, in whatever case, if it is UTF-8.
+    /// Returns the first header of that name, in any case, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers()
             .iter()
@@ -120,29 +120,29 @@ impl Connection {
             .and_then(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// The client's address and port, such as `192.0.2.7:52114` or `[2001:db8::7]:52114`.
+    /// Returns the client's address and port, such as `192.0.2.7:52114` or `[2001:db8::7]:52114`.
     pub fn remote_address(&self) -> String {
         self.raw.remote_address()
     }
 
-    /// The subprotocol that was agreed upon, out of the channel's
+    /// Returns the subprotocol that was agreed upon, out of the channel's
     /// [`SUBPROTOCOLS`](crate::Channel::SUBPROTOCOLS).
     pub fn subprotocol(&self) -> Option<String> {
         self.raw.subprotocol()
     }
 
-    /// Why the connection ends, once it does; `None` while it is open. One of the tokens
-    /// `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`, `protocol-error`,
-    /// `invalid-utf8`, `message-too-big`, `guest-failure`, `slow-consumer`, `overload`,
-    /// `shutdown`, `removed`, `token-expired`. The set grows.
+    /// Returns the reason for the end of the connection; `None` while it is open. It is one of the
+    /// tokens `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`,
+    /// `protocol-error`, `invalid-utf8`, `message-too-big`, `guest-failure`, `slow-consumer`,
+    /// `overload`, `shutdown`, `removed`, `token-expired`. The set grows.
     pub fn ending(&self) -> Option<String> {
         self.raw.ending()
     }
 }
 
-/// The token that the host has checked, where the operator wants that: the table
-/// `[channels.NAME.token]` of the host's configuration. Then nobody gets to `on_connect` without a
-/// token that holds.
+/// The token that the host has checked, if the operator requires one with the table
+/// `[channels.NAME.token]` of the host's configuration. A client without a valid token does not
+/// reach `on_connect` then.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -186,8 +186,8 @@ impl Connection {
 /// ann.assert_received("refused");
 /// ```
 impl Connection {
-    /// The claims of the client's token; `None` where it brought none, or the host checks none for
-    /// this channel. Errors: claims that are no `T`.
+    /// Returns the claims of the client's token; `None` if it brought none, or the host checks none
+    /// for this channel. Errors: the claims are not a `T`.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let Some(claims) = self.raw.claims() else {
             return Ok(None);
@@ -195,10 +195,10 @@ impl Connection {
         serde_json::from_str(&claims).context("reading the token's claims").map(Some)
     }
 
-    /// Have this token, which the client has sent in a message, instead of the one before: it is
-    /// checked by the same rules, and [`claims`](Connection::claims) and the expiry are its own from
-    /// now on. That happens at once and stays even where the event fails. A connection whose token
-    /// expires is closed with code 1008.
+    /// Replaces the connection's token by one that the client has sent in a message. It is checked
+    /// by the same rules. [`claims`](Connection::claims) and the expiry are those of the new token
+    /// from now on. The change happens at once and stays even if the event fails. A connection
+    /// whose token expires is closed with code 1008.
     ///
     /// Errors: `token-invalid`, `token-subject-changed` (its `sub` is not that of the token
     /// before), `no-token-rules`, `connection-ended`.
@@ -207,10 +207,10 @@ impl Connection {
     }
 }
 
-/// Talking to this client.
+/// Messages to this client.
 impl Connection {
-    /// Send a message to this client. Messages arrive in the order of the calls. What can be sent
-    /// is listed at [`Outgoing`].
+    /// Sends a message to this client. Messages arrive in the order of the calls. [`Outgoing`]
+    /// lists the types that can be sent.
     ///
     /// Errors: `message-too-big`, `too-many-effects`, `connection-ended`, and JSON that cannot be
     /// encoded.
@@ -218,9 +218,9 @@ impl Connection {
         encoded(&message, |kind, data| self.raw.send(kind, data))
     }
 
-    /// Answer a message that has a `ref`, with anything that serializes: sends
-    /// `{"type": "reply", "ref": …, "status": "ok", "payload": …}`. Where the message has none its
-    /// client wants no answer, and nothing is sent. An answer may come in any later event.
+    /// Answers a message that has a `ref`, with a value that serializes. Sends `{"type": "reply",
+    /// "ref": …, "status": "ok", "payload": …}`. If the message has no `ref`, its client wants no
+    /// answer, and nothing is sent. An answer may come in any later event.
     ///
     /// This is the SDK's convention and not the host's: see [`Request`](crate::Request).
     /// Errors: as for [`send`](Connection::send).
@@ -242,13 +242,12 @@ impl Connection {
         }
     }
 
-    /// Tell the client that what it asked for cannot be had, and go on: what the handler did
-    /// otherwise still commits. Sends
-    /// `{"type": "error", "ref": …, "status": "error", "code": …, "message": …}`; without `ref` and
-    /// `status` where the message has none.
+    /// Tells the client that its request has failed, and goes on: the other effects of the handler
+    /// still commit. Sends `{"type": "error", "ref": …, "status": "error", "code": …, "message":
+    /// …}`; without `ref` and `status` if the message has no `ref`.
     ///
-    /// A handler that wants nothing else to happen returns the [`Invalid`] instead.
-    /// Errors: as for [`send`](Connection::send).
+    /// A handler that wants its other effects undone returns the [`Invalid`] instead. Errors: as
+    /// for [`send`](Connection::send).
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -260,8 +259,8 @@ impl Connection {
         self.send(Error::from(error).in_reply_to(reference).for_client())
     }
 
-    /// Send a ping frame with at most 125 bytes; the answer reaches
-    /// [`on_pong`](crate::Channel::on_pong). The host keeps connections alive by itself: this is
+    /// Sends a ping frame with at most 125 bytes. The answer reaches
+    /// [`on_pong`](crate::Channel::on_pong). The host keeps connections alive without it: this is
     /// for measuring.
     ///
     /// Errors: `control-frame-too-big`, `too-many-effects`, `connection-ended`,
@@ -270,7 +269,7 @@ impl Connection {
         Ok(self.raw.ping(data)?)
     }
 
-    /// Close the connection; what was sent before is delivered first. The code is 1000 or one of
+    /// Closes the connection. Messages sent before are delivered first. The code is 1000 or one of
     /// 3000 to 4999, the reason at most 123 bytes of UTF-8. A second close in one event is ignored.
     ///
     /// Errors: `close-code-invalid`, `close-reason-too-long`, `connection-ended`.
@@ -278,7 +277,7 @@ impl Connection {
         Ok(self.raw.close(code, reason)?)
     }
 
-    /// Add a header to the response that opens the WebSocket: in `on_connect` only, at most 32.
+    /// Adds a header to the response that opens the WebSocket: in `on_connect` only, at most 32.
     ///
     /// Errors: `header-invalid` (not a field name or value of RFC 9110, or one that the handshake
     /// itself owns), `too-many-headers`, and outside `on_connect` `only-while-connecting`.
@@ -293,7 +292,7 @@ impl Connection {
         Ok(handshake.set_header(name, value.as_ref())?)
     }
 
-    /// Set a timer of this connection that fires once; [`on_timer`](crate::Channel::on_timer)
+    /// Sets a timer of this connection that fires once; [`on_timer`](crate::Channel::on_timer)
     /// handles it. Setting a timer of the same name again replaces it. See [`timers`](crate::timers).
     ///
     /// Errors: `timer-name-invalid` (1 to 64 bytes), `timer-interval-invalid` (more than 366
@@ -304,31 +303,31 @@ impl Connection {
         Ok(self.raw.set_timer(name, milliseconds(delay), None, &payload)?)
     }
 
-    /// Set a timer of this connection that fires again and again, at intervals of at least 10 ms. The
-    /// errors are those of [`after`](Connection::after).
+    /// Sets a timer of this connection that fires again and again, at intervals of at least 10 ms.
+    /// The errors are those of [`after`](Connection::after).
     pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
         let payload = timers::encode(payload)?;
         let interval = milliseconds(interval);
         Ok(self.raw.set_timer(name, interval, Some(interval), &payload)?)
     }
 
-    /// Cancel a timer of this connection, a firing that waits included. One that is not set is no
-    /// error.
+    /// Cancels a timer of this connection, including a firing that waits. A timer that is not set
+    /// is not an error.
     pub fn cancel_timer(&self, name: &str) -> Result {
         Ok(self.raw.cancel_timer(name)?)
     }
 
-    /// Commit the effects recorded so far, for progress messages in a handler that takes its time.
-    /// The changed session is not part of it, and what was flushed stays even where the handler
+    /// Commits the effects recorded so far, for progress messages in a handler that takes its time.
+    /// The changed session is not part of it, and the flushed effects stay even if the handler
     /// fails later. Errors: `refused-while-connecting` in `on_connect`.
     pub fn flush(&self) -> Result {
         Ok(backend::flush()?)
     }
 }
 
-/// Rooms. All of this is in [`wharf::rooms`](crate::rooms) for whoever has no connection at hand.
+/// Rooms. [`wharf::rooms`](crate::rooms) has all of this for code without a connection at hand.
 impl Connection {
-    /// Become a member of a room; joining twice is joining once. A room exists while it has
+    /// Adds this connection to a room; joining twice is joining once. A room exists while it has
     /// members, and its name is 1 to 255 bytes of UTF-8.
     ///
     /// Errors: `room-name-invalid`, `too-many-rooms`, `too-many-effects`, `connection-ended`.
@@ -336,37 +335,38 @@ impl Connection {
         Ok(self.raw.join(room)?)
     }
 
-    /// End the membership; leaving a room one is not in is no error. A connection that ends
-    /// leaves its rooms without being told to.
+    /// Removes this connection from a room; leaving a room that it is not in is not an error. A
+    /// connection that ends leaves its rooms by itself.
     ///
     /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
     pub fn leave(&self, room: &str) -> Result {
         Ok(self.raw.leave(room)?)
     }
 
-    /// The rooms of this connection, in the order joined. In `on_close`: those it was in last.
+    /// Returns the rooms of this connection, in the order joined. In `on_close` these are its last
+    /// rooms.
     pub fn joined(&self) -> Vec<String> {
         self.raw.joined()
     }
 
-    /// Send to every member of the room: to this connection too, if it is one.
+    /// Sends to every member of the room: to this connection too, if it is one.
     /// See [`rooms::broadcast_to_room`].
     pub fn broadcast_to_room(&self, room: &str, message: impl Outgoing) -> Result {
         rooms::broadcast_to_room(room, message)
     }
 
-    /// Send to the members of several rooms, once each. See [`rooms::broadcast_to_rooms`].
+    /// Sends to the members of several rooms, once each. See [`rooms::broadcast_to_rooms`].
     pub fn broadcast_to_rooms<R: AsRef<str>>(&self, rooms: &[R], message: impl Outgoing) -> Result {
         rooms::broadcast_to_rooms(rooms, message)
     }
 
-    /// Send to every connection of this channel, in whatever room or none.
-    /// See [`rooms::broadcast_to_all`].
+    /// Sends to every connection of this channel, in any room or none. See
+    /// [`rooms::broadcast_to_all`].
     pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
         rooms::broadcast_to_all(message)
     }
 
-    /// Everybody but this connection: the same broadcasts, without oneself.
+    /// Returns the same broadcasts without this connection.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -379,16 +379,16 @@ impl Connection {
         rooms::except(self.id())
     }
 
-    /// Send to one connection of this channel by its id. See [`rooms::send_to`].
+    /// Sends to one connection of this channel by its id. See [`rooms::send_to`].
     pub fn send_to(&self, id: &str, message: impl Outgoing) -> Result {
         rooms::send_to(id, message)
     }
 }
 
-/// [Presence](crate::presence): who is in a room.
+/// [Presence](crate::presence): the list of a room.
 impl Connection {
-    /// Be present in a room that this connection is in, under a key and with something to say of
-    /// oneself, which is sent as JSON. Tracking again replaces both.
+    /// Makes this connection present in a room that it is in, under a key and with metadata, which
+    /// is sent as JSON. Tracking again replaces both.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -407,30 +407,30 @@ impl Connection {
         Ok(self.raw.track(room, key, &presence::metadata(&metadata)?)?)
     }
 
-    /// Say something else of oneself, under the same key. Errors: `not-tracked`, and those of
+    /// Replaces the metadata, under the same key. Errors: `not-tracked`, and those of
     /// [`track`](Connection::track).
     pub fn update_presence(&self, room: &str, metadata: impl Serialize) -> Result {
         Ok(self.raw.update_presence(room, &presence::metadata(&metadata)?)?)
     }
 
-    /// Be present in a room no longer, from now on and without a grace; whoever was not is no error.
-    /// Leaving the room does it too.
+    /// Removes this connection from a room's list at once and without a grace. Leaving the room
+    /// does it too. A connection that is not on the list is not an error.
     ///
     /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
     pub fn untrack(&self, room: &str) -> Result {
         Ok(self.raw.untrack(room)?)
     }
 
-    /// Have the host send this client who is present in a room that it is in, and from then on what
-    /// changes about it, until it leaves the room. What the messages look like is told in
-    /// [`presence`](crate::presence). Watching again sends the list again.
+    /// Makes the host send this client the list of a room that it is in, and from then on the
+    /// changes of the list, until it leaves the room. [`presence`](crate::presence) describes the
+    /// messages. Watching again sends the list again.
     ///
     /// Errors: `not-a-member`, `room-name-invalid`, `too-many-effects`, `connection-ended`.
     pub fn watch_presence(&self, room: &str) -> Result {
         Ok(self.raw.watch_presence(room)?)
     }
 
-    /// Have nothing more sent of who is present in a room; whoever does not watch is no error.
+    /// Stops the messages about a room's list. A connection that does not watch is not an error.
     ///
     /// Errors: `room-name-invalid`, `too-many-effects`, `connection-ended`.
     pub fn unwatch_presence(&self, room: &str) -> Result {
@@ -438,11 +438,10 @@ impl Connection {
     }
 }
 
-/// Labels: what this connection is, for broadcasts that are
-/// [not for everybody](crate::audience).
+/// Labels of this connection, for broadcasts to [a chosen audience](crate::audience).
 impl Connection {
-    /// Set a label, in place of one of the same name. A name has 1 to 64 bytes, a value at most 255;
-    /// a connection carries at most 16 labels, until it ends.
+    /// Sets a label, in place of one of the same name. A name has 1 to 64 bytes, a value at most
+    /// 255; a connection carries at most 16 labels, until it ends.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -458,29 +457,29 @@ impl Connection {
         Ok(self.raw.set_label(name, value)?)
     }
 
-    /// Take a label off; one that is not there is no error.
+    /// Removes a label; one that is not there is not an error.
     ///
     /// Errors: `label-invalid`, `too-many-effects`, `connection-ended`.
     pub fn clear_label(&self, name: &str) -> Result {
         Ok(self.raw.clear_label(name)?)
     }
 
-    /// The labels of this connection, each name once.
+    /// Returns the labels of this connection, each name once.
     pub fn labels(&self) -> Vec<(String, String)> {
         self.raw.labels()
     }
 
-    /// The value of a label of this connection, if it carries it.
+    /// Returns the value of a label of this connection, if it carries it.
     pub fn label(&self, name: &str) -> Option<String> {
         self.labels().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 }
 
-/// Users. What needs no connection is in [`wharf::users`](crate::users).
+/// Users. [`wharf::users`](crate::users) has the functions that need no connection.
 impl Connection {
-    /// Tie this connection to a user, until it ends; any number of connections may be one user's.
-    /// Identifying it again moves it to the other user. The id is 1 to 255 bytes of UTF-8, and
-    /// nobody checks it: that is what a token is for.
+    /// Assigns this connection to a user, until it ends; a user may have any number of connections.
+    /// Identifying it again moves it to the other user. The id is 1 to 255 bytes of UTF-8. The host
+    /// does not check that the client is this user: that is what a token is for.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -496,17 +495,18 @@ impl Connection {
         Ok(self.raw.identify(user)?)
     }
 
-    /// The user of this connection, if it has been identified. In `on_close`: whose it was last.
+    /// Returns the user of this connection, if it has been identified. In `on_close` this is its
+    /// last user.
     pub fn user(&self) -> Option<String> {
         self.raw.identified()
     }
 
-    /// Send to every connection of a user. See [`users::send_to_user`].
+    /// Sends to every connection of a user. See [`users::send_to_user`].
     pub fn send_to_user(&self, user: &str, message: impl Outgoing) -> Result {
         users::send_to_user(user, message)
     }
 
-    /// Send to every connection of several users. See [`users::send_to_users`].
+    /// Sends to every connection of several users. See [`users::send_to_users`].
     pub fn send_to_users<U: AsRef<str>>(&self, users: &[U], message: impl Outgoing) -> Result {
         users::send_to_users(users, message)
     }

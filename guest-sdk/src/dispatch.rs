@@ -1,7 +1,7 @@
 //! From an event to the author's handler and back: decoding, the transaction, the new session.
 //!
-//! Both the exports of a component and the test kit come through here, so what a plugin's tests
-//! see is what the host will get.
+//! Both the exports of a component and the test kit come through here, so a plugin's tests see the
+//! same as the host.
 
 use crate::backend;
 use crate::channel::{Channel, Fault};
@@ -16,7 +16,7 @@ use crate::room::Room;
 use crate::session;
 use crate::timers::{self, Timer};
 
-/// The first session, or why not.
+/// Returns the first session, or the refusal.
 pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answer> {
     let connected = C::on_connect(conn).and_then(|channel| Ok(session::encode(&channel)?));
     connected.map_err(|Refusal { answer, cause }| {
@@ -121,7 +121,7 @@ pub(crate) fn on_channel_timer<C: Channel>(timer: Timer) {
     }
 }
 
-/// The reply to a message from outside, as JSON, or why there is none.
+/// Returns the reply to a message from outside, as JSON, or the reason why there is none.
 pub(crate) fn on_outside_message<C: Channel>(payload: &[u8]) -> Result<Vec<u8>, OutsideRefusal> {
     let handled = || {
         let reply = C::on_outside_message(outside::decode(payload)?)?;
@@ -178,7 +178,7 @@ pub(crate) fn on_close<C: Channel>(
     }
 }
 
-/// Runs a handler whose failure the client may be told of: an `Err` undoes what it did and is
+/// Runs a handler whose failure the client may be told of: an `Err` undoes its effects and is
 /// followed by `on_error`, on the session as it was before.
 fn answered<C: Channel>(
     name: &str,
@@ -204,14 +204,15 @@ fn handled<C: Channel>(
     session::changed(&channel, bytes)
 }
 
-/// Forgets what a failed handler did, and tells the operator. The session is unchanged.
+/// Discards the effects of a failed handler, and reports the error to the operator. The session is
+/// unchanged.
 fn undone(handler: &str, error: &Error) -> Option<Vec<u8>> {
     backend::discard();
     note(handler, error);
     None
 }
 
-/// Tells the operator of an error, unless it is the client's own mistake: that must not fill anybody's
+/// Reports an error to the operator, unless it is the client's own mistake, which must not fill a
 /// log.
 fn note(handler: &str, error: &Error) {
     match error.invalid() {
@@ -224,9 +225,9 @@ fn report(handler: &str, error: &Error) {
     backend::report_error(&format!("{handler} failed: {error}"));
 }
 
-/// The author's struct out of the bytes that the host kept.
+/// Decodes the author's struct from the bytes that the host kept.
 ///
-/// Panics where they do not fit, which the host answers as every panic: the event fails and the
+/// Panics if they do not fit, which the host answers like every panic: the event fails and the
 /// connection is closed. There is no session that `on_error` could run on.
 fn decoded<C: Channel>(bytes: &[u8]) -> C {
     session::decode(bytes)

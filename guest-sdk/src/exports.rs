@@ -28,10 +28,10 @@ use crate::outgoing::Payload;
 use crate::refusal::Answer;
 use crate::timers::Timer;
 
-/// The component that a channel is.
+/// The component of a channel.
 pub struct Component<C>(PhantomData<C>);
 
-/// What each export of an open connection begins with.
+/// Begins each export of an open connection.
 fn open<C>(conn: &LentConnection) -> Connection {
     log::install::<C>();
     Connection::new(backend::Connection::lent(conn), None)

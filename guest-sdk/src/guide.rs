@@ -1,5 +1,5 @@
-//! So that the examples of `docs/guide` are compiled, and their tests run: `cargo test --doc`.
-//! A page that is missing here is found by the tests of `xtask`.
+//! The pages of `docs/guide`, so that their examples are compiled and their tests run: `cargo test
+//! --doc`. The tests of `xtask` find a page that is missing here.
 
 macro_rules! pages {
     ($($module:ident: $page:literal,)*) => {$(

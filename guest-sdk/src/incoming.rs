@@ -1,4 +1,4 @@
-//! What a client sent: from text to the author's message type, and what does not fit it.
+//! A client's message: from text to the author's message type, and the error if it does not fit.
 
 use std::any::Any;
 
@@ -25,24 +25,24 @@ pub struct InvalidMessage {
 }
 
 impl InvalidMessage {
-    /// What the client sent. Hostile input: it can be long, and say anything.
+    /// Returns the client's text. It is hostile input: it can be long, and say anything.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Why it did not decode. Its text may quote the client's message.
+    /// Returns the error of the decoder. Its text may quote the client's message.
     pub fn error(&self) -> &serde_json::Error {
         &self.error
     }
 
-    /// Whether the text is JSON at all: then it is well-formed but fits no message of this
+    /// Returns true if the text is JSON at all: then it is well-formed but fits no message of this
     /// channel, such as an unknown `type` or a missing field.
     pub fn is_json(&self) -> bool {
         self.syntax_error().is_none()
     }
 
-    /// A sentence that can be sent to the client: it says what is wrong and quotes at most a
-    /// little of what the client itself sent.
+    /// Returns a sentence that can be sent to the client. It names the mistake and quotes at most a
+    /// little of the client's own text.
     pub fn explanation(&self) -> String {
         let mut explanation = match self.syntax_error() {
             Some(error) => format!("not JSON: {error}"),
@@ -55,14 +55,15 @@ impl InvalidMessage {
         explanation
     }
 
-    /// The `ref` that the client gave the message, if the text is a JSON object with one: so
-    /// that whoever waits for an answer hears that there is none.
+    /// Returns the `ref` that the client gave the message, if the text is a JSON object with one,
+    /// so that the caller that waits for an answer gets the error.
     pub fn reference(&self) -> Option<Ref> {
         serde_json::from_str::<Request<IgnoredAny>>(&self.text).ok()?.reference
     }
 
-    /// What the default [`on_invalid_message`](crate::Channel::on_invalid_message) sends:
-    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, where the message is the
+    /// Returns the message of the default
+    /// [`on_invalid_message`](crate::Channel::on_invalid_message): `{"type": "error", "code":
+    /// "INVALID_JSON", "message": …}`, where the message is the
     /// [`explanation`](InvalidMessage::explanation), and with the message's `ref`, if it has one.
     pub fn for_client(&self) -> Value {
         let message = self.explanation();
@@ -70,14 +71,15 @@ impl InvalidMessage {
         in_reply_to(self.reference().as_ref(), error)
     }
 
-    /// What makes the text no JSON. The decoder stopped at the first thing that did not fit, so
-    /// what follows that has not been looked at yet.
+    /// Returns the syntax error in a text that is not JSON. The decoder stopped at the first
+    /// mismatch, so the rest of the text has not been looked at yet.
     fn syntax_error(&self) -> Option<serde_json::Error> {
         serde_json::from_str::<IgnoredAny>(&self.text).err()
     }
 }
 
-/// In characters. serde's errors quote unknown names in full, and clients choose those.
+/// Longest explanation, in characters. serde's errors quote unknown names in full, and clients
+/// choose those.
 const LONGEST_EXPLANATION: usize = 300;
 
 /// Decodes a text message: a `String` is the text itself, every other type is read from JSON.

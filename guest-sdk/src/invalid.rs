@@ -1,16 +1,16 @@
-//! The one kind of error that a client is told about.
+//! The only kind of error that a client is told about.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A client asked for something that it cannot have, and may know why: a value out of range, a
-/// name that is taken, a move against the rules.
+/// A client's mistake, whose reason the client may know: a value out of range, a name that is
+/// taken, a move against the rules.
 ///
-/// Return it from a handler like any other error, with `?`. What the handler did is undone, and the
-/// client is sent what this says, by the default [`on_error`](crate::Channel::on_error); in
-/// `on_connect` it is a refusal with status 400 and the same JSON as its body. It is the
-/// client's mistake and no failure of the plugin, so it is not reported to the operator: it is a
-/// line of the log at the level `debug`. Of every other error a client learns nothing.
+/// Return it from a handler like any other error, with `?`. The handler's effects are undone, and
+/// the default [`on_error`](crate::Channel::on_error) sends its content to the client. In
+/// `on_connect` it is a refusal with status 400 and the same JSON as its body. It is the client's
+/// mistake and not a failure of the plugin, so it is not reported to the operator: it is a line of
+/// the log at the level `debug`. Of every other error a client learns nothing.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -44,44 +44,45 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// For programs: `INVALID`, unless [`code`](Invalid::code) says another.
+    /// Code for programs: `INVALID`, unless [`code`](Invalid::code) sets another.
     pub code: String,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// What is wrong with each field of the message, by the field's name.
+    /// Mistake in each field of the message, by the field's name.
     pub fields: BTreeMap<String, String>,
 }
 
 impl Invalid {
-    /// An error that tells the client `message`.
+    /// Makes an error that tells the client `message`.
     pub fn new(message: impl fmt::Display) -> Self {
         Self { code: "INVALID".to_owned(), message: message.to_string(), fields: BTreeMap::new() }
     }
 
-    /// Give it a code that programs can tell from others.
+    /// Sets a code that programs can tell from others.
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// Say what is wrong with a field; of one that is named twice the first is kept.
+    /// Adds the mistake in a field; of a field that is named twice the first is kept.
     pub fn field(mut self, name: impl Into<String>, why: impl fmt::Display) -> Self {
         self.add_field(name, why);
         self
     }
 
-    /// As [`field`](Invalid::field), where errors are collected.
+    /// Adds the mistake in a field like [`field`](Invalid::field), to an error that collects
+    /// several.
     pub fn add_field(&mut self, name: impl Into<String>, why: impl fmt::Display) {
         self.fields.entry(name.into()).or_insert_with(|| why.to_string());
     }
 
-    /// This error, unless no field was named: the end of a function that checks them all.
+    /// Returns this error, unless no field was named: the end of a function that checks all fields.
     pub fn unless_fields_are_valid(self) -> Result<(), Self> {
         if self.fields.is_empty() { Ok(()) } else { Err(self) }
     }
 }
 
-/// As the log has it.
+/// The form of the log.
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.message, self.code)?;

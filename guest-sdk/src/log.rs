@@ -1,5 +1,5 @@
-//! The host's log, through the crate `log`: its macros are in the
-//! [prelude](crate::prelude), and whatever else of a plugin's dependencies logs with it is heard as well.
+//! The host's log, through the crate `log`: its macros are in the [prelude](crate::prelude). Lines
+//! that a plugin's dependencies write with it are in the log as well.
 //!
 //! ```
 //! # use wharf::prelude::*;
@@ -14,15 +14,15 @@
 //! variable's name or `name = value`, of a text, a number or a `bool`; `:%` takes
 //! whatever can be displayed, `:?` whatever can be debugged.
 //!
-//! Lines are written at once and stay even where the event fails. They are marked with the
-//! channel's name, and those whose target is not the plugin's own crate have it as the field `target`.
-//! The host cuts a message at 4 KiB and keeps 16 fields; beyond its `log_lines_per_second` it
-//! drops lines and counts them. What is printed to standard output or standard error becomes a line
+//! Lines are written at once and stay even if the event fails. They are marked with the channel's
+//! name, and those with another target than the plugin's own crate have it as the field `target`.
+//! The host cuts a message at 4 KiB and keeps 16 fields. Beyond its `log_lines_per_second` it drops
+//! lines and counts them. Text that is printed to standard output or standard error becomes a line
 //! of the log as well.
 //!
-//! A line of more detail than the operator wants to see (the host's setting `log`; in tests nothing
-//! is too much) costs next to nothing: its message is not even put together. [`log_enabled!`] says
-//! so where preparing a line is expensive in itself.
+//! A line below the operator's level (the host's setting `log`; in tests every level is written)
+//! costs next to nothing: its message is not even put together. If preparing a line is expensive in
+//! itself, ask [`log_enabled!`].
 //!
 //! The SDK installs its logger before an instance's first event, so a plugin cannot install
 //! another, and need not.
@@ -43,12 +43,12 @@ use crate::backend;
 /// The name of the plugin's crate, once the logger is installed.
 static OWN_CRATE: OnceLock<&'static str> = OnceLock::new();
 
-/// Whether the host has said what it would write. It is asked with the first line, so that a plugin
+/// True if the host has been asked for its level. It is asked at the first line, so that a plugin
 /// that never logs never asks.
 static KNOWS_LEVEL: AtomicBool = AtomicBool::new(false);
 
 /// Makes the host's log that of the crate `log`, for the plugin with the channel `C`. Each export
-/// begins with it, since any of them may be the first that an instance is called for.
+/// begins with it, since each may be the first that an instance is called for.
 pub(crate) fn install<C>() {
     if OWN_CRATE.get().is_none() {
         install_for(std::any::type_name::<C>());
@@ -64,12 +64,12 @@ fn install_for(channel: &'static str) {
     }
 }
 
-/// The target of the SDK's own lines about what a plugin does: as if the plugin had written them.
+/// Returns the target of the SDK's own lines about the plugin, as if the plugin had written them.
 pub(crate) fn own_target() -> &'static str {
     OWN_CRATE.get().copied().unwrap_or_default()
 }
 
-/// Whether a target is the plugin's crate or one of its modules.
+/// Returns true if a target is the plugin's crate or one of its modules.
 fn is_own(target: &str) -> bool {
     let rest = target.strip_prefix(own_target());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -81,7 +81,7 @@ struct HostLog;
 impl Log for HostLog {
     fn enabled(&self, metadata: &Metadata) -> bool {
         if !KNOWS_LEVEL.swap(true, Ordering::Relaxed) {
-            // From now on the macros know by themselves which lines are not wanted.
+            // From now on the macros skip the unwanted lines by themselves.
             ::log::set_max_level(backend::max_level().min(::log::max_level()));
         }
         metadata.level() <= ::log::max_level()
@@ -103,7 +103,7 @@ impl Log for HostLog {
     fn flush(&self) {}
 }
 
-/// Key-values as the host takes them.
+/// Key-values in the host's form.
 struct Fields(Vec<(String, String)>);
 
 impl<'kvs> VisitSource<'kvs> for Fields {

@@ -1,7 +1,8 @@
 //! Notices: events that a handler causes for other connections.
 //!
-//! The target's own [`on_notify`](crate::Channel::on_notify) runs with its own session, in the order
-//! of its own events. So somebody else's session can be altered: a kick, a change of role.
+//! The target's own [`on_notify`](crate::Channel::on_notify) runs with its own session, in the
+//! order of its own events. So a handler can alter another connection's session: a kick, a change
+//! of role.
 //!
 //! ```
 //! use wharf::prelude::*;
@@ -41,9 +42,9 @@
 //! ```
 //!
 //! A notice is an effect: it is posted when the event commits. Its place in the target's inbox is
-//! taken at the call, so that `Ok` means that it will be found there; a connection that ends
-//! before its turn comes does not get it. Who posted it is told by
-//! [`event::sender`](crate::event::sender).
+//! taken at the call, so `Ok` means that there is room for it. A connection that ends before its
+//! turn comes does not get it. [`event::sender`](crate::event::sender) tells which connection
+//! posted it.
 
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ use crate::backend;
 use crate::error::Result;
 use crate::timers::encode;
 
-/// Post to one connection of this channel by its id.
+/// Posts to one connection of this channel by its id.
 ///
 /// Errors: `unknown-connection` (never was, or has ended), `inbox-full` (too many notices wait for
 /// it), `payload-too-big`, `too-many-hops` (notices that cause each other), `no-handler` (there is
@@ -60,17 +61,19 @@ pub fn notify(id: &str, notice: &impl Serialize) -> Result {
     Ok(backend::notify(id, &encode(notice)?)?)
 }
 
-/// Post to every member of a room, the event's own connection included if it is one. Returns to how
-/// many. A member whose inbox is full does not keep up with its notices: it is closed with code 1013 when
-/// the event commits, and the others are told. The errors are those of [`notify`] without
-/// `inbox-full`, and `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
+/// Posts to every member of a room, the event's own connection included if it is one. Returns the
+/// number of members. A member whose inbox is full does not keep up with its notices: it is closed
+/// with code 1013 when the event commits, and the others get the notice. The errors are those of
+/// [`notify`] without `inbox-full`, and `room-name-invalid`. [`except`](crate::rooms::except)
+/// leaves one out.
 pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_room(room, &encode(notice)?, None)?)
 }
 
-/// Post to every connection of a user, on whatever device. Returns to how many. The errors are those
-/// of [`notify_room`], `user-id-invalid`, and `user-offline` where there is none. To leave one out, such
-/// as the event's own: [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
+/// Posts to every connection of a user, on any device. Returns the number of connections. The
+/// errors are those of [`notify_room`], `user-id-invalid`, and `user-offline` if there is none. To
+/// leave one out, such as the event's own:
+/// [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
 pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_user(user, &encode(notice)?, None)?)
 }

@@ -1,4 +1,4 @@
-//! What can be sent: text, bytes, JSON.
+//! The types that can be sent: text, bytes, JSON.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// The bytes of a message on their way out, and how they are framed.
+/// The bytes of a message on their way out, and the kind of their frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// A text message.
@@ -16,13 +16,13 @@ pub enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// The text message that is `value` in JSON. Errors: where `value` cannot be JSON, such as
-    /// a map whose keys are not strings.
+    /// Returns the text message that is `value` in JSON. Errors: `value` cannot be JSON, such as a
+    /// map whose keys are not strings.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Payload<'static>> {
         Ok(Payload::Text(Cow::Owned(serde_json::to_string(value)?)))
     }
 
-    /// The same message, borrowing nothing.
+    /// Returns the same message, borrowing nothing.
     pub fn into_owned(self) -> Payload<'static> {
         match self {
             Payload::Text(text) => Payload::Text(Cow::Owned(text.into_owned())),
@@ -31,7 +31,7 @@ impl Payload<'_> {
     }
 }
 
-/// Whatever `send` and the broadcasts take. The type decides, and nothing is guessed:
+/// The types that `send` and the broadcasts accept. The type alone decides the form:
 ///
 /// | value | what the client receives |
 /// | --- | --- |
@@ -69,7 +69,7 @@ impl Payload<'_> {
     note = "send `Json(&value)` for the JSON of anything that implements `Serialize`, or implement `wharf::Outgoing`"
 )]
 pub trait Outgoing {
-    /// The message. Called once for each `send` or broadcast, however many receive it.
+    /// Returns the message. Called once for each `send` or broadcast, however many receive it.
     fn payload(&self) -> Result<Payload<'_>>;
 }
 
@@ -115,7 +115,7 @@ impl<T: Outgoing + ?Sized> Outgoing for &T {
     }
 }
 
-/// Sends the JSON of anything that serializes: `conn.send(Json(&reply))`.
+/// The JSON of a value that serializes, as a message: `conn.send(Json(&reply))`.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -134,7 +134,7 @@ impl Outgoing for Payload<'_> {
     }
 }
 
-/// How the bytes of a message are framed, as the host wants to know it.
+/// The kind of a frame, for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,

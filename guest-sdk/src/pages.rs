@@ -1,6 +1,6 @@
 //! Lists that the host gives a page at a time.
 
-/// Asks for a page of ids: of what, after which, at most how many.
+/// A function that asks for a page of ids: of a list, after an id, at most a number.
 type Fetch = fn(&str, Option<&str>, u32) -> Vec<String>;
 
 /// Iterates over ids that are fetched a page at a time.
@@ -13,7 +13,7 @@ pub(crate) struct Pages {
     done: bool,
 }
 
-/// The most that the host gives at once.
+/// The largest page that the host gives.
 const PAGE: u32 = 1000;
 
 impl Pages {

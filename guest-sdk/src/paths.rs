@@ -1,7 +1,8 @@
-//! Path patterns, as far as the compiler can judge them.
+//! Path patterns, as far as the compiler can check them.
 
-/// Looks at [`Channel::PATHS`](crate::Channel::PATHS) when the plugin is compiled, for what every host would refuse. The
-/// host looks again, and knows more: whether two patterns are the same, for one.
+/// Checks [`Channel::PATHS`](crate::Channel::PATHS) when the plugin is compiled, for mistakes that
+/// every host would refuse. The host checks again, and knows more: for one, if two patterns are the
+/// same.
 #[doc(hidden)]
 pub const fn check_paths(paths: &[&str]) {
     assert!(!paths.is_empty(), "PATHS is empty: a channel needs a path such as \"/chat/:room_id\"");

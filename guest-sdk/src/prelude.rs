@@ -1,4 +1,4 @@
-//! What nearly every channel uses: `use wharf::prelude::*;`.
+//! The items that nearly every channel uses: `use wharf::prelude::*;`.
 
 pub use crate::audience::{to_all, to_room, to_rooms, to_user, to_users};
 pub use crate::log::{debug, error, info, trace, warn};

@@ -1,20 +1,21 @@
-//! Presence: who is in a room, by key, and what changes about it.
+//! Presence: the list of a room, by key, and its changes.
 //!
-//! A connection [tracks](crate::Connection::track) itself in a room that it is in, under a key: a
-//! user's id mostly, with some JSON to say of itself. Somebody with several tabs is present until the
-//! last one goes. A connection that leaves the room is off the list at once; one that just ends stays
-//! on it for a moment (`presence_grace_ms`), so that a client that reconnects was never away.
+//! A connection [tracks](crate::Connection::track) itself in a room that it is in, under a key,
+//! mostly a user's id, and with JSON metadata. A user with several tabs is present until the last
+//! one goes. A connection that leaves the room is off the list at once. One that just ends stays on
+//! it for a moment (`presence_grace_ms`), so that a client that reconnects was never away.
 //!
-//! A connection that [watches](crate::Connection::watch_presence) a room is sent the list by the
-//! host, and from then on what changes about it, without a call of the plugin:
+//! The host sends a connection that [watches](crate::Connection::watch_presence) a room its list,
+//! and from then on its changes, without a call of the plugin:
 //!
 //! - `{"type": "presence_state", "room": …, "sequence": 7, "present": {KEY: {"metas": […]}, …}}`
 //! - `{"type": "presence_diff", "room": …, "sequence": 9, "joins": {KEY: {"metas": […]}, …}, "leaves": [KEY, …]}`
 //!
-//! Each key in `joins` is present now with exactly this metadata, one for each connection; each
+//! Each key in `joins` is present now with exactly this metadata, one for each connection. Each key
 //! in `leaves` is absent now. So a client puts the former into its list, takes the latter out, and
-//! ignores a diff whose `sequence` is not higher than what it has seen of the room. Changes within
-//! `presence_interval_ms` come together, and what changes back in it does not come at all.
+//! ignores a diff whose `sequence` is not higher than the last one of the room. Changes within
+//! `presence_interval_ms` come together, and a change that is undone in that time does not come at
+//! all.
 //!
 //! ```
 //! use wharf::prelude::*;
@@ -57,7 +58,7 @@
 //! # }));
 //! ```
 //!
-//! The plugin itself can ask who is there ([`presence_list`], [`presence_count`]), or hear of what
+//! The plugin itself can ask for the list ([`presence_list`], [`presence_count`]), or handle its
 //! changes in [`on_presence`](crate::Channel::on_presence). Tracking and watching are effects;
 //! questions see the committed list and this event's own changes.
 
@@ -66,39 +67,39 @@ use serde_json::Value;
 use crate::backend;
 use crate::error::{Context, Result};
 
-/// How many keys are present in a room with a connection. Whoever only stays on the list for the
-/// grace is not counted.
+/// Returns the number of keys that are present in a room with a connection. A key that is only on
+/// the list for the grace is not counted.
 pub fn presence_count(room: &str) -> u32 {
     backend::presence_count(room)
 }
 
-/// Who is present in a room, in the order of their keys. They are fetched 1000 at a time; what
-/// changes in between may or may not be among them.
+/// Returns the list of a room, in the order of its keys. It is fetched 1000 entries at a time; a
+/// change in between may or may not be in it.
 pub fn presence_list(room: &str) -> PresenceList {
     let page = Vec::new().into_iter();
     PresenceList { room: room.to_owned(), page, last: None, is_done: false }
 }
 
-/// A page of who is present in a room: the keys after `after`, from the start where `None`, at most
-/// `limit` and never more than 1000; with the number of the committed list, which is that of
-/// the messages that watchers get.
+/// Returns a page of the list of a room: the entries after the key `after`, from the start for
+/// `None`, at most `limit` and never more than 1000. It has the number of the committed list, which
+/// is that of the messages that watchers get.
 pub fn presence_page(room: &str, after: Option<&str>, limit: u32) -> PresencePage {
     let (sequence, entries) = backend::presence_page(room, after, limit);
     PresencePage { sequence, present: entries.into_iter().map(Present::new).collect() }
 }
 
-/// Somebody who is present.
+/// A present entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present {
-    /// The key, a user's id mostly.
+    /// Key, mostly a user's id.
     pub key: String,
-    /// What each connection says of itself, oldest connection first.
+    /// Metadata of each connection, oldest connection first.
     pub metas: Vec<Value>,
 }
 
 impl Present {
-    /// The host has checked that metadata is JSON; what could still not be read, such as a number
-    /// that is too large, is null.
+    /// Makes an entry. The host has checked that metadata is JSON; a value that still cannot be
+    /// read, such as a number that is too large, is null.
     fn new((key, metas): (String, Vec<String>)) -> Self {
         let metas = metas.iter().map(|meta| serde_json::from_str(meta).unwrap_or_default());
         Self { key, metas: metas.collect() }
@@ -112,24 +113,25 @@ impl Present {
 /// Part of a list; made by [`presence_page`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresencePage {
-    /// Counts the changes of the committed list.
+    /// Number of the committed list, which counts its changes.
     pub sequence: u64,
-    /// In the order of their keys.
+    /// Entries, in the order of their keys.
     pub present: Vec<Present>,
 }
 
-/// What has changed about who is present in a room.
+/// The changes of a room's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceDiff {
-    /// Counts the changes of the list: this is its number after them.
+    /// Number of the list after the changes.
     pub sequence: u64,
-    /// Who is present now, with exactly this metadata: who has come, and who says something else.
+    /// Entries that are present now with exactly this metadata: new ones, and those with new
+    /// metadata.
     pub joins: Vec<Present>,
-    /// The keys that are absent now.
+    /// Keys that are absent now.
     pub leaves: Vec<String>,
 }
 
-/// Iterates over who is present in a room; made by [`presence_list`].
+/// Iterates over the list of a room; made by [`presence_list`].
 #[derive(Debug, Clone)]
 pub struct PresenceList {
     room: String,
@@ -138,7 +140,7 @@ pub struct PresenceList {
     is_done: bool,
 }
 
-/// The most that the host gives at once.
+/// The largest page that the host gives.
 const PAGE: u32 = 1000;
 
 impl Iterator for PresenceList {
@@ -156,7 +158,7 @@ impl Iterator for PresenceList {
     }
 }
 
-/// What a connection says of itself, in JSON.
+/// Encodes a connection's metadata as JSON.
 pub(crate) fn metadata(meta: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(meta).context("the metadata")
 }

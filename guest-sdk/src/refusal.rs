@@ -1,15 +1,15 @@
-//! How a channel says no to a connection.
+//! The refusal of a connection by its channel.
 
 use std::fmt;
 
 use crate::error::Error;
 use crate::outgoing::{Outgoing, Payload};
 
-/// A connection that is not wanted: what `on_connect` returns instead of a session.
+/// A refused connection: `on_connect` returns it instead of a session.
 ///
 /// There are two ways to refuse. By HTTP status, before the upgrade: right for programs, but
-/// browsers hide it from scripts. Or by close code, after the upgrade, with messages before it: the
-/// way to tell a browser why. Either way whatever else the event did is dropped, and
+/// browsers hide it from scripts. Or by close code, after the upgrade, with messages before it,
+/// which a browser's script can read. Either way the event's other effects are dropped, and
 /// `on_close` is not called.
 ///
 /// ```
@@ -30,11 +30,11 @@ use crate::outgoing::{Outgoing, Payload};
 /// ```
 pub struct Refusal {
     pub(crate) answer: Answer,
-    /// What the operator should know and the client must not.
+    /// Error for the operator, which the client must not see.
     pub(crate) cause: Option<Error>,
 }
 
-/// What the client gets.
+/// The answer to the client.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Http { status: u16, headers: Vec<(String, Vec<u8>)>, body: Vec<u8> },
@@ -42,8 +42,8 @@ pub(crate) enum Answer {
 }
 
 impl Refusal {
-    /// Refuse with an HTTP status, 300 to 599 (the host sends anything else as 500), and a body of
-    /// at most 64 KiB. The body is plain text, unless [`header`](Refusal::header) says another
+    /// Refuses with an HTTP status, 300 to 599 (the host sends other numbers as 500), and a body of
+    /// at most 64 KiB. The body is plain text, unless [`header`](Refusal::header) sets another
     /// `content-type`.
     pub fn http(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -52,29 +52,29 @@ impl Refusal {
         }
     }
 
-    /// Status 400: the request makes no sense.
+    /// Refuses with status 400: the request makes no sense.
     pub fn bad_request(body: impl Into<Vec<u8>>) -> Self {
         Self::http(400, body)
     }
 
-    /// Status 401: who is this?
+    /// Refuses with status 401: the client is unknown.
     pub fn unauthorized(body: impl Into<Vec<u8>>) -> Self {
         Self::http(401, body)
     }
 
-    /// Status 403: known, and not allowed.
+    /// Refuses with status 403: the client is known, but not allowed.
     pub fn forbidden(body: impl Into<Vec<u8>>) -> Self {
         Self::http(403, body)
     }
 
-    /// Status 404: there is no such room, game or document.
+    /// Refuses with status 404: there is no such room, game or document.
     pub fn not_found(body: impl Into<Vec<u8>>) -> Self {
         Self::http(404, body)
     }
 
-    /// Accept the upgrade and close at once, with a code that the client can read: 1000 or
-    /// 3000 to 4999, such as 4001 (the host sends anything else as 1008), and a reason of at most
-    /// 123 bytes.
+    /// Accepts the upgrade and closes at once, with a code that the client can read: 1000 or 3000
+    /// to 4999, such as 4001 (the host sends other numbers as 1008), and a reason of at most 123
+    /// bytes.
     pub fn close(code: u16, reason: impl Into<String>) -> Self {
         Self {
             answer: Answer::Close { code, reason: reason.into(), messages: Vec::new() },
@@ -82,7 +82,7 @@ impl Refusal {
         }
     }
 
-    /// Add a header to a refusal by HTTP status; a repeated name adds a second header. A refusal
+    /// Adds a header to a refusal by HTTP status; a repeated name adds a second header. A refusal
     /// by close code has no headers, and stays as it is.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         if let Answer::Http { headers, .. } = &mut self.answer {
@@ -91,7 +91,7 @@ impl Refusal {
         self
     }
 
-    /// Send a message before the close frame, at most 16 of them. A refusal by HTTP status sends
+    /// Sends a message before the close frame, at most 16 of them. A refusal by HTTP status sends
     /// no messages, and stays as it is. A message that cannot be encoded makes this a refusal with
     /// status 500, and the reason is logged.
     pub fn message(mut self, message: impl Outgoing) -> Self {
@@ -106,7 +106,7 @@ impl Refusal {
 }
 
 /// Status 500. The client learns nothing more; the error goes to the host's log. For an
-/// [`Invalid`](crate::Invalid) status 400, with what the client may know of it as JSON.
+/// [`Invalid`](crate::Invalid) it is status 400, with its public content as JSON.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let refusal = match error.invalid() {
@@ -118,7 +118,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// As for [`Error`]: so `?` works on every error in `on_connect`.
+/// The same as for [`Error`], so that `?` works on every error in `on_connect`.
 impl<E: std::error::Error + 'static> From<E> for Refusal {
     fn from(error: E) -> Self {
         Error::from(error).into()

@@ -1,4 +1,4 @@
-//! Answers: which message of a client's a message is about.
+//! Answers: replies and errors that name a client's message.
 
 use std::fmt;
 
@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 
-/// What a client called one of its messages, to find the answer to it among all that arrives: the
-/// `ref` of a message. A text of at most 128 bytes or an integer of at most 64 bits, given back
-/// as it was.
+/// The `ref` of a message: the name that a client gives it, to find the answer to it. A text of at
+/// most 128 bytes or an integer of at most 64 bits, given back as it was.
 ///
 /// It serializes, so a session can keep it for an answer that comes later.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,10 +22,10 @@ enum Name {
     Number(u64),
 }
 
-/// In bytes. A client chooses it, and it is sent back with each answer.
+/// Longest `ref`, in bytes. A client chooses it, and it is sent back with each answer.
 const LONGEST_REF: usize = 128;
 
-/// As it can be written in a line of the log.
+/// The form of the log.
 impl fmt::Display for Ref {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -78,8 +77,7 @@ impl<'de> Deserialize<'de> for Ref {
     }
 }
 
-/// A message that its client may want to have answered: the author's own message, and the `ref`
-/// beside it.
+/// A message that may need an answer: the author's own message, and the `ref` beside it.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -118,11 +116,11 @@ impl<'de> Deserialize<'de> for Ref {
 /// );
 /// ```
 ///
-/// The message is a JSON object: an enum or a struct, tagged in whatever way suits it. A `ref` that
-/// is absent or `null` is none, and one that is no [`Ref`] makes the message an invalid one.
+/// The message is a JSON object: an enum or a struct, with any kind of tag. A `ref` that is absent
+/// or `null` is none. A `ref` that is not a [`Ref`] makes the message invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Request<M> {
-    /// What the client calls this message, if it wants an answer.
+    /// Name of this message, if the client wants an answer.
     #[serde(rename = "ref", default)]
     pub reference: Option<Ref>,
     /// The message without its `ref`.
@@ -131,21 +129,22 @@ pub struct Request<M> {
 }
 
 impl<M> Request<M> {
-    /// Handle the message and answer it: with what `handler` returns, as
-    /// [`Connection::reply`](crate::Connection::reply) does, or with what the client may know of its
-    /// error, as [`on_error`](crate::Channel::on_error) does by default.
+    /// Handles the message and answers it: with the value of `handler`, as
+    /// [`Connection::reply`](crate::Connection::reply) does, or with the public part of its error,
+    /// as [`on_error`](crate::Channel::on_error) does by default.
     pub fn answer<T: Serialize>(
         self,
         conn: &crate::Connection,
         handler: impl FnOnce(M) -> Result<T>,
     ) -> Result {
         let reply = handler(self.message).in_reply_to(&self.reference)?;
-        // Where the reply itself is refused, such as one that is too big, the client waits for that.
+        // If the reply itself is refused, such as one that is too big, the client still gets that
+        // error.
         conn.reply(&self.reference, reply).in_reply_to(&self.reference)
     }
 }
 
-/// Adds to an error which message it is the answer to.
+/// Adds to an error the message that it answers.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -157,7 +156,7 @@ impl<M> Request<M> {
 /// # }
 /// ```
 pub trait InReplyTo<T> {
-    /// Say which message the error is the answer to; none changes nothing. See
+    /// Sets the message that the error answers; a missing `ref` changes nothing. See
     /// [`Error::in_reply_to`].
     fn in_reply_to<'r>(self, reference: impl Into<Option<&'r Ref>>) -> Result<T>;
 }
@@ -168,7 +167,7 @@ impl<T, E: Into<Error>> InReplyTo<T> for std::result::Result<T, E> {
     }
 }
 
-/// A reply, as it is sent.
+/// A reply, in the form that is sent.
 #[derive(Serialize)]
 pub(crate) struct Reply<'a, T> {
     r#type: &'static str,
@@ -183,7 +182,7 @@ impl<'a, T> Reply<'a, T> {
     }
 }
 
-/// An error for a client, as the answer to its message if it is one.
+/// Returns an error for a client, as the answer to its message if it is one.
 pub(crate) fn in_reply_to(reference: Option<&Ref>, mut error: Value) -> Value {
     if let Some(reference) = reference {
         error["ref"] = json!(reference);

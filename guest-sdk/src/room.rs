@@ -10,8 +10,7 @@ use crate::outgoing::Outgoing;
 use crate::rooms::{self, RoomMembers};
 use crate::timers::{encode, milliseconds};
 
-/// A room of this channel, by its name. It needs no members, and having one at hand creates
-/// nothing.
+/// A room of this channel, by its name. It needs no members, and making one creates nothing.
 ///
 /// Handlers of room events are given theirs; [`Room::new`] names any other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,17 +19,17 @@ pub struct Room {
 }
 
 impl Room {
-    /// The room of that name: 1 to 255 bytes, which each call checks.
+    /// Makes the room of that name: 1 to 255 bytes, which each call checks.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into() }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Post an event to the room, which [`on_room_event`](crate::Channel::on_room_event) handles:
+    /// Posts an event to the room, which [`on_room_event`](crate::Channel::on_room_event) handles:
     /// one at a time for each room, in the order posted, with the room's state. An effect: it is
     /// posted when this event commits.
     ///
@@ -41,22 +40,22 @@ impl Room {
         Ok(backend::post(&self.name, &encode(event)?)?)
     }
 
-    /// Send to every member, as [`broadcast_to_room`](rooms::broadcast_to_room) does.
+    /// Sends to every member, like [`broadcast_to_room`](rooms::broadcast_to_room).
     pub fn broadcast(&self, message: impl Outgoing) -> Result {
         rooms::broadcast_to_room(&self.name, message)
     }
 
-    /// How many members there are, as [`room_count`](rooms::room_count) says.
+    /// Returns the number of members, like [`room_count`](rooms::room_count).
     pub fn count(&self) -> u32 {
         rooms::room_count(&self.name)
     }
 
-    /// The ids of the members, as [`room_members`](rooms::room_members) gives them.
+    /// Returns the ids of the members, like [`room_members`](rooms::room_members).
     pub fn members(&self) -> RoomMembers {
         rooms::room_members(&self.name)
     }
 
-    /// Set a timer of the room that fires once; [`on_room_timer`](crate::Channel::on_room_timer)
+    /// Sets a timer of the room that fires once; [`on_room_timer`](crate::Channel::on_room_timer)
     /// handles it in its turn among the room's events. The state of a room with a timer is not
     /// forgotten. The errors: `room-name-invalid`, `timer-name-invalid`,
     /// `timer-interval-invalid`, `too-many-timers` (`max_timers_per_room`),
@@ -66,7 +65,7 @@ impl Room {
         Ok(backend::set_room_timer(&self.name, name, milliseconds(delay), None, &payload)?)
     }
 
-    /// Set a timer of the room that fires again and again, at intervals of at least 10 ms. The
+    /// Sets a timer of the room that fires again and again, at intervals of at least 10 ms. The
     /// errors are those of [`after`](Room::after).
     pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
         let payload = encode(payload)?;
@@ -74,7 +73,8 @@ impl Room {
         Ok(backend::set_room_timer(&self.name, name, interval, Some(interval), &payload)?)
     }
 
-    /// Cancel a timer of the room, a firing that waits included. One that is not set is no error.
+    /// Cancels a timer of the room, including a firing that waits. A timer that is not set is not
+    /// an error.
     pub fn cancel_timer(&self, name: &str) -> Result {
         Ok(backend::cancel_room_timer(&self.name, name)?)
     }

@@ -1,8 +1,9 @@
-//! Rooms, and who is in them.
+//! Rooms and their members.
 //!
 //! A room is a named set of connections inside one channel; no other channel sees it. It exists
-//! while it has members: nobody creates it and nobody cleans up. A connection joins with
-//! [`Connection::join`](crate::Connection::join); what is here needs no connection, only an event.
+//! while it has members, and needs neither creation nor cleanup. A connection joins with
+//! [`Connection::join`](crate::Connection::join). The functions here need no connection, only an
+//! event.
 //!
 //! Broadcasts are effects and happen when the event commits; all members of a room see its
 //! broadcasts in one order. Questions see the committed state and this event's own joins and
@@ -16,20 +17,20 @@ use crate::outgoing::{Outgoing, encoded};
 use crate::pages::Pages;
 use crate::timers;
 
-/// How many members the room has on this node; 0 for a room that does not exist.
+/// Returns the number of the room's members on this node; 0 for a room that does not exist.
 pub fn room_count(room: &str) -> u32 {
     backend::room_count(room)
 }
 
-/// The ids of the room's members on this node, in ascending order. They are fetched 1000 at a
-/// time, so that a large room does not have to fit into the guest's memory; whoever joins or leaves
-/// in between may or may not be among them.
+/// Returns the ids of the room's members on this node, in ascending order. They are fetched 1000 at
+/// a time, so that a large room does not have to fit into the guest's memory. A connection that
+/// joins or leaves in between may or may not be among them.
 pub fn room_members(room: &str) -> RoomMembers {
     RoomMembers(Pages::of(room, backend::room_members))
 }
 
-/// Send to every member of the room, the sender included if it is one. A room without members is
-/// no error.
+/// Sends to every member of the room, the sender included if it is one. A room without members is
+/// not an error.
 ///
 /// Errors: `room-name-invalid`, `message-too-big`, `too-many-effects`, and JSON that cannot be
 /// encoded.
@@ -37,20 +38,20 @@ pub fn broadcast_to_room(room: &str, message: impl Outgoing) -> Result {
     EVERYBODY.broadcast_to_room(room, message)
 }
 
-/// Send to the members of at most 256 rooms: once to each, even where somebody is in several.
+/// Sends to the members of at most 256 rooms, once to each, even if a connection is in several.
 ///
 /// Errors: as [`broadcast_to_room`], and `too-many-rooms`.
 pub fn broadcast_to_rooms<R: AsRef<str>>(rooms: &[R], message: impl Outgoing) -> Result {
     EVERYBODY.broadcast_to_rooms(rooms, message)
 }
 
-/// Send to every connection of this channel, in whatever room or none. Errors: as
+/// Sends to every connection of this channel, in any room or none. Errors: as
 /// [`broadcast_to_room`].
 pub fn broadcast_to_all(message: impl Outgoing) -> Result {
     EVERYBODY.broadcast_to_all(message)
 }
 
-/// Send to one connection of this channel by its id.
+/// Sends to one connection of this channel by its id.
 ///
 /// Errors: `unknown-connection` (never was, or has ended; see
 /// [`Error::is_gone`](crate::Error::is_gone)), `message-too-big`, `too-many-effects`, and JSON that
@@ -59,8 +60,8 @@ pub fn send_to(id: &str, message: impl Outgoing) -> Result {
     encoded(&message, |kind, data| backend::send_to(id, kind, data))
 }
 
-/// Close one connection of this channel by its id. What it was sent before is delivered first;
-/// its `on_close` runs, and its [`ending`](crate::Connection::ending) is `channel-closed`. The code
+/// Closes one connection of this channel by its id. Messages sent to it before are delivered first.
+/// Its `on_close` runs, and its [`ending`](crate::Connection::ending) is `channel-closed`. The code
 /// is 1000 or one of 3000 to 4999, the reason at most 123 bytes of UTF-8.
 ///
 /// Errors: `unknown-connection`, `close-code-invalid`, `close-reason-too-long`,
@@ -69,7 +70,7 @@ pub fn disconnect(id: &str, code: u16, reason: &str) -> Result {
     Ok(backend::disconnect(id, code, reason)?)
 }
 
-/// Everybody but the connection with this id: the same broadcasts, and that one is skipped.
+/// Returns the same broadcasts without the connection with this id.
 ///
 /// ```
 /// # use wharf::prelude::*;
@@ -94,40 +95,40 @@ pub struct Except<'a> {
 pub(crate) const EVERYBODY: Except<'static> = Except { skip: None };
 
 impl Except<'_> {
-    /// As [`broadcast_to_room`], without the one that is skipped.
+    /// Sends like [`broadcast_to_room`], without the excepted connection.
     pub fn broadcast_to_room(&self, room: &str, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::broadcast_to_room(room, kind, data, self.skip))
     }
 
-    /// As [`broadcast_to_rooms`], without the one that is skipped.
+    /// Sends like [`broadcast_to_rooms`], without the excepted connection.
     pub fn broadcast_to_rooms<R: AsRef<str>>(&self, rooms: &[R], message: impl Outgoing) -> Result {
         let rooms: Vec<&str> = rooms.iter().map(AsRef::as_ref).collect();
         encoded(&message, |kind, data| backend::broadcast_to_rooms(&rooms, kind, data, self.skip))
     }
 
-    /// As [`send_to_user`](crate::users::send_to_user), without the one that is skipped: to the
-    /// user's other devices.
+    /// Sends like [`send_to_user`](crate::users::send_to_user), without the excepted connection: to
+    /// the user's other devices.
     pub fn send_to_user(&self, user: &str, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::send_to_user(user, kind, data, self.skip))
     }
 
-    /// As [`send_to_users`](crate::users::send_to_users), without the one that is skipped.
+    /// Sends like [`send_to_users`](crate::users::send_to_users), without the excepted connection.
     pub fn send_to_users<U: AsRef<str>>(&self, users: &[U], message: impl Outgoing) -> Result {
         let users: Vec<&str> = users.iter().map(AsRef::as_ref).collect();
         encoded(&message, |kind, data| backend::send_to_users(&users, kind, data, self.skip))
     }
 
-    /// As [`broadcast_to_all`], without the one that is skipped.
+    /// Sends like [`broadcast_to_all`], without the excepted connection.
     pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::broadcast_to_all(kind, data, self.skip))
     }
 
-    /// As [`notify_room`](crate::notices::notify_room), without the one that is skipped.
+    /// Posts like [`notify_room`](crate::notices::notify_room), without the excepted connection.
     pub fn notify_room(&self, room: &str, notice: &impl Serialize) -> Result<u32> {
         Ok(backend::notify_room(room, &timers::encode(notice)?, self.skip)?)
     }
 
-    /// As [`notify_user`](crate::notices::notify_user), without the one that is skipped.
+    /// Posts like [`notify_user`](crate::notices::notify_user), without the excepted connection.
     pub fn notify_user(&self, user: &str, notice: &impl Serialize) -> Result<u32> {
         Ok(backend::notify_user(user, &timers::encode(notice)?, self.skip)?)
     }

@@ -1,8 +1,8 @@
 //! The author's struct as the bytes that the host keeps.
 //!
-//! MessagePack with field names: a field that the struct no longer has is passed over, and one
-//! that the bytes do not have yet takes its `#[serde(default)]`. So a struct can grow and shrink
-//! from one generation of a plugin to the next while its connections stay open.
+//! MessagePack with field names: a field that the struct no longer has is ignored, and one that the
+//! bytes do not have yet takes its `#[serde(default)]`. So a struct can grow and shrink from one
+//! generation of a plugin to the next while its connections stay open.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Context, Result};
 
-/// A map without entries, and nothing: what a struct without fields may be written as.
+/// A map without entries, and nil: the two forms of a struct without fields.
 const EMPTY: [&[u8]; 2] = [&[0x80], &[0xc0]];
 
 /// Encodes a connection's first session.
@@ -21,8 +21,8 @@ pub(crate) fn encode<C: Serialize>(session: &C) -> Result<Vec<u8>> {
     Ok(changed(session, &[])?.unwrap_or_default())
 }
 
-/// Encodes `session` unless that gives `before` again: `None` is unchanged. Nothing is allocated
-/// up to the first byte that differs.
+/// Encodes `session`; `None` if that gives `before` again. Nothing is allocated up to the first
+/// byte that differs.
 pub(crate) fn changed<C: Serialize>(session: &C, before: &[u8]) -> Result<Option<Vec<u8>>> {
     if size_of::<C>() == 0 {
         return Ok(None);
@@ -38,8 +38,8 @@ pub(crate) fn changed<C: Serialize>(session: &C, before: &[u8]) -> Result<Option
 
 /// Decodes a session.
 ///
-/// No bytes stand for no fields: a session without data may grow fields that have defaults. And a
-/// type without data has nothing to read, whatever an earlier generation wrote.
+/// No bytes stand for no fields: a session without data may get fields that have defaults. A type
+/// without data reads nothing, so the bytes of an earlier generation do not matter.
 pub(crate) fn decode<C: DeserializeOwned>(bytes: &[u8]) -> Result<C> {
     if bytes.is_empty() || size_of::<C>() == 0 {
         let [map, nil] = EMPTY;
@@ -50,7 +50,7 @@ pub(crate) fn decode<C: DeserializeOwned>(bytes: &[u8]) -> Result<C> {
     Ok(rmp_serde::from_slice(bytes)?)
 }
 
-/// Compares what is written with what was there before, and keeps it from the first difference.
+/// A writer that compares its input with `before`, and keeps it from the first difference.
 struct Difference<'a> {
     before: &'a [u8],
     same: usize,

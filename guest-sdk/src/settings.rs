@@ -1,9 +1,9 @@
-//! What the operator sets for this channel.
+//! The operator's settings for this channel.
 
 use crate::backend;
 use crate::error::Result;
 
-/// A setting or a secret that this channel cannot do without, as the operator wrote it for the
+/// Returns a setting or a secret that this channel requires, as the operator wrote it for the
 /// plugin `chat` into `wharf.toml`:
 ///
 /// ```toml
@@ -35,16 +35,17 @@ use crate::error::Result;
 /// host.connect("/chat").expect_open().assert_received("hello");
 /// ```
 ///
-/// Numbers and switches are text: `setting("limit")?.parse()?`. What is a secret is replaced by
-/// `***` wherever the host logs what this plugin says, but it may be sent to a client: do not.
+/// Numbers and switches are text: `setting("limit")?.parse()?`. A secret is replaced by `***` in
+/// this plugin's lines of the host's log. The host does not keep the plugin from sending it to a
+/// client: do not.
 ///
-/// Errors: `setting-missing`, which tells the operator what to write and where.
+/// Errors: `setting-missing`, which tells the operator the setting to write, and its place.
 pub fn setting(name: &str) -> Result<String> {
     Ok(backend::require_setting(name)?)
 }
 
-/// The same where there is a default:
-/// `optional_setting("greeting").unwrap_or_else(|| "hi".to_owned())`.
+/// Returns the setting, if there is one: `optional_setting("greeting").unwrap_or_else(||
+/// "hi".to_owned())`.
 pub fn optional_setting(name: &str) -> Option<String> {
     backend::setting(name)
 }

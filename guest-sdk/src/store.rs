@@ -1,7 +1,8 @@
 //! Values that all connections of this channel share, by their keys.
 //!
-//! The store outlives connections and reloads of the plugin; no other channel sees it. How long it
-//! outlives the host is the operator's choice of backend: the one in memory ends with it.
+//! The store outlives connections and reloads of the plugin; no other channel sees it. The
+//! operator's choice of backend decides how long it outlives the host: the one in memory ends with
+//! it.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -42,17 +43,17 @@
 //!
 //! # Writes stay
 //!
-//! Unlike effects, a write happens at once and is not undone, not even where the handler fails
-//! afterwards. Each call is one indivisible step; between two calls of one handler other
-//! connections' handlers may write. So what depends on what was read belongs into
-//! [`increment`] or [`update`], which lose nothing however many do it at once.
+//! Unlike effects, a write happens at once and is not undone, even if the handler fails afterwards.
+//! Each call is one indivisible step; between two calls of one handler other connections' handlers
+//! may write. So a value that depends on one that was read belongs into [`increment`] or
+//! [`update`], which lose nothing, however many do it at once.
 //!
 //! # Keys and values
 //!
 //! A key is text of 1 to 512 bytes; a prefix such as `score:` groups keys for [`keys`]. Values are
 //! kept as JSON, so that a counter is a number, that a struct may grow fields
-//! (`#[serde(default)]`), and that whoever looks into a store can read it. What is no JSON, or has
-//! to be small, is kept as it is with [`get_bytes`] and [`set_bytes`].
+//! (`#[serde(default)]`), and that a person can read them. [`get_bytes`] and [`set_bytes`] are for
+//! values that are not JSON, or have to be small.
 //!
 //! # Errors
 //!
@@ -68,19 +69,19 @@ use serde::de::DeserializeOwned;
 use crate::backend;
 use crate::error::{Context, Error, Result};
 
-/// A value as it is kept, with its version.
+/// A value in the form in which it is kept, with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The value.
     pub value: Vec<u8>,
-    /// Names this value of this key: each write makes a larger one, and none is used twice. For
-    /// [`compare_and_swap`].
+    /// Version of this value of this key: each write makes a larger one, and none is used twice.
+    /// For [`compare_and_swap`].
     pub version: u64,
 }
 
-/// What the key has; `None` where nobody has set it, or it was deleted or has expired.
+/// Returns the value of the key; `None` if it has none: never set, deleted or expired.
 ///
-/// Errors: a value that is no `T`; what the [module](self) says.
+/// Errors: the value is not a `T`; those of the [module](self).
 pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
     match get_bytes(key)? {
         Some(entry) => decode(key, &entry.value).map(Some),
@@ -88,45 +89,45 @@ pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
     }
 }
 
-/// Give the key a value for good, whatever it had before.
+/// Sets the key's value for good, and replaces an earlier one.
 ///
-/// Errors: what the [module](self) says.
+/// Errors: those of the [module](self).
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result {
     set_bytes(key, &encode(key, value)?).map(drop)
 }
 
-/// As [`set`], until this much time has gone by; a further write begins anew.
+/// Sets the key's value like [`set`], for this time; a further write begins anew.
 pub fn set_for<T: Serialize + ?Sized>(key: &str, value: &T, time: Duration) -> Result {
     set_bytes_for(key, &encode(key, value)?, time).map(drop)
 }
 
-/// Take the key away. Whether there was one.
+/// Deletes the key. Returns true if it had a value.
 ///
-/// Errors: what the [module](self) says.
+/// Errors: those of the [module](self).
 pub fn delete(key: &str) -> Result<bool> {
     Ok(backend::store_delete(key)?)
 }
 
-/// Add to the number that the key has, 0 where it has nothing, and get the sum. For as long as the
-/// key would have had its value before; `get::<i64>` reads it.
+/// Adds to the key's number, which is 0 if it has none, and returns the sum. It expires when the
+/// old value would have; `get::<i64>` reads it.
 ///
-/// Errors: `store-not-a-number`, `store-overflow` (beyond 64 bits; nothing has changed); what the
-/// [module](self) says.
+/// Errors: `store-not-a-number`, `store-overflow` (beyond 64 bits; nothing has changed); those of
+/// the [module](self).
 pub fn increment(key: &str, by: i64) -> Result<i64> {
     Ok(backend::store_increment(key, by)?)
 }
 
-/// How often [`update`] tries. Each time that it fails, somebody else has succeeded.
+/// Number of attempts of [`update`]. Each time that one fails, another writer has succeeded.
 pub const UPDATE_ATTEMPTS: u32 = 100;
 
-/// Change what the key has, and get what it has then. Nothing is lost where several do that at
-/// once: if somebody else has written the key between the reading and the writing, it is read again and
-/// `change` runs again, [`UPDATE_ATTEMPTS`] times at most. So `change` should do nothing but change.
+/// Changes the key's value, and returns the new one. Nothing is lost if several do that at once: if
+/// the key has been written between the reading and the writing, it is read again and `change` runs
+/// again, [`UPDATE_ATTEMPTS`] times at most. So `change` should have no other effects.
 ///
 /// The value is then kept for good; see [`update_for`] for one that expires.
 ///
-/// Errors: `store-conflict` after that many attempts, a value that is no `T`; what the
-/// [module](self) says.
+/// Errors: `store-conflict` after that many attempts; the value is not a `T`; those of the
+/// [module](self).
 pub fn update<T: Serialize + DeserializeOwned>(
     key: &str,
     mut change: impl FnMut(Option<T>) -> T,
@@ -134,7 +135,7 @@ pub fn update<T: Serialize + DeserializeOwned>(
     try_update(key, None, |value| Ok(change(value)))
 }
 
-/// As [`update`], until this much time has gone by after it.
+/// Changes the key's value like [`update`], for this time after it.
 pub fn update_for<T: Serialize + DeserializeOwned>(
     key: &str,
     time: Duration,
@@ -143,8 +144,8 @@ pub fn update_for<T: Serialize + DeserializeOwned>(
     try_update(key, Some(time), |value| Ok(change(value)))
 }
 
-/// As [`update`] or, with a time, [`update_for`], where the change may turn out not to be
-/// possible: its error is returned, and the key keeps what it has.
+/// Changes the key's value like [`update`] or, with a time, [`update_for`], with a change that may
+/// fail: its error is returned, and the key keeps its value.
 ///
 /// ```
 /// # use wharf::prelude::*;
@@ -189,9 +190,9 @@ fn is_conflict(error: &Error) -> bool {
     error.host_error().is_some_and(|error| error.code == "store-conflict")
 }
 
-/// The keys that begin with `prefix`, in ascending order; all of them for `""`. They are fetched
-/// 1000 at a time, so that they do not have to fit into the guest's memory; one that is written
-/// or deleted in between may or may not be among them. After an error there are no more.
+/// Returns the keys that begin with `prefix`, in ascending order; all of them for `""`. They are
+/// fetched 1000 at a time, so that they do not have to fit into the guest's memory. A key that is
+/// written or deleted in between may or may not be among them. After an error there are no more.
 ///
 /// ```
 /// # use wharf::prelude::*;
@@ -217,7 +218,7 @@ pub struct Keys {
     done: bool,
 }
 
-/// The most that the host gives at once.
+/// The largest page that the host gives.
 const PAGE: u32 = 1000;
 
 impl Iterator for Keys {
@@ -242,30 +243,30 @@ impl Iterator for Keys {
     }
 }
 
-/// What the key has, as it is kept, with its version.
+/// Returns the bytes of the key's value, with its version.
 ///
-/// Errors: what the [module](self) says.
+/// Errors: those of the [module](self).
 pub fn get_bytes(key: &str) -> Result<Option<Entry>> {
     Ok(backend::store_get(key)?)
 }
 
-/// Give the key these bytes for good, and get their version.
+/// Sets the key's value to these bytes for good, and returns its version.
 ///
-/// Errors: what the [module](self) says.
+/// Errors: those of the [module](self).
 pub fn set_bytes(key: &str, value: &[u8]) -> Result<u64> {
     Ok(backend::store_set(key, value, None)?)
 }
 
-/// As [`set_bytes`], until this much time has gone by.
+/// Sets the key's value to these bytes like [`set_bytes`], for this time.
 pub fn set_bytes_for(key: &str, value: &[u8], time: Duration) -> Result<u64> {
     Ok(backend::store_set(key, value, Some(milliseconds(time)))?)
 }
 
-/// Give the key these bytes if it has the version `expected`, or nothing where that is `None`, and
-/// get their version; for as long as `time` says, if it says anything. [`update`] is the convenient
-/// way.
+/// Sets the key's value to these bytes if it has the version `expected`, or no value for `None`,
+/// and returns the new version. The value is kept for `time`, if there is one. [`update`] is the
+/// convenient way.
 ///
-/// Errors: `store-conflict` (it has another version: read again); what the [module](self) says.
+/// Errors: `store-conflict` (it has another version: read again); those of the [module](self).
 pub fn compare_and_swap(
     key: &str,
     expected: Option<u64>,

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// The decoded pairs of a query string. Nothing in it is an error: a `%` without two digits stands
-/// for itself, and bytes that are not UTF-8 become U+FFFD.
+/// Returns the decoded pairs of a query string. Any query string is accepted: a `%` without two
+/// digits stands for itself, and bytes that are not UTF-8 become U+FFFD.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -1,9 +1,9 @@
-//! Users, and reaching them wherever they are connected.
+//! Users, and messages to all of their connections.
 //!
-//! A channel that has found out who is behind a connection says so with
-//! [`Connection::identify`](crate::Connection::identify), in `on_connect` mostly. From then on the
-//! user can be reached by that id, on however many devices and tabs, without anybody keeping a list.
-//! The id is the channel's to choose, 1 to 255 bytes of UTF-8; no other channel sees its users.
+//! A channel that knows the user behind a connection sets it with
+//! [`Connection::identify`](crate::Connection::identify), mostly in `on_connect`. From then on the
+//! user can be reached by that id, on any number of devices and tabs, without a list in the plugin.
+//! The channel chooses the id, 1 to 255 bytes of UTF-8; no other channel sees its users.
 //!
 //! ```
 //! use wharf::prelude::*;
@@ -50,18 +50,18 @@ use crate::outgoing::Outgoing;
 use crate::pages::Pages;
 use crate::rooms::EVERYBODY;
 
-/// Whether the user has a connection on this node.
+/// Returns true if the user has a connection on this node.
 pub fn is_online(user: &str) -> bool {
     backend::is_online(user)
 }
 
-/// The ids of the user's connections on this node, in ascending order. They are fetched 1000 at a
-/// time; whoever comes or goes in between may or may not be among them.
+/// Returns the ids of the user's connections on this node, in ascending order. They are fetched
+/// 1000 at a time; a connection that comes or goes in between may or may not be among them.
 pub fn user_connections(user: &str) -> UserConnections {
     UserConnections(Pages::of(user, backend::user_connections))
 }
 
-/// Send to every connection of a user. To leave one out, such as the sender's own:
+/// Sends to every connection of a user. To leave one out, such as the sender's own:
 /// [`conn.others()`](crate::Connection::others)`.send_to_user(…)`.
 ///
 /// Errors: `user-offline` (see [`Error::is_gone`](crate::Error::is_gone)), `user-id-invalid`,
@@ -70,7 +70,7 @@ pub fn send_to_user(user: &str, message: impl Outgoing) -> Result {
     EVERYBODY.send_to_user(user, message)
 }
 
-/// Send to every connection of at most 256 users. Those that are offline are no error.
+/// Sends to every connection of at most 256 users. Users that are offline are not an error.
 ///
 /// Errors: `too-many-users`, `user-id-invalid`, `message-too-big`, `too-many-effects`, and JSON
 /// that cannot be encoded.
@@ -78,10 +78,10 @@ pub fn send_to_users<U: AsRef<str>>(users: &[U], message: impl Outgoing) -> Resu
     EVERYBODY.send_to_users(users, message)
 }
 
-/// Close every connection that the user has when the event commits, this event's own included if it
-/// is the user's. What was sent before is delivered first; `on_close` runs for each, and its
-/// [`ending`](crate::Connection::ending) is `channel-closed`. A user that is offline is no error. To
-/// keep one out for good, refuse it in `on_connect`.
+/// Closes every connection that the user has when the event commits, this event's own included if
+/// it is the user's. Messages sent before are delivered first. `on_close` runs for each, and its
+/// [`ending`](crate::Connection::ending) is `channel-closed`. A user that is offline is not an
+/// error. To keep a user out for good, refuse it in `on_connect`.
 ///
 /// ```
 /// # use wharf::prelude::*;

@@ -15,7 +15,7 @@ use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
 
-/// The handle of the connection that was lent to this event. Whoever lent it gives it back.
+/// The handle of the connection that was lent to this event. The bindings give it back.
 pub(crate) struct Connection(ManuallyDrop<LentConnection>);
 
 impl Connection {
@@ -357,11 +357,11 @@ pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
 }
 
 thread_local! {
-    /// Who posted the event being handled. An instance handles one at a time.
+    /// Id of the connection that posted the event being handled. An instance handles one at a time.
     static SENDER: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Says who posted the event that is handled until it is dropped.
+/// Sets the id of the connection that posted the event, until it is dropped.
 pub(crate) struct SenderGuard;
 
 impl SenderGuard {
@@ -397,7 +397,7 @@ pub(crate) fn generation() -> u64 {
     event::generation()
 }
 
-/// The most detailed lines that the host would write.
+/// Returns the most detailed lines that the host would write.
 pub(crate) fn max_level() -> LevelFilter {
     match host_log::max_level() {
         None => LevelFilter::Off,

@@ -1,7 +1,7 @@
 //! The host, as the handles reach it.
 //!
 //! Two backends have the same functions: in a component they are the imports of the contract,
-//! everywhere else the fake host of the test kit. Nothing above this line knows which.
+//! elsewhere the fake host of the test kit. No module above this one knows which.
 
 #[cfg(target_family = "wasm")]
 mod imports;

@@ -1,4 +1,4 @@
-//! A channel as the fake host holds it: the same entry points that a component exports.
+//! A channel as the fake host holds it, with the same entry points as a component.
 
 use crate::channel::{Channel, Exports, Fault};
 use crate::connection::Connection;
@@ -12,8 +12,8 @@ use crate::timers::Timer;
 type Handled = Option<Vec<u8>>;
 type OnPresence = fn(String, u64, Vec<(String, Vec<String>)>, Vec<String>);
 
-/// The entry points of one channel, whose type the fake host need not know any more. So a
-/// reload can put another channel in its place, while its connections stay open.
+/// The entry points of one channel, without its type. So a reload can put another channel in its
+/// place, while its connections stay open.
 #[derive(Clone, Copy)]
 pub(crate) struct Plugin {
     pub(crate) paths: &'static [&'static str],
