@@ -1,9 +1,9 @@
 //! The time that events of one channel wait while another channel broadcasts to a very large room.
 //!
-//! One channel has a room of 100,000 members, to which 20 messages a second are broadcast, while other
-//! tasks of that channel connect, join, count, send to single members and leave. The other channel has
-//! a room of ten, and an event every half a millisecond. Connections have no sockets: what a write
-//! costs is the kernel's.
+//! One channel has a room of 100,000 members, to which 20 messages a second are broadcast, while
+//! other tasks of that channel connect, join, count, send to single members and leave. The other
+//! channel has a room of ten, and an event every half a millisecond. Connections have no sockets:
+//! the cost of a write is the kernel's.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,19 +23,20 @@ const MEMBERS: usize = 100_000;
 /// Members of the other channel's room.
 const FEW: usize = 10;
 
-/// Broadcasts of one round. What waits for a member then still fits into its first block of memory.
+/// Broadcasts of one round. The bytes that wait for a member then still fit into its first block of
+/// memory.
 const BROADCASTS: u32 = 28;
 
-/// The time from one broadcast to the next.
+/// Time from one broadcast to the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The time from one event of the other channel to the next.
+/// Time from one event of the other channel to the next.
 const EVENT_PAUSE: Duration = Duration::from_micros(500);
 
-/// The time from one step of the large channel's other tasks to the next.
+/// Time from one step of the large channel's other tasks to the next.
 const STEP_PAUSE: Duration = Duration::from_millis(2);
 
-/// The large channel's other tasks.
+/// Number of the large channel's other tasks.
 const BUSY_TASKS: usize = 4;
 
 /// Rounds that are measured.
@@ -67,14 +68,14 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What was measured.
+/// The measured times.
 #[derive(Default)]
 struct Times {
-    /// From when an event arrived to its handler's beginning.
+    /// Time from the arrival of an event to the beginning of its handler.
     waits: Vec<Duration>,
-    /// From the beginning of a broadcast until it is queued for everybody.
+    /// Time from the beginning of a broadcast until it is queued for all members.
     broadcasts: Vec<Duration>,
-    /// The longest that each broadcast kept its thread.
+    /// The longest time for which each broadcast kept its thread.
     turns: Vec<Duration>,
 }
 
@@ -92,7 +93,7 @@ fn print(what: &str, times: &mut [Duration]) {
     println!("{what:<44}{:>9.3}{:>9.3}{:>9.3}", at(0.5), at(0.99), at(1.0));
 }
 
-/// A hub with a room, and its members.
+/// Makes a hub with a room, and its members.
 fn hub(members: usize) -> (Arc<Hub>, Vec<Arc<ConnectionRecord>>) {
     let hub = Arc::new(Hub::default());
     let members = (0..members).map(|_| join(&hub)).collect();
@@ -176,7 +177,7 @@ async fn broadcast(hub: Arc<Hub>, broadcasts: u32) -> Times {
     times
 }
 
-/// Does what other events of the large channel do.
+/// Runs the other events of the large channel.
 async fn be_busy(
     hub: Arc<Hub>,
     members: Vec<Arc<ConnectionRecord>>,

@@ -1,8 +1,7 @@
-//! What the host knows of one connection: its id, what its client asked for, where it may be
-//! written to, and which rooms it is in.
+//! The record of one connection: its id, its client's request, its outgoing side, and its rooms.
 //!
-//! The connection's own task and the guest calls that it makes share this record; nobody
-//! else changes it.
+//! The connection's own task and the guest calls that it makes share this record; no other task
+//! changes it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,23 +18,23 @@ use wharf_contract::close::Reason;
 /// One connection, open or about to open.
 #[derive(Debug)]
 pub struct ConnectionRecord {
-    /// Its name.
+    /// Id.
     pub id: ConnectionId,
-    /// What its client asked for.
+    /// Request of its client.
     pub request: Request,
-    /// Where it may be written to.
+    /// Outgoing side.
     pub outbound: Arc<Outbound>,
     groups: Mutex<Groups>,
     ending: OnceLock<Reason>,
-    /// The token that it was let in with or has brought since, if the host checks any.
+    /// The last token of its client, if the host checks any.
     token: OnceLock<Box<Mutex<Token>>>,
 }
 
-/// A token is about somebody else than the one before it.
+/// A token has another subject than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubjectChanged;
 
-/// Where a connection is a member. Once it ends: where it was one last.
+/// The memberships of a connection. Once it ends these are its last ones.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     /// Its rooms, in the order joined.
@@ -45,7 +44,7 @@ pub(crate) struct Groups {
 }
 
 impl ConnectionRecord {
-    /// A connection that is about to open, with a new id.
+    /// Makes the record of a connection that is about to open, with a new id.
     pub fn new(request: Request, outbound: Arc<Outbound>) -> ConnectionRecord {
         ConnectionRecord {
             id: ConnectionId::next(),
@@ -57,27 +56,27 @@ impl ConnectionRecord {
         }
     }
 
-    /// The same, with the token that it is let in with.
+    /// Adds the token that it is let in with.
     pub fn with_token(self, token: Option<Token>) -> ConnectionRecord {
         let token = token.map(|token| Box::new(Mutex::new(token)).into());
         ConnectionRecord { token: token.unwrap_or_default(), ..self }
     }
 
-    /// The claims of its token, as JSON, if it has one.
+    /// Returns the claims of its token, as JSON, if it has one.
     pub fn claims(&self) -> Option<String> {
         Some(self.token.get()?.lock().claims.to_string())
     }
 
-    /// When its token expires, if it has one.
+    /// Returns the time at which its token expires, if it has one.
     pub fn token_expires(&self) -> Option<Instant> {
         Some(self.token.get()?.lock().expires)
     }
 
-    /// Have this token instead of the one before, or as the first.
+    /// Replaces its token, or sets its first one.
     ///
     /// # Errors
     ///
-    /// It is about somebody else; nothing has changed.
+    /// The token has another subject; nothing has changed.
     pub fn renew_token(&self, token: Token) -> Result<(), SubjectChanged> {
         // Only the connection's own events come here, and they run one at a time.
         let Some(known) = self.token.get() else {
@@ -92,32 +91,32 @@ impl ConnectionRecord {
         Ok(())
     }
 
-    /// Why it ends, once it does.
+    /// Returns the reason for its end; `None` while it is open.
     pub fn ending(&self) -> Option<Reason> {
         self.ending.get().copied()
     }
 
-    /// Say why it ends; the first reason stays.
+    /// Sets the reason for its end; the first reason stays.
     pub fn set_ending(&self, reason: Reason) {
         let _ = self.ending.set(reason);
     }
 
-    /// The names of its rooms, in the order joined.
+    /// Returns the names of its rooms, in the order joined.
     pub fn rooms(&self) -> Vec<Arc<str>> {
         self.groups.lock().joined.iter().map(|room| room.name().clone()).collect()
     }
 
-    /// Whether it is in the room.
+    /// Returns true if it is in the room.
     pub fn is_in(&self, name: &str) -> bool {
         self.groups.lock().joined.iter().any(|room| &**room.name() == name)
     }
 
-    /// The user it belongs to, if it has been identified.
+    /// Returns the user it belongs to, if it has been identified.
     pub fn user(&self) -> Option<Arc<str>> {
         self.groups.lock().user.as_ref().map(|user| user.name().clone())
     }
 
-    /// Change its labels.
+    /// Changes its labels.
     pub fn change_labels(&self, change: impl FnOnce(&mut Labels)) {
         // Only this connection's events come here, one at a time.
         let mut labels = self.outbound.labels();
@@ -125,18 +124,18 @@ impl ConnectionRecord {
         self.outbound.set_labels(labels);
     }
 
-    /// Returns where it is a member, to be changed by the hub.
+    /// Returns its memberships, for the hub to change.
     pub(crate) fn groups(&self) -> MutexGuard<'_, Groups> {
         self.groups.lock()
     }
 }
 
-/// What a client asked for: its upgrade request, kept as small as it can be.
+/// A client's upgrade request, kept as small as possible.
 #[derive(Debug)]
 pub struct Request {
     /// The path as requested, still percent-encoded.
     pub path: Box<str>,
-    /// The query as requested, still percent-encoded; empty where there was none.
+    /// The query as requested, still percent-encoded; empty if there was none.
     pub query: Box<str>,
     /// The path parameters by name, decoded.
     pub params: Box<[(Box<str>, Box<str>)]>,
@@ -153,12 +152,12 @@ pub struct Request {
 pub struct Headers {
     /// Names and values, one behind the other.
     bytes: Box<[u8]>,
-    /// Where each name and each value ends.
+    /// Ends of each name and each value.
     ends: Box<[(u32, u32)]>,
 }
 
 impl Headers {
-    /// Keep these headers, names in lower case already.
+    /// Keeps these headers, names in lower case already.
     pub fn collect(headers: &[(&str, &[u8])]) -> Headers {
         // Each is one piece of memory and of the right size from the start.
         let size = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -173,7 +172,7 @@ impl Headers {
         Headers { bytes: bytes.into(), ends: ends.into() }
     }
 
-    /// Names and values in the order kept.
+    /// Returns names and values in the order kept.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, value_end)| {

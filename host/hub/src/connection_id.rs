@@ -28,13 +28,17 @@ impl NodeId {
 
 /// The name of a connection: unique across nodes, and never used again.
 ///
+/// Inside the host this is the only name of a connection. A table that holds only connections of
+/// this node is keyed by [numbers](ConnectionId::local_number), and a foreign id finds nothing in
+/// it.
+///
 /// Inside the host this is the only name of a connection. A table that holds connections of this node
 /// alone is keyed by [numbers](ConnectionId::local_number), and a foreign id finds nothing in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The node that holds the connection.
     pub node: NodeId,
-    /// Counts the connections of that node.
+    /// Number of the connection on that node.
     pub number: u64,
 }
 
@@ -55,14 +59,14 @@ impl ConnectionId {
         (self.node == NodeId::local()).then_some(self.number)
     }
 
-    /// Reads an id of any node from its text, as a guest gives it.
+    /// Parses an id of any node from its text, as a guest gives it.
     pub fn parse(text: &str) -> Option<ConnectionId> {
         let (node, number) = text.split_once('-')?;
         let node = u64::from_str_radix(node, 16).ok().filter(|node| *node < 1 << NODE_BITS)?;
         let node = NodeId(NonZeroU64::new(node)?);
         let number = u64::from_str_radix(number, 16).ok()?;
         let id = ConnectionId { node, number };
-        // Only the form that is printed is an id.
+        // Only the printed form is an id.
         (id.to_string() == text).then_some(id)
     }
 }

@@ -1,7 +1,7 @@
-//! What a handler asked for, until the event commits or fails.
+//! The effects that a handler has recorded, until the event commits or fails.
 //!
-//! Everything is checked when it is recorded, so that a commit cannot fail. A receiver that
-//! overruns its outbound queue at the commit is ended, nobody else.
+//! Each effect is checked when it is recorded, so that a commit cannot fail. A receiver that
+//! overruns its outbound queue at the commit is ended; others are not affected.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
 use crate::timer::NewTimer;
 
-/// One thing a handler asked for.
+/// One effect of a handler.
 #[derive(Debug)]
 pub enum Effect {
     /// Queue a frame for the event's own connection.
@@ -33,26 +33,26 @@ pub enum Effect {
         to: Recipients,
         /// The frame.
         frame: Frame,
-        /// A connection that it is not for, even if it is one of them.
+        /// A connection that is left out, even if it is one of them.
         except: Option<ConnectionId>,
     },
     /// Become a member.
     Join(Arc<str>),
     /// End a membership.
     Leave(Arc<str>),
-    /// Tie the event's own connection to a user.
+    /// Assign the event's own connection to a user.
     Identify(Arc<str>),
     /// Label the event's own connection.
     SetLabel(Box<Label>),
-    /// Take a label off the event's own connection.
+    /// Remove a label of the event's own connection.
     ClearLabel(Box<str>),
     /// Be present in a room.
     Track(Box<Track>),
-    /// Be present in a room no longer.
+    /// End the presence in a room.
     Untrack(Arc<str>),
-    /// Be told who is present in a room, and what changes about it.
+    /// Send the list of a room to the event's own connection, and from then on its changes.
     Watch(Arc<str>),
-    /// Be told no longer.
+    /// Stop sending the changes of a list.
     Unwatch(Arc<str>),
     /// Close another connection.
     Disconnect(ConnectionId, Box<Close>),
@@ -70,14 +70,14 @@ pub enum Effect {
     Publish(Box<(Arc<Hub>, Arc<str>)>, Frame),
 }
 
-/// How the event's own connection is present in a room.
+/// The presence of the event's own connection in a room.
 #[derive(Clone, Debug)]
 pub struct Track {
     /// The room.
     pub room: Arc<str>,
-    /// Under which key.
+    /// Key of the entry.
     pub key: Arc<str>,
-    /// What it says of itself.
+    /// Metadata.
     pub meta: Meta,
 }
 
@@ -117,7 +117,8 @@ impl Effect {
         matches!(self, Effect::Broadcast { .. } | Effect::PostToSeveral(..) | Effect::Publish(..))
     }
 
-    /// How many a broadcast reaches as things are, those that are in several rooms several times.
+    /// Returns the number of connections that a broadcast reaches at present. A connection in
+    /// several rooms counts several times.
     fn receivers(&self, hub: &Hub) -> usize {
         match self {
             Effect::Broadcast { to, .. } => hub.reach(to),
@@ -156,13 +157,13 @@ impl Effects {
         Ok(())
     }
 
-    /// Record the wish to close; the first one stays.
+    /// Records the wish to close; the first one stays.
     pub fn record_close(&mut self, close: Close) {
         self.close.get_or_insert(close);
     }
 
-    /// What the recorded joins and leaves make of a membership: `Some(true)` joined, `Some(false)`
-    /// left, `None` untouched.
+    /// Returns the result of the recorded joins and leaves for a membership: `Some(true)` joined,
+    /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
         self.list.iter().rev().find_map(|effect| match effect {
             Effect::Join(name) if &**name == room => Some(true),
@@ -171,7 +172,7 @@ impl Effects {
         })
     }
 
-    /// The user that the connection becomes one of, if the event identifies it.
+    /// Returns the user of the connection, if the event identifies it.
     pub fn identity(&self) -> Option<&Arc<str>> {
         self.list.iter().rev().find_map(|effect| match effect {
             Effect::Identify(user) => Some(user),
@@ -179,8 +180,8 @@ impl Effects {
         })
     }
 
-    /// What the event changes about its connection's labels, in the order recorded: a name, and
-    /// its new value if it is not taken off.
+    /// Returns the event's changes of its connection's labels, in the order recorded: a name, and
+    /// its new value, or `None` if it is removed.
     pub fn labels(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.list.iter().filter_map(|effect| match effect {
             Effect::SetLabel(label) => Some((&*label.0, Some(&*label.1))),
@@ -189,8 +190,8 @@ impl Effects {
         })
     }
 
-    /// What the event makes of its connection's presence in a room: `Some(None)` for absent,
-    /// `None` where it changes nothing.
+    /// Returns the event's change of its connection's presence in a room: `Some(None)` for absent,
+    /// `None` for no change.
     pub fn presence(&self, room: &str) -> Option<Option<&Track>> {
         self.list.iter().rev().find_map(|effect| match effect {
             Effect::Track(track) if &*track.room == room => Some(Some(&**track)),
@@ -199,7 +200,7 @@ impl Effects {
         })
     }
 
-    /// Those that the event makes present, somewhere.
+    /// Returns the entries that the event adds or replaces, in any room.
     pub fn tracks(&self) -> impl Iterator<Item = &Track> {
         self.list.iter().filter_map(|effect| match effect {
             Effect::Track(track) => Some(&**track),
@@ -207,7 +208,7 @@ impl Effects {
         })
     }
 
-    /// The connection's rooms as the recorded joins and leaves make them.
+    /// Returns the connection's rooms as the recorded joins and leaves make them.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
             match effect {
@@ -219,7 +220,7 @@ impl Effects {
         rooms
     }
 
-    /// The names of a scope's timers as the recorded changes make them.
+    /// Returns the names of a scope's timers as the recorded changes make them.
     pub fn timers(&self, scope: &Scope, mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
         for effect in &self.list {
             match effect {
@@ -237,16 +238,16 @@ impl Effects {
         names
     }
 
-    /// Forget everything.
+    /// Discards everything.
     pub fn discard(&mut self) {
         *self = Effects::default();
     }
 
-    /// Checks whether a broadcast to so many may be recorded.
+    /// Checks that a broadcast to `receivers` connections may be recorded.
     ///
     /// # Errors
     ///
-    /// `too-many-effects`: the broadcasts of the event reach as many as they may.
+    /// `too-many-effects`: the broadcasts of the event would reach more connections than they may.
     pub fn check_deliveries(
         &self,
         receivers: usize,
@@ -258,9 +259,10 @@ impl Effects {
         }
     }
 
-    /// Makes everything happen, in the order recorded. Frames are left in `writes`, except where an
-    /// event reaches so many that others have to get their turn. Returns the wish to close, which the
-    /// connection's task fulfils. `hops` is how many posts led to the event.
+    /// Performs all effects, in the order recorded. Frames are left in `writes`, unless an event
+    /// reaches so many connections that others must get their turn first. Returns the wish to
+    /// close, which the connection's task fulfils. `hops` is the number of posts that led to the
+    /// event.
     pub async fn commit(
         &mut self,
         connection: Option<&ConnectionRecord>,

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-/// The kind of what a frame carries.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
     /// A text message, whole.
@@ -47,13 +47,13 @@ impl Frame {
     pub fn encode(kind: FrameKind, payload: &[u8]) -> Frame {
         const FINAL: u8 = 0x80;
         let length = payload.len();
-        // The second byte is the length, or says how many bytes follow that are.
+        // The second byte is the length, or says in how many following bytes it is.
         let (second, extended) = match length {
             0..=125 => (length as u8, 0),
             126..=0xffff => (126, 2),
             _ => (127, 8),
         };
-        // Exactly as much as is needed, so that making it shareable takes no further allocation.
+        // The exact capacity, so that making the bytes shareable takes no further allocation.
         let mut wire = Vec::with_capacity(2 + extended + length);
         wire.extend_from_slice(&[FINAL | kind.opcode(), second]);
         wire.extend_from_slice(&(length as u64).to_be_bytes()[8 - extended..]);

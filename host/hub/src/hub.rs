@@ -1,6 +1,7 @@
 //! A channel's tables on this node: its connections, its rooms and its users.
 //!
-//! The hub outlives generations: a reload does not touch it. Its tables are its own; others have verbs.
+//! The hub outlives generations: a reload does not touch it. Its tables are private; other modules
+//! call its verbs.
 
 mod channels;
 mod delivery;
@@ -29,26 +30,26 @@ pub use delivery::Posting;
 pub struct Hub {
     /// The rooms that have members.
     rooms: Rooms,
-    /// The users that are online. A user is to the host what a room is, a named set of connections;
-    /// that a connection has one user at most is its own affair.
+    /// The users that are online. To the host a user is like a room, a named set of connections.
+    /// The connection itself keeps that it has at most one user.
     users: Rooms,
-    /// Every connection, for what is for all of them.
+    /// All connections, for broadcasts to all of them.
     everyone: Members,
-    /// Who is present in its rooms.
+    /// The presence lists of its rooms.
     presence: PresenceRooms,
-    /// The records of all connections, for what is for one of them.
+    /// The records of all connections, for effects on one of them.
     records: Records,
-    /// What is kept for rooms, and their events that wait.
+    /// The states of rooms, and their waiting events.
     states: RoomStates,
-    /// The timers of its connections, its rooms, and its own.
+    /// The timers of its connections, its rooms, and of the channel itself.
     timers: Timers,
-    /// Hears what other channels publish here, besides the members.
+    /// Listener for publications of other channels, besides the members.
     listener: OnceLock<Box<dyn Publications>>,
 }
 
-/// Hears what other channels publish to the rooms of one.
+/// A listener for the publications of other channels to the rooms of one.
 pub trait Publications: Debug + Send + Sync {
-    /// This was published.
+    /// Handles a publication.
     fn published(&self, room: &str, frame: &Frame);
 }
 
@@ -73,12 +74,12 @@ impl Hub {
         }
     }
 
-    /// Sets who hears what other channels publish here; once.
+    /// Sets the listener for publications of other channels; once.
     pub fn tell_of_publications(&self, listener: Box<dyn Publications>) {
         let _ = self.listener.set(listener);
     }
 
-    /// Forgets what is kept for rooms that have had no members, events and timers for `grace`.
+    /// Drops the states of rooms that have had no members, events and timers for `grace`.
     pub fn sweep(&self, grace: Duration) {
         self.states.sweep(grace, |name| {
             self.rooms.get(name).is_some() || self.timers.has_any(&Scope::Room(name.clone()))

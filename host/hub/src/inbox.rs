@@ -1,9 +1,9 @@
-//! What others have posted for a connection or a room, until it is handled: a bounded queue whose
+//! The posted events of a connection or a room, until they are handled: a bounded queue whose
 //! places are taken in advance.
 //!
 //! A handler that posts takes the place when it calls, and fills it when its event commits. So an
-//! accepted post cannot find the inbox full, and one that overruns it is an error to whoever
-//! posts. An inbox that is never used is one pointer.
+//! accepted post cannot find the inbox full, and a post to a full inbox is an error of the call. An
+//! inbox that is never used is one pointer.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,18 +15,19 @@ use parking_lot::Mutex;
 
 use crate::connection_id::ConnectionId;
 
-/// How much may wait in an inbox.
+/// The bounds of an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxLimits {
-    /// Notices or room events, those not yet committed included.
+    /// Number of notices or room events, including those not yet committed.
     pub events: usize,
-    /// Bytes of their payloads.
+    /// Size of their payloads, in bytes.
     pub bytes: usize,
-    /// Bytes of the payloads in all inboxes that are counted [together](Addressee::together).
+    /// Size of the payloads in all inboxes that are counted [together](Addressee::together), in
+    /// bytes.
     pub bytes_together: usize,
 }
 
-/// The owner of a timer. The timer's name is unique in there, and it goes with its owner.
+/// The owner of a timer. The timer's name is unique within it, and the timer ends with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// A connection.
@@ -37,45 +38,45 @@ pub enum Scope {
     Channel,
 }
 
-/// A timer's place in the inbox of its owner: there is one for each name, whatever is set,
-/// cancelled and set again under it.
+/// A timer's place in the inbox of its owner. There is one for each name, however often it is set,
+/// cancelled and set again.
 #[derive(Debug)]
 pub struct Firing {
     /// The owner.
     pub scope: Scope,
-    /// Its name.
+    /// Name.
     pub name: Arc<str>,
 }
 
-/// An event that somebody else caused.
+/// An event that another handler or a timer caused.
 #[derive(Debug)]
 pub enum Posted {
     /// A notice to a connection, or an event of a room.
     Event {
-        /// The connection whose handler posted it, if one's did.
+        /// Connection whose handler posted it; `None` for other handlers.
         from: Option<ConnectionId>,
-        /// What it says.
+        /// Payload.
         payload: Bytes,
-        /// How many notices and room events led to it, itself included.
+        /// Number of notices and room events that led to it, itself included.
         hops: u8,
     },
-    /// A timer has fired. It has no place among the others: timers are bounded by themselves, and
-    /// of each name one waits at most.
+    /// A timer's firing. It takes no place: timers have their own bound, and of each name at most
+    /// one firing waits.
     Timer(Arc<Firing>),
 }
 
-/// Why no place could be taken.
+/// The reason why no place could be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlace {
-    /// As much waits as may.
+    /// The inbox is full.
     Full,
-    /// As much waits as may in all inboxes that are counted [together](Addressee::together).
+    /// All inboxes that are counted [together](Addressee::together) are full.
     FullTogether,
-    /// Nothing is handled here any more.
+    /// Events are no longer handled here.
     Closed,
 }
 
-/// A bounded queue of what others have posted.
+/// A bounded queue of posted events.
 #[derive(Debug, Default)]
 pub struct Inbox(Mutex<State>);
 
@@ -84,20 +85,20 @@ enum State {
     #[default]
     Unused,
     Open(Box<Content>),
-    /// Nothing is taken any more.
+    /// No event is accepted any more.
     Closed,
 }
 
 #[derive(Debug, Default)]
 struct Content {
     waiting: VecDeque<Posted>,
-    /// Places taken, whether they are filled yet or not.
+    /// Places taken, filled or not.
     places: usize,
     bytes: usize,
 }
 
 impl State {
-    /// What there is, from now on if there was nothing; `None` if it is closed.
+    /// Returns the content, which is made if there was none; `None` if the inbox is closed.
     fn open(&mut self) -> Option<&mut Content> {
         if let State::Unused = self {
             *self = State::Open(Box::default());
@@ -108,7 +109,7 @@ impl State {
         }
     }
 
-    /// A burst must not leave its memory with whoever is idle from now on.
+    /// Frees the memory of a burst, which an idle connection must not keep.
     fn shrink(&mut self) {
         if let State::Open(content) = self
             && content.waiting.is_empty()
@@ -119,18 +120,18 @@ impl State {
     }
 }
 
-/// Whoever has an inbox, and is to be told when there is something in it.
+/// An owner of an inbox, which is woken when it has an event.
 pub trait Addressee: Send + Sync {
-    /// The inbox.
+    /// Returns the inbox.
     fn inbox(&self) -> &Inbox;
 
-    /// Counts the bytes of all payloads in this inbox and in others, if their sum is bounded as
-    /// well. Whoever takes an event out of the inbox counts it off.
+    /// Returns the counter of the payload bytes in this inbox and others, if their sum is bounded
+    /// as well. The code that takes an event out of the inbox subtracts its bytes.
     fn together(&self) -> Option<&AtomicUsize> {
         None
     }
 
-    /// Something waits in the inbox.
+    /// Handles the event that waits in the inbox.
     fn attend(self: Arc<Self>);
 }
 
@@ -147,7 +148,7 @@ impl fmt::Debug for Place {
 }
 
 impl Inbox {
-    /// Take the next event out. Its place is free again.
+    /// Takes the next event out. Its place is free again.
     pub fn pop(&self) -> Option<Posted> {
         let mut state = self.0.lock();
         let State::Open(content) = &mut *state else {
@@ -162,12 +163,12 @@ impl Inbox {
         Some(posted)
     }
 
-    /// Whether nothing waits and no place is taken.
+    /// Returns true if nothing waits and no place is taken.
     pub fn is_empty(&self) -> bool {
         !matches!(*self.0.lock(), State::Open(_))
     }
 
-    /// Forget what waits, and take nothing more.
+    /// Drops the waiting events, and accepts no more.
     pub fn close(&self) {
         *self.0.lock() = State::Closed;
     }
@@ -193,7 +194,7 @@ impl Inbox {
         }
     }
 
-    /// Queue what needs or has a place. `false` if the inbox is closed.
+    /// Queues an event that has a place or needs none. `false` if the inbox is closed.
     fn put(&self, posted: Posted) -> bool {
         match self.0.lock().open() {
             Some(content) => {
@@ -206,11 +207,11 @@ impl Inbox {
 }
 
 impl Place {
-    /// Take a place for a payload of so many bytes.
+    /// Takes a place for a payload of `bytes` bytes.
     ///
     /// # Errors
     ///
-    /// As much waits as may, or nothing is handled any more.
+    /// The inbox is full, or events are no longer handled.
     pub fn take(
         to: Arc<dyn Addressee>,
         bytes: usize,
@@ -230,7 +231,7 @@ impl Place {
         Ok(Place { to: Some(to), bytes })
     }
 
-    /// Post an event with the payload that the place was taken for.
+    /// Posts an event with the payload that the place was taken for.
     pub fn fill(mut self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
         debug_assert_eq!(payload.len(), self.bytes);
         let Some(to) = self.to.take() else { return };
@@ -250,14 +251,14 @@ impl Drop for Place {
     }
 }
 
-/// A payload is in the inbox no more.
+/// Subtracts a payload that is no longer in the inbox.
 fn count_off(to: &dyn Addressee, bytes: usize) {
     if let Some(together) = to.together() {
         together.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// Post a timer's firing, which needs no place. `false` if nothing is handled any more.
+/// Posts a timer's firing, which needs no place. `false` if events are no longer handled.
 pub fn post_firing(to: Arc<dyn Addressee>, firing: Arc<Firing>) -> bool {
     let is_posted = to.inbox().put(Posted::Timer(firing));
     if is_posted {

@@ -1,20 +1,20 @@
-//! Connections of the Wharf host and what they share: rooms, users, presence, room state, timers, the
-//! store; and who gets what, in which order.
+//! Connections of the Wharf host and the data that they share: rooms, users, presence, room state,
+//! timers, the store; and the order of their deliveries.
 //!
 //! This crate knows no WebAssembly. A handler's [`effects`] arrive here, and frames leave through
 //! [`outbound`] queues.
 //!
 //! # Layout
 //!
-//! - [`effects`]: what a handler asked for; commit or drop.
+//! - [`effects`]: the effects of a handler; commit or drop.
 //! - [`connection`], [`connection_id`]: the record of one connection, and its name.
-//! - [`recipients`]: who a frame is for.
+//! - [`recipients`]: the receivers of a frame.
 //! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
-//! - [`presence`]: who is in a room, by key; changes of it, and their receivers.
+//! - [`presence`]: the lists of rooms, by key; their changes, and the receivers of these.
 //! - [`store`]: a channel's key-value store.
-//! - [`room_state`], [`timer`]: what is kept for rooms and changed by their own events; timers.
-//! - [`frame`]: what is sent, encoded once.
-//! - [`inbox`]: events that others have posted, until they are handled.
+//! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
+//! - [`frame`]: a message, encoded once.
+//! - [`inbox`]: posted events, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
 //! - [`token`]: the claims that a connection was let in with.

@@ -1,16 +1,16 @@
 //! The one way out of a connection: a byte-bounded queue and its batched writes.
 //!
-//! Any task may [`push`](Outbound::push) a frame; that never blocks and makes no system call, so
-//! it may be done under a room's lock. Writing is a second step: the first to push onto an
-//! outbound that nobody is about to write becomes responsible for it and calls
-//! [`drain`](Outbound::drain) once its locks are released. Whoever writes takes the socket out
-//! of the state for the time of a write, so that the lock is never held across a system call;
-//! frames pushed meanwhile are seen when the socket is put back. So there is exactly one writer at
-//! any time, frames leave in the order they were pushed, and a receiver's task need not
-//! be woken to be written to.
+//! Any task may [`push`](Outbound::push) a frame. That never blocks and makes no system call, so it
+//! may be done under a room's lock. Writing is a second step. The first task that pushes onto an
+//! outbound without a pending write becomes responsible for the write, and calls
+//! [`drain`](Outbound::drain) once its locks are released. A writer takes the socket out of the
+//! state for the time of a write, so that the lock is never held across a system call; frames
+//! pushed meanwhile are seen when the socket is put back. So there is exactly one writer at any
+//! time, frames leave in the order in which they were pushed, and a receiver's task need not be
+//! woken to be written to.
 //!
-//! The owner (the connection's task) is woken only where something is left for it: the kernel's
-//! buffer is full, the socket failed, or the connection has to end.
+//! The owner (the connection's task) is woken only if work is left for it: the kernel's buffer is
+//! full, the socket failed, or the connection has to end.
 
 mod labels;
 mod pending_writes;
@@ -37,64 +37,64 @@ pub use labels::{Label, Labels};
 pub use pending_writes::PendingWrites;
 pub(crate) use pending_writes::WRITTEN_ALONE;
 
-/// What may wait beyond the configured bytes of messages and the charges of one event's smallest
-/// frames, so that messages which fit do so with their frames' headers.
+/// Bytes that may wait beyond the configured bytes of messages and the charges of one event's
+/// smallest frames, so that messages that fit do so with their frames' headers.
 const ROOM_FOR_HEADERS: usize = 16 * 1024;
 
-/// What control frames of the owner may take beyond that: a close frame must find room where a
-/// message does not.
+/// Bytes that control frames of the owner may take beyond that: a close frame must find room even
+/// if a message does not.
 const ROOM_FOR_CONTROL: usize = 4 * 1024;
 
-/// Segments that one `writev` takes at most; more than this many take another.
+/// Segments that one `writev` takes at most; the rest needs another.
 const SEGMENTS_PER_WRITE: usize = 16;
 
-/// Writes that one drain makes at most before it leaves the rest to the owner, so that a
-/// sender is not kept busy by one receiver that reads as fast as others fill its queue.
+/// Writes that one drain makes at most before it leaves the rest to the owner, so that one
+/// receiver, which reads as fast as others fill its queue, does not keep a sender busy.
 const WRITES_PER_DRAIN: usize = 16;
 
-/// What became of a pushed frame.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// Queued, and the caller must call [`Outbound::drain`] soon: nobody else will.
+    /// Queued. The caller must call [`Outbound::drain`] soon: no other task will.
     Drain,
-    /// Queued; somebody else is responsible for writing it.
+    /// Queued. Another task is responsible for writing it.
     Queued,
     /// Not queued: the connection has ended.
     Refused,
-    /// Not queued: it would overrun the bound, and the connection ends for it. The caller must call
-    /// [`Outbound::drain`] soon, which tells the owner.
+    /// Not queued: it would overrun the bound, and the connection ends for that reason. The caller
+    /// must call [`Outbound::drain`] soon, which tells the owner.
     Overrun,
 }
 
 impl Pushed {
-    /// Returns whether the caller must call [`Outbound::drain`] soon.
+    /// Returns true if the caller must call [`Outbound::drain`] soon.
     pub fn wants_drain(self) -> bool {
         matches!(self, Pushed::Drain | Pushed::Overrun)
     }
 }
 
-/// What the owner of an outbound needs to know between two events.
+/// The state of an outbound, as its owner checks it between two events.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
-    /// Why it has been asked to end the connection, if it has.
+    /// Reason to end the connection, if it was asked to.
     pub end: Option<Reason>,
-    /// More than half of the bound waits: no time to read what would be answered.
+    /// True if more than half of the bound waits. Then no further input should be read.
     pub is_backed_up: bool,
-    /// Bytes written since the beginning; grows for as long as the receiver reads.
+    /// Bytes written since the beginning; grows as long as the receiver reads.
     pub written_bytes: u64,
-    /// Something may wait in the inbox.
+    /// True if something may wait in the inbox.
     pub has_posted: bool,
 }
 
-/// A connection's outgoing side, shared by everybody who may send to it.
+/// A connection's outgoing side, shared by all tasks that may send to it.
 #[derive(Debug)]
 pub struct Outbound {
     /// Bytes that may wait; a push beyond it ends the connection as a slow consumer.
     limit: usize,
-    /// Asked for by broadcasts that name labels, by nobody else; a pointer where there are none.
+    /// The labels, which only broadcasts that name labels read; a null pointer if there are none.
     labels: ArcSwapOption<Labels>,
     state: Mutex<State>,
-    /// What others have posted for the connection, which its owner handles.
+    /// Posted events of the connection, which its owner handles.
     inbox: Inbox,
 }
 
@@ -115,28 +115,28 @@ impl Addressee for Outbound {
 struct State {
     socket: Socket,
     queue: VecDeque<Segment>,
-    /// The [charges](charge) of all that waits, including what a running write has taken out of
-    /// the queue.
+    /// Sum of the [charges](charge) of all waiting frames, including those that a running write has
+    /// taken out of the queue.
     queued_bytes: usize,
     written_bytes: u64,
-    /// Somebody has promised to drain.
+    /// True if a task has promised to drain.
     claimed: bool,
-    /// The last write would have blocked; the owner waits until the socket is writable.
+    /// True if the last write would have blocked; the owner waits until the socket is writable.
     blocked: bool,
-    /// The first segment of the queue is the rest of one that was written in part.
+    /// True if the first segment of the queue is the rest of one that was written in part.
     head_is_rest: bool,
-    /// The owner waits until nothing is queued.
+    /// True if the owner waits until nothing is queued.
     owner_waits: bool,
-    /// The owner has not been told yet why it shall end the connection.
+    /// True if the owner has not been told yet to end the connection.
     owner_is_to_be_told: bool,
-    /// No messages are accepted any more; control frames of the owner still are.
+    /// True if messages are no longer accepted; control frames of the owner still are.
     ended: bool,
-    /// Why the owner shall end the connection, until it has noticed.
+    /// Reason to end the connection, until the owner has noticed.
     end: Option<Reason>,
-    /// The code and reason of a channel that closes the connection from elsewhere. Boxed, since
-    /// few connections end so, and every one that waits would hold the room.
+    /// Code and reason of a channel that closes the connection from elsewhere. Boxed, since few
+    /// connections end so, and every waiting connection would hold the room.
     close: Option<Box<Close>>,
-    /// Something was posted since the inbox was last found empty.
+    /// True if something was posted since the inbox was last found empty.
     has_posted: bool,
     owner: Option<Waker>,
 }
@@ -145,7 +145,7 @@ struct State {
 enum Socket {
     /// The upgrade is not finished: frames wait.
     Awaited,
-    /// Free to be written by whoever takes it.
+    /// Free for the next writer.
     Idle(Writer),
     /// Taken out by a drain that is writing.
     Taken,
@@ -154,9 +154,9 @@ enum Socket {
 }
 
 impl Outbound {
-    /// An outbound without a socket yet, for at most `limit` waiting bytes of messages. A frame
-    /// counts for at least 64 bytes; for `frames` of them, which one event may cause, there
-    /// is room beyond the limit.
+    /// Makes an outbound without a socket, for at most `limit` waiting bytes of messages. A frame
+    /// counts for at least 64 bytes. There is room beyond the limit for `frames` of them, as many
+    /// as one event may cause.
     pub fn new(limit: usize, frames: usize) -> Arc<Outbound> {
         let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(segment::MIN_CHARGE));
         Arc::new(Outbound {
@@ -182,17 +182,17 @@ impl Outbound {
         })
     }
 
-    /// Give the outbound its socket. What was pushed before is written by the next drain.
+    /// Gives the outbound its socket. The next drain writes the frames that were pushed before.
     pub fn attach(&self, socket: Writer) {
         self.state.lock().socket = Socket::Idle(socket);
     }
 
-    /// The connection's labels.
+    /// Returns the connection's labels.
     pub fn labels(&self) -> Labels {
         self.labels.load().as_deref().cloned().unwrap_or_default()
     }
 
-    /// Whether the connection has all of these labels.
+    /// Returns true if the connection has all of these labels.
     pub fn has_labels(&self, wanted: &[Label]) -> bool {
         match &*self.labels.load() {
             Some(labels) => labels.have(wanted),
@@ -200,13 +200,13 @@ impl Outbound {
         }
     }
 
-    /// Replace the connection's labels. For its owner, so that no change is lost between reading and
-    /// replacing.
+    /// Replaces the connection's labels. Only the owner may call it, so that no change is lost
+    /// between reading and replacing.
     pub fn set_labels(&self, labels: Labels) {
         self.labels.store((!labels.is_empty()).then(|| Arc::new(labels)));
     }
 
-    /// Queue a frame of a message. Never blocks and makes no system call.
+    /// Queues a frame of a message. Never blocks and makes no system call.
     pub fn push(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         if state.ended {
@@ -218,7 +218,7 @@ impl Outbound {
         state.queue(frame)
     }
 
-    /// Queue a control frame of the owner's own, which is wanted even while the connection ends.
+    /// Queues a control frame of the owner's own, which is accepted even while the connection ends.
     /// A client that provokes more of them than `limit` has room for is a slow consumer too.
     pub fn push_control(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
@@ -228,17 +228,17 @@ impl Outbound {
         state.queue(frame)
     }
 
-    /// Write what waits, as far as the kernel takes it. Returns at once if somebody else is
-    /// writing already, for they will see what was pushed.
+    /// Writes the queue, as far as the kernel accepts it. Returns at once if another task is
+    /// writing already, since that will see the pushed frames.
     pub fn drain(&self) {
-        // Woken without the lock: that may be a system call, and is followed by a look at the state.
+        // The owner is woken without the lock, since waking may be a system call, and is followed
+        // by a look at the state.
         if let Some(owner) = self.write_waiting() {
             owner.wake();
         }
     }
 
-    /// Does what [`drain`](Outbound::drain) does, except that it returns the owner where something is
-    /// left for it.
+    /// Writes like [`drain`](Outbound::drain), but returns the owner if work is left for it.
     fn write_waiting(&self) -> Option<Waker> {
         let mut state = self.state.lock();
         state.claimed = false;
@@ -258,7 +258,7 @@ impl Outbound {
                 }
             };
             let Some(batch) = Batch::take(&mut state.queue) else {
-                // Not empty, as was just seen.
+                // The queue is not empty, as was just seen.
                 state.socket = Socket::Idle(socket);
                 return state.owner(concerns_owner);
             };
@@ -266,7 +266,7 @@ impl Outbound {
             let result = batch.write(&socket);
             state = self.state.lock();
             if matches!(state.socket, Socket::Gone) {
-                // Shut while we were writing.
+                // The socket was shut during the write.
                 return state.owner(concerns_owner);
             }
             state.socket = Socket::Idle(socket);
@@ -286,15 +286,15 @@ impl Outbound {
                 }
             }
         }
-        // Either something is left for the owner to write, or it may wait for there being nothing.
+        // Either the owner has the rest to write, or it may wait for the queue to be empty.
         let is_left = !state.queue.is_empty();
         let concerns_owner = concerns_owner || is_left || std::mem::take(&mut state.owner_waits);
         state.owner(concerns_owner)
     }
 
-    /// For the owner: write what waits, waiting for the socket where it is full. Ready when
+    /// Writes the queue for the owner, and waits for the socket while it is full. Ready when
     /// nothing waits any more, or nothing can be written. Registers the owner to be woken for all
-    /// that concerns it, [`end`](Outbound::end) included.
+    /// that concerns it, including [`end`](Outbound::end).
     pub fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut state = self.state.lock();
@@ -318,7 +318,7 @@ impl Outbound {
                             Poll::Ready(Err(_)) => {
                                 state.fail();
                                 drop(state);
-                                // To look at the reason.
+                                // The owner has to look at the reason.
                                 cx.waker().wake_by_ref();
                                 return Poll::Ready(());
                             }
@@ -331,12 +331,12 @@ impl Outbound {
         }
     }
 
-    /// Ask the owner to end the connection; the first reason stays.
+    /// Asks the owner to end the connection; the first reason stays.
     pub fn end(&self, reason: Reason) {
         self.wake_after(|state| state.ask_to_end(reason));
     }
 
-    /// Ask the owner to close the connection with a channel's code and reason, unless it ends
+    /// Asks the owner to close the connection with a channel's code and reason, unless it ends
     /// already.
     pub fn close(&self, close: Close) {
         self.wake_after(|state| {
@@ -348,7 +348,7 @@ impl Outbound {
         });
     }
 
-    /// Changes the state, and wakes the owner if `change` says so.
+    /// Changes the state, and wakes the owner if `change` returns true.
     fn wake_after(&self, change: impl FnOnce(&mut State) -> bool) {
         let owner = {
             let mut state = self.state.lock();
@@ -360,12 +360,13 @@ impl Outbound {
         }
     }
 
-    /// For the owner: the code and reason of the [`close`](Outbound::close) that it was asked for.
+    /// Returns to the owner the code and reason of the [`close`](Outbound::close) that it was asked
+    /// for.
     pub fn take_close(&self) -> Option<Close> {
         self.state.lock().close.take().map(|close| *close)
     }
 
-    /// For the owner: how things stand.
+    /// Returns to the owner the present state.
     pub fn standing(&self) -> Standing {
         let state = self.state.lock();
         Standing {
@@ -376,9 +377,9 @@ impl Outbound {
         }
     }
 
-    /// For the owner: take out what was posted next.
+    /// Takes out the next posted event, for the owner.
     pub fn next_posted(&self) -> Option<Posted> {
-        // Forgotten before looking, so that what comes in between is not.
+        // The flag is cleared before the look, so that a post in between is not missed.
         self.state.lock().has_posted = false;
         let posted = self.inbox.pop();
         if posted.is_some() {
@@ -387,8 +388,9 @@ impl Outbound {
         posted
     }
 
-    /// For the owner: accept no more messages, nor anything posted. With `discard`, what waits is dropped as well,
-    /// except a frame that is written in part, without which nothing after it could be read.
+    /// Accepts no more messages and no more posted events, for the owner. With `discard` the queue
+    /// is dropped as well, except a frame that is written in part, without which nothing after it
+    /// could be read.
     pub fn refuse_messages(&self, discard: bool) {
         self.inbox.close();
         let mut state = self.state.lock();
@@ -401,7 +403,7 @@ impl Outbound {
         }
     }
 
-    /// For the owner: give the socket up. Nothing is written after this; the write half is
+    /// Gives the socket up, for the owner. Nothing is written after this. The write half is
     /// dropped, which ends the stream once the read half is gone as well.
     pub fn shut(&self) {
         let mut state = self.state.lock();
@@ -412,8 +414,8 @@ impl Outbound {
         state.owner = None;
     }
 
-    /// Like [`shut`](Outbound::shut), for a stream that both sides have ended in so many words: the
-    /// socket is closed with its read half, and no further end is announced.
+    /// Gives the socket up like [`shut`](Outbound::shut), for a stream that both sides have ended
+    /// explicitly: the socket is closed with its read half, and no further end is announced.
     pub fn release(&self) {
         let socket = std::mem::replace(&mut self.state.lock().socket, Socket::Gone);
         if let Socket::Idle(socket) = socket {
@@ -422,7 +424,7 @@ impl Outbound {
         self.shut();
     }
 
-    /// What waits to be written, in bytes; each frame counts for at least 64.
+    /// Returns the size of the queue in bytes; each frame counts for at least 64.
     pub fn queued_bytes(&self) -> usize {
         self.state.lock().queued_bytes
     }
@@ -450,7 +452,7 @@ impl State {
         }
     }
 
-    /// Return what a write of `written` bytes left of its batch to the queue's head.
+    /// Returns the rest of a batch, of which `written` bytes were written, to the queue's head.
     fn put_back(&mut self, batch: Batch, mut written: usize) {
         match batch {
             Batch::One(segment) if segment.len() == written => {
@@ -479,7 +481,7 @@ impl State {
             }
         }
         if self.queue.is_empty() && self.queue.capacity() > SEGMENTS_PER_WRITE {
-            // A burst must not leave its memory with an idle connection.
+            // An idle connection must not keep the memory of a burst.
             self.queue = VecDeque::new();
         }
     }
@@ -499,7 +501,8 @@ impl State {
         self.end.get_or_insert(Reason::NetworkLost);
     }
 
-    /// Notes a wish to end the connection. Returns whether it is the first, while it has not ended.
+    /// Notes a wish to end the connection. Returns true if it is the first and the connection has
+    /// not ended.
     fn ask_to_end(&mut self, reason: Reason) -> bool {
         let is_first = self.end.is_none() && !self.ended;
         if is_first {

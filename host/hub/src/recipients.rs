@@ -7,7 +7,7 @@ use wharf_contract::effects::{ID_BYTES, label_bytes, name_bytes};
 use crate::connection_id::ConnectionId;
 use crate::outbound::Label;
 
-/// Several connections of one channel. They are found when the event commits.
+/// Several connections of one channel, which are determined when the event commits.
 #[derive(Clone, Debug)]
 pub enum Recipients {
     /// The members of a room.
@@ -20,30 +20,30 @@ pub enum Recipients {
     Users(Box<[Arc<str>]>),
     /// Every connection.
     Everyone,
-    /// What takes more than that to say.
+    /// An audience that is none of the above.
     Audience(Box<Audience>),
 }
 
-/// The members of some rooms, the connections of some users, or every connection; less some; of
-/// those only the ones with certain labels.
+/// The members of some rooms, the connections of some users, or every connection; without the
+/// excepted ones; and of those only the ones with certain labels.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
-    /// Every connection of the channel.
+    /// True if it has every connection of the channel.
     pub everyone: bool,
-    /// The members of these rooms.
+    /// Rooms whose members it has.
     pub rooms: Vec<Arc<str>>,
-    /// The connections of these users.
+    /// Users whose connections it has.
     pub users: Vec<Arc<str>>,
-    /// None of these connections.
+    /// Connections that are left out.
     pub except: Vec<ConnectionId>,
-    /// No connection of these users.
+    /// Users whose connections are left out.
     pub except_users: Vec<Arc<str>>,
-    /// Only connections with all of these labels.
+    /// Labels that a connection must have, all of them.
     pub labels: Vec<Label>,
 }
 
 impl Recipients {
-    /// Returns the bytes that its names, ids and labels take.
+    /// Returns the size of its names, ids and labels, in bytes.
     pub fn name_bytes(&self) -> usize {
         let of = |names: &[Arc<str>]| names.iter().map(|name| name_bytes(name)).sum();
         match self {
@@ -64,7 +64,7 @@ impl Recipients {
 }
 
 impl Audience {
-    /// Returns whether it names no connections at all.
+    /// Returns true if it names no connections at all.
     pub fn is_empty(&self) -> bool {
         !self.everyone && self.rooms.is_empty() && self.users.is_empty()
     }

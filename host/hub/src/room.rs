@@ -1,9 +1,9 @@
 //! A room: a named set of connections, and the one order in which they get its broadcasts.
 //!
-//! [`members`] holds the two promises about that: all members of a room get its broadcasts in one
-//! order, and a broadcast reaches the members that were there when it began. [`walk`] keeps them for
-//! rooms that are too large to be reached in one piece. Nothing is written to a socket under a room's
-//! lock, and no task holds one while it waits.
+//! [`members`] keeps the two promises about that: all members of a room get its broadcasts in one
+//! order, and a broadcast reaches the members that were there when it began. [`walk`] keeps them
+//! for rooms that are too large to be reached in one piece. No socket is written under a room's
+//! lock, and no task holds such a lock while it waits.
 //!
 //! Lock order: a connection's groups, then the hub's table of rooms, then rooms in ascending order of
 //! their names, then users in ascending order of theirs, then an outbound's state.

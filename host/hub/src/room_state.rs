@@ -1,7 +1,7 @@
-//! What is kept for rooms: state that only their own events change, one at a time.
+//! The states of rooms, which only their own events change, one at a time.
 //!
-//! A room's state is apart from its members: it is there from the first post on, whether or not
-//! anybody has joined, and stays for a while when everybody has left.
+//! A room's state is separate from its members: it exists from the first post on, with or without
+//! members, and stays for a while after the last member has left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::inbox::{Addressee, Inbox, Posted};
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
-    /// Events wait in this room, and nobody is running them.
+    /// Runs the events that wait in this room, which no task is running.
     fn run(&self, room: Arc<RoomState>);
 }
 
@@ -34,19 +34,19 @@ pub struct RoomState {
 struct Work {
     state: Option<Bytes>,
     is_running: bool,
-    /// Since when there have been neither members nor events, as far as is known.
+    /// Time since which there have been neither members nor events, as far as is known.
     idle_since: Option<Instant>,
 }
 
-/// What the rooms of a channel share.
+/// The data that the rooms of a channel share.
 #[derive(Default)]
 struct Shared {
     runner: OnceLock<Box<dyn Runner>>,
-    /// Bytes of all states together.
+    /// Size of all states together, in bytes.
     bytes: AtomicUsize,
-    /// Bytes of what waits in all inboxes together.
+    /// Size of the waiting payloads in all inboxes together, in bytes.
     inbox_bytes: AtomicUsize,
-    /// Rooms that something is kept for, to be asked without the lock.
+    /// Number of rooms with data, readable without the lock.
     rooms: AtomicUsize,
 }
 
@@ -57,18 +57,18 @@ impl fmt::Debug for RoomState {
 }
 
 impl RoomState {
-    /// The room's name; empty for the channel itself.
+    /// Returns the room's name; empty for the channel itself.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The state as last committed; `None` before there was any.
+    /// Returns the last committed state; `None` before the first.
     pub fn state(&self) -> Option<Bytes> {
         self.work.lock().state.clone()
     }
 
-    /// Keep a state. `false` if all states of the channel would then have more than `max` bytes
-    /// together, and nothing has changed.
+    /// Keeps a state. `false` if all states of the channel would then have more than `max` bytes
+    /// together; nothing has changed then.
     pub fn keep(&self, state: Bytes, max: usize) -> bool {
         let mut work = self.work.lock();
         let before = work.state.as_ref().map_or(0, Bytes::len);
@@ -86,8 +86,8 @@ impl RoomState {
         true
     }
 
-    /// Forget the state, so that the next event begins anew. What an event that is running returns is
-    /// kept. Whether there was a state.
+    /// Drops the state, so that the next event begins anew. The state that a running event returns
+    /// is kept. Returns true if there was a state.
     pub fn forget(&self) -> bool {
         let forgotten = self.work.lock().state.take();
         if let Some(state) = &forgotten {
@@ -96,9 +96,9 @@ impl RoomState {
         forgotten.is_some()
     }
 
-    /// For whoever runs its events: the next one. After `None` somebody else may run them.
+    /// Returns the next event, to the task that runs them. After `None` another task may run them.
     pub fn next(&self) -> Option<Posted> {
-        // Posting is followed by `attend`, so that what is not seen here is run by that.
+        // Posting is followed by `attend`, which runs an event that is not seen here.
         let mut work = self.work.lock();
         let posted = self.inbox.pop();
         match &posted {
@@ -168,31 +168,31 @@ fn new_room(name: Arc<str>, shared: &Arc<Shared>) -> RoomState {
     RoomState { name, inbox, work, shared: shared.clone() }
 }
 
-/// There are as many rooms with a state as there may be.
+/// The largest number of rooms have a state already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyRoomStates;
 
 impl RoomStates {
-    /// Say who runs the events of the rooms; once, before there are any.
+    /// Sets the runner of the rooms' events; once, before there are any.
     pub fn run_with(&self, runner: Box<dyn Runner>) {
         let _ = self.shared.runner.set(runner);
     }
 
-    /// The queue of the channel's own events.
+    /// Returns the queue of the channel's own events.
     pub fn channel(&self) -> &Arc<RoomState> {
         &self.channel
     }
 
-    /// How many rooms there are something kept for.
+    /// Returns the number of rooms with data.
     pub fn count(&self) -> usize {
         self.shared.rooms.load(Ordering::Relaxed)
     }
 
-    /// What is kept for a room, from now on if there was nothing.
+    /// Returns the data of a room, which is made if there was none.
     ///
     /// # Errors
     ///
-    /// `max` other rooms have something.
+    /// `max` other rooms have data already.
     pub fn open(&self, name: &Arc<str>, max: usize) -> Result<Arc<RoomState>, TooManyRoomStates> {
         let mut table = self.table.lock();
         if let Some(room) = table.get(name) {
@@ -207,12 +207,12 @@ impl RoomStates {
         Ok(room)
     }
 
-    /// What is kept for a room, if anything is.
+    /// Returns the data of a room, if there is any.
     pub fn find(&self, name: &str) -> Option<Arc<RoomState>> {
         self.table.lock().get(name).cloned()
     }
 
-    /// The last member of a room has left.
+    /// Notes that the last member of a room has left.
     pub fn emptied(&self, name: &str) {
         if self.count() == 0 {
             return;
@@ -222,8 +222,8 @@ impl RoomStates {
         }
     }
 
-    /// Forget the rooms that have been idle for `grace`. `is_needed` says whether a room has
-    /// members or timers.
+    /// Drops the data of rooms that have been idle for `grace`. `is_needed` returns true if a room
+    /// has members or timers.
     pub fn sweep(&self, grace: Duration, is_needed: impl Fn(&Arc<str>) -> bool) {
         if self.count() == 0 {
             return;
@@ -233,15 +233,15 @@ impl RoomStates {
         let mut table = self.table.lock();
         table.retain(|name, room| {
             let mut work = room.work.lock();
-            // Asked first: a timer that is there no more has its firing in the inbox.
+            // This is asked first: a timer that is gone by then has its firing in the inbox.
             let is_needed = is_needed(name);
-            // Whoever holds the room besides the table is about to post to it or runs its events.
+            // Another holder of the room is about to post to it or runs its events.
             let is_held = Arc::strong_count(room) > 1 || !room.inbox.is_empty();
             if is_needed || is_held || work.is_running {
                 work.idle_since = None;
                 return true;
             }
-            // Without a state there is nothing to be missed.
+            // A room without a state can be dropped without loss.
             let stays = work.state.is_some()
                 && now.duration_since(*work.idle_since.get_or_insert(now)) < grace;
             drop(work);
@@ -255,7 +255,7 @@ impl RoomStates {
         }
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
         drop(table);
-        // Their states are freed without the lock.
+        // The states are freed without the lock.
         drop(dropped);
     }
 }

@@ -1,4 +1,4 @@
-//! A channel's key-value store: what every backend promises, and what is checked for all of them.
+//! A channel's key-value store: the promises of every backend, and the checks for all of them.
 
 mod memory;
 
@@ -12,19 +12,19 @@ use wharf_contract::CallRefusal;
 
 pub use memory::{Clock, Memory};
 
-/// What a key has.
+/// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The value. Cheap to clone.
     pub value: Bytes,
-    /// Names this value of this key.
+    /// Version of this value of this key.
     pub version: u64,
 }
 
-/// What a call will have answered.
+/// The answer of a call.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + Send + 'a>>;
 
-/// The store of one channel. What its callers rely on, wherever the entries lie:
+/// The store of one channel. Its callers rely on these promises, whatever the backend:
 ///
 /// - **Each call is one step.** Calls of all connections, instances and nodes of the channel have one
 ///   order; a call sees what every call before it has done, and nothing of those after. So
@@ -34,29 +34,30 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + S
 ///   error has changed nothing.
 /// - **Versions grow.** Each write of a key makes a version that is larger than any that the key
 ///   had before, also before it was deleted or expired: a version is never used twice.
-/// - **What has expired is not there**: not for `get`, `list` and `compare_and_swap`, not as a
-///   counter's value, and it takes no room that anybody else needs. A time to live begins
+/// - **An expired value is not there**: not for `get`, `list` and `compare_and_swap`, not as a
+///   counter's value, and it takes no room from other entries. A time to live begins
 ///   when the write is done, and is not shortened; an increment leaves it as it is.
 /// - **Channels are apart**: no key of another channel is seen or changed.
 /// - **A future that is dropped** before it is ready has done its work or has not, and nothing in
 ///   between. Callers are dropped at a missed deadline.
 ///
-/// Keys, values and times to live are [checked](wharf_contract::names::check_key) before; backends need not look again.
-/// Entries and what they may take are for each backend to bound: [`CallRefusal::StoreFull`].
+/// Keys, values and times to live are [checked](wharf_contract::names::check_key) before; backends
+/// need not check again. Each backend bounds its entries and their size:
+/// [`CallRefusal::StoreFull`].
 pub trait Store: fmt::Debug + Send + Sync {
-    /// What the key has.
+    /// Returns the value of the key.
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
 
-    /// Give the key a value for `ttl`, or for good. Answers the version.
+    /// Sets the key's value for `ttl`, or for good. Answers the version.
     fn set<'a>(&'a self, key: &'a str, value: Bytes, ttl: Option<Duration>) -> Answer<'a, u64>;
 
-    /// Take the key away. Answers whether there was one.
+    /// Deletes the key. Answers true if it had a value.
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
 
-    /// Add to the decimal number that the key has, 0 where it has nothing. Answers the sum.
+    /// Adds to the key's decimal number, which is 0 if it has none. Answers the sum.
     fn increment<'a>(&'a self, key: &'a str, by: i64) -> Answer<'a, i64>;
 
-    /// Give the key a value if it has this version, or nothing where `None`. Answers the version.
+    /// Sets the key's value if it has this version, or no value for `None`. Answers the version.
     fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
@@ -65,8 +66,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         ttl: Option<Duration>,
     ) -> Answer<'a, u64>;
 
-    /// Keys that begin with `prefix`, in ascending order of their bytes, after `after`, at most
-    /// `limit` (callers ask for no more than [`MAX_PAGE`](wharf_contract::store::MAX_PAGE)).
+    /// Lists the keys that begin with `prefix`, in ascending order of their bytes, after `after`,
+    /// at most `limit` (callers ask for no more than
+    /// [`MAX_PAGE`](wharf_contract::store::MAX_PAGE)).
     fn list<'a>(
         &'a self,
         prefix: &'a str,
@@ -74,6 +76,6 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Answer<'a, Vec<String>>;
 
-    /// Give back some memory of what has expired; called now and then. A bounded amount of work.
+    /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
     fn sweep(&self);
 }

@@ -1,9 +1,8 @@
-//! Timers of one channel: of its connections, its rooms, and its own.
+//! Timers of one channel: of its connections, its rooms, and of the channel itself.
 //!
-//! All of them wait in one table ordered by time, looked after by one task that is there only
-//! while a timer is. A firing is posted to the inbox of whoever the timer belongs to, so that it
-//! is handled in its turn; one that has not been handled when the timer falls due again is not
-//! posted twice.
+//! All of them wait in one table ordered by time, which one task serves as long as there is a
+//! timer. A firing is posted to the inbox of the timer's owner, so that it is handled in its turn.
+//! If it has not been handled when the timer falls due again, it is not posted twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,17 +21,17 @@ const FIRINGS_PER_TURN: usize = 512;
 
 /// A timer that is to be set.
 pub struct NewTimer {
-    /// What it belongs to.
+    /// Owner.
     pub scope: Scope,
-    /// Its name.
+    /// Name.
     pub name: Arc<str>,
-    /// When it fires, from now.
+    /// Time from now to its first firing.
     pub delay: Duration,
-    /// How often it fires from then on; once, where there is none.
+    /// Time between firings; `None` for a timer that fires once.
     pub interval: Option<Duration>,
-    /// What it says.
+    /// Payload.
     pub payload: Bytes,
-    /// Who handles it; a timer that is set keeps nobody there.
+    /// Handler of its firings. A timer does not keep it alive.
     pub to: Arc<dyn Addressee>,
 }
 
@@ -49,9 +48,9 @@ pub struct Timers(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Timers that are set, to be asked without the lock.
+    /// Number of timers that are set, readable without the lock.
     count: AtomicUsize,
-    /// The first timer to fall due has changed.
+    /// Notified when another timer has become the first to fall due.
     changed: Notify,
 }
 
@@ -63,25 +62,25 @@ impl std::fmt::Debug for Shared {
 
 #[derive(Default)]
 struct State {
-    /// By the time they fall due; the number tells those of one instant apart.
+    /// Timers by the time they fall due; the number tells those of one instant apart.
     due: BTreeMap<(Instant, u64), Arc<Firing>>,
     by_scope: HashMap<Scope, BTreeMap<Arc<str>, Entry>>,
-    /// Entries of all scopes.
+    /// Number of entries of all scopes.
     count: usize,
-    /// Bytes of the payloads of all entries.
+    /// Size of the payloads of all entries, in bytes.
     bytes: usize,
     last_number: u64,
     has_task: bool,
 }
 
-/// What is known under one name.
+/// The timer and the firing of one name.
 struct Entry {
     firing: Arc<Firing>,
-    /// The firing is in an inbox.
+    /// True if the firing is in an inbox.
     waits: bool,
-    /// What it says when its turn comes; nothing if it was cancelled meanwhile.
+    /// Payload of the firing when its turn comes; `None` if it was cancelled meanwhile.
     fired: Option<Bytes>,
-    /// When it fires next.
+    /// Time of the next firing.
     next: Option<Next>,
 }
 
@@ -100,9 +99,9 @@ impl Entry {
 }
 
 impl Timers {
-    /// Set a timer; one of the same name in its scope is replaced.
+    /// Sets a timer; one of the same name in its scope is replaced.
     pub fn set(&self, timer: NewTimer) {
-        // Kept until the timer is known to be there: a room without one may be forgotten.
+        // The reference is kept until the timer is in the table: a room without one may be dropped.
         let _to = timer.to.clone();
         let mut state = self.0.state.lock();
         let is_first = state.set(timer, Instant::now());
@@ -114,17 +113,17 @@ impl Timers {
         }
     }
 
-    /// Cancel a timer, and a firing of it that waits.
+    /// Cancels a timer, and a firing of it that waits.
     pub fn cancel(&self, scope: &Scope, name: &str) {
         self.change(|state| state.cancel(scope, name));
     }
 
-    /// Cancel all timers of a scope, which is gone.
+    /// Cancels all timers of a scope, which is gone.
     pub fn cancel_all(&self, scope: &Scope) {
         self.change(|state| state.remove_all(scope));
     }
 
-    /// Cancel all timers.
+    /// Cancels all timers.
     pub fn clear(&self) {
         self.change(|state| {
             let scopes: Vec<Scope> = state.by_scope.keys().cloned().collect();
@@ -142,8 +141,8 @@ impl Timers {
         }
     }
 
-    /// The turn of a firing has come: what it says, unless it was cancelled meanwhile. From now on it
-    /// may be posted again.
+    /// Begins the turn of a firing. Returns its payload, unless it was cancelled meanwhile. From
+    /// now on it may be posted again.
     pub fn begin(&self, firing: &Firing) -> Option<Bytes> {
         let mut state = self.0.state.lock();
         let payload = state.begin(firing);
@@ -151,7 +150,7 @@ impl Timers {
         payload
     }
 
-    /// The names of a scope's timers.
+    /// Returns the names of a scope's timers.
     pub fn names(&self, scope: &Scope) -> Vec<Arc<str>> {
         if self.is_empty() {
             return Vec::new();
@@ -160,24 +159,24 @@ impl Timers {
         state.by_scope.get(scope).map(|of| of.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether a scope has a timer.
+    /// Returns true if a scope has a timer.
     pub fn has_any(&self, scope: &Scope) -> bool {
         !self.is_empty() && self.0.state.lock().by_scope.contains_key(scope)
     }
 
-    /// Whether no timer is set at all.
+    /// Returns true if no timer is set at all.
     pub fn is_empty(&self) -> bool {
         self.0.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Bytes that all timers carry.
+    /// Returns the size of all timers' payloads, in bytes.
     pub fn bytes(&self) -> usize {
         if self.is_empty() { 0 } else { self.0.state.lock().bytes }
     }
 }
 
 impl State {
-    /// Whether it is the first of all to fall due.
+    /// Sets a timer. Returns true if it is the first of all to fall due.
     fn set(&mut self, timer: NewTimer, now: Instant) -> bool {
         let NewTimer { scope, name, delay, interval, payload, to } = timer;
         self.cancel(&scope, &name);
@@ -197,7 +196,7 @@ impl State {
         is_first
     }
 
-    /// Work on an entry, and forget it if nothing is left of it.
+    /// Calls a function with an entry, and drops the entry if nothing is left of it.
     fn with<R>(
         &mut self,
         scope: &Scope,
@@ -219,7 +218,7 @@ impl State {
         Some(result)
     }
 
-    /// A firing that waits keeps its place, and says nothing.
+    /// Cancels a timer. A firing that waits keeps its place, and has no payload.
     fn cancel(&mut self, scope: &Scope, name: &str) {
         self.with(scope, name, |entry, due| {
             if let Some(next) = entry.next.take() {
@@ -246,7 +245,8 @@ impl State {
         })?
     }
 
-    /// Take what has fallen due out of the table, some of it at most, and put back what repeats.
+    /// Takes due timers out of the table, a limited number at a time, and puts back those that
+    /// repeat.
     fn take_due(&mut self, now: Instant) -> Vec<(Arc<dyn Addressee>, Arc<Firing>)> {
         let mut taken = Vec::new();
         while taken.len() < FIRINGS_PER_TURN
@@ -278,7 +278,7 @@ impl State {
     }
 }
 
-/// Post what falls due until there are no timers left.
+/// Posts firings as they fall due until there are no timers left.
 async fn fire_when_due(timers: Weak<Shared>) {
     loop {
         let Some(shared) = timers.upgrade() else {
@@ -342,7 +342,7 @@ mod tests {
         }
     }
 
-    /// Let everything fire that falls due by then, and handle it.
+    /// Posts every firing that falls due by then, and handles it.
     fn fired(state: &mut State, to: &Anybody, now: Instant) -> Vec<String> {
         for (to, firing) in state.take_due(now) {
             post_firing(to, firing);

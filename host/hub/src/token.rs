@@ -2,13 +2,13 @@
 
 use tokio::time::Instant;
 
-/// A token that holds.
+/// A valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Its claims, as JSON.
+    /// Claims, as JSON.
     pub claims: Box<str>,
-    /// Whom it is about (`sub`).
+    /// Subject (`sub`).
     pub subject: Option<Box<str>>,
-    /// When it expires, leeway included.
+    /// Time of expiry, including leeway.
     pub expires: Instant,
 }

@@ -33,8 +33,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Wraps a TCP socket, and has it send small writes at once: frames are written whole, and waiting
-    /// for more of them only delays them.
+    /// Wraps a TCP socket, and makes it send small writes at once: frames are written whole, and
+    /// waiting for more of them only delays them.
     pub fn tcp(socket: TcpStream) -> Transport {
         // A socket that refuses the option is slower, but works.
         let _ = socket.set_nodelay(true);
@@ -75,7 +75,7 @@ impl AsyncRead for Transport {
     }
 }
 
-/// For HTTP, which writes before the connection is split.
+/// HTTP writes with this before the connection is split.
 impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -124,9 +124,9 @@ impl AsyncWrite for Transport {
 /// The incoming direction of a transport.
 #[derive(Debug)]
 pub enum Reader {
-    /// Of a TCP socket.
+    /// The half of a TCP socket.
     Tcp(OwnedReadHalf),
-    /// Of a connection within this process.
+    /// The half of a connection within this process.
     Memory(memory::ReadHalf),
 }
 
@@ -143,18 +143,18 @@ impl AsyncRead for Reader {
     }
 }
 
-/// The outgoing direction of a transport. Dropping it ends the stream: the other side reads to the end
-/// of what was written, and then finds the end.
+/// The outgoing direction of a transport. Dropping it ends the stream: the other side reads to the
+/// end of the written bytes, and then finds the end.
 #[derive(Debug)]
 pub enum Writer {
-    /// Of a TCP socket.
+    /// The half of a TCP socket.
     Tcp(OwnedWriteHalf),
-    /// Of a connection within this process.
+    /// The half of a connection within this process.
     Memory(memory::WriteHalf),
 }
 
 impl Writer {
-    /// Writes as much as the transport takes at once.
+    /// Writes as much as the transport accepts at once.
     ///
     /// # Errors
     ///
@@ -166,11 +166,11 @@ impl Writer {
         }
     }
 
-    /// Writes as much of several slices, in their order, as the transport takes at once.
+    /// Writes as much of several slices, in their order, as the transport accepts at once.
     ///
     /// # Errors
     ///
-    /// As [`try_write`](Writer::try_write).
+    /// The errors are those of [`try_write`](Writer::try_write).
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write_vectored(slices),
@@ -178,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// Waits until a write may take something. One task at a time is woken for it: the last to ask.
+    /// Waits until a write may succeed. One task at a time is woken for it: the last to ask.
     ///
     /// # Errors
     ///

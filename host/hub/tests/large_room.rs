@@ -1,4 +1,4 @@
-//! A room so large that a broadcast to it takes turns, and is written by several tasks.
+//! A room so large that a broadcast to it takes turns, and several tasks write it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn frame(number: u32) -> Frame {
     Frame::encode(FrameKind::Binary, &number.to_be_bytes())
 }
 
-/// Reads the numbers of so many frames.
+/// Reads the numbers of `frames` frames.
 async fn read(client: &mut memory::Stream, frames: usize) -> Vec<u32> {
     let mut bytes = vec![0; frames * FRAME_BYTES];
     client.read_exact(&mut bytes).await.expect("all frames arrive");
@@ -72,7 +72,7 @@ async fn all_members_get_all_broadcasts_in_one_order_and_a_sender_its_own_answer
                     let queued =
                         hub.deliver(Some(&record), &to, &frame(number), None, &mut writes).await;
                     assert_eq!(queued, MEMBERS);
-                    // The answer to itself comes after its broadcast.
+                    // The answer comes after the broadcast.
                     assert!(hub.send_to(record.id, &frame(1000 + number), &mut writes));
                     if number % 3 == 0 {
                         writes.write().await;

@@ -1,4 +1,4 @@
-//! The hubs of the channels that are in service, by the channels' names: how one channel reaches the
+//! The hubs of the channels in service, by the channels' names, so that one channel can reach the
 //! rooms of another.
 
 use std::collections::HashMap;
@@ -13,17 +13,17 @@ use super::Hub;
 pub struct Channels(RwLock<HashMap<Box<str>, Weak<Hub>>>);
 
 impl Channels {
-    /// A channel has come into service.
+    /// Adds a channel that has come into service.
     pub fn add(&self, name: &str, hub: &Arc<Hub>) {
         self.0.write().insert(name.into(), Arc::downgrade(hub));
     }
 
-    /// A channel has been taken out of service.
+    /// Removes a channel that has gone out of service.
     pub fn remove(&self, name: &str) {
         self.0.write().remove(name);
     }
 
-    /// The hub of a channel, if that is in service.
+    /// Returns the hub of a channel, if it is in service.
     pub fn find(&self, name: &str) -> Option<Arc<Hub>> {
         self.0.read().get(name)?.upgrade()
     }

@@ -1,11 +1,13 @@
-//! Everything that reaches other connections, rooms and channels: frames, closes, notices, posts.
+//! The deliveries to other connections, rooms and channels: frames, closes, notices, posts.
 //!
-//! There is no other way from one connection's event to another connection. What all nodes of a
-//! cluster have to hear of is therefore seen here, and here alone: a broker takes what these verbs are
-//! given, which are ids, names and encoded frames, to the other nodes, and calls the same verbs there.
+//! There is no other way from one connection's event to another connection. So everything that all
+//! nodes of a cluster have to hear of passes through here: a broker takes the arguments of these
+//! functions, which are ids, names and encoded frames, to the other nodes, and calls the same
+//! functions there.
 //!
-//! A frame or a close that finds no receiver is dropped. A place for a notice or a post is taken when
-//! a handler calls and is filled when its event commits, so that what was accepted cannot be refused.
+//! A frame or a close that finds no receiver is dropped. A place for a notice or a post is taken
+//! when a handler calls, and filled when its event commits, so that an accepted post cannot be
+//! refused.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,16 +27,16 @@ use wharf_contract::close::{Close, Reason};
 /// Inboxes that are filled in a row before other tasks get their turn.
 const POSTS_PER_TURN: usize = 1024;
 
-/// Rooms of a sender that are compared by name before a room is looked up among all.
+/// Rooms of a sender that are compared by name before a room is looked up in the table.
 const ROOMS_LOOKED_THROUGH: usize = 8;
 
 /// The inboxes of a room's members or of a user's connections.
 #[derive(Debug, Default)]
 pub struct Posting {
-    /// Places in those that have one.
+    /// Places in the inboxes that have room.
     pub places: Vec<Place>,
-    /// The connections whose inbox has none. One that does not keep up is ended, as one that does not
-    /// read is: it must not keep the others from being told, nor miss what they are told.
+    /// Connections whose inbox is full. They are ended, like a connection that does not read: one
+    /// must not keep the others from getting the notice, nor miss it and go on.
     pub full: Vec<Arc<Outbound>>,
 }
 
@@ -45,10 +47,10 @@ impl Hub {
         self.records.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
     }
 
-    /// Queues a frame for recipients except one of them, once for each. Returns for how many.
+    /// Queues a frame for recipients except one of them, once for each. Returns their number.
     ///
-    /// Deliveries to a room reach all of its members in one order: the next one begins when this one is
-    /// over. `from` is the connection whose event it is, if one's.
+    /// Deliveries to a room reach all of its members in one order: the next one begins when this
+    /// one is over. `from` is the connection whose event it is, if there is one.
     pub async fn deliver(
         &self,
         from: Option<&ConnectionRecord>,
@@ -57,11 +59,11 @@ impl Hub {
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
     ) -> usize {
-        // A connection of another node is none of those that are looked at.
+        // A connection of another node is not among the members.
         let number = except.and_then(ConnectionId::local_number);
         let queued = match to {
             Recipients::Room(name) => {
-                // Mostly it is a room of the sender's, which needs no looking up among all others.
+                // Mostly it is a room of the sender, which needs no look-up in the table.
                 let of_sender = from.and_then(|from| {
                     let groups = from.groups();
                     let mut first = groups.joined.iter().take(ROOMS_LOOKED_THROUGH);
@@ -139,8 +141,8 @@ impl Hub {
         .await
     }
 
-    /// Returns how many connections a delivery looks at, as things are. A connection that is named
-    /// several times counts as often.
+    /// Returns the number of connections that a delivery visits at present. A connection that is
+    /// named several times counts as often.
     pub fn reach(&self, to: &Recipients) -> usize {
         let members = |name: &str| self.rooms.get(name).map_or(0, |room| room.members.count());
         let connections = |user: &str| self.users.get(user).map_or(0, |user| user.members.count());
@@ -167,7 +169,7 @@ impl Hub {
 
 /// Frames of other channels.
 impl Hub {
-    /// Queues another channel's frame for the members of a room. Returns for how many.
+    /// Queues another channel's frame for the members of a room. Returns their number.
     pub async fn publish(
         &self,
         room: &Arc<str>,
@@ -183,7 +185,7 @@ impl Hub {
 
 /// Closes.
 impl Hub {
-    /// Asks a connection to close. Returns whether it is open.
+    /// Asks a connection to close. Returns true if it is open.
     pub fn disconnect(&self, id: ConnectionId, close: &Close) -> bool {
         let outbound = self.outbound(id);
         if let Some(outbound) = &outbound {
@@ -192,7 +194,7 @@ impl Hub {
         outbound.is_some()
     }
 
-    /// Asks the connections that a user has now to close. Returns how many.
+    /// Asks all present connections of a user to close. Returns their number.
     pub fn disconnect_user(&self, user: &str, close: &Close) -> usize {
         let Some(user) = self.users.get(user) else {
             return 0;
@@ -214,7 +216,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// There is no place, or no such connection, which is the same as one that has just ended.
+    /// There is no place, or no such connection, which includes one that has just ended.
     pub fn notice_place(
         &self,
         to: ConnectionId,
@@ -224,8 +226,8 @@ impl Hub {
         Place::take(self.outbound(to).ok_or(NoPlace::Closed)?, bytes, limits)
     }
 
-    /// Takes places for a notice in the inboxes of a room's members or of a user's connections, except
-    /// some of them.
+    /// Takes places for a notice in the inboxes of a room's members or of a user's connections,
+    /// without the excepted ones.
     pub async fn notice_places(
         &self,
         to: Group<'_>,
@@ -257,8 +259,8 @@ impl Hub {
         place.fill(from, payload, hops);
     }
 
-    /// Posts one event into several inboxes, and ends the connections whose inbox is full. Returns in
-    /// how many.
+    /// Posts one event into several inboxes, and ends the connections whose inbox is full. Returns
+    /// the number of inboxes.
     pub async fn post_to_several(
         &self,
         posting: Posting,
@@ -286,7 +288,7 @@ impl Posting {
         match Place::take(to.clone(), bytes, limits) {
             Ok(place) => self.places.push(place),
             Err(NoPlace::Full | NoPlace::FullTogether) => self.full.push(to),
-            // It has ended since the room was looked at.
+            // The connection has ended since the room was visited.
             Err(NoPlace::Closed) => {}
         }
     }

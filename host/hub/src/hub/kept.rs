@@ -1,4 +1,5 @@
-//! What a hub keeps besides memberships: states and inboxes of rooms, timers, lists of presence.
+//! The data that a hub keeps besides memberships: states and inboxes of rooms, timers, presence
+//! lists.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::timer::NewTimer;
 
 /// States and inboxes of rooms.
 impl Hub {
-    /// Sets who runs the events of the rooms; once, before there are any.
+    /// Sets the runner of the rooms' events; once, before there are any.
     pub fn run_room_events_with(&self, runner: Box<dyn Runner>) {
         self.states.run_with(runner);
     }
@@ -22,7 +23,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// `max` other rooms have something kept for them.
+    /// `max` other rooms have data already.
     pub fn room_inbox(
         &self,
         room: &Arc<str>,
@@ -36,12 +37,13 @@ impl Hub {
         self.states.channel().clone()
     }
 
-    /// Returns the state of a room as last committed, if it has one.
+    /// Returns the last committed state of a room, if it has one.
     pub fn room_state(&self, room: &str) -> Option<Bytes> {
         self.states.find(room)?.state()
     }
 
-    /// Forgets the state of a room, so that its next event begins anew. Returns whether there was one.
+    /// Drops the state of a room, so that its next event begins anew. Returns true if there was
+    /// one.
     pub fn reset_room(&self, room: &str) -> bool {
         self.states.find(room).is_some_and(|room| room.forget())
     }
@@ -64,12 +66,12 @@ impl Hub {
         self.timers.names(scope)
     }
 
-    /// Returns the bytes that all timers carry.
+    /// Returns the size of all timers' payloads, in bytes.
     pub fn timer_bytes(&self) -> usize {
         self.timers.bytes()
     }
 
-    /// Begins the turn of a firing. Returns what it says, unless it was cancelled meanwhile.
+    /// Begins the turn of a firing. Returns its payload, unless it was cancelled meanwhile.
     pub fn begin_timer(&self, firing: &Firing) -> Option<Bytes> {
         self.timers.begin(firing)
     }
@@ -82,22 +84,23 @@ impl Hub {
 
 /// Lists of presence.
 impl Hub {
-    /// Sets who hears of changes in the lists besides their watchers; once, before there are any.
+    /// Sets the listener for changes of the lists, besides their watchers; once, before there are
+    /// any.
     pub fn tell_of_presence(&self, listener: Box<dyn Listener>) {
         self.presence.tell_to(listener);
     }
 
-    /// Returns what the listener has to hear of next in a room.
+    /// Returns the next changes of a room for the listener.
     pub fn next_untold(&self, room: &Arc<PresenceRoom>) -> Option<Diff> {
         self.presence.next_untold(room)
     }
 
-    /// Returns the bytes that all lists take.
+    /// Returns the size of all lists, in bytes.
     pub fn presence_bytes(&self) -> usize {
         self.presence.bytes()
     }
 
-    /// Returns the bytes that a room's list takes, and those that a connection takes of it.
+    /// Returns the size of a room's list in bytes, and the part of it that a connection takes.
     pub fn presence_bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
         self.presence.bytes_in(room, id)
     }
@@ -107,7 +110,7 @@ impl Hub {
         self.presence.key(room, id)
     }
 
-    /// Returns how many keys in a room have a connection.
+    /// Returns the number of keys in a room that have a connection.
     pub fn presence_count(&self, room: &str, own: Option<&Own>) -> usize {
         self.presence.count(room, own)
     }

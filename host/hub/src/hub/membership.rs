@@ -1,6 +1,6 @@
-//! Connections of a hub: when they come and go, and where each is a member.
+//! Connections of a hub: their arrival, their end, and their memberships.
 //!
-//! What a connection is a member of is changed by its own events alone, which run one at a time.
+//! Only a connection's own events, which run one at a time, change its memberships.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ impl Hub {
         self.records.insert(connection);
     }
 
-    /// Takes a connection out of its rooms, away from its user, and out of the hub. Its record still
-    /// says where it was.
+    /// Removes a connection from its rooms, its user and the hub. Its record keeps its last
+    /// memberships.
     pub fn remove(&self, connection: &ConnectionRecord) {
         let groups = connection.groups();
         for room in &groups.joined {
@@ -54,7 +54,7 @@ impl Hub {
         }
     }
 
-    /// Ties a connection to a user, and to no other any more.
+    /// Assigns a connection to a user, and removes it from another one.
     pub fn identify(&self, connection: &ConnectionRecord, user: &Arc<str>) {
         let current = &mut connection.groups().user;
         if current.as_ref().is_some_and(|current| current.name() == user) {
@@ -80,13 +80,12 @@ impl Hub {
         }
     }
 
-    /// Makes a connection present in a room no longer.
+    /// Ends a connection's presence in a room.
     pub fn untrack(&self, connection: &ConnectionRecord, room: &str) {
         self.presence.untrack(room, connection.id);
     }
 
-    /// Tells a connection who is present in a room that it is in, and from now on what changes about
-    /// that.
+    /// Sends a connection the list of a room that it is in, and from now on its changes.
     pub fn watch(
         &self,
         connection: &ConnectionRecord,
@@ -98,34 +97,34 @@ impl Hub {
         }
     }
 
-    /// Tells a connection no more of who is present in a room.
+    /// Stops sending a connection the changes of a room's list.
     pub fn unwatch(&self, connection: &ConnectionRecord, room: &str) {
         self.presence.unwatch(room, connection.id);
     }
 
-    /// Ends a membership. A room that becomes empty by it is kept for a while if it has a state.
+    /// Ends a membership. A room that becomes empty is kept for a while if it has a state.
     fn leave_room(&self, room: &Arc<Room>, id: ConnectionId) {
         if self.rooms.leave(room, id) {
             self.states.emptied(room.name());
         }
     }
 
-    /// Returns how many connections there are.
+    /// Returns the number of connections.
     pub fn connection_count(&self) -> usize {
         self.records.len()
     }
 
-    /// Returns how many rooms have members.
+    /// Returns the number of rooms that have members.
     pub fn room_count(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Returns how many users have a connection.
+    /// Returns the number of users that have a connection.
     pub fn user_count(&self) -> usize {
         self.users.len()
     }
 
-    /// Returns whether a connection is open.
+    /// Returns true if a connection is open.
     pub fn is_connected(&self, id: ConnectionId) -> bool {
         self.records.with(id, |_| ()).is_some()
     }
@@ -135,8 +134,8 @@ impl Hub {
         self.records.with(id, Arc::clone)
     }
 
-    /// Returns the records of at most `limit` connections in ascending order of their ids, those after
-    /// `after`.
+    /// Returns the records of at most `limit` connections in ascending order of their ids,
+    /// beginning after `after`.
     pub fn connections(
         &self,
         after: Option<ConnectionId>,
@@ -145,20 +144,20 @@ impl Hub {
         self.records.page(after, limit)
     }
 
-    /// Returns the names of at most `limit` rooms in ascending order, those after `after`, and how many
-    /// members each has.
+    /// Returns the names of at most `limit` rooms in ascending order, beginning after `after`, each
+    /// with its number of members.
     pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
         let rooms = self.rooms.page(after, limit);
         rooms.iter().map(|room| (room.name().clone(), room.members.count())).collect()
     }
 
-    /// Returns how many members a room has, or connections a user.
+    /// Returns the number of a room's members, or of a user's connections.
     pub fn count(&self, group: Group<'_>) -> usize {
         self.group(group).map_or(0, |room| room.members.count())
     }
 
-    /// Returns at most `limit` members of a room or connections of a user in ascending order, those
-    /// after `after`. There are none after one of another node.
+    /// Returns at most `limit` members of a room or connections of a user in ascending order,
+    /// beginning after `after`; none after an id of another node.
     pub fn members(
         &self,
         group: Group<'_>,

@@ -10,19 +10,19 @@ use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::room::start_after;
 
-/// Parts of the table, each with a lock of its own. Numbers ascend, so that they are spread evenly.
+/// Parts of the table, each with a lock of its own. Ascending numbers spread evenly over them.
 const SHARDS: u64 = 32;
 
 /// Records by number, in shards.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     shards: [Mutex<BTreeMap<u64, Arc<ConnectionRecord>>>; SHARDS as usize],
-    /// Records of all shards, to be asked without a lock.
+    /// Number of records in all shards, readable without a lock.
     count: AtomicUsize,
 }
 
 impl Records {
-    /// Returns how many there are.
+    /// Returns the number of records.
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -43,7 +43,8 @@ impl Records {
         }
     }
 
-    /// Looks at the record of a connection under the lock of its shard, if there is one.
+    /// Calls a function with the record of a connection under the lock of its shard, if there is
+    /// one.
     pub(super) fn with<R>(
         &self,
         id: ConnectionId,
@@ -53,7 +54,7 @@ impl Records {
         self.shard(number).lock().get(&number).map(look)
     }
 
-    /// Returns at most `limit` records in ascending order, those after `after`.
+    /// Returns at most `limit` records in ascending order, beginning after `after`.
     pub(super) fn page(
         &self,
         after: Option<ConnectionId>,
@@ -68,7 +69,7 @@ impl Records {
         }
         numbers.sort_unstable();
         numbers.truncate(limit);
-        // One that has gone meanwhile is left out.
+        // A connection that has gone meanwhile is left out.
         let record = |number: u64| self.with(ConnectionId::local(number), Arc::clone);
         numbers.into_iter().filter_map(record).collect()
     }

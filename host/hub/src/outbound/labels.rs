@@ -1,4 +1,4 @@
-//! What a connection is labelled with, for broadcasts that are for some members only.
+//! The labels of a connection, for broadcasts to some members only.
 
 /// Labels of one connection; never changed, only replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,27 +8,27 @@ pub struct Labels(Vec<Label>);
 pub type Label = (Box<str>, Box<str>);
 
 impl Labels {
-    /// The labels in the order in which their names were first set.
+    /// Returns the labels in the order in which their names were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// How many there are.
+    /// Returns the number of labels.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The value of a label.
+    /// Returns the value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Set a label, in place of one of the same name.
+    /// Sets a label, in place of one of the same name.
     pub fn set(&mut self, name: &str, value: &str) {
         match self.0.iter_mut().find(|(known, _)| &**known == name) {
             Some((_, current)) => *current = value.into(),
@@ -36,12 +36,12 @@ impl Labels {
         }
     }
 
-    /// Take a label off, if it is there.
+    /// Removes a label, if it is there.
     pub fn clear(&mut self, name: &str) {
         self.0.retain(|(known, _)| &**known != name);
     }
 
-    /// Whether all of these are among them.
+    /// Returns true if all of these are among them.
     pub fn have(&self, wanted: &[Label]) -> bool {
         wanted.iter().all(|(name, value)| self.get(name) == Some(value))
     }

@@ -1,9 +1,9 @@
 //! Frames that a task has queued on outbounds and must still write.
 //!
-//! The task writes them itself, some sockets at a time, and lets other tasks run in between. What is
-//! queued for very many is written by several tasks: parts of the list go into a queue that as many
-//! [writers](Writers) empty as there are threads. Each outbound is in one list at a time, so that the
-//! order of its frames does not depend on who writes them.
+//! The task writes them itself, some sockets at a time, and lets other tasks run in between. A list
+//! for very many receivers is written by several tasks: parts of it go into a queue that as many
+//! [writers](Writers) empty as there are threads. Each outbound is in one list at a time, so that
+//! the order of its frames does not depend on the task that writes them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ const WRITES_PER_TURN: usize = 128;
 /// Sockets of one part of a list that several tasks write.
 const WRITES_PER_PART: usize = if cfg!(test) { 64 } else { 1024 };
 
-/// Sockets that one task writes alone. Unit tests have few sockets, and want several tasks.
+/// Sockets that one task writes alone. Unit tests have few sockets, and need several tasks.
 pub(crate) const WRITTEN_ALONE: usize = if cfg!(test) { 256 } else { 4096 };
 
-/// Frames that may be pushed before they are written even though more is about to follow.
+/// Frames that may be pushed before they are written, even if more follow soon.
 const FRAMES_PER_TURN: usize = 8 * 1024;
 
-/// The same in bytes, for each receiver that waits to be written to.
+/// The same limit in bytes, for each receiver that waits to be written to.
 const BYTES_PER_RECEIVER: usize = 64 * 1024;
 
 /// Outbounds that this task has promised to write. Dropping the list keeps the promise.
@@ -37,13 +37,12 @@ pub struct PendingWrites {
     /// Frames and bytes pushed since everything was last written.
     frames: usize,
     bytes: usize,
-    /// Tasks that write parts of what was in the list.
+    /// Tasks that write parts of the list.
     writers: Option<Box<Writers>>,
 }
 
 impl PendingWrites {
-    /// Pushes a frame and takes the responsibility for its being written. Returns whether it was
-    /// queued.
+    /// Pushes a frame and takes the responsibility for writing it. Returns true if it was queued.
     pub fn push(&mut self, to: &Arc<Outbound>, frame: &Frame) -> bool {
         self.frames += 1;
         self.bytes += frame.len();
@@ -54,18 +53,18 @@ impl PendingWrites {
         matches!(pushed, Pushed::Drain | Pushed::Queued)
     }
 
-    /// Returns whether so much waits that it should be written before anything else is done.
+    /// Returns true if so much waits that it should be written before anything else.
     pub fn is_urgent(&self) -> bool {
         self.frames > FRAMES_PER_TURN
             || self.bytes > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
     }
 
-    /// Returns whether more than one connection waits to be written to.
+    /// Returns true if more than one connection waits to be written to.
     pub fn reaches_many(&self) -> bool {
         self.list.len() > 1
     }
 
-    /// Writes everything that is not passed on, without letting others run.
+    /// Writes everything that is not passed on, without letting other tasks run.
     pub fn write_now(&mut self) {
         (self.frames, self.bytes) = (0, 0);
         for outbound in self.list.drain(..) {
@@ -76,14 +75,14 @@ impl PendingWrites {
         }
     }
 
-    /// Writes as much as may be written in a row. Returns whether nothing is left.
+    /// Writes as much as may be written in a row. Returns true if nothing is left.
     pub fn write_some(&mut self) -> bool {
         match self.list.len().checked_sub(WRITES_PER_TURN) {
             None | Some(0) => {
                 self.write_now();
                 true
             }
-            // From the end, so that nothing is moved.
+            // Parts are taken from the end, so that nothing is moved.
             Some(rest) => {
                 for outbound in self.list.drain(rest..) {
                     outbound.drain();
@@ -93,8 +92,8 @@ impl PendingWrites {
         }
     }
 
-    /// Writes everything, and waits for those that write a part of it. Other tasks get their turn now
-    /// and then.
+    /// Writes everything, and waits for the tasks that write a part of it. Other tasks get their
+    /// turn now and then.
     pub async fn write(&mut self) {
         if self.list.len() > WRITTEN_ALONE {
             while !self.list.is_empty() {
@@ -111,8 +110,8 @@ impl PendingWrites {
         }
     }
 
-    /// Passes what waits on to other tasks, if it is enough for one. For those who queue for very many,
-    /// whose first receivers must not wait for the last to be reached.
+    /// Passes a part of the list on to other tasks, if it is long enough. For broadcasts to very
+    /// many: their first receivers must not wait until the last one is reached.
     pub(crate) fn pass_on_part(&mut self) {
         if self.list.len() >= WRITES_PER_PART {
             let part = std::mem::take(&mut self.list);
@@ -123,7 +122,7 @@ impl PendingWrites {
     fn pass_on(&mut self, part: Vec<Arc<Outbound>>) {
         match Handle::try_current() {
             Ok(runtime) => self.writers.get_or_insert_default().write(Part(part), &runtime),
-            // Nobody could take it.
+            // No task could take it.
             Err(_) => drop(Part(part)),
         }
     }
@@ -156,7 +155,8 @@ impl Drop for Part {
     }
 }
 
-/// Tasks that write parts. They end when there is none left, whether or not anybody waits for them.
+/// The tasks that write parts. They end when there is none left, even if their end is not waited
+/// for.
 #[derive(Debug, Default)]
 struct Writers {
     queue: Arc<Mutex<Queue>>,
@@ -171,7 +171,7 @@ struct Queue {
 }
 
 impl Writers {
-    /// Has a part written, by one task more if there are fewer than threads.
+    /// Hands a part to the tasks, and starts one more if there are fewer than threads.
     fn write(&mut self, part: Part, runtime: &Handle) {
         let mut queue = self.queue.lock();
         queue.parts.push_back(part);
@@ -186,7 +186,7 @@ impl Writers {
         self.queue.lock().running += 1;
         write_parts(self.queue).await;
         for task in self.tasks {
-            // One that has panicked has said so in the log, and what it held is written.
+            // A task that has panicked has said so in the log, and its part is written.
             let _ = task.await;
         }
     }

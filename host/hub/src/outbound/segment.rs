@@ -1,4 +1,5 @@
-//! What waits in an outbound queue: a frame as it was encoded, or small ones one behind the other.
+//! The waiting bytes of an outbound queue: a frame as it was encoded, or small frames one behind
+//! the other.
 //!
 //! A frame that finds the queue empty is mostly written at once, and is shared by all of its
 //! receivers. Small frames that find another one waiting are copied behind it, so that a burst
@@ -10,24 +11,25 @@ use bytes::{Buf, Bytes};
 
 use crate::frame::Frame;
 
-/// What a waiting frame counts for at least, in bytes: about what it costs beside its payload. So
-/// a client that provokes tiny frames and reads none of them costs no more than any other.
+/// Smallest charge of a waiting frame, in bytes: about its cost beside the payload. So a client
+/// that provokes tiny frames and reads none of them costs no more than any other.
 pub(super) const MIN_CHARGE: usize = 64;
 
-/// The largest frame that is copied; larger ones are dearer to copy than to write as a piece.
+/// Largest frame that is copied, in bytes. A larger one costs more to copy than to write as a
+/// piece.
 const MAX_COPIED_BYTES: usize = 1024;
 
-/// How long copied frames become before a new segment begins.
+/// Length of copied frames after which a new segment begins, in bytes.
 const MAX_SEGMENT_BYTES: usize = 16 * 1024;
 
-/// What copied frames make room for, step by step.
+/// Capacities of a buffer for copied frames, step by step.
 const CAPACITIES: [usize; 3] = [512, 4 * 1024, MAX_SEGMENT_BYTES];
 
 /// Waiting bytes that follow each other in memory.
 #[derive(Debug)]
 pub(super) struct Segment {
     bytes: Waiting,
-    /// What its frames count for.
+    /// Charge of its frames.
     pub(super) charge: usize,
 }
 
@@ -36,23 +38,23 @@ enum Waiting {
     Shared(Bytes),
     Copied {
         bytes: Vec<u8>,
-        /// How much has been written.
+        /// Bytes that have been written.
         written: usize,
     },
 }
 
-/// What a waiting frame counts for.
+/// Returns the charge of a waiting frame.
 pub(super) fn charge(frame: &Frame) -> usize {
     frame.len().max(MIN_CHARGE)
 }
 
 impl Segment {
-    /// One frame.
+    /// Makes a segment of one frame.
     pub(super) fn of(frame: &Frame) -> Segment {
         Segment { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()) }
     }
 
-    /// Put a frame behind what waits here, if all of it is small. Says whether it was.
+    /// Puts a frame behind the waiting ones, if all of them are small. Returns true if it did.
     pub(super) fn append(&mut self, frame: &Frame) -> bool {
         if frame.len() > MAX_COPIED_BYTES {
             return false;
@@ -73,7 +75,7 @@ impl Segment {
             return false;
         }
         if length > bytes.capacity() {
-            // In few steps, because each may copy what is there.
+            // The buffer grows in few steps, because each may copy its content.
             let capacity = CAPACITIES.into_iter().find(|capacity| *capacity >= length);
             bytes.reserve_exact(capacity.unwrap_or(length) - bytes.len());
         }
@@ -82,8 +84,8 @@ impl Segment {
         true
     }
 
-    /// Note that so many bytes have been written, but not all. Returns by how much the charge is
-    /// less for it.
+    /// Notes that `written` bytes have been written, but not all. Returns the part of the charge
+    /// that this frees.
     pub(super) fn advance(&mut self, written: usize) -> usize {
         match &mut self.bytes {
             Waiting::Shared(frame) => frame.advance(written),

@@ -7,13 +7,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 impl Outbound {
-    /// Returns the bytes that wait, one frame behind the other.
+    /// Returns the waiting bytes, one frame behind the other.
     pub(crate) fn waiting(&self) -> Vec<u8> {
         self.state.lock().queue.iter().flat_map(|segment| segment.to_vec()).collect()
     }
 }
 
-/// An outbound with a socket, and the client's end of it.
+/// Makes an outbound with a socket, and the client's end of it.
 async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -42,7 +42,7 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
             tokio::task::spawn_blocking(move || {
                 let mut writes = PendingWrites::default();
                 for number in 0..FRAMES {
-                    // Frames of different sizes, so that writes end in the middle of some.
+                    // Frames have different sizes, so that writes end in the middle of some.
                     let mut payload = vec![b'.'; 40 + (number as usize * 37) % 900];
                     payload[..4].copy_from_slice(&sender.to_be_bytes());
                     payload[4..8].copy_from_slice(&number.to_be_bytes());

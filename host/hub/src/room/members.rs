@@ -1,9 +1,9 @@
-//! The members of a room, and who is served next of those that broadcast to it.
+//! The members of a room, and the line of broadcasts to it.
 //!
-//! The lock is held for short times only, however many members there are. A broadcast to
-//! [`AT_ONCE`] members at most is queued to all of them under it, which fixes its place in the order.
-//! A larger one is a [walk](super::walk): it waits in line for its turn, and then visits the members a
-//! chunk at a time. While there is a line, every broadcast to the room stands in it, so that a small
+//! The lock is held for short times only, however many members there are. A broadcast to at most
+//! [`AT_ONCE`] members is queued to all of them under it, which fixes its place in the order. A
+//! larger one is a [walk](super::walk): it waits in line for its turn, and then visits the members
+//! a chunk at a time. While there is a line, every broadcast to the room joins it, so that a small
 //! one cannot overtake.
 
 use std::collections::BTreeSet;
@@ -18,37 +18,38 @@ use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites};
 
-/// Members that are reached under one lock. Unit tests have few members, and want walks.
+/// Members that are reached under one lock. Unit tests have few members, and need walks.
 pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { 256 };
 
 /// Members of a room, a user's connections, or all connections of a channel. All are of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    /// How many there are, to be asked without the lock.
+    /// Number of members, readable without the lock.
     count: AtomicUsize,
     state: Mutex<State>,
 }
 
-/// Small, since most rooms are and there are many: the line is allocated while there is one.
+/// The state of a room. It is small, since there are many rooms and most are small: the line is
+/// allocated only while there is one.
 #[derive(Debug)]
 pub(super) enum State {
-    /// No broadcast takes its time.
+    /// No broadcast is in line.
     Quiet(Roster),
     /// Broadcasts stand in line.
     Lined(Box<Lined>),
-    /// The last member has left and the table has forgotten the room; whoever still holds it must ask
-    /// for a new one.
+    /// The last member has left and the table has dropped the room. A task that still holds it must
+    /// ask for a new one.
     Dissolved,
 }
 
 #[derive(Debug)]
 pub(super) struct Lined {
     roster: Roster,
-    /// Held by the broadcast whose turn it is, and waited for by the next ones in their order.
+    /// Lock that the broadcast in turn holds, and that the next ones wait for in their order.
     line: Arc<AsyncMutex<()>>,
-    /// Broadcasts in the line, the first included.
+    /// Broadcasts in the line, including the first.
     waiting: usize,
-    /// Members that have come since the first one began, which it is not for.
+    /// Members that have come since the first one began, which it does not reach.
     late: BTreeSet<u64>,
 }
 
@@ -59,7 +60,7 @@ impl Default for State {
 }
 
 impl Members {
-    /// Adds a member. `false` if the room has been dissolved, and the connection is not in it.
+    /// Adds a member. `false` if the room has been dissolved; the connection is not in it then.
     pub(crate) fn add(&self, id: ConnectionId, outbound: Arc<Outbound>) -> bool {
         debug_assert!(
             id.local_number().is_some(),
@@ -81,7 +82,7 @@ impl Members {
         true
     }
 
-    /// Removes a member. `true` if nobody is left.
+    /// Removes a member. `true` if it was the last.
     pub(crate) fn remove(&self, id: ConnectionId) -> bool {
         let mut state = self.state.lock();
         let (Some(number), Some(roster)) = (id.local_number(), state.roster_mut()) else {
@@ -92,7 +93,7 @@ impl Members {
         roster.len() == 0
     }
 
-    /// Refuses new members for good, if there are none. For the table, which forgets the room.
+    /// Refuses new members for good, if there are none. For the table, which drops the room.
     pub(crate) fn dissolve_if_empty(&self) -> bool {
         let mut state = self.state.lock();
         let is_empty = state.roster().is_none_or(|roster| roster.len() == 0);
@@ -102,13 +103,13 @@ impl Members {
         is_empty
     }
 
-    /// Returns how many members there are.
+    /// Returns the number of members.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns the ids of at most `limit` members in ascending order, those after `after`. There are
-    /// none after a connection of another node.
+    /// Returns the ids of at most `limit` members in ascending order, beginning after `after`; none
+    /// after a connection of another node.
     pub(crate) fn page(&self, after: Option<ConnectionId>, limit: usize) -> Vec<ConnectionId> {
         let Some(mut start) = start_after(after) else {
             return Vec::new();
@@ -136,7 +137,7 @@ impl Members {
         Iter { members: self, start: Some(0), next: Vec::new().into_iter() }
     }
 
-    /// Queues a frame for every member except one, in one piece. Returns for how many; `None` where it
+    /// Queues a frame for every member except one, in one piece. Returns their number; `None` if it
     /// would take too long or others are in line, and nothing has happened.
     pub(crate) fn broadcast_at_once(
         &self,
@@ -172,7 +173,7 @@ impl Members {
                 lined.waiting += 1;
                 lined.line.clone()
             }
-            // Nobody is there to be walked to, and nobody will be.
+            // A room without members needs no line, and will not get any members.
             State::Quiet(_) | State::Dissolved => Arc::default(),
         };
         Turn { members: self, line, held: None }
@@ -211,19 +212,19 @@ impl State {
         }
     }
 
-    /// Returns whether a broadcast may be queued under the lock, as far as others are concerned.
+    /// Returns true if no line keeps a broadcast from being queued under the lock.
     pub(super) fn is_quiet(&self) -> bool {
         !matches!(self, State::Lined(_))
     }
 
-    /// Begins the walk of the broadcast whose turn it is: who comes from now on is late.
+    /// Begins the walk of the broadcast in turn: members that come from now on are late.
     pub(super) fn begin(&mut self) {
         if let State::Lined(lined) = self {
             lined.late.clear();
         }
     }
 
-    /// Returns whether a member has come since the walk began.
+    /// Returns true if a member has come since the walk began.
     pub(super) fn is_late(&self, number: u64) -> bool {
         match self {
             State::Lined(lined) => lined.late.contains(&number),
@@ -241,13 +242,13 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Begins the turn, if nobody else has it or waits for it.
+    /// Begins the turn, if no other broadcast has it or waits for it.
     pub(super) fn has_begun(&mut self) -> bool {
         self.held = self.line.clone().try_lock_owned().ok();
         self.held.is_some()
     }
 
-    /// Waits for the turn. Those that wait get it in the order in which they asked.
+    /// Waits for the turn. Broadcasts get it in the order in which they asked.
     pub(super) async fn begin(&mut self) {
         self.held = Some(self.line.clone().lock_owned().await);
     }
@@ -255,7 +256,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // Before the next one gets its turn, which finds the line as it is left.
+        // This runs before the next one gets its turn, which finds the line as it is left.
         self.members.leave_line();
         self.held = None;
     }
@@ -265,7 +266,7 @@ impl Drop for Turn<'_> {
 #[derive(Debug)]
 pub(crate) struct Iter<'a> {
     members: &'a Members,
-    /// Where the next ones begin, if there may be any.
+    /// Start of the next ones, if there may be any.
     start: Option<u64>,
     next: std::vec::IntoIter<(u64, Arc<Outbound>)>,
 }

@@ -1,8 +1,8 @@
 //! A room's members by their numbers, in ascending order.
 //!
-//! Most rooms are small and many: up to [`FEW`] members are in a vector of about their size, where
-//! a node of a tree would take as much for one member as for eleven. More are in a tree, so that
-//! nobody who joins or leaves moves thousands of others.
+//! Most rooms are small and many. Up to [`FEW`] members are in a vector of about their size; a node
+//! of a tree would take as much for one member as for eleven. More are in a tree, so that joining
+//! or leaving does not move thousands of others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::outbound::Outbound;
 /// The most members that are kept in a vector.
 const FEW: usize = 32;
 
-/// Who is in a room.
+/// The members of a room.
 #[derive(Debug)]
 pub(super) enum Roster {
-    /// In ascending order of the numbers.
+    /// Members in a vector, in ascending order of the numbers.
     Few(Vec<(u64, Arc<Outbound>)>),
-    /// Boxed, so that a roster is no larger than a vector.
+    /// Members in a tree; boxed, so that a roster is no larger than a vector.
     #[expect(
         clippy::box_collection,
         reason = "the tag fits into a vector, beside a tree it does not"
@@ -32,7 +32,7 @@ impl Default for Roster {
 }
 
 impl Roster {
-    /// How many members there are.
+    /// Returns the number of members.
     pub(super) fn len(&self) -> usize {
         match self {
             Roster::Few(members) => members.len(),
@@ -40,7 +40,7 @@ impl Roster {
         }
     }
 
-    /// Add a member, or replace its outbound.
+    /// Adds a member, or replaces its outbound.
     pub(super) fn insert(&mut self, number: u64, outbound: Arc<Outbound>) {
         match self {
             Roster::Few(members) => match find(members, number) {
@@ -52,7 +52,8 @@ impl Roster {
                 }
                 Err(at) => {
                     if members.len() == members.capacity() {
-                        // Doubled, but from one: a vector by itself begins with four.
+                        // The capacity doubles, but starts at one: a vector by itself begins with
+                        // four.
                         members.reserve_exact(members.len().max(1));
                     }
                     members.insert(at, (number, outbound));
@@ -64,7 +65,7 @@ impl Roster {
         }
     }
 
-    /// Remove a member, if it is one.
+    /// Removes a member, if it is one.
     pub(super) fn remove(&mut self, number: u64) {
         match self {
             Roster::Few(members) => {
@@ -77,8 +78,8 @@ impl Roster {
             }
             Roster::Many(members) => {
                 members.remove(&number);
-                // Half of what made it a tree, so that one who comes and goes does not rebuild it
-                // every time.
+                // The threshold is half of the one above, so that a member who comes and goes does
+                // not rebuild the tree every time.
                 if members.len() <= FEW / 2 {
                     *self = Roster::Few(std::mem::take(&mut **members).into_iter().collect());
                 }
@@ -86,7 +87,7 @@ impl Roster {
         }
     }
 
-    /// A member's outbound.
+    /// Returns a member's outbound.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Outbound>> {
         match self {
             Roster::Few(members) => find(members, number).ok().map(|at| &members[at].1),
@@ -105,7 +106,7 @@ impl Roster {
         }
     }
 
-    /// Do something with every member, in ascending order.
+    /// Calls a function with every member, in ascending order.
     pub(super) fn for_each<'a>(&'a self, mut act: impl FnMut(u64, &'a Arc<Outbound>)) {
         match self {
             Roster::Few(members) => {
@@ -135,9 +136,9 @@ impl<'a> Iterator for Range<'a> {
     }
 }
 
-/// Where a number is, or where it belongs.
+/// Returns the place of a number, or the place where it belongs.
 fn find(members: &[(u64, Arc<Outbound>)], number: u64) -> Result<usize, usize> {
-    // Who joins is mostly newer than all who are there.
+    // A new member is mostly newer than all others.
     match members.last() {
         Some((last, _)) if *last < number => Err(members.len()),
         _ => members.binary_search_by_key(&number, |(number, _)| *number),
@@ -160,7 +161,8 @@ mod tests {
             let mut model: BTreeMap<u64, Arc<Outbound>> = BTreeMap::new();
             let mut largest = 0;
             for (index, (kind, number)) in steps.into_iter().enumerate() {
-                // More come in the first half, more go in the second, so that it grows and shrinks.
+                // More come in the first half, and more go in the second, so that it grows and
+                // shrinks.
                 if (kind == 0) == (index < 200) {
                     roster.remove(number);
                     model.remove(&number);

@@ -1,4 +1,4 @@
-//! Tables of rooms by name: a room is made for its first member and forgotten with its last.
+//! Tables of rooms by name: a room is made for its first member and dropped with its last.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,16 +14,16 @@ use crate::outbound::Outbound;
 /// Parts of a table, each with a lock of its own.
 const SHARDS: usize = 32;
 
-/// Rooms by name. The order within a shard is what makes pages cheap, however many rooms there are.
+/// Rooms by name. The order within a shard makes pages cheap, however many rooms there are.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     shards: [RwLock<BTreeMap<Arc<str>, Arc<Room>>>; SHARDS],
-    /// Rooms of all shards, to be asked without a lock.
+    /// Number of rooms in all shards, readable without a lock.
     count: AtomicUsize,
 }
 
 impl Rooms {
-    /// Returns how many there are.
+    /// Returns the number of rooms.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -33,7 +33,7 @@ impl Rooms {
         self.shard(name).read().get(name).cloned()
     }
 
-    /// Returns at most `limit` rooms in ascending order of their names, those after `after`.
+    /// Returns at most `limit` rooms in ascending order of their names, beginning after `after`.
     pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Room>> {
         let start = match after {
             Some(name) => Bound::Excluded(name),
@@ -46,7 +46,7 @@ impl Rooms {
                 if first.len() >= limit {
                     match first.last_entry() {
                         Some(last) if name < last.key() => drop(last.remove()),
-                        // What comes after it in this shard is not on the page either.
+                        // The rooms after it in this shard are not on the page either.
                         _ => break,
                     }
                 }
@@ -56,7 +56,7 @@ impl Rooms {
         first.into_values().collect()
     }
 
-    /// Makes a connection a member, and the room for the first one.
+    /// Makes a connection a member, and makes the room for the first one.
     pub(crate) fn join(
         &self,
         name: &Arc<str>,
@@ -68,7 +68,7 @@ impl Rooms {
             if room.members.add(id, outbound.clone()) {
                 return room;
             }
-            // It was dissolved between the look-up and now; the table has a new one or none.
+            // The room was dissolved between the look-up and now; the table has a new one or none.
         }
     }
 
@@ -81,12 +81,12 @@ impl Rooms {
         room.clone()
     }
 
-    /// Ends a membership, and the room with its last member. Returns whether it was the last.
+    /// Ends a membership, and the room with its last member. Returns true if it was the last.
     pub(crate) fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
         if room.members.remove(id) {
             let mut rooms = self.shard(room.name()).write();
             if room.members.dissolve_if_empty() {
-                // The table may already name a successor of a room that was dissolved before.
+                // The table may already have a successor of a room that was dissolved before.
                 if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
                     rooms.remove(room.name());
                     self.count.fetch_sub(1, Ordering::Relaxed);
@@ -97,7 +97,8 @@ impl Rooms {
         false
     }
 
-    /// Returns the rooms of these names that have members, in ascending order of names without doubles.
+    /// Returns the rooms of these names that have members, in ascending order of names without
+    /// duplicates.
     pub(crate) fn several(&self, names: &[Arc<str>]) -> Vec<Arc<Room>> {
         let mut rooms: Vec<Arc<Room>> = names.iter().filter_map(|name| self.get(name)).collect();
         rooms.sort_by(|a, b| a.name().cmp(b.name()));
@@ -106,7 +107,7 @@ impl Rooms {
     }
 
     fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Arc<Room>>> {
-        // Names differ in their last bytes mostly, which is enough to spread them.
+        // Names mostly differ in their last bytes, which is enough to spread them.
         let tail = &name.as_bytes()[name.len().saturating_sub(8)..];
         let word = tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHARDS.ilog2());

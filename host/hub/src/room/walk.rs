@@ -1,9 +1,9 @@
 //! Broadcasts to several rooms, and to rooms that are too large to be reached in one piece.
 //!
-//! A walk has its turn in all of its rooms at a time, in the order of locks. It visits their members by
-//! number, a chunk at a time, each once however many of the rooms it is in, and lets other tasks run in
-//! between. Members that come while it is under way are not visited, members that go before they are
-//! visited are not either.
+//! A walk has its turn in all of its rooms at a time, in the order of locks. It visits their
+//! members by number, a chunk at a time, each once even if it is in several of the rooms, and lets
+//! other tasks run in between. It does not visit members that come while it is under way, nor
+//! members that go before their visit.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,8 +15,8 @@ use super::members::{AT_ONCE, Members, State};
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
 
-/// Queues a frame for the members of several rooms that are wanted, once each. `rooms` is without doubles
-/// and in the order of locks. Returns for how many.
+/// Queues a frame for the wanted members of several rooms, once each. `rooms` has no duplicates and
+/// is in the order of locks. Returns the number of members.
 pub(crate) async fn broadcast(
     rooms: &[&Members],
     frame: &Frame,
@@ -69,8 +69,8 @@ pub(crate) async fn broadcast(
     queued
 }
 
-/// Visits members of rooms in ascending order of their numbers from `start` on, each once, and `limit`
-/// at most. Returns where the next visit starts, if there may be more.
+/// Visits members of rooms in ascending order of their numbers from `start` on, each once, and at
+/// most `limit`. Returns the start of the next visit, if there may be more members.
 fn visit<'a>(
     rooms: &'a [MutexGuard<'_, State>],
     start: u64,
@@ -92,7 +92,7 @@ fn visit<'a>(
     }
     let mut ranges: Vec<_> =
         rooms.iter().map(|room| room.roster().map(|roster| roster.range(start))).collect();
-    // The next member of each room, and which room has the first of them.
+    // The next member of each room.
     let mut heads: Vec<_> = vec![None; rooms.len()];
     let mut order = BinaryHeap::with_capacity(rooms.len());
     let mut advance = |at: usize, order: &mut BinaryHeap<_>| {

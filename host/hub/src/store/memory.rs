@@ -15,12 +15,12 @@ use wharf_contract::store::{entry_bytes, number, sum};
 
 use super::{Answer, Entry, Store};
 
-/// Expired entries that one call drops at most, so that no call waits for thousands.
+/// Expired entries that one call drops at most, so that no call has to drop thousands.
 const SWEEP: usize = 64;
 /// Expired entries that a [sweep](Store::sweep) drops at most while it holds the lock.
 const FULL_SWEEP: usize = 4096;
 
-/// Says what time it is; tests have their own.
+/// A function that returns the time; tests have their own.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// A store in memory, bounded in bytes.
@@ -37,24 +37,25 @@ impl fmt::Debug for Memory {
 }
 
 impl Memory {
-    /// An empty store of at most `max_bytes`, overhead of about 160 bytes an entry included.
+    /// Makes an empty store of at most `max_bytes`, including an overhead of about 160 bytes an
+    /// entry.
     pub fn new(max_bytes: usize) -> Memory {
-        // The runtime's clock is the system's, except where a test moves it.
+        // The runtime's clock is the system's, unless a test moves it.
         Memory::with_clock(max_bytes, Arc::new(|| tokio::time::Instant::now().into_std()))
     }
 
-    /// The same, with a clock of the caller's.
+    /// Makes a store with a clock of the caller's.
     pub fn with_clock(max_bytes: usize, clock: Clock) -> Memory {
         Memory { max_bytes, clock, entries: Mutex::default() }
     }
 
-    /// What the entries take, those included that have expired and were not dropped yet.
+    /// Returns the size of the entries, including expired ones that were not dropped yet.
     pub fn bytes(&self) -> usize {
         self.entries.lock().bytes
     }
 
-    /// One step: some of what has expired goes, then `step` happens. The lock is held for no longer,
-    /// and nobody waits with it.
+    /// Performs one step: drops some of the expired entries, then calls `step`. The lock is held
+    /// only for that, and never while a task waits.
     fn step<'a, T: Send + 'a>(
         &self,
         step: impl FnOnce(&mut Entries, Instant) -> Result<T, CallRefusal>,
@@ -136,21 +137,22 @@ impl Store for Memory {
 
     fn sweep(&self) {
         let now = (self.clock)();
-        // In parts, so that calls get their turn in between.
+        // The loop drops them in parts, so that calls get their turn in between.
         while self.entries.lock().drop_expired(now, FULL_SWEEP) == FULL_SWEEP {}
     }
 }
 
-/// When something expires that is written now; never, where that is too far away for the clock.
+/// Returns the time at which an entry that is written now expires; `None` if that is too far away
+/// for the clock.
 fn expiry(now: Instant, ttl: Option<Duration>) -> Option<Instant> {
     now.checked_add(ttl?)
 }
 
-/// The entries, by their keys and by when they expire.
+/// The entries, by their keys and by their times of expiry.
 #[derive(Default)]
 struct Entries {
     by_key: BTreeMap<Arc<str>, Kept>,
-    /// Those that will expire, soonest first.
+    /// Entries that will expire, soonest first.
     by_expiry: BTreeSet<(Instant, Arc<str>)>,
     bytes: usize,
     last_version: u64,
@@ -169,12 +171,12 @@ impl Kept {
 }
 
 impl Entries {
-    /// The entry, unless it has expired.
+    /// Returns the entry, unless it has expired.
     fn live(&self, key: &str, now: Instant) -> Option<&Kept> {
         self.by_key.get(key).filter(|kept| kept.is_live(now))
     }
 
-    /// Write an entry if there is room for it, or can be made by dropping what has expired.
+    /// Writes an entry if there is room for it, or if dropping expired entries makes room.
     fn put(
         &mut self,
         key: &str,
@@ -185,7 +187,7 @@ impl Entries {
     ) -> Result<u64, CallRefusal> {
         let size = entry_bytes(key, &value);
         loop {
-            // Looked up anew: it may be among what was dropped.
+            // The entry is looked up anew: it may be among the dropped ones.
             let before = self.by_key.get(key).map_or(0, |kept| entry_bytes(key, &kept.value));
             if self.bytes - before + size <= max_bytes {
                 break;
@@ -215,7 +217,7 @@ impl Entries {
         }
     }
 
-    /// Drop entries that have expired, at most so many. How many they were.
+    /// Drops expired entries, at most `most`. Returns their number.
     fn drop_expired(&mut self, now: Instant, most: usize) -> usize {
         let mut dropped = 0;
         while dropped < most

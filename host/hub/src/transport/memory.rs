@@ -1,12 +1,12 @@
 //! A connection within this process: a bounded queue of bytes for each direction.
 //!
-//! It behaves as a pair of connected sockets does. A full queue takes nothing more until the other side
-//! has read. A side that ends its direction can still be read to the end. A side that is closed can no
-//! longer be written to, and one that is closed with bytes unread resets the connection: the other side
-//! reads what had arrived, then an error.
+//! It behaves like a pair of connected sockets. A full queue accepts nothing more until the other
+//! side has read. A side that ends its direction can still be read to the end. A side that is
+//! closed can no longer be written to. One that is closed with unread bytes resets the connection:
+//! the other side reads the bytes that had arrived, then an error.
 //!
-//! Everything happens within the calls, so that no thread and no kernel is involved: whatever becomes
-//! ready has been woken when the call returns.
+//! Everything happens within the calls, so that no thread and no kernel is involved: a task whose
+//! wait is over has been woken when the call returns.
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,7 @@ impl WriteHalf {
     ///
     /// # Errors
     ///
-    /// As [`try_write`](WriteHalf::try_write).
+    /// The errors are those of [`try_write`](WriteHalf::try_write).
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.0.outgoing.write(slices, None) {
             Poll::Ready(result) => result,
@@ -86,7 +86,7 @@ impl WriteHalf {
 
     /// Drops the half without ending its direction. That ends when the end is closed.
     pub fn forget(self) {
-        // Read by `drop`, on this thread.
+        // `drop` reads it, on this thread.
         self.0.is_left_open.store(true, Ordering::Relaxed);
     }
 }
@@ -180,12 +180,12 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// What the halves of one end share. It is closed when it is dropped.
+/// The data that the halves of one end share. Dropping it closes the end.
 #[derive(Debug)]
 struct End {
     incoming: Arc<Lane>,
     outgoing: Arc<Lane>,
-    /// The write half was dropped by [`WriteHalf::forget`].
+    /// True if the write half was dropped by [`WriteHalf::forget`].
     is_left_open: AtomicBool,
 }
 
@@ -208,11 +208,11 @@ struct Lane {
 #[derive(Debug, Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// Nothing more is written.
+    /// True if nothing more is written.
     is_finished: bool,
-    /// The writing end was closed with bytes unread.
+    /// True if the writing end was closed with unread bytes.
     is_reset: bool,
-    /// Nothing more is read.
+    /// True if nothing more is read.
     is_closed: bool,
     /// The task that waits for bytes.
     reader: Option<Waker>,
@@ -225,7 +225,8 @@ impl Lane {
         Arc::new(Lane { capacity: capacity.max(1), state: Mutex::default() })
     }
 
-    /// Writes what there is room for. Pending if there is none; then `cx` is woken when there is.
+    /// Writes as much as there is room for. Pending if there is none; then `cx` is woken when there
+    /// is.
     fn write(
         &self,
         slices: &[IoSlice<'_>],
@@ -280,7 +281,7 @@ impl Lane {
             register(&mut state.reader, cx);
             return Poll::Pending;
         }
-        // Twice, because the queue may go around the end of its memory.
+        // Two rounds, because the queue may go around the end of its memory.
         for _ in 0..2 {
             let read = state.bytes.read(buffer.initialize_unfilled())?;
             buffer.advance(read);
@@ -307,7 +308,7 @@ impl Lane {
         self.finish();
     }
 
-    /// Closes the reading end. Returns whether everything had been read.
+    /// Closes the reading end. Returns true if everything had been read.
     fn close(&self) -> bool {
         let mut state = self.state.lock();
         state.is_closed = true;

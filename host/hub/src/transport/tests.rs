@@ -1,4 +1,4 @@
-//! The same behaviour of every transport.
+//! The common behaviour of all transports.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// The two ends of a connection of each kind.
+/// Makes the two ends of a connection of each kind.
 async fn pairs() -> [(Transport, Transport); 2] {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -16,7 +16,7 @@ async fn pairs() -> [(Transport, Transport); 2] {
     [(Transport::tcp(server), Transport::tcp(client)), (left.into(), right.into())]
 }
 
-/// Writes until nothing more is taken at once. Returns how many bytes were.
+/// Writes until nothing more is accepted at once. Returns the number of bytes written.
 fn fill(writer: &Writer) -> usize {
     let chunk = [7; 10_000];
     let mut written = 0;
@@ -44,7 +44,7 @@ async fn a_full_transport_takes_more_once_the_other_side_has_read() {
         let mut unread = fill(&writer);
         assert!(unread > 0);
         let waiting = tokio::spawn(async move {
-            // A socket may say that it is writable before the kernel has room for everything.
+            // A socket may be reported as writable before the kernel has room for everything.
             let mut more = 0;
             while more == 0 {
                 ready(&writer).await;
@@ -104,7 +104,7 @@ async fn a_side_that_is_gone_cannot_be_written_to() {
         let (mut reader, writer) = server.into_split();
         drop(client);
         assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0, "it was closed with nothing unread");
-        // A socket learns of it by the answer to what it has sent.
+        // A socket learns of it by the answer to the bytes that it has sent.
         let failed = async {
             while let Ok(_) | Err(WOULD_BLOCK) = writer.try_write(b"lost").map_err(|e| e.kind()) {
                 ready(&writer).await;
@@ -123,7 +123,7 @@ async fn a_side_that_closes_with_bytes_unread_resets_the_connection() {
         let (mut reader, writer) = server.into_split();
         assert_eq!(writer.try_write(b"never read").unwrap(), 10);
         client.write_all(b"said before").await.unwrap();
-        // Only what has arrived can be left unread.
+        // Only bytes that have arrived can be left unread.
         std::future::poll_fn(|cx| arrived(&client, cx)).await;
         drop(client);
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Lists of outbounds in memory, and who writes what is in them.
+//! Lists of outbounds in memory, and the tasks that write them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -9,7 +9,7 @@ use super::*;
 use crate::frame::FrameKind;
 use crate::transport::{Transport, memory};
 
-/// Outbounds with the clients' ends of their connections.
+/// Makes outbounds with the clients' ends of their connections.
 fn connections(count: usize) -> Vec<(Arc<Outbound>, memory::Stream)> {
     let connection = |_| {
         let (server, client) = memory::pair(1024);
@@ -67,7 +67,7 @@ async fn what_is_passed_on_while_more_is_queued_is_written_at_once() {
     for (at, (outbound, _)) in connections.iter().enumerate() {
         writes.push(outbound, &frame(1));
         writes.pass_on_part();
-        // One has taken the first part by now, and others run until it has finished.
+        // One task has taken the first part by now, and others run until it has finished.
         if at == 2 * WRITES_PER_PART {
             for _ in 0..8 {
                 tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use crate::frame::FrameKind;
 const ROOMS: usize = 3;
 const CONNECTIONS: u64 = 24;
 
-/// What a task does, one after the other.
+/// One step of a task.
 #[derive(Clone, Debug)]
 enum Step {
     Broadcast(BTreeSet<usize>),
@@ -34,7 +34,7 @@ fn tasks() -> impl Strategy<Value = Vec<Vec<Step>>> {
     proptest::collection::vec(proptest::collection::vec(step, 1..16), 1..6)
 }
 
-/// A broadcast and the time that it took.
+/// A broadcast and its time.
 #[derive(Debug)]
 struct Sent {
     task: usize,
@@ -49,7 +49,7 @@ struct Lab {
     outbounds: Vec<Arc<Outbound>>,
     clock: Cell<u32>,
     sent: RefCell<Vec<Sent>>,
-    /// When a connection was in a room: from when and until when.
+    /// Times for which a connection was in a room: pairs of beginning and end.
     stays: RefCell<BTreeMap<(u64, usize), Vec<(u32, u32)>>>,
 }
 
@@ -130,7 +130,7 @@ impl Lab {
         self.sent.borrow_mut()[number].end = self.tick();
     }
 
-    /// Reads what was queued for each connection: the numbers of broadcasts.
+    /// Reads the numbers of the broadcasts that were queued for each connection.
     fn received(&self) -> Vec<Vec<usize>> {
         self.outbounds.iter().map(|outbound| numbers(outbound)).collect()
     }
@@ -142,7 +142,7 @@ fn numbers(outbound: &Outbound) -> Vec<usize> {
     outbound.waiting().chunks(6).map(|frame| number(frame) as usize).collect()
 }
 
-/// Runs tasks to their end, the next one drawn from the seed each time one gives way.
+/// Runs tasks to their end. The next one is drawn from the seed each time one yields.
 fn run_all(mut tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>, mut seed: u64) {
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..100_000 {
@@ -170,7 +170,7 @@ proptest! {
         let futures = tasks.into_iter().enumerate();
         run_all(futures.map(|(task, steps)| Box::pin(lab.run(task, steps)) as _).collect(), seed);
         let (sent, received) = (lab.sent.borrow(), lab.received());
-        // The order of each pair of broadcasts to a common room, as somebody has seen it.
+        // The order of each pair of broadcasts to a common room, as one connection has seen it.
         let mut order: BTreeMap<(usize, usize), bool> = BTreeMap::new();
         for numbers in &received {
             for (at, one) in numbers.iter().enumerate() {
@@ -210,7 +210,7 @@ proptest! {
     }
 }
 
-/// A room with so many members, and their outbounds.
+/// Makes a room with `count` members. Returns it and their outbounds.
 fn room(count: u64) -> (Members, Vec<Arc<Outbound>>) {
     let members = Members::default();
     let outbounds: Vec<_> = (0..count).map(|_| Outbound::new(1 << 20, 0)).collect();
@@ -275,7 +275,7 @@ fn a_walk_that_is_given_up_keeps_nobody_waiting() {
     for walk in &mut walks {
         assert!(walk.as_mut().poll(&mut cx).is_pending());
     }
-    // The one whose turn it is, and the one that waits for it.
+    // The walk whose turn it is, and the one that waits for it.
     drop(walks.remove(0));
     drop(walks.remove(0));
     while walks[0].as_mut().poll(&mut cx).is_pending() {}
@@ -310,7 +310,7 @@ fn a_room_that_is_dissolved_while_broadcasts_wait_lets_them_go() {
 async fn members_agree_on_the_order_when_broadcasts_run_on_several_threads() {
     const BROADCASTS: u32 = 40;
     const TASKS: u32 = 6;
-    /// Members of the first room, of the second, and of both.
+    /// Members of the first room, of the second, and of both; each.
     const EACH: u64 = 40;
     let rooms: Arc<[Members; 2]> = Arc::default();
     let outbounds: Vec<_> = (0..4 * EACH).map(|_| Outbound::new(1 << 20, 0)).collect();

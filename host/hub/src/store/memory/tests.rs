@@ -13,7 +13,7 @@ use wharf_contract::store::ENTRY_OVERHEAD;
 
 use super::{Entry, Memory, Store};
 
-/// A clock that stands still until it is told.
+/// A clock that stands still until it is moved.
 #[derive(Clone)]
 struct Hands {
     start: Instant,
@@ -34,7 +34,7 @@ fn store(max_bytes: usize) -> (Memory, Hands) {
     (Memory::with_clock(max_bytes, Arc::new(now)), hands)
 }
 
-/// Memory answers at once.
+/// Returns the result of an answer, which memory gives at once.
 fn now<F: Future>(answer: F) -> F::Output {
     let mut answer = std::pin::pin!(answer);
     match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -103,7 +103,7 @@ fn numbers_stay_within_64_bits_and_are_numbers() {
     }
 }
 
-/// What somebody may do; keys are few, so that they meet.
+/// A step of a caller. Keys are few, so that they meet.
 #[derive(Clone, Debug)]
 enum Step {
     Get(String),
@@ -141,7 +141,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The same, in the simplest way: what has expired is dropped before each step.
+/// The simplest store with the same promises: it drops expired entries before each step.
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<String, (String, u64, Option<u64>)>,

@@ -24,7 +24,7 @@ impl Bell {
     }
 }
 
-/// What one side does.
+/// A step of one side.
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<usize>),
@@ -45,16 +45,16 @@ fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
     prop::collection::vec((any::<bool>(), step), 1..80)
 }
 
-/// A direction as it should be.
+/// The model of a direction.
 #[derive(Default)]
 struct Model {
     bytes: VecDeque<u8>,
-    /// The number of the next byte that is written.
+    /// Number of the next byte that is written.
     next: u8,
     is_finished: bool,
     is_reset: bool,
     is_closed: bool,
-    /// What had been rung when the writer began to wait, and the reader.
+    /// Numbers of rings when the writer and the reader began to wait.
     waiting_writer: Option<usize>,
     waiting_reader: Option<usize>,
 }
@@ -156,7 +156,7 @@ proptest! {
     ) {
         let (left, right) = pair(capacity);
         let mut sides = [Side::new(left), Side::new(right)];
-        // Each by the side that writes.
+        // Each belongs to the side that writes.
         let mut models = [Model::default(), Model::default()];
         for (is_right, step) in steps {
             let (own, other) = (usize::from(is_right), usize::from(!is_right));
