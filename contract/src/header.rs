@@ -13,6 +13,34 @@ const MAX_NAME_BYTES: usize = 65_535;
 /// Headers of a response that the handshake or the HTTP library sets.
 const OWNED: [&str; 5] = ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
 
+/// Headers of a plugin's own requests that the host sets.
+pub const OWNED_OF_REQUESTS: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "http2-settings",
+];
+
+/// Checks a header of a plugin's own request.
+///
+/// # Errors
+///
+/// `http-header-invalid`.
+pub fn check_of_request(name: &str, value: &[u8]) -> Result<(), CallRefusal> {
+    if OWNED_OF_REQUESTS.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err(CallRefusal::HttpHeaderOwned { name: name.to_owned() });
+    }
+    match is_token(name) && is_value(value) {
+        true => Ok(()),
+        false => Err(CallRefusal::HttpHeaderInvalid { name: name.to_owned() }),
+    }
+}
+
 /// Whether a text is a token of RFC 9110, 5.6.2, such as the name of a header.
 pub fn is_token(text: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

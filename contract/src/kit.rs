@@ -330,6 +330,30 @@ pub enum Message {
     Ping(Bytes),
 }
 
+/// Returns a target as clients write it: what no target may have is percent-encoded.
+pub fn encoded_target(target: &str) -> String {
+    let mut encoded = String::with_capacity(target.len());
+    for byte in target.bytes() {
+        match byte {
+            b'!' | b'$'..=b';' | b'=' | b'?'..=b'_' | b'a'..=b'z' | b'|' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Whether an answer that is scripted for a URL is meant for a request to another. One that ends with
+/// `*` is for all that begin so.
+pub fn is_scripted(scripted: &str, url: &str) -> bool {
+    match scripted.strip_suffix('*') {
+        Some(beginning) => url.starts_with(beginning),
+        // A URL without a path has one by the time it is sent.
+        None => url == scripted || url.strip_suffix('/') == Some(scripted),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,5 +386,18 @@ mod tests {
             let line = serde_json::to_string(&reply).expect("JSON");
             assert_eq!(serde_json::from_str::<Reply>(&line).expect("a reply"), reply);
         }
+    }
+
+    #[test]
+    fn a_target_is_encoded_and_stays_what_it_was_where_it_is_encoded() {
+        assert_eq!(encoded_target("/chat/blue room?a=b&c=é"), "/chat/blue%20room?a=b&c=%C3%A9");
+        assert_eq!(encoded_target("/chat/a%20b"), "/chat/a%20b");
+    }
+
+    #[test]
+    fn a_script_is_for_one_url_or_for_all_that_begin_so() {
+        assert!(is_scripted("https://a.example", "https://a.example/"));
+        assert!(is_scripted("https://a.example/b*", "https://a.example/bc?d"));
+        assert!(!is_scripted("https://a.example/b", "https://a.example/bc"));
     }
 }

@@ -1,9 +1,14 @@
-//! Who is present in a room: what the list takes, and what its watchers are sent.
+//! Who is present in a room: the list, what it takes, and what its watchers are sent.
 
-use std::borrow::Borrow;
+mod messages;
+mod roster;
+
 use std::time::Duration;
 
 use crate::refusal::CallRefusal;
+
+pub use messages::{Diff, Entries, Meta};
+pub use roster::{Before, Changes, Own, Roster};
 
 /// The default of `presence_interval_ms`: the time from a change to the message that tells of it.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
@@ -80,65 +85,6 @@ pub fn check_metadata(metadata: &str, limit: usize) -> Result<(), CallRefusal> {
     }
 }
 
-/// Writes the message for a new watcher: the whole list.
-pub fn state_message<'a, M: Borrow<str> + 'a>(
-    room: &str,
-    sequence: u64,
-    present: impl Iterator<Item = (&'a str, &'a [M])>,
-) -> String {
-    let mut text = beginning("presence_state", room, sequence);
-    text.push_str(r#","present":{"#);
-    write_entries(&mut text, present);
-    text.push_str("}}");
-    text
-}
-
-/// Writes the message for watchers about what has changed.
-pub fn diff_message<'a, M: Borrow<str> + 'a>(
-    room: &str,
-    sequence: u64,
-    joins: impl Iterator<Item = (&'a str, &'a [M])>,
-    leaves: impl Iterator<Item = &'a str>,
-) -> String {
-    let mut text = beginning("presence_diff", room, sequence);
-    text.push_str(r#","joins":{"#);
-    write_entries(&mut text, joins);
-    text.push_str(r#"},"leaves":["#);
-    for (number, key) in leaves.enumerate() {
-        if number > 0 {
-            text.push(',');
-        }
-        text.push_str(&quoted(key));
-    }
-    text.push_str("]}");
-    text
-}
-
-fn beginning(kind: &str, room: &str, sequence: u64) -> String {
-    format!(r#"{{"type":"{kind}","room":{},"sequence":{sequence}"#, quoted(room))
-}
-
-fn write_entries<'a, M: Borrow<str> + 'a>(
-    text: &mut String,
-    entries: impl Iterator<Item = (&'a str, &'a [M])>,
-) {
-    for (number, (key, metas)) in entries.enumerate() {
-        if number > 0 {
-            text.push(',');
-        }
-        text.push_str(&quoted(key));
-        text.push_str(r#":{"metas":["#);
-        for (number, meta) in metas.iter().enumerate() {
-            if number > 0 {
-                text.push(',');
-            }
-            // The metadata is JSON itself, checked when it was taken in.
-            text.push_str(meta.borrow());
-        }
-        text.push_str("]}");
-    }
-}
-
 /// Writes a text as JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -147,20 +93,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_are_json_however_keys_and_rooms_are_called() {
-        let metas = vec!["1".to_owned(), r#"{"a":2}"#.to_owned()];
-        let present = [("a\"b", metas.as_slice()), ("c", &metas[..1])];
-        assert_eq!(
-            state_message("x\ny", 7, present.into_iter()),
-            r#"{"type":"presence_state","room":"x\ny","sequence":7,"present":{"a\"b":{"metas":[1,{"a":2}]},"c":{"metas":[1]}}}"#
-        );
-        assert_eq!(
-            diff_message("x", 8, present[1..].iter().copied(), ["d", "\\"].into_iter()),
-            r#"{"type":"presence_diff","room":"x","sequence":8,"joins":{"c":{"metas":[1]}},"leaves":["d","\\"]}"#
-        );
-    }
 
     #[test]
     fn a_key_counts_as_it_is_written() {

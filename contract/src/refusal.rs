@@ -145,9 +145,9 @@ refusals! {
     }
     "http-header-invalid" FixCall {
         /// A request header that is malformed or too many.
-        HttpHeaderInvalid { name: Shown } = "{name} is no header, or one too many";
+        HttpHeaderInvalid { name: String } = "{name:?} is no header, or one too many";
         /// A request header that the host sets.
-        HttpHeaderOwned { name: Shown } = "{name} is set by the host itself";
+        HttpHeaderOwned { name: String } = "{name:?} is set by the host itself";
     }
     "http-not-granted" AskOperator {
         /// A request to a host that the operator has not granted.
@@ -181,7 +181,7 @@ refusals! {
     }
     "http-url-invalid" FixCall {
         /// A URL that the SDK cannot take apart.
-        HttpUrlInvalid { url: String } = "{url} is no URL such as https://api.example.com/users/7";
+        HttpUrlInvalid { url: String } = "{url:?} is no URL such as https://api.example.com/users/7";
     }
     "inbox-full" RetryLater {
         /// Too much waits for one connection or room.

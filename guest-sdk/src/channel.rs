@@ -550,16 +550,21 @@ pub struct Fault {
     pub detail: String,
 }
 
-/// What the attribute found the author to have written, beyond what every channel has.
+/// The optional exports that the attribute makes: those whose callbacks the author wrote.
+#[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-pub struct Exports {
-    pub control_frames: bool,
-    pub faults: bool,
-    pub notices: bool,
-    pub timers: bool,
-    pub rooms: bool,
-    pub presence: bool,
-    pub channel_timers: bool,
-    pub outside: bool,
+pub use wharf_contract::exports::Exports;
+
+#[cfg(target_family = "wasm")]
+macro_rules! exports {
+    ($($module:ident = $world:literal, $export:literal, $here:literal, uses [$($uses:tt)*];)*) => {
+        /// The optional exports that the attribute makes: those whose callbacks the author wrote.
+        #[doc(hidden)]
+        #[derive(Debug, Clone, Copy)]
+        pub struct Exports {
+            $(pub $module: bool,)*
+        }
+    };
 }
+#[cfg(target_family = "wasm")]
+wharf_macros::optional_exports!(exports);

@@ -96,16 +96,11 @@ impl Error {
     /// The default [`on_error`](crate::Channel::on_error) sends this; one of your own can
     /// send it as well.
     pub fn for_client(&self) -> Value {
-        let error = match self.invalid() {
-            None => json!({ "type": "error", "code": "INTERNAL_ERROR" }),
-            Some(Invalid { code, message, fields }) => {
-                let mut error = json!({ "type": "error", "code": code, "message": message });
-                if !fields.is_empty() {
-                    error["fields"] = json!(fields);
-                }
-                error
-            }
+        let mut error = match self.invalid() {
+            None => json!({ "code": "INTERNAL_ERROR" }),
+            Some(invalid) => invalid.to_json(),
         };
+        error["type"] = json!("error");
         in_reply_to(self.reference(), error)
     }
 
@@ -241,6 +236,23 @@ impl fmt::Display for HostError {
 }
 
 impl StdError for HostError {}
+
+/// A refusal of the fake host. In a component errors come from the host, which makes them of the same.
+#[cfg(not(target_family = "wasm"))]
+impl From<wharf_contract::CallRefusal> for HostError {
+    fn from(refusal: wharf_contract::CallRefusal) -> Self {
+        use wharf_contract::Remedy as Contract;
+        let remedy = match refusal.remedy() {
+            Contract::FixCall => Remedy::FixCall,
+            Contract::ShedLoad => Remedy::ShedLoad,
+            Contract::Gone => Remedy::Gone,
+            Contract::AskOperator => Remedy::AskOperator,
+            Contract::RetryLater => Remedy::RetryLater,
+            Contract::Other => Remedy::Other,
+        };
+        HostError { remedy, code: refusal.code().to_owned(), detail: refusal.to_string() }
+    }
+}
 
 /// What can be done about a [`HostError`]. Closed for good: code can match on it exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -237,8 +237,6 @@ impl Response {
 
 /// The parts of a URL that a request is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-// The fake host compares whole URLs.
-#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
 pub(crate) struct Target {
     pub(crate) is_https: bool,
     pub(crate) authority: String,
@@ -246,6 +244,13 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Returns the URL as it is sent.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.is_https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path_with_query)
+    }
+
     /// Whether names and paths are well-formed is for the host to find out.
     fn of(url: &str) -> Result<Self, HostError> {
         let invalid = || HostError {
@@ -274,9 +279,22 @@ impl Target {
     }
 }
 
+/// Returns the remedy of an error whose code the host has sent as text.
+pub(crate) fn remedy_of(code: &str) -> Remedy {
+    match code {
+        "http-not-granted" => Remedy::AskOperator,
+        "http-too-many-requests" => Remedy::ShedLoad,
+        "http-timeout" | "http-unreachable" => Remedy::RetryLater,
+        "no-event" => Remedy::FixCall,
+        _ => Remedy::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use wharf_contract::CallRefusal;
+
+    use super::*;
 
     #[test]
     fn a_url_has_a_scheme_a_host_and_a_path() {
@@ -293,6 +311,30 @@ mod tests {
         for url in ["", "a", "/a", "ftp://a", "http://", "http:///b", "http://a@b/", "http://a b/"]
         {
             assert_eq!(parts(url), None, "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_as_the_contract_says() {
+        let url = "ftp://a".to_owned();
+        let refused = Target::of(&url).expect_err("no URL");
+        assert_eq!(refused, HostError::from(CallRefusal::HttpUrlInvalid { url }));
+    }
+
+    #[test]
+    fn what_the_host_sends_as_text_has_the_remedy_of_the_contract() {
+        let target = || "a".to_owned();
+        let cause = || "b".to_owned();
+        for refusal in [
+            CallRefusal::HttpEventOver,
+            CallRefusal::HttpFailed { target: target(), cause: cause() },
+            CallRefusal::HttpNotGranted { host: target(), port: 80, how: cause() },
+            CallRefusal::HttpConnectTimeout { target: target() },
+            CallRefusal::HttpTooManyRequests { limit: 1 },
+            CallRefusal::HttpUnreachable { target: target(), cause: cause() },
+            CallRefusal::HttpNoEvent,
+        ] {
+            assert_eq!(remedy_of(refusal.code()), HostError::from(refusal).remedy);
         }
     }
 }

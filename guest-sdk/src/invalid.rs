@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::{Value, json};
+
 /// A client's mistake, whose reason the client may know: a value out of range, a name that is
 /// taken, a move against the rules.
 ///
@@ -74,6 +76,15 @@ impl Invalid {
     /// several.
     pub fn add_field(&mut self, name: impl Into<String>, why: impl fmt::Display) {
         self.fields.entry(name.into()).or_insert_with(|| why.to_string());
+    }
+
+    /// Returns the error for programs: `code`, `message` and, if there are any, `fields`.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if !self.fields.is_empty() {
+            error["fields"] = json!(self.fields);
+        }
+        error
     }
 
     /// Returns this error, unless no field was named: the end of a function that checks all fields.

@@ -13,7 +13,7 @@
 //!
 //! [dependencies]
 //! serde = { version = "1", features = ["derive"] }
-//! wharf = { path = "…/guest-sdk" }
+//! wharf = { package = "wharf-sdk", path = "…/guest-sdk" }
 //! ```
 //!
 //! ```

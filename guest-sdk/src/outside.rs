@@ -25,14 +25,16 @@ impl OutsideRefusal {
     pub(crate) fn of(error: &Error) -> Self {
         match error.invalid() {
             None => Self::new(500, "channel-failed", "the channel failed"),
-            Some(Invalid { code, message, fields }) => {
-                let mut refusal = Self::new(422, code, message);
-                if !fields.is_empty() {
-                    refusal.body["error"]["fields"] = json!(fields);
-                }
-                refusal
-            }
+            Some(invalid) => Self { status: 422, body: json!({ "error": invalid.to_json() }) },
         }
+    }
+}
+
+/// An answer of the host's own.
+#[cfg(not(target_family = "wasm"))]
+impl From<wharf_contract::outside::OutsideProblem> for OutsideRefusal {
+    fn from(problem: wharf_contract::outside::OutsideProblem) -> Self {
+        Self::new(problem.status(), problem.code(), &problem.to_string())
     }
 }
 
@@ -47,3 +49,25 @@ pub(crate) fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M> {
 
 /// In bytes. serde's errors quote unknown names in full, and senders choose those.
 const LONGEST_EXPLANATION: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use wharf_contract::outside::{ErrorBody, OutsideProblem};
+
+    use super::*;
+
+    #[test]
+    fn what_senders_hear_has_the_shape_of_the_contract() {
+        let invalid = Invalid::new("no such room").code("NO_ROOM").field("room", "is not there");
+        for (error, code, fields) in
+            [(Error::from(invalid), "NO_ROOM", 1), (Error::msg("x"), "channel-failed", 0)]
+        {
+            let refusal = OutsideRefusal::of(&error);
+            let body: ErrorBody = serde_json::from_value(refusal.body.clone()).expect("the shape");
+            assert_eq!((body.error.code.as_str(), body.error.fields.len()), (code, fields));
+            assert_eq!(body.to_json(), refusal.body.to_string());
+        }
+        let failed = OutsideRefusal::of(&Error::msg("the disk is full"));
+        assert_eq!(failed, OutsideRefusal::from(OutsideProblem::ChannelFailed));
+    }
+}

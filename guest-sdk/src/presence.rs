@@ -66,6 +66,7 @@ use serde_json::Value;
 
 use crate::backend;
 use crate::error::{Context, Result};
+use crate::pages::{Named, Pages};
 
 /// Returns the number of keys that are present in a room with a connection. A key that is only on
 /// the list for the grace is not counted.
@@ -76,8 +77,10 @@ pub fn presence_count(room: &str) -> u32 {
 /// Returns the list of a room, in the order of its keys. It is fetched 1000 entries at a time; a
 /// change in between may or may not be in it.
 pub fn presence_list(room: &str) -> PresenceList {
-    let page = Vec::new().into_iter();
-    PresenceList { room: room.to_owned(), page, last: None, is_done: false }
+    PresenceList(Pages::of(room, |room, after, limit| {
+        let (_, entries) = backend::presence_page(room, after, limit);
+        Ok(Present::all(entries))
+    }))
 }
 
 /// Returns a page of the list of a room: the entries after the key `after`, from the start for
@@ -133,28 +136,20 @@ pub struct PresenceDiff {
 
 /// Iterates over the list of a room; made by [`presence_list`].
 #[derive(Debug, Clone)]
-pub struct PresenceList {
-    room: String,
-    page: std::vec::IntoIter<Present>,
-    last: Option<String>,
-    is_done: bool,
-}
+pub struct PresenceList(Pages<Present>);
 
-/// The largest page that the host gives.
-const PAGE: u32 = 1000;
+impl Named for Present {
+    fn name(&self) -> &str {
+        &self.key
+    }
+}
 
 impl Iterator for PresenceList {
     type Item = Present;
 
     fn next(&mut self) -> Option<Present> {
-        if self.page.len() == 0 && !self.is_done {
-            let page = presence_page(&self.room, self.last.as_deref(), PAGE).present;
-            // A short page is the last one, which saves asking for an empty one.
-            self.is_done = page.len() < PAGE as usize;
-            self.last = page.last().map(|present| present.key.clone());
-            self.page = page.into_iter();
-        }
-        self.page.next()
+        // Asking who is present is never refused.
+        self.0.next()?.ok()
     }
 }
 

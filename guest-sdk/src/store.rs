@@ -68,6 +68,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backend;
 use crate::error::{Context, Error, Result};
+use crate::pages::Pages;
 
 /// A value in the form in which it is kept, with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,40 +207,18 @@ fn is_conflict(error: &Error) -> bool {
 /// # }
 /// ```
 pub fn keys(prefix: &str) -> Keys {
-    Keys { prefix: prefix.to_owned(), page: Vec::new().into_iter(), last: None, done: false }
+    Keys(Pages::of(prefix, backend::store_list))
 }
 
 /// Iterates over keys; made by [`keys`].
 #[derive(Debug, Clone)]
-pub struct Keys {
-    prefix: String,
-    page: std::vec::IntoIter<String>,
-    last: Option<String>,
-    done: bool,
-}
-
-/// The largest page that the host gives.
-const PAGE: u32 = 1000;
+pub struct Keys(Pages<String>);
 
 impl Iterator for Keys {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        if self.page.len() == 0 && !self.done {
-            match backend::store_list(&self.prefix, self.last.as_deref(), PAGE) {
-                Ok(page) => {
-                    // A short page is the last one, which saves asking for an empty one.
-                    self.done = page.len() < PAGE as usize;
-                    self.last = page.last().cloned();
-                    self.page = page.into_iter();
-                }
-                Err(error) => {
-                    self.done = true;
-                    return Some(Err(error.into()));
-                }
-            }
-        }
-        self.page.next().map(Ok)
+        Some(self.0.next()?.map_err(Error::from))
     }
 }
 

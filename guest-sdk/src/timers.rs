@@ -92,6 +92,12 @@ impl Timer {
         Self { name, payload }
     }
 
+    /// Returns the size of the payload.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -58,7 +58,9 @@ pub fn is_online(user: &str) -> bool {
 /// Returns the ids of the user's connections on this node, in ascending order. They are fetched
 /// 1000 at a time; a connection that comes or goes in between may or may not be among them.
 pub fn user_connections(user: &str) -> UserConnections {
-    UserConnections(Pages::of(user, backend::user_connections))
+    UserConnections(Pages::of(user, |of, after, limit| {
+        Ok(backend::user_connections(of, after, limit))
+    }))
 }
 
 /// Sends to every connection of a user. To leave one out, such as the sender's own:
@@ -99,12 +101,13 @@ pub fn disconnect_user(user: &str, code: u16, reason: &str) -> Result {
 
 /// Iterates over the connections of a user; made by [`user_connections`].
 #[derive(Debug, Clone)]
-pub struct UserConnections(Pages);
+pub struct UserConnections(Pages<String>);
 
 impl Iterator for UserConnections {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {
-        self.0.next()
+        // Listing connections is never refused.
+        self.0.next()?.ok()
     }
 }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-/// The crates: their folders in this repository and in the copy. Only the first uses the second.
-const CRATES: [(&str, &str); 2] = [("guest-sdk", ""), ("guest-sdk/macros", "macros/")];
+/// The crates: their folders in this repository and in the copy. The first uses the others.
+const CRATES: [(&str, &str); 3] =
+    [("guest-sdk", ""), ("guest-sdk/macros", "macros/"), ("contract", "contract/")];
 
 /// The folders of each crate that its users need.
 const FOLDERS: [&str; 2] = ["src", "wit"];
@@ -38,6 +39,7 @@ fn main() {
     for (folder, place) in CRATES {
         let mut manifest = table(&root.join(folder).join("Cargo.toml"));
         resolve(&mut manifest, workspace);
+        point_to_the_copy(&mut manifest, place);
         let dependencies = dependencies(&manifest);
         let package = manifest["package"].as_table().expect("a package");
         let text = |key: &str| package[key].as_str().expect("text").to_owned();
@@ -131,6 +133,19 @@ fn resolve(manifest: &mut Table, workspace: &Table) {
                 }
             }
             *wanted = Value::Table(dependency);
+        }
+    }
+}
+
+/// Write into a manifest where in the copy the crates are that it uses of this repository. `place` is
+/// where it is itself.
+fn point_to_the_copy(manifest: &mut Table, place: &str) {
+    for dependencies in dependency_tables(manifest) {
+        let tables = dependencies.iter_mut().filter_map(|(_, wanted)| wanted.as_table_mut());
+        for path in tables.filter_map(|table| table.get_mut("path")) {
+            let folder = path.as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+            let up = "../".repeat(place.matches('/').count());
+            *path = Value::String(format!("{up}{folder}"));
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The code that the attribute adds to an author's channel.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Meta, parse_quote};
 
+use wharf_contract::exports::{OPTIONAL_EXPORTS, OptionalExport};
+
 use crate::checks::Channel;
+use crate::exports::{macro_of, module_of};
 
 /// Returns the completed implementation, and the exports of the component.
 pub fn expand(channel: Channel) -> TokenStream {
-    let exports: Vec<Export> = OPTIONAL.map(|export| export.of(&channel)).into();
+    let exports: Vec<Export> = OPTIONAL_EXPORTS.iter().map(|of| Export::of(of, &channel)).collect();
     let Channel { mut item, types, paths, .. } = channel;
     for (name, ty) in types {
         item.items.push(parse_quote! { type #name = #ty; });
@@ -38,100 +41,31 @@ pub fn expand(channel: Channel) -> TokenStream {
     }
 }
 
-/// An optional export: its name in the SDK, the module with its bindings, the macro that makes it,
-/// and its callbacks.
-struct Optional {
-    field: &'static str,
-    module: &'static str,
-    export: &'static str,
-    callbacks: &'static [&'static str],
-}
-
-const OPTIONAL: [Optional; 8] = [
-    Optional {
-        field: "control_frames",
-        module: "control_frames",
-        export: "export_control_frames",
-        callbacks: &["on_ping", "on_pong"],
-    },
-    Optional {
-        field: "faults",
-        module: "faults",
-        export: "export_faults",
-        callbacks: &["on_fault"],
-    },
-    Optional {
-        field: "notices",
-        module: "notice_events",
-        export: "export_notice_events",
-        callbacks: &["on_notify"],
-    },
-    Optional {
-        field: "timers",
-        module: "timer_events",
-        export: "export_timer_events",
-        callbacks: &["on_timer"],
-    },
-    Optional {
-        field: "rooms",
-        module: "room_events",
-        export: "export_room_events",
-        callbacks: &["on_room_event", "on_room_timer"],
-    },
-    Optional {
-        field: "presence",
-        module: "presence_events",
-        export: "export_presence_events",
-        callbacks: &["on_presence"],
-    },
-    Optional {
-        field: "channel_timers",
-        module: "channel_timer_events",
-        export: "export_channel_timer_events",
-        callbacks: &["on_channel_timer"],
-    },
-    Optional {
-        field: "outside",
-        module: "outside_events",
-        export: "export_outside_events",
-        callbacks: &["on_outside_message"],
-    },
-];
-
-impl Optional {
-    fn of(self, channel: &Channel) -> Export {
-        Export { written: Written::of(channel, self.callbacks), optional: self }
-    }
-}
-
 /// An optional export of a channel.
 struct Export {
-    optional: Optional,
+    optional: &'static OptionalExport,
     written: Written,
 }
 
 impl Export {
+    fn of(optional: &'static OptionalExport, channel: &Channel) -> Self {
+        Self { optional, written: Written::of(channel, optional.callbacks) }
+    }
+
     /// Returns its entry in the list of exports.
     fn field(&self) -> TokenStream {
-        let (field, value) = (self.optional.field(), self.written.expression());
+        let (field, value) = (module_of(self.optional), self.written.expression());
         quote! { #field: #value }
     }
 
     /// Returns the tokens that make it.
     fn item(&self) -> TokenStream {
-        let module = Ident::new(self.optional.module, Span::call_site());
-        let export = Ident::new(self.optional.export, Span::call_site());
+        let (module, export) = (module_of(self.optional), macro_of(self.optional));
         self.written.item(quote! {
             ::wharf::__private::bindings::#module::#export!(
                 WharfComponent with_types_in ::wharf::__private::bindings::#module
             );
         })
-    }
-}
-
-impl Optional {
-    fn field(&self) -> Ident {
-        Ident::new(self.field, Span::call_site())
     }
 }
 

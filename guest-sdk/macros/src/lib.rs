@@ -1,12 +1,14 @@
 //! The attribute `#[wharf::channel]`; its documentation for authors is in the crate `wharf`.
 //!
 //! `checks` reads the author's code and reports errors at their place. `expand` adds the code that
-//! the compiler and the host need.
+//! the compiler and the host need. `exports` hands the contract's list of optional exports to the SDK,
+//! whose components do not contain the contract.
 
 #![deny(missing_docs)]
 
 mod checks;
 mod expand;
+mod exports;
 
 use proc_macro::TokenStream;
 
@@ -17,4 +19,11 @@ pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .map(expand::expand)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
+}
+
+/// Calls a macro with the list of the optional exports, for the crate `wharf` alone.
+#[doc(hidden)]
+#[proc_macro]
+pub fn optional_exports(each: TokenStream) -> TokenStream {
+    exports::list(&each.into()).into()
 }

@@ -6,14 +6,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use wharf_contract::presence::MAX_PAGE;
+
 use crate::audience::{self, Audience};
 use crate::error::HostError;
 use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
-use crate::testing::effects::{Effect, checked, checked_rooms, checked_users};
-use crate::testing::host_calls::page;
+use crate::testing::effects::Effect;
+use crate::testing::host_calls::{checked, checked_rooms, checked_users, page};
 use crate::testing::posts::Whose;
 use crate::testing::world::{Request, Shared, World, id};
 
@@ -189,7 +191,7 @@ pub(crate) fn room_count(room: &str) -> u32 {
 }
 
 pub(crate) fn room_members(room: &str, after: Option<&str>, limit: u32) -> Vec<String> {
-    host(|world| page(world.members(room), after, limit))
+    host(|world| page(world.members(room), after, limit.min(MAX_PAGE)))
 }
 
 pub(crate) fn broadcast_to_room(
@@ -219,11 +221,7 @@ pub(crate) fn broadcast_to_all(
 }
 
 pub(crate) fn send_to(to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
-    host(|world| {
-        let to = world.find(to)?;
-        let message = world.message(kind, data)?;
-        world.record(Effect::SendTo(to, message), data.len())
-    })
+    host(|world| world.send_to(to, kind, data))
 }
 
 pub(crate) fn presence_count(room: &str) -> u32 {
@@ -235,7 +233,7 @@ pub(crate) fn presence_page(
     after: Option<&str>,
     limit: u32,
 ) -> (u64, Vec<(String, Vec<String>)>) {
-    host(|world| world.presence_page(room, after, limit))
+    host(|world| world.presence_page(room, after, limit.min(MAX_PAGE)))
 }
 
 pub(crate) fn send_to_audience(to: &Audience, kind: Kind, data: &[u8]) -> Result<(), HostError> {
@@ -251,7 +249,7 @@ pub(crate) fn is_online(user: &str) -> bool {
 }
 
 pub(crate) fn user_connections(user: &str, after: Option<&str>, limit: u32) -> Vec<String> {
-    host(|world| page(world.connections_of(user), after, limit))
+    host(|world| page(world.connections_of(user), after, limit.min(MAX_PAGE)))
 }
 
 pub(crate) fn send_to_user(
@@ -380,8 +378,8 @@ pub(crate) fn sender() -> Option<String> {
     host(|world| Some(id(world.event.as_ref()?.sender?)))
 }
 
-pub(crate) fn http_send(request: &HttpRequest, _: &Target) -> Result<HttpResponse, HostError> {
-    host(|world| world.http_send(request))
+pub(crate) fn http_send(request: &HttpRequest, target: &Target) -> Result<HttpResponse, HostError> {
+    host(|world| world.http_send(request, target))
 }
 
 pub(crate) fn flush() -> Result<(), HostError> {

@@ -12,7 +12,7 @@ use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::StreamError;
 
 use crate::error::{HostError, Remedy};
-use crate::http::{Request, Response, Target};
+use crate::http::{Request, Response, Target, remedy_of};
 
 /// Bytes that are read or written at once.
 const CHUNK: usize = 64 * 1024;
@@ -189,14 +189,7 @@ fn failed(code: ErrorCode) -> HostError {
     let (remedy, token, detail) = match code {
         ErrorCode::InternalError(Some(text)) => match text.split_once(": ") {
             Some((token, detail)) if token == "no-event" || token.starts_with("http-") => {
-                let remedy = match token {
-                    "http-not-granted" => Remedy::AskOperator,
-                    "http-too-many-requests" => Remedy::ShedLoad,
-                    "http-timeout" | "http-unreachable" => Remedy::RetryLater,
-                    "no-event" => Remedy::FixCall,
-                    _ => Remedy::Other,
-                };
-                return refused(remedy, token, detail);
+                return refused(remedy_of(token), token, detail);
             }
             _ => (Remedy::Other, "http-failed", text),
         },

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use wharf_contract::close::{MAX_CONTROL_BYTES, MAX_REASON_BYTES, Reason, is_client_code};
+use wharf_contract::kit::{Act, Violation};
 
 use crate::channel::{Channel, Fault};
 use crate::incoming::Incoming;
@@ -11,7 +13,6 @@ use crate::outgoing::{Outgoing, Payload};
 use crate::session;
 
 use super::component::ComponentHost;
-use super::component::protocol::{bytes, hex, pairs, texts};
 use super::run::{Ending, Happening, end, handle};
 use super::world::{Record, Shared};
 
@@ -27,6 +28,14 @@ pub enum Received {
 }
 
 impl Received {
+    /// Returns the size of the payload.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Received::Text(text) => text.len(),
+            Received::Binary(data) | Received::Ping(data) => data.len(),
+        }
+    }
+
     /// The JSON of a text message. Panics if it is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -64,7 +73,9 @@ impl Client {
     #[track_caller]
     fn assert_open(&self) {
         let ending = match &self.side {
-            Native { world, number } => record(world, *number, |record| record.ending),
+            Native { world, number } => {
+                record(world, *number, |record| record.ending.map(Reason::token))
+            }
             Component { .. } if self.is_open() => None,
             Component { .. } => Some("see `closed`"),
         };
@@ -99,11 +110,11 @@ impl Client {
         let (world, number) = match &self.side {
             Native { world, number } => (world, *number),
             Component { host, number } => {
-                let command = match message {
-                    Payload::Text(text) => json!({ "do": "send_text", "text": text }),
-                    Payload::Binary(data) => json!({ "do": "send_binary", "data": hex(&data) }),
+                let act = match message {
+                    Payload::Text(text) => Act::Text(text.into_owned()),
+                    Payload::Binary(data) => Act::Binary((&*data).into()),
                 };
-                return host.client_does(*number, command);
+                return host.client_acts(*number, act);
             }
         };
         let message = match message {
@@ -118,22 +129,29 @@ impl Client {
         }
     }
 
-    /// Send a ping frame. The host answers it by itself; the channel hears of it in `on_ping`.
+    /// Send a ping frame. The host answers it by itself; the channel hears of it in `on_ping`. Panics
+    /// where a ping has no room for the data: more than 125 bytes.
     #[track_caller]
     pub fn ping(&self, data: &[u8]) {
-        self.control("ping", data, Happening::Ping);
+        self.control(Act::Ping(data.into()), data, Happening::Ping);
     }
 
     /// Send a pong frame, which the channel hears of in `on_pong`. No pong is sent otherwise, but to
-    /// the host's own pings, which tests do not see.
+    /// the host's own pings, which tests do not see. Panics as [`ping`](Client::ping) does.
     #[track_caller]
     pub fn pong(&self, data: &[u8]) {
-        self.control("pong", data, Happening::Pong);
+        self.control(Act::Pong(data.into()), data, Happening::Pong);
     }
 
     #[track_caller]
-    fn control(&self, kind: &str, data: &[u8], frame: impl FnOnce(Vec<u8>) -> Happening) {
+    fn control(&self, act: Act, data: &[u8], frame: impl FnOnce(Vec<u8>) -> Happening) {
         self.assert_open();
+        assert!(
+            data.len() <= MAX_CONTROL_BYTES,
+            "no client sends {} bytes in a ping or pong: it has room for {MAX_CONTROL_BYTES} (write \
+             `violate` for what clients must not do)",
+            data.len()
+        );
         match &self.side {
             Native { world, number } => {
                 let exports = world.borrow().plugin.exports;
@@ -141,25 +159,28 @@ impl Client {
                     handle(world, *number, frame(data.to_vec()));
                 }
             }
-            Component { host, number } => {
-                host.client_does(*number, json!({ "do": kind, "data": hex(data) }));
-            }
+            Component { host, number } => host.client_acts(*number, act),
         }
     }
 
-    /// Close the connection with a close frame of the client's.
+    /// Close the connection with a close frame of the client's. Panics for a code that no client may
+    /// send, such as 1006, and for a reason of more than 123 bytes.
     #[track_caller]
     pub fn disconnect(&self, code: u16, reason: &str) {
         self.assert_open();
+        assert!(
+            is_client_code(code) && reason.len() <= MAX_REASON_BYTES,
+            "no client closes with code {code} and {} bytes of reason (RFC 6455, 7.4): write \
+             `vanish` for a lost network, where `on_close` gets no code",
+            reason.len()
+        );
         match &self.side {
             Native { world, number } => {
                 let frame = Some((code, reason.to_owned()));
-                let ending = Ending { token: "client-closed", frame, is_sent: false, fault: None };
-                end(world, *number, ending);
+                end(world, *number, Ending::closed_by_client(frame));
             }
             Component { host, number } => {
-                let close = json!({ "do": "disconnect", "code": code, "reason": reason });
-                host.client_ends(*number, close);
+                host.client_ends(*number, Act::Close(code, reason.to_owned()));
             }
         }
     }
@@ -169,13 +190,8 @@ impl Client {
     pub fn vanish(&self) {
         self.assert_open();
         match &self.side {
-            Native { world, number } => {
-                let token = "network-lost";
-                end(world, *number, Ending { token, frame: None, is_sent: false, fault: None });
-            }
-            Component { host, number } => {
-                host.client_ends(*number, json!({ "do": "vanish" }));
-            }
+            Native { world, number } => end(world, *number, Ending::closed_by_client(None)),
+            Component { host, number } => host.client_ends(*number, Act::Vanish),
         }
     }
 
@@ -184,20 +200,19 @@ impl Client {
     #[track_caller]
     pub fn violate(&self, rule: &str) {
         self.assert_open();
-        let (token, code) = match rule {
-            "protocol-error" => ("protocol-error", 1002),
-            "invalid-utf8" => ("invalid-utf8", 1007),
-            "message-too-big" => ("message-too-big", 1009),
+        let (violation, reason) = match rule {
+            "protocol-error" => (Violation::ProtocolError, Reason::ProtocolError),
+            "invalid-utf8" => (Violation::InvalidUtf8, Reason::InvalidUtf8),
+            "message-too-big" => (Violation::MessageTooBig, Reason::MessageTooBig),
             _ => panic!("{rule:?} is none of protocol-error, invalid-utf8, message-too-big"),
         };
         match &self.side {
             Native { world, number } => {
-                let fault = Fault { code: token.to_owned(), detail: format!("a test's {token}") };
-                end(world, *number, Ending::of_host(token, code, Some(fault)));
+                let (code, detail) = (rule.to_owned(), format!("a test's {rule}"));
+                let fault = Some(Fault { code, detail });
+                end(world, *number, Ending { fault, ..Ending::of_host(reason) });
             }
-            Component { host, number } => {
-                host.client_does(*number, json!({ "do": "violate", "rule": rule }));
-            }
+            Component { host, number } => host.client_acts(*number, Act::Violate(violation)),
         }
     }
 }
@@ -326,7 +341,7 @@ impl Client {
     pub fn session_bytes(&self) -> Vec<u8> {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.session.clone()),
-            Component { host, number } => bytes(&host.connection(*number)["session"]),
+            Component { host, number } => host.connection(*number).session,
         }
     }
 
@@ -335,7 +350,7 @@ impl Client {
     pub fn joined(&self) -> Vec<String> {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.joined.clone()),
-            Component { host, number } => texts(&host.connection(*number)["joined"]),
+            Component { host, number } => host.connection(*number).joined,
         }
     }
 
@@ -344,7 +359,7 @@ impl Client {
     pub fn labels(&self) -> Vec<(String, String)> {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.labels.clone()),
-            Component { host, number } => pairs(&host.connection(*number)["labels"]),
+            Component { host, number } => host.connection(*number).labels,
         }
     }
 
@@ -353,9 +368,7 @@ impl Client {
     pub fn user(&self) -> Option<String> {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.user.clone()),
-            Component { host, number } => {
-                host.connection(*number)["user"].as_str().map(str::to_owned)
-            }
+            Component { host, number } => host.connection(*number).user,
         }
     }
 }

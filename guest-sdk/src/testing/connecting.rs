@@ -4,6 +4,17 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use wharf_contract::close::{FALLBACK_CODE, MAX_REASON_BYTES, is_channel_code};
+use wharf_contract::fault::TooBig;
+use wharf_contract::handshake::{
+    MAX_REFUSAL_BYTES, MAX_REFUSAL_HEADERS, MAX_REFUSAL_MESSAGES, MAX_TARGET_BYTES, TurnedAway,
+    agree_on_subprotocol, is_refusal_status,
+};
+use wharf_contract::header::is_channel_header;
+use wharf_contract::kit::encoded_target;
+use wharf_contract::router::Match;
+use wharf_contract::text::cut;
+
 use crate::backend;
 use crate::connection::Connection;
 use crate::outgoing::Payload;
@@ -11,11 +22,9 @@ use crate::refusal::Answer;
 
 use super::client::{Client, Received};
 use super::component::Ask;
-use super::effects::{MAX_REASON_BYTES, is_channel_code, is_channel_header};
 use super::host::TestLevel;
-use super::pattern;
 use super::posts::settle;
-use super::run::{Ending, end, event, failed, panicked, too_big};
+use super::run::{Ending, end, event, failed, failure, panicked};
 use super::world::{Phase, Record, Request, Shared};
 
 /// A client about to connect; made by [`TestHost::connect`](super::TestHost::connect).
@@ -78,14 +87,23 @@ impl Connecting {
 
     fn open_natively(shared: Shared, ask: Ask) -> Result<Client, Refused> {
         let Ask { target, headers, remote_address, claims } = ask;
+        let target = encoded_target(&target);
+        if target.len() > MAX_TARGET_BYTES {
+            return Err(Refused::of_host(&TurnedAway::TargetTooLong));
+        }
         let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
         let (path, query) = (path.to_owned(), query.to_owned());
         let mut world = shared.borrow_mut();
         let plugin = world.plugin;
-        let Some(params) = pattern::best(plugin.paths, &path) else {
-            return Err(Refused::text(404, "no channel is mounted on this path"));
+        let params = match world.router.at(&path) {
+            Match::Found { params, .. } => params,
+            Match::NotFound => return Err(Refused::of_host(&TurnedAway::NotFound)),
+            Match::BadEncoding => return Err(Refused::of_host(&TurnedAway::BadEncoding)),
         };
-        let subprotocol = agree_on_subprotocol(plugin.subprotocols, &headers);
+        let asked = headers.iter().filter(|(name, _)| name == "sec-websocket-protocol");
+        let asked: Vec<&[u8]> = asked.map(|(_, value)| value.as_slice()).collect();
+        let subprotocol = agree_on_subprotocol(plugin.subprotocols, &asked);
+        let subprotocol = subprotocol.map(|name| (*name).to_owned());
         let number = world.next_number();
         drop(world);
         let request = Rc::new(Request {
@@ -101,21 +119,22 @@ impl Connecting {
         let raw = backend::Connection::of(request.clone());
         let conn = Connection::new(raw, Some(backend::Handshake));
         let outcome = event(&shared, Phase::Connecting, number, || (plugin.on_connect)(&conn));
-        let session = match outcome {
-            Ok(Ok(session)) if session.len() <= shared.borrow().limits.max_session_bytes => session,
+        let limits = shared.borrow().limits;
+        let outcome = match outcome {
             Ok(Ok(session)) => {
-                failed(&shared, "on_connect", &too_big(&session));
-                return Err(Refused::text(500, "the channel failed"));
+                let checked = TooBig::check_session(session.len(), limits.max_session_bytes);
+                checked.map(|()| session).map_err(|too_big| failure(&too_big))
             }
             Ok(Err(answer)) => {
                 shared.borrow_mut().abandon();
-                return Err(Refused::from(answer));
+                return Err(Refused::of_channel(answer, limits.max_outbound_message_bytes));
             }
-            Err(panic) => {
-                failed(&shared, "on_connect", &panicked(&*panic));
-                return Err(Refused::text(500, "the channel failed"));
-            }
+            Err(panic) => Err(panicked(&*panic)),
         };
+        let session = outcome.map_err(|detail| {
+            failed(&shared, "on_connect", &detail);
+            Refused::of_host(&TurnedAway::ChannelFailed)
+        })?;
         let record = Record {
             request,
             session,
@@ -154,16 +173,6 @@ impl Connecting {
             Err(refused) => refused,
         }
     }
-}
-
-/// The channel's best subprotocol among those the client asks for.
-fn agree_on_subprotocol(offered: &[&str], headers: &[(String, Vec<u8>)]) -> Option<String> {
-    let is_asked_for = |name: &str| {
-        let values = headers.iter().filter(|(name, _)| name == "sec-websocket-protocol");
-        let mut asked = values.flat_map(|(_, value)| value.split(|byte| *byte == b','));
-        asked.any(|value| value.trim_ascii() == name.as_bytes())
-    };
-    offered.iter().find(|name| is_asked_for(name)).map(|name| (*name).to_owned())
 }
 
 /// How a connection was refused, as the client sees it.
@@ -207,35 +216,35 @@ impl Refused {
     }
 
     /// One of the host's own: a line.
-    fn text(status: u16, line: &str) -> Self {
-        let body = format!("{line}\n").into();
-        Answer::Http { status, headers: Vec::new(), body }.into()
+    fn of_host(why: &TurnedAway) -> Self {
+        let plain = ("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec());
+        let body = format!("{why}\n").into();
+        Refused::Http { status: why.status(), headers: vec![plain], body }
     }
-}
 
-/// As the host sends it, less what it may not send.
-impl From<Answer> for Refused {
-    fn from(answer: Answer) -> Self {
+    /// A channel's own, as the host sends it, less what it may not send.
+    fn of_channel(answer: Answer, max_message_bytes: usize) -> Self {
         match answer {
             Answer::Http { status, headers, mut body } => {
-                let status = if (300..=599).contains(&status) { status } else { 500 };
+                let status = if is_refusal_status(status) { status } else { 500 };
                 let mut headers: Vec<_> = (headers.into_iter())
                     .filter(|(name, value)| is_channel_header(name, value))
                     .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                    .take(MAX_REFUSAL_HEADERS)
                     .collect();
                 if !headers.iter().any(|(name, _)| name == "content-type") {
                     let plain = b"text/plain; charset=utf-8".to_vec();
                     headers.push(("content-type".to_owned(), plain));
                 }
-                body.truncate(64 * 1024);
+                body.truncate(MAX_REFUSAL_BYTES);
                 Refused::Http { status, headers, body }
             }
-            Answer::Close { code, mut reason, messages } => {
-                reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+            Answer::Close { code, reason, messages } => {
+                let messages = messages.into_iter().take(MAX_REFUSAL_MESSAGES).map(Received::from);
                 Refused::Close {
-                    messages: messages.into_iter().take(16).map(Received::from).collect(),
-                    code: if is_channel_code(code) { code } else { 1008 },
-                    reason,
+                    messages: messages.filter(|m| m.bytes() <= max_message_bytes).collect(),
+                    code: if is_channel_code(code) { code } else { FALLBACK_CODE },
+                    reason: cut(&reason, MAX_REASON_BYTES).to_owned(),
                 }
             }
         }

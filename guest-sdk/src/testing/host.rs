@@ -10,6 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use wharf_contract::limits::Limits;
+use wharf_contract::outside::OutsideProblem;
+
 use crate::channel::Channel;
 use crate::log::Level;
 use crate::outgoing::Outgoing;
@@ -19,7 +22,7 @@ use crate::{session, store};
 use super::client::{Received, expected, is_same};
 use super::component::{self, ComponentHost};
 use super::connecting::Connecting;
-use super::effects::{Limits, Published};
+use super::effects::Published;
 use super::host_calls::page;
 use super::http::{HttpAnswer, HttpRequest};
 use super::plugin::Plugin;
@@ -88,7 +91,7 @@ impl TestHost {
     #[track_caller]
     pub fn set_limits(&self, limits: Limits) {
         match &self.level {
-            Native(world) => world.borrow_mut().limits = limits,
+            Native(world) => world.borrow_mut().limits = limits.raised(),
             Component(host) => host.set_limits(limits),
         }
     }
@@ -189,9 +192,7 @@ impl TestHost {
     pub fn reload<C: Channel>(&self) {
         match &self.level {
             Native(world) => {
-                let mut world = world.borrow_mut();
-                world.plugin = Plugin::of::<C>();
-                world.generation += 1;
+                world.borrow_mut().reload(Plugin::of::<C>());
             }
             Component(_) => panic!(
                 "reload::<{name}>() is there natively only: the component has no other channel in \
@@ -447,9 +448,8 @@ impl TestHost {
 
 fn outside_message(world: &Shared, message: &Value) -> Result<Value, OutsideRefusal> {
     let plugin = world.borrow().plugin;
-    if !plugin.exports.outside {
-        let why = "the channel has no on_outside_message";
-        return Err(OutsideRefusal::new(409, "no-handler", why));
+    if !plugin.exports.outside_events {
+        return Err(OutsideRefusal::from(OutsideProblem::NO_MESSAGES));
     }
     let payload = message.to_string();
     let handler = || (plugin.on_outside_message)(payload.as_bytes());
@@ -465,7 +465,7 @@ fn outside_message(world: &Shared, message: &Value) -> Result<Value, OutsideRefu
         }
         Err(panic) => {
             failed(world, "on_outside_message", &panicked(&*panic));
-            Err(OutsideRefusal::new(500, "channel-failed", "the channel failed"))
+            Err(OutsideRefusal::from(OutsideProblem::ChannelFailed))
         }
     }
 }

@@ -2,65 +2,55 @@
 
 use std::collections::BTreeSet;
 
-use crate::audience::Audience;
-use crate::error::{HostError, Remedy};
+use wharf_contract::CallRefusal;
+use wharf_contract::audience::{Size, check_rooms, check_users};
+use wharf_contract::close::{Close, check_ping};
+use wharf_contract::effects::Recorded;
+use wharf_contract::header;
+use wharf_contract::names::{MAX_LABELS, check_label, check_room, check_user};
+use wharf_contract::text::{MAX_SHOWN_CHANNEL_BYTES, MAX_SHOWN_SETTING_BYTES, Shown};
+
+use crate::audience::{self, Audience};
+use crate::error::HostError;
 use crate::log::Level;
 use crate::outgoing::Kind;
 
 use super::client::Received;
-use super::effects::{self, Effect, MAX_LABELS, Published, refused, room_name, user_id};
+use super::effects::{Effect, Published};
 use super::host::LogLine;
-use super::world::{Event, Phase, World, id};
+use super::world::{Event, Phase, World, id, parse_id};
 
 impl World {
-    fn event(&mut self) -> Result<&mut Event, HostError> {
-        self.event.as_mut().ok_or_else(|| {
-            refused(Remedy::FixCall, "no-event", "the event that this call belongs to is over")
-        })
+    fn event(&mut self) -> Result<&mut Event, CallRefusal> {
+        self.event.as_mut().ok_or(CallRefusal::NoEvent)
     }
 
     /// The event, if its connection can still receive something.
-    pub(crate) fn open_event(&mut self) -> Result<&mut Event, HostError> {
+    pub(crate) fn open_event(&mut self) -> Result<&mut Event, CallRefusal> {
         let event = self.event()?;
         match event.phase {
             Phase::Connecting | Phase::Open => Ok(event),
-            Phase::Closing | Phase::Detached => Err(refused(
-                Remedy::Gone,
-                "connection-ended",
-                "the connection has ended; in on_close only others can be reached",
-            )),
+            Phase::Closing => Err(CallRefusal::ConnectionEnded),
+            Phase::Detached => Err(CallRefusal::NoEvent),
         }
     }
 
-    pub(crate) fn record(&mut self, effect: Effect, bytes: usize) -> Result<(), HostError> {
-        let limits = self.limits;
+    pub(crate) fn record(&mut self, effect: Effect) -> Result<(), CallRefusal> {
+        let limits = self.effect_limits();
+        let receivers = effect.is_broadcast().then_some(|| self.reach(&effect));
+        let recorded = self.event.as_ref().map(|event| event.recorded).unwrap_or_default();
+        let (payload, names) = (effect.payload_bytes(), effect.name_bytes());
+        let recorded = recorded.with(payload, names, receivers, limits);
         let event = self.event()?;
-        if event.effects.len() >= limits.max_effects_per_event
-            || event.bytes.saturating_add(bytes) > limits.max_effect_bytes_per_event
-        {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-effects",
-                format!(
-                    "one event may record {} effects of {} bytes (max_effects_per_event, \
-                     max_effect_bytes_per_event); flush, or do less",
-                    limits.max_effects_per_event, limits.max_effect_bytes_per_event
-                ),
-            ));
-        }
-        event.bytes += bytes;
+        event.recorded = recorded.ok_or_else(|| limits.exceeded())?;
         event.effects.push(effect);
         Ok(())
     }
 
-    pub(crate) fn message(&self, kind: Kind, data: &[u8]) -> Result<Received, HostError> {
+    pub(crate) fn message(&self, kind: Kind, data: &[u8]) -> Result<Received, CallRefusal> {
         let limit = self.limits.max_outbound_message_bytes;
         if data.len() > limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "message-too-big",
-                format!("{} bytes; max_outbound_message_bytes is {limit}", data.len()),
-            ));
+            return Err(CallRefusal::MessageTooBig { bytes: data.len(), limit });
         }
         Ok(match kind {
             Kind::Text => Received::Text(String::from_utf8_lossy(data).into_owned()),
@@ -71,71 +61,54 @@ impl World {
     pub(crate) fn send(&mut self, kind: Kind, data: &[u8]) -> Result<(), HostError> {
         self.open_event()?;
         let message = self.message(kind, data)?;
-        self.record(Effect::Send(message), data.len())
+        Ok(self.record(Effect::Send(message))?)
+    }
+
+    pub(crate) fn send_to(&mut self, to: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
+        let to = self.find(to)?;
+        let message = self.message(kind, data)?;
+        Ok(self.record(Effect::SendTo(to, message))?)
     }
 
     pub(crate) fn ping(&mut self, data: &[u8]) -> Result<(), HostError> {
         if self.open_event()?.phase == Phase::Connecting {
-            return Err(refused(
-                Remedy::RetryLater,
-                "refused-while-connecting",
-                "there is nobody to ping before the upgrade",
-            ));
+            return Err(CallRefusal::PingWhileConnecting.into());
         }
-        self.record(Effect::Send(effects::ping(data)?), data.len())
+        check_ping(data)?;
+        Ok(self.record(Effect::Send(Received::Ping(data.to_vec())))?)
     }
 
     pub(crate) fn close(&mut self, code: u16, reason: &str) -> Result<(), HostError> {
         let event = self.open_event()?;
-        let close = effects::close(code, reason)?;
-        event.close.get_or_insert(close);
+        let Close { code, reason } = Close::new(code, reason.to_owned())?;
+        event.close.get_or_insert((code, reason));
         Ok(())
     }
 
     pub(crate) fn set_header(&mut self, name: &str, value: &[u8]) -> Result<(), HostError> {
-        const MAX_HEADERS: usize = 32;
         let event = self.event()?;
-        if event.response_headers.len() >= MAX_HEADERS {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-headers",
-                format!("a response takes at most {MAX_HEADERS} headers of a channel"),
-            ));
-        }
-        if !effects::is_channel_header(name, value) {
-            return Err(refused(
-                Remedy::FixCall,
-                "header-invalid",
-                format!("{name:?} is no header that a channel can set"),
-            ));
-        }
+        header::check(event.response_headers.len(), name, value)?;
         event.response_headers.push((name.to_ascii_lowercase(), value.to_vec()));
         Ok(())
     }
 
     pub(crate) fn join(&mut self, room: &str) -> Result<(), HostError> {
-        let room = room_name(room)?;
+        check_room(room)?;
         let limit = self.limits.max_rooms_per_connection;
         let joined = self.open_event()?.joined();
-        if joined.contains(&room) {
+        if joined.iter().any(|joined| joined == room) {
             return Ok(());
         }
         if joined.len() >= limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "too-many-rooms",
-                format!("a connection may be in {limit} rooms (max_rooms_per_connection)"),
-            ));
+            return Err(CallRefusal::TooManyRooms { limit }.into());
         }
-        let bytes = room.len();
-        self.record(Effect::Join(room), bytes)
+        Ok(self.record(Effect::Join(room.to_owned()))?)
     }
 
     pub(crate) fn leave(&mut self, room: &str) -> Result<(), HostError> {
-        let room = room_name(room)?;
+        check_room(room)?;
         self.open_event()?;
-        let bytes = room.len();
-        self.record(Effect::Leave(room), bytes)
+        Ok(self.record(Effect::Leave(room.to_owned()))?)
     }
 
     /// The connection's rooms, as the event's own joins and leaves make them.
@@ -171,25 +144,24 @@ impl World {
         reason: &str,
     ) -> Result<(), HostError> {
         let number = self.find(id)?;
-        let close = effects::close(code, reason)?;
-        self.record(Effect::Disconnect(number, close), 0)
+        let Close { code, reason } = Close::new(code, reason.to_owned())?;
+        Ok(self.record(Effect::Disconnect(number, (code, reason)))?)
     }
 
     pub(crate) fn set_label(&mut self, name: &str, value: &str) -> Result<(), HostError> {
-        let (name, value) = effects::label(name, value)?;
         let number = self.open_event()?.number;
+        check_label(name, value)?;
         let labels = self.labels(number);
         if labels.len() >= MAX_LABELS && !labels.iter().any(|(known, _)| *known == name) {
-            let detail = format!("a connection carries at most {MAX_LABELS} labels");
-            return Err(refused(Remedy::ShedLoad, "too-many-labels", detail));
+            return Err(CallRefusal::TooManyLabels.into());
         }
-        self.record(Effect::SetLabel(name, value), 0)
+        Ok(self.record(Effect::SetLabel(name.to_owned(), value.to_owned()))?)
     }
 
     pub(crate) fn clear_label(&mut self, name: &str) -> Result<(), HostError> {
-        let (name, _) = effects::label(name, "")?;
         self.open_event()?;
-        self.record(Effect::ClearLabel(name), 0)
+        check_label(name, "")?;
+        Ok(self.record(Effect::ClearLabel(name.to_owned()))?)
     }
 
     /// The connection's labels, as the event's own changes make them.
@@ -208,9 +180,9 @@ impl World {
     }
 
     pub(crate) fn identify(&mut self, user: &str) -> Result<(), HostError> {
-        let user = user_id(user)?;
+        check_user(user)?;
         self.open_event()?;
-        self.record(Effect::Identify(user), 0)
+        Ok(self.record(Effect::Identify(user.to_owned()))?)
     }
 
     /// The connection's user, as the event's own `identify` makes it.
@@ -228,14 +200,11 @@ impl World {
         numbers.filter(|number| self.identified(*number).as_deref() == Some(user)).collect()
     }
 
-    pub(crate) fn must_be_online(&self, user: &str) -> Result<(), HostError> {
-        let user = user_id(user)?;
-        match self.connections_of(&user).is_empty() {
+    pub(crate) fn must_be_online(&self, user: &str) -> Result<(), CallRefusal> {
+        check_user(user)?;
+        match self.connections_of(user).is_empty() {
             false => Ok(()),
-            true => {
-                let detail = format!("{user:?} has no connection");
-                Err(refused(Remedy::Gone, "user-offline", detail))
-            }
+            true => Err(CallRefusal::UserOffline { user: Shown::id(user) }),
         }
     }
 
@@ -245,9 +214,9 @@ impl World {
         code: u16,
         reason: &str,
     ) -> Result<(), HostError> {
-        let user = user_id(user)?;
-        let close = effects::close(code, reason)?;
-        self.record(Effect::DisconnectUser(user, close), 0)
+        check_user(user)?;
+        let Close { code, reason } = Close::new(code, reason.to_owned())?;
+        Ok(self.record(Effect::DisconnectUser(user.to_owned(), (code, reason)))?)
     }
 
     pub(crate) fn broadcast(
@@ -258,22 +227,14 @@ impl World {
         skip: Option<&str>,
     ) -> Result<(), HostError> {
         let message = self.message(kind, data)?;
-        let to = Audience {
-            except: skip.map(str::to_owned).into_iter().chain(to.except).collect(),
-            ..to
-        };
-        self.record(Effect::Broadcast { to, message }, data.len())
+        let skip = skip.and_then(parse_id);
+        Ok(self.record(Effect::Broadcast { to, message, skip })?)
     }
 
     /// The open connection with this id.
-    pub(crate) fn find(&self, id: &str) -> Result<u64, HostError> {
-        self.number(id).ok_or_else(|| {
-            refused(
-                Remedy::Gone,
-                "unknown-connection",
-                format!("{id:?} is no open connection of this channel"),
-            )
-        })
+    pub(crate) fn find(&self, id: &str) -> Result<u64, CallRefusal> {
+        let unknown = || CallRefusal::UnknownConnection { id: Shown::id(id) };
+        self.number(id).ok_or_else(unknown)
     }
 
     /// The event's own connection can be addressed while it is still connecting.
@@ -292,40 +253,31 @@ impl World {
     ) -> Result<String, HostError> {
         self.open_event()?;
         if self.tokens.is_empty() && before.is_none() {
-            return Err(refused(
-                Remedy::AskOperator,
-                "no-token-rules",
-                "no token is checked for this channel (in a test: `claims` of the client that \
-                 connects, `host.accept_token`)",
-            ));
+            let channel = "NAME".to_owned();
+            let hint = "`claims` of the client that connects, `host.accept_token`";
+            return Err(in_a_test(CallRefusal::NoTokenRules { channel }, hint));
         }
         let claims = self.tokens.get(token).cloned().ok_or_else(|| {
-            refused(Remedy::Other, "token-invalid", "the token does not hold (`host.accept_token`)")
+            let why = "the test has not said so (TestHost::accept_token)".to_owned();
+            CallRefusal::TokenInvalid { why }
         })?;
         let subject = |claims: &str| {
             let claims: serde_json::Value = serde_json::from_str(claims).unwrap_or_default();
             claims["sub"].as_str().map(str::to_owned)
         };
         if before.is_some_and(|before| subject(before) != subject(&claims)) {
-            return Err(refused(
-                Remedy::Other,
-                "token-subject-changed",
-                "the token is about somebody else (sub) than the one before",
-            ));
+            return Err(CallRefusal::TokenSubjectChanged.into());
         }
         Ok(claims)
     }
 
     pub(crate) fn require_setting(&self, name: &str) -> Result<String, HostError> {
         self.settings.get(name).cloned().ok_or_else(|| {
-            refused(
-                Remedy::AskOperator,
-                "setting-missing",
-                format!(
-                    "the setting `{name}` is missing: write `{name} = \"…\"` under \
-                     `[channels.NAME.settings]` in wharf.toml (in a test: `host.set_setting`)"
-                ),
-            )
+            let name = Shown::new(name, MAX_SHOWN_SETTING_BYTES);
+            let how = format!(
+                "write `{name} = \"…\"` under `[channels.NAME.settings]` in wharf.toml, and restart"
+            );
+            in_a_test(CallRefusal::SettingMissing { name, how }, "`host.set_setting`")
         })
     }
 
@@ -336,37 +288,29 @@ impl World {
         kind: Kind,
         data: &[u8],
     ) -> Result<(), HostError> {
+        let shown = Shown::new(channel, MAX_SHOWN_CHANNEL_BYTES);
         match self.publish_to.get(channel) {
             Some(true) => {}
-            Some(false) => {
-                let detail = format!("no channel {channel:?} is in service");
-                return Err(refused(Remedy::Gone, "unknown-channel", detail));
-            }
+            Some(false) => return Err(CallRefusal::UnknownChannel { channel: shown }.into()),
             None => {
-                return Err(refused(
-                    Remedy::AskOperator,
-                    "publish-not-granted",
-                    format!(
-                        "the channel may not publish to {channel:?}: write `publish_to = \
-                         [{channel:?}]` under `[channels.NAME]` in wharf.toml (in a test: \
-                         `host.grant_publishing`)"
-                    ),
-                ));
+                let to = shown.to_string();
+                let how = format!(
+                    "to allow it, write `publish_to = [\"{to}\"]` under `[channels.NAME]` in \
+                     wharf.toml, and restart"
+                );
+                let refusal = CallRefusal::PublishNotGranted { to, how };
+                return Err(in_a_test(refusal, "`host.grant_publishing`"));
             }
         }
-        let room = room_name(room)?;
+        check_room(room)?;
         let message = self.message(kind, data)?;
-        let published = Published { channel: channel.to_owned(), room, message };
-        self.record(Effect::Publish(published), data.len())
+        let published = Published { channel: channel.to_owned(), room: room.to_owned(), message };
+        Ok(self.record(Effect::Publish(published))?)
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), HostError> {
         if self.event()?.phase == Phase::Connecting {
-            return Err(refused(
-                Remedy::RetryLater,
-                "refused-while-connecting",
-                "nothing commits before the connection is accepted",
-            ));
+            return Err(CallRefusal::FlushWhileConnecting.into());
         }
         self.apply();
         let number = self.event()?.number;
@@ -380,14 +324,14 @@ impl World {
     pub(crate) fn discard(&mut self) {
         if let Some(event) = &mut self.event {
             event.effects.clear();
-            event.bytes = 0;
+            event.recorded = Recorded::default();
             event.close = None;
             event.response_headers.clear();
         }
     }
 
     pub(crate) fn ending(&self, number: u64) -> Option<String> {
-        Some(self.connections.get(&number)?.ending?.to_owned())
+        Some(self.connections.get(&number)?.ending?.token().to_owned())
     }
 
     pub(crate) fn failed(&mut self, detail: String) {
@@ -409,6 +353,67 @@ pub(crate) fn set_label(labels: &mut Vec<(String, String)>, name: &str, value: &
 
 /// At most `limit` ids of these connections, those after `after`.
 pub(crate) fn page(numbers: BTreeSet<u64>, after: Option<&str>, limit: u32) -> Vec<String> {
-    let ids = numbers.into_iter().map(id);
-    ids.filter(|id| after.is_none_or(|after| id.as_str() > after)).take(limit as usize).collect()
+    let after = match after.map(parse_id) {
+        // A page after an id of no connection has no beginning.
+        Some(None) => return Vec::new(),
+        Some(after) => after,
+        None => None,
+    };
+    let numbers = numbers.into_iter().filter(|number| after.is_none_or(|after| *number > after));
+    numbers.take(limit as usize).map(id).collect()
+}
+
+/// Checks the rooms of a broadcast.
+pub(crate) fn checked_rooms(rooms: &[&str]) -> Result<Audience, CallRefusal> {
+    check_rooms(rooms.len())?;
+    rooms.iter().try_for_each(|room| check_room(room))?;
+    Ok(audience::to_rooms(rooms))
+}
+
+/// Checks the users of a message.
+pub(crate) fn checked_users(users: &[&str]) -> Result<Audience, CallRefusal> {
+    check_users(users.len())?;
+    users.iter().try_for_each(|user| check_user(user))?;
+    Ok(audience::to_users(users))
+}
+
+/// Checks an audience, part by part as it is built in a component.
+pub(crate) fn checked(to: &Audience) -> Result<Audience, CallRefusal> {
+    let mut size = Size::default();
+    let add = |part: &mut usize| {
+        *part += 1;
+    };
+    for room in &to.rooms {
+        check_room(room)?;
+        add(&mut size.names);
+        size.check()?;
+    }
+    for user in &to.users {
+        check_user(user)?;
+        add(&mut size.names);
+        size.check()?;
+    }
+    let except = to.except.iter().filter(|id| parse_id(id).is_some());
+    size.exceptions = except.count();
+    size.check()?;
+    for user in &to.except_users {
+        check_user(user)?;
+        add(&mut size.exceptions);
+        size.check()?;
+    }
+    for (name, value) in &to.labels {
+        check_label(name, value)?;
+        add(&mut size.conditions);
+        size.check()?;
+    }
+    match to.everyone || size.names > 0 {
+        true => Ok(to.clone()),
+        false => Err(CallRefusal::AudienceEmpty),
+    }
+}
+
+/// The error of a refusal, with what to do about it in a test.
+fn in_a_test(refusal: CallRefusal, hint: &str) -> HostError {
+    let error = HostError::from(refusal);
+    HostError { detail: format!("{} (in a test: {hint})", error.detail), ..error }
 }

@@ -1,9 +1,12 @@
 //! Scripted answers to outgoing HTTP requests: a plugin's tests need no network.
 
-use crate::error::{HostError, Remedy};
-use crate::http::{Request, Response};
+use wharf_contract::CallRefusal;
+use wharf_contract::header::check_of_request;
+use wharf_contract::kit::is_scripted;
 
-use super::effects::{is_token, refused};
+use crate::error::HostError;
+use crate::http::{Request, Response, Target, remedy_of};
+
 use super::world::World;
 
 /// What somebody out there answers, for [`TestHost::http_answer`](super::TestHost::http_answer).
@@ -24,12 +27,17 @@ impl HttpAnswer {
 
     /// Nobody is there: the request fails with `http-unreachable`.
     pub fn unreachable() -> Self {
-        Self(Err(refused(Remedy::RetryLater, "http-unreachable", "nobody is there")))
+        Self::failure("http-unreachable", "nobody is there")
     }
 
     /// Nobody answers in time: the request fails with `http-timeout`.
     pub fn timeout() -> Self {
-        Self(Err(refused(Remedy::RetryLater, "http-timeout", "no answer in time")))
+        Self::failure("http-timeout", "no answer in time")
+    }
+
+    fn failure(code: &str, detail: &str) -> Self {
+        let (remedy, code, detail) = (remedy_of(code), code.to_owned(), detail.to_owned());
+        Self(Err(HostError { remedy, code, detail }))
     }
 
     /// What comes of a request.
@@ -67,19 +75,6 @@ pub struct HttpRequest {
     pub body: Vec<u8>,
 }
 
-/// Headers that the host sets itself.
-const FORBIDDEN: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-    "host",
-    "http2-settings",
-];
-
 /// The script, and what was asked.
 #[derive(Default)]
 pub(crate) struct Http {
@@ -95,45 +90,32 @@ impl Http {
 }
 
 impl World {
-    pub(crate) fn http_send(&mut self, request: &Request) -> Result<Response, HostError> {
+    pub(crate) fn http_send(
+        &mut self,
+        request: &Request,
+        target: &Target,
+    ) -> Result<Response, HostError> {
         for (name, value) in &request.headers {
-            let name_in_lower_case = name.to_ascii_lowercase();
-            let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-            if !is_token(name)
-                || !value.iter().all(is_text)
-                || FORBIDDEN.contains(&&*name_in_lower_case)
-            {
-                let detail = format!("{name:?} is no header, or one that the host sets itself");
-                return Err(refused(Remedy::FixCall, "http-header-invalid", detail));
-            }
+            check_of_request(name, value)?;
         }
-        let url = &request.url;
+        let url = target.url();
         let answers = self.http.answers.iter().rev();
-        let is_meant = |scripted: &str| match scripted.strip_suffix('*') {
-            Some(beginning) => url.starts_with(beginning),
-            None => url == scripted,
-        };
-        let answer = answers.into_iter().find(|(scripted, _)| is_meant(scripted));
+        let answer = answers.into_iter().find(|(scripted, _)| is_scripted(scripted, &url));
         let Some((_, HttpAnswer(answer))) = answer.cloned() else {
-            return Err(refused(
-                Remedy::AskOperator,
-                "http-not-granted",
-                format!("the test has no answer for {url}; script one with TestHost::http_answer"),
-            ));
+            return Err(CallRefusal::HttpNotScripted { url }.into());
         };
         let headers = request.headers.iter();
         self.http.requests.push(HttpRequest {
             method: request.method.clone(),
-            url: url.clone(),
+            url,
             headers: headers.map(|(n, v)| (n.to_ascii_lowercase(), v.clone())).collect(),
             body: request.body.clone(),
         });
+        let limit = request.max_body_bytes;
         match answer {
-            Ok(response) if response.body.len() > request.max_body_bytes => Err(refused(
-                Remedy::ShedLoad,
-                "http-response-too-big",
-                format!("the answer has more than {} bytes", request.max_body_bytes),
-            )),
+            Ok(response) if response.body.len() > limit => {
+                Err(CallRefusal::HttpResponseTooBig { limit }.into())
+            }
             answer => answer,
         }
     }

@@ -74,7 +74,6 @@ mod host;
 mod client;
 mod component;
 mod connecting;
-mod pattern;
 mod plugin;
 pub(crate) mod posts;
 mod presence;
@@ -89,6 +88,17 @@ pub(crate) mod world;
 pub use crate::outside::OutsideRefusal;
 pub use client::{Client, Received};
 pub use connecting::{Connecting, Refused};
-pub use effects::{Limits, Published};
+pub use effects::Published;
 pub use host::{LogLine, TestHost};
 pub use http::{HttpAnswer, HttpRequest};
+
+/// ```
+/// use wharf::testing::Limits;
+///
+/// let limits = Limits { max_rooms_per_connection: 1, ..Limits::default() };
+/// ```
+///
+/// Limits that must contain another one, and were not set, grow with it: `inbox_bytes` with
+/// `max_payload_bytes`, for example.
+#[doc(inline)]
+pub use wharf_contract::limits::Limits;

@@ -4,20 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::error::{HostError, Remedy};
+use wharf_contract::CallRefusal;
+use wharf_contract::effects::MAX_HOPS;
+use wharf_contract::fault::TooBig;
+use wharf_contract::names::{check_room, check_timer};
+use wharf_contract::timers::Times;
+
+use crate::error::HostError;
 use crate::timers::Timer;
 
-use super::effects::{Effect, refused, room_name};
-use super::run::{Happening, end_disconnected, event, failed, handle, panicked, run};
+use super::effects::Effect;
+use super::run::{Happening, end_disconnected, event, failed, failure, handle, panicked, run};
 use super::world::{Phase, Shared, World};
-
-/// Notices and room events that may lead to one another.
-const MAX_HOPS: u8 = 16;
-/// The longest name of a timer, in bytes.
-const MAX_TIMER_NAME_BYTES: usize = 64;
-/// The longest delay and the shortest interval of a timer.
-const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whose event it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,55 +41,111 @@ pub(crate) struct SetTimer {
 
 pub(crate) type Timers = BTreeMap<(Whose, String), SetTimer>;
 
+/// What waits in one inbox.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    events: usize,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, payload: &[u8]) {
+        self.events += 1;
+        self.bytes += payload.len();
+    }
+}
+
+/// Checking what handlers post and which timers they set.
 impl World {
-    /// Check what every post has to fulfil, and how many events may wait for one addressee.
-    fn check_post(
-        &self,
-        bytes: usize,
-        is_handled: bool,
-        handler: &str,
-        to: &[Whose],
-        limit: usize,
-    ) -> Result<(), HostError> {
+    /// Checks what every post has to fulfil.
+    fn check_post(&self, bytes: usize, callback: &'static str) -> Result<(), CallRefusal> {
         self.check_payload(bytes)?;
-        check_handled(is_handled, handler)?;
-        if self.event.as_ref().is_some_and(|event| event.hops >= MAX_HOPS) {
-            return Err(refused(
-                Remedy::FixCall,
-                "too-many-hops",
-                format!("{MAX_HOPS} notices and room events led here, one causing the next"),
-            ));
+        self.plugin.exports().check(callback)?;
+        match self.event.as_ref().is_some_and(|event| event.hops >= MAX_HOPS) {
+            true => Err(CallRefusal::TooManyHops),
+            false => Ok(()),
         }
-        let effects = self.event.iter().flat_map(|event| &event.effects);
-        let own: Vec<&Whose> = effects
-            .flat_map(|effect| match effect {
-                Effect::Post { to, .. } => to.iter(),
-                _ => [].iter(),
-            })
-            .collect();
-        for to in to {
-            let waiting = self.posts.iter().filter(|(whose, _)| whose == to).count();
-            let recorded = own.iter().filter(|whose| **whose == to).count();
-            if waiting + recorded >= limit {
-                let detail = format!("{limit} events wait to be handled there");
-                return Err(refused(Remedy::RetryLater, "inbox-full", detail));
-            }
-        }
-        Ok(())
     }
 
-    fn check_payload(&self, bytes: usize) -> Result<(), HostError> {
+    fn check_payload(&self, bytes: usize) -> Result<(), CallRefusal> {
         let limit = self.limits.max_payload_bytes;
-        if bytes <= limit {
-            return Ok(());
+        match bytes <= limit {
+            true => Ok(()),
+            false => Err(CallRefusal::PayloadTooBig { bytes, limit }),
         }
-        let detail = format!("{bytes} bytes; max_payload_bytes is {limit}");
-        Err(refused(Remedy::ShedLoad, "payload-too-big", detail))
+    }
+
+    /// Returns what waits in the inboxes that are meant, with what this event posts there.
+    fn waiting(&self, is_meant: impl Fn(&Whose) -> bool) -> Waiting {
+        let mut waiting = Waiting::default();
+        for (whose, post) in &self.posts {
+            if let Post::Event { payload, .. } = post
+                && is_meant(whose)
+            {
+                waiting.add(payload);
+            }
+        }
+        for effect in self.event.iter().flat_map(|event| &event.effects) {
+            match effect {
+                Effect::Post(to, payload) if is_meant(to) => waiting.add(payload),
+                Effect::PostToSeveral { to, payload, .. } => {
+                    let meant = to.iter().filter(|number| is_meant(&Whose::Connection(**number)));
+                    meant.for_each(|_| waiting.add(payload));
+                }
+                _ => {}
+            }
+        }
+        waiting
+    }
+
+    /// Checks that a notice fits into a connection's inbox.
+    fn check_inbox(&self, number: u64, bytes: usize) -> Result<(), CallRefusal> {
+        let limits = (self.limits.inbox_events, self.limits.inbox_bytes);
+        let waiting = self.waiting(|whose| *whose == Whose::Connection(number));
+        fits(waiting, bytes, limits, "inbox_events, inbox_bytes")
+    }
+
+    /// Checks that an event fits into a room's inbox, and into those of all rooms.
+    fn check_room_inbox(&self, room: &Whose, bytes: usize) -> Result<(), CallRefusal> {
+        let together = self.waiting(|whose| matches!(whose, Whose::Room(_)));
+        let limit = self.limits.max_channel_inbox_bytes;
+        if together.bytes.saturating_add(bytes) > limit {
+            return Err(CallRefusal::ChannelInboxFull { bytes: limit });
+        }
+        let limits = (self.limits.room_inbox_events, self.limits.room_inbox_bytes);
+        let waiting = self.waiting(|whose| whose == room);
+        fits(waiting, bytes, limits, "room_inbox_events, room_inbox_bytes")
+    }
+
+    /// Checks that something may be kept for a room.
+    fn check_room_states(&self, room: &str) -> Result<(), CallRefusal> {
+        let room_of = |whose: &Whose| match whose {
+            Whose::Room(room) => Some(room.clone()),
+            _ => None,
+        };
+        let mut rooms: BTreeSet<String> = self.room_states.keys().cloned().collect();
+        rooms.extend(self.timers.keys().filter_map(|(whose, _)| room_of(whose)));
+        rooms.extend(self.posts.iter().filter_map(|(whose, _)| room_of(whose)));
+        for effect in self.event.iter().flat_map(|event| &event.effects) {
+            match effect {
+                Effect::Post(whose, _) | Effect::SetTimer { whose, .. } => {
+                    rooms.extend(room_of(whose));
+                }
+                _ => {}
+            }
+        }
+        let limit = self.limits.max_room_states;
+        match rooms.contains(room) || rooms.len() < limit {
+            true => Ok(()),
+            false => Err(CallRefusal::TooManyRoomStates { limit }),
+        }
     }
 
     pub(crate) fn notify(&mut self, to: &str, payload: &[u8]) -> Result<(), HostError> {
-        let to = vec![Whose::Connection(self.find(to)?)];
-        self.post_to(to, payload, self.plugin.exports.notices, "on_notify")
+        self.check_post(payload.len(), "on_notify")?;
+        let number = self.find(to)?;
+        self.check_inbox(number, payload.len())?;
+        Ok(self.record(Effect::Post(Whose::Connection(number), payload.to_vec()))?)
     }
 
     pub(crate) fn notify_room(
@@ -100,8 +154,8 @@ impl World {
         payload: &[u8],
         skip: Option<&str>,
     ) -> Result<u32, HostError> {
-        let members = self.members(&room_name(room)?);
-        self.notify_all(members, payload, skip)
+        check_room(room)?;
+        Ok(self.notify_all(self.members(room), payload, skip)?)
     }
 
     pub(crate) fn notify_user(
@@ -111,42 +165,33 @@ impl World {
         skip: Option<&str>,
     ) -> Result<u32, HostError> {
         self.must_be_online(user)?;
-        let connections = self.connections_of(user);
-        self.notify_all(connections, payload, skip)
+        Ok(self.notify_all(self.connections_of(user), payload, skip)?)
     }
 
+    /// Posts to several. Those whose inbox is full are closed, and the others are told.
     fn notify_all(
         &mut self,
         members: BTreeSet<u64>,
         payload: &[u8],
         skip: Option<&str>,
-    ) -> Result<u32, HostError> {
+    ) -> Result<u32, CallRefusal> {
+        self.check_post(payload.len(), "on_notify")?;
         let skip = skip.and_then(|skip| self.number(skip));
         let members = members.into_iter().filter(|number| Some(*number) != skip);
-        let to: Vec<Whose> = members.map(Whose::Connection).collect();
+        let (to, full): (Vec<u64>, Vec<u64>) =
+            members.partition(|number| self.check_inbox(*number, payload.len()).is_ok());
         let count = to.len() as u32;
-        self.post_to(to, payload, self.plugin.exports.notices, "on_notify")?;
+        self.record(Effect::PostToSeveral { to, full, payload: payload.to_vec() })?;
         Ok(count)
     }
 
     pub(crate) fn post(&mut self, room: &str, payload: &[u8]) -> Result<(), HostError> {
-        let to = vec![Whose::Room(room_name(room)?)];
-        self.post_to(to, payload, self.plugin.exports.rooms, "on_room_event")
-    }
-
-    fn post_to(
-        &mut self,
-        to: Vec<Whose>,
-        payload: &[u8],
-        is_handled: bool,
-        handler: &str,
-    ) -> Result<(), HostError> {
-        let limit = match to.first() {
-            Some(Whose::Room(_)) => self.limits.room_inbox_events,
-            _ => self.limits.inbox_events,
-        };
-        self.check_post(payload.len(), is_handled, handler, &to, limit)?;
-        self.record(Effect::Post { to, payload: payload.to_vec() }, payload.len())
+        check_room(room)?;
+        self.check_post(payload.len(), "on_room_event")?;
+        self.check_room_states(room)?;
+        let to = Whose::Room(room.to_owned());
+        self.check_room_inbox(&to, payload.len())?;
+        Ok(self.record(Effect::Post(to, payload.to_vec()))?)
     }
 
     pub(crate) fn set_timer(
@@ -156,50 +201,106 @@ impl World {
         (delay_ms, repeat_ms): (u64, Option<u64>),
         payload: &[u8],
     ) -> Result<(), HostError> {
-        let exports = self.plugin.exports;
-        let (is_handled, handler, limit) = match &whose {
+        if let Whose::Room(room) = &whose {
+            check_room(room)?;
+        }
+        let limits = self.limits;
+        let (callback, limit, setting) = match &whose {
             Whose::Connection(_) => {
-                self.open_event()?;
-                (exports.timers, "on_timer", self.limits.max_timers_per_connection)
+                ("on_timer", limits.max_timers_per_connection, "max_timers_per_connection")
             }
-            Whose::Room(name) => {
-                room_name(name)?;
-                (exports.rooms, "on_room_timer", self.limits.max_timers_per_room)
-            }
+            Whose::Room(_) => ("on_room_timer", limits.max_timers_per_room, "max_timers_per_room"),
             Whose::Channel => {
-                (exports.channel_timers, "on_channel_timer", self.limits.max_timers_per_channel)
+                ("on_channel_timer", limits.max_timers_per_channel, "max_timers_per_channel")
             }
         };
-        check_handled(is_handled, handler)?;
-        let name = timer_name(name)?;
-        let (delay, interval) = times(delay_ms, repeat_ms)?;
+        self.plugin.exports().check(callback)?;
+        if let Whose::Connection(_) = whose {
+            self.open_event()?;
+        }
+        let Times { delay, interval } = Times::read(delay_ms, repeat_ms)?;
+        if let Whose::Room(room) = &whose {
+            self.check_room_states(room)?;
+        }
+        check_timer(name)?;
         self.check_payload(payload.len())?;
-        let mut names: Vec<&String> =
-            self.timers.keys().filter(|(of, _)| *of == whose).map(|(_, name)| name).collect();
+        let names = self.timer_names(&whose);
+        if names.len() >= limit && !names.contains(name) {
+            return Err(CallRefusal::TooManyTimers { limit, setting }.into());
+        }
+        let limit = limits.max_channel_state_bytes;
+        if self.timer_bytes().saturating_add(payload.len()) > limit {
+            return Err(CallRefusal::TimersTooBig { limit }.into());
+        }
+        let name = name.to_owned();
+        let effect = Effect::SetTimer { whose, name, delay, interval, payload: payload.to_vec() };
+        Ok(self.record(effect)?)
+    }
+
+    /// Returns the names of the timers that are set, as this event changes them.
+    fn timer_names(&self, whose: &Whose) -> BTreeSet<String> {
+        let set = self.timers.keys().filter(|(of, _)| of == whose);
+        let mut names: BTreeSet<String> = set.map(|(_, name)| name.clone()).collect();
         for effect in self.event.iter().flat_map(|event| &event.effects) {
             match effect {
-                Effect::SetTimer { whose: of, name, .. }
-                    if *of == whose && !names.contains(&name) =>
-                {
-                    names.push(name);
+                Effect::SetTimer { whose: of, name, .. } if of == whose => {
+                    names.insert(name.clone());
                 }
-                Effect::CancelTimer { whose: of, name } if *of == whose => {
-                    names.retain(|known| *known != name);
+                Effect::CancelTimer { whose: of, name } if of == whose => {
+                    names.remove(name);
                 }
                 _ => {}
             }
         }
-        if names.len() >= limit && !names.contains(&&name) {
-            let detail = format!("{limit} timers are set already");
-            return Err(refused(Remedy::ShedLoad, "too-many-timers", detail));
-        }
-        let effect = Effect::SetTimer { whose, name, delay, interval, payload: payload.to_vec() };
-        self.record(effect, payload.len())
+        names
+    }
+
+    /// Returns the bytes that all timers carry, those that have fired and wait included.
+    fn timer_bytes(&self) -> usize {
+        let fired = self.posts.iter().map(|(_, post)| match post {
+            Post::Timer(timer) => timer.bytes(),
+            Post::Event { .. } => 0,
+        });
+        self.timers.values().map(|timer| timer.payload.len()).chain(fired).sum()
     }
 
     pub(crate) fn cancel_timer(&mut self, whose: Whose, name: &str) -> Result<(), HostError> {
-        let name = timer_name(name)?;
-        self.record(Effect::CancelTimer { whose, name }, 0)
+        match &whose {
+            Whose::Connection(_) => drop(self.open_event()?),
+            Whose::Room(room) => check_room(room)?,
+            Whose::Channel => {}
+        }
+        check_timer(name)?;
+        Ok(self.record(Effect::CancelTimer { whose, name: name.to_owned() })?)
+    }
+}
+
+/// Checks that one more event fits into an inbox.
+fn fits(
+    waiting: Waiting,
+    more: usize,
+    (events, bytes): (usize, usize),
+    settings: &'static str,
+) -> Result<(), CallRefusal> {
+    match waiting.events >= events || waiting.bytes.saturating_add(more) > bytes {
+        true => Err(CallRefusal::InboxFull { events, bytes, settings }),
+        false => Ok(()),
+    }
+}
+
+/// Committing, and the time.
+impl World {
+    /// Returns a room's new state, if it is within its limits.
+    fn kept(&self, room: &str, state: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, TooBig> {
+        let Some(new) = &state else { return Ok(None) };
+        TooBig::check_room_state(new.len(), self.limits.max_room_state_bytes)?;
+        let others = self.room_states.iter().filter(|(name, _)| *name != room);
+        let others: usize = others.map(|(_, state)| state.len()).sum();
+        let limit = self.limits.max_channel_state_bytes;
+        match others.saturating_add(new.len()) <= limit {
+            true => Ok(state),
+            false => Err(TooBig::ChannelState { limit }),
+        }
     }
 
     /// A committed timer starts to run.
@@ -250,40 +351,6 @@ impl World {
         self.posts.push_back((key.0, Post::Timer(fired)));
         true
     }
-}
-
-fn check_handled(is_handled: bool, handler: &str) -> Result<(), HostError> {
-    if is_handled {
-        return Ok(());
-    }
-    let detail = format!("this plugin has no handler for it: write `{handler}` in its channel");
-    Err(refused(Remedy::FixCall, "no-handler", detail))
-}
-
-fn timer_name(name: &str) -> Result<String, HostError> {
-    match name.len() {
-        1..=MAX_TIMER_NAME_BYTES => Ok(name.to_owned()),
-        length => Err(refused(
-            Remedy::FixCall,
-            "timer-name-invalid",
-            format!("a timer's name has 1 to {MAX_TIMER_NAME_BYTES} bytes, this one has {length}"),
-        )),
-    }
-}
-
-fn times(delay_ms: u64, repeat_ms: Option<u64>) -> Result<(Duration, Option<Duration>), HostError> {
-    let delay = Duration::from_millis(delay_ms).max(MIN_INTERVAL);
-    let interval = repeat_ms.map(Duration::from_millis);
-    let is_allowed = delay <= MAX_DELAY
-        && interval.is_none_or(|interval| (MIN_INTERVAL..=MAX_DELAY).contains(&interval));
-    if is_allowed {
-        return Ok((delay, interval));
-    }
-    Err(refused(
-        Remedy::FixCall,
-        "timer-interval-invalid",
-        "a timer fires after at most 366 days, and again after 10 ms at least",
-    ))
 }
 
 /// End what was closed from elsewhere, run what was posted, and what that posts, until nothing waits.
@@ -355,15 +422,11 @@ fn run_room(world: &Shared, room: String, post: Post) {
             })
         }),
     };
-    let limit = world.borrow().limits.max_room_state_bytes;
+    let outcome = match outcome {
+        Ok(state) => world.borrow().kept(&room, state).map_err(|too_big| failure(&too_big)),
+        Err(panic) => Err(panicked(&*panic)),
+    };
     match outcome {
-        Ok(Some(state)) if state.len() > limit => {
-            let detail = format!(
-                "returned a state of {} bytes, more than max_room_state_bytes",
-                state.len()
-            );
-            drop(failed(world, name, &detail));
-        }
         Ok(state) => {
             let mut world = world.borrow_mut();
             if let Some(state) = state {
@@ -371,7 +434,7 @@ fn run_room(world: &Shared, room: String, post: Post) {
             }
             world.commit();
         }
-        Err(panic) => drop(failed(world, name, &panicked(&*panic))),
+        Err(detail) => drop(failed(world, name, &detail)),
     }
 }
 

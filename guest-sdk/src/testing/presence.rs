@@ -1,81 +1,58 @@
 //! Who is present in the fake host's rooms, and who is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{HostError, Remedy};
+use wharf_contract::CallRefusal;
+use wharf_contract::names::{check_presence_key, check_room};
+use wharf_contract::presence::{
+    self, DEFAULT_GRACE, DEFAULT_INTERVAL, Own, Space, charge, check_metadata,
+};
+
+use crate::error::HostError;
 
 use super::client::Received;
-use super::effects::{Effect, refused, room_name};
+use super::effects::Effect;
 use super::world::{Event, World};
 
-/// From a change to the diff that tells of it: the host's default.
-const INTERVAL: Duration = Duration::from_millis(100);
-/// From the end of a key's last connection to the end of its entry: the host's default.
-const GRACE: Duration = Duration::from_millis(2_000);
+/// The list of one room, on the fake host's clock.
+type Roster = presence::Roster<u64, Duration>;
 
 /// Keys, and the metadata of each.
-type List = BTreeMap<String, Vec<String>>;
+type Entries = Vec<(String, Vec<String>)>;
 
-/// Who is present in one room.
+/// The lists of all rooms.
 #[derive(Default)]
-pub(crate) struct Presence {
-    /// By key, then by connection.
-    entries: BTreeMap<String, Entry>,
-    watchers: BTreeSet<u64>,
+pub(crate) struct PresenceRooms {
+    rooms: BTreeMap<String, PresenceRoom>,
+    /// The highest number of a list that was forgotten: that of the next one is not lower.
     sequence: u64,
-    /// What watchers know.
-    told: List,
-    /// When they are told more.
+}
+
+/// The list of one room, and who watches it.
+#[derive(Default)]
+struct PresenceRoom {
+    roster: Roster,
+    watchers: BTreeSet<u64>,
+    /// When they are told of what has changed.
     due: Option<Duration>,
 }
 
-#[derive(Default, Clone)]
-struct Entry {
-    metas: BTreeMap<u64, String>,
-    /// Nobody is behind it any more.
-    until: Option<Duration>,
-}
-
-impl Presence {
-    fn list(&self) -> List {
-        let entries = self.entries.iter();
-        entries.map(|(key, entry)| (key.clone(), entry.metas.values().cloned().collect())).collect()
+impl PresenceRooms {
+    fn roster(&self, room: &str) -> Option<&Roster> {
+        Some(&self.rooms.get(room)?.roster)
     }
 
-    fn key(&self, number: u64) -> Option<&String> {
-        let mut entries = self.entries.iter().filter(|(_, entry)| entry.until.is_none());
-        entries.find(|(_, entry)| entry.metas.contains_key(&number)).map(|(key, _)| key)
+    fn bytes(&self) -> usize {
+        self.rooms.values().map(|room| room.roster.bytes()).sum()
     }
 
-    fn track(&mut self, number: u64, key: &str, meta: &str) {
-        if self.key(number).is_some_and(|old| old != key) {
-            self.untrack(number);
-        }
-        let entry = self.entries.entry(key.to_owned()).or_default();
-        if entry.until.take().is_some() {
-            entry.metas.clear();
-        }
-        entry.metas.insert(number, meta.to_owned());
-    }
-
-    fn untrack(&mut self, number: u64) {
-        if let Some(key) = self.key(number).cloned()
-            && let Some(entry) = self.entries.get_mut(&key)
-        {
-            entry.metas.remove(&number);
-            if entry.metas.is_empty() {
-                self.entries.remove(&key);
-            }
-        }
-    }
-
-    fn end(&mut self, number: u64, until: Duration) {
-        let key = self.key(number).cloned();
-        match key.and_then(|key| self.entries.get_mut(&key)) {
-            Some(entry) if entry.metas.len() == 1 => entry.until = Some(until),
-            _ => self.untrack(number),
-        }
+    /// Returns when something happens by itself next, and in which room.
+    fn next(&self) -> Option<(Duration, &String)> {
+        let next =
+            |room: &PresenceRoom| room.roster.next_expiry().into_iter().chain(room.due).min();
+        self.rooms.iter().filter_map(|(name, room)| Some((next(room)?, name))).min()
     }
 }
 
@@ -83,41 +60,42 @@ impl Presence {
 impl World {
     pub(crate) fn track(&mut self, room: &str, key: &str, meta: &str) -> Result<(), HostError> {
         self.own_room(room)?;
-        if !(1..=255).contains(&key.len()) {
-            let detail = format!("a key has 1 to 255 bytes, this one has {}", key.len());
-            return Err(refused(Remedy::FixCall, "presence-key-invalid", detail));
-        }
-        let limit = self.limits.max_presence_bytes;
-        if meta.len() > limit {
-            let detail = format!("{} bytes; max_presence_bytes is {limit}", meta.len());
-            return Err(refused(Remedy::ShedLoad, "metadata-too-big", detail));
-        }
-        let limit = self.limits.max_room_presence_bytes;
-        let number = self.event.as_ref().map(|event| event.number).unwrap_or_default();
-        let charge = |key: &str, meta: &str| key.len() + 2 + meta.len() + 64;
-        let others = self.presence.get(room).into_iter().flat_map(|room| &room.entries);
-        let others = others.flat_map(|(key, entry)| entry.metas.iter().map(move |m| (key, m)));
-        let others = others.filter(|(_, (known, _))| **known != number);
-        let taken: usize = others.map(|(key, (_, meta))| charge(key, meta)).sum();
-        if taken + charge(key, meta) > limit {
-            let detail = format!("{taken} bytes are taken; max_room_presence_bytes is {limit}");
-            return Err(refused(Remedy::ShedLoad, "presence-full", detail));
-        }
-        let (room, key, meta) = (room.to_owned(), key.to_owned(), meta.to_owned());
-        let bytes = meta.len();
-        self.record(Effect::Track { room, key, meta }, bytes)
+        check_presence_key(key)?;
+        Ok(self.record_track(room, key, meta)?)
     }
 
     pub(crate) fn update_presence(&mut self, room: &str, meta: &str) -> Result<(), HostError> {
-        self.own_room(room)?;
-        let number = self.event.as_ref().map(|event| event.number).unwrap_or_default();
+        let number = self.own_room(room)?;
         let key = match self.event.as_ref().and_then(|event| event.presence(room)) {
             Some(track) => track.map(|(key, _)| key),
-            None => self.presence.get(room).and_then(|room| room.key(number)).cloned(),
+            None => self.presence.roster(room).and_then(|roster| roster.key(number)).cloned(),
         };
-        match key {
-            Some(key) => self.track(room, &key, meta),
-            None => Err(refused(Remedy::FixCall, "not-tracked", "track the connection first")),
+        let key = key.ok_or(CallRefusal::NotTracked)?;
+        Ok(self.record_track(room, &key, meta)?)
+    }
+
+    fn record_track(&mut self, room: &str, key: &str, meta: &str) -> Result<(), CallRefusal> {
+        check_metadata(meta, self.limits.max_presence_bytes)?;
+        let limits = (self.limits.max_room_presence_bytes, self.limits.max_channel_presence_bytes);
+        self.space(room).check(charge(key, meta), limits.0, limits.1)?;
+        let (room, key, meta) = (room.to_owned(), key.to_owned(), meta.to_owned());
+        self.record(Effect::Track { room, key, meta })
+    }
+
+    /// Returns the room that there is for what the event's connection tracks in a room.
+    fn space(&self, room: &str) -> Space {
+        let number = self.event.as_ref().map(|event| event.number).unwrap_or_default();
+        let roster = self.presence.roster(room);
+        let own = roster.map_or(0, |roster| roster.charge_of(number));
+        let effects = self.event.iter().flat_map(|event| &event.effects);
+        let elsewhere = effects.map(|effect| match effect {
+            Effect::Track { room: other, key, meta } if other != room => charge(key, meta),
+            _ => 0,
+        });
+        Space {
+            in_room: roster.map_or(0, Roster::bytes).saturating_sub(own),
+            in_channel: self.presence.bytes().saturating_sub(own) + elsewhere.sum::<usize>(),
+            own,
         }
     }
 
@@ -128,32 +106,32 @@ impl World {
         is_for_members: bool,
     ) -> Result<(), HostError> {
         match is_for_members {
-            true => self.own_room(room)?,
-            false => drop(self.open_event()?),
+            true => drop(self.own_room(room)?),
+            false => {
+                check_room(room)?;
+                self.open_event()?;
+            }
         }
-        self.record(effect(room_name(room)?), 0)
+        Ok(self.record(effect(room.to_owned()))?)
     }
 
-    /// The event's connection must be in the room.
-    fn own_room(&mut self, room: &str) -> Result<(), HostError> {
-        let room = room_name(room)?;
-        match self.open_event()?.joined().contains(&room) {
-            true => Ok(()),
-            false => Err(refused(
-                Remedy::FixCall,
-                "not-a-member",
-                "only members are present in a room: join it first",
-            )),
+    /// Checks that the event's connection is in the room. Returns its number.
+    fn own_room(&mut self, room: &str) -> Result<u64, CallRefusal> {
+        check_room(room)?;
+        let event = self.open_event()?;
+        match event.joined().iter().any(|joined| joined == room) {
+            true => Ok(event.number),
+            false => Err(CallRefusal::NotAMember),
         }
     }
 }
 
 impl Event {
     /// What the event makes of its connection's presence: key and metadata, or nothing.
-    fn presence(&self, room: &str) -> Option<Option<(String, String)>> {
+    fn presence(&self, room: &str) -> Option<Option<(Arc<str>, Arc<str>)>> {
         self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Track { room: in_room, key, meta } if in_room == room => {
-                Some(Some((key.clone(), meta.clone())))
+                Some(Some((key.as_str().into(), meta.as_str().into())))
             }
             Effect::Untrack(of) | Effect::Leave(of) if of == room => Some(None),
             _ => None,
@@ -164,8 +142,9 @@ impl Event {
 /// Asking.
 impl World {
     pub(crate) fn presence_count(&self, room: &str) -> u32 {
-        let entries = self.entries(room);
-        entries.values().filter(|entry| entry.until.is_none()).count() as u32
+        let own = self.own_presence(room);
+        let new = Roster::default();
+        self.presence.roster(room).unwrap_or(&new).count(own.as_ref()) as u32
     }
 
     pub(crate) fn presence_page(
@@ -173,28 +152,17 @@ impl World {
         room: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> (u64, Vec<(String, Vec<String>)>) {
-        let sequence = self.presence.get(room).map(|room| room.sequence).unwrap_or_default();
-        let entries = self.entries(room).into_iter();
-        let entries = entries.filter(|(key, _)| after.is_none_or(|after| key.as_str() > after));
-        let page = entries.take(limit as usize);
-        let page = page.map(|(key, entry)| (key, entry.metas.into_values().collect()));
-        (sequence, page.collect())
+    ) -> (u64, Entries) {
+        let own = self.own_presence(room);
+        let new = Roster::after(self.presence.sequence);
+        let roster = self.presence.roster(room).unwrap_or(&new);
+        (roster.sequence(), entries(roster.page(after, limit as usize, own.as_ref())))
     }
 
-    /// As the event sees them.
-    fn entries(&self, room: &str) -> BTreeMap<String, Entry> {
-        let committed = self.presence.get(room).map(|room| room.entries.clone());
-        let mut seen = Presence { entries: committed.unwrap_or_default(), ..Presence::default() };
-        if let Some(event) = &self.event
-            && let Some(track) = event.presence(room)
-        {
-            match track {
-                Some((key, meta)) => seen.track(event.number, &key, &meta),
-                None => seen.untrack(event.number),
-            }
-        }
-        seen.entries
+    /// What the event changes about its own connection's presence in a room.
+    fn own_presence(&self, room: &str) -> Option<Own<u64>> {
+        let event = self.event.as_ref()?;
+        Some(Own { id: event.number, track: event.presence(room)? })
     }
 }
 
@@ -204,20 +172,23 @@ impl World {
     pub(crate) fn apply_presence(&mut self, number: u64, effect: Effect) {
         match effect {
             Effect::Track { room, key, meta } => {
-                self.presence_changes(&room, |room| room.track(number, &key, &meta));
+                let (key, meta) = (key.into(), meta.into());
+                self.change_room(&room, true, |room| room.roster.track(number, &key, &meta));
             }
-            Effect::Untrack(room) => self.presence_changes(&room, |room| room.untrack(number)),
-            Effect::Watch(room) => {
-                // Everybody then knows the same.
-                self.tell(&room);
-                let presence = self.presence.entry(room.clone()).or_default();
-                presence.watchers.insert(number);
-                presence.told = presence.list();
-                let message = state(&room, presence.sequence, &presence.told);
+            Effect::Untrack(room) => {
+                self.change_room(&room, false, |room| room.roster.untrack(number));
+            }
+            Effect::Watch(name) => {
+                let mut message = String::new();
+                self.change_room(&name, true, |room| {
+                    room.watchers.insert(number);
+                    room.roster.shown_between();
+                    message = room.roster.message(&name);
+                });
                 self.deliver(number, Received::Text(message));
             }
             Effect::Unwatch(room) => {
-                self.presence_changes(&room, |room| {
+                self.change_room(&room, false, |room| {
                     room.watchers.remove(&number);
                 });
             }
@@ -227,115 +198,92 @@ impl World {
 
     /// A connection has left a room.
     pub(crate) fn leave_presence(&mut self, room: &str, number: u64) {
-        self.presence_changes(room, |room| {
+        self.change_room(room, false, |room| {
             room.watchers.remove(&number);
-            room.untrack(number);
+            room.roster.untrack(number);
         });
     }
 
     /// A connection has ended.
     pub(crate) fn end_presence(&mut self, number: u64) {
-        let until = self.now + GRACE;
-        let rooms: Vec<String> = self.presence.keys().cloned().collect();
+        let now = self.now;
+        let rooms: Vec<String> = self.presence.rooms.keys().cloned().collect();
         for room in rooms {
-            self.presence_changes(&room, |room| {
+            self.change_room(&room, false, |room| {
                 room.watchers.remove(&number);
-                room.end(number, until);
+                room.roster.end(number, now, DEFAULT_GRACE);
             });
         }
     }
 
-    fn presence_changes(&mut self, room: &str, change: impl FnOnce(&mut Presence)) {
-        let now = self.now;
-        let presence = self.presence.entry(room.to_owned()).or_default();
-        let before = presence.list();
-        change(presence);
-        if presence.list() != before {
-            presence.sequence += 1;
-            presence.due.get_or_insert(now + INTERVAL);
+    /// Changes a room's list and sees to what follows from it.
+    fn change_room(&mut self, name: &str, is_made: bool, change: impl FnOnce(&mut PresenceRoom)) {
+        let listens = self.plugin.exports.presence_events;
+        let PresenceRooms { rooms, sequence } = &mut self.presence;
+        if is_made && !rooms.contains_key(name) {
+            let roster = Roster::after(*sequence);
+            rooms.insert(name.to_owned(), PresenceRoom { roster, ..PresenceRoom::default() });
+        }
+        let Some(room) = rooms.get_mut(name) else { return };
+        change(room);
+        if room.roster.has_changes() {
+            match room.watchers.is_empty() && !listens {
+                // A later watcher gets the whole list.
+                true => drop(room.roster.take_changes()),
+                false => {
+                    room.due.get_or_insert(self.now + DEFAULT_INTERVAL);
+                }
+            }
+        }
+        if room.roster.is_empty() && room.watchers.is_empty() && room.due.is_none() {
+            *sequence = room.roster.sequence().max(*sequence);
+            rooms.remove(name);
         }
     }
 
     /// When something happens by itself, up to `until`: then it does, and this says so.
     pub(crate) fn pass_presence(&mut self, until: Duration) -> Option<Duration> {
-        let next = |room: &Presence| {
-            let expiries = room.entries.values().filter_map(|entry| entry.until);
-            expiries.chain(room.due).min()
-        };
-        let rooms = self.presence.iter().filter_map(|(name, room)| Some((next(room)?, name)));
-        let (at, room) = rooms.min().filter(|(at, _)| *at <= until)?;
-        let room = room.clone();
+        let (at, name) = self.presence.next().filter(|(at, _)| *at <= until)?;
+        let name = name.clone();
         self.now = self.now.max(at);
-        self.presence_changes(&room, |room| {
-            room.entries.retain(|_, entry| entry.until.is_none_or(|until| until > at));
-        });
-        if self.presence.get(&room).is_some_and(|room| room.due == Some(at)) {
-            self.tell(&room);
+        self.change_room(&name, false, |room| room.roster.expire(at));
+        if self.presence.rooms.get(&name).is_some_and(|room| room.due == Some(at)) {
+            self.tell(&name);
         }
         Some(at)
     }
 
     /// When something would happen by itself next.
     pub(crate) fn next_presence(&self) -> Option<Duration> {
-        let rooms = self.presence.values();
-        rooms
-            .flat_map(|room| room.entries.values().filter_map(|entry| entry.until).chain(room.due))
-            .min()
+        self.presence.next().map(|(at, _)| at)
     }
 
     /// Tell the watchers of a room, and the channel, what they do not know.
     fn tell(&mut self, name: &str) {
-        let Some(room) = self.presence.get_mut(name) else { return };
-        room.due = None;
-        let now = room.list();
-        let before = std::mem::replace(&mut room.told, now.clone());
-        let joins: List =
-            now.into_iter().filter(|(key, metas)| before.get(key) != Some(metas)).collect();
-        let leaves: Vec<String> =
-            before.into_keys().filter(|key| !room.told.contains_key(key)).collect();
-        if joins.is_empty() && leaves.is_empty() {
-            return;
-        }
-        let (sequence, watchers) = (room.sequence, room.watchers.clone());
-        let message = diff(name, sequence, &joins, &leaves);
+        let mut told = None;
+        self.change_room(name, false, |room| {
+            room.due = None;
+            let changes = room.roster.take_changes();
+            let diff = room.roster.diff(&changes);
+            told = Some((diff, room.watchers.clone()));
+        });
+        let Some((diff, watchers)) = told.filter(|(diff, _)| !diff.is_empty()) else { return };
+        let message = diff.message(name);
         for number in watchers {
             self.deliver(number, Received::Text(message.clone()));
         }
-        if self.plugin.exports.presence {
-            let joins = joins.into_iter().collect();
-            self.presence_events.push_back((name.to_owned(), sequence, joins, leaves));
+        if self.plugin.exports.presence_events {
+            let leaves = diff.leaves.iter().map(|key| key.to_string()).collect();
+            let event = (name.to_owned(), diff.sequence, entries(diff.joins), leaves);
+            self.presence_events.push_back(event);
         }
     }
 }
 
 /// What `on_presence` is still to be called with.
-pub(crate) type PresenceEvent = (String, u64, Vec<(String, Vec<String>)>, Vec<String>);
+pub(crate) type PresenceEvent = (String, u64, Entries, Vec<String>);
 
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn entries(list: &List) -> String {
-    let entries = list
-        .iter()
-        .map(|(key, metas)| format!(r#"{}:{{"metas":[{}]}}"#, quoted(key), metas.join(",")));
-    entries.collect::<Vec<_>>().join(",")
-}
-
-fn state(room: &str, sequence: u64, list: &List) -> String {
-    format!(
-        r#"{{"type":"presence_state","room":{},"sequence":{sequence},"present":{{{}}}}}"#,
-        quoted(room),
-        entries(list)
-    )
-}
-
-fn diff(room: &str, sequence: u64, joins: &List, leaves: &[String]) -> String {
-    let leaves: Vec<String> = leaves.iter().map(|key| quoted(key)).collect();
-    format!(
-        r#"{{"type":"presence_diff","room":{},"sequence":{sequence},"joins":{{{}}},"leaves":[{}]}}"#,
-        quoted(room),
-        entries(joins),
-        leaves.join(",")
-    )
+fn entries(entries: presence::Entries) -> Entries {
+    let texts = |metas: Vec<Arc<str>>| metas.iter().map(|meta| meta.to_string()).collect();
+    entries.into_iter().map(|(key, metas)| (key.to_string(), texts(metas))).collect()
 }

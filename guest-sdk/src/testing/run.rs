@@ -2,6 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use wharf_contract::close::Reason;
+use wharf_contract::fault::{Fault as Failure, TooBig};
+
 use crate::backend;
 use crate::channel::Fault;
 use crate::connection::Connection;
@@ -72,17 +75,23 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
     };
     let limit = world.borrow().limits.max_session_bytes;
     let ending = match outcome {
-        Ok(Some(session)) if session.len() > limit => {
-            Some(Ending::of_failure("session-too-big", failed(world, name, &too_big(&session))))
-        }
-        Ok(session) => {
-            let mut world = world.borrow_mut();
-            if let (Some(session), Some(record)) = (session, world.connections.get_mut(&number)) {
-                record.session = session;
+        Ok(session) => match check_session(session.as_deref(), limit) {
+            Ok(()) => {
+                let mut world = world.borrow_mut();
+                if let (Some(session), Some(record)) = (session, world.connections.get_mut(&number))
+                {
+                    record.session = session;
+                }
+                world.commit().close.map(Ending::closed_by_channel)
             }
-            world.commit().close.map(Ending::closed_by_channel)
+            Err(too_big) => {
+                failed(world, name, &failure(&too_big));
+                Some(Ending::of_failure(too_big.fault(), too_big.to_string()))
+            }
+        },
+        Err(panic) => {
+            Some(Ending::of_failure(Failure::Trap, failed(world, name, &panicked(&*panic))))
         }
-        Err(panic) => Some(Ending::of_failure("trap", failed(world, name, &panicked(&*panic)))),
     };
     // After a fault the connection ends anyway.
     if is_last {
@@ -98,16 +107,16 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
 pub(crate) fn end_disconnected(world: &Shared) {
     loop {
         let next = world.borrow_mut().disconnected.pop_front();
-        let Some((number, close)) = next else { return };
+        let Some((number, ending)) = next else { return };
         if world.borrow().connections.get(&number).is_some_and(|record| record.is_open) {
-            end(world, number, Ending::closed_by_channel(close));
+            end(world, number, ending);
         }
     }
 }
 
 /// How a connection ends.
 pub(crate) struct Ending {
-    pub(crate) token: &'static str,
+    pub(crate) reason: Reason,
     /// Code and reason of the first close frame.
     pub(crate) frame: Option<(u16, String)>,
     /// Whether the client is sent that frame, rather than having sent it.
@@ -117,16 +126,22 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn closed_by_channel(frame: (u16, String)) -> Self {
-        Self { token: "channel-closed", frame: Some(frame), is_sent: true, fault: None }
+        Self { reason: Reason::ChannelClosed, frame: Some(frame), is_sent: true, fault: None }
     }
 
-    fn of_failure(code: &str, detail: String) -> Self {
-        let fault = Fault { code: code.to_owned(), detail };
-        Self::of_host("guest-failure", 1011, Some(fault))
+    pub(crate) fn closed_by_client(frame: Option<(u16, String)>) -> Self {
+        let reason = if frame.is_some() { Reason::ClientClosed } else { Reason::NetworkLost };
+        Self { reason, frame, is_sent: false, fault: None }
     }
 
-    pub(crate) fn of_host(token: &'static str, code: u16, fault: Option<Fault>) -> Self {
-        Self { token, frame: Some((code, token.to_owned())), is_sent: true, fault }
+    fn of_failure(kind: Failure, detail: String) -> Self {
+        let fault = Fault { code: kind.token().to_owned(), detail };
+        Self { fault: Some(fault), ..Self::of_host(Reason::GuestFailure) }
+    }
+
+    pub(crate) fn of_host(reason: Reason) -> Self {
+        let frame = reason.code().map(|code| (code, reason.token().to_owned()));
+        Self { reason, frame, is_sent: true, fault: None }
     }
 }
 
@@ -134,7 +149,7 @@ impl Ending {
 pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
     let exports = world.borrow().plugin.exports;
     if let Some(record) = world.borrow_mut().connections.get_mut(&number) {
-        record.ending = Some(ending.token);
+        record.ending = Some(ending.reason);
     }
     if let Some(fault) = ending.fault
         && exports.faults
@@ -173,8 +188,13 @@ pub(crate) fn failed(world: &Shared, handler: &str, detail: &str) -> String {
     detail.to_owned()
 }
 
-pub(crate) fn too_big(session: &[u8]) -> String {
-    format!("returned a session of {} bytes, more than max_session_bytes", session.len())
+fn check_session(session: Option<&[u8]>, limit: usize) -> Result<(), TooBig> {
+    TooBig::check_session(session.map_or(0, <[u8]>::len), limit)
+}
+
+/// Says of what a handler returned that it is too big, as the host says it of a component.
+pub(crate) fn failure(too_big: &TooBig) -> String {
+    format!("failed: {}: {too_big}", too_big.fault().token())
 }
 
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::error::{HostError, Remedy};
+use wharf_contract::CallRefusal;
+use wharf_contract::limits::Limits;
+use wharf_contract::names::{check_key, check_prefix};
+use wharf_contract::store::{MAX_PAGE, check_value, entry_bytes, number, sum, time_to_live};
+
+use crate::error::HostError;
 use crate::store::Entry;
 
-use super::effects::{Limits, refused};
 use super::world::World;
-
-/// What the host in memory counts for an entry, beside its key and its value.
-const ENTRY_OVERHEAD: usize = 160;
-const MAX_KEY_BYTES: usize = 512;
-const MAX_PAGE: usize = 1000;
 
 /// The entries of the channel.
 #[derive(Default)]
@@ -42,7 +41,7 @@ impl World {
         ttl: Option<u64>,
     ) -> Result<u64, HostError> {
         self.check(key)?;
-        self.write(key, value, ttl)
+        Ok(self.write(key, value, ttl)?)
     }
 
     pub(crate) fn store_delete(&mut self, key: &str) -> Result<bool, HostError> {
@@ -53,20 +52,10 @@ impl World {
     pub(crate) fn store_increment(&mut self, key: &str, by: i64) -> Result<i64, HostError> {
         self.check(key)?;
         let (before, expires) = match self.store.entries.get(key) {
-            Some(kept) => {
-                let text = std::str::from_utf8(&kept.value).ok();
-                let number: Option<i64> = text.and_then(|text| text.parse().ok());
-                let number = number.ok_or_else(|| {
-                    let detail = "the key's value is no decimal number of 64 bits";
-                    refused(Remedy::FixCall, "store-not-a-number", detail)
-                })?;
-                (number, kept.expires)
-            }
+            Some(kept) => (number(&kept.value)?, kept.expires),
             None => (0, None),
         };
-        let sum = before.checked_add(by).ok_or_else(|| {
-            refused(Remedy::FixCall, "store-overflow", "the sum has more than 64 bits")
-        })?;
+        let sum = sum(before, by)?;
         self.store.put(key, sum.to_string().into_bytes(), expires, &self.limits)?;
         Ok(sum)
     }
@@ -79,14 +68,12 @@ impl World {
         ttl: Option<u64>,
     ) -> Result<u64, HostError> {
         self.check(key)?;
+        check_value(value, self.limits.max_store_value_bytes)?;
+        time_to_live(ttl)?;
         if self.store.entries.get(key).map(|kept| kept.version) != expected {
-            return Err(refused(
-                Remedy::RetryLater,
-                "store-conflict",
-                "somebody else has written the key; read it again",
-            ));
+            return Err(CallRefusal::StoreConflict.into());
         }
-        self.write(key, value, ttl)
+        Ok(self.write(key, value, ttl)?)
     }
 
     pub(crate) fn store_list(
@@ -95,52 +82,22 @@ impl World {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<String>, HostError> {
-        if prefix.len() > MAX_KEY_BYTES {
-            return Err(refused(
-                Remedy::FixCall,
-                "store-key-invalid",
-                format!(
-                    "a prefix has at most {MAX_KEY_BYTES} bytes, this one has {}",
-                    prefix.len()
-                ),
-            ));
-        }
+        check_prefix(prefix)?;
         self.drop_expired();
         let keys = self.store.entries.keys().filter(|key| key.starts_with(prefix));
         let keys = keys.filter(|key| after.is_none_or(|after| key.as_str() > after));
         Ok(keys.take(MAX_PAGE.min(limit as usize)).cloned().collect())
     }
 
-    /// Whether this can name a key; what has expired is gone from here on.
-    fn check(&mut self, key: &str) -> Result<(), HostError> {
+    /// Checks a key. What has expired is gone from here on.
+    fn check(&mut self, key: &str) -> Result<(), CallRefusal> {
         self.drop_expired();
-        match key.len() {
-            1..=MAX_KEY_BYTES => Ok(()),
-            bytes => Err(refused(
-                Remedy::FixCall,
-                "store-key-invalid",
-                format!("a key has 1 to {MAX_KEY_BYTES} bytes, this one has {bytes}"),
-            )),
-        }
+        check_key(key)
     }
 
-    fn write(&mut self, key: &str, value: &[u8], ttl: Option<u64>) -> Result<u64, HostError> {
-        let limit = self.limits.max_store_value_bytes;
-        if value.len() > limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "store-value-too-big",
-                format!("{} bytes; max_store_value_bytes is {limit}", value.len()),
-            ));
-        }
-        if ttl == Some(0) {
-            return Err(refused(
-                Remedy::FixCall,
-                "store-ttl-invalid",
-                "a value that lives 0 ms could never be read; delete the key instead",
-            ));
-        }
-        let expires = ttl.and_then(|ttl| self.now.checked_add(Duration::from_millis(ttl)));
+    fn write(&mut self, key: &str, value: &[u8], ttl: Option<u64>) -> Result<u64, CallRefusal> {
+        check_value(value, self.limits.max_store_value_bytes)?;
+        let expires = time_to_live(ttl)?.and_then(|ttl| self.now.checked_add(ttl));
         self.store.put(key, value.to_vec(), expires, &self.limits)
     }
 
@@ -157,17 +114,12 @@ impl Store {
         value: Vec<u8>,
         expires: Option<Duration>,
         limits: &Limits,
-    ) -> Result<u64, HostError> {
+    ) -> Result<u64, CallRefusal> {
         let limit = limits.max_store_bytes;
         let others = self.entries.iter().filter(|(other, _)| *other != key);
-        let size = |key: &str, value: &[u8]| key.len() + value.len() + ENTRY_OVERHEAD;
-        let bytes: usize = others.map(|(key, kept)| size(key, &kept.value)).sum();
-        if bytes + size(key, &value) > limit {
-            return Err(refused(
-                Remedy::ShedLoad,
-                "store-full",
-                format!("the channel's store may take {limit} bytes (max_store_bytes)"),
-            ));
+        let bytes: usize = others.map(|(key, kept)| entry_bytes(key, &kept.value)).sum();
+        if bytes + entry_bytes(key, &value) > limit {
+            return Err(CallRefusal::StoreFull { limit });
         }
         self.last_version += 1;
         let version = self.last_version;

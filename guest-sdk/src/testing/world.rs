@@ -6,22 +6,31 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use wharf_contract::close::Reason;
+use wharf_contract::description::Description;
+use wharf_contract::effects::{EffectLimits, Recorded};
+use wharf_contract::limits::Limits;
+use wharf_contract::router::Router;
+
 use crate::audience::{self, Audience};
 
 use super::client::Received;
-use super::effects::{Effect, Limits, Published};
+use super::effects::{Effect, Published};
 use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
 use super::plugin::Plugin;
 use super::posts::{Post, Timers, Whose};
-use super::presence::{Presence, PresenceEvent};
+use super::presence::{PresenceEvent, PresenceRooms};
+use super::run::Ending;
 use super::store::Store;
 
 pub(crate) type Shared = Rc<RefCell<World>>;
 
 pub(crate) struct World {
     pub(crate) plugin: Plugin,
+    /// The paths of the plugin.
+    pub(crate) router: Router<()>,
     pub(crate) generation: u64,
     pub(crate) limits: Limits,
     /// What the operator set, secrets included.
@@ -40,12 +49,12 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) http: Http,
     last_number: u64,
-    /// Connections that others have closed, with code and reason, and that have to be ended yet.
-    pub(crate) disconnected: VecDeque<(u64, (u16, String))>,
+    /// Connections that others have closed, and that have to be ended yet.
+    pub(crate) disconnected: VecDeque<(u64, Ending)>,
     /// Events that are still to run.
     pub(crate) posts: VecDeque<(Whose, Post)>,
     pub(crate) is_settling: bool,
-    pub(crate) presence: BTreeMap<String, Presence>,
+    pub(crate) presence: PresenceRooms,
     /// Calls of `on_presence` that are still to be made.
     pub(crate) presence_events: VecDeque<PresenceEvent>,
     pub(crate) timers: Timers,
@@ -78,6 +87,12 @@ pub(crate) fn id(number: u64) -> String {
     format!("test-{number:06}")
 }
 
+/// Returns the number in an id, if it is one of the fake host's.
+pub(crate) fn parse_id(text: &str) -> Option<u64> {
+    let number = text.strip_prefix("test-")?.parse().ok()?;
+    (id(number) == text).then_some(number)
+}
+
 /// One connection, from its acceptance on.
 pub(crate) struct Record {
     pub(crate) request: Rc<Request>,
@@ -88,7 +103,7 @@ pub(crate) struct Record {
     pub(crate) user: Option<String>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) is_open: bool,
-    pub(crate) ending: Option<&'static str>,
+    pub(crate) ending: Option<Reason>,
     pub(crate) inbox: VecDeque<Received>,
     /// The close frame that the client got.
     pub(crate) closed: Option<(u16, String)>,
@@ -111,7 +126,7 @@ pub(crate) struct Event {
     /// What the connection was in when the event began, or at its last flush.
     pub(crate) committed: Vec<String>,
     pub(crate) effects: Vec<Effect>,
-    pub(crate) bytes: usize,
+    pub(crate) recorded: Recorded,
     pub(crate) close: Option<(u16, String)>,
     pub(crate) flushed_close: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
@@ -130,6 +145,7 @@ pub(crate) struct Committed {
 impl World {
     pub(crate) fn new(plugin: Plugin) -> Self {
         Self {
+            router: router(plugin),
             plugin,
             generation: 1,
             limits: Limits::default(),
@@ -147,12 +163,19 @@ impl World {
             disconnected: VecDeque::new(),
             posts: VecDeque::new(),
             is_settling: false,
-            presence: BTreeMap::new(),
+            presence: PresenceRooms::default(),
             presence_events: VecDeque::new(),
             timers: Timers::new(),
             room_states: BTreeMap::new(),
             event: None,
         }
+    }
+
+    /// Serve other code, as the next generation.
+    pub(crate) fn reload(&mut self, plugin: Plugin) {
+        self.router = router(plugin);
+        self.plugin = plugin;
+        self.generation += 1;
     }
 
     pub(crate) fn next_number(&mut self) -> u64 {
@@ -168,7 +191,7 @@ impl World {
             number,
             committed: committed.unwrap_or_default(),
             effects: Vec::new(),
-            bytes: 0,
+            recorded: Recorded::default(),
             close: None,
             flushed_close: None,
             response_headers: Vec::new(),
@@ -213,20 +236,26 @@ impl World {
         let Some(event) = &mut self.event else { return };
         let (number, hops) = (event.number, event.hops + 1);
         let from = (event.phase != Phase::Detached).then_some(number);
-        event.bytes = 0;
+        event.recorded = Recorded::default();
         for effect in std::mem::take(&mut event.effects) {
             match effect {
                 Effect::Send(message) => self.deliver(number, message),
                 Effect::SendTo(to, message) => self.deliver(to, message),
-                Effect::Broadcast { to, message } => {
-                    for to in self.audience(&to) {
+                Effect::Broadcast { to, message, skip } => {
+                    for to in self.audience(&to).into_iter().filter(|to| Some(*to) != skip) {
                         self.deliver(to, message.clone());
                     }
                 }
-                Effect::Post { to, payload } => {
-                    for to in to {
+                Effect::Post(to, payload) => {
+                    self.posts.push_back((to, Post::Event { from, payload, hops }));
+                }
+                Effect::PostToSeveral { to, full, payload } => {
+                    for number in to {
                         let post = Post::Event { from, payload: payload.clone(), hops };
-                        self.posts.push_back((to, post));
+                        self.posts.push_back((Whose::Connection(number), post));
+                    }
+                    for number in full {
+                        self.disconnected.push_back((number, Ending::of_host(Reason::Overload)));
                     }
                 }
                 Effect::SetTimer { whose, name, delay, interval, payload } => {
@@ -266,10 +295,13 @@ impl World {
                         record.labels.retain(|(known, _)| *known != name);
                     }
                 }
-                Effect::Disconnect(number, close) => self.disconnected.push_back((number, close)),
+                Effect::Disconnect(number, close) => {
+                    self.disconnected.push_back((number, Ending::closed_by_channel(close)));
+                }
                 Effect::DisconnectUser(user, close) => {
                     for number in self.audience(&audience::to_user(user)) {
-                        self.disconnected.push_back((number, close.clone()));
+                        let ending = Ending::closed_by_channel(close.clone());
+                        self.disconnected.push_back((number, ending));
                     }
                 }
             }
@@ -279,6 +311,34 @@ impl World {
     pub(crate) fn deliver(&mut self, to: u64, message: Received) {
         if let Some(record) = self.connections.get_mut(&to).filter(|record| record.is_open) {
             record.inbox.push_back(message);
+        }
+    }
+
+    /// Returns how much one event may record.
+    pub(crate) fn effect_limits(&self) -> EffectLimits {
+        let Limits { max_effects_per_event, max_effect_bytes_per_event, .. } = self.limits;
+        EffectLimits { count: max_effects_per_event, bytes: max_effect_bytes_per_event }
+    }
+
+    /// Returns how many a broadcast reaches as things are, those that are in several rooms several
+    /// times.
+    pub(crate) fn reach(&self, effect: &Effect) -> usize {
+        let open = || self.connections.values().filter(|record| record.is_open);
+        let members = |room: &String| open().filter(|r| r.joined.contains(room)).count();
+        let connections = |user: &String| open().filter(|r| r.user.as_ref() == Some(user)).count();
+        match effect {
+            Effect::Broadcast { to, .. } => {
+                let named: usize = match to.everyone {
+                    true => open().count(),
+                    false => {
+                        let rooms = to.rooms.iter().map(members);
+                        rooms.chain(to.users.iter().map(connections)).sum()
+                    }
+                };
+                named + to.except_users.iter().map(connections).sum::<usize>()
+            }
+            Effect::PostToSeveral { to, .. } => to.len(),
+            _ => 0,
         }
     }
 
@@ -298,6 +358,16 @@ impl World {
             .map(|(number, _)| *number)
             .collect()
     }
+}
+
+/// Returns the paths of a plugin. Panics where no host would load it.
+fn router(plugin: Plugin) -> Router<()> {
+    let mut description = Description::default();
+    plugin.paths.iter().for_each(|path| description.path((*path).to_owned()));
+    plugin.subprotocols.iter().for_each(|name| description.subprotocol((*name).to_owned()));
+    description
+        .router()
+        .unwrap_or_else(|problem| panic!("no host would load this channel: {problem}"))
 }
 
 impl Event {

@@ -13,7 +13,7 @@ use super::{MISSING_TARGET, lacks_target, sdk};
 const FIRST_VERSION: &str = "0.1.0";
 
 /// The dependencies in a new crate's manifest.
-const DEPENDENCIES: [&str; 2] = ["serde", "wharf"];
+const DEPENDENCIES: [&str; 2] = ["serde", "wharf-sdk"];
 
 /// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
 const TEMPLATE: [(&str, &str); 6] = [
@@ -28,9 +28,9 @@ const TEMPLATE: [(&str, &str); 6] = [
 /// Folder for the SDK's files.
 const SDK_FOLDER: &str = "vendor/wharf";
 
-/// Words that Rust does not accept as a crate's name, or that are taken by cargo's folders or the
-/// libraries that come with Rust.
-const RESERVED: [&str; 62] = [
+/// Words that Rust does not accept as a crate's name, or that are taken by cargo's folders, the
+/// libraries that come with Rust or the SDK.
+const RESERVED: [&str; 63] = [
     "abstract",
     "alloc",
     "as",
@@ -89,6 +89,7 @@ const RESERVED: [&str; 62] = [
     "unsized",
     "use",
     "virtual",
+    "wharf",
     "where",
     "while",
     "xor",
@@ -305,7 +306,13 @@ mod tests {
 
     #[test]
     fn the_sdk_is_whole_and_needs_no_workspace() {
-        for wanted in ["Cargo.toml", "src/lib.rs", "wit/worlds.wit", "macros/Cargo.toml"] {
+        for wanted in [
+            "Cargo.toml",
+            "src/lib.rs",
+            "wit/worlds.wit",
+            "macros/Cargo.toml",
+            "contract/src/lib.rs",
+        ] {
             assert!(sdk::FILES.iter().any(|(file, _)| *file == wanted), "{wanted}");
         }
         for (file, text) in sdk::FILES.iter().filter(|(file, _)| file.ends_with("Cargo.toml")) {

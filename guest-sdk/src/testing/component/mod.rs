@@ -6,24 +6,28 @@
 //! got by then comes with the answer, and waits here until the test asks for it.
 
 mod process;
-pub(crate) mod protocol;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use wharf_contract::kit::{
+    Act, Answer, Bytes, Command, Happened, Headers, HttpAnswer as Scripted, Message, Reply, Setup,
+};
+use wharf_contract::limits::Limits;
 
 use super::client::{Client, Received};
 use super::connecting::Refused;
-use super::effects::{Limits, Published};
+use super::effects::Published;
 use super::host::LogLine;
 use super::http::{HttpAnswer, HttpRequest};
+use crate::http::Response;
+use crate::log::Level;
 use crate::outside::OutsideRefusal;
 use process::Process;
-use protocol::{bytes, headers, hex, received, text, texts, to_headers};
 
 /// Names the component that `TestHost::new` runs.
 const COMPONENT: &str = "WHARF_TEST_COMPONENT";
@@ -40,19 +44,32 @@ type Wanted = (&'static str, &'static [&'static str]);
 pub(crate) struct ComponentHost {
     component: PathBuf,
     wanted: Option<Wanted>,
-    setup: RefCell<Setup>,
+    beginning: RefCell<Beginning>,
     process: RefCell<Option<Process>>,
     seen: RefCell<Seen>,
 }
 
-/// What the host's configuration is made of, before it starts.
+/// What the host is started with.
 #[derive(Default)]
-struct Setup {
-    settings: BTreeMap<String, String>,
-    limits: Option<Limits>,
-    publish_to: Vec<String>,
+struct Beginning {
+    setup: Setup,
     /// Commands for when it has started.
-    first: Vec<Value>,
+    first: Vec<Command>,
+}
+
+/// What the host keeps of a connection.
+pub(crate) struct Kept {
+    pub(crate) session: Vec<u8>,
+    pub(crate) joined: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// What it keeps of a room.
+struct KeptRoom {
+    members: Vec<String>,
+    state: Option<Vec<u8>>,
+    present: Vec<String>,
 }
 
 /// What has happened, until a test asks for it.
@@ -91,7 +108,7 @@ impl ComponentHost {
         Rc::new(Self {
             component: component.to_owned(),
             wanted,
-            setup: RefCell::default(),
+            beginning: RefCell::default(),
             process: RefCell::default(),
             seen: RefCell::default(),
         })
@@ -107,12 +124,12 @@ impl ComponentHost {
                  `TestHost::native`, if it must change)"
             );
         }
-        change(&mut self.setup.borrow_mut());
+        change(&mut self.beginning.borrow_mut().setup);
     }
 
     #[track_caller]
     pub(crate) fn set_limits(&self, limits: Limits) {
-        self.prepare("set the limits", |setup| setup.limits = Some(limits));
+        self.prepare("set the limits", |setup| setup.limits = limits);
     }
 
     #[track_caller]
@@ -131,55 +148,50 @@ impl ComponentHost {
 
     /// A command that the host need not be started for.
     #[track_caller]
-    fn tell(&self, command: Value) {
+    fn tell(&self, command: Command) {
         let has_started = self.process.borrow().is_some();
         match has_started {
-            true => drop(self.ask(command)),
-            false => self.setup.borrow_mut().first.push(command),
+            true => drop(self.ask(&command)),
+            false => self.beginning.borrow_mut().first.push(command),
         }
     }
 
     /// Have the host do something, and take note of all that happens. Panics with what it says if it
     /// cannot.
     #[track_caller]
-    fn ask(&self, command: Value) -> Value {
+    fn ask(&self, command: &Command) -> Answer {
         if self.process.borrow().is_none() {
             self.start();
         }
-        self.said(&command)
+        self.said(command)
     }
 
     #[track_caller]
-    fn said(&self, command: &Value) -> Value {
+    fn said(&self, command: &Command) -> Answer {
         let mut process = self.process.borrow_mut();
-        let mut said = process.as_mut().expect("it has started").ask(command);
+        let Reply { answer, happened } = process.as_mut().expect("it has started").ask(command);
         drop(process);
-        for happened in said["happened"].as_array().into_iter().flatten() {
+        for happened in happened {
             self.seen.borrow_mut().note(happened);
         }
-        match said.get("error") {
-            Some(error) => panic!("{}", text(error)),
-            None => said["answer"].take(),
-        }
+        answer.unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[track_caller]
     fn start(&self) {
         *self.process.borrow_mut() = Some(Process::start(&self.component));
-        let Setup { settings, limits, publish_to, first } = self.setup.take();
-        let started = self.said(&json!({
-            "do": "start", "settings": settings, "limits": limits, "publish_to": publish_to,
-        }));
-        if let Some((name, paths)) = self.wanted {
-            let theirs = texts(&started["paths"]);
-            if theirs != paths {
-                panic!(
-                    "{} is another channel: its paths are {theirs:?}, those of {name} are \
-                     {paths:?}; make the host with `TestHost::native::<{name}>()`, or with \
-                     `TestHost::component(path)` and the component of {name}",
-                    self.component.display(),
-                );
-            }
+        let Beginning { setup, first } = self.beginning.take();
+        let started = self.said(&Command::Start(setup));
+        let Answer::Started { paths: theirs, .. } = started else { unexpected(&started) };
+        if let Some((name, paths)) = self.wanted
+            && theirs != paths
+        {
+            panic!(
+                "{} is another channel: its paths are {theirs:?}, those of {name} are {paths:?}; \
+                 make the host with `TestHost::native::<{name}>()`, or with \
+                 `TestHost::component(path)` and the component of {name}",
+                self.component.display(),
+            );
         }
         for command in first {
             self.said(&command);
@@ -187,30 +199,41 @@ impl ComponentHost {
     }
 }
 
+/// An answer to another command. Kit and host are of one version, so that there is none.
+#[track_caller]
+fn unexpected(answer: &Answer) -> ! {
+    panic!("the host has answered something else: {answer:?}")
+}
+
 impl Seen {
-    fn note(&mut self, happened: &Value) {
-        if let Some(client) = happened["client"].as_u64() {
-            let mailbox = self.client(client as usize);
-            if let Some(message) = received(happened) {
-                mailbox.inbox.push_back(message);
-            } else if let Some(close) = happened.get("closed") {
-                let code = close[0].as_u64().and_then(|code| u16::try_from(code).ok());
-                mailbox.closed = Some((code.unwrap_or_default(), text(&close[1])));
-                mailbox.has_ended = true;
-            } else {
+    fn note(&mut self, happened: Happened) {
+        match happened {
+            Happened::Received { client, message } => {
+                self.client(client).inbox.push_back(received(message));
+            }
+            Happened::Closed { client, code, reason } => {
+                let mailbox = self.client(client);
+                mailbox.closed = Some((code, reason));
                 mailbox.has_ended = true;
             }
-        } else if let Some(line) = happened.get("log") {
-            self.log.push(protocol::log_line(line));
-        } else if let Some(error) = happened.get("error") {
-            let error = text(error);
-            // Shown by tests that fail, as natively.
-            eprintln!("handler failed: {error}");
-            self.errors.push(error);
-        } else if let Some(request) = happened.get("request") {
-            self.requests.push(protocol::request(request));
-        } else if let Some(published) = happened.get("published") {
-            self.published.extend(protocol::published(published));
+            Happened::Ended { client } => self.client(client).has_ended = true,
+            Happened::Logged { level, message, fields } => {
+                let level = level.parse().unwrap_or(Level::Info);
+                self.log.push(LogLine { level, message, fields });
+            }
+            Happened::Warned(error) => {
+                // Shown by tests that fail, as natively.
+                eprintln!("handler failed: {error}");
+                self.errors.push(error);
+            }
+            Happened::Requested { method, url, headers: theirs, body } => {
+                let headers = headers(theirs);
+                self.requests.push(HttpRequest { method, url, headers, body: body.0 });
+            }
+            Happened::Published { channel, room, message } => {
+                let message = received(message);
+                self.published.push(Published { channel, room, message });
+            }
         }
     }
 
@@ -223,50 +246,63 @@ impl Seen {
     }
 }
 
+fn received(message: Message) -> Received {
+    match message {
+        Message::Text(text) => Received::Text(text),
+        Message::Binary(data) => Received::Binary(data.0),
+        Message::Ping(data) => Received::Ping(data.0),
+    }
+}
+
+fn headers(headers: Headers) -> Vec<(String, Vec<u8>)> {
+    headers.into_iter().map(|(name, value)| (name, value.0)).collect()
+}
+
+fn to_headers(headers: &[(String, Vec<u8>)]) -> Headers {
+    headers.iter().map(|(name, value)| (name.clone(), Bytes(value.clone()))).collect()
+}
+
 /// What a test does.
 impl ComponentHost {
     #[track_caller]
     pub(crate) fn connect(self: &Rc<Self>, ask: Ask) -> Result<Client, Refused> {
         let Ask { target, headers: asked, remote_address, claims } = ask;
-        if remote_address.parse::<std::net::SocketAddr>().is_err() {
+        let Ok(remote) = remote_address.parse() else {
             panic!("{remote_address:?} is no address with a port, such as 192.0.2.1:50000");
-        }
-        let answer = self.ask(json!({
-            "do": "connect", "target": target, "headers": to_headers(&asked),
-            "remote": remote_address, "claims": claims,
-        }));
-        let number = answer["client"].as_u64().unwrap_or_default() as usize;
-        if let Some(refused) = answer.get("refused") {
-            return Err(Refused::Http {
-                status: refused["status"].as_u64().unwrap_or_default() as u16,
-                headers: headers(&refused["headers"]),
-                body: bytes(&refused["body"]),
-            });
-        }
+        };
+        let headers = to_headers(&asked);
+        let answer = self.ask(&Command::Connect { target, headers, remote, claims });
+        let (number, id, theirs) = match answer {
+            Answer::Connected { client, id, headers } => (client, id, headers),
+            Answer::Refused { status, headers: theirs, body } => {
+                let headers = self::headers(theirs);
+                return Err(Refused::Http { status, headers, body: body.0 });
+            }
+            other => unexpected(&other),
+        };
         let mut seen = self.seen.borrow_mut();
         let mailbox = seen.client(number);
-        let Some(id) = answer["id"].as_str() else {
+        let Some(id) = id else {
             let (code, reason) = mailbox.closed.take().unwrap_or_default();
             let messages = mailbox.inbox.drain(..).collect();
             return Err(Refused::Close { messages, code, reason });
         };
-        id.clone_into(&mut mailbox.id);
-        mailbox.headers = headers(&answer["headers"]);
+        mailbox.id = id;
+        mailbox.headers = self::headers(theirs);
         Ok(Client::of_component(self.clone(), number))
     }
 
-    /// Have a client send something. `what` has the name of the command and all but the client.
+    /// Have a client do something.
     #[track_caller]
-    pub(crate) fn client_does(&self, client: usize, mut what: Value) {
-        what["client"] = json!(client);
-        self.ask(what);
+    pub(crate) fn client_acts(&self, client: usize, act: Act) {
+        self.ask(&Command::Client { client, act });
     }
 
     /// A client goes, of itself.
     #[track_caller]
-    pub(crate) fn client_ends(&self, client: usize, how: Value) {
+    pub(crate) fn client_ends(&self, client: usize, act: Act) {
         self.mailbox(client, |mailbox| mailbox.has_ended = true);
-        self.client_does(client, how);
+        self.client_acts(client, act);
     }
 
     pub(crate) fn mailbox<R>(&self, client: usize, look: impl FnOnce(&mut Mailbox) -> R) -> R {
@@ -275,60 +311,72 @@ impl ComponentHost {
 
     /// What the host keeps of a client's connection.
     #[track_caller]
-    pub(crate) fn connection(&self, client: usize) -> Value {
-        self.ask(json!({ "do": "connection", "client": client }))
+    pub(crate) fn connection(&self, client: usize) -> Kept {
+        match self.ask(&Command::Connection { client }) {
+            Answer::Connection { session, joined, user, labels } => {
+                Kept { session: session.0, joined, user, labels }
+            }
+            other => unexpected(&other),
+        }
     }
 
     #[track_caller]
     pub(crate) fn http_answer(&self, url: &str, answer: &HttpAnswer) {
-        let answer = protocol::answer(answer);
-        self.tell(json!({ "do": "http_answer", "url": url, "answer": answer }));
+        let answer = match answer.outcome() {
+            Ok(Response { status, headers, body }) => Scripted::Response {
+                status: *status,
+                headers: to_headers(headers),
+                body: Bytes(body.clone()),
+            },
+            Err(error) => {
+                Scripted::Failure { code: error.code.clone(), detail: error.detail.clone() }
+            }
+        };
+        self.tell(Command::HttpAnswer { url: url.to_owned(), answer });
     }
 
     #[track_caller]
     pub(crate) fn accept_token(&self, token: &str, claims: &str) {
-        self.tell(json!({ "do": "token", "token": token, "claims": claims }));
+        self.tell(Command::Token { token: token.to_owned(), claims: claims.to_owned() });
     }
 
     #[track_caller]
     pub(crate) fn remove_channel(&self, channel: &str) {
-        self.tell(json!({ "do": "remove_channel", "name": channel }));
+        self.tell(Command::RemoveChannel { name: channel.to_owned() });
     }
 
     #[track_caller]
     pub(crate) fn reload(&self, component: &Path) {
-        self.ask(json!({ "do": "reload", "file": component }));
+        self.ask(&Command::Reload { file: component.to_owned() });
     }
 
     #[track_caller]
     pub(crate) fn advance(&self, by: Duration) {
         let milliseconds = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         let nanoseconds = by.subsec_nanos() % 1_000_000;
-        self.ask(json!({
-            "do": "advance", "milliseconds": milliseconds, "nanoseconds": nanoseconds,
-        }));
+        self.ask(&Command::Advance { milliseconds, nanoseconds });
     }
 
     #[track_caller]
     pub(crate) fn outside_message(&self, message: &Value) -> Result<Value, OutsideRefusal> {
-        let mut answer = self.ask(json!({ "do": "outside", "message": message }));
-        let status = answer["status"].as_u64().unwrap_or_default() as u16;
-        let body = answer["body"].take();
-        match status {
-            200 => Ok(body),
-            _ => Err(OutsideRefusal { status, body }),
+        match self.ask(&Command::Outside { message: message.clone() }) {
+            Answer::Outside { status: 200, body } => Ok(body),
+            Answer::Outside { status, body } => Err(OutsideRefusal { status, body }),
+            other => unexpected(&other),
         }
     }
 
     #[track_caller]
     pub(crate) fn stored(&self, key: &str) -> Option<Vec<u8>> {
-        let answer = self.ask(json!({ "do": "stored", "key": key }));
-        answer.is_string().then(|| bytes(&answer))
+        match self.ask(&Command::Stored { key: key.to_owned() }) {
+            Answer::Stored { value } => value.map(|value| value.0),
+            other => unexpected(&other),
+        }
     }
 
     #[track_caller]
     pub(crate) fn store(&self, key: &str, value: &[u8]) {
-        self.ask(json!({ "do": "store", "key": key, "value": hex(value) }));
+        self.ask(&Command::Store { key: key.to_owned(), value: value.into() });
     }
 }
 
@@ -336,28 +384,35 @@ impl ComponentHost {
 impl ComponentHost {
     #[track_caller]
     pub(crate) fn members(&self, room: &str) -> Vec<String> {
-        texts(&self.room(room)["members"])
+        self.room(room).members
     }
 
     #[track_caller]
     pub(crate) fn present(&self, room: &str) -> Vec<String> {
-        texts(&self.room(room)["present"])
+        self.room(room).present
     }
 
     #[track_caller]
     pub(crate) fn room_state(&self, room: &str) -> Option<Vec<u8>> {
-        let state = &self.room(room)["state"];
-        state.is_string().then(|| bytes(state))
+        self.room(room).state
     }
 
     #[track_caller]
-    fn room(&self, room: &str) -> Value {
-        self.ask(json!({ "do": "room", "name": room }))
+    fn room(&self, room: &str) -> KeptRoom {
+        match self.ask(&Command::Room { name: room.to_owned() }) {
+            Answer::Room { members, state, present } => {
+                KeptRoom { members, state: state.map(|state| state.0), present }
+            }
+            other => unexpected(&other),
+        }
     }
 
     #[track_caller]
     pub(crate) fn connections_of(&self, user: &str) -> Vec<String> {
-        texts(&self.ask(json!({ "do": "user", "name": user }))["connections"])
+        match self.ask(&Command::User { name: user.to_owned() }) {
+            Answer::User { connections } => connections,
+            other => unexpected(&other),
+        }
     }
 
     pub(crate) fn take_log(&self) -> Vec<LogLine> {

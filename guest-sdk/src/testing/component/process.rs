@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use wharf_contract::kit::{Command as Wanted, Ready, Reply};
 
 /// Names the binary of the host.
 pub(crate) const HOST: &str = "WHARF_TEST_HOST";
@@ -61,8 +62,7 @@ impl Process {
     #[track_caller]
     fn check_version(&mut self) {
         let own = env!("CARGO_PKG_VERSION");
-        let said = self.read();
-        let theirs = said["wharf"].as_str().unwrap_or("of no known version");
+        let Ready { wharf: theirs } = self.read();
         if theirs != own {
             let host = self.binary.display();
             panic!(
@@ -73,22 +73,23 @@ impl Process {
         }
     }
 
-    /// Have it do something. The whole answer.
+    /// Has it do something. Returns its whole answer.
     #[track_caller]
-    pub(crate) fn ask(&mut self, command: &Value) -> Value {
+    pub(crate) fn ask(&mut self, wanted: &Wanted) -> Reply {
+        let line = serde_json::to_string(wanted).expect("a command can be written as JSON");
         let input = self.input.as_mut().expect("it is open until the process is dropped");
         // One that is dead says nothing, which is seen below.
-        let _ = writeln!(input, "{command}").and_then(|()| input.flush());
+        let _ = writeln!(input, "{line}").and_then(|()| input.flush());
         self.read()
     }
 
     #[track_caller]
-    fn read(&mut self) -> Value {
+    fn read<T: DeserializeOwned>(&mut self) -> T {
         let mut line = String::new();
         match self.output.read_line(&mut line) {
             Ok(1..) => match serde_json::from_str(&line) {
                 Ok(value) => value,
-                Err(_) => self.has_died(&format!("It said: {line}")),
+                Err(error) => self.has_died(&format!("It said ({error}): {line}")),
             },
             _ => self.has_died(""),
         }

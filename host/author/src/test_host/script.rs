@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::happenings::{Happenings, headers, message};
 use wharf_contract::CallRefusal;
-use wharf_contract::kit::{Bytes, Happened, HttpAnswer};
+use wharf_contract::kit::{Bytes, Happened, HttpAnswer, is_scripted};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::frame::Frame;
@@ -103,13 +103,8 @@ impl Stage for Script {
 
     fn answer(&self, request: StagedRequest) -> StagedAnswer {
         let StagedRequest { method, url, headers, body } = request;
-        let is_meant = |scripted: &str| match scripted.strip_suffix('*') {
-            Some(beginning) => url.starts_with(beginning),
-            // A URL without a path has one by the time it is sent.
-            None => url == scripted || url.strip_suffix('/') == Some(scripted),
-        };
         let answers = self.answers.lock();
-        let found = answers.iter().rev().find(|(scripted, _)| is_meant(scripted));
+        let found = answers.iter().rev().find(|(scripted, _)| is_scripted(scripted, &url));
         let Some((_, answer)) = found else {
             let refusal = CallRefusal::HttpNotScripted { url };
             return Err((refusal.code().to_owned(), refusal.to_string()));

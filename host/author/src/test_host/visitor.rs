@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::AbortHandle;
 
-use wharf_contract::kit::{Happened, Headers};
+use wharf_contract::kit::{Happened, Headers, encoded_target};
 use wharf_hub::frame::FrameKind;
 use wharf_hub::transport::memory::{self, ReadHalf, WriteHalf};
 
@@ -129,7 +129,7 @@ impl Drop for Visitor {
 
 /// The request as it goes over the wire.
 fn request(ask: &Ask) -> Vec<u8> {
-    let mut head = format!("GET {} HTTP/1.1\r\n", encoded(&ask.target)).into_bytes();
+    let mut head = format!("GET {} HTTP/1.1\r\n", encoded_target(&ask.target)).into_bytes();
     let given = |name: &str| ask.headers.iter().any(|(known, _)| known == name);
     let own = [
         ("host", "wharf.test"),
@@ -149,20 +149,6 @@ fn request(ask: &Ask) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
-}
-
-/// A target as clients write it: what no target may have is percent-encoded.
-fn encoded(target: &str) -> String {
-    let mut encoded = String::with_capacity(target.len());
-    for byte in target.bytes() {
-        match byte {
-            b'!' | b'$'..=b';' | b'=' | b'?'..=b'_' | b'a'..=b'z' | b'|' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 /// The header of a client's frame. Its mask is zero, so that payloads stay as they are.

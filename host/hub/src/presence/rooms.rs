@@ -9,13 +9,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use super::messages::{self, Diff, Entries, Meta};
-use super::roster::{Changes, Own, Roster};
+use super::{Diff, Entries, Meta, Own, Roster};
 use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::room::{Members, broadcast};
-use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
+use wharf_contract::presence::{Changes, DEFAULT_GRACE, DEFAULT_INTERVAL};
 
 /// How long things wait.
 #[derive(Clone, Copy, Debug)]
@@ -176,8 +175,7 @@ impl PresenceRooms {
             let frame = match &state.message {
                 Some((of, frame)) if *of == sequence => frame.clone(),
                 _ => {
-                    let present = state.roster.page(None, usize::MAX, None);
-                    let message = messages::state(room, sequence, &present);
+                    let message = state.roster.message(room);
                     Frame::encode(FrameKind::Text, message.as_bytes())
                 }
             };

@@ -1,38 +1,35 @@
 //! The list of who is present in one room. Pure: it is told the time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use super::messages::{self, Diff, Entries, Meta};
+use super::{charge, key_bytes, meta_bytes};
 
-use wharf_contract::presence::{charge, key_bytes, meta_bytes};
-
-use crate::connection_id::ConnectionId;
-
-use super::messages::{Diff, Entries, Meta};
-
-/// Who is present in one room.
-#[derive(Debug, Default)]
-pub struct Roster {
-    entries: BTreeMap<Arc<str>, Entry>,
+/// The list of who is present in one room. `I` names a connection, `T` is a point in time.
+#[derive(Debug)]
+pub struct Roster<I, T> {
+    entries: BTreeMap<Arc<str>, Entry<I, T>>,
     /// The key of each connection that is tracked.
-    keys: HashMap<ConnectionId, Arc<str>>,
+    keys: HashMap<I, Arc<str>>,
     /// When entries without a connection go, soonest first. Those that a connection came back to
     /// in time are passed over.
-    expiries: VecDeque<(Instant, Arc<str>)>,
-    /// How many entries have no connection.
+    expiries: VecDeque<(T, Arc<str>)>,
+    /// Entries without a connection.
     lingering: usize,
     sequence: u64,
     bytes: usize,
-    /// What has changed since the last diff: keys, and what they were then.
+    /// Changes since the last diff: keys, and what they were then.
     changed: Changes,
 }
 
 /// Keys that have changed, and what they were before.
 pub type Changes = BTreeMap<Arc<str>, Before>;
 
-/// What those who are told of a change know of its key.
+/// The knowledge of a key that is told to have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     /// It was absent.
@@ -43,15 +40,21 @@ pub enum Before {
     Various,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
+#[derive(Debug)]
+struct Entry<I, T> {
     /// By connection, in ascending order of their ids.
-    metas: Vec<(ConnectionId, Meta)>,
+    metas: Vec<(I, Meta)>,
     /// There is no connection any more: the entry stays until then, as it was last.
-    until: Option<Instant>,
+    until: Option<T>,
 }
 
-impl Entry {
+impl<I, T> Default for Entry<I, T> {
+    fn default() -> Entry<I, T> {
+        Entry { metas: Vec::new(), until: None }
+    }
+}
+
+impl<I: Copy + Ord, T> Entry<I, T> {
     fn shown(&self) -> Vec<Meta> {
         self.metas.iter().map(|(_, meta)| meta.clone()).collect()
     }
@@ -62,7 +65,7 @@ impl Entry {
     }
 
     /// Put a connection's metadata in its place. Whether that changed anything.
-    fn put(&mut self, id: ConnectionId, meta: &Meta) -> bool {
+    fn put(&mut self, id: I, meta: &Meta) -> bool {
         match self.metas.binary_search_by_key(&id, |(known, _)| *known) {
             Ok(at) if self.metas[at].1 == *meta => false,
             Ok(at) => {
@@ -76,56 +79,75 @@ impl Entry {
         }
     }
 
-    fn take(&mut self, id: ConnectionId) {
+    fn take(&mut self, id: I) {
         self.metas.retain(|(known, _)| *known != id);
     }
 }
 
-/// What an event that has not committed yet changes about its own connection.
+/// The changes that an event that has not committed yet makes about its own connection.
 #[derive(Clone, Debug)]
-pub struct Own {
+pub struct Own<I> {
     /// The connection.
-    pub id: ConnectionId,
-    /// What it tracks itself with, `None` for no longer.
+    pub id: I,
+    /// The key and the metadata that it tracks itself with, `None` for no longer.
     pub track: Option<(Arc<str>, Meta)>,
 }
 
-impl Roster {
+impl<I, T> Default for Roster<I, T> {
+    fn default() -> Roster<I, T> {
+        Roster {
+            entries: BTreeMap::new(),
+            keys: HashMap::new(),
+            expiries: VecDeque::new(),
+            lingering: 0,
+            sequence: 0,
+            bytes: 0,
+            changed: Changes::new(),
+        }
+    }
+}
+
+impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, T> {
     /// An empty list whose numbers go on from another's.
-    pub fn after(sequence: u64) -> Roster {
+    pub fn after(sequence: u64) -> Roster<I, T> {
         Roster { sequence, ..Roster::default() }
     }
 
-    /// Counts the changes of the list.
+    /// Returns the message for a new watcher: the whole list.
+    pub fn message(&self, room: &str) -> String {
+        messages::state(room, self.sequence, &self.page(None, usize::MAX, None))
+    }
+
+    /// Returns the number of changes of the list.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// What the list takes, in bytes.
+    /// Returns the bytes that the list takes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nobody is present, and nobody's entry lingers.
+    /// Returns whether nobody is present, and nobody's entry lingers.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The key that a connection is tracked under.
-    pub fn key(&self, id: ConnectionId) -> Option<&Arc<str>> {
+    pub fn key(&self, id: I) -> Option<&Arc<str>> {
         self.keys.get(&id)
     }
 
-    /// What a connection takes, in bytes, counted as [`charge`] does.
-    pub fn charge_of(&self, id: ConnectionId) -> usize {
+    /// Returns the bytes that a connection takes, counted as [`charge`] does.
+    pub fn charge_of(&self, id: I) -> usize {
         let Some(key) = self.keys.get(&id) else { return 0 };
         let metas = self.entries.get(key).map(|entry| &entry.metas);
         let meta = metas.into_iter().flatten().find(|(known, _)| *known == id);
         meta.map_or(0, |(_, meta)| charge(key, meta))
     }
 
-    /// How many keys have a connection.
-    pub fn count(&self, own: Option<&Own>) -> usize {
+    /// Returns the number of keys with a connection.
+    pub fn count(&self, own: Option<&Own<I>>) -> usize {
         let live = self.entries.len() - self.lingering;
         let Some(own) = own else { return live };
         let key = own.track.as_ref().map(|(key, _)| key);
@@ -138,7 +160,7 @@ impl Roster {
     }
 
     /// Entries in the order of their keys: those after `after`, at most `limit`.
-    pub fn page(&self, after: Option<&str>, limit: usize, own: Option<&Own>) -> Entries {
+    pub fn page(&self, after: Option<&str>, limit: usize, own: Option<&Own<I>>) -> Entries {
         let is_after = |key: &str| after.is_none_or(|after| key > after);
         let mut page = Entries::new();
         let mut own_track = own
@@ -168,7 +190,7 @@ impl Roster {
     }
 
     /// Track a connection under a key; no longer under another.
-    pub fn track(&mut self, id: ConnectionId, key: &Arc<str>, meta: &Meta) {
+    pub fn track(&mut self, id: I, key: &Arc<str>, meta: &Meta) {
         if self.keys.get(&id).is_some_and(|old| old != key) {
             self.untrack(id);
         }
@@ -185,7 +207,7 @@ impl Roster {
     }
 
     /// Track a connection no longer.
-    pub fn untrack(&mut self, id: ConnectionId) {
+    pub fn untrack(&mut self, id: I) {
         if let Some(key) = self.keys.remove(&id) {
             self.change(&key, |entry| {
                 entry.take(id);
@@ -195,8 +217,8 @@ impl Roster {
     }
 
     /// A connection has ended. If it was the last one behind its key, the entry stays for
-    /// `grace`, so that whoever comes back in time was never away.
-    pub fn end(&mut self, id: ConnectionId, now: Instant, grace: Duration) {
+    /// `grace`, so that a client that comes back in time was never away.
+    pub fn end(&mut self, id: I, now: T, grace: Duration) {
         let is_last = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| e.metas.len() == 1);
         if grace.is_zero() || !self.keys.get(&id).is_some_and(is_last) {
             return self.untrack(id);
@@ -211,13 +233,13 @@ impl Roster {
         }
     }
 
-    /// When the next entry goes, at the soonest.
-    pub fn next_expiry(&self) -> Option<Instant> {
+    /// Returns the time when the next entry goes, at the soonest.
+    pub fn next_expiry(&self) -> Option<T> {
         self.expiries.front().map(|(at, _)| *at)
     }
 
     /// Let go of the entries whose time is over.
-    pub fn expire(&mut self, now: Instant) {
+    pub fn expire(&mut self, now: T) {
         while let Some((at, key)) = self.expiries.pop_front_if(|(at, _)| *at <= now) {
             if self.entries.get(&key).is_some_and(|entry| entry.until == Some(at)) {
                 self.change(&key, |entry| {
@@ -229,7 +251,7 @@ impl Roster {
         }
     }
 
-    /// What has changed since this was last called, less what has changed back.
+    /// Takes what has changed since this was last called, less what has changed back.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.changed);
         self.keep_net(&mut changes);
@@ -251,12 +273,12 @@ impl Roster {
         self.changed.values_mut().for_each(|before| *before = Before::Various);
     }
 
-    /// Whether something may have changed since then.
+    /// Returns whether something may have changed since then.
     pub fn has_changes(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// How these keys are now.
+    /// Returns how these keys are now.
     pub fn diff(&self, changes: &Changes) -> Diff {
         let mut diff = Diff { sequence: self.sequence, ..Diff::default() };
         for key in changes.keys() {
@@ -269,11 +291,11 @@ impl Roster {
     }
 
     fn shown(&self, key: &str) -> Option<Vec<Meta>> {
-        self.entries.get(key).map(Entry::shown)
+        self.entries.get(key).map(|entry| entry.shown())
     }
 
     /// Change an entry, and note what that does. `change` says whether the list shows it.
-    fn change(&mut self, key: &Arc<str>, change: impl FnOnce(&mut Entry) -> bool) {
+    fn change(&mut self, key: &Arc<str>, change: impl FnOnce(&mut Entry<I, T>) -> bool) {
         let entry = self.entries.entry(key.clone()).or_default();
         let is_new = entry.metas.is_empty();
         let before = match self.changed.contains_key(key) {
@@ -301,8 +323,12 @@ impl Roster {
     }
 }
 
-/// What an entry shows to an event that has changed something about its own connection.
-fn shown_with(key: &Arc<str>, entry: &Entry, own: Option<&Own>) -> Vec<Meta> {
+/// Returns what an entry shows to an event that has changed something about its own connection.
+fn shown_with<I: Copy + Ord, T>(
+    key: &Arc<str>,
+    entry: &Entry<I, T>,
+    own: Option<&Own<I>>,
+) -> Vec<Meta> {
     let Some(own) = own else { return entry.shown() };
     let track = own.track.as_ref().filter(|(own_key, _)| own_key == key);
     match track {

@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use wharf_contract::presence::OVERHEAD;
 
 use super::*;
+use crate::presence::OVERHEAD;
+
+/// Time since the test began.
+type Instant = Duration;
+
+type Roster = super::Roster<u64, Instant>;
 
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -29,10 +34,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Watch),
     ];
     proptest::collection::vec(step, 0..150)
-}
-
-fn id(number: u64) -> ConnectionId {
-    ConnectionId::local(number)
 }
 
 fn text(value: impl ToString) -> Arc<str> {
@@ -90,7 +91,7 @@ proptest! {
     fn the_list_is_what_connections_make_it_and_diffs_reproduce_it(steps in steps()) {
         let mut roster = Roster::after(10);
         let mut model = Model::default();
-        let mut now = Instant::now();
+        let mut now = Instant::ZERO;
         let beginning = || Watcher { sequence: 10, ..Watcher::default() };
         let mut watchers = [beginning(), beginning()];
         let mut before = (model.shown(), 10);
@@ -101,17 +102,17 @@ proptest! {
             match step {
                 Step::Track(n, key, meta) => {
                     let (key, meta) = (text(key), text(meta));
-                    roster.track(id(number(n)), &key, &meta);
+                    roster.track(number(n), &key, &meta);
                     model.lingering.remove(&key);
                     model.tracked.insert(number(n), (key, meta));
                 }
                 Step::Untrack(n) => {
-                    roster.untrack(id(number(n)));
+                    roster.untrack(number(n));
                     model.tracked.remove(&number(n));
                 }
                 Step::End(n) => {
                     let shown = model.shown();
-                    roster.end(id(number(n)), now, GRACE);
+                    roster.end(number(n), now, GRACE);
                     if let Some((key, _)) = model.tracked.remove(&number(n))
                         && !model.keys().contains(&key)
                     {
@@ -158,7 +159,7 @@ proptest! {
         }
         // Nobody is left when everybody has gone and the grace is over: never a ghost.
         for number in model.tracked.into_keys() {
-            roster.end(id(number), now, GRACE);
+            roster.end(number, now, GRACE);
         }
         roster.expire(now + GRACE);
         prop_assert!(roster.is_empty() && roster.bytes() == 0 && roster.next_expiry().is_none());
@@ -172,15 +173,15 @@ proptest! {
         after in proptest::option::of(0..4u8),
         limit in 0..6usize,
     ) {
-        let now = Instant::now();
+        let now = Instant::ZERO;
         let mut roster = Roster::default();
         for (number, key, meta, ends) in steps {
-            roster.track(id(number), &text(key), &text(meta));
+            roster.track(number, &text(key), &text(meta));
             if ends {
-                roster.end(id(number), now, GRACE);
+                roster.end(number, now, GRACE);
             }
         }
-        let own = Own { id: id(own.0), track: own.1.map(|(key, meta)| (text(key), text(meta))) };
+        let own = Own { id: own.0, track: own.1.map(|(key, meta)| (text(key), text(meta))) };
         let after = after.map(text);
         let foreseen = roster.page(after.as_deref(), limit, Some(&own));
         let count = roster.count(Some(&own));
@@ -196,20 +197,20 @@ proptest! {
 #[test]
 fn whoever_comes_back_within_the_grace_was_never_away() {
     let (ann, meta) = (text("ann"), text("1"));
-    let now = Instant::now();
+    let now = Instant::ZERO;
     let mut roster = Roster::default();
-    roster.track(id(1), &ann, &meta);
+    roster.track(1, &ann, &meta);
     roster.take_changes();
     let sequence = roster.sequence();
-    roster.end(id(1), now, GRACE);
+    roster.end(1, now, GRACE);
     assert_eq!((roster.count(None), roster.page(None, 9, None).len()), (0, 1));
-    roster.track(id(2), &ann, &meta);
+    roster.track(2, &ann, &meta);
     roster.expire(now + GRACE);
     assert_eq!(roster.count(None), 1);
     assert_eq!(roster.sequence(), sequence);
     assert!(roster.take_changes().is_empty());
     // With a grace of its own the next time.
-    roster.end(id(2), now + GRACE / 2, GRACE);
+    roster.end(2, now + GRACE / 2, GRACE);
     roster.expire(now + GRACE);
     assert_eq!(roster.page(None, 9, None).len(), 1);
     roster.expire(now + 2 * GRACE);
@@ -218,14 +219,14 @@ fn whoever_comes_back_within_the_grace_was_never_away() {
 
 #[test]
 fn somebody_with_several_tabs_is_present_until_the_last_one_goes() {
-    let (ann, now) = (text("ann"), Instant::now());
+    let (ann, now) = (text("ann"), Instant::ZERO);
     let mut roster = Roster::default();
-    roster.track(id(1), &ann, &text("\"phone\""));
-    roster.track(id(2), &ann, &text("\"laptop\""));
+    roster.track(1, &ann, &text("\"phone\""));
+    roster.track(2, &ann, &text("\"laptop\""));
     assert_eq!(roster.count(None), 1);
-    roster.end(id(1), now, GRACE);
+    roster.end(1, now, GRACE);
     assert_eq!(roster.page(None, 9, None), [(ann.clone(), vec![text("\"laptop\"")])]);
-    roster.untrack(id(2));
+    roster.untrack(2);
     assert!(roster.is_empty(), "who says goodbye has no grace");
 }
 
@@ -233,25 +234,25 @@ fn somebody_with_several_tabs_is_present_until_the_last_one_goes() {
 fn messages_are_json_whatever_is_in_names_and_keys() {
     let mut roster = Roster::default();
     for (number, key) in ["\"", "\\\n\u{1}", "ü🚢", "plain"].into_iter().enumerate() {
-        roster.track(id(number as u64), &text(key), &text(r#"{"a": [1, "}"]}"#));
+        roster.track(number as u64, &text(key), &text(r#"{"a": [1, "}"]}"#));
     }
     let room = "r\"oom";
-    let message = messages::state(room, roster.sequence(), &roster.page(None, usize::MAX, None));
+    let message = roster.message(room);
     let state: serde_json::Value = serde_json::from_str(&message).expect("JSON");
     assert_eq!(state["type"], "presence_state");
     assert_eq!((&state["room"], &state["sequence"]), (&room.into(), &4.into()));
     assert_eq!(state["present"]["ü🚢"]["metas"][0]["a"][1], "}");
     assert_eq!(state["present"].as_object().expect("an object").len(), 4);
-    roster.untrack(id(0));
-    roster.untrack(id(1));
+    roster.untrack(0);
+    roster.untrack(1);
     let changes = roster.take_changes();
     let diff = roster.diff(&changes).message(room);
     let diff: serde_json::Value = serde_json::from_str(&diff).expect("JSON");
     assert_eq!(diff["joins"].as_object().expect("an object").len(), 2, "net of the start");
     assert_eq!(diff["leaves"], serde_json::json!([]));
-    roster.track(id(9), &text("\\\n\u{1}"), &text("1"));
+    roster.track(9, &text("\\\n\u{1}"), &text("1"));
     roster.take_changes();
-    roster.untrack(id(9));
+    roster.untrack(9);
     let changes = roster.take_changes();
     let diff = roster.diff(&changes).message(room);
     let diff: serde_json::Value = serde_json::from_str(&diff).expect("JSON");
