@@ -28,8 +28,8 @@ use wharf_server::server;
 /// What is logged where nobody has said: all but the loading of plugins, which is told anyway.
 const LOG: &str = "warn,wharf=info,wharf_runtime::registry=warn";
 
-/// Verdicts that wait to be told.
-const VERDICTS: usize = 256;
+/// Outcomes of loading that wait to be told.
+const OUTCOMES: usize = 256;
 
 /// The configuration of a server that is there for an author.
 pub fn prepared(mut config: Config, sources: &Sources) -> Config {
@@ -73,14 +73,14 @@ pub async fn dev(
     };
     let builder = begun.context("the first build panicked")??;
 
-    let (verdicts, mut told) = mpsc::channel(VERDICTS);
+    let (outcomes, mut told) = mpsc::channel(OUTCOMES);
     let telling = tokio::spawn(async move {
-        while let Some(verdict) = told.recv().await {
-            progress.judged(verdict);
+        while let Some(outcome) = told.recv().await {
+            progress.looked_at(outcome);
         }
     });
     let building = tokio::task::spawn_blocking(move || builder.run());
-    let served = server::run_telling(config, listener, shutdown, Some(verdicts)).await;
+    let served = server::run_observed(config, listener, shutdown, Arc::new(outcomes)).await;
     cargo.stop();
     telling.abort();
     let _ = building.await;

@@ -169,7 +169,17 @@ impl AllowedHost {
         is_host.then(|| AllowedHost { host: host.to_ascii_lowercase(), subdomains, port })
     }
 
+    /// Returns what stands for every host, on every port. No configuration can say so; a test host does,
+    /// whose channels reach nothing outside of it.
+    pub fn any() -> AllowedHost {
+        // No host's name is empty.
+        AllowedHost { host: String::new(), subdomains: true, port: None }
+    }
+
     fn fits(&self, host: &str, port: u16) -> bool {
+        if *self == AllowedHost::any() {
+            return true;
+        }
         let fits_port = match self.port {
             Some(allowed) => port == allowed,
             None => port == 80 || port == 443,
@@ -192,6 +202,7 @@ impl AllowedHost {
 impl fmt::Display for AllowedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.subdomains, self.host.contains(':')) {
+            (true, _) if self.host.is_empty() => f.write_str("*")?,
             (true, _) => write!(f, "*.{}", self.host)?,
             (false, true) => write!(f, "[{}]", self.host)?,
             (false, false) => f.write_str(&self.host)?,
@@ -263,6 +274,13 @@ mod tests {
         {
             assert!(!may_call("*.example.com", host, 443), "{host}");
         }
+    }
+
+    #[test]
+    fn any_host_is_every_host_on_every_port() {
+        let grants = Grants { http_hosts: vec![AllowedHost::any()], ..Grants::default() };
+        assert!(grants.may_call("api.example.com", 8080) && grants.may_call("::1", 1));
+        assert_eq!(AllowedHost::any().to_string(), "*");
     }
 
     #[test]

@@ -41,7 +41,7 @@ use wharf_hub::outbound::PendingWrites;
 pub use audience::AudienceHandle;
 pub use http::Http;
 pub use log::LogBudget;
-pub use wasi::{GuestOutput, Stream, stage_clocks};
+pub use wasi::{GuestOutput, Stream, guest_clocks};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy as WitRemedy};
 

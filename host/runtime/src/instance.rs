@@ -20,11 +20,10 @@ use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, LogBudget,
-    Stream, stage_clocks,
+    Stream, guest_clocks,
 };
 use crate::plugin::{Component, Parts};
-use crate::stage::Stage;
-use crate::token::TokenVerifier;
+use crate::ports::{GuestLine, Ports, TokenVerifier};
 use wharf_config::{ChannelConfig, Config};
 use wharf_contract::description::Description;
 use wharf_contract::exports::Exports;
@@ -65,8 +64,6 @@ pub struct ChannelContext {
     pub config: Arc<Config>,
     /// What the operator set for this channel.
     pub own: Arc<ChannelConfig>,
-    /// The verifier of its clients' tokens, if they need any.
-    pub tokens: Option<Arc<dyn TokenVerifier>>,
     /// The log lines it may still write.
     pub log_budget: LogBudget,
     /// The log lines that the host may still write about its failures: a channel that talks too
@@ -78,8 +75,8 @@ pub struct ChannelContext {
     pub memory_bytes: AtomicUsize,
     /// The instances of all channels.
     pub live: LiveInstances,
-    /// Where it is being tested, what stands for the world around it.
-    pub stage: Option<Arc<dyn Stage>>,
+    /// The host's ports.
+    pub ports: Ports,
 }
 
 impl ChannelContext {
@@ -99,6 +96,19 @@ impl ChannelContext {
     pub fn room_inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
         InboxLimits { events, bytes, bytes_together: self.config.max_channel_inbox_bytes }
+    }
+
+    /// Writes a guest's line, if it is wanted and the channel may still write one.
+    pub fn log(&self, line: &GuestLine<'_>) {
+        // Lines that nobody would see must not use up the budget of those that are.
+        if self.ports.log.is_enabled(line.level) && self.log_budget.take() {
+            self.ports.log.write(line);
+        }
+    }
+
+    /// Returns the verifier of its clients' tokens, if any are checked.
+    pub fn token_verifier(&self) -> Option<Arc<dyn TokenVerifier>> {
+        self.ports.tokens.of_channel(&self.name)
     }
 }
 
@@ -409,9 +419,7 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
     let output = |stream| GuestOutput::new(channel.clone(), generation, stream);
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(MAX_RANDOM_BYTES);
-    if let Some(stage) = &channel.stage {
-        stage_clocks(&mut builder, stage);
-    }
+    guest_clocks(&mut builder, &channel.ports.clock);
     builder
         .stdout(output(Stream::Stdout))
         .stderr(output(Stream::Stderr))

@@ -17,7 +17,7 @@
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
 //! - `epoch`: the clock that preempts guests, which stands still while none runs.
 //! - [`host_calls`]: one small file for each interface of the contract.
-//! - [`stage`]: what a test puts in the place of the world around a plugin.
+//! - [`ports`]: the clock, the HTTP client, token verifiers, the log of guests, observers.
 
 #![deny(missing_docs)]
 
@@ -54,6 +54,4 @@ pub mod instance;
 
 pub mod host_calls;
 
-pub mod stage;
-
-pub mod token;
+pub mod ports;

@@ -21,11 +21,10 @@ use crate::instance::{ChannelContext, Instance, LiveInstances};
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::Pool;
+use crate::ports::{LoadOutcome, Ports};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::{RoomRunner, Working};
 use crate::slots::{ChannelSlots, SharedSlots};
-use crate::stage::Stage;
-use crate::token::TokenVerifiers;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_contract::description::{Description, Misdescribed, THE_PLUGIN_ITSELF};
@@ -36,9 +35,7 @@ use wharf_hub::hub::{Channels, Hub};
 use wharf_hub::presence::Timing;
 use wharf_hub::store::Memory;
 
-mod verdict;
-
-pub use verdict::Verdict;
+mod load_outcome;
 
 /// How often instances that are not needed are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -62,14 +59,11 @@ pub struct Registry {
     shared_slots: SharedSlots,
     live: LiveInstances,
     working: Working,
-    tokens: Arc<dyn TokenVerifiers>,
+    ports: Ports,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
     /// The hubs of those that are in service.
     hubs: Arc<Channels>,
-    verdicts: Option<mpsc::Sender<Verdict>>,
-    /// Where plugins are tested.
-    stage: Option<Arc<dyn Stage>>,
 }
 
 #[derive(Clone, Debug)]
@@ -97,10 +91,10 @@ struct RefusedFile {
 }
 
 impl Registry {
-    /// Creates a registry without channels, whose clients' tokens are checked by `tokens`.
-    pub fn new(config: Arc<Config>, engine: Engine, tokens: Arc<dyn TokenVerifiers>) -> Registry {
+    /// Creates a registry without channels.
+    pub fn new(config: Arc<Config>, engine: Engine, ports: Ports) -> Registry {
         Registry {
-            tokens,
+            ports,
             shared_slots: SharedSlots::new(config.max_instances),
             live: LiveInstances::new(config.max_instances),
             working: Working::default(),
@@ -109,14 +103,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(Router::default()),
             channels: Mutex::default(),
             hubs: Arc::default(),
-            verdicts: None,
-            stage: None,
         }
-    }
-
-    /// The same for plugins that are tested.
-    pub fn staged(self, stage: Arc<dyn Stage>) -> Registry {
-        Registry { stage: Some(stage), ..self }
     }
 
     /// The hubs of the channels in service, by name: what channels publish to.
@@ -207,7 +194,7 @@ impl Registry {
             && mounted.channel.current().sha256 == file.sha256
         {
             refused.remove(&file.name);
-            self.tell(Verdict {
+            self.ports.loads.looked_at(LoadOutcome {
                 name: file.name,
                 sha256: Some(file.sha256),
                 serving: Some(mounted.channel.current().number),
@@ -300,7 +287,7 @@ impl Registry {
             swap_ms = begun.elapsed().as_millis() as u64,
             "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
         );
-        self.tell(Verdict {
+        self.ports.loads.looked_at(LoadOutcome {
             name: file.name.clone(),
             sha256: Some(file.sha256),
             serving: Some(number),
@@ -419,13 +406,12 @@ impl Registry {
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
             own: self.config.channel(name),
-            tokens: self.tokens.of_channel(name),
             log_budget: LogBudget::new(name, lines),
             failure_budget: LogBudget::new(name, lines),
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             memory_bytes: AtomicUsize::new(0),
             live: self.live.clone(),
-            stage: self.stage.clone(),
+            ports: self.ports.clone(),
         })
     }
 

@@ -171,9 +171,7 @@ async fn connect(
     match connected {
         Ok(Finished { mut call, returned }) => {
             let session: Box<[u8]> = returned.map_err(NotAccepted::Refused)?.into();
-            if let Some(stage) = &channel.context.stage {
-                stage.kept(client, &session);
-            }
+            channel.context.ports.sessions.committed(client, &session);
             let hub = &channel.context.hub;
             hub.connect(client);
             let close = call.commit(hub, writes).await;
@@ -429,9 +427,7 @@ impl Connection {
         match answered {
             Ok(Finished { mut call, returned }) => {
                 if let Some(session) = returned {
-                    if let Some(stage) = &self.channel.context.stage {
-                        stage.kept(&self.client, &session);
-                    }
+                    self.channel.context.ports.sessions.committed(&self.client, &session);
                     self.session = session.into();
                 }
                 let close = call.commit(&self.channel.context.hub, &mut self.writes).await;

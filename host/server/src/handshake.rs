@@ -36,8 +36,8 @@ use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::LogBudget;
+use wharf_runtime::ports::Unacceptable;
 use wharf_runtime::registry::Registry;
-use wharf_runtime::token::Unacceptable;
 
 /// A response of ours: always small and whole.
 pub type Reply = Response<Full<Bytes>>;
@@ -78,6 +78,11 @@ impl Front {
         }
     }
 }
+
+/// The token of a client that was checked before the handshake, in an extension of its requests; `None`
+/// inside if it has none.
+#[derive(Clone, Debug)]
+pub struct Checked(pub Option<Token>);
 
 /// Answer a request. A client that gets a `101` has a connection task from then on, which
 /// takes the permit; there is one permit for each connection, so it is taken once.
@@ -264,21 +269,20 @@ fn check_token<B>(
     remote: SocketAddr,
     request: &Request<B>,
 ) -> Result<Option<Token>, Refused> {
-    // Whoever let the visitor in knows the token already.
-    if let Some(token) = request.extensions().get::<Token>() {
-        return Ok(Some(token.clone()));
+    if let Some(Checked(token)) = request.extensions().get() {
+        return Ok(token.clone());
     }
-    let Some(rules) = &channel.context.tokens else {
+    let Some(verifier) = channel.context.token_verifier() else {
         return Ok(None);
     };
-    let parameter = rules.config().query_parameter.as_deref();
+    let parameter = verifier.query_parameter();
     let found = bearer(request.headers()).map(Cow::Borrowed).or_else(|| {
         let query = request.uri().query().unwrap_or_default();
         query_value(query, parameter?)
     });
     let checked = match found {
-        Some(token) => rules.check(&token).map(Some),
-        None if rules.config().required => Err(Unacceptable::Missing),
+        Some(token) => verifier.check(&token).map(Some),
+        None if verifier.is_required() => Err(Unacceptable::Missing),
         None => Ok(None),
     };
     checked.map_err(|unacceptable| {

@@ -18,9 +18,9 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use crate::handshake::{self, Front};
+use crate::handshake::{self, Checked, Front};
 use crate::operator;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
@@ -29,7 +29,8 @@ use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{Timing, watch};
 use wharf_runtime::plugin::{Cache, Engine};
-use wharf_runtime::registry::{Registry, Verdict};
+use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
+use wharf_runtime::registry::Registry;
 
 /// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
 const MAX_TURNED_AWAY: usize = 64;
@@ -54,27 +55,27 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    run_telling(config, listener, shutdown, None).await
+    run_observed(config, listener, shutdown, Arc::new(Unobserved)).await
 }
 
-/// As [`run`], telling what becomes of each plugin's file.
+/// Does the same as [`run`], and has `loads` hear what becomes of each plugin's file.
 ///
 /// # Errors
 ///
 /// As [`run`].
-pub async fn run_telling(
+pub async fn run_observed(
     config: Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
-    verdicts: Option<mpsc::Sender<Verdict>>,
+    loads: Arc<dyn LoadObserver>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let address = listener.local_addr().context("the listener has no address")?;
     let operator = operator::bind(&config).await?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry = Registry::new(config.clone(), Engine::new(cache)?, tokens).telling(verdicts);
-    let registry = Arc::new(registry);
+    let ports = Ports { loads, ..Ports::system(tokens) };
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?, ports));
     let timing = Timing {
         settle: config.settle,
         reconcile: config.reconcile,
@@ -185,7 +186,7 @@ impl Server {
             let closing = self.closing.subscribe();
             tokio::spawn(async move {
                 let transport = Transport::tcp(stream);
-                serve_http(front, transport, (remote, None), permit, closing).await;
+                serve_http(front, transport, remote, None, permit, closing).await;
                 drop(turned_away);
             });
         }
@@ -208,24 +209,26 @@ impl Server {
     }
 }
 
-/// Serve a connection that no listener has accepted, such as one end of a pair in memory: of a client at
-/// this address with this token, if any, which is not checked again. Until it is upgraded.
+/// Serves a connection that no listener has accepted, such as one end of a pair in memory, until it is
+/// upgraded. The client's token has been checked before, if it has one; what it sends as a token is not.
 pub async fn serve_transport(
     front: Arc<Front>,
     transport: Transport,
-    client: (SocketAddr, Option<Token>),
+    remote: SocketAddr,
+    token: Option<Token>,
 ) {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
     // Kept until the end: without it the host would be shutting down.
     let (_closing, closing) = watch::channel(());
-    serve_http(front, transport, client, permit, closing).await;
+    serve_http(front, transport, remote, Some(Checked(token)), permit, closing).await;
 }
 
 /// Serve the requests of one connection until one of them is upgraded.
 async fn serve_http(
     front: Arc<Front>,
     transport: Transport,
-    (remote, token): (SocketAddr, Option<Token>),
+    remote: SocketAddr,
+    checked: Option<Checked>,
     permit: Option<OwnedSemaphorePermit>,
     mut closing: watch::Receiver<()>,
 ) {
@@ -236,8 +239,8 @@ async fn serve_http(
         let front = front.clone();
         move |mut request: Request<Incoming>| {
             let (front, permit) = (front.clone(), permit.clone());
-            if let Some(token) = &token {
-                request.extensions_mut().insert(token.clone());
+            if let Some(checked) = &checked {
+                request.extensions_mut().insert(checked.clone());
             }
             async move {
                 // One request at a time, so that nobody else has it meanwhile.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use wharf_config::TokenConfig;
 use wharf_hub::token::Token;
-use wharf_runtime::token::{TokenVerifier, Unacceptable};
+use wharf_runtime::ports::{TokenVerifier, Unacceptable};
 
 pub use channels::ChannelTokenRules;
 pub use keys::KeyError;
@@ -47,8 +47,12 @@ impl TokenRules {
 }
 
 impl TokenVerifier for TokenRules {
-    fn config(&self) -> &TokenConfig {
-        &self.config
+    fn is_required(&self) -> bool {
+        self.config.required
+    }
+
+    fn query_parameter(&self) -> Option<&str> {
+        self.config.query_parameter.as_deref()
     }
 
     fn check(&self, token: &str) -> Result<Token, Unacceptable> {

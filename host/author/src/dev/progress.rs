@@ -10,7 +10,7 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use wharf_runtime::registry::Verdict;
+use wharf_runtime::ports::LoadOutcome;
 
 /// Writes to standard output. The builds and the listener for the server's verdicts share it.
 #[derive(Debug, Default)]
@@ -20,10 +20,10 @@ pub(super) struct Progress {
 
 #[derive(Debug, Default)]
 struct Told {
-    /// Components that were built and put into the folder and not been judged yet, by name.
+    /// Components that were built and put into the folder and not been looked at yet, by name.
     waiting: BTreeMap<String, ([u8; 32], Duration)>,
-    /// The server's last verdicts, by name.
-    last: BTreeMap<String, Verdict>,
+    /// The server's last outcomes, by name.
+    last: BTreeMap<String, LoadOutcome>,
 }
 
 impl Progress {
@@ -37,7 +37,7 @@ impl Progress {
     /// Reports a failed build.
     pub(super) fn failed(&self, name: &str, what: &str) {
         let told = self.told.lock();
-        let serving = told.last.get(name).and_then(|verdict| verdict.serving);
+        let serving = told.last.get(name).and_then(|outcome| outcome.serving);
         self.say(&format!("{name}: {what}; {}", still(serving)));
     }
 
@@ -71,35 +71,35 @@ impl Progress {
             .with_context(|| format!("{} cannot be written", file.display()))
     }
 
-    /// Reports the server's verdict on a file.
-    pub(super) fn judged(&self, verdict: Verdict) {
+    /// Reports what became of a file that the server has looked at.
+    pub(super) fn looked_at(&self, outcome: LoadOutcome) {
         let mut told = self.told.lock();
-        let waiting = told.waiting.get(&verdict.name);
-        let took = waiting.filter(|(sha256, _)| verdict.sha256 == Some(*sha256));
+        let waiting = told.waiting.get(&outcome.name);
+        let took = waiting.filter(|(sha256, _)| outcome.sha256 == Some(*sha256));
         let took = took.map(|(_, took)| *took);
         if took.is_some() {
-            told.waiting.remove(&verdict.name);
+            told.waiting.remove(&outcome.name);
         }
-        if took.is_some() || told.last.get(&verdict.name) != Some(&verdict) {
-            self.say(&line(&verdict, took, false));
+        if took.is_some() || told.last.get(&outcome.name) != Some(&outcome) {
+            self.say(&line(&outcome, took, false));
         }
-        told.last.insert(verdict.name.clone(), verdict);
+        told.last.insert(outcome.name.clone(), outcome);
     }
 }
 
 /// Returns a line such as `chat: built in 1.2 s, generation 4 serves`.
-fn line(verdict: &Verdict, took: Option<Duration>, is_same: bool) -> String {
-    let mut line = format!("{}: ", verdict.name);
+fn line(outcome: &LoadOutcome, took: Option<Duration>, is_same: bool) -> String {
+    let mut line = format!("{}: ", outcome.name);
     if let Some(took) = took {
         line.push_str(&format!("built in {:.1} s, ", took.as_secs_f64()));
     }
     if is_same {
         line.push_str("the same code, ");
     }
-    match &verdict.refused {
-        None => line.push_str(&still(verdict.serving).replace(" keeps serving", " serves")),
+    match &outcome.refused {
+        None => line.push_str(&still(outcome.serving).replace(" keeps serving", " serves")),
         Some(reason) => {
-            line.push_str(&format!("refused: {reason}; {}", still(verdict.serving)));
+            line.push_str(&format!("refused: {reason}; {}", still(outcome.serving)));
         }
     }
     line
@@ -118,23 +118,23 @@ mod tests {
 
     #[test]
     fn a_line_says_what_serves_now() {
-        let mut verdict =
-            Verdict { name: "chat".to_owned(), sha256: None, serving: Some(4), refused: None };
+        let mut outcome =
+            LoadOutcome { name: "chat".to_owned(), sha256: None, serving: Some(4), refused: None };
         let took = Some(Duration::from_millis(1_234));
-        assert_eq!(line(&verdict, took, false), "chat: built in 1.2 s, generation 4 serves");
-        assert_eq!(line(&verdict, None, false), "chat: generation 4 serves");
+        assert_eq!(line(&outcome, took, false), "chat: built in 1.2 s, generation 4 serves");
+        assert_eq!(line(&outcome, None, false), "chat: generation 4 serves");
         assert_eq!(
-            line(&verdict, took, true),
+            line(&outcome, took, true),
             "chat: built in 1.2 s, the same code, generation 4 serves"
         );
-        verdict.refused = Some("it declares no path".to_owned());
+        outcome.refused = Some("it declares no path".to_owned());
         assert_eq!(
-            line(&verdict, took, false),
+            line(&outcome, took, false),
             "chat: built in 1.2 s, refused: it declares no path; generation 4 keeps serving"
         );
-        verdict.serving = None;
+        outcome.serving = None;
         assert_eq!(
-            line(&verdict, None, false),
+            line(&outcome, None, false),
             "chat: refused: it declares no path; nothing serves in its place"
         );
     }

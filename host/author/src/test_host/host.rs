@@ -1,4 +1,4 @@
-//! The host of one test: one plugin on its stage, and its clients.
+//! The host of one test: one plugin, and its clients.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use super::clockwork::Clockwork;
 use super::happenings::{Happenings, headers};
 use super::limits;
 use super::lines::Lines;
-use super::script::{Kept, Neighbour, Script, token_of};
+use super::script::{Kept, Neighbour, Script};
 use super::visitor::{Ask, Opcode, Response, Visitor};
-use wharf_config::{AllowedOrigin, ChannelConfig, Config};
+use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config};
 use wharf_contract::kit::{Act, Answer, Bytes, Command, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
@@ -24,17 +24,16 @@ use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::plugin::watch::{Change, look_once};
 use wharf_runtime::plugin::{Cache, Engine};
-use wharf_runtime::registry::{Registry, Verdict};
-use wharf_runtime::stage::Stage;
+use wharf_runtime::ports::LoadOutcome;
+use wharf_runtime::registry::Registry;
 use wharf_server::handshake::Front;
 use wharf_server::operator;
 use wharf_server::server::serve_transport;
-use wharf_server::token::ChannelTokenRules;
 
 /// Log lines in a second, of which a test misses none.
 const LOG_LINES: usize = 1_000_000;
 
-/// Changes and verdicts that wait.
+/// Changes and outcomes that wait.
 const WAITING: usize = 4;
 
 /// Headers that the host's HTTP needs and no channel sets.
@@ -50,10 +49,10 @@ pub(super) struct Host {
     registry: Arc<Registry>,
     front: Arc<Front>,
     channel: Arc<Channel>,
-    script: Arc<Script>,
+    script: Script,
     happened: Happenings,
     changes: mpsc::Sender<Change>,
-    verdicts: mpsc::Receiver<Verdict>,
+    outcomes: mpsc::Receiver<LoadOutcome>,
     clients: Vec<Connected>,
     /// The channels that the plugin may publish to.
     neighbours: BTreeMap<String, Arc<Hub>>,
@@ -82,16 +81,15 @@ impl Host {
         let clockwork = Clockwork::new(move || loading.is_loading());
         let clockwork = clockwork.map_err(|error| format!("{error:#}"))?;
         let entered = clockwork.enter();
-        let script = Arc::new(Script::new(happened.clone()));
-        let (judge, mut verdicts) = mpsc::channel(WAITING);
-        let tokens = ChannelTokenRules::new(config.clone()).map_err(|error| error.to_string())?;
-        let registry = Registry::new(config.clone(), engine, Arc::new(tokens));
-        let registry = Arc::new(registry.telling(Some(judge)).staged(script.clone()));
+        let script = Script::new(happened.clone());
+        let (loads, mut outcomes) = mpsc::channel(WAITING);
+        let registry = Registry::new(config.clone(), engine, script.ports(Arc::new(loads)));
+        let registry = Arc::new(registry);
         let (changes, changed) = mpsc::channel(WAITING);
         let (scanned, _) = tokio::sync::oneshot::channel();
         tokio::spawn(registry.clone().follow(changed, scanned));
         drop(entered);
-        load(&clockwork, &changes, &mut verdicts, file, &name)?;
+        load(&clockwork, &changes, &mut outcomes, file, &name)?;
         let channel = registry.find(&name).ok_or("the plugin is gone again")?;
         let mut neighbours = BTreeMap::new();
         for name in publish_to {
@@ -101,7 +99,7 @@ impl Host {
             registry.hubs().add(&name, &hub);
             neighbours.insert(name, hub);
         }
-        lines.tell(script.clone());
+        lines.tell(script.log.clone());
         clockwork.settle();
         let paths = channel.current().description.paths.clone();
         let front = Arc::new(Front::new(config, registry.clone()));
@@ -114,7 +112,7 @@ impl Host {
             script,
             happened,
             changes,
-            verdicts,
+            outcomes,
             clients,
             neighbours,
         };
@@ -128,9 +126,9 @@ impl Host {
             Command::Connect { target, headers, remote, claims } => {
                 let token = claims.map(|claims| {
                     let _entered = self.clockwork.enter();
-                    token_of(&claims, self.script.now())
+                    self.script.tokens.of_client(&claims)
                 });
-                self.connect(Ask { target, headers }, (remote, token))
+                self.connect(&Ask { target, headers }, remote, token)
             }
             Command::Client { client, act } => self.act(client, act),
             Command::Connection { client } => self.connection(client),
@@ -146,11 +144,11 @@ impl Host {
             }
             Command::Outside { message } => self.ask(&message),
             Command::HttpAnswer { url, answer } => {
-                self.script.answer_for(url, answer);
+                self.script.http.answer_for(url, answer);
                 Ok(Answer::Done)
             }
             Command::Token { token, claims } => {
-                self.script.accept(token, claims);
+                self.script.tokens.accept(token, claims);
                 Ok(Answer::Done)
             }
             Command::RemoveChannel { name } => {
@@ -161,7 +159,7 @@ impl Host {
             }
             Command::Reload { file } => {
                 let name = self.channel.name().to_owned();
-                load(&self.clockwork, &self.changes, &mut self.verdicts, &file, &name)?;
+                load(&self.clockwork, &self.changes, &mut self.outcomes, &file, &name)?;
                 Ok(self.settled())
             }
             Command::Stored { key } => {
@@ -216,7 +214,7 @@ impl Host {
         Ok(self.settled())
     }
 
-    fn connect(&mut self, ask: Ask, from: (SocketAddr, Option<Token>)) -> Done {
+    fn connect(&mut self, ask: &Ask, remote: SocketAddr, token: Option<Token>) -> Done {
         let is_line = |bytes: &[u8]| !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
         for (name, value) in &ask.headers {
             if !is_line(name.as_bytes()) || !is_line(&value.0) {
@@ -224,15 +222,15 @@ impl Host {
             }
         }
         let client = self.clients.len();
-        let before = self.script.newest();
+        let before = self.script.sessions.newest();
         {
             let _entered = self.clockwork.enter();
-            let (visitor, stream) = Visitor::ask(client, &ask, self.happened.clone());
-            tokio::spawn(serve_transport(self.front.clone(), stream.into(), from));
+            let (visitor, stream) = Visitor::ask(client, ask, self.happened.clone());
+            tokio::spawn(serve_transport(self.front.clone(), stream.into(), remote, token));
             self.clients.push(Connected { visitor, id: None });
         }
         self.clockwork.settle();
-        let id = self.script.newest().filter(|newest| Some(*newest) != before);
+        let id = self.script.sessions.newest().filter(|newest| Some(*newest) != before);
         let Some(connected) = self.clients.last_mut() else {
             return Err("the client is gone".to_owned());
         };
@@ -258,7 +256,8 @@ impl Host {
 
     fn connection(&self, client: usize) -> Done {
         let id = self.client(client)?.id.ok_or("the client was refused")?;
-        let Kept { client, session } = self.script.of(id).ok_or("nothing is kept of it")?;
+        let Kept { client, session } =
+            self.script.sessions.of(id).ok_or("nothing is kept of it")?;
         let labels = client.outbound.labels();
         Ok(Answer::Connection {
             session: Bytes(session),
@@ -316,6 +315,8 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
     limits::apply(setup.limits, &mut config);
     let mut own = ChannelConfig { settings: setup.settings, ..ChannelConfig::default() };
     own.grants.publish_to = setup.publish_to;
+    // The test answers for all of them.
+    own.grants.http_hosts = vec![AllowedHost::any()];
     config.channels.insert(name.clone(), Arc::new(own));
     (name, Arc::new(config))
 }
@@ -324,7 +325,7 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
 fn load(
     clockwork: &Clockwork,
     changes: &mpsc::Sender<Change>,
-    verdicts: &mut mpsc::Receiver<Verdict>,
+    outcomes: &mut mpsc::Receiver<LoadOutcome>,
     file: &Path,
     name: &str,
 ) -> Result<(), String> {
@@ -335,13 +336,13 @@ fn load(
         Change::Unreadable { reason, .. } => return Err(reason),
         Change::Removed { .. } | Change::Scanned => return Err("it is no file".to_owned()),
     };
-    let verdict = clockwork.wait(async {
+    let outcome = clockwork.wait(async {
         changes.send(change).await.ok()?;
-        verdicts.recv().await
+        outcomes.recv().await
     });
-    match verdict {
-        Some(Verdict { refused: None, .. }) => Ok(()),
-        Some(Verdict { refused: Some(reason), .. }) => Err(reason),
+    match outcome {
+        Some(LoadOutcome { refused: None, .. }) => Ok(()),
+        Some(LoadOutcome { refused: Some(reason), .. }) => Err(reason),
         None => Err("the host looks at no files any more".to_owned()),
     }
 }

@@ -12,22 +12,22 @@ use tracing_subscriber::util::SubscriberInitExt;
 use wharf_contract::kit::Happened;
 
 use super::happenings::Happenings;
-use super::script::Script;
+use super::script::HeardLog;
 
 /// What every line has, and no test needs.
 const KNOWN: [&str; 4] = ["channel", "generation", "connection", "backtrace"];
 
-/// Hears the host's log. Nothing is told before there is a script.
+/// Hears the host's log. Nothing is told before there is a log of guests.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     happened: Happenings,
-    script: Arc<OnceLock<Arc<Script>>>,
+    log: Arc<OnceLock<Arc<HeardLog>>>,
 }
 
 impl Lines {
     /// Hear all that this process logs from now on.
     pub(super) fn hear(happened: Happenings) -> Lines {
-        let lines = Lines { happened, script: Arc::default() };
+        let lines = Lines { happened, log: Arc::default() };
         // Somebody else may hear it already, in a test of this crate.
         let layer = lines.clone().with_filter(LevelFilter::WARN);
         let _ = tracing_subscriber::registry().with(layer).try_init();
@@ -35,8 +35,8 @@ impl Lines {
     }
 
     /// Tell of it from now on.
-    pub(super) fn tell(&self, script: Arc<Script>) {
-        let _ = self.script.set(script);
+    pub(super) fn tell(&self, log: Arc<HeardLog>) {
+        let _ = self.log.set(log);
     }
 }
 
@@ -49,8 +49,8 @@ impl<S: Subscriber> Layer<S> for Lines {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        match self.script.get() {
-            Some(script) => self.happened.note(Happened::Warned(line.sentence(script))),
+        match self.log.get() {
+            Some(log) => self.happened.note(Happened::Warned(line.sentence(log))),
             None => eprintln!("{} {}", line.message, line.rest),
         }
     }
@@ -97,11 +97,11 @@ impl Line {
     }
 
     /// The same as the kit says it natively, where it is the same.
-    fn sentence(&self, script: &Script) -> String {
+    fn sentence(&self, log: &HeardLog) -> String {
         let handler = self.event.replace('-', "_");
         match (self.message.as_str(), self.kind.as_str()) {
             ("handler failed", _) => self.error.clone(),
-            ("guest call failed", "trap") => match script.take_panic() {
+            ("guest call failed", "trap") => match log.take_panic() {
                 Some(said) => format!("{handler} panicked: {said}"),
                 None => format!("{handler} trapped: {}", self.detail),
             },

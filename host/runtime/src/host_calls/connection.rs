@@ -96,12 +96,11 @@ impl HostConnection for InstanceState {
 
     fn renew_token(&mut self, _: Resource<ConnectionHandle>, token: String) -> Result<(), Error> {
         let client = self.own()?.client.clone();
-        let stage = self.channel.stage.as_ref();
-        let staged = stage.and_then(|stage| stage.check(&token, client.claims().is_some()));
-        let rules = || self.channel.tokens.as_ref().map(|tokens| tokens.check(&token));
-        let checked = staged
-            .or_else(rules)
+        let verifier = self
+            .channel
+            .token_verifier()
             .ok_or_else(|| CallRefusal::NoTokenRules { channel: table_key(&self.channel.name) })?;
+        let checked = verifier.check(&token);
         let token = checked.map_err(|why| CallRefusal::TokenInvalid { why: why.to_string() })?;
         let renewed = client.renew_token(token);
         Ok(renewed.map_err(|SubjectChanged| CallRefusal::TokenSubjectChanged)?)

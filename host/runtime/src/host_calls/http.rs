@@ -1,26 +1,22 @@
 //! `wasi:http/outgoing-handler`: requests to the hosts that the operator granted.
 //!
-//! wasmtime's implementation sends them; what is here decides whether it may, bounds how many there
-//! are and how long they take, and sees to it that none outlives its event. Nothing of it exists in
-//! an instance before its guest calls it.
+//! The [client](crate::ports::HttpClient) sends them. The code here decides whether a request may be sent,
+//! bounds how many there are and how long they take, and ends them with their event. Nothing of it exists
+//! in an instance before its guest calls it.
 
 use std::fmt;
 use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use wasmtime_wasi_http::{
-    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-    default_send_request,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::instance::{ChannelContext, InstanceState};
-use crate::stage::{Stage, StagedRequest, StagedResponse};
+use crate::ports::{HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_refused};
 use wharf_config::AllowedHost;
 use wharf_contract::CallRefusal;
 
@@ -72,19 +68,13 @@ struct Hooks {
     event: watch::Sender<()>,
 }
 
-/// What reading a response to its end needs, besides the response.
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        request: Request<HttpBody>,
         options: Option<RequestOptions>,
-        _: Io,
-    ) -> Sent {
-        if let Some(stage) = self.channel.stage.clone() {
-            return self.staged(stage, request);
-        }
+        _: HttpIo,
+    ) -> Sending {
         let (target, permit) = match self.admit(&request) {
             Ok(admitted) => admitted,
             Err(error) => return Box::new(ready(Err(error))),
@@ -92,19 +82,19 @@ impl WasiHttpHooks for Hooks {
         let wall = self.channel.config.wall_budget;
         let options = bounded(options.unwrap_or_default(), wall);
         let event = self.event.subscribe();
+        let sending = Box::into_pin(self.channel.ports.http.clone().send(request, options));
         Box::new(async move {
-            let sent = during(event.clone(), default_send_request(request, Some(options))).await;
-            let (response, io) = match sent {
+            let (response, io) = match during(event.clone(), sending).await {
                 Some(Ok(sent)) => sent,
                 Some(Err(error)) => return Err(described(error, &target)),
-                None => return Err(refused(&CallRefusal::HttpEventOver)),
+                None => return Err(http_refused(&CallRefusal::HttpEventOver)),
             };
             let body = move |error| described(error, &target);
             let response = response.map(|received| received.map_err(body).boxed_unsync());
-            let io: Io = Box::new(async move {
+            let io: HttpIo = Box::new(async move {
                 let _permit = permit;
-                // Whatever goes wrong here is seen by whoever reads the body.
-                let _ = during(event, io).await;
+                // Whatever goes wrong here is seen by the reader of the body.
+                let _ = during(event, Box::into_pin(io)).await;
                 Ok(())
             });
             Ok((response, io))
@@ -112,54 +102,20 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-type Sent = Box<dyn Future<Output = Result<(Response<WasiBody>, Io), Error>> + Send>;
-
 impl Hooks {
-    /// Have a test answer.
-    fn staged(&self, stage: Arc<dyn Stage>, request: Request<WasiBody>) -> Sent {
-        if !self.is_event {
-            return Box::new(ready(Err(refused(&CallRefusal::HttpNoEvent))));
-        }
-        let event = self.event.subscribe();
-        Box::new(async move {
-            let (head, body) = request.into_parts();
-            let Some(body) = during(event, body.collect()).await else {
-                return Err(refused(&CallRefusal::HttpEventOver));
-            };
-            let headers = head.headers.iter();
-            let answer = stage.answer(StagedRequest {
-                method: head.method.to_string(),
-                url: head.uri.to_string(),
-                headers: headers.map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
-                body: body?.to_bytes().to_vec(),
-            });
-            let StagedResponse { status, headers, body } = answer.map_err(|(code, detail)| {
-                Error::InternalError(Some(format!("{code}: {detail}")))
-            })?;
-            let mut response = Response::builder().status(status);
-            for (name, value) in headers {
-                response = response.header(name, value);
-            }
-            let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
-            let response = response.body(body.boxed_unsync()).map_err(|error| {
-                let (target, cause) = ("no such answer".to_owned(), error.to_string());
-                refused(&CallRefusal::HttpFailed { target, cause })
-            })?;
-            let io: Io = Box::new(ready(Ok(())));
-            Ok((response, io))
-        })
-    }
-
     /// Whether this request may be sent, and one more at all. Returns where it goes, for errors.
-    fn admit(&self, request: &Request<WasiBody>) -> Result<(String, OwnedSemaphorePermit), Error> {
+    fn admit(
+        &self,
+        request: &Request<HttpBody>,
+    ) -> Result<(String, OwnedSemaphorePermit), HttpError> {
         if !self.is_event {
-            return Err(refused(&CallRefusal::HttpNoEvent));
+            return Err(http_refused(&CallRefusal::HttpNoEvent));
         }
         if request.method() == Method::CONNECT {
-            return Err(Error::HttpRequestMethodInvalid);
+            return Err(HttpError::HttpRequestMethodInvalid);
         }
         let uri = request.uri();
-        let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
+        let authority = uri.authority().ok_or(HttpError::HttpRequestUriInvalid)?;
         let (host, port) = host_and_port(authority, uri.scheme() == Some(&Scheme::HTTPS))?;
         let grants = &self.channel.own.grants;
         if !grants.may_call(host, port) {
@@ -167,13 +123,13 @@ impl Hooks {
         }
         let permit = self.channel.http_requests.clone().try_acquire_owned().map_err(|_| {
             let limit = self.channel.config.max_http_requests_per_channel;
-            refused(&CallRefusal::HttpTooManyRequests { limit })
+            http_refused(&CallRefusal::HttpTooManyRequests { limit })
         })?;
         Ok((authority.to_string(), permit))
     }
 
     /// Tell the guest and the operator what to write into the configuration.
-    fn not_granted(&self, host: &str, port: u16) -> Error {
+    fn not_granted(&self, host: &str, port: u16) -> HttpError {
         let channel = &self.channel;
         let shown = channel.shown(host, MAX_SHOWN_HOST_BYTES);
         let how = channel.own.grants.how_to_allow_call(&channel.name, &shown, port);
@@ -186,15 +142,15 @@ impl Hooks {
                 "HTTP request refused: {how}"
             );
         }
-        refused(&CallRefusal::HttpNotGranted { host: shown, port, how })
+        http_refused(&CallRefusal::HttpNotGranted { host: shown, port, how })
     }
 }
 
 /// Where a request goes; an IPv6 address without its brackets.
-fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), Error> {
+fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), HttpError> {
     // Whatever stands before an `@` is not what is connected to, and no way to log in any more.
     if authority.as_str().contains('@') {
-        return Err(Error::HttpRequestUriInvalid);
+        return Err(HttpError::HttpRequestUriInvalid);
     }
     let port = match authority.port() {
         Some(port) => port.as_u16(),
@@ -204,7 +160,7 @@ fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), E
     let host = authority.host().trim_end_matches('.');
     // Names that could not be granted are no names of hosts.
     if host.contains('*') || AllowedHost::parse(host).is_none() {
-        return Err(Error::HttpRequestUriInvalid);
+        return Err(HttpError::HttpRequestUriInvalid);
     }
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
@@ -228,29 +184,25 @@ async fn during<F: Future>(mut event: watch::Receiver<()>, work: F) -> Option<F:
     }
 }
 
-/// An error as the SDK reads it: a code and a sentence, in the one error of `wasi:http` that carries a
-/// text.
-fn refused(refusal: &CallRefusal) -> Error {
-    Error::InternalError(Some(format!("{}: {refusal}", refusal.code())))
-}
-
-/// What went wrong with the network, with a cause where `wasi:http` itself has room for none.
-fn described(error: Error, target: &str) -> Error {
+/// Describes what went wrong with the network, with a cause where `wasi:http` itself has room for none.
+fn described(error: HttpError, target: &str) -> HttpError {
     let target = target.to_owned();
     let refusal = match error {
-        Error::Connect(cause) => CallRefusal::HttpUnreachable { target, cause: cause.to_string() },
-        Error::Tls(cause) => CallRefusal::HttpNoTls { target, cause: cause.to_string() },
-        Error::InvalidDnsNameError(cause) => {
+        HttpError::Connect(cause) => {
+            CallRefusal::HttpUnreachable { target, cause: cause.to_string() }
+        }
+        HttpError::Tls(cause) => CallRefusal::HttpNoTls { target, cause: cause.to_string() },
+        HttpError::InvalidDnsNameError(cause) => {
             CallRefusal::HttpNoTls { target, cause: cause.to_string() }
         }
-        Error::ConnectionTimeout => CallRefusal::HttpConnectTimeout { target },
-        Error::ConnectionReadTimeout | Error::HttpResponseTimeout => {
+        HttpError::ConnectionTimeout => CallRefusal::HttpConnectTimeout { target },
+        HttpError::ConnectionReadTimeout | HttpError::HttpResponseTimeout => {
             CallRefusal::HttpTimeout { target }
         }
-        Error::Hyper(cause) => CallRefusal::HttpFailed { target, cause: cause.to_string() },
+        HttpError::Hyper(cause) => CallRefusal::HttpFailed { target, cause: cause.to_string() },
         other => return other,
     };
-    refused(&refusal)
+    http_refused(&refusal)
 }
 
 #[cfg(test)]

@@ -1,110 +1,42 @@
 //! `wharf:channel/log`: lines of a channel in the host's log, limited in rate and size.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::bindings::wharf::channel::log::{Host, Level};
 use crate::instance::InstanceState;
-use crate::stage::StagedLine;
-use wharf_contract::text::cut;
-
-/// Bytes of a message that are kept.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024;
-/// Fields that are kept.
-const MAX_FIELDS: usize = 16;
-/// Bytes of a field's name and value that are kept.
-const MAX_FIELD_BYTES: usize = 1024;
-/// Bytes of a whole line, once it is escaped.
-const MAX_LINE_BYTES: usize = 8 * 1024;
+use crate::ports::{GuestLine, Source};
 
 impl Host for InstanceState {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
-        if let Some(stage) = &self.channel.stage {
-            let level = name(level);
-            return stage.logged(StagedLine { level, message, fields, is_complaint: false });
-        }
-        // Lines that nobody would see must not use up the budget of those that are.
-        if !is_enabled(level) || !self.channel.log_budget.take() {
-            return;
-        }
-        let mut line = self.channel.shown(&message, MAX_MESSAGE_BYTES);
-        for (name, value) in fields.iter().take(MAX_FIELDS) {
-            let value = self.channel.own.secrets.hide(value, MAX_FIELD_BYTES);
-            // Writing into a String cannot fail.
-            let _ = write!(line, " {}={:?}", self.channel.shown(name, MAX_FIELD_BYTES), value);
-        }
-        let line = cut(&line, MAX_LINE_BYTES);
-        let connection = self.client().map(|client| client.id.to_string());
-        write_line(&self.channel.name, self.generation, connection.as_deref(), level, line);
+        self.channel.log(&GuestLine {
+            channel: &self.channel.name,
+            generation: self.generation,
+            connection: self.client().map(|client| &**client),
+            secrets: &self.channel.own.secrets,
+            source: Source::Call,
+            level: traced(level),
+            message: &message,
+            fields: &fields,
+        });
     }
 
     fn max_level(&mut self) -> Option<Level> {
-        match self.channel.stage {
-            // A test sees everything.
-            Some(_) => Some(Level::Trace),
-            None => LEVELS.into_iter().rev().find(|level| is_enabled(*level)),
-        }
+        let log = &self.channel.ports.log;
+        LEVELS.into_iter().rev().find(|level| log.is_enabled(traced(*level)))
     }
 }
 
 /// All levels, each with more detail than the one before.
 const LEVELS: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
 
-/// A level's name.
-pub(super) fn name(level: Level) -> &'static str {
+fn traced(level: Level) -> tracing::Level {
     match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
-}
-
-/// Whether the operator wants to see a channel's lines of this level.
-pub(super) fn is_enabled(level: Level) -> bool {
-    // A level has to be known at compile time, here and below, hence one arm each.
-    macro_rules! enabled {
-        ($level:ident) => {
-            tracing::enabled!(target: "wharf::guest", tracing::Level::$level)
-        };
-    }
-    match level {
-        Level::Error => enabled!(ERROR),
-        Level::Warn => enabled!(WARN),
-        Level::Info => enabled!(INFO),
-        Level::Debug => enabled!(DEBUG),
-        Level::Trace => enabled!(TRACE),
-    }
-}
-
-/// Write a line of a channel, whose control characters are escaped already.
-pub(super) fn write_line(
-    channel: &str,
-    generation: u64,
-    connection: Option<&str>,
-    level: Level,
-    line: &str,
-) {
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::event!(
-                target: "wharf::guest",
-                tracing::Level::$level,
-                channel,
-                generation,
-                connection,
-                "{line}"
-            )
-        };
-    }
-    match level {
-        Level::Error => line!(ERROR),
-        Level::Warn => line!(WARN),
-        Level::Info => line!(INFO),
-        Level::Debug => line!(DEBUG),
-        Level::Trace => line!(TRACE),
+        Level::Error => tracing::Level::ERROR,
+        Level::Warn => tracing::Level::WARN,
+        Level::Info => tracing::Level::INFO,
+        Level::Debug => tracing::Level::DEBUG,
+        Level::Trace => tracing::Level::TRACE,
     }
 }
 

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::time::Instant;
+use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::bindings::wharf::channel::log::Level;
-use super::log::{is_enabled, name, write_line};
 use crate::instance::{ChannelContext, InstanceState};
-use crate::stage::{Stage, StagedLine};
+use crate::ports::{Clock, GuestLine, Source};
 
 /// Bytes of a printed line that are kept; a longer one is broken there.
 const MAX_LINE_BYTES: usize = 4 * 1024;
@@ -25,38 +23,44 @@ impl WasiView for InstanceState {
     }
 }
 
-/// Have a guest see the time of the stage that it is on.
-pub fn stage_clocks(builder: &mut WasiCtxBuilder, stage: &Arc<dyn Stage>) {
-    builder.wall_clock(StagedWallClock(stage.clone()));
-    builder.monotonic_clock(StagedClock(Instant::now()));
+/// Has a guest see the time of this clock. Its monotonic one begins now.
+pub fn guest_clocks(builder: &mut WasiCtxBuilder, clock: &Arc<dyn Clock>) {
+    builder.wall_clock(WallClock(clock.clone()));
+    builder.monotonic_clock(MonotonicClock { start: clock.monotonic(), clock: clock.clone() });
 }
 
-/// What guests are told that clocks of a stage can tell apart.
+/// The difference of two times that guests may tell apart.
 const RESOLUTION: Duration = Duration::from_nanos(1);
 
-struct StagedWallClock(Arc<dyn Stage>);
+struct WallClock(Arc<dyn Clock>);
 
-impl HostWallClock for StagedWallClock {
+impl HostWallClock for WallClock {
     fn resolution(&self) -> Duration {
         RESOLUTION
     }
 
     fn now(&self) -> Duration {
-        self.0.now()
+        self.0.wall()
     }
 }
 
-/// The time since then, by the runtime's clock, which a test moves.
-struct StagedClock(Instant);
+struct MonotonicClock {
+    clock: Arc<dyn Clock>,
+    start: Duration,
+}
 
-impl HostMonotonicClock for StagedClock {
+impl HostMonotonicClock for MonotonicClock {
     fn resolution(&self) -> u64 {
-        1
+        nanoseconds(RESOLUTION)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanoseconds(self.clock.monotonic().saturating_sub(self.start))
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Which of a guest's two outputs.
@@ -136,23 +140,24 @@ impl LineWriter {
     }
 
     fn log(&self, line: &[u8]) {
-        let level = match self.output.stream {
-            Stream::Stdout => Level::Info,
-            Stream::Stderr => Level::Warn,
-        };
-        if let Some(stage) = self.output.channel.stage.as_ref().filter(|_| !line.is_empty()) {
-            return stage.logged(StagedLine {
-                level: name(level),
-                message: String::from_utf8_lossy(line).into_owned(),
-                fields: Vec::new(),
-                is_complaint: self.output.stream == Stream::Stderr,
-            });
-        }
-        if line.is_empty() || !is_enabled(level) || !self.output.channel.log_budget.take() {
+        if line.is_empty() {
             return;
         }
-        let text = self.output.channel.shown(&String::from_utf8_lossy(line), usize::MAX);
-        write_line(&self.output.channel.name, self.output.generation, None, level, &text);
+        let (level, source) = match self.output.stream {
+            Stream::Stdout => (Level::INFO, Source::Stdout),
+            Stream::Stderr => (Level::WARN, Source::Stderr),
+        };
+        let channel = &self.output.channel;
+        channel.log(&GuestLine {
+            channel: &channel.name,
+            generation: self.output.generation,
+            connection: None,
+            secrets: &channel.own.secrets,
+            source,
+            level,
+            message: &String::from_utf8_lossy(line),
+            fields: &[],
+        });
     }
 }
 

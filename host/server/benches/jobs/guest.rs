@@ -21,7 +21,9 @@ use wharf_runtime::host_calls::{Call, Description, LogBudget, Phase};
 use wharf_runtime::instance::{ChannelContext, Event, Instance, LiveInstances};
 use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::pool::Pool;
+use wharf_runtime::ports::Ports;
 use wharf_runtime::slots::{ChannelSlots, SharedSlots};
+use wharf_server::token::ChannelTokenRules;
 
 use super::{Job, message};
 
@@ -56,7 +58,6 @@ impl Guest {
 
         let config = Arc::new(Config::default());
         let context = Arc::new(ChannelContext {
-            stage: None,
             name: Arc::from(name),
             channels: Arc::default(),
             hub: Arc::new(Hub::default()),
@@ -67,7 +68,7 @@ impl Guest {
             memory_bytes: AtomicUsize::new(0),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
-            tokens: None,
+            ports: Ports::system(Arc::new(ChannelTokenRules::new(config.clone())?)),
             config,
         });
         let started = finish(Instance::start(&component, &context, 1));

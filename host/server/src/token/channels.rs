@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wharf_config::{ChannelToken, Config, TokenConfig};
-use wharf_runtime::token::{TokenVerifier, TokenVerifiers};
+use wharf_runtime::ports::{TokenVerifier, TokenVerifiers};
 
 use super::{KeyError, TokenRules};
 

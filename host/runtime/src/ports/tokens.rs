@@ -1,16 +1,18 @@
-//! The port to the verification of tokens, which the server implements.
+//! The verification of clients' tokens. The server implements it with the operator's keys.
 
 use std::fmt;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use wharf_config::TokenConfig;
 use wharf_hub::token::Token;
 
 /// Checks the tokens of one channel's clients.
 pub trait TokenVerifier: Debug + Send + Sync {
-    /// Returns the operator's table for these tokens.
-    fn config(&self) -> &TokenConfig;
+    /// Returns whether a client without a token is refused.
+    fn is_required(&self) -> bool;
+
+    /// Returns the query parameter in which a token may be, besides the header `Authorization`.
+    fn query_parameter(&self) -> Option<&str>;
 
     /// Checks a token that a client brought.
     ///
@@ -22,7 +24,7 @@ pub trait TokenVerifier: Debug + Send + Sync {
 
 /// The token verifiers of all channels.
 pub trait TokenVerifiers: Debug + Send + Sync {
-    /// Returns the verifier of a channel; `None` where its clients need no token.
+    /// Returns the verifier of a channel; `None` where no token is checked.
     fn of_channel(&self, channel: &str) -> Option<Arc<dyn TokenVerifier>>;
 }
 

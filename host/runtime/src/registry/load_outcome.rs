@@ -1,36 +1,17 @@
-//! What became of a file: told in the log, and to whoever wants to know.
+//! The outcome for a file: in the log, and for the observer.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::{File, Registry};
 use crate::channel::Channel;
+use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
 
 /// Bytes of a reason that is repeated.
 const MAX_REASON_BYTES: usize = 2_000;
 
-/// What became of a plugin's file that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// The channel's name.
-    pub name: String,
-    /// The SHA-256 of the file; `None` if it cannot be read.
-    pub sha256: Option<[u8; 32]>,
-    /// The number of the generation that serves now; `None` if there is none.
-    pub serving: Option<u64>,
-    /// Why the file is refused, without secrets and on one line; `None` if it is what serves now.
-    pub refused: Option<String>,
-}
-
 impl Registry {
-    /// Tell what becomes of each file. What finds no room in the channel is not told.
-    pub fn telling(self, verdicts: Option<mpsc::Sender<Verdict>>) -> Registry {
-        Registry { verdicts, ..self }
-    }
-
     pub(super) fn tell_refused(
         &self,
         name: &str,
@@ -51,13 +32,7 @@ impl Registry {
             ),
             None => tracing::error!(channel = %name, file, reason, "plugin refused"),
         }
-        self.tell(Verdict { name, sha256, serving, refused: Some(reason) });
-    }
-
-    pub(super) fn tell(&self, verdict: Verdict) {
-        if let Some(verdicts) = &self.verdicts {
-            let _ = verdicts.try_send(verdict);
-        }
+        self.ports.loads.looked_at(LoadOutcome { name, sha256, serving, refused: Some(reason) });
     }
 
     /// A reason as people read it. A guest has its settings when it describes itself, and has a

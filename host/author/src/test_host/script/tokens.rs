@@ -1,0 +1,91 @@
+//! The tokens that hold in a test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::time::Instant;
+use wharf_hub::token::Token;
+use wharf_runtime::ports::{Clock, TokenVerifier, TokenVerifiers, Unacceptable};
+
+use super::clock::MovedClock;
+
+/// Tokens without an expiry hold for longer than any test lasts.
+const LONG: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The rules for tokens, from the first one on: before, none is checked.
+#[derive(Debug)]
+pub(in crate::test_host) struct ScriptedTokens(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    clock: Arc<MovedClock>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// A client came with claims.
+    has_claims: bool,
+    /// Tokens that hold, with their claims.
+    tokens: BTreeMap<String, String>,
+}
+
+impl ScriptedTokens {
+    pub(super) fn new(clock: Arc<MovedClock>) -> ScriptedTokens {
+        ScriptedTokens(Arc::new(Rules { clock, known: Mutex::default() }))
+    }
+
+    /// Lets this token hold.
+    pub(in crate::test_host) fn accept(&self, token: String, claims: String) {
+        self.0.known.lock().tokens.insert(token, claims);
+    }
+
+    /// Returns the token of a client that comes with these claims. To be called where the runtime's
+    /// clock is known.
+    pub(in crate::test_host) fn of_client(&self, claims: &str) -> Token {
+        self.0.known.lock().has_claims = true;
+        self.0.token(claims)
+    }
+}
+
+impl TokenVerifiers for ScriptedTokens {
+    fn of_channel(&self, _: &str) -> Option<Arc<dyn TokenVerifier>> {
+        let known = self.0.known.lock();
+        let has_rules = known.has_claims || !known.tokens.is_empty();
+        has_rules.then(|| self.0.clone() as Arc<dyn TokenVerifier>)
+    }
+}
+
+impl TokenVerifier for Rules {
+    fn is_required(&self) -> bool {
+        false
+    }
+
+    fn query_parameter(&self) -> Option<&str> {
+        None
+    }
+
+    fn check(&self, token: &str) -> Result<Token, Unacceptable> {
+        let known = self.known.lock();
+        let claims = known.tokens.get(token);
+        claims
+            .map(|claims| self.token(claims))
+            .ok_or(Unacceptable::Invalid("the test has not said so (TestHost::accept_token)"))
+    }
+}
+
+impl Rules {
+    fn token(&self, claims: &str) -> Token {
+        let known: Value = serde_json::from_str(claims).unwrap_or_default();
+        let expiry = known["exp"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+        let left = expiry.map_or(LONG, |at| at.saturating_sub(self.clock.wall()).min(LONG));
+        Token {
+            claims: claims.into(),
+            subject: known["sub"].as_str().map(Box::from),
+            expires: Instant::now() + left,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The ports of the runtime: everything outside of it that a plugin can notice, or that notices a plugin.
+//!
+//! A host gives them to the [`Registry`](crate::registry::Registry) once. A server takes those of
+//! [`Ports::system`]. A test host puts its own in place of some of them, and runs the same code.
+
+mod clock;
+mod guest_log;
+mod http_client;
+mod observers;
+mod tokens;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, SystemClock};
+pub use guest_log::{GuestLine, GuestLog, HostLog, Source};
+pub use http_client::{
+    HttpBody, HttpClient, HttpError, HttpIo, NetworkClient, RequestOptions, Sending, http_error,
+    http_refused,
+};
+pub use observers::{LoadObserver, LoadOutcome, SessionObserver, Unobserved};
+pub use tokens::{TokenVerifier, TokenVerifiers, Unacceptable};
+
+/// One implementation of each port. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// The clock that guests see.
+    pub clock: Arc<dyn Clock>,
+    /// The client that sends the requests of guests to other servers.
+    pub http: Arc<dyn HttpClient>,
+    /// The rules for the tokens of clients.
+    pub tokens: Arc<dyn TokenVerifiers>,
+    /// The log of guests.
+    pub log: Arc<dyn GuestLog>,
+    /// The observer of committed sessions.
+    pub sessions: Arc<dyn SessionObserver>,
+    /// The observer of plugins' files.
+    pub loads: Arc<dyn LoadObserver>,
+}
+
+impl Ports {
+    /// Returns the ports of a server, whose clients' tokens are checked by `tokens`: the clock of the
+    /// system, the network, the host's log, and no observers.
+    pub fn system(tokens: Arc<dyn TokenVerifiers>) -> Ports {
+        Ports {
+            clock: Arc::new(SystemClock::default()),
+            http: Arc::new(NetworkClient),
+            tokens,
+            log: Arc::new(HostLog),
+            sessions: Arc::new(Unobserved),
+            loads: Arc::new(Unobserved),
+        }
+    }
+}
