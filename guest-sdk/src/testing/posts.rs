@@ -60,7 +60,7 @@ impl World {
     /// Checks what every post has to fulfil.
     fn check_post(&self, bytes: usize, callback: &'static str) -> Result<(), CallRefusal> {
         self.check_payload(bytes)?;
-        self.plugin.exports().check(callback)?;
+        self.plugin.exports.check(callback)?;
         match self.event.as_ref().is_some_and(|event| event.hops >= MAX_HOPS) {
             true => Err(CallRefusal::TooManyHops),
             false => Ok(()),
@@ -214,7 +214,7 @@ impl World {
                 ("on_channel_timer", limits.max_timers_per_channel, "max_timers_per_channel")
             }
         };
-        self.plugin.exports().check(callback)?;
+        self.plugin.exports.check(callback)?;
         if let Whose::Connection(_) = whose {
             self.open_event()?;
         }
