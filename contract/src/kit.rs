@@ -359,6 +359,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_target_may_have_anything_in_it() {
+        assert_eq!(encoded_target("/chat/:a?b=c&d=%20+"), "/chat/:a?b=c&d=%20+");
+        assert_eq!(encoded_target("/a b/é?\"<>#\r\n"), "/a%20b/%C3%A9?%22%3C%3E%23%0D%0A");
+    }
+
+    #[test]
     fn commands_and_replies_survive_their_lines() {
         let commands = [
             Command::Start(Setup::default()),
