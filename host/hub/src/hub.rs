@@ -10,7 +10,6 @@ mod membership;
 mod records;
 
 use std::fmt::Debug;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::frame::Frame;
@@ -43,14 +42,23 @@ pub struct Hub {
     states: RoomStates,
     /// The timers of its connections, its rooms, and of the channel itself.
     timers: Timers,
-    /// Listener for publications of other channels, besides the members.
-    listener: OnceLock<Box<dyn Publications>>,
+    /// The observer of what other channels publish here.
+    publications: Box<dyn PublicationObserver>,
 }
 
-/// A listener for the publications of other channels to the rooms of one.
-pub trait Publications: Debug + Send + Sync {
-    /// Handles a publication.
+/// Hears what other channels publish to the rooms of one, besides the members. An implementation must not
+/// block.
+pub trait PublicationObserver: Debug + Send + Sync {
+    /// Notes a publication.
     fn published(&self, room: &str, frame: &Frame);
+}
+
+/// The observer that ignores everything.
+#[derive(Debug)]
+struct Unobserved;
+
+impl PublicationObserver for Unobserved {
+    fn published(&self, _: &str, _: &Frame) {}
 }
 
 impl Default for Hub {
@@ -62,6 +70,11 @@ impl Default for Hub {
 impl Hub {
     /// Makes a hub without connections.
     pub fn new(timing: Timing) -> Hub {
+        Hub::observed(timing, Box::new(Unobserved))
+    }
+
+    /// Makes a hub without connections, whose publications have an observer.
+    pub fn observed(timing: Timing, publications: Box<dyn PublicationObserver>) -> Hub {
         Hub {
             rooms: Rooms::default(),
             users: Rooms::default(),
@@ -70,13 +83,8 @@ impl Hub {
             records: Records::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
-            listener: OnceLock::new(),
+            publications,
         }
-    }
-
-    /// Sets the listener for publications of other channels; once.
-    pub fn tell_of_publications(&self, listener: Box<dyn Publications>) {
-        let _ = self.listener.set(listener);
     }
 
     /// Drops the states of rooms that have had no members, events and timers for `grace`.

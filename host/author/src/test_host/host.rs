@@ -19,6 +19,7 @@ use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config};
 use wharf_contract::kit::{Act, Answer, Bytes, Command, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
+use wharf_hub::presence::Timing;
 use wharf_hub::recipients::Group;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
@@ -93,9 +94,8 @@ impl Host {
         let channel = registry.find(&name).ok_or("the plugin is gone again")?;
         let mut neighbours = BTreeMap::new();
         for name in publish_to {
-            let hub = Arc::new(Hub::default());
             let neighbour = Neighbour { name: name.clone(), happened: happened.clone() };
-            hub.tell_of_publications(Box::new(neighbour));
+            let hub = Arc::new(Hub::observed(Timing::default(), Box::new(neighbour)));
             registry.hubs().add(&name, &hub);
             neighbours.insert(name, hub);
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::happenings::{Happenings, message};
 use wharf_contract::kit::Happened;
 use wharf_hub::frame::Frame;
-use wharf_hub::hub::Publications;
+use wharf_hub::hub::PublicationObserver;
 use wharf_runtime::ports::{LoadObserver, Ports};
 
 use clock::MovedClock;
@@ -66,7 +66,7 @@ pub(super) struct Neighbour {
     pub(super) happened: Happenings,
 }
 
-impl Publications for Neighbour {
+impl PublicationObserver for Neighbour {
     fn published(&self, room: &str, frame: &Frame) {
         self.happened.note(Happened::Published {
             channel: self.name.clone(),

@@ -176,9 +176,7 @@ impl Hub {
         frame: &Frame,
         writes: &mut PendingWrites,
     ) -> usize {
-        if let Some(listener) = self.listener.get() {
-            listener.published(room, frame);
-        }
+        self.publications.published(room, frame);
         self.deliver(None, &Recipients::Room(room.clone()), frame, None, writes).await
     }
 }
