@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::per_worker::PerWorker;
 use crate::sync::{AtomicBool, AtomicUsize};
 
-/// How often the epoch advances: the unit in which guests are preempted and their CPU time is counted.
+/// Time between two ticks: the unit in which guests are preempted and their CPU time is counted.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 
 /// Ticks without a guest after which the clock stops. To stop and to start again costs about as much
@@ -80,7 +80,7 @@ impl EpochClock {
     /// Begins a guest's turn, which is preempted at the next tick.
     pub fn turn(&self) -> Turn<'_> {
         let turn = self.0.turns.begin();
-        if self.0.turns.must_start() {
+        if self.0.turns.start_again() {
             self.0.thread.unpark();
         }
         turn
@@ -99,8 +99,9 @@ impl Turns {
         Turn(counts)
     }
 
-    /// Whether the clock was stopped and is not any more. To be asked after the beginning of a turn.
-    fn must_start(&self) -> bool {
+    /// Returns whether the clock stood still, and lets it run. To be called after the beginning of a
+    /// turn.
+    fn start_again(&self) -> bool {
         self.is_stopped.load(SeqCst) && self.is_stopped.swap(false, SeqCst)
     }
 
@@ -126,7 +127,7 @@ impl Turns {
         }
     }
 
-    /// Whether no guest runs and none has for a while, after a tick.
+    /// Returns whether no guest runs and none has run for a while. To be called once a tick.
     fn is_quiet(&self, quiet: &mut Quiet) -> bool {
         let sums = self.sums();
         let is_quiet = sums.begun == sums.ended && sums == quiet.since;
@@ -248,7 +249,7 @@ mod tests {
                     // Long enough, now and then, for the clock to stop.
                     (0..random.below(200)).for_each(|_| step());
                     let turn = turns.begin();
-                    turns.must_start();
+                    turns.start_again();
                     let tick = ticks.load(SeqCst);
                     // Every other guest runs until it is preempted.
                     let mut steps = 0;

@@ -40,7 +40,7 @@ pub enum About<'a> {
     Channel,
 }
 
-/// How long an event waits for its turn.
+/// The time that an event waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     /// `instance_wait_ms` at most.

@@ -12,7 +12,7 @@ pub(crate) struct Idle<T>(PerWorker<Stack<T>>);
 
 #[derive(Debug)]
 struct Stack<T> {
-    /// How many there are, so that other workers need not lock an empty stack.
+    /// Length of the stack, so that other workers need not lock an empty one.
     count: AtomicUsize,
     things: Mutex<Things<T>>,
 }
@@ -21,7 +21,7 @@ struct Stack<T> {
 struct Things<T> {
     /// The front is the coldest.
     stack: VecDeque<T>,
-    /// The fewest that there were since the last trim: this many were not needed.
+    /// Smallest length since the last trim: this many were not needed.
     fewest: usize,
 }
 
@@ -33,7 +33,7 @@ impl<T> Default for Stack<T> {
 }
 
 impl<T> Stack<T> {
-    /// Changes the stack, if it may have something.
+    /// Takes a thing, if there may be one.
     fn take(&self, take: impl FnOnce(&mut VecDeque<T>) -> Option<T>) -> Option<T> {
         if self.count.load(Relaxed) == 0 {
             return None;
@@ -71,8 +71,8 @@ impl<T> Idle<T> {
         self.0.all().all(|stack| stack.count.load(Relaxed) == 0)
     }
 
-    /// Takes out what no worker has needed since the last trim, the coldest first, but for `min` things
-    /// that stay in any case.
+    /// Takes out the things that no worker has needed since the last trim, the coldest first. At least
+    /// `min` things stay.
     pub(crate) fn trim(&self, min: usize) -> Vec<T> {
         let mut surplus = Vec::new();
         let mut kept = 0;
@@ -123,7 +123,7 @@ mod tests {
         let used = [idle.take(), idle.take()];
         used.into_iter().flatten().for_each(|thing| idle.put(thing));
         assert_eq!(idle.trim(1), [1]);
-        assert_eq!(idle.trim(1), [3], "the warmest stays, though nobody needed it");
+        assert_eq!(idle.trim(1), [3], "the warmest stays, though it was not needed");
         assert!(idle.trim(1).is_empty());
         assert_eq!(idle.trim(0), [2]);
     }

@@ -1,5 +1,5 @@
-//! Values that each worker thread has for itself, so that threads which run at the same time do not
-//! write to the same cache line.
+//! Values of each worker thread. Threads that run at the same time then do not write to the same cache
+//! line.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +12,8 @@ thread_local! {
     static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A value for each worker thread. Threads beyond the number of cores share values with others, so
-/// that values are atomic, or locked.
+/// A value for each worker thread. Threads beyond the number of cores share values with others, so the
+/// values are atomic or locked.
 pub(crate) struct PerWorker<T> {
     first: Padded<T>,
     others: Box<[Padded<T>]>,

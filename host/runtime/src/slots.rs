@@ -36,12 +36,12 @@ struct Shared {
     ledger: Mutex<Ledger>,
 }
 
-/// What each event wants to know of the ledger, and may read without its lock. Aligned, because the
-/// lock is written more often than these.
+/// Facts about the ledger that each event reads, without its lock. Aligned, because the lock is
+/// written more often than these.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Signs {
-    /// Somebody waits for a slot of those that channels share.
+    /// A task waits for a slot of those that channels share.
     is_wanted: AtomicBool,
     /// Some of them are not borrowed.
     is_free: AtomicBool,
@@ -63,13 +63,12 @@ pub struct ChannelSlots {
     shared: SharedSlots,
 }
 
-/// What is known of a channel's slots without the ledger's lock. Only `free` is written with each
-/// event.
+/// The part of a channel's slots that needs no lock. Only `free` is written with each event.
 #[derive(Debug)]
 struct Credits {
     /// Slots that are free, for the worker that used them last.
     free: PerWorker<AtomicUsize>,
-    /// Somebody waits for a slot of this channel.
+    /// A task waits for a slot of this channel.
     is_wanted: AtomicBool,
     /// The slots in reserve.
     reserved: usize,
@@ -120,10 +119,10 @@ impl ChannelSlots {
         }
     }
 
-    /// Takes a slot that is free, unless somebody waits for one.
+    /// Takes a slot that is free, unless a task waits for one.
     fn take_now(&self) -> Option<Slot<'_>> {
         let Credits { free, is_wanted, .. } = &*self.credits;
-        // While somebody waits there is nothing to be found.
+        // While a task waits, there is nothing to be found.
         let is_taken = !is_wanted.load(SeqCst)
             && (take_one(free.own()) || self.borrow_one() || free.all().any(take_one));
         is_taken.then(|| Slot(self))
@@ -146,7 +145,7 @@ impl ChannelSlots {
         Waiting { slots: self, ticket, is_granted, is_over: false }
     }
 
-    /// Gives a slot back: to this thread, or to whom it is due.
+    /// Gives a slot back: to a task that waits, else to this thread.
     fn give_back(&self) {
         let own = self.credits.free.own();
         if !self.is_due() {
@@ -160,7 +159,7 @@ impl ChannelSlots {
         self.ledger(|ledger, signs, grants| ledger.hand_out(self.account, 1, signs, grants));
     }
 
-    /// Whether a slot that becomes free is due to somebody who waits.
+    /// Returns whether a slot that becomes free is due to a task that waits.
     fn is_due(&self) -> bool {
         let Credits { is_wanted, borrowed, .. } = &*self.credits;
         is_wanted.load(SeqCst)
@@ -174,7 +173,7 @@ impl ChannelSlots {
         }
     }
 
-    /// Does something with the ledger, and then wakes those that were granted a slot.
+    /// Locks the ledger for `act`, and then wakes the tasks that were granted a slot.
     fn ledger<R>(&self, act: impl FnOnce(&mut Ledger, &Signs, &mut Vec<Granted>) -> R) -> R {
         let mut grants = Vec::new();
         let result = act(&mut self.shared.0.ledger.lock(), &self.shared.0.signs, &mut grants);
@@ -235,7 +234,7 @@ impl<'a> Future for Waiting<'a> {
     type Output = Slot<'a>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot<'a>> {
-        // The ledger drops no grant without sending it, so that there is no error.
+        // The ledger drops no grant without sending it, so there is no error.
         Pin::new(&mut self.is_granted).poll(cx).map(|_| {
             self.is_over = true;
             Slot(self.slots)

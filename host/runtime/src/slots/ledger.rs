@@ -12,7 +12,7 @@ use crate::sync::AtomicBool;
 /// Tells a task that it has a slot.
 pub(super) type Granted = oneshot::Sender<()>;
 
-/// What all channels share, locked.
+/// The accounts of all channels, behind a lock.
 #[derive(Debug)]
 pub(super) struct Ledger {
     /// Slots that no channel has borrowed. There are none while a channel waits for one.
@@ -128,7 +128,7 @@ impl Ledger {
         };
         let credits = account.credits.clone();
         let free = self.hand_on(number, credits.sweep(), signs, grants);
-        // Nobody has wanted these.
+        // No task waits for these.
         let borrowed = credits.borrowed.load(SeqCst);
         let returned = free.min(borrowed);
         credits.borrowed.store(borrowed - returned, SeqCst);
@@ -136,7 +136,7 @@ impl Ledger {
         credits.free.own().fetch_add(free - returned, SeqCst);
     }
 
-    /// Hands out slots of a channel that have become free. Those that nobody waits for are this
+    /// Hands out slots of a channel that have become free. Those that no task waits for are this
     /// thread's.
     pub(super) fn hand_out(
         &mut self,
@@ -153,7 +153,7 @@ impl Ledger {
         }
     }
 
-    /// Hands out whatever a channel has free.
+    /// Hands out all free slots of a channel.
     fn sweep(&mut self, number: u64, signs: &Signs, grants: &mut Vec<Granted>) {
         if let Some(account) = self.accounts.get(&number) {
             let free = account.credits.sweep();
@@ -161,7 +161,7 @@ impl Ledger {
         }
     }
 
-    /// Hands out what other channels have borrowed and do not use, for as long as it is waited for.
+    /// Hands out slots that channels have borrowed and do not use, for as long as a task waits for one.
     fn recall(&mut self, signs: &Signs, grants: &mut Vec<Granted>) {
         let borrowers = self.accounts.iter().filter(|(_, account)| account.borrowed() > 0);
         for number in borrowers.map(|(number, _)| *number).collect::<Vec<_>>() {
@@ -172,7 +172,7 @@ impl Ledger {
         }
     }
 
-    /// Gives free slots of a channel to those that wait for one, and returns how many are left.
+    /// Gives free slots of a channel to the tasks that wait for one, and returns how many are left.
     fn hand_on(
         &mut self,
         number: u64,
@@ -186,8 +186,8 @@ impl Ledger {
             let own = account.waiting.first_key_value().map(|(ticket, _)| *ticket);
             let first = self.queue.first().map(|(ticket, _)| *ticket);
             let borrowed = account.borrowed();
-            // With fewer slots in use than are in reserve, no other channel has a say. Beyond that the
-            // one that has waited longest is the next.
+            // Below its reserve, a channel's own tasks come first. Beyond it, the task comes first that
+            // has waited longest.
             let is_own =
                 own.is_some_and(|own| borrowed < free || first.is_none_or(|first| own <= first));
             if is_own {

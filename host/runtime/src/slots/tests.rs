@@ -157,10 +157,10 @@ proptest! {
     }
 }
 
-/// More steps than any run needs in which nobody waits in vain.
+/// More steps than any run needs in which no task waits in vain.
 const MANY_STEPS: usize = 100_000;
 
-/// What threads have of a channel.
+/// A channel, and its slots that are in use.
 struct Use {
     slots: ChannelSlots,
     max: usize,
