@@ -1,12 +1,13 @@
-//! How much one broadcast may name: rooms, users, exceptions, labels.
+//! The bounds of an audience: rooms, users, exceptions, labels.
 
 use crate::refusal::CallRefusal;
 
-/// Rooms and users that one broadcast may name, and connections and users that it may except.
+/// Largest number of rooms and users that one broadcast may name, and of connections and users that
+/// it may except.
 pub const MAX_NAMES: usize = 256;
-/// Labels that one broadcast may ask for.
+/// Largest number of labels that one broadcast may require.
 pub const MAX_CONDITIONS: usize = 8;
-/// Audiences that an instance may hold at a time.
+/// Largest number of audiences that an instance may hold at a time.
 pub const MAX_AUDIENCES: usize = 16;
 
 /// The size of an audience.
@@ -16,7 +17,7 @@ pub struct Size {
     pub names: usize,
     /// Connections and users that it excepts.
     pub exceptions: usize,
-    /// Labels that it asks for.
+    /// Labels that it requires.
     pub conditions: usize,
 }
 
@@ -35,7 +36,7 @@ impl Size {
     }
 }
 
-/// Checks how many rooms one broadcast names.
+/// Checks the number of rooms that one broadcast names.
 ///
 /// # Errors
 ///
@@ -44,7 +45,7 @@ pub fn check_rooms(rooms: usize) -> Result<(), CallRefusal> {
     if rooms <= MAX_NAMES { Ok(()) } else { Err(CallRefusal::TooManyRoomsNamed) }
 }
 
-/// Checks how many users one message is for.
+/// Checks the number of users that one message names.
 ///
 /// # Errors
 ///

@@ -1,25 +1,24 @@
-//! Why a connection ends: a closed set of reasons, each with its close code.
+//! The reasons for the end of a connection: a closed set, each with its close code.
 //!
-//! A [`Reason`] is an enum, so that every match over it is complete; guests, clients and logs see its
-//! [token](Reason::token), which is an open set to them.
+//! A [`Reason`] is an enum, so that every match over it is complete. Guests, clients and logs see
+//! its [token](Reason::token), which is an open set to them.
 
 use std::fmt;
 
 use crate::refusal::CallRefusal;
 
-/// The longest payload of a control frame, in bytes (RFC 6455, 5.5).
+/// Longest payload of a control frame, in bytes (RFC 6455, 5.5).
 pub const MAX_CONTROL_BYTES: usize = 125;
-/// The longest reason that a close frame has room for, in bytes: a control frame's payload less the
-/// code.
+/// Longest reason in a close frame, in bytes: a control frame's payload less the code.
 pub const MAX_REASON_BYTES: usize = MAX_CONTROL_BYTES - 2;
 
-/// The code that stands for one that a channel's refusal may not use: a violated policy.
+/// Replacement for a code that a channel's refusal may not use: a violated policy.
 pub const FALLBACK_CODE: u16 = 1008;
 
 /// Makes [`Reason`] from a list of `Variant = "token", code, reconnect;`.
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $variant:ident = $token:literal, $code:expr, $reconnect:ident;)+) => {
-        /// Why a connection ended or is about to.
+        /// The reason why a connection ended or is about to.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])+ $variant,)+
@@ -38,15 +37,15 @@ macro_rules! reasons {
             }
 
             /// Returns the code of the close frame that the host sends for this reason (RFC 6455,
-            /// 7.4.1, and the IANA registry for 1012 and 1013). `None` where the host sends none of its
-            /// own: the client or the channel chose the code, or the network is gone.
+            /// 7.4.1, and the IANA registry for 1012 and 1013). `None` if the host sends none of
+            /// its own: the client or the channel chose the code, or the network is gone.
             pub const fn code(self) -> Option<u16> {
                 match self {
                     $(Reason::$variant => $code,)+
                 }
             }
 
-            /// Returns whether the client should connect again.
+            /// Returns the advice for clients: whether to connect again.
             pub const fn reconnect(self) -> Reconnect {
                 match self {
                     $(Reason::$variant => Reconnect::$reconnect,)+
@@ -71,12 +70,12 @@ reasons! {
     InvalidUtf8 = "invalid-utf8", Some(1007), No;
     /// A message was larger than `max_message_bytes` or a frame than `max_frame_bytes`.
     MessageTooBig = "message-too-big", Some(1009), No;
-    /// A handler trapped, missed its deadline, or returned what the host cannot keep.
+    /// A handler trapped, missed its deadline, or returned a value that the host cannot keep.
     GuestFailure = "guest-failure", Some(1011), Yes;
     /// The client read too slowly: `outbound_queue_bytes` were waiting for it.
     SlowConsumer = "slow-consumer", Some(1013), Yes;
-    /// The host had no instance for the connection's event within `instance_wait_ms`, or its inbox was
-    /// full.
+    /// The host had no instance for the connection's event within `instance_wait_ms`, or its inbox
+    /// was full.
     Overload = "overload", Some(1013), Yes;
     /// The host is shutting down.
     Shutdown = "shutdown", Some(1012), Yes;
@@ -86,19 +85,19 @@ reasons! {
     TokenExpired = "token-expired", Some(1008), WithNewToken;
 }
 
-/// Whether a client should connect again after its connection has ended.
+/// The advice for clients whose connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// It would end in the same way.
+    /// Do not connect again: it would end in the same way.
     No,
-    /// The cause passes.
+    /// Connect again: the cause passes.
     Yes,
-    /// With another token.
+    /// Connect again with another token.
     WithNewToken,
 }
 
 impl Reconnect {
-    /// Returns the words that documents have for it.
+    /// Returns the words of the documents.
     pub const fn words(self) -> &'static str {
         match self {
             Reconnect::No => "no",
@@ -117,9 +116,9 @@ impl fmt::Display for Reason {
 /// A channel's wish to close a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// A code that [channels may use](is_channel_code).
+    /// Code that [channels may use](is_channel_code).
     pub code: u16,
-    /// At most [`MAX_REASON_BYTES`].
+    /// Reason of at most [`MAX_REASON_BYTES`].
     pub reason: String,
 }
 
@@ -140,14 +139,14 @@ impl Close {
     }
 }
 
-/// Whether a channel may send this close code: 1000, or one of the ranges that RFC 6455, 7.4.2
-/// leaves to applications.
+/// Returns true if a channel may send this close code: 1000, or one of the ranges that RFC 6455,
+/// 7.4.2 leaves to applications.
 pub const fn is_channel_code(code: u16) -> bool {
     matches!(code, 1000 | 3000..=4999)
 }
 
-/// Whether a client may send this close code (RFC 6455, 7.4): those that only stand for what was not
-/// sent are left out, and so are those that are nobody's.
+/// Returns true if a client may send this close code (RFC 6455, 7.4). Codes that stand for a
+/// missing frame, and codes that are not assigned, are left out.
 pub const fn is_client_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

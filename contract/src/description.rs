@@ -1,4 +1,4 @@
-//! What a channel says of itself when it is loaded: its paths and subprotocols.
+//! The description of a channel by itself when it is loaded: its paths and subprotocols.
 
 use crate::header::is_token;
 use crate::pattern::{MAX_PATTERN_BYTES, Pattern, PatternError};
@@ -6,15 +6,15 @@ use crate::router::Router;
 use crate::sentences::sentences;
 use crate::text::Shown;
 
-/// Path patterns that a channel may declare.
+/// Largest number of path patterns of a channel.
 pub const MAX_PATHS: usize = 64;
-/// Subprotocols that a channel may declare.
+/// Largest number of subprotocols of a channel.
 pub const MAX_SUBPROTOCOLS: usize = 16;
-/// Bytes of a subprotocol's name.
+/// Longest name of a subprotocol, in bytes.
 pub const MAX_SUBPROTOCOL_BYTES: usize = 255;
 
 sentences! {
-    /// Why a channel that describes itself so is not loaded.
+    /// The reason why a channel with such a description is not loaded.
     pub enum Misdescribed {
         /// A path that is too long to be kept.
         PathTooLong { path: Shown, bytes: usize } =
@@ -23,7 +23,7 @@ sentences! {
         TooManyPaths = "it declares more than {MAX_PATHS} paths";
         /// No path.
         NoPath = "it declares no path; set PATHS in the channel";
-        /// A path that is no pattern.
+        /// A path that is not a pattern.
         PathWrong { path: String, error: PatternError } = "its path {path:?} is wrong: {error}";
         /// A path that another plugin has, or this one twice.
         PathClaimed { path: Pattern, holder: String } =
@@ -38,7 +38,7 @@ sentences! {
     }
 }
 
-/// What a channel has said of itself so far.
+/// The description of a channel so far.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
     /// Path patterns, as the channel gave them.
@@ -47,12 +47,12 @@ pub struct Description {
     pub subprotocols: Vec<String>,
     /// The version of the session bytes.
     pub session_format: u32,
-    /// The first thing that could not be kept.
+    /// First part that could not be kept.
     pub problem: Option<Misdescribed>,
 }
 
 impl Description {
-    /// Adds a path pattern. Whether it is one is looked at in [`patterns`](Description::patterns).
+    /// Adds a path pattern. [`patterns`](Description::patterns) checks it.
     pub fn path(&mut self, pattern: String) {
         if pattern.len() > MAX_PATTERN_BYTES {
             let (path, bytes) = (Shown::name(&pattern), pattern.len());
@@ -83,7 +83,7 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// There is none, or one that is wrong.
+    /// There is none, or a wrong one.
     pub fn patterns(&self) -> Result<Vec<Pattern>, Misdescribed> {
         if self.paths.is_empty() {
             return Err(Misdescribed::NoPath);
@@ -95,11 +95,11 @@ impl Description {
         parsed.collect()
     }
 
-    /// Returns a router with the paths of this channel alone.
+    /// Returns a router with only the paths of this channel.
     ///
     /// # Errors
     ///
-    /// Anything that a host would not load the channel for, other plugins aside.
+    /// Every reason for which a host would not load the channel, other plugins aside.
     pub fn router(&self) -> Result<Router<()>, Misdescribed> {
         if let Some(problem) = &self.problem {
             return Err(problem.clone());

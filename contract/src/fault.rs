@@ -1,13 +1,13 @@
-//! How a handler breaks: failures that it did not return.
+//! The failures of a handler that it did not return.
 
 use crate::sentences::sentences;
 
 /// The kind of a failed guest call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The guest trapped: a panic, mostly.
+    /// The guest trapped, mostly by a panic.
     Trap,
-    /// It used up its CPU time or its time altogether.
+    /// It used up its CPU time or its elapsed time.
     Deadline,
     /// It asked for more memory than it may have, and gave up.
     OutOfMemory,
@@ -40,7 +40,7 @@ impl Fault {
 }
 
 sentences! {
-    /// Why the host does not keep what a handler returned.
+    /// The reason why the host does not keep a handler's result.
     pub enum TooBig {
         /// A session.
         Session { bytes: usize, limit: usize } =

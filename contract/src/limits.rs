@@ -1,7 +1,7 @@
 //! The limits that an operator sets and an author's tests can set: name, unit, default, range.
 //!
-//! Each is written once, in the list below. From it come the host's settings of these names, the fields
-//! of the test kit's [`Limits`], and what `wharf test` is told of them.
+//! Each is written once, in the list below. The host's settings of these names, the fields of the
+//! test kit's [`Limits`], and the limits that `wharf test` receives come from it.
 
 use std::ops::RangeInclusive;
 
@@ -13,7 +13,7 @@ pub const MIB: usize = 1024 * KIB;
 /// The unit of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things.
+    /// A number.
     Count,
     /// Bytes.
     Bytes,
@@ -22,20 +22,20 @@ pub enum Unit {
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// The name, which is the key in the host's configuration.
+    /// Name, which is the key in the host's configuration.
     pub name: &'static str,
-    /// What is counted.
+    /// Unit of the value.
     pub unit: Unit,
-    /// The value where nothing is said.
+    /// Value that holds unless another is set.
     pub default: usize,
-    /// The smallest value that an operator may set.
+    /// Smallest value that an operator may set.
     pub min: usize,
-    /// The largest value that an operator may set.
+    /// Largest value that an operator may set.
     pub max: usize,
 }
 
 impl Limit {
-    /// The values that an operator may set.
+    /// Returns the values that an operator may set.
     pub const fn range(&self) -> RangeInclusive<usize> {
         self.min..=self.max
     }
@@ -48,7 +48,7 @@ macro_rules! limits {
         $(#[doc = $doc:literal])+
         $name:ident: $unit:ident = $default:expr, $min:expr => $max:expr;
     )+) => {
-        /// How much a channel may do: the host's settings of the same names, with its defaults.
+        /// The limits of a channel: the host's settings of the same names, with its defaults.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
         pub struct Limits {
@@ -62,7 +62,7 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// The values by the names of their limits, in the order of [`ALL`].
+            /// Returns the values by the names of their limits, in the order of [`ALL`].
             pub fn values(&self) -> impl Iterator<Item = (&'static str, usize)> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
@@ -74,7 +74,7 @@ macro_rules! limits {
             $(#[doc = concat!("`", stringify!($name), "`.")] pub $name: Limit,)+
         }
 
-        /// What is known of each limit.
+        /// The facts about each limit.
         pub const LIMITS: Table = Table {
             $($name: Limit {
                 name: stringify!($name),
@@ -99,12 +99,11 @@ limits! {
     /// 1 MiB.
     max_outbound_message_bytes: Bytes = MIB, 1 => 1024 * MIB;
 
-    /// Rooms one connection may be in. A further one is refused with `too-many-rooms`. Default:
-    /// 64.
+    /// Rooms of which one connection may be a member. A further one is refused with
+    /// `too-many-rooms`. Default: 64.
     max_rooms_per_connection: Count = 64, 1 => 1_000_000;
 
-    /// Size of an encoded session. An event that returns more fails as a trap would. Default: 64
-    /// KiB.
+    /// Size of an encoded session. An event that returns more fails like a trap. Default: 64 KiB.
     max_session_bytes: Bytes = 64 * KIB, 0 => 64 * MIB;
 
     /// Effects of one event. Further ones are refused with `too-many-effects`. Default: 1024.
@@ -114,8 +113,8 @@ limits! {
     /// ones are refused with `too-many-effects`. Default: 1 MiB.
     max_effect_bytes_per_event: Bytes = MIB, 1 => 1024 * MIB;
 
-    /// Bytes of all entries in the store, about 160 for each beside its key and its value. Further
-    /// ones are refused with `store-full`. Default: 64 MiB.
+    /// Bytes of all entries in the store, with about 160 for each entry besides its key and value.
+    /// Further ones are refused with `store-full`. Default: 64 MiB.
     max_store_bytes: Bytes = 64 * MIB, KIB => 1024 * 1024 * MIB;
 
     /// Size of one value in the store. A larger one is refused with `store-value-too-big`.
@@ -126,7 +125,7 @@ limits! {
     /// one to its whole room or user closes it with code 1013. Default: 64.
     inbox_events: Count = 64, 1 => 1_000_000;
 
-    /// Bytes of the notices that wait for one connection. At the limit it is as with
+    /// Bytes of the notices that wait for one connection. The limit has the same effect as
     /// `inbox_events`. Default: 256 KiB.
     inbox_bytes: Bytes = 256 * KIB, 1 => 1024 * MIB;
 
@@ -141,7 +140,7 @@ limits! {
     /// `inbox-full`. Default: 64 MiB.
     max_channel_inbox_bytes: Bytes = 64 * MIB, 1 => 1024 * 1024 * MIB;
 
-    /// Bytes that one notice, room event or timer carries. More is refused with
+    /// Bytes of the payload of one notice, room event or timer. More is refused with
     /// `payload-too-big`. Default: 64 KiB.
     max_payload_bytes: Bytes = 64 * KIB, 0 => 64 * MIB;
 
@@ -149,23 +148,25 @@ limits! {
     /// `too-many-room-states`. Default: 10,000.
     max_room_states: Count = 10_000, 1 => 10_000_000;
 
-    /// Size of one room's encoded state. A room event that returns more fails as a trap would.
-    /// Default: 256 KiB.
+    /// Size of one room's encoded state. A room event that returns more fails like a trap. Default:
+    /// 256 KiB.
     max_room_state_bytes: Bytes = 256 * KIB, 0 => 64 * MIB;
 
-    /// Bytes of the states of all rooms, and as many of what timers carry. A room event that would need
-    /// more fails as a trap would; a timer is refused with `too-many-timers`. Default: 256 MiB.
+    /// Bytes of the states of all rooms, and separately of the payloads of timers. Beyond the limit
+    /// a room event fails like a trap, and a timer is refused with `too-many-timers`. Default: 256
+    /// MiB.
     max_channel_state_bytes: Bytes = 256 * MIB, 0 => 1024 * 1024 * MIB;
 
-    /// Size of what a connection says of itself in a room, as JSON. More is refused with
+    /// Size of a connection's presence data in a room, as JSON. More is refused with
     /// `metadata-too-big`. Default: 4 KiB.
     max_presence_bytes: Bytes = 4 * KIB, 2 => MIB;
 
-    /// Bytes of all who are present in one room, 64 for each beside key and metadata. At the limit
-    /// others are refused with `presence-full`. Default: 256 KiB.
+    /// Bytes of all entries present in one room: keys, their data, and 64 for each. At the limit
+    /// further entries are refused with `presence-full`. Default: 256 KiB.
     max_room_presence_bytes: Bytes = 256 * KIB, KIB => 1024 * MIB;
 
-    /// The same for all rooms of the channel. Default: 64 MiB.
+    /// Bytes of all entries present in all rooms of the channel, counted in the same way. At the
+    /// limit further entries are refused with `presence-full`. Default: 64 MiB.
     max_channel_presence_bytes: Bytes = 64 * MIB, KIB => 1024 * 1024 * MIB;
 
     /// Timers of one connection. A further one is refused with `too-many-timers`. Default: 16.
@@ -179,8 +180,8 @@ limits! {
 }
 
 impl Limits {
-    /// Returns the limits with those raised that must contain others. A limit that was set to another
-    /// value than its default stays as it is, so that a test can meet it.
+    /// Returns the limits, of which those that must contain others are raised. A limit that was set
+    /// to another value than its default stays as it is, so that a test can meet it.
     pub fn raised(self) -> Limits {
         let mut limits = self;
         let raise = |limit: &mut usize, of: Limit, contained: usize| {

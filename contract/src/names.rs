@@ -1,20 +1,20 @@
-//! Names that plugins give: how long they may be.
+//! The names that plugins give: checks of their length.
 
 use crate::refusal::CallRefusal;
 
-/// Bytes of a room's name, of a user's id and of a presence's key.
+/// Longest name of a room, id of a user and key of presence, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
-/// Bytes of a label's name.
+/// Longest name of a label, in bytes.
 pub const MAX_LABEL_NAME_BYTES: usize = 64;
-/// Bytes of a label's value.
+/// Longest value of a label, in bytes.
 pub const MAX_LABEL_VALUE_BYTES: usize = 255;
-/// Labels of one connection.
+/// Largest number of labels of one connection.
 pub const MAX_LABELS: usize = 16;
-/// Bytes of a timer's name.
+/// Longest name of a timer, in bytes.
 pub const MAX_TIMER_NAME_BYTES: usize = 64;
-/// Bytes of a key of the store.
+/// Longest key of the store, in bytes.
 pub const MAX_KEY_BYTES: usize = 512;
-/// Bytes of a channel's name.
+/// Longest name of a channel, in bytes.
 pub const MAX_CHANNEL_NAME_BYTES: usize = 64;
 
 /// Checks a room's name.
@@ -54,7 +54,7 @@ pub fn check_presence_key(key: &str) -> Result<(), CallRefusal> {
     }
 }
 
-/// Checks a label: a connection's, or one that a broadcast asks for.
+/// Checks a label of a connection, or one that a broadcast requires.
 ///
 /// # Errors
 ///
@@ -105,7 +105,8 @@ pub fn check_prefix(prefix: &str) -> Result<(), CallRefusal> {
     }
 }
 
-/// Whether a text can be the name of a channel, which is the name of its file without `.wasm`.
+/// Returns true if a text can be the name of a channel, which is the name of its file without
+/// `.wasm`.
 pub fn is_channel(name: &str) -> bool {
     let is_name = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     (1..=MAX_CHANNEL_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name)

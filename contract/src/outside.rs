@@ -1,4 +1,5 @@
-//! Answers to messages from outside and to the operator, as JSON: what is wrong, for programs and for people.
+//! Answers to messages from outside and to the operator, as JSON: errors for programs and for
+//! people.
 
 use std::collections::BTreeMap;
 
@@ -6,41 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::sentences::sentences;
 
-/// The body of an answer that says what is wrong: `{"error": {"code": …, "message": …}}`.
+/// The body of an error: `{"error": {"code": …, "message": …}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// The error.
     pub error: ErrorInfo,
 }
 
-/// What is wrong. Fields are in the order of the alphabet, as a `serde_json::Value` writes them.
+/// An error. Fields are in the order of the alphabet, as a `serde_json::Value` writes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorInfo {
-    /// A token for programs.
+    /// Token for programs.
     pub code: String,
-    /// The field of the request that is wrong, if it is one.
+    /// Wrong field of the request, if the error is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// What is wrong with single fields of a message, by their names.
+    /// Mistakes in single fields of a message, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
-    /// A sentence for people.
+    /// Sentence for people.
     pub message: String,
 }
 
 impl ErrorBody {
-    /// An error with a code and a sentence.
+    /// Makes an error with a code and a sentence.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> ErrorBody {
         let (code, message) = (code.into(), message.into());
         ErrorBody { error: ErrorInfo { code, field: None, fields: BTreeMap::new(), message } }
     }
 
-    /// The same, about one field of the request.
+    /// Adds the field of the request that the error is about.
     pub fn about(self, field: impl Into<String>) -> ErrorBody {
         ErrorBody { error: ErrorInfo { field: Some(field.into()), ..self.error } }
     }
 
-    /// Returns it as JSON.
+    /// Returns the body as JSON.
     pub fn to_json(&self) -> String {
         // Texts and maps of texts can always be written.
         serde_json::to_string(self).unwrap_or_default()
@@ -48,20 +49,20 @@ impl ErrorBody {
 }
 
 sentences! {
-    /// Why a message or an event from outside has come to nothing.
+    /// The reason why a message or an event from outside has failed.
     pub enum OutsideProblem {
-        /// A plugin that takes no such messages.
+        /// The plugin does not accept such messages.
         NoHandler { handler: &'static str, interface: &'static str } =
             "this channel's plugin does not export wharf:channel/{interface}: write `{handler}` in it";
-        /// A plugin that broke.
+        /// The plugin failed.
         ChannelFailed = "the channel failed";
-        /// A plugin that took too long, or for which no instance was free.
+        /// The plugin took too long, or no instance was free for it.
         ChannelBusy = "the channel did not answer in time";
     }
 }
 
 impl OutsideProblem {
-    /// A plugin without the callback for messages.
+    /// The problem of a plugin without the callback for messages.
     pub const NO_MESSAGES: OutsideProblem =
         OutsideProblem::NoHandler { handler: "on_outside_message", interface: "outside-events" };
 
@@ -89,8 +90,8 @@ impl OutsideProblem {
     }
 }
 
-/// Whether a channel's refusal of a message from outside may have this HTTP status; 500 is sent
-/// instead of others.
+/// Returns true if a channel's refusal of a message from outside may have this HTTP status; 500 is
+/// sent instead of others.
 pub const fn is_refusal_status(status: u16) -> bool {
     matches!(status, 400..=599)
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::sentences::sentences;
 
-/// The longest pattern, in bytes.
+/// Longest pattern, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 255;
 
 /// A path pattern, checked.
@@ -108,7 +108,7 @@ fn is_name(text: &str) -> bool {
 }
 
 sentences! {
-    /// What is wrong with a pattern.
+    /// The mistake in a pattern.
     pub enum PatternError {
         /// It does not start with a slash.
         NotAbsolute = "a path pattern starts with `/`";
@@ -117,7 +117,7 @@ sentences! {
             "it is {bytes} bytes long; at most {MAX_PATTERN_BYTES} are allowed";
         /// Two slashes in a row, or one at the end.
         EmptySegment = "it has an empty segment: `//`, or a `/` at the end";
-        /// A parameter with a name that is no identifier.
+        /// A parameter with a name that is not an identifier.
         BadName { segment: String } =
             "`{segment}` is no parameter: a name follows `:` or `*`, of letters, digits and `_`, not \
              starting with a digit";
@@ -129,7 +129,7 @@ sentences! {
         /// `.` or `..`.
         DotSegment { segment: String } =
             "the segment `{segment}` can never be matched: clients resolve it";
-        /// A character that a path has not got, or only encoded.
+        /// A character that a path does not contain, or only encoded.
         BadCharacter { segment: String, character: char } =
             "`{segment}` has the character {character:?}, which no pattern may have; write others as \
              they are, not percent-encoded";

@@ -1,8 +1,8 @@
-//! From a request's path to what was mounted there.
+//! From a request's path to the value of its pattern.
 //!
-//! Where several patterns match, the most specific one wins, segment by segment from the left: literal
-//! text before `:name` before `*name`. A choice that leads nowhere is taken back: beside `/chat/new`, the
-//! pattern `/chat/:id/log` still gets `/chat/new/log`.
+//! If several patterns match, the most specific one wins, segment by segment from the left: literal
+//! text before `:name` before `*name`. A choice that leads nowhere is taken back: beside
+//! `/chat/new`, the pattern `/chat/:id/log` still gets `/chat/new/log`.
 //!
 //! Requests are split into segments first and percent-decoded then, so that `%2F` is a character
 //! of its segment and never separates two. Literal text is compared with the decoded segment:
@@ -110,7 +110,7 @@ impl<T> Router<T> {
         Ok(())
     }
 
-    /// Returns what was inserted with the pattern that another one conflicts with.
+    /// Returns the value of the pattern that another one conflicts with.
     pub fn holder(&self, conflict: &Conflict) -> Option<&T> {
         let found = self.entries.iter().find(|(pattern, _)| *pattern == conflict.existing);
         found.map(|(_, value)| value)
@@ -146,8 +146,8 @@ impl<T> Router<T> {
         Match::Found { value, params }
     }
 
-    /// Returns the entry for the rest of a path. Each node is visited at most once, since it has one
-    /// way to it: no path takes longer than looking at every pattern.
+    /// Returns the entry for the rest of a path. Each node is visited at most once, since there is
+    /// one way to it: no path takes longer than looking at every pattern.
     fn find(&self, node: usize, segments: &[Cow<'_, str>]) -> Option<usize> {
         let node = &self.nodes[node];
         let Some((first, others)) = segments.split_first() else {
@@ -163,8 +163,8 @@ impl<T> Router<T> {
     }
 }
 
-/// Percent-decodes a segment; `None` if it has a broken escape, or one that makes no UTF-8. A `+` stays
-/// as it is.
+/// Decodes the percent escapes of a segment; `None` if it has a broken escape, or one that makes no
+/// UTF-8. A `+` stays as it is.
 pub fn decode(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
@@ -202,7 +202,7 @@ mod tests {
         router
     }
 
-    /// The pattern that a path leads to and its parameters, as `/a/:b b=1`.
+    /// Returns the pattern that a path leads to and its parameters, as `/a/:b b=1`.
     fn at(router: &Router<&'static str>, path: &str) -> String {
         match router.at(path) {
             Match::Found { value, params } => {

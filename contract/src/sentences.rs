@@ -27,7 +27,7 @@ macro_rules! sentences {
         }
 
         impl $name {
-            /// All sentences, with `{…}` in the place of what they show.
+            /// All sentences, with `{…}` in the place of their fields.
             pub const SENTENCES: &[&str] = &[$($sentence),+];
         }
 

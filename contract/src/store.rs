@@ -1,13 +1,13 @@
-//! What holds of a channel's key-value store, wherever its entries lie.
+//! The rules of a channel's key-value store, for every backend.
 
 use std::time::Duration;
 
 use crate::refusal::CallRefusal;
 
-/// Keys on one page of a list.
+/// Largest number of keys on one page of a list.
 pub const MAX_PAGE: usize = 1000;
 
-/// Bytes that an entry takes beside its key and its value.
+/// Size of an entry beside its key and its value, in bytes.
 pub const ENTRY_OVERHEAD: usize = 160;
 
 /// Returns the bytes that an entry counts for.
@@ -39,7 +39,7 @@ pub fn time_to_live(milliseconds: Option<u64>) -> Result<Option<Duration>, CallR
     }
 }
 
-/// Reads the number that a value is.
+/// Parses the number in a value.
 ///
 /// # Errors
 ///

@@ -1,14 +1,14 @@
-//! Texts of strangers, as sentences and logs show them.
+//! Texts of strangers, in the form that sentences and logs show.
 
 use std::fmt;
 
-/// Bytes of a connection's or a user's id that a sentence shows.
+/// Longest part of a connection's or a user's id that a sentence shows, in bytes.
 pub const MAX_SHOWN_ID_BYTES: usize = 64;
-/// Bytes of a header's, a path's or a subprotocol's name that a sentence shows.
+/// Longest part of a header's, a path's or a subprotocol's name that a sentence shows, in bytes.
 pub const MAX_SHOWN_NAME_BYTES: usize = 100;
-/// Bytes of a setting's name that a sentence shows.
+/// Longest part of a setting's name that a sentence shows, in bytes.
 pub const MAX_SHOWN_SETTING_BYTES: usize = 64;
-/// Bytes of a channel's name that a sentence shows.
+/// Longest part of a channel's name that a sentence shows, in bytes.
 pub const MAX_SHOWN_CHANNEL_BYTES: usize = 255;
 
 /// Returns the first `limit` bytes of a text, without a character that would be cut in two.
@@ -21,7 +21,7 @@ pub fn cut(text: &str, limit: usize) -> &str {
 pub fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        // Controls; separators of lines and paragraphs; marks and overrides of direction.
+        // Control characters; separators of lines and paragraphs; marks and overrides of direction.
         let is_treacherous = character.is_control()
             || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
         if is_treacherous {
@@ -38,17 +38,17 @@ pub fn escape(text: &str) -> String {
 pub struct Shown(String);
 
 impl Shown {
-    /// The first `limit` bytes of a text.
+    /// Returns the first `limit` bytes of a text.
     pub fn new(text: &str, limit: usize) -> Shown {
         Shown(escape(cut(text, limit)))
     }
 
-    /// The beginning of a connection's or a user's id.
+    /// Returns the beginning of a connection's or a user's id.
     pub fn id(id: &str) -> Shown {
         Shown::new(id, MAX_SHOWN_ID_BYTES)
     }
 
-    /// The beginning of a header's, a path's or a subprotocol's name.
+    /// Returns the beginning of a header's, a path's or a subprotocol's name.
     pub fn name(name: &str) -> Shown {
         Shown::new(name, MAX_SHOWN_NAME_BYTES)
     }

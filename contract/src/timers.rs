@@ -1,30 +1,30 @@
-//! When timers may fire.
+//! The times of timers.
 
 use std::time::Duration;
 
 use crate::refusal::CallRefusal;
 
-/// The longest delay and the longest interval, in days.
+/// Longest delay and interval, in days.
 pub const MAX_DELAY_DAYS: u64 = 366;
-/// The longest delay and the longest interval.
+/// Longest delay and interval.
 pub const MAX_DELAY: Duration = Duration::from_secs(MAX_DELAY_DAYS * 24 * 60 * 60);
-/// The shortest interval, in milliseconds.
+/// Shortest interval, in milliseconds.
 pub const MIN_INTERVAL_MS: u64 = 10;
-/// The shortest delay and the shortest interval.
+/// Shortest delay and interval.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(MIN_INTERVAL_MS);
 
-/// When a timer fires first, and how often from then on.
+/// The times of a timer: its first firing, and its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// The time until it fires first.
+    /// Time until the first firing.
     pub delay: Duration,
-    /// The time between firings, where it fires again.
+    /// Time between firings, if the timer repeats.
     pub interval: Option<Duration>,
 }
 
 impl Times {
-    /// Reads the times that a plugin gives, in milliseconds. A shorter delay than the shortest is raised
-    /// to it: a handler that sets its timer again with no delay would run forever.
+    /// Checks the times of a plugin, in milliseconds. A delay below the shortest is raised to it: a
+    /// handler that sets its timer again with no delay would run forever.
     ///
     /// # Errors
     ///

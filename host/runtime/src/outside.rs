@@ -1,5 +1,5 @@
-//! Messages from outside: a channel is asked on behalf of nobody's connection, and what it answers is
-//! for whoever has sent the message.
+//! Messages from outside: a channel is asked without a connection, and its answer goes to the
+//! sender of the message.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::host_calls::Call;
 use crate::instance::{Finished, OutsideAnswer};
 use wharf_hub::outbound::PendingWrites;
 
-/// Asks a channel. What its handler did commits if it replies, and is dropped if it refuses. `None` if
-/// it has no handler for such messages. To be run to its end: a guest call must not be dropped
-/// half-way.
+/// Asks a channel. The effects of its handler commit if it replies, and are dropped if it refuses.
+/// `None` if it has no handler for such messages. The future must be run to its end: a guest call
+/// must not be dropped half-way.
 ///
 /// # Errors
 ///
-/// The call came to nothing, which is in the log.
+/// The call failed; the log has the reason.
 pub async fn ask(
     channel: Arc<Channel>,
     payload: Bytes,

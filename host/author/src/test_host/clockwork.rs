@@ -1,9 +1,10 @@
-//! The runtime of a test: it runs until nothing can run any more, and its clock moves only when it is
-//! told to.
+//! The runtime of a test: it runs until no task can run any more, and its clock moves only when it
+//! is told to.
 //!
 //! The runtime has one thread and no sockets: clients are connected in memory, so that each task is
-//! woken by another one, by a timer, or by work on another thread. When its thread is about to sleep, no
-//! task is ready. If no such work is under way either, then only time could change anything.
+//! woken by another one, by a timer, or by work on another thread. When its thread is about to
+//! sleep, no task is ready. If no such work is under way either, then only time can change
+//! anything.
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long the runtime may take to end what is left.
+/// Time limit for the runtime to end the remaining tasks.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// A runtime with one thread and a clock of its own.
@@ -24,17 +25,17 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 pub(super) struct Clockwork {
     runtime: Runtime,
     watch: Arc<Watch>,
-    /// The part of a tick that the clock has not been moved by yet. Its unit is tokio's, a millisecond.
+    /// Part of a tick that the clock has not been moved by yet. The unit is tokio's, a millisecond.
     rest: Duration,
 }
 
-/// Sees when the thread is about to sleep.
+/// The watch for the moment when the thread is about to sleep.
 struct Watch {
-    /// The runtime runs until nothing can run any more.
+    /// True if the runtime runs until no task can run any more.
     is_settling: AtomicBool,
-    /// Nothing can run any more.
+    /// True if no task can run any more.
     is_settled: AtomicBool,
-    /// Wakes the future that the runtime waits for.
+    /// Notified to wake the future that the runtime waits for.
     look: Notify,
     is_busy: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -52,15 +53,16 @@ impl Watch {
     fn about_to_sleep(&self) {
         if self.is_settling.load(Ordering::SeqCst) && !(self.is_busy)() {
             self.is_settled.store(true, Ordering::SeqCst);
-            // It also keeps the clock from going on to the next timer.
+            // This also keeps the clock from going on to the next timer.
             self.look.notify_one();
         }
     }
 }
 
 impl Clockwork {
-    /// Creates a clockwork that stands still. `is_busy` says whether a task waits for another thread; it
-    /// is asked on the runtime's thread, and must not change before that task has been woken.
+    /// Creates a clockwork that stands still. `is_busy` returns true if a task waits for another
+    /// thread. It is called on the runtime's thread, and must not change before that task has been
+    /// woken.
     pub(super) fn new(
         is_busy: impl Fn() -> bool + Send + Sync + 'static,
     ) -> anyhow::Result<Clockwork> {
@@ -72,7 +74,7 @@ impl Clockwork {
         });
         let hook = watch.clone();
         let runtime = Builder::new_current_thread()
-            // Without sockets: what they have for a task is not seen by the hook.
+            // There are no sockets, whose events the hook would not see.
             .enable_time()
             .start_paused(true)
             .on_thread_park(move || hook.about_to_sleep())
@@ -81,17 +83,17 @@ impl Clockwork {
         Ok(Clockwork { runtime, watch, rest: Duration::ZERO })
     }
 
-    /// Enters the runtime. What is made while the guard is kept belongs to it.
+    /// Enters the runtime. Tasks and timers that are made while the guard is kept belong to it.
     pub(super) fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()
     }
 
-    /// Waits for something that needs other threads, but no time.
+    /// Waits for a future that needs other threads, but no time.
     pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 
-    /// Runs until nothing can run any more.
+    /// Runs until no task can run any more.
     pub(super) fn settle(&self) {
         self.watch.is_settled.store(false, Ordering::SeqCst);
         self.watch.is_settling.store(true, Ordering::SeqCst);
@@ -103,7 +105,7 @@ impl Clockwork {
         self.watch.is_settling.store(false, Ordering::SeqCst);
     }
 
-    /// Moves the clock from timer to timer. All that one of them causes happens before the next.
+    /// Moves the clock from timer to timer. All effects of one happen before the next.
     pub(super) fn advance(&mut self, by: Duration) -> anyhow::Result<()> {
         self.settle();
         let by = by.saturating_add(self.rest);
@@ -116,13 +118,13 @@ impl Clockwork {
         let Some(until) = until.filter(|_| ticks < u64::from(u32::MAX) * 16) else {
             bail!("the clock cannot be moved by {by:?}: it counts about two years");
         };
-        // A paused clock goes on to the next timer whenever nothing can run.
+        // A paused clock goes on to the next timer whenever no task can run.
         self.runtime.block_on(async { tokio::time::sleep_until(until).await });
         self.settle();
         Ok(())
     }
 
-    /// Ends what is left.
+    /// Ends the remaining tasks.
     pub(super) fn end(self) {
         self.runtime.shutdown_timeout(LAST_MOMENT);
     }
@@ -161,7 +163,7 @@ mod tests {
             tokio::spawn(async move {
                 let mut word = [0; 3];
                 while other.read_exact(&mut word).await.is_ok() {
-                    // Some detours, none of which takes time.
+                    // Some detours, which take no time.
                     for _ in 0..10 {
                         tokio::task::yield_now().await;
                     }

@@ -1,4 +1,4 @@
-//! What an instance may use, and what it has used.
+//! The limits of an instance, and its consumption.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,8 +8,8 @@ use wasmtime::ResourceLimiter;
 use super::ChannelContext;
 use super::budget::{Budget, Meter};
 
-/// Core instances, memories and tables that one component may have. One written in Rust has four
-/// instances (its module and what adapts it), one memory and two tables.
+/// Largest number of core instances, memories and tables of one component. One written in Rust has
+/// four instances (its module and its adapters), one memory and two tables.
 const MAX_CORE_INSTANCES: usize = 32;
 const MAX_MEMORIES: usize = 4;
 const MAX_TABLES: usize = 16;
@@ -18,16 +18,16 @@ const MAX_TABLES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Limits {
     channel: Arc<ChannelContext>,
-    /// Of all memories of the instance together.
+    /// Largest size of all memories of the instance together, in bytes.
     memory_bytes: usize,
-    /// The present call has asked for more memory than it may have.
+    /// The limit of memory that the present call has met, if any.
     pub(super) memory_denied: Option<Denied>,
-    /// What the present call may use.
+    /// Budget of the present call.
     pub(super) budget: Budget,
     pub(super) meter: Arc<Meter>,
 }
 
-/// Which limit of memory was met.
+/// The limit of memory that was met.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Denied {
     Instance,
@@ -45,7 +45,7 @@ impl Limits {
         }
     }
 
-    /// Whether the instance has used up so much that it is better replaced.
+    /// Returns true if the instance has used up so much that replacing it is better.
     pub(super) fn is_worn(&self) -> bool {
         self.memory_bytes > self.channel.config.max_memory_bytes / 2
     }

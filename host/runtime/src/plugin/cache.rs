@@ -1,14 +1,14 @@
 //! A private folder of compiled plugins, so that each is compiled once.
 //!
-//! What is in there is run as native code, with all that the host may do. So it is only taken from a
-//! folder that belongs to the user the host runs as and that nobody else can write to, from
-//! files of which the same holds, and only if it is, byte for byte, what a host has put there:
-//! a file that was cut off or has rotted is as good as none.
+//! The content is run as native code, with all rights of the host. So it is only taken from a
+//! folder that belongs to the user of the host and that no other user can write to, from files of
+//! which the same holds, and only if it is, byte for byte, the code that a host has put there. A
+//! file that was cut off or has rotted counts as missing.
 //!
-//! Hosts of several versions may share the folder, at the same time, without any lock: an
-//! entry is written under a name of its own and then renamed, so that it is there completely or not
-//! at all, and it never changes afterwards. Nothing here is needed for a plugin to be served: whatever
-//! goes wrong costs a compilation and at most a line in the log.
+//! Hosts of several versions may share the folder, at the same time, without any lock. An entry is
+//! written under a name of its own and then renamed, so that it is there completely or not at all,
+//! and it never changes afterwards. A plugin can be served without the cache: a failure costs a
+//! compilation and at most a line in the log.
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,21 +23,21 @@ use sha2::{Digest, Sha256};
 #[cfg(test)]
 mod tests;
 
-/// What every entry begins with. Its last byte counts up when the form of entries changes.
+/// First bytes of every entry. The last one counts up when the form of entries changes.
 const MAGIC: &[u8; 8] = b"wharf\0c\x01";
-/// Magic, key, SHA-256 of the body, length of the body.
+/// Size of magic, key, SHA-256 of the body and length of the body.
 const HEADER_BYTES: usize = 8 + 32 + 32 + 8;
-/// How the names of entries end, after the key.
+/// Ending of the names of entries, after the key.
 const ENTRY: &str = ".native";
-/// How the names of what is being written end.
+/// Ending of the names of files that are being written.
 const PARTIAL: &str = ".partial";
-/// Entries of the folder, whatever their size: so many that nobody has them at the same time, and few
-/// enough to list.
+/// Largest number of entries in the folder, whatever their size: more than any host has at the same
+/// time, and few enough to list.
 const MAX_ENTRIES: usize = 10_000;
-/// Age of a partial file whose writer must have crashed.
+/// Age of a partial file after which its writer must have crashed.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
-/// What an entry is found by: the hash of all that its code depends on.
+/// The key of an entry: the hash of everything that its code depends on.
 pub type Key = [u8; 32];
 
 /// The folder.
@@ -45,37 +45,37 @@ pub type Key = [u8; 32];
 pub struct Cache {
     folder: PathBuf,
     max_bytes: u64,
-    /// Makes the names of partial files differ.
+    /// Counter that makes the names of partial files differ.
     writes: AtomicU64,
-    /// What was warned of last, so that it is said once and not for every plugin.
+    /// Last warning, so that it is written once and not for every plugin.
     warned: Mutex<String>,
 }
 
-/// Native code that the cache vouches for: nothing else can make one.
+/// Native code that the cache vouches for: only the cache can make one.
 #[derive(Debug)]
 pub struct NativeCode(Vec<u8>);
 
 impl NativeCode {
-    /// As it was handed to [`Cache::put`].
+    /// Returns the code as it was handed to [`Cache::put`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Why there is nothing to be had from the cache.
+/// The reason why the cache has no code.
 #[derive(Debug)]
 enum Trouble {
     /// There is no such entry.
     Absent,
-    /// It is not what was put there, or it cannot be read.
+    /// The entry is not what was put there, or it cannot be read.
     Broken(String),
-    /// The operator should know.
+    /// The folder is not safe, which the operator should know.
     Unfit(String),
 }
 
 impl Cache {
-    /// A cache in this folder, which is made when the first entry is put there, of at most
-    /// `max_bytes`. Nothing is looked at yet.
+    /// Makes a cache in this folder, of at most `max_bytes`. The folder is made for the first
+    /// entry, and not looked at before.
     pub fn new(folder: PathBuf, max_bytes: usize) -> Cache {
         Cache {
             folder,
@@ -85,7 +85,7 @@ impl Cache {
         }
     }
 
-    /// What was put under this key, if it is there and can be trusted. Reads files.
+    /// Returns the code under this key, if it is there and can be trusted. Reads files.
     pub fn get(&self, key: &Key) -> Option<NativeCode> {
         match self.read(key) {
             Ok(code) => return Some(NativeCode(code)),
@@ -99,8 +99,8 @@ impl Cache {
         None
     }
 
-    /// Keep code under this key, in the place of what may be there, and remove what has not been used
-    /// for the longest time if there is too much. Writes and lists files.
+    /// Keeps code under this key, in place of an earlier entry. If there is too much, removes the
+    /// entries that have not been used for the longest time. Writes and lists files.
     pub fn put(&self, key: &Key, code: &[u8]) {
         let bytes = code.len() as u64 + HEADER_BYTES as u64;
         if bytes > self.max_bytes {
@@ -127,7 +127,7 @@ impl Cache {
         self.check_folder()?;
         let path = self.entry(key);
         let broken = |error: io::Error| Trouble::Broken(error.to_string());
-        // Should a pipe be there, opening it must not wait for its writer.
+        // If the file is a pipe, opening it must not wait for its writer.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
             Ok(file) => file,
@@ -137,8 +137,8 @@ impl Cache {
             }
             Err(error) => return Err(broken(error)),
         };
-        // Of the file that is open, so that it does not matter what has become of the folder
-        // since it was looked at.
+        // The metadata is that of the open file, so that a change of the folder since the look at
+        // it does not matter.
         let metadata = file.metadata().map_err(broken)?;
         if !metadata.is_file() {
             return Err(Trouble::Broken("it is no file".to_owned()));
@@ -147,7 +147,8 @@ impl Cache {
             return Err(Trouble::Unfit(format!("its entry {} {reason}", path.display())));
         }
         let bytes = metadata.len();
-        // The largest that this host would write, so that no more than that is ever read.
+        // The limit is the largest file that this host would write, so that no more than that is
+        // ever read.
         if bytes < HEADER_BYTES as u64 || bytes > self.max_bytes {
             return Err(Trouble::Broken(format!("it is {bytes} bytes large")));
         }
@@ -158,14 +159,14 @@ impl Cache {
         if header != self::header(key, &body) {
             return Err(Trouble::Broken("it is not what was put there".to_owned()));
         }
-        // The time of its last use; where it cannot be set, entries go by age.
+        // The time of its last use. If it cannot be set, entries go by age.
         let _ = file.set_modified(SystemTime::now());
         Ok(body)
     }
 
     fn write(&self, key: &Key, code: &[u8]) -> Result<(), Trouble> {
         if let Err(Trouble::Absent) = self.check_folder() {
-            // What is missing above it is made for this user alone as well.
+            // Missing folders above it are made for this user alone as well.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
             made.map_err(|error| Trouble::Unfit(format!("it cannot be made: {error}")))?;
         }
@@ -176,8 +177,8 @@ impl Cache {
             let mut file = options.write(true).create_new(true).mode(0o600).open(&partial)?;
             file.write_all(&header(key, code))?;
             file.write_all(code)?;
-            // Not forced to the disk: what a crash of the system leaves half done is found out by
-            // its hash.
+            // The file is not forced to the disk: its hash detects one that a crash of the system
+            // left half done.
             fs::rename(&partial, self.entry(key))
         })();
         written.map_err(|error| {
@@ -186,7 +187,7 @@ impl Cache {
         })
     }
 
-    /// A name that no other writer has: processes in containers may share a number.
+    /// Returns a name that no other writer has: processes in containers may share a number.
     fn partial(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let write = self.writes.fetch_add(1, Ordering::Relaxed);
@@ -212,8 +213,8 @@ impl Cache {
         }
     }
 
-    /// Remove what was used least recently until the rest fits, and what crashed writers have left.
-    /// Other files are not ours to touch.
+    /// Removes the least recently used entries until the rest fits, and the files that crashed
+    /// writers have left. Other files are left alone.
     fn prune(&self) -> io::Result<()> {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.folder)? {
@@ -259,7 +260,7 @@ impl Cache {
     }
 }
 
-/// What an entry begins with. It names its key, so that no entry can pass for another.
+/// Returns the first bytes of an entry. They name its key, so that no entry can pass for another.
 fn header(key: &Key, body: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     let hash = Sha256::digest(body);
@@ -270,7 +271,7 @@ fn header(key: &Key, body: &[u8]) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Why somebody else could have put something there.
+/// Returns the reason why another user could have written a file or a folder, if there is one.
 fn distrust(metadata: &Metadata) -> Option<&'static str> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Some("belongs to another user than the host runs as");
@@ -287,7 +288,7 @@ fn is_partial(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(PARTIAL)
 }
 
-/// Remove a file, unless another host has done so already.
+/// Removes a file, unless another host has done so already.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

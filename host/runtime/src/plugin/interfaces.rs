@@ -1,22 +1,22 @@
-//! What a component says that it needs and offers, read without compiling it.
+//! The imports and exports of a component, read without compiling it.
 
 use wasmparser::{Parser, Payload};
 
 /// The names in a component's world, as they are written in it: `wharf:channel/rooms@0.1.1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// What it calls.
+    /// Names of its imports.
     pub imports: Vec<String>,
-    /// What it can be called for.
+    /// Names of its exports.
     pub exports: Vec<String>,
 }
 
 impl Interfaces {
-    /// Read them; `None` where the bytes are no component, or one that is broken. The names are the
+    /// Reads the names; `None` if the bytes are not a component, or a broken one. The names are the
     /// author's: any text, of any length.
     pub fn read(bytes: &[u8]) -> Option<Interfaces> {
         let mut found = Interfaces::default();
-        // Components have modules and further components in them, with worlds of their own.
+        // Components contain modules and further components, with worlds of their own.
         let mut depth = 0;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.ok()? {

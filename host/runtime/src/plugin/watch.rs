@@ -2,11 +2,11 @@
 //!
 //! A thread of its own lists the folder after every event that the system reports, and every so
 //! often without one, because events get lost: queues overflow, network file systems report
-//! nothing, a folder that is replaced takes its watch along. So events only say *when* to look;
-//! *what* is there is always read from the folder.
+//! nothing, a folder that is replaced takes its watch along. So events only say *when* to look. The
+//! content is always read from the folder.
 //!
-//! A file has settled when nothing about it changed for a while and reading it twice gives the same
-//! bytes: a copy that is still running is not handed on half done. A file that was moved into
+//! A file has settled when nothing about it has changed for a while and reading it twice gives the
+//! same bytes: a copy that is still running is not handed on half done. A file that was moved into
 //! the folder is complete already and does not wait.
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,58 +32,59 @@ mod tests;
 
 use file::{Read, Seen};
 
-/// Changes that wait for the receiver. Each may hold a whole plugin, and the folder can tell
-/// later what it could not tell now.
+/// Changes that wait for the receiver. Each may hold a whole plugin, and the folder can be read
+/// again later.
 const CHANGES: usize = 1;
-/// Events that wait to be looked at. When there are more, everything is looked at.
+/// Events that wait to be looked at. If there are more, everything is looked at.
 const SIGNALS: usize = 1024;
 /// Time between two listings, so that neither a file that grows in small pieces nor one that is
 /// replaced over and over is a busy loop.
 const BREATHER: Duration = Duration::from_millis(10);
-/// How long files that keep changing may hold up the end of the first scan, in settle times.
+/// Time for which files that keep changing may delay the end of the first scan, in settle times.
 const FIRST_SCAN_SETTLES: u32 = 20;
 
-/// How long to wait for what; see the settings of the same names.
+/// The times of a watcher; see the settings of the same names.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Time a file must be unchanged before it is read.
+    /// Time for which a file must be unchanged before it is read.
     pub settle: Duration,
-    /// Time after which the folder is listed though no change was reported.
+    /// Time after which the folder is listed even if no change was reported.
     pub reconcile: Duration,
-    /// Time a file must be absent, from a folder that can be listed, before it counts as removed.
+    /// Time for which a file must be absent, from a folder that can be listed, before it counts as
+    /// removed.
     pub removal_grace: Duration,
 }
 
-/// What became of a plugin's file. The name is the file's stem.
+/// A change of a plugin's file. The name is the file's stem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// There is a file, new or changed, that is complete. It may hold the same bytes as before.
+    /// A new or changed file is complete. It may hold the same bytes as before.
     Settled {
-        /// The channel's name: 1 to 64 of `a`–`z`, `0`–`9`, `_` and `-`.
+        /// Name of the channel: 1 to 64 of `a`–`z`, `0`–`9`, `_` and `-`.
         name: String,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is in it, at most 64 MiB.
+        /// Content, at most 64 MiB.
         bytes: Arc<[u8]>,
-        /// Their SHA-256.
+        /// SHA-256 of the content.
         sha256: [u8; 32],
     },
-    /// There is something that cannot be a plugin. Said once, and again for another reason.
+    /// A file cannot be a plugin. Reported once, and again for another reason.
     Unreadable {
-        /// The file's stem, which may be no valid name.
+        /// Stem of the file, which may not be a valid name.
         name: String,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A file that was there has been absent for the grace period.
     Removed {
-        /// The channel's name.
+        /// Name of the channel.
         name: String,
     },
-    /// Whatever was in the folder at the start has been reported. Sent once. Files that keep
-    /// changing are not waited for longer than 20 settle times.
+    /// All files of the start have been reported. Sent once. Files that keep changing delay it by
+    /// at most 20 settle times.
     Scanned,
 }
 
@@ -102,19 +103,18 @@ impl Drop for Watcher {
     }
 }
 
-/// Watch a folder. First every file that is there is reported, in the order of file names,
-/// then [`Change::Scanned`], then what changes. When the receiver is slow, changes wait in the
-/// folder.
+/// Watches a folder. Reports every file that is there, in the order of file names, then
+/// [`Change::Scanned`], then changes. If the receiver is slow, changes wait in the folder.
 ///
 /// # Errors
 ///
-/// A folder that cannot be listed. One that vanishes later is waited for.
+/// The folder cannot be listed. One that vanishes later is waited for.
 pub fn watch(folder: PathBuf, timing: Timing) -> anyhow::Result<(Watcher, mpsc::Receiver<Change>)> {
     list(&folder).with_context(|| {
         let folder = folder.display();
         format!("cannot list the plugin folder {folder}; create it, or name another with --plugins")
     })?;
-    // Events name files by absolute paths, whatever path was watched.
+    // Events name files by absolute paths, even if a relative one is watched.
     let folder = std::path::absolute(&folder).context("the working directory is gone")?;
     let (signals, received) = sync_channel(SIGNALS);
     let (changes, receiver) = mpsc::channel(CHANGES);
@@ -140,8 +140,8 @@ pub fn watch(folder: PathBuf, timing: Timing) -> anyhow::Result<(Watcher, mpsc::
     Ok((Watcher { stop, signals }, receiver))
 }
 
-/// Look at one file as it is now, wherever it is. Never [`Change::Removed`]: what is not there cannot
-/// be read.
+/// Returns the state of one file, in any folder. Never [`Change::Removed`]: a missing file is one
+/// that cannot be read.
 pub fn look_once(path: &Path) -> Change {
     let name = stem(path.file_name().unwrap_or_default());
     let unreadable = |reason: String| {
@@ -168,14 +168,14 @@ pub fn look_once(path: &Path) -> Change {
     }
 }
 
-/// What the system's events come down to.
+/// The three kinds of the system's events.
 #[derive(Debug)]
 enum Signal {
-    /// Something happened: list the folder.
+    /// An event: list the folder.
     Look,
-    /// Something happened to this file.
+    /// An event of this file.
     Touched { file: OsString, moved_here: bool },
-    /// Something happened to the folder itself; its watch may be dead.
+    /// An event of the folder itself; its watch may be dead.
     Folder,
 }
 
@@ -183,9 +183,9 @@ enum Signal {
 struct Events {
     folder: PathBuf,
     watcher: Option<RecommendedWatcher>,
-    /// Device and inode of the folder that is watched: another one may be mounted or moved there.
+    /// Device and inode of the watched folder: another one may be mounted or moved there.
     watched: Option<(u64, u64)>,
-    /// Signals were dropped, perhaps the one that the watch is dead.
+    /// True if signals were dropped, perhaps the one that the watch is dead.
     have_overrun: Arc<AtomicBool>,
     has_warned: bool,
 }
@@ -211,8 +211,8 @@ impl Events {
         events
     }
 
-    /// See to it that the folder that is there now is the one that is watched. Called before each
-    /// listing, so that nothing can change unseen between the two.
+    /// Makes the watched folder the one that is there now. Called before each listing, so that no
+    /// change between the two is missed.
     fn renew(&mut self) {
         let Ok(metadata) = fs::metadata(&self.folder) else {
             self.watched = None;
@@ -253,7 +253,7 @@ fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal
     };
     let moved_here = match event.kind {
         _ if event.need_rescan() => return vec![Signal::Look],
-        // Our own reading must not look like a change.
+        // The host's own reading must not look like a change.
         EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => {
             return Vec::new();
         }
@@ -274,27 +274,27 @@ fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal
         }
     }
     // Each of the others is a reason to look as well. Ahead of them, this one would have the folder
-    // listed before it is known what happened to the file.
+    // listed before the event of the file is known.
     if signals.is_empty() {
         signals.push(Signal::Look);
     }
     signals
 }
 
-/// What is known of one file.
+/// The state of one file.
 struct File {
     seen: Seen,
-    /// Since when it has looked like that.
+    /// Time since which it has looked like that.
     since: Instant,
-    /// It came by being moved, and so at once.
+    /// True if it came by being moved, and so at once.
     moved_here: bool,
-    /// It has been reported as it looks now.
+    /// True if it has been reported as it looks now.
     is_reported: bool,
-    /// It was reported at all, so that its removal is news.
+    /// True if it was reported at all, so that its removal is news.
     is_known: bool,
-    /// The reason that was reported last, if it was one.
+    /// Last reported reason, if it was one.
     reason: Option<String>,
-    /// When to try again what failed, though nothing changed.
+    /// Time to try again after a failure, even if nothing has changed.
     retry: Option<Instant>,
     missing_since: Option<Instant>,
 }
@@ -318,7 +318,7 @@ impl File {
         (self.is_reported, self.retry) = (false, None);
     }
 
-    /// When there may be something to do about it, if nothing happens before.
+    /// Returns the time at which the file is due, if nothing happens before.
     fn due(&self, timing: &Timing) -> Option<Instant> {
         if let Some(missing_since) = self.missing_since {
             return Some(missing_since + timing.removal_grace);
@@ -334,7 +334,7 @@ impl File {
     }
 }
 
-/// The receiver of changes is gone, or nobody wants them any more.
+/// The receiver of changes is gone, or has stopped the watcher.
 struct Stopped;
 
 /// The thread that looks at the folder.
@@ -345,10 +345,10 @@ struct Scanner {
     signals: Receiver<Signal>,
     changes: mpsc::Sender<Change>,
     stop: Arc<AtomicBool>,
-    /// By file name, which is also the order in which they are reported.
+    /// Files by their names, which is also the order in which they are reported.
     files: BTreeMap<OsString, File>,
     last_scan: Instant,
-    /// `None` when the first scan is over.
+    /// End of the first scan; `None` when that is over.
     first_scan_until: Option<Instant>,
     can_list: bool,
 }
@@ -367,8 +367,8 @@ impl Scanner {
         }
     }
 
-    /// Wait until there is something to do. The files that something happened to meanwhile, and
-    /// whether the last thing was that they were moved here.
+    /// Waits until there is something to do. Returns the files with events, each with true if its
+    /// last event moved it here.
     fn wait(&mut self) -> HashMap<OsString, bool> {
         let mut touched = HashMap::new();
         let mut until = self.next_due();
@@ -390,7 +390,8 @@ impl Scanner {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return touched,
-                // Cannot be while `events` holds a sender; were it so, time would have to do.
+                // This cannot happen while `events` holds a sender. If it did, waiting would have
+                // to do.
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(left),
             }
         }
@@ -405,7 +406,7 @@ impl Scanner {
         files.chain(self.first_scan_until).fold(reconcile, Instant::min)
     }
 
-    /// Bring what is known of the files up to date with the folder.
+    /// Updates the state of the files from the folder.
     fn scan(&mut self, touched: &HashMap<OsString, bool>) -> Result<(), Stopped> {
         self.events.renew();
         let listed = list(&self.folder);
@@ -433,7 +434,7 @@ impl Scanner {
         self.can_list = true;
 
         names.retain(|name| {
-            // What has vanished since it was listed is treated like what was not there.
+            // A file that has vanished since the listing is treated like one that was not there.
             let Some(seen) = Seen::look(&self.folder.join(name)) else {
                 return false;
             };
@@ -470,7 +471,7 @@ impl Scanner {
         removed.into_iter().try_for_each(|name| self.send(Change::Removed { name }))
     }
 
-    /// Read and report the files that have settled.
+    /// Reads and reports the files that have settled.
     fn report(&mut self) -> Result<(), Stopped> {
         if !self.can_list {
             return Ok(());
@@ -507,7 +508,7 @@ impl Scanner {
     }
 }
 
-/// Read a file that has not changed for long enough. What is news about it.
+/// Reads a file that has not changed for long enough. Returns the news about it.
 fn look_closer(path: &Path, file: &mut File, timing: &Timing) -> Option<Change> {
     let name = stem(path.file_name()?);
     let reason = match &file.seen {
@@ -538,7 +539,7 @@ fn look_closer(path: &Path, file: &mut File, timing: &Timing) -> Option<Change> 
     Some(Change::Unreadable { name, path: path.to_owned(), reason })
 }
 
-/// The names of what may be plugins in a folder.
+/// Returns the names of possible plugins in a folder.
 fn list(folder: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -550,8 +551,8 @@ fn list(folder: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Whether a file is one to look at. Editors and copying programs call their temporary files
-/// `.…` or `~…`.
+/// Returns true if a file is to be looked at. Editors and copying programs call their temporary
+/// files `.…` or `~…`.
 fn is_plugin(file: &OsStr) -> bool {
     let bytes = file.as_encoded_bytes();
     bytes.ends_with(b".wasm") && !bytes.starts_with(b".") && !bytes.starts_with(b"~")

@@ -1,4 +1,4 @@
-//! What tokens are checked with: a secret, a public key, or a file of several.
+//! The keys that tokens are checked with: a secret, a public key, or a file of several.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,40 +14,42 @@ use tokio::time::Instant;
 use super::Unacceptable;
 use wharf_config::{TokenConfig, TokenKey};
 
-/// Bytes of a file of keys.
+/// Largest file of keys, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// How long a file of keys is trusted not to have changed. After that it is looked at again when
-/// the next token is to be checked.
+/// Time for which a file of keys is taken as unchanged. After that it is looked at again for the
+/// next token.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// RFC 7518, 3.2: a shorter secret is weaker than the algorithm.
+/// Shortest secret without a warning, in bytes: RFC 7518, 3.2 requires as many as the algorithm
+/// has.
 const GOOD_SECRET_BYTES: usize = 32;
 
-/// What every private key in PEM has in its first line.
+/// Text in the first line of every private key in PEM.
 const PRIVATE: &[u8] = b"PRIVATE KEY-----";
 
-/// A signature that nothing has.
+/// A signature that is never valid.
 const UNSIGNED: &str = "AAAA";
 
 /// A file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the key file {}: {reason}", path.display())]
 pub struct KeyError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
-/// A key, and what is compared of tokens that it has signed. Its algorithm is the only one.
+/// A key, and the rules for tokens that it has signed. Its algorithm is the only one.
 pub(super) struct Key {
     pub key: DecodingKey,
     pub validation: Validation,
 }
 
 impl Key {
-    /// Nothing if the algorithm cannot work with it, which would be found at the first token only.
+    /// Makes a key; `None` if the algorithm cannot work with it, which would otherwise show only at
+    /// the first token.
     fn new(config: &TokenConfig, algorithm: Algorithm, key: DecodingKey) -> Option<Key> {
         let verified = jsonwebtoken::crypto::verify(UNSIGNED, b"", &key, algorithm);
         let works = match algorithm {
@@ -58,8 +60,8 @@ impl Key {
     }
 }
 
-/// Whether an RSA key has 2048 bits, as RFC 7518, 3.3 wants it, and at most 4096, as can be computed
-/// with.
+/// Returns true if an RSA key has at least 2048 bits, as RFC 7518, 3.3 requires, and at most 4096,
+/// as the library can handle.
 fn has_rsa_size(key: &DecodingKey) -> bool {
     match key.kind() {
         DecodingKeyKind::RsaModulusExponent { n, .. } => (256..=512).contains(&n.len()),
@@ -79,7 +81,7 @@ pub(super) struct KeySet {
     config: Arc<TokenConfig>,
     path: PathBuf,
     keys: NamedKeys,
-    /// What the file was like when it was read.
+    /// State of the file when it was read.
     stamp: Option<Stamp>,
     looked: Instant,
 }
@@ -87,7 +89,7 @@ pub(super) struct KeySet {
 /// Keys by their names (`kid`).
 type NamedKeys = Vec<(Option<String>, Arc<Key>)>;
 
-/// When a file was written, and its length.
+/// Time at which a file was written, and its length.
 type Stamp = (SystemTime, u64);
 
 impl std::fmt::Debug for Keys {
@@ -120,7 +122,7 @@ impl Keys {
                                   give the public one";
                     return Err(failed(reason.to_owned()));
                 }
-                // Both constructors look at what kind of key it is.
+                // Both constructors check the kind of the key.
                 let rsa = DecodingKey::from_rsa_pem(&pem).map(|key| (Algorithm::RS256, key));
                 let key = rsa
                     .or_else(|_| DecodingKey::from_ec_pem(&pem).map(|key| (Algorithm::ES256, key)));
@@ -140,7 +142,7 @@ impl Keys {
         }
     }
 
-    /// The key of that name. A token that names none can only be meant for a single key.
+    /// Returns the key of that name. A token without a name can only be meant for a single key.
     pub(super) fn find(&self, name: Option<&str>) -> Result<Arc<Key>, Unacceptable> {
         let set = match self {
             Keys::One(key) => return Ok(key.clone()),
@@ -161,7 +163,8 @@ impl Keys {
 }
 
 impl KeySet {
-    /// Read the file again if it has changed. One that cannot be used leaves the keys as they are.
+    /// Reads the file again if it has changed. A file that cannot be used leaves the keys as they
+    /// are.
     fn look(&mut self) {
         let now = Instant::now();
         if now < self.looked + LOOK_INTERVAL {
@@ -225,8 +228,8 @@ fn read_set(config: &TokenConfig, path: &Path) -> Result<NamedKeys, String> {
     }
 }
 
-/// The algorithm that a key of a set is for; nothing if it is not for signatures that are checked
-/// here. Symmetric keys do not belong into a file of public keys.
+/// Returns the algorithm that a key of a set is for; `None` if it is not for signatures that are
+/// checked here. Symmetric keys do not belong into a file of public keys.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     use jsonwebtoken::jwk::KeyAlgorithm;
     if jwk.common.public_key_use.as_ref().is_some_and(|its| *its != PublicKeyUse::Signature) {
@@ -243,7 +246,7 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     said.is_none_or(|said| said == its).then_some(algorithm)
 }
 
-/// What is compared of a token. That it has not expired is always.
+/// Returns the rules that a token is checked against. The expiry is always checked.
 fn validation(config: &TokenConfig, algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.leeway = config.leeway.as_secs();

@@ -4,7 +4,7 @@ use super::*;
 
 const KEY: Key = [7; 32];
 
-/// A cache in a folder that does not exist yet.
+/// Returns a cache in a folder that does not exist yet.
 fn cache(max_bytes: usize) -> (tempfile::TempDir, Cache) {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = Cache::new(folder.path().join("not/yet/there"), max_bytes);
@@ -23,7 +23,7 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
-/// Make a file look as if it had been used so many seconds ago.
+/// Makes a file look as if it had last been used `seconds` seconds ago.
 fn age(path: &Path, seconds: u64) {
     let time = SystemTime::now() - Duration::from_secs(seconds);
     let file = fs::File::open(path).expect("it is there");
@@ -72,7 +72,7 @@ fn an_entry_of_which_any_byte_is_not_as_it_was_is_not_found_and_can_be_replaced(
     }
     cache.put(&KEY, b"code");
     assert_eq!(found(&cache, &KEY).as_deref(), Some(&b"code"[..]));
-    // Under another's name it is whole, and still the wrong one.
+    // Under another's name it is whole, but still the wrong one.
     fs::copy(cache.entry(&KEY), cache.entry(&[8; 32])).expect("copied");
     assert_eq!(found(&cache, &[8; 32]), None);
 }
@@ -88,7 +88,7 @@ fn what_others_could_have_put_there_is_not_found() {
             chmod(path, private | others);
             assert_eq!(found(&cache, &KEY), None, "{} {others:o}", path.display());
         }
-        // Reading is nobody's harm.
+        // Read permission for others does no harm.
         chmod(path, private | 0o055);
         assert!(found(&cache, &KEY).is_some());
         chmod(path, private);
@@ -142,7 +142,7 @@ fn what_was_used_least_recently_makes_room() {
     cache.put(&[4; 32], &body);
     let kept = [1, 2, 3, 4].map(|key| cache.entry(&[key; 32]).exists());
     assert_eq!(kept, [true, false, true, true]);
-    // What cannot fit at all does not drive out the rest.
+    // An entry that cannot fit at all does not drive out the rest.
     cache.put(&[5; 32], &[1; 4000]);
     let kept = [1, 3, 4, 5].map(|key| cache.entry(&[key; 32]).exists());
     assert_eq!(kept, [true, true, true, false]);

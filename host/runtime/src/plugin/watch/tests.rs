@@ -6,9 +6,9 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Far more than anything takes; reached only where the expected never comes.
+/// Far more time than any step takes; reached only if the expected change never comes.
 const GENEROUS: Duration = Duration::from_secs(20);
-/// Never, so that only events can be the reason that something is seen.
+/// So long that only events can be the reason for a report.
 const NEVER: Duration = Duration::from_secs(3600);
 
 const QUICK: Timing = Timing {
@@ -21,14 +21,13 @@ const QUICK: Timing = Timing {
 struct Watched {
     folder: TempDir,
     changes: mpsc::Receiver<Change>,
-    /// What was reported last for each name: reports that say the same again are no news.
+    /// Last report for each name: reports that repeat it are not news.
     last: HashMap<String, Change>,
     watcher: Option<Watcher>,
 }
 
 impl Watched {
-    /// The plugins are in a folder inside the temporary one, so that there is a place to move
-    /// things from.
+    /// Makes a watched folder inside a temporary one, so that there is a place to move files from.
     fn with(timing: Timing, files: &[(&str, &str)]) -> Watched {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("plugins")).expect("a folder");
@@ -40,7 +39,7 @@ impl Watched {
         Watched { folder, changes, last: HashMap::new(), watcher: Some(watcher) }
     }
 
-    /// As [`Watched::with`], with the first scan done.
+    /// Makes a watched folder like [`Watched::with`], and waits for the end of the first scan.
     fn scanned(timing: Timing, files: &[(&str, &str)]) -> Watched {
         let mut watched = Watched::with(timing, files);
         while watched.next() != Change::Scanned {}
@@ -55,7 +54,7 @@ impl Watched {
         fs::write(self.path(file), text).expect("written");
     }
 
-    /// Write a file elsewhere and move it into the folder.
+    /// Writes a file elsewhere and moves it into the folder.
     fn move_in(&self, file: &str, text: &str) {
         let outside = self.folder.path().join("outside");
         fs::write(&outside, text).expect("written");
@@ -74,7 +73,7 @@ impl Watched {
         change.expect("the watcher is alive")
     }
 
-    /// The next change that is one.
+    /// Returns the next change that is news.
     #[track_caller]
     fn next(&mut self) -> Change {
         loop {
@@ -120,7 +119,7 @@ impl Watched {
         assert_eq!(self.next(), Change::Removed { name: expected.to_owned() });
     }
 
-    /// Whatever has not been reported before this file is not reported.
+    /// Checks that nothing else is reported before this file.
     #[track_caller]
     fn expect_nothing_before(&mut self, sentinel: &str) {
         self.write(&format!("{sentinel}.wasm"), "sentinel");
@@ -177,7 +176,7 @@ fn a_file_that_is_moved_in_is_taken_at_once() {
     let seen = || Seen::Unfit(String::new());
     assert_eq!(File::new(seen(), true, now).due(&timing), Some(now));
     assert_eq!(File::new(seen(), false, now).due(&timing), Some(now + NEVER));
-    // That it was moved is known before the folder is listed.
+    // The move is known before the folder is listed.
     let event = notify::Event::new(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
     let signals = signals_of(Path::new("/p"), Ok(event.add_path(PathBuf::from("/p/a.wasm"))));
     assert!(matches!(signals[..], [Signal::Touched { moved_here: true, .. }]), "{signals:?}");
@@ -185,7 +184,7 @@ fn a_file_that_is_moved_in_is_taken_at_once() {
 
 #[test]
 fn files_are_seen_without_events_too() {
-    // What is behind a link changes without an event in the folder.
+    // The target of a link changes without an event in the folder.
     let mut watched = Watched::scanned(QUICK, &[]);
     let target = watched.folder.path().join("target");
     fs::write(&target, "one").expect("written");
@@ -206,7 +205,7 @@ fn a_copy_that_is_still_running_is_not_reported() {
         let piece = format!("{piece};");
         file.write_all(piece.as_bytes()).expect("written");
         text.push_str(&piece);
-        // The pace of the copy. All of it takes far longer than settling.
+        // The pace of the copy, which takes far longer in all than settling.
         thread::sleep(Duration::from_millis(20));
     }
     watched.expect_settled("a", &text);
@@ -279,7 +278,7 @@ fn what_cannot_be_a_plugin_is_reported_once() {
         watched.expect_unreadable(name, "name");
     }
 
-    // Several listings later none of them has been said again.
+    // Several listings later none of them has been reported again.
     watched.write("gone.wasm", "");
     watched.expect_settled("gone", "");
     watched.remove("gone.wasm");
@@ -318,7 +317,8 @@ fn a_file_counts_as_removed_after_the_grace_period() {
     watched.expect_removed("a");
     assert!(begun.elapsed() >= timing.removal_grace);
     watched.write("a.wasm", "one");
-    // It is news although it is the same file as before: the receiver has dropped the channel.
+    // The report is news although the file is the same as before: the receiver has dropped the
+    // channel.
     watched.expect_settled("a", "one");
 }
 
@@ -327,11 +327,11 @@ fn removing_and_copying_is_a_swap() {
     let timing = Timing { removal_grace: Duration::from_secs(2), ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one"), ("b.wasm", "")]);
     watched.remove("a.wasm");
-    // Its absence is seen, so that this is no overwriting.
+    // The absence is seen, so this is not an overwriting.
     watched.expect_nothing_before("sentinel");
     watched.write("a.wasm", "two");
     watched.expect_settled("a", "two");
-    // This one has gone later: were `a` to be removed, it would be so by now.
+    // This one has gone later: if `a` were removed, it would be by now.
     watched.remove("b.wasm");
     watched.expect_removed("b");
 }
@@ -341,7 +341,7 @@ fn a_folder_that_vanishes_removes_nothing_and_is_watched_again_when_it_is_back()
     let mut watched = Watched::scanned(QUICK, &[("a.wasm", "one")]);
     let (there, away) = (watched.path(""), watched.folder.path().join("away"));
     fs::rename(&there, &away).expect("moved");
-    // Far longer than the grace period; that nothing happens takes time.
+    // This is far longer than the grace period: proving that nothing happens takes time.
     thread::sleep(QUICK.removal_grace * 4);
     fs::rename(&away, &there).expect("moved back");
     watched.expect_nothing_before("sentinel");
@@ -391,15 +391,14 @@ fn a_link_that_leads_to_another_folder_is_followed() {
     let (link, outside) = (folder.path().join("link"), folder.path().join("outside"));
     fs::create_dir(&one).and_then(|()| fs::create_dir(&two)).expect("folders");
     symlink(&one, &link).expect("a link");
-    // Files never settle, so that only those are reported of which an event says that they were
-    // moved in.
+    // Files never settle, so only those are reported that were moved in, as their event says.
     let timing = Timing { settle: NEVER, ..QUICK };
     let (_watcher, mut changes) = watch(link.clone(), timing).expect("a folder");
     assert_eq!(changes.blocking_recv(), Some(Change::Scanned));
     symlink(&two, &outside).and_then(|()| fs::rename(&outside, &link)).expect("another link");
     let begun = Instant::now();
     while changes.try_recv().is_err() {
-        // The link is looked at with the next listing; files before that have no event.
+        // The next listing looks at the link; files before that have no event.
         assert!(begun.elapsed() < GENEROUS, "the folder behind the link is not watched");
         fs::write(&outside, "one")
             .and_then(|()| fs::rename(&outside, two.join("a.wasm")))
