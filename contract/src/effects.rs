@@ -1,18 +1,19 @@
-//! What one event may cause: the accounting of its effects.
+//! The bounds of one event: the accounting of its effects.
 
 use crate::refusal::CallRefusal;
 
-/// Notices and room events that may lead to one another; an event that no other has caused begins with 0.
+/// Largest number of notices and room events that may lead to one another. An event that no other
+/// has caused begins with 0.
 pub const MAX_HOPS: u8 = 16;
 
-/// Deliveries that the broadcasts of one event may make together; a single broadcast may always reach
-/// everybody.
+/// Largest number of deliveries of all broadcasts of one event. A single broadcast may always reach
+/// all connections.
 pub const MAX_DELIVERIES: usize = 100_000;
 
-/// What a name takes beside its bytes.
+/// Bytes that a name takes besides its own.
 pub const NAME_OVERHEAD: usize = 32;
 
-/// What the id of a connection takes.
+/// Bytes that the id of a connection takes.
 pub const ID_BYTES: usize = 16;
 
 /// Returns the bytes that a name takes.
@@ -25,25 +26,25 @@ pub const fn label_bytes(name: &str, value: &str) -> usize {
     name.len() + value.len() + NAME_OVERHEAD
 }
 
-/// What an event has recorded.
+/// The effects that an event has recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Effects.
+    /// Number of effects.
     pub count: usize,
-    /// Bytes of what is sent, each broadcast counted once.
+    /// Bytes of all messages, each broadcast counted once.
     pub payload_bytes: usize,
     /// Bytes that names take.
     pub name_bytes: usize,
-    /// Deliveries that the broadcasts would make.
+    /// Number of deliveries that the broadcasts would make.
     pub deliveries: usize,
 }
 
-/// How much one event may record between commits.
+/// The bounds of the effects that one event may record between commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EffectLimits {
-    /// Effects.
+    /// Number of effects.
     pub count: usize,
-    /// Bytes of what is sent, and as many of names.
+    /// Bytes of messages, and separately of names.
     pub bytes: usize,
 }
 
@@ -55,9 +56,9 @@ impl EffectLimits {
 }
 
 impl Recorded {
-    /// Returns what is recorded with one more effect, or nothing if that is more than an event may.
-    /// `receivers` counts the receivers of a broadcast and is `None` for other effects; of an event's
-    /// first broadcast they are not counted.
+    /// Returns the effects with one more, or `None` if that is more than an event may record.
+    /// `receivers` is the number of receivers of a broadcast, and `None` for other effects; they
+    /// are not counted for an event's first broadcast.
     #[inline]
     pub fn with(
         self,
@@ -80,7 +81,8 @@ impl Recorded {
         Some(Recorded { count: self.count + 1, payload_bytes, name_bytes, deliveries })
     }
 
-    /// Returns the deliveries with one more broadcast to so many, or nothing if these are too many.
+    /// Returns the deliveries with one more broadcast to `receivers` connections, or `None` if
+    /// these are too many.
     pub fn deliver(self, receivers: usize) -> Option<usize> {
         match self.deliveries {
             0 => Some(1),

@@ -1,38 +1,39 @@
-//! How a client is turned away before the upgrade, and what of a channel's own refusal is sent.
+//! The refusals of a client before the upgrade, and the parts of a channel's own refusal that are
+//! sent.
 
 use crate::sentences::sentences;
 
-/// The longest request target, in bytes.
+/// Longest request target, in bytes.
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
-/// Bytes of the body of a channel's refusal that are sent.
+/// Bytes of the body of a channel's refusal that are sent at most.
 pub const MAX_REFUSAL_BYTES: usize = 64 * 1024;
-/// Headers of a channel's refusal that are sent.
+/// Headers of a channel's refusal that are sent at most.
 pub const MAX_REFUSAL_HEADERS: usize = 32;
-/// Messages that a channel's refusal by close code sends.
+/// Messages that a channel's refusal by close code sends at most.
 pub const MAX_REFUSAL_MESSAGES: usize = 16;
 
 sentences! {
-    /// Why the host turns a client away: the one line of the body.
+    /// The reason why the host turns a client away: the one line of the body.
     pub enum TurnedAway {
-        /// A target that is too long.
+        /// The target is too long.
         TargetTooLong = "the request target is too long";
-        /// A path that cannot be decoded.
+        /// The path cannot be decoded.
         BadEncoding = "the path is not properly percent-encoded UTF-8";
-        /// A path that no channel has.
+        /// No channel has the path.
         NotFound = "no channel is mounted on this path";
-        /// Another method than GET.
+        /// The method is not GET.
         Method = "a WebSocket begins with GET";
-        /// A request with a body.
+        /// The request has a body.
         Body = "a handshake has no body";
-        /// An older version of HTTP.
+        /// The version of HTTP is older.
         HttpVersion = "a WebSocket needs HTTP/1.1";
         /// No `Host`, or several.
         Host = "a request has exactly one Host";
-        /// A request without an upgrade.
+        /// The request is not an upgrade.
         NoUpgrade = "this path speaks WebSocket; connect with ws:// or wss://";
-        /// Another version of the protocol.
+        /// The version of the protocol is another.
         WebSocketVersion = "Sec-WebSocket-Version must be 13";
-        /// No key, or one that is none.
+        /// There is no key, or an invalid one.
         Key = "Sec-WebSocket-Key must be there once, 16 bytes in base64";
         /// Several origins.
         SeveralOrigins = "more than one Origin";
@@ -48,15 +49,15 @@ sentences! {
         TokenRequired = "a token is required here";
         /// A token that has expired.
         TokenExpired = "the token has expired";
-        /// A token that does not hold.
+        /// An invalid token.
         TokenInvalid = "the token is not valid";
-        /// A channel that broke.
+        /// The channel failed.
         ChannelFailed = "the channel failed";
-        /// A channel that took too long.
+        /// The channel took too long.
         ChannelBusy = "the channel did not answer in time";
-        /// A host with as many connections as it may have.
+        /// The host has as many connections as it may have.
         Full = "the server has as many connections as it may have";
-        /// A host that stops.
+        /// The host is shutting down.
         Stopping = "the server is shutting down";
     }
 }
@@ -86,13 +87,13 @@ impl TurnedAway {
     }
 }
 
-/// Whether a channel's refusal may have this HTTP status; 500 is sent instead of others.
+/// Returns true if a channel's refusal may have this HTTP status; 500 is sent instead of others.
 pub const fn is_refusal_status(status: u16) -> bool {
     matches!(status, 300..=599)
 }
 
-/// Returns the subprotocol that is agreed on: the first of the channel's that the client asks for.
-/// `asked` are the values of its headers `Sec-WebSocket-Protocol`.
+/// Returns the agreed subprotocol: the first of the channel's that the client asks for. `asked` are
+/// the values of its headers `Sec-WebSocket-Protocol`.
 pub fn agree_on_subprotocol<'a, S: AsRef<str>>(offered: &'a [S], asked: &[&[u8]]) -> Option<&'a S> {
     let is_asked_for = |name: &str| {
         let mut asked = asked.iter().flat_map(|value| value.split(|byte| *byte == b','));

@@ -1,13 +1,13 @@
-//! Headers: what is one, and which of them a channel may set.
+//! Headers: their form, and those that a channel may set.
 
 use crate::refusal::CallRefusal;
 use crate::text::Shown;
 
-/// Headers that a channel may add to a response.
+/// Largest number of headers that a channel may add to a response.
 pub const MAX_HEADERS: usize = 32;
-/// Bytes of the value of a header that a channel adds to a response.
+/// Longest value of a header that a channel adds to a response, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
-/// Bytes of a header's name; HTTP libraries know no longer ones.
+/// Longest name of a header, in bytes. HTTP libraries accept no longer ones.
 const MAX_NAME_BYTES: usize = 65_535;
 
 /// Headers of a response that the handshake or the HTTP library sets.
@@ -41,19 +41,19 @@ pub fn check_of_request(name: &str, value: &[u8]) -> Result<(), CallRefusal> {
     }
 }
 
-/// Whether a text is a token of RFC 9110, 5.6.2, such as the name of a header.
+/// Returns true if a text is a token of RFC 9110, 5.6.2, such as the name of a header.
 pub fn is_token(text: &str) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_token)
 }
 
-/// Whether bytes can be the value of a header (RFC 9110, 5.5).
+/// Returns true if bytes can be the value of a header (RFC 9110, 5.5).
 pub fn is_value(value: &[u8]) -> bool {
     value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
 }
 
-/// Whether a channel may put this header into a response: well-formed, and not one that the handshake
-/// or the HTTP library owns.
+/// Returns true if a channel may put this header into a response: well-formed, and not one that the
+/// handshake or the HTTP library owns.
 pub fn is_channel_header(name: &str, value: &[u8]) -> bool {
     let lower = name.to_ascii_lowercase();
     name.len() <= MAX_NAME_BYTES
@@ -64,7 +64,7 @@ pub fn is_channel_header(name: &str, value: &[u8]) -> bool {
         && is_value(value)
 }
 
-/// Checks one more header of a response; `set` of them are set.
+/// Checks one more header of a response; `set` is the number of those before.
 ///
 /// # Errors
 ///

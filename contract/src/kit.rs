@@ -1,8 +1,8 @@
-//! What the test kit and its host say to each other: one JSON value a line.
+//! The messages between the test kit and its host: one JSON value a line.
 //!
 //! The host's first line is a [`Ready`]. From then on the kit writes a [`Command`] and the host a
-//! [`Reply`], when all that the command causes has happened. The protocol is private between a kit and a
-//! host of one version.
+//! [`Reply`], when all effects of the command have happened. The protocol is private between a kit
+//! and a host of one version.
 
 mod bytes;
 
@@ -23,100 +23,101 @@ pub type Headers = Vec<(String, Bytes)>;
 /// The host's first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
-    /// The version of the host.
+    /// Version of the host.
     pub wharf: String,
 }
 
-/// What the kit wants.
+/// A command of the kit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
     /// Load the component; the first command. Answered by [`Answer::Started`].
     Start(Setup),
-    /// Have a client ask for a path. Answered by [`Answer::Connected`] or [`Answer::Refused`].
+    /// Open a client's connection to a path. Answered by [`Answer::Connected`] or
+    /// [`Answer::Refused`].
     Connect {
-        /// The path and the query.
+        /// Path and query.
         target: String,
         /// Headers of the request.
         headers: Headers,
-        /// The address that the client comes from.
+        /// Address that the client comes from.
         remote: SocketAddr,
         /// Claims of a token that the host has checked, as JSON.
         claims: Option<String>,
     },
-    /// Have a client do something, or be gone.
+    /// Make a client act, or vanish.
     Client {
-        /// Its number, in the order of asking.
+        /// Number of the client, in the order of connecting.
         client: usize,
-        /// What it does.
+        /// Action.
         act: Act,
     },
-    /// Say what is kept of a connection. Answered by [`Answer::Connection`].
+    /// Describe a connection. Answered by [`Answer::Connection`].
     Connection {
-        /// The number of its client.
+        /// Number of its client.
         client: usize,
     },
-    /// Say what is kept of a room. Answered by [`Answer::Room`].
+    /// Describe a room. Answered by [`Answer::Room`].
     Room {
-        /// Its name.
+        /// Name.
         name: String,
     },
     /// List the connections of a user. Answered by [`Answer::User`].
     User {
-        /// The id.
+        /// Id.
         name: String,
     },
-    /// Let time pass.
+    /// Advance the clock.
     Advance {
         /// Whole milliseconds.
         milliseconds: u64,
-        /// What is less than a millisecond.
+        /// Nanoseconds of the last part of a millisecond.
         nanoseconds: u32,
     },
     /// Ask the channel, as the operator's API does. Answered by [`Answer::Outside`].
     Outside {
-        /// The message.
+        /// Message.
         message: Value,
     },
     /// Script the answer to requests for a URL.
     HttpAnswer {
-        /// The URL, or the beginning of some with `*` after it.
+        /// URL, or the beginning of some with `*` after it.
         url: String,
-        /// The answer.
+        /// Answer.
         answer: HttpAnswer,
     },
-    /// Let a token hold.
+    /// Make a token valid.
     Token {
-        /// The token.
+        /// Token.
         token: String,
         /// Its claims, as JSON.
         claims: String,
     },
     /// Take another channel out of service.
     RemoveChannel {
-        /// Its name.
+        /// Name.
         name: String,
     },
     /// Serve other code.
     Reload {
-        /// The component.
+        /// Path of the component.
         file: PathBuf,
     },
-    /// Say what a key of the store has. Answered by [`Answer::Stored`].
+    /// Return the value of a key of the store. Answered by [`Answer::Stored`].
     Stored {
-        /// The key.
+        /// Key.
         key: String,
     },
-    /// Give a key of the store a value.
+    /// Set the value of a key of the store.
     Store {
-        /// The key.
+        /// Key.
         key: String,
-        /// The value.
+        /// Value.
         value: Bytes,
     },
 }
 
-/// What a client does.
+/// An action of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
@@ -130,7 +131,7 @@ pub enum Act {
     Pong(Bytes),
     /// Send a close frame.
     Close(u16, String),
-    /// Be gone without a close frame.
+    /// Vanish without a close frame.
     Vanish,
     /// Break a rule.
     Violate(Violation),
@@ -140,9 +141,9 @@ pub enum Act {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Violation {
-    /// Send a frame that RFC 6455 does not know.
+    /// Send a frame that RFC 6455 does not define.
     ProtocolError,
-    /// Send a text message of other bytes.
+    /// Send a text message that is not UTF-8.
     InvalidUtf8,
     /// Announce a message over `max_message_bytes`.
     MessageTooBig,
@@ -151,11 +152,11 @@ pub enum Violation {
 /// The configuration of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// What the plugin reads as settings.
+    /// Settings of the plugin, secrets included.
     pub settings: BTreeMap<String, String>,
-    /// How much the channel may do.
+    /// Limits of the channel.
     pub limits: Limits,
-    /// The channels to whose rooms it may publish.
+    /// Channels to whose rooms it may publish.
     pub publish_to: Vec<String>,
 }
 
@@ -174,19 +175,19 @@ pub enum HttpAnswer {
     },
     /// A failure of the call.
     Failure {
-        /// The code of a refused host call.
+        /// Code of a refused host call.
         code: String,
-        /// A sentence.
+        /// Sentence for people.
         detail: String,
     },
 }
 
-/// What the host says to a command.
+/// The host's line after a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
-    /// The answer, or a sentence that says why the command has come to nothing.
+    /// Answer, or a sentence about why the command has failed.
     pub answer: Result<Answer, String>,
-    /// What has happened since the last command, in its order.
+    /// Events since the last command, in their order.
     pub happened: Vec<Happened>,
 }
 
@@ -194,51 +195,51 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The command is done, and there is nothing to say.
+    /// The command is done, without a result.
     Done,
     /// The component is loaded.
     Started {
-        /// The channel's name.
+        /// Name of the channel.
         channel: String,
-        /// Its path patterns.
+        /// Path patterns.
         paths: Vec<String>,
     },
     /// The client's request was answered with 101.
     Connected {
-        /// The client's number.
+        /// Number of the client.
         client: usize,
-        /// The connection's id; none where the channel has refused it by a close frame.
+        /// Id of the connection; `None` if the channel has refused it by a close frame.
         id: Option<String>,
         /// Headers of the response.
         headers: Headers,
     },
     /// The client's request was answered with another status.
     Refused {
-        /// The status.
+        /// Status.
         status: u16,
         /// Headers of the response.
         headers: Headers,
-        /// The body.
+        /// Body.
         body: Bytes,
     },
-    /// What is kept of a connection.
+    /// The description of a connection.
     Connection {
-        /// The session, as last committed.
+        /// Session, as last committed.
         session: Bytes,
-        /// The rooms that it is in.
+        /// Rooms that it is in.
         joined: Vec<String>,
-        /// The user that it belongs to.
+        /// User that it belongs to.
         user: Option<String>,
-        /// Its labels.
+        /// Labels.
         labels: Vec<(String, String)>,
     },
-    /// What is kept of a room.
+    /// The description of a room.
     Room {
-        /// The ids of its members.
+        /// Ids of its members.
         members: Vec<String>,
-        /// Its state.
+        /// State.
         state: Option<Bytes>,
-        /// The keys that are present.
+        /// Keys that are present.
         present: Vec<String>,
     },
     /// The connections of a user.
@@ -248,77 +249,77 @@ pub enum Answer {
     },
     /// The channel's answer to a message from outside.
     Outside {
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// The body.
+        /// Body.
         body: Value,
     },
-    /// What a key of the store has.
+    /// The value of a key of the store.
     Stored {
-        /// The value.
+        /// Value; `None` if there is none.
         value: Option<Bytes>,
     },
 }
 
-/// Something that has happened.
+/// An event since the last command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happened {
     /// A client got a message or a ping.
     Received {
-        /// The client's number.
+        /// Number of the client.
         client: usize,
-        /// The message.
+        /// Message.
         message: Message,
     },
     /// A client got a close frame.
     Closed {
-        /// The client's number.
+        /// Number of the client.
         client: usize,
-        /// The code.
+        /// Code.
         code: u16,
-        /// The reason.
+        /// Reason.
         reason: String,
     },
-    /// A client's connection is over.
+    /// A client's connection has ended.
     Ended {
-        /// The client's number.
+        /// Number of the client.
         client: usize,
     },
     /// The plugin logged or printed a line.
     Logged {
-        /// The level, such as `info`.
+        /// Level, such as `info`.
         level: String,
-        /// The line.
+        /// Line.
         message: String,
-        /// What belongs to it, by name.
+        /// Fields, by name.
         fields: Vec<(String, String)>,
     },
-    /// The host warned of something, in a sentence.
+    /// The host warned its operator, in a sentence.
     Warned(String),
     /// The plugin sent a request.
     Requested {
-        /// The method.
+        /// Method.
         method: String,
-        /// The URL.
+        /// URL.
         url: String,
-        /// The headers.
+        /// Headers.
         headers: Headers,
-        /// The body.
+        /// Body.
         body: Bytes,
     },
     /// The plugin published to a room of another channel.
     Published {
-        /// The other channel.
+        /// Name of the other channel.
         channel: String,
-        /// The room.
+        /// Name of the room.
         room: String,
-        /// The message.
+        /// Message.
         message: Message,
     },
 }
 
-/// What a client gets.
+/// A message to a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
@@ -330,7 +331,7 @@ pub enum Message {
     Ping(Bytes),
 }
 
-/// Returns a target as clients write it: what no target may have is percent-encoded.
+/// Returns a target as clients write it: characters that no target may have are percent-encoded.
 pub fn encoded_target(target: &str) -> String {
     let mut encoded = String::with_capacity(target.len());
     for byte in target.bytes() {
@@ -344,8 +345,8 @@ pub fn encoded_target(target: &str) -> String {
     encoded
 }
 
-/// Whether an answer that is scripted for a URL is meant for a request to another. One that ends with
-/// `*` is for all that begin so.
+/// Returns true if an answer that is scripted for a URL is meant for a request to another. One that
+/// ends with `*` is for all that begin like it.
 pub fn is_scripted(scripted: &str, url: &str) -> bool {
     match scripted.strip_suffix('*') {
         Some(beginning) => url.starts_with(beginning),

@@ -1,4 +1,4 @@
-//! Who is present in a room: the list, what it takes, and what its watchers are sent.
+//! The presence list of a room: its size, and the messages to its watchers.
 
 mod messages;
 mod roster;
@@ -10,18 +10,18 @@ use crate::refusal::CallRefusal;
 pub use messages::{Diff, Entries, Meta};
 pub use roster::{Before, Changes, Own, Roster};
 
-/// The default of `presence_interval_ms`: the time from a change to the message that tells of it.
+/// Default of `presence_interval_ms`: the time from a change to the message about it.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);
-/// The default of `presence_grace_ms`: the time that an entry stays after its last connection.
+/// Default of `presence_grace_ms`: the time for which an entry stays after its last connection.
 pub const DEFAULT_GRACE: Duration = Duration::from_millis(2_000);
 
-/// Keys on one page of a list.
+/// Largest number of keys on one page of a list.
 pub const MAX_PAGE: u32 = 1000;
 
-/// Bytes that an entry takes beside its key, and each connection behind it beside its metadata.
+/// Bytes that an entry takes besides its key, and each connection behind it besides its metadata.
 pub const OVERHEAD: usize = 32;
 
-/// Returns the bytes that a key takes, without what its connections say of themselves.
+/// Returns the bytes that a key takes, without the metadata of its connections.
 pub fn key_bytes(key: &str) -> usize {
     quoted(key).len() + OVERHEAD
 }
@@ -36,21 +36,21 @@ pub fn charge(key: &str, meta: &str) -> usize {
     key_bytes(key) + meta_bytes(meta)
 }
 
-/// The room that lists have for what an event tracks.
+/// The sizes that decide whether a list has room for an entry of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
-    /// Bytes of the room's list, without what the connection itself takes in it.
+    /// Bytes of the room's list, without the part of the connection itself.
     pub in_room: usize,
-    /// Bytes of all lists of the channel, without what the connection itself takes in the room and
-    /// with what the event tracks in other rooms.
+    /// Bytes of all lists of the channel, without the part of the connection itself in the room,
+    /// and with the entries that the event tracks in other rooms.
     pub in_channel: usize,
     /// Bytes that the connection takes in the room already.
     pub own: usize,
 }
 
 impl Space {
-    /// Checks that so many bytes fit. An entry that does not grow is accepted even if a list is over
-    /// its limit. The limits are `max_room_presence_bytes` and `max_channel_presence_bytes`.
+    /// Checks that `bytes` bytes fit. An entry that does not grow is accepted even if a list is
+    /// over its limit. The limits are `max_room_presence_bytes` and `max_channel_presence_bytes`.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Space {
     }
 }
 
-/// Checks the size of what a connection says of itself; `limit` is `max_presence_bytes`.
+/// Checks the size of a connection's metadata; `limit` is `max_presence_bytes`.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! Why a host call is refused: each code with its remedy, and each sentence of it.
+//! The refusals of host calls: each code with its remedy, and each sentence of it.
 //!
-//! Codes are an open set for plugins, remedies a closed one. A code may have several sentences, which say
-//! what of it is meant.
+//! Codes are an open set for plugins, remedies a closed one. A code may have several sentences for
+//! different cases.
 
 use crate::audience::{MAX_CONDITIONS, MAX_NAMES};
 use crate::close::{MAX_CONTROL_BYTES, MAX_REASON_BYTES};
@@ -15,7 +15,7 @@ use crate::sentences::sentences;
 use crate::text::Shown;
 use crate::timers::{MAX_DELAY_DAYS, MIN_INTERVAL_MS};
 
-/// What can be done about a refusal.
+/// The remedy of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// The call itself is wrong, and will fail each time.
@@ -24,7 +24,7 @@ pub enum Remedy {
     ShedLoad,
     /// The receiver has ended.
     Gone,
-    /// The operator has not allowed it; the sentence says what to write.
+    /// The operator has not allowed it; the sentence says how to allow it.
     AskOperator,
     /// It may work a moment later.
     RetryLater,
@@ -46,12 +46,12 @@ impl Remedy {
     }
 }
 
-/// A code, and what can be done about it.
+/// A code and its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
     /// The token, in kebab-case.
     pub token: &'static str,
-    /// What can be done.
+    /// Remedy.
     pub remedy: Remedy,
 }
 
@@ -76,7 +76,7 @@ macro_rules! refusals {
         pub const CODES: &[Code] = &[$(Code { token: $code, remedy: Remedy::$remedy },)+];
 
         sentences! {
-            /// Why a host call is refused. Nothing was recorded or changed.
+            /// The reason why a host call is refused. Nothing was recorded or changed.
             pub enum CallRefusal {
                 $($(
                     $(#[$doc])+
@@ -93,7 +93,7 @@ macro_rules! refusals {
                 }
             }
 
-            /// Returns what can be done about it.
+            /// Returns the remedy.
             pub const fn remedy(&self) -> Remedy {
                 match self {
                     $($(CallRefusal::$variant { .. } => Remedy::$remedy,)*)+
@@ -105,11 +105,11 @@ macro_rules! refusals {
 
 refusals! {
     "audience-empty" FixCall {
-        /// A broadcast names nobody.
+        /// A broadcast without an audience.
         AudienceEmpty = "name a room, a user or everyone before sending";
     }
     "audience-too-big" ShedLoad {
-        /// A broadcast names too many.
+        /// A broadcast with too large an audience.
         AudienceTooBig =
             "an audience has at most {MAX_NAMES} rooms and users, {MAX_NAMES} exceptions and \
              {MAX_CONDITIONS} labels";
@@ -184,15 +184,15 @@ refusals! {
         HttpUrlInvalid { url: String } = "{url:?} is no URL such as https://api.example.com/users/7";
     }
     "inbox-full" RetryLater {
-        /// Too much waits for one connection or room.
+        /// Too many events wait for one connection or room.
         InboxFull { events: usize, bytes: usize, settings: &'static str } =
             "{events} events or {bytes} bytes wait to be handled there ({settings})";
-        /// Too much waits for all rooms of the channel.
+        /// Too many events wait for all rooms of the channel.
         ChannelInboxFull { bytes: usize } =
             "{bytes} bytes wait to be handled in the channel's rooms (max_channel_inbox_bytes)";
     }
     "invalid-utf8" FixCall {
-        /// A text message with other bytes.
+        /// A text message that is not UTF-8.
         InvalidUtf8 = "a text message must be UTF-8";
     }
     "label-invalid" FixCall {
@@ -230,7 +230,7 @@ refusals! {
              channel";
     }
     "no-token-rules" AskOperator {
-        /// A token where none is checked. `channel` is a key of the configuration.
+        /// A token of a channel without token rules. `channel` is a key of the configuration.
         NoTokenRules { channel: String } =
             "no token is checked for this channel: write the table `[channels.{channel}.token]` in \
              wharf.toml, and restart";
@@ -240,7 +240,7 @@ refusals! {
         NotAMember = "only members are present in a room: join it first";
     }
     "not-tracked" FixCall {
-        /// An update without a presence.
+        /// An update without presence.
         NotTracked = "track the connection first";
     }
     "only-while-connecting" FixCall {
@@ -248,12 +248,12 @@ refusals! {
         OnlyWhileConnecting { name: String } = "the response is sent: set `{name}` in on_connect";
     }
     "payload-too-big" ShedLoad {
-        /// A notice, a room event or a timer that carries too much.
+        /// A notice, a room event or a timer with too large a payload.
         PayloadTooBig { bytes: usize, limit: usize } =
             "{bytes} bytes; max_payload_bytes is {limit}";
     }
     "presence-full" ShedLoad {
-        /// A list of who is present that has no room for another.
+        /// A presence list that has no room for another entry.
         PresenceFull { taken: usize, setting: &'static str, limit: usize } =
             "{taken} bytes are taken; {setting} is {limit}";
     }
@@ -302,7 +302,7 @@ refusals! {
             "a prefix has at most {MAX_KEY_BYTES} bytes, this one has {bytes}";
     }
     "store-not-a-number" FixCall {
-        /// A value that cannot be counted up.
+        /// A value that is not a number.
         StoreNotANumber = "the key's value is no decimal number of 64 bits";
     }
     "store-overflow" FixCall {
@@ -330,7 +330,7 @@ refusals! {
             "a timer's name has 1 to {MAX_TIMER_NAME_BYTES} bytes, this one has {bytes}";
     }
     "token-invalid" Other {
-        /// A token that does not hold.
+        /// An invalid token.
         TokenInvalid { why: String } = "the token does not hold: {why}";
     }
     "token-subject-changed" Other {
@@ -338,7 +338,7 @@ refusals! {
         TokenSubjectChanged = "the token is about somebody else (sub) than the one before";
     }
     "too-many-effects" ShedLoad {
-        /// An event that does too much.
+        /// An event with too many effects.
         TooManyEffects { effects: usize, bytes: usize } =
             "one event may record {effects} effects of {bytes} bytes (max_effects_per_event, \
              max_effect_bytes_per_event), and {MAX_DELIVERIES} deliveries; flush, or do less";
@@ -373,7 +373,7 @@ refusals! {
         /// One timer too many.
         TooManyTimers { limit: usize, setting: &'static str } =
             "{limit} timers are set already ({setting})";
-        /// Timers that carry too much.
+        /// Timers with too large payloads.
         TimersTooBig { limit: usize } =
             "all timers carry {limit} bytes (max_channel_state_bytes)";
     }
@@ -382,7 +382,7 @@ refusals! {
         TooManyUsersNamed = "a message is for at most {MAX_NAMES} users";
     }
     "unknown-channel" Gone {
-        /// A channel that is granted and not there.
+        /// A channel that is granted and not in service.
         UnknownChannel { channel: Shown } = "no channel {channel} is in service";
     }
     "unknown-connection" Gone {

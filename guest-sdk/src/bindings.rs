@@ -1,10 +1,10 @@
-//! What `wit-bindgen` makes of the contract: one module a world, sharing their types.
+//! The bindings that `wit-bindgen` makes of the contract: one module a world, sharing their types.
 //!
 //! Only a world whose export macro is used becomes part of a component, so a channel without
 //! `on_ping` does not export `control-frames`.
 #![allow(missing_docs)]
 
-/// What every channel is.
+/// The bindings of every channel.
 pub mod channel {
     wit_bindgen::generate!({
         world: "channel",

@@ -1,4 +1,4 @@
-//! What an author writes: one implementation of [`Channel`].
+//! The author's part: one implementation of [`Channel`].
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 use crate::room::Room;
 use crate::timers::Timer;
 
-/// What a channel does with its connections: a trait on the struct that is remembered of each.
+/// The behaviour of a channel: a trait on the struct that is kept for each connection.
 ///
 /// Implement it under [`#[wharf::channel]`](macro@crate::channel), which makes the implementation
 /// the plugin's exports. Only [`PATHS`](Channel::PATHS) and [`on_connect`](Channel::on_connect) have
@@ -23,8 +23,9 @@ use crate::timers::Timer;
 ///
 /// The struct is the *session* of one connection. `on_connect` makes it, each callback gets it as
 /// `&mut self`, and the host keeps it in between, as MessagePack with the names of the fields. A
-/// new version of the plugin reads what an older one wrote: fields that it no longer has are passed
-/// over, and fields that are new need a default. A field must not change its type; use a new name.
+/// new version of the plugin reads the sessions of an older one: fields that it no longer has are
+/// ignored, and fields that are new need a default. A field must not change its type; use a new
+/// name.
 ///
 /// ```
 /// # use wharf::prelude::*;
@@ -37,20 +38,19 @@ use crate::timers::Timer;
 /// }
 /// ```
 ///
-/// A session that cannot be read is reported and ends its connection: nothing else could run on
-/// it. To find out before your users do, reload in a test, with
-/// [`TestHost::reload`](crate::testing::TestHost::reload).
+/// A session that cannot be read is reported and ends its connection. To find out before your users
+/// do, reload in a test, with [`TestHost::reload`](crate::testing::TestHost::reload).
 ///
-/// A channel that remembers nothing is a struct without fields, whose session costs nothing. The
-/// operator bounds the size of a session (`max_session_bytes`).
+/// A channel without a memory is a struct without fields, whose session costs nothing. The operator
+/// bounds the size of a session (`max_session_bytes`).
 ///
 /// # Messages
 ///
 /// A text message goes to [`on_message`](Channel::on_message), a binary one to
-/// [`on_binary`](Channel::on_binary). [`Message`](Channel::Message) says what text is decoded into:
-/// any type that implements `Deserialize` is read from JSON, and `String` is the text as it came.
-/// What does not decode goes to [`on_invalid_message`](Channel::on_invalid_message). A client that
-/// wants its messages answered one by one gives them a `ref`: the type is then a
+/// [`on_binary`](Channel::on_binary). Text is decoded into [`Message`](Channel::Message): any type
+/// that implements `Deserialize` is read from JSON, and `String` is the text as it came. Text that
+/// does not decode goes to [`on_invalid_message`](Channel::on_invalid_message). A client that wants
+/// its messages answered one by one gives them a `ref`: the type is then a
 /// [`Request`](crate::Request) of the author's own.
 ///
 /// ```
@@ -85,16 +85,16 @@ use crate::timers::Timer;
 /// # When a handler fails
 ///
 /// A handler that returns `Err` has done nothing: its effects are dropped and its changes of the
-/// session forgotten. The error is reported to the operator, and [`on_error`](Channel::on_error) runs
-/// on the session as it was before, to answer the client.
+/// session discarded. The error is reported to the operator, and [`on_error`](Channel::on_error)
+/// runs on the session as it was before, to answer the client.
 ///
 /// A handler that panics, or misses its deadline, has done nothing either; but its connection is
 /// closed with code 1011, after [`on_fault`](Channel::on_fault) and before
-/// [`on_close`](Channel::on_close). Nobody else notices.
+/// [`on_close`](Channel::on_close). Other connections do not notice.
 pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
-    /// Where the channel is mounted: literal segments, `:name` for one segment, and `*name` as the
-    /// last for the rest. One pattern at least and 64 at most, of at most 255 bytes each. What the
-    /// named segments were is in [`Connection::params`].
+    /// Paths of the channel: literal segments, `:name` for one segment, and `*name` as the last for
+    /// the rest. There must be 1 to 64 patterns, of at most 255 bytes each. [`Connection::params`]
+    /// has the values of the named segments.
     ///
     /// ```
     /// # trait Paths { const PATHS: &'static [&'static str]; }
@@ -105,55 +105,55 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// ```
     const PATHS: &'static [&'static str];
 
-    /// The subprotocols that the channel speaks (RFC 6455, 1.9), best first; at most 16. Of those
-    /// a client asks for, the first one here is agreed upon; see [`Connection::subprotocol`].
+    /// Subprotocols that the channel speaks (RFC 6455, 1.9), best first; at most 16. The first one
+    /// here that a client asks for is agreed upon; see [`Connection::subprotocol`].
     const SUBPROTOCOLS: &'static [&'static str] = &[];
 
-    /// The version of the session's format, which the host's log names when the plugin is
-    /// loaded. Nothing depends on it as long as the struct only grows; count it up when it changes in
-    /// a way that old sessions cannot be read.
+    /// Version of the session's format, which the host's log names when the plugin is loaded.
+    /// Nothing depends on it as long as the struct only grows. Count it up for a change after which
+    /// old sessions cannot be read.
     const SESSION_FORMAT: u32 = 0;
 
     #[doc(hidden)]
     const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
 
-    /// What text messages are decoded into: `String` for the text as it came, any other type is
-    /// read from JSON.
+    /// Type that text messages are decoded into: `String` for the text as it came, any other type
+    /// is read from JSON.
     ///
     /// May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
-    /// What notices are, which handlers post with [`notify`](crate::notices::notify). May be left
+    /// Type of notices, which handlers post with [`notify`](crate::notices::notify). May be left
     /// out: it is then the type of `on_notify`'s argument.
     type Notice: DeserializeOwned + 'static;
 
-    /// What the host keeps for a room between its events: as the session is for a connection, and
-    /// encoded in the same way. A room begins with the default. May be left out: it is then the type
-    /// that `on_room_event` works on.
+    /// State that the host keeps for a room between its events, like the session for a connection,
+    /// and encoded in the same way. A room begins with the default. May be left out: it is then the
+    /// type that `on_room_event` works on.
     type RoomState: Serialize + DeserializeOwned + Default + 'static;
 
-    /// What the events of rooms are, which handlers post with [`Room::post`]. May be left out: it
-    /// is then the type of `on_room_event`'s argument.
+    /// Type of the events of rooms, which handlers post with [`Room::post`]. May be left out: it is
+    /// then the type of `on_room_event`'s argument.
     type RoomEvent: DeserializeOwned + 'static;
 
-    /// What messages from outside are. May be left out: it is then the type of
+    /// Type of messages from outside. May be left out: it is then the type of
     /// `on_outside_message`'s argument.
     type OutsideMessage: DeserializeOwned + 'static;
 
-    /// What messages from outside are answered with. May be left out: it is then the type that
+    /// Type of the replies to messages from outside. May be left out: it is then the type that
     /// `on_outside_message` returns.
     type OutsideReply: Serialize + 'static;
 
-    /// A client asks to connect; its handshake waits for the answer. Return the session, or say
-    /// why not with a [`Refusal`].
+    /// Handles a client's request to connect; its handshake waits for the answer. Return the
+    /// session, or a [`Refusal`] with the reason.
     ///
-    /// Effects are allowed, and happen if the connection is accepted: it can join rooms, be sent
-    /// a welcome, be announced to others. Headers can be added to the response with
+    /// Effects are allowed, and happen if the connection is accepted: it can join rooms, be sent a
+    /// welcome, be announced to others. Headers can be added to the response with
     /// [`Connection::set_response_header`]. A refusal drops all of it, and there is no `on_close`.
     ///
-    /// `?` on any error refuses with status 500; the error is reported to the operator and
-    /// nothing of it is sent. So does a panic. `?` on an [`Invalid`] refuses with status 400, and
-    /// with what it says, as JSON.
+    /// `?` on any error refuses with status 500; the error is reported to the operator and no part
+    /// of it is sent. So does a panic. `?` on an [`Invalid`] refuses with status 400, and with its
+    /// content as JSON.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -174,7 +174,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// ```
     fn on_connect(conn: &Connection) -> Result<Self, Refusal>;
 
-    /// A text message has arrived. Default: nothing happens.
+    /// Handles a text message. Default: nothing happens.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -194,7 +194,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// A binary message has arrived. Default: nothing happens.
+    /// Handles a binary message. Default: nothing happens.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -215,11 +215,10 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// A text message has arrived that is no [`Message`](Channel::Message): it is not JSON, or it is
-    /// and does not fit. Never called where `Message` is `String`.
+    /// Handles a text message that is not a [`Message`](Channel::Message): it is not JSON, or does
+    /// not fit. Never called if `Message` is `String`.
     ///
-    /// Default: the client is sent
-    /// `{"type": "error", "code": "INVALID_JSON", "message": …}`, which
+    /// Default: the client is sent `{"type": "error", "code": "INVALID_JSON", "message": …}`, which
     /// [`for_client`](InvalidMessage::for_client) makes of it.
     ///
     /// ```
@@ -246,16 +245,16 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         conn.send(invalid.for_client())
     }
 
-    /// The client sent a ping frame, with at most 125 bytes. The host has answered it already.
-    /// Default: nothing happens, and the host does not even call the plugin.
+    /// Handles a ping frame of the client, with at most 125 bytes. The host has answered it
+    /// already. Default: nothing happens, and the host does not even call the plugin.
     fn on_ping(&mut self, conn: &Connection, data: Vec<u8>) -> Result {
         let _ = (conn, data);
         Ok(())
     }
 
-    /// The client sent a pong frame, with at most 125 bytes, that is not the answer to a keep-alive
-    /// ping of the host's: the answer to [`Connection::ping`], mostly. Default: nothing happens, and
-    /// the host does not even call the plugin.
+    /// Handles a pong frame of the client, with at most 125 bytes, that is not the answer to a
+    /// keep-alive ping of the host; mostly it is the answer to [`Connection::ping`]. Default:
+    /// nothing happens, and the host does not even call the plugin.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -282,31 +281,31 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// Another handler has posted a notice for this connection, with
-    /// [`notify`](crate::notices::notify) or the like; see [`notices`](crate::notices) for an example.
-    /// It has its turn among the connection's own events. A panic in it ends this connection, not
-    /// the one that posted. Default: nothing can be posted.
+    /// Handles a notice that another handler has posted for this connection, with
+    /// [`notify`](crate::notices::notify) or a similar function; see [`notices`](crate::notices)
+    /// for an example. It has its turn among the connection's own events. A panic in it ends this
+    /// connection, not the one that posted. Default: nothing can be posted.
     fn on_notify(&mut self, conn: &Connection, notice: Self::Notice) -> Result {
         let _ = (conn, notice);
         Ok(())
     }
 
-    /// A timer of this connection has fired; see [`timers`](crate::timers) for an example.
-    /// Default: none can be set.
+    /// Handles a timer of this connection; see [`timers`](crate::timers) for an example. Default:
+    /// none can be set.
     fn on_timer(&mut self, conn: &Connection, timer: Timer) -> Result {
         let _ = (conn, timer);
         Ok(())
     }
 
-    /// An event of a room, posted with [`Room::post`]: handled one at a time for each room, in the
-    /// order posted, so that its state needs no lock and no retry. The changed state and the effects
-    /// commit together. There is no connection: whoever posted is named by
-    /// [`event::sender`](crate::event::sender), and reached with
-    /// [`send_to`](crate::rooms::send_to) or a broadcast.
+    /// Handles an event of a room, posted with [`Room::post`]: one at a time for each room, in the
+    /// order posted, so that its state needs no lock and no retry. The changed state and the
+    /// effects commit together. There is no connection: [`event::sender`](crate::event::sender)
+    /// names the one that posted, for [`send_to`](crate::rooms::send_to), and a broadcast reaches
+    /// the room.
     ///
-    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator; the
-    /// next one goes on. The state is forgotten when the room has had no members, no events and no
-    /// timers for a while (`room_state_grace_ms`). Default: nothing can be posted.
+    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator;
+    /// the next one goes on. The state is dropped when the room has had no members, no events and
+    /// no timers for a while (`room_state_grace_ms`). Default: nothing can be posted.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -353,7 +352,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// A timer of a room has fired, set with [`Room::after`] or [`Room::every`]; otherwise as
+    /// Handles a timer of a room, set with [`Room::after`] or [`Room::every`]; otherwise like
     /// [`on_room_event`](Channel::on_room_event). Default: none can be set, unless there is an
     /// `on_room_event`.
     fn on_room_timer(state: &mut Self::RoomState, room: &Room, timer: Timer) -> Result {
@@ -361,11 +360,11 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// Somebody has come to a room or has gone, as far as connections
-    /// [track](crate::Connection::track) themselves; called at most once in
-    /// `presence_interval_ms` for a room, one call at a time, with all that has changed since the last.
-    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator.
-    /// Default: nothing happens, and the host does not even call the plugin.
+    /// Handles changes of a room's presence list, on which connections
+    /// [track](crate::Connection::track) themselves. Called at most once in `presence_interval_ms`
+    /// for a room, one call at a time, with all changes since the last. An `Err`, a panic or a
+    /// missed deadline undoes the event, and is reported to the operator. Default: nothing happens,
+    /// and the host does not even call the plugin.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -389,22 +388,22 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// A timer of the channel has fired, set with [`timers::after`](crate::timers::after) or
-    /// [`timers::every`](crate::timers::every). One of them is handled at a time. An `Err`, a panic or
-    /// a missed deadline undoes the event, and is reported to the operator. Default: none can be
+    /// Handles a timer of the channel, set with [`timers::after`](crate::timers::after) or
+    /// [`timers::every`](crate::timers::every). One of them is handled at a time. An `Err`, a panic
+    /// or a missed deadline undoes the event, and is reported to the operator. Default: none can be
     /// set.
     fn on_channel_timer(timer: Timer) -> Result {
         let _ = timer;
         Ok(())
     }
 
-    /// A message has come from outside, by the operator's API
-    /// (`POST /api/channels/NAME/messages`): from another program of the operator's, on behalf of no
-    /// connection. It is JSON, and so is what it is answered with.
+    /// Handles a message from outside, sent by the operator's API (`POST
+    /// /api/channels/NAME/messages`) from another program of the operator, without a connection.
+    /// The message is JSON, and so is its reply.
     ///
-    /// An [`Invalid`] answers with status 422 and with what it says, and so does a message that does
-    /// not decode. Any other `Err` is reported to the operator and answered with status 500, of which
-    /// nothing is told. Both drop the effects. Default: such messages are answered with status 409.
+    /// An [`Invalid`] answers with status 422 and its content, and so does a message that does not
+    /// decode. Any other `Err` is reported to the operator and answered with status 500, without
+    /// any part of it. Both drop the effects. Default: such messages are answered with status 409.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -427,7 +426,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///     fn on_outside_message(Shipped { to, order }: Shipped) -> Result<Told> {
     ///         let devices = user_connections(&to).count();
     ///         if devices == 0 {
-    ///             return Err(Invalid::new("nobody is there to be told").code("OFFLINE").into());
+    ///             return Err(Invalid::new("no device is online").code("OFFLINE").into());
     ///         }
     ///         send_to_user(&to, json!({ "type": "shipped", "order": order }))?;
     ///         Ok(Told { devices })
@@ -448,15 +447,15 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Err(Error::msg("the channel has no on_outside_message"))
     }
 
-    /// A handler returned `Err`: one of `on_message`, `on_binary`, `on_invalid_message`, `on_ping`,
-    /// `on_pong`, `on_notify` and `on_timer`. What it did is undone and the error is reported to
-    /// the operator, unless it is an [`Invalid`], the client's own mistake; `self` is the session as
-    /// it was before. What is done here commits, unless it fails as well: then that is reported
-    /// too, and the event ends without effects.
+    /// Handles the `Err` of a handler: one of `on_message`, `on_binary`, `on_invalid_message`,
+    /// `on_ping`, `on_pong`, `on_notify` and `on_timer`. The effects of that handler are undone.
+    /// The error is reported to the operator, unless it is an [`Invalid`], the client's own
+    /// mistake. `self` is the session as it was before. The effects of this callback commit, unless
+    /// it fails as well: then that is reported too, and the event ends without effects.
     ///
-    /// Default: the client is sent what it may know of the error,
-    /// [`for_client`](Error::for_client): what an [`Invalid`] says, and for every other error
-    /// `{"type": "error", "code": "INTERNAL_ERROR"}`.
+    /// Default: the client is sent the public part of the error, [`for_client`](Error::for_client):
+    /// the content of an [`Invalid`], and for every other error `{"type": "error", "code":
+    /// "INTERNAL_ERROR"}`.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -478,10 +477,9 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         conn.send(error.for_client())
     }
 
-    /// Something went wrong that no handler saw, and the connection is about to be closed: the
-    /// client broke the protocol, or a handler panicked, missed its deadline or ran out of memory.
-    /// Effects still commit: the client can be sent a last message. Whatever fails in here is
-    /// reported, and that is all.
+    /// Handles a fault that ends the connection: the client broke the protocol, or a handler
+    /// panicked, missed its deadline or ran out of memory. Effects still commit: the client can be
+    /// sent a last message. A failure of this callback is only reported.
     ///
     /// Default: nothing happens, and the host does not even call the plugin.
     ///
@@ -506,14 +504,15 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// The connection has ended, however it did; called once for each that `on_connect` accepted,
-    /// with the last committed session. Others can still be told; this client cannot.
+    /// Handles the end of the connection, of any kind. Called once for each that `on_connect`
+    /// accepted, with the last committed session. Others can still be sent messages; this client
+    /// cannot.
     ///
-    /// The connection has left its rooms: it is counted nowhere, and
-    /// [`joined`](Connection::joined) says which they were. `code` and `reason` are those of the
-    /// first close frame, sent or received; there may have been none.
-    /// [`ending`](Connection::ending) says why it ended. An `Err` is reported and drops the effects;
-    /// there is no `on_error`, because nobody is left to answer.
+    /// The connection has left its rooms: it is counted nowhere, and [`joined`](Connection::joined)
+    /// lists its last ones. `code` and `reason` are those of the first close frame, sent or
+    /// received; there may have been none. [`ending`](Connection::ending) has the reason of the
+    /// end. An `Err` is reported and drops the effects; there is no `on_error`, because no client
+    /// is left to answer.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -539,18 +538,18 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     }
 }
 
-/// Why a connection is about to be closed, as [`on_fault`](Channel::on_fault) hears it.
+/// The fault that is about to close a connection, for [`on_fault`](Channel::on_fault).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// One of `protocol-error`, `invalid-utf8`, `message-too-big` (the client's doing) or `trap`,
-    /// `deadline`, `out-of-memory`, `session-too-big` (a handler's doing: what it did is undone).
-    /// The set grows.
+    /// Code: one of `protocol-error`, `invalid-utf8`, `message-too-big` (caused by the client) or
+    /// `trap`, `deadline`, `out-of-memory`, `session-too-big` (caused by a handler, whose effects
+    /// are undone). The set grows.
     pub code: String,
-    /// A sentence for the log. Not for clients.
+    /// Sentence for the log. Not for clients.
     pub detail: String,
 }
 
-/// The optional exports that the attribute makes: those whose callbacks the author wrote.
+/// The optional exports that the attribute makes: those with a callback that the author wrote.
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub use wharf_contract::exports::Exports;
@@ -558,7 +557,8 @@ pub use wharf_contract::exports::Exports;
 #[cfg(target_family = "wasm")]
 macro_rules! exports {
     ($($module:ident = $world:literal, $export:literal, $here:literal, uses [$($uses:tt)*];)*) => {
-        /// The optional exports that the attribute makes: those whose callbacks the author wrote.
+        /// The optional exports that the attribute makes: those with a callback that the author
+        /// wrote.
         #[doc(hidden)]
         #[derive(Debug, Clone, Copy)]
         pub struct Exports {

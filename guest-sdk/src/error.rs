@@ -1,4 +1,4 @@
-//! What went wrong: one error type that anything converts into, and the host's own errors inside it.
+//! Errors: one type that every error converts into, with the host's own errors inside it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::invalid::Invalid;
 use crate::reply::{Ref, in_reply_to};
 
-/// What handlers return: `Result` alone is `Result<(), wharf::Error>`.
+/// The result of handlers: `Result` alone is `Result<(), wharf::Error>`.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Any failure of a handler. Every [`std::error::Error`] converts into it, so `?` works on all of
 /// them; so does a plain sentence, with [`Error::msg`] or [`bail!`](crate::bail).
 ///
-/// It is meant for the operator: what it says goes to the host's log, never to a client. The
-/// exception is [`Invalid`], which is meant for the client.
+/// It is meant for the operator: its text goes to the host's log, never to a client. The exception
+/// is [`Invalid`], which is meant for the client.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -45,18 +45,18 @@ enum Cause {
 }
 
 impl Error {
-    /// An error that says `message`.
+    /// Makes an error with the text `message`.
     pub fn msg(message: impl fmt::Display) -> Self {
         Self(Box::new(Cause::Said(message.to_string())))
     }
 
-    /// Put a sentence before this error that says what was being done; see also
-    /// [`Context::context`], which does it to a whole `Result`.
+    /// Puts a sentence about the failed step before this error; see also [`Context::context`],
+    /// which does it to a whole `Result`.
     pub fn context(self, what: impl fmt::Display) -> Self {
         Self(Box::new(Cause::Context(what.to_string(), self)))
     }
 
-    /// The error underneath, if it is an `E`: for handlers that can do something about it.
+    /// Returns the error underneath, if it is an `E`: for handlers that can act on it.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         match &*self.0 {
             Cause::Said(_) => None,
@@ -65,8 +65,8 @@ impl Error {
         }
     }
 
-    /// The same error as the answer to a message of the client's, so that
-    /// [`for_client`](Error::for_client) says which; none changes nothing. See also
+    /// Makes the error the answer to a message of the client, which
+    /// [`for_client`](Error::for_client) then names; `None` changes nothing. See also
     /// [`InReplyTo`](crate::InReplyTo), which does it to a whole `Result`.
     pub fn in_reply_to<'r>(self, reference: impl Into<Option<&'r Ref>>) -> Self {
         match reference.into() {
@@ -75,7 +75,7 @@ impl Error {
         }
     }
 
-    /// The message that this error is the answer to.
+    /// Returns the message that this error is the answer to.
     pub fn reference(&self) -> Option<&Ref> {
         match &*self.0 {
             Cause::Said(_) | Cause::Source(_) => None,
@@ -84,17 +84,17 @@ impl Error {
         }
     }
 
-    /// The client's mistake, if that is what this is.
+    /// Returns the client's mistake, if the error is one.
     pub fn invalid(&self) -> Option<&Invalid> {
         self.downcast_ref()
     }
 
-    /// What a client may know of it: what an [`Invalid`] says, and of every other error no more than
-    /// `{"type": "error", "code": "INTERNAL_ERROR"}`. With the `ref` of the message that it is the
-    /// answer to, if there is one.
+    /// Returns the public part of the error: the content of an [`Invalid`], and for every other
+    /// error only `{"type": "error", "code": "INTERNAL_ERROR"}`. It has the `ref` of the message
+    /// that it answers, if there is one.
     ///
-    /// The default [`on_error`](crate::Channel::on_error) sends this; one of your own can
-    /// send it as well.
+    /// The default [`on_error`](crate::Channel::on_error) sends this; one of your own can send it
+    /// as well.
     pub fn for_client(&self) -> Value {
         let mut error = match self.invalid() {
             None => json!({ "code": "INTERNAL_ERROR" }),
@@ -104,19 +104,19 @@ impl Error {
         in_reply_to(self.reference(), error)
     }
 
-    /// The host's refusal of a call, if that is what this is.
+    /// Returns the host's refusal of a call, if the error is one.
     pub fn host_error(&self) -> Option<&HostError> {
         self.downcast_ref()
     }
 
-    /// Whether the host refused a call because what it was about has ended: the receiver of a
-    /// [`send_to`](crate::rooms::send_to), mostly. Often no reason to fail.
+    /// Returns true if the host refused a call because its subject has ended: mostly the receiver
+    /// of a [`send_to`](crate::rooms::send_to). Often that is not a reason to fail.
     pub fn is_gone(&self) -> bool {
         self.host_error().is_some_and(|error| error.remedy == Remedy::Gone)
     }
 }
 
-/// The whole chain in one line: each error, then what caused it.
+/// The whole chain in one line: each error, then its cause.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
@@ -142,7 +142,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As [`Display`](fmt::Display): what `unwrap` prints in a test should be readable.
+/// The same as [`Display`](fmt::Display): `unwrap` in a test should print a readable text.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -155,7 +155,7 @@ impl<E: StdError + 'static> From<E> for Error {
     }
 }
 
-/// Adds to an error what was being done.
+/// Adds the failed step to an error.
 ///
 /// ```
 /// use wharf::prelude::*;
@@ -164,10 +164,10 @@ impl<E: StdError + 'static> From<E> for Error {
 /// assert_eq!(error.to_string(), "reading the port: invalid digit found in string");
 /// ```
 pub trait Context<T> {
-    /// Say what was being done when the error came.
+    /// Adds a sentence about the failed step.
     fn context(self, what: impl fmt::Display) -> Result<T>;
 
-    /// The same, where saying it costs something: the closure runs only if there is an error.
+    /// Adds a sentence that is costly to make: the closure runs only if there is an error.
     fn with_context<D: fmt::Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }
 
@@ -181,7 +181,7 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// `None` becomes an error that says `what`.
+/// `None` becomes an error with the text `what`.
 impl<T> Context<T> for Option<T> {
     fn context(self, what: impl fmt::Display) -> Result<T> {
         self.ok_or_else(|| Error::msg(what))
@@ -192,7 +192,7 @@ impl<T> Context<T> for Option<T> {
     }
 }
 
-/// Return early with an error: `bail!("no board for game {game}")`.
+/// Returns early with an error: `bail!("no board for game {game}")`.
 #[macro_export]
 macro_rules! bail {
     ($($message:tt)+) => {
@@ -210,7 +210,7 @@ macro_rules! bail {
 /// # fn handler(conn: &Connection) -> Result {
 /// if let Err(error) = send_to("someone", "psst") {
 ///     match error.host_error() {
-///         // Whoever it was has gone: nothing to do.
+///         // The receiver has gone: nothing to do.
 ///         Some(host) if host.remedy == Remedy::Gone => {}
 ///         _ => return Err(error),
 ///     }
@@ -220,12 +220,12 @@ macro_rules! bail {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostError {
-    /// What can be done about it.
+    /// Remedy.
     pub remedy: Remedy,
-    /// A short token in kebab-case, such as `message-too-big`. The set grows: treat an unknown
-    /// one by its `remedy`.
+    /// Short token in kebab-case, such as `message-too-big`. The set grows: treat an unknown one by
+    /// its `remedy`.
     pub code: String,
-    /// A sentence for the log, with the limit that was met. Not for clients.
+    /// Sentence for the log, with the limit that was met. Not for clients.
     pub detail: String,
 }
 
@@ -237,7 +237,8 @@ impl fmt::Display for HostError {
 
 impl StdError for HostError {}
 
-/// A refusal of the fake host. In a component errors come from the host, which makes them of the same.
+/// The refusal of the fake host. In a component errors come from the host, which makes them of the
+/// same type.
 #[cfg(not(target_family = "wasm"))]
 impl From<wharf_contract::CallRefusal> for HostError {
     fn from(refusal: wharf_contract::CallRefusal) -> Self {
@@ -254,14 +255,14 @@ impl From<wharf_contract::CallRefusal> for HostError {
     }
 }
 
-/// What can be done about a [`HostError`]. Closed for good: code can match on it exhaustively.
+/// The remedy of a [`HostError`]. The set is closed for good: code can match on it exhaustively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// The call itself is wrong, and will fail each time: mend the plugin.
+    /// The call itself is wrong, and will fail each time: fix the plugin.
     FixCall,
     /// A limit is reached: send less, or ask the operator for more.
     ShedLoad,
-    /// What the call was about has ended: a connection, mostly.
+    /// The subject of the call has ended: mostly a connection.
     Gone,
     /// The operator has not allowed it; the detail says what to write into the configuration.
     AskOperator,

@@ -24,22 +24,22 @@
 //! ```
 //!
 //! A plugin may call the hosts that the operator grants to its channel, and no others: none, unless
-//! `wharf.toml` says so. The error of a refused call and the host's log name the line to write.
+//! `wharf.toml` lists them. The error of a refused call and the host's log name the line to write.
 //!
 //! ```toml
 //! [channels.chat]
 //! http_hosts = ["api.example.com"]
 //! ```
 //!
-//! What is granted are names, looked up anew for each request: whoever answers for the name is
-//! who is called. `https` checks certificates against the authorities that browsers trust.
+//! A grant is for a name, which is looked up anew for each request. `https` checks certificates
+//! against the authorities that browsers trust.
 //!
 //! # Waiting
 //!
-//! [`send`](Request::send) waits for the whole answer. That holds up the events of this connection,
-//! nobody else's: other connections are served meanwhile. All of an event must be over in
-//! `wall_budget_ms` (5 seconds unless the operator says otherwise), so a request has a
-//! [timeout](Request::timeout) that is shorter. A request that is sent is not undone where the handler
+//! [`send`](Request::send) waits for the whole answer. That delays only the events of this
+//! connection: other connections are served meanwhile. The whole event must be over in
+//! `wall_budget_ms` (5 seconds unless the operator sets another time), so a request has a
+//! [timeout](Request::timeout) that is shorter. A request that is sent is not undone if the handler
 //! fails afterwards.
 //!
 //! Redirects are answers like others: the `location` may be on a host that is not granted. Cookies
@@ -47,7 +47,7 @@
 //!
 //! # Errors
 //!
-//! An answer with any status is no error; see [`Response::ok`]. The codes of
+//! An answer with any status is a success of the call; see [`Response::ok`]. The codes of
 //! [`send`](Request::send):
 //!
 //! | code | |
@@ -56,7 +56,7 @@
 //! | `http-url-invalid`, `http-header-invalid` | no `http` or `https` URL; no header, or one that the host sets |
 //! | `http-too-many-requests` | more than `max_http_requests_per_channel` are under way |
 //! | `http-timeout` | no connection or no answer in time |
-//! | `http-unreachable` | no such name, nobody there, or no TLS connection |
+//! | `http-unreachable` | no such name, no server there, or no TLS connection |
 //! | `http-response-too-big` | a body over [`max_body_bytes`](Request::max_body_bytes) |
 //! | `http-failed` | anything else, such as an answer that breaks off |
 
@@ -68,37 +68,37 @@ use serde::de::DeserializeOwned;
 use crate::backend;
 use crate::error::{Context, HostError, Remedy, Result};
 
-/// How long a request may take unless it says otherwise.
+/// Default timeout of a request.
 pub const TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes that the body of an answer may have unless its request says otherwise: 1 MiB.
+/// Default limit of the body of an answer, in bytes: 1 MiB.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// A `GET` request.
+/// Makes a `GET` request.
 pub fn get(url: &str) -> Request {
     request("GET", url)
 }
 
-/// A `POST` request.
+/// Makes a `POST` request.
 pub fn post(url: &str) -> Request {
     request("POST", url)
 }
 
-/// A `PUT` request.
+/// Makes a `PUT` request.
 pub fn put(url: &str) -> Request {
     request("PUT", url)
 }
 
-/// A `PATCH` request.
+/// Makes a `PATCH` request.
 pub fn patch(url: &str) -> Request {
     request("PATCH", url)
 }
 
-/// A `DELETE` request.
+/// Makes a `DELETE` request.
 pub fn delete(url: &str) -> Request {
     request("DELETE", url)
 }
 
-/// A request with any method, such as `HEAD`.
+/// Makes a request with any method, such as `HEAD`.
 pub fn request(method: &str, url: &str) -> Request {
     Request {
         method: method.to_owned(),
@@ -123,41 +123,41 @@ pub struct Request {
 }
 
 impl Request {
-    /// Add a header; a repeated name adds a second one. The host itself sets `host`, `connection`
-    /// and their like.
+    /// Adds a header; a repeated name adds a second one. The host itself sets `host`, `connection`
+    /// and similar ones.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    /// Send this body.
+    /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Send this as JSON, with a `content-type` that says so.
+    /// Sets the body to this value as JSON, with the `content-type` of JSON.
     ///
-    /// Errors: what cannot be JSON.
+    /// Errors: the value cannot be JSON.
     pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self> {
         let body = serde_json::to_vec(value).context("a request's body cannot be JSON")?;
         Ok(self.header("content-type", "application/json").body(body))
     }
 
-    /// How long all of it may take, [`TIMEOUT`] unless said. The operator's `wall_budget_ms` ends the
-    /// whole event, whatever is said here.
+    /// Sets the time for the whole request; [`TIMEOUT`] by default. The operator's `wall_budget_ms`
+    /// ends the whole event even so.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How many bytes the answer's body may have, [`MAX_BODY_BYTES`] unless said.
+    /// Sets the limit of the answer's body, in bytes; [`MAX_BODY_BYTES`] by default.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// Send it and wait for the whole answer.
+    /// Sends the request and waits for the whole answer.
     ///
     /// Errors: see the [module](self).
     pub fn send(self) -> Result<Response> {
@@ -175,17 +175,17 @@ pub struct Response {
 }
 
 impl Response {
-    /// The status code, such as 200.
+    /// Returns the status code, such as 200.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// Whether the status is 200 to 299.
+    /// Returns true if the status is 200 to 299.
     pub fn is_ok(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The answer if its status is 200 to 299.
+    /// Returns the answer if its status is 200 to 299.
     ///
     /// Errors: any other status, with the beginning of the body.
     pub fn ok(self) -> Result<Self> {
@@ -198,37 +198,37 @@ impl Response {
         crate::bail!("the answer has status {}: {}", self.status, shown.trim_end())
     }
 
-    /// All headers, names in lower case.
+    /// Returns all headers, names in lower case.
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
         &self.headers
     }
 
-    /// The first header with this name in any case, if it is text.
+    /// Returns the first header with this name in any case, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         std::str::from_utf8(&found?.1).ok()
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The body itself.
+    /// Returns the body itself.
     pub fn into_body(self) -> Vec<u8> {
         self.body
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
-    /// Errors: a body that is no UTF-8.
+    /// Errors: the body is not UTF-8.
     pub fn text(&self) -> Result<&str> {
         std::str::from_utf8(&self.body).context("the answer is no UTF-8")
     }
 
-    /// The body, read as JSON.
+    /// Returns the body, decoded from JSON.
     ///
-    /// Errors: a body that is no `T`.
+    /// Errors: the body is not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         let what = || format!("the answer is no JSON of a {}", std::any::type_name::<T>());
         serde_json::from_slice(&self.body).with_context(what)
@@ -251,7 +251,7 @@ impl Target {
         format!("{scheme}://{}{}", self.authority, self.path_with_query)
     }
 
-    /// Whether names and paths are well-formed is for the host to find out.
+    /// Parses a URL. The host checks if names and paths are well-formed.
     fn of(url: &str) -> Result<Self, HostError> {
         let invalid = || HostError {
             remedy: Remedy::FixCall,

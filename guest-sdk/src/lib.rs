@@ -3,8 +3,8 @@
 //!
 //! # A channel
 //!
-//! A plugin is a library with one [`Channel`]: a struct that is remembered of each connection,
-//! and what happens when a client connects, sends something, and goes.
+//! A plugin is a library with one [`Channel`]: a struct that is kept for each connection, and
+//! callbacks for a client that connects, sends a message, and goes.
 //!
 //! ```toml
 //! # Cargo.toml
@@ -97,13 +97,14 @@
 //!
 //! # An event is a transaction
 //!
-//! A callback is called for one *event*. Whatever it asks the host to do is an *effect*: sending,
+//! A callback is called for one *event*. A call that asks the host to act is an *effect*: sending,
 //! broadcasting, joining, leaving, closing. Effects and the changed session take effect together
 //! when the callback returns `Ok`, or not at all.
 //!
 //! - `Ok` from a call means that the effect is recorded and within all limits: the commit cannot
 //!   fail. An `Err` has recorded nothing, and the callback may go on.
-//! - Questions such as [`room_count`](rooms::room_count) see what other events have committed, and
+//! - Questions such as [`room_count`](rooms::room_count) see the commits of other events, and this
+//!   event's own joins and leaves.
 //!   this event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
@@ -117,24 +118,24 @@
 //! Events of one connection run one at a time, in the order of their arrival. Different connections
 //! run in parallel. All members of a room see its broadcasts in one order.
 //!
-//! A callback has a budget of CPU time and of time by the clock, set by the operator (`cpu_budget_ms`,
+//! A callback has a budget of CPU time and of elapsed time, set by the operator (`cpu_budget_ms`,
 //! `wall_budget_ms`). One that misses its deadline has done nothing, and its connection is closed
 //! with code 1011.
 //!
 //! # Nothing but the session is remembered
 //!
-//! The host runs a channel on many instances and throws them away as it likes: after a panic, on a
+//! The host runs a channel on many instances and drops them at any time: after a panic, on a
 //! reload, or because it does not need them at the moment. Any of them may serve any event of any
 //! connection. So a `static`, a `thread_local!` or a leaked allocation is a cache of one instance:
-//! it can be empty or outdated at any time, and no other instance sees it. It is the right place for
-//! a compiled pattern or a parsed table, and the wrong one for anything that somebody would miss.
-//! What a connection must remember belongs in its session, what connections share in the [`store`].
+//! it can be empty or outdated at any time, and no other instance sees it. It is the right place
+//! for a compiled pattern or a parsed table, and the wrong one for data whose loss matters. The
+//! data of a connection belongs in its session, shared data in the [`store`].
 //!
 //! # What a plugin can reach
 //!
-//! The standard library works: clocks, randomness, collections; what is printed goes to the log.
-//! [`http`] reaches the hosts that the operator grants. There are no files, no sockets, no arguments and no
-//! environment. Threads cannot be started.
+//! The standard library works: clocks, randomness, collections; printed text goes to the log.
+//! [`http`] reaches the hosts that the operator grants. There are no files, no sockets, no
+//! arguments and no environment. Threads cannot be started.
 
 #![deny(missing_docs)]
 
@@ -197,15 +198,14 @@ pub use timers::Timer;
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
 ///
-/// It takes no arguments. It exports what every channel has to have, and of the optional exports
-/// those whose callbacks are written: `control-frames` for
-/// [`on_ping`](Channel::on_ping) and [`on_pong`](Channel::on_pong), `faults` for
-/// [`on_fault`](Channel::on_fault), and so on. The host calls no others, so a callback that is not
-/// written costs nothing. A `type Message`, `Notice`, `RoomState`, `RoomEvent`, `OutsideMessage` or
-/// `OutsideReply` that is left out is added.
+/// It takes no arguments. It exports the parts that every channel must have, and the optional
+/// exports whose callbacks are written: `control-frames` for [`on_ping`](Channel::on_ping) and
+/// [`on_pong`](Channel::on_pong), `faults` for [`on_fault`](Channel::on_fault), and so on. The host
+/// calls no others, so a callback that is not written costs nothing. A `type Message`, `Notice`,
+/// `RoomState`, `RoomEvent`, `OutsideMessage` or `OutsideReply` that is left out is added.
 ///
-/// A plugin has one channel. Where a crate has two, compiling it to WebAssembly fails: a symbol "is
-/// already defined". (In tests there may be as many as you like.)
+/// A plugin has one channel. If a crate has two, compiling it to WebAssembly fails: a symbol "is
+/// already defined". (In tests there may be any number.)
 ///
 /// An implementation without the attribute does not compile, since it would export nothing:
 ///
@@ -229,7 +229,7 @@ pub use wharf_macros::channel;
 pub use serde;
 pub use serde_json;
 
-/// So that the page's example is compiled.
+/// The page, whose example is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/messages.md")]
 mod convention {}
@@ -237,7 +237,7 @@ mod convention {}
 #[cfg(doctest)]
 mod guide;
 
-/// For the code that [`channel`](macro@channel) writes.
+/// Items for the code that [`channel`](macro@channel) writes.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::channel::Exports;

@@ -1,4 +1,4 @@
-//! Messages from outside: what their senders hear.
+//! The answers to messages from outside.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::invalid::Invalid;
 
-/// Why a message from outside was refused, as its sender hears it.
+/// The refusal of a message from outside, as its sender gets it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutsideRefusal {
-    /// The HTTP status: 422 for a message that cannot be used, 500 for a channel that failed, 409
-    /// for one that takes no such messages.
+    /// HTTP status: 422 for a message that cannot be used, 500 for a channel that failed, 409 for
+    /// one that does not accept such messages.
     pub status: u16,
-    /// The body: `{"error": {"code": …, "message": …}}`.
+    /// Body: `{"error": {"code": …, "message": …}}`.
     pub body: Value,
 }
 
@@ -21,7 +21,7 @@ impl OutsideRefusal {
         Self { status, body: json!({ "error": { "code": code, "message": message } }) }
     }
 
-    /// What may be told of an error.
+    /// Makes the refusal from the public part of an error.
     pub(crate) fn of(error: &Error) -> Self {
         match error.invalid() {
             None => Self::new(500, "channel-failed", "the channel failed"),
@@ -30,7 +30,7 @@ impl OutsideRefusal {
     }
 }
 
-/// An answer of the host's own.
+/// The host's own answer.
 #[cfg(not(target_family = "wasm"))]
 impl From<wharf_contract::outside::OutsideProblem> for OutsideRefusal {
     fn from(problem: wharf_contract::outside::OutsideProblem) -> Self {
@@ -38,7 +38,7 @@ impl From<wharf_contract::outside::OutsideProblem> for OutsideRefusal {
     }
 }
 
-/// The message that a payload is. One that does not fit is its sender's mistake.
+/// Returns the message in a payload. One that does not fit is its sender's mistake.
 pub(crate) fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M> {
     serde_json::from_slice(payload).map_err(|error| {
         let mut message = format!("no message of this channel: {error}");
@@ -47,7 +47,8 @@ pub(crate) fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M> {
     })
 }
 
-/// In bytes. serde's errors quote unknown names in full, and senders choose those.
+/// Longest explanation, in bytes. serde's errors quote unknown names in full, and senders choose
+/// those.
 const LONGEST_EXPLANATION: usize = 300;
 
 #[cfg(test)]

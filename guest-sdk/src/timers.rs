@@ -12,7 +12,7 @@
 //! the plugin, and not the end of the host.
 //!
 //! Setting and cancelling are effects: they happen when the event commits, and time counts from
-//! then. What a timer carries is read again with [`Timer::payload`].
+//! then. [`Timer::payload`] returns the payload of a timer.
 //!
 //! ```
 //! use std::time::Duration;
@@ -59,23 +59,24 @@ use serde::de::DeserializeOwned;
 use crate::backend;
 use crate::error::{Context, Result};
 
-/// Set a timer of the channel that fires once. The errors: `timer-name-invalid` (1 to 64 bytes),
-/// `timer-interval-invalid` (more than 366 days; less than 10 ms is 10 ms), `too-many-timers` (`max_timers_per_channel`),
-/// `payload-too-big`, `no-handler` (there is no `on_channel_timer`).
+/// Sets a timer of the channel that fires once. The errors: `timer-name-invalid` (1 to 64 bytes),
+/// `timer-interval-invalid` (more than 366 days; less than 10 ms is 10 ms), `too-many-timers`
+/// (`max_timers_per_channel`), `payload-too-big`, `no-handler` (there is no `on_channel_timer`).
 pub fn after(delay: Duration, name: &str, payload: &impl Serialize) -> Result {
     let payload = encode(payload)?;
     Ok(backend::set_channel_timer(name, milliseconds(delay), None, &payload)?)
 }
 
-/// Set a timer of the channel that fires again and again, at intervals of at least 10 ms. The errors
-/// are those of [`after`].
+/// Sets a timer of the channel that fires again and again, at intervals of at least 10 ms. The
+/// errors are those of [`after`].
 pub fn every(interval: Duration, name: &str, payload: &impl Serialize) -> Result {
     let payload = encode(payload)?;
     let interval = milliseconds(interval);
     Ok(backend::set_channel_timer(name, interval, Some(interval), &payload)?)
 }
 
-/// Cancel a timer of the channel, a firing that waits included. One that is not set is no error.
+/// Cancels a timer of the channel, including a firing that waits. A timer that is not set is not an
+/// error.
 pub fn cancel(name: &str) -> Result {
     Ok(backend::cancel_channel_timer(name)?)
 }
@@ -98,30 +99,30 @@ impl Timer {
         self.payload.len()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What was given when it was set. An error where that was of another type, which an older
-    /// version of the plugin may have set.
+    /// Returns the payload given when it was set. Errors: the payload is of another type, which an
+    /// older version of the plugin may have set.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
         decode(&self.payload).with_context(|| format!("the payload of the timer {:?}", self.name))
     }
 }
 
-/// What a notice, a room event or a timer carries, as bytes. JSON, so that other programs can post
-/// events too.
+/// Encodes the payload of a notice, a room event or a timer. It is JSON, so that other programs can
+/// post events too.
 pub(crate) fn encode(payload: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(payload).context("the payload cannot be written as JSON")
 }
 
-/// The same back.
+/// Decodes a payload.
 pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
     Ok(serde_json::from_slice(payload)?)
 }
 
-/// In whole milliseconds, rounded up, so that nothing fires too early.
+/// Returns whole milliseconds, rounded up, so that nothing fires too early.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

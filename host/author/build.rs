@@ -137,8 +137,8 @@ fn resolve(manifest: &mut Table, workspace: &Table) {
     }
 }
 
-/// Write into a manifest where in the copy the crates are that it uses of this repository. `place` is
-/// where it is itself.
+/// Changes the paths in a manifest to those of the crates in the copy. `place` is the manifest's
+/// own folder.
 fn point_to_the_copy(manifest: &mut Table, place: &str) {
     for dependencies in dependency_tables(manifest) {
         let tables = dependencies.iter_mut().filter_map(|(_, wanted)| wanted.as_table_mut());

@@ -1,5 +1,5 @@
-//! The two levels of the test kit side by side: what the imitated host refuses, the host refuses, with the
-//! same code, remedy and sentence.
+//! The two levels of the test kit side by side: a call that the imitated host refuses is refused by
+//! the host, with the same code, remedy and sentence.
 
 #[path = "../fixtures/provokes/src/lib.rs"]
 mod provokes;
@@ -15,7 +15,7 @@ use wharf_contract::refusal::{CODES, Code};
 use wharf_contract::text::Shown;
 use wharf_tests::kit::prepared;
 
-/// When a call is made.
+/// The time of a call.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
     Connecting,
@@ -25,7 +25,7 @@ enum When {
 
 use When::{AtTheEnd, Connecting, Open};
 
-/// What a call is refused with.
+/// The expected refusal of a call.
 enum Expected {
     /// The whole sentence.
     Refusal(CallRefusal),
@@ -122,7 +122,7 @@ impl Case {
                 return host.stored("at-end").expect("a report");
             }
         }
-        // The report is the last of what the client got.
+        // The report is the client's last message.
         let received = client.received();
         received.last().unwrap_or_else(|| panic!("{}: {:?}", self.call, host.errors())).json()
     }
@@ -132,7 +132,7 @@ fn id(text: &str) -> Shown {
     Shown::id(text)
 }
 
-/// All limits as they are, but for those that are given.
+/// Makes the default limits, with the given changes.
 macro_rules! limits {
     ($($name:ident: $value:expr),+) => { Limits { $($name: $value,)+ ..Limits::default() } };
 }
@@ -179,7 +179,7 @@ fn cases() -> Vec<Case> {
         case("track-without-key", PresenceKeyInvalid { bytes: 0 }),
         case("track-100-bytes", MetadataTooBig { bytes: 100, limit: 99 })
             .with(limits! { max_presence_bytes: 99 }),
-        // Beside key and metadata, 64 bytes and the quotes of the key.
+        // Besides key and metadata there are 64 bytes and the quotes of the key.
         case("track-100-bytes", PresenceFull { taken: 0, setting: "max_room_presence_bytes", limit: 168 })
             .with(limits! { max_room_presence_bytes: 168 }),
         case("track-in-two-rooms", PresenceFull { taken: 70, setting: "max_channel_presence_bytes", limit: 139 })
@@ -259,7 +259,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Codes that no test can provoke, and why.
+/// Codes that no test can provoke, with the reason.
 const NOT_PROVOKED: [(&str, &str); 5] = [
     ("http-failed", "it takes a network"),
     ("http-too-many-requests", "a test does one thing at a time"),

@@ -1,4 +1,4 @@
-//! What watchers of a room are sent.
+//! The messages to watchers of a room.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ pub type Meta = Arc<str>;
 /// Keys, and the metadata of the connections behind each, oldest connection first.
 pub type Entries = Vec<(Arc<str>, Vec<Meta>)>;
 
-/// What has changed about a list, by whole entries: applying it twice is applying it once.
+/// The changes of a list, by whole entries: applying them twice is applying them once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// The list's number after the changes.
+    /// Number of the list after the changes.
     pub sequence: u64,
-    /// The keys that are present now, with exactly this metadata.
+    /// Entries that are present now, with exactly this metadata.
     pub joins: Entries,
-    /// The keys that are absent now.
+    /// Keys that are absent now.
     pub leaves: Vec<Arc<str>>,
 }
 
 impl Diff {
-    /// Returns whether nothing has changed.
+    /// Returns true if nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.joins.is_empty() && self.leaves.is_empty()
     }
@@ -64,7 +64,7 @@ fn write_entries(text: &mut String, entries: &Entries) {
         }
         text.push_str(&quoted(key));
         text.push_str(r#":{"metas":["#);
-        // The metadata is JSON itself, checked when it was taken in.
+        // The metadata is JSON itself, checked when it was tracked.
         text.push_str(&metas.join(","));
         text.push_str("]}");
     }

@@ -1,4 +1,4 @@
-//! The list of who is present in one room. Pure: it is told the time.
+//! The presence list of one room. It is pure: its caller gives it the time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
@@ -9,42 +9,42 @@ use std::time::Duration;
 use super::messages::{self, Diff, Entries, Meta};
 use super::{charge, key_bytes, meta_bytes};
 
-/// The list of who is present in one room. `I` names a connection, `T` is a point in time.
+/// The presence list of one room. `I` names a connection, `T` is a point in time.
 #[derive(Debug)]
 pub struct Roster<I, T> {
     entries: BTreeMap<Arc<str>, Entry<I, T>>,
-    /// The key of each connection that is tracked.
+    /// Key of each connection that is tracked.
     keys: HashMap<I, Arc<str>>,
-    /// When entries without a connection go, soonest first. Those that a connection came back to
-    /// in time are passed over.
+    /// Times at which entries without a connection end, soonest first. An entry to which a
+    /// connection came back in time is skipped.
     expiries: VecDeque<(T, Arc<str>)>,
-    /// Entries without a connection.
+    /// Number of entries without a connection.
     lingering: usize,
     sequence: u64,
     bytes: usize,
-    /// Changes since the last diff: keys, and what they were then.
+    /// Changes since the last diff: keys, with their state then.
     changed: Changes,
 }
 
-/// Keys that have changed, and what they were before.
+/// Keys that have changed, with their state before.
 pub type Changes = BTreeMap<Arc<str>, Before>;
 
-/// The knowledge of a key that is told to have changed.
+/// The state of a key that its watchers know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// It was absent.
+    /// The key was absent.
     Absent,
-    /// It was present with this metadata.
+    /// The key was present with this metadata.
     Present(Vec<Meta>),
-    /// Not all of them know the same: some have seen the list while it was changing.
+    /// Watchers know different states: some have seen the list while it was changing.
     Various,
 }
 
 #[derive(Debug)]
 struct Entry<I, T> {
-    /// By connection, in ascending order of their ids.
+    /// Metadata by connection, in ascending order of their ids.
     metas: Vec<(I, Meta)>,
-    /// There is no connection any more: the entry stays until then, as it was last.
+    /// End of an entry without connections, which stays until then with its last metadata.
     until: Option<T>,
 }
 
@@ -64,7 +64,7 @@ impl<I: Copy + Ord, T> Entry<I, T> {
         key_bytes(key) + metas
     }
 
-    /// Put a connection's metadata in its place. Whether that changed anything.
+    /// Puts a connection's metadata in its place. Returns true if that changed anything.
     fn put(&mut self, id: I, meta: &Meta) -> bool {
         match self.metas.binary_search_by_key(&id, |(known, _)| *known) {
             Ok(at) if self.metas[at].1 == *meta => false,
@@ -87,9 +87,9 @@ impl<I: Copy + Ord, T> Entry<I, T> {
 /// The changes that an event that has not committed yet makes about its own connection.
 #[derive(Clone, Debug)]
 pub struct Own<I> {
-    /// The connection.
+    /// Connection.
     pub id: I,
-    /// The key and the metadata that it tracks itself with, `None` for no longer.
+    /// Key and metadata that it tracks itself with; `None` for absent.
     pub track: Option<(Arc<str>, Meta)>,
 }
 
@@ -108,7 +108,7 @@ impl<I, T> Default for Roster<I, T> {
 }
 
 impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, T> {
-    /// An empty list whose numbers go on from another's.
+    /// Makes an empty list whose numbers go on from another's.
     pub fn after(sequence: u64) -> Roster<I, T> {
         Roster { sequence, ..Roster::default() }
     }
@@ -128,12 +128,12 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         self.bytes
     }
 
-    /// Returns whether nobody is present, and nobody's entry lingers.
+    /// Returns true if there is no entry.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The key that a connection is tracked under.
+    /// Returns the key that a connection is tracked under.
     pub fn key(&self, id: I) -> Option<&Arc<str>> {
         self.keys.get(&id)
     }
@@ -159,7 +159,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         live + usize::from(joins) - usize::from(leaves)
     }
 
-    /// Entries in the order of their keys: those after `after`, at most `limit`.
+    /// Returns at most `limit` entries in the order of their keys, beginning after `after`.
     pub fn page(&self, after: Option<&str>, limit: usize, own: Option<&Own<I>>) -> Entries {
         let is_after = |key: &str| after.is_none_or(|after| key > after);
         let mut page = Entries::new();
@@ -189,7 +189,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         page
     }
 
-    /// Track a connection under a key; no longer under another.
+    /// Tracks a connection under a key, and no longer under another.
     pub fn track(&mut self, id: I, key: &Arc<str>, meta: &Meta) {
         if self.keys.get(&id).is_some_and(|old| old != key) {
             self.untrack(id);
@@ -197,7 +197,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         self.keys.insert(id, key.clone());
         self.change(key, |entry| {
             if entry.until.take().is_some() {
-                // Somebody is back; what was shown meanwhile was the last state of others.
+                // A connection is back. The list showed the last state of others meanwhile.
                 let is_same = matches!(&entry.metas[..], [(_, last)] if last == meta);
                 entry.metas = vec![(id, meta.clone())];
                 return !is_same;
@@ -206,7 +206,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         });
     }
 
-    /// Track a connection no longer.
+    /// Removes a connection from the list.
     pub fn untrack(&mut self, id: I) {
         if let Some(key) = self.keys.remove(&id) {
             self.change(&key, |entry| {
@@ -216,8 +216,8 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         }
     }
 
-    /// A connection has ended. If it was the last one behind its key, the entry stays for
-    /// `grace`, so that a client that comes back in time was never away.
+    /// Ends a connection. If it was the last one behind its key, the entry stays for `grace`, so
+    /// that a client that comes back in time was never away.
     pub fn end(&mut self, id: I, now: T, grace: Duration) {
         let is_last = |key: &Arc<str>| self.entries.get(key).is_some_and(|e| e.metas.len() == 1);
         if grace.is_zero() || !self.keys.get(&id).is_some_and(is_last) {
@@ -233,12 +233,12 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         }
     }
 
-    /// Returns the time when the next entry goes, at the soonest.
+    /// Returns the earliest time at which an entry ends.
     pub fn next_expiry(&self) -> Option<T> {
         self.expiries.front().map(|(at, _)| *at)
     }
 
-    /// Let go of the entries whose time is over.
+    /// Removes the entries whose time is over.
     pub fn expire(&mut self, now: T) {
         while let Some((at, key)) = self.expiries.pop_front_if(|(at, _)| *at <= now) {
             if self.entries.get(&key).is_some_and(|entry| entry.until == Some(at)) {
@@ -251,14 +251,14 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         }
     }
 
-    /// Takes what has changed since this was last called, less what has changed back.
+    /// Takes the changes since the last call, without those that were undone.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = std::mem::take(&mut self.changed);
         self.keep_net(&mut changes);
         changes
     }
 
-    /// Forget the changes of keys that are again what they were.
+    /// Removes the changes of keys that have their former state again.
     pub fn keep_net(&self, changes: &mut Changes) {
         changes.retain(|key, before| match (before, self.shown(key)) {
             (Before::Various, _) => true,
@@ -267,18 +267,18 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         });
     }
 
-    /// Somebody is shown the list as it is now, in between two diffs: what has changed is told
-    /// to all, even if it changes back.
+    /// Notes that a watcher gets the list as it is now, between two diffs: changes so far are told
+    /// to all, even if they are undone.
     pub fn shown_between(&mut self) {
         self.changed.values_mut().for_each(|before| *before = Before::Various);
     }
 
-    /// Returns whether something may have changed since then.
+    /// Returns true if something may have changed since then.
     pub fn has_changes(&self) -> bool {
         !self.changed.is_empty()
     }
 
-    /// Returns how these keys are now.
+    /// Returns the present state of these keys.
     pub fn diff(&self, changes: &Changes) -> Diff {
         let mut diff = Diff { sequence: self.sequence, ..Diff::default() };
         for key in changes.keys() {
@@ -294,7 +294,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         self.entries.get(key).map(|entry| entry.shown())
     }
 
-    /// Change an entry, and note what that does. `change` says whether the list shows it.
+    /// Changes an entry, and notes the change. `change` returns true if the list shows it.
     fn change(&mut self, key: &Arc<str>, change: impl FnOnce(&mut Entry<I, T>) -> bool) {
         let entry = self.entries.entry(key.clone()).or_default();
         let is_new = entry.metas.is_empty();
@@ -323,7 +323,8 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
     }
 }
 
-/// Returns what an entry shows to an event that has changed something about its own connection.
+/// Returns the metadata of an entry for an event that has changed something about its own
+/// connection.
 fn shown_with<I: Copy + Ord, T>(
     key: &Arc<str>,
     entry: &Entry<I, T>,
@@ -332,7 +333,7 @@ fn shown_with<I: Copy + Ord, T>(
     let Some(own) = own else { return entry.shown() };
     let track = own.track.as_ref().filter(|(own_key, _)| own_key == key);
     match track {
-        // It comes back to an entry that lingers, where no connection is.
+        // The connection comes back to an entry that has only its last metadata.
         Some((_, meta)) if entry.until.is_some() => vec![meta.clone()],
         None if entry.until.is_some() => entry.shown(),
         _ => {

@@ -23,7 +23,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Shared>> = const { RefCell::new(None) };
 }
 
-/// Makes `world` the host of what runs in this thread until the guard goes, panics included.
+/// Makes `world` the host of this thread until the guard is dropped, panics included.
 pub(crate) fn enter(world: &Shared) -> impl Drop {
     struct Leave;
     impl Drop for Leave {
@@ -398,16 +398,16 @@ pub(crate) fn generation() -> u64 {
     host(|world| world.generation)
 }
 
-/// Tests see everything.
+/// Returns the highest level: tests see every line.
 pub(crate) fn max_level() -> LevelFilter {
     LevelFilter::Trace
 }
 
-/// Code that logs should be testable without a host, so here none is needed.
+/// Writes a line. Code that logs should be testable without a host, so none is needed here.
 pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
     let fields_text: String =
         fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
-    // Shown by the test runner for tests that fail.
+    // The test runner shows it for tests that fail.
     eprintln!("{level:?}: {message}{fields_text}");
     if let Some(world) = CURRENT.with_borrow(Clone::clone) {
         world.borrow_mut().log(level, message, fields);

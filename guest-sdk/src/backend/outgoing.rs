@@ -1,4 +1,4 @@
-//! Outgoing HTTP of a component: `wasi:http`, waited for.
+//! Outgoing HTTP of a component, by `wasi:http`, which is waited for.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn fields(request: &Request) -> Result<Fields, HostError> {
 fn options(timeout: Duration) -> RequestOptions {
     let options = RequestOptions::new();
     let nanoseconds = Some(nanoseconds(timeout));
-    // A host that does not know these is bounded by the deadline.
+    // A host that does not know these options is bounded by the deadline.
     let _ = options.set_connect_timeout(nanoseconds);
     let _ = options.set_first_byte_timeout(nanoseconds);
     let _ = options.set_between_bytes_timeout(nanoseconds);
@@ -92,7 +92,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The time that the whole request has.
+/// The deadline of the whole request.
 struct Deadline {
     timeout: Duration,
     passed: Pollable,
@@ -114,7 +114,7 @@ impl Deadline {
     }
 }
 
-/// Send the body. Where nobody takes it any more, the answer says why.
+/// Sends the body. If the server accepts no more of it, the answer tells why.
 fn write(body: OutgoingBody, mut data: &[u8], deadline: &Deadline) -> Result<(), HostError> {
     let Ok(stream) = body.write() else {
         return Ok(());
@@ -184,7 +184,8 @@ fn broken_off() -> HostError {
     refused(Remedy::Other, "http-failed", "the answer broke off")
 }
 
-/// The host's own errors come as text, a code and a sentence; the rest is what `wasi:http` says.
+/// Returns the error of a failed request. The host's own errors come as text, a code and a
+/// sentence; the others are those of `wasi:http`.
 fn failed(code: ErrorCode) -> HostError {
     let (remedy, token, detail) = match code {
         ErrorCode::InternalError(Some(text)) => match text.split_once(": ") {

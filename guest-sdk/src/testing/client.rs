@@ -16,7 +16,7 @@ use super::component::ComponentHost;
 use super::run::{Ending, Happening, end, handle};
 use super::world::{Record, Shared};
 
-/// What a client received.
+/// A message that a client has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A text message.
@@ -36,7 +36,7 @@ impl Received {
         }
     }
 
-    /// The JSON of a text message. Panics if it is not JSON.
+    /// Returns the JSON of a text message. Panics if it is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         match self {
@@ -53,7 +53,7 @@ pub struct Client {
     side: Side,
 }
 
-/// Whose client it is, and which.
+/// The level of the client, and its number.
 enum Side {
     Native { world: Shared, number: u64 },
     Component { host: Rc<ComponentHost>, number: usize },
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// The connection's id, as the channel sees it.
+    /// Returns the connection's id, as the channel sees it.
     pub fn id(&self) -> String {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.request.id()),
@@ -99,10 +99,10 @@ fn record<R>(world: &Shared, number: u64, read: impl FnOnce(&mut Record) -> R) -
     read(record.expect("a client's record is never removed"))
 }
 
-/// What the client does. Each of these panics if the connection has ended.
+/// Actions of the client. Each of these panics if the connection has ended.
 impl Client {
-    /// Send a message: what [`Connection::send`](crate::Connection::send) takes, in the other
-    /// direction. Text and JSON are text messages, bytes are binary ones.
+    /// Sends a message of a type that [`Connection::send`](crate::Connection::send) accepts, in the
+    /// other direction. Text and JSON are text messages, bytes are binary ones.
     #[track_caller]
     pub fn send(&self, message: impl Outgoing) {
         self.assert_open();
@@ -129,15 +129,15 @@ impl Client {
         }
     }
 
-    /// Send a ping frame. The host answers it by itself; the channel hears of it in `on_ping`. Panics
-    /// where a ping has no room for the data: more than 125 bytes.
+    /// Sends a ping frame. The host answers it; the channel handles it in `on_ping`. Panics if the
+    /// data has more than 125 bytes, which do not fit into a ping.
     #[track_caller]
     pub fn ping(&self, data: &[u8]) {
         self.control(Act::Ping(data.into()), data, Happening::Ping);
     }
 
-    /// Send a pong frame, which the channel hears of in `on_pong`. No pong is sent otherwise, but to
-    /// the host's own pings, which tests do not see. Panics as [`ping`](Client::ping) does.
+    /// Sends a pong frame, which the channel handles in `on_pong`. The client sends no other pongs,
+    /// except to the host's own pings, which tests do not see. Panics like [`ping`](Client::ping).
     #[track_caller]
     pub fn pong(&self, data: &[u8]) {
         self.control(Act::Pong(data.into()), data, Happening::Pong);
@@ -163,7 +163,7 @@ impl Client {
         }
     }
 
-    /// Close the connection with a close frame of the client's. Panics for a code that no client may
+    /// Closes the connection with a close frame of the client. Panics for a code that no client may
     /// send, such as 1006, and for a reason of more than 123 bytes.
     #[track_caller]
     pub fn disconnect(&self, code: u16, reason: &str) {
@@ -185,7 +185,7 @@ impl Client {
         }
     }
 
-    /// Be gone without a close frame, as when the network is lost: `on_close` gets no code.
+    /// Vanishes without a close frame, as when the network is lost: `on_close` gets no code.
     #[track_caller]
     pub fn vanish(&self) {
         self.assert_open();
@@ -195,8 +195,8 @@ impl Client {
         }
     }
 
-    /// Do what the host closes a connection for: `protocol-error` (code 1002), `invalid-utf8`
-    /// (1007) or `message-too-big` (1009). The channel hears of it in `on_fault`.
+    /// Breaks a rule for which the host closes the connection: `protocol-error` (code 1002),
+    /// `invalid-utf8` (1007) or `message-too-big` (1009). The channel handles it in `on_fault`.
     #[track_caller]
     pub fn violate(&self, rule: &str) {
         self.assert_open();
@@ -217,14 +217,14 @@ impl Client {
     }
 }
 
-/// What the client sees.
+/// The client's view.
 impl Client {
-    /// Everything received since this was last asked.
+    /// Returns all messages received since the last call.
     pub fn received(&self) -> Vec<Received> {
         self.inbox(|inbox| inbox.drain(..).collect())
     }
 
-    /// The next message received, if there is one.
+    /// Returns the next message received, if there is one.
     pub fn next(&self) -> Option<Received> {
         self.inbox(VecDeque::pop_front)
     }
@@ -236,7 +236,7 @@ impl Client {
         }
     }
 
-    /// The next message received, as JSON. Panics if there is none, or if it is not JSON.
+    /// Returns the next message received, as JSON. Panics if there is none, or if it is not JSON.
     #[track_caller]
     pub fn next_json(&self) -> Value {
         match self.next() {
@@ -245,14 +245,15 @@ impl Client {
         }
     }
 
-    /// The next message received must be this one: what [`Connection::send`](crate::Connection::send)
-    /// takes. JSON is compared by value, so that the order of fields does not matter.
+    /// Checks that the next message received is this one, of a type that
+    /// [`Connection::send`](crate::Connection::send) accepts. JSON is compared by value, so that
+    /// the order of fields does not matter.
     #[track_caller]
     pub fn assert_received(&self, expected: impl Outgoing) {
         let expected = self::expected(expected);
         match self.next() {
             Some(received) if is_same(&received, &expected) => {}
-            // JSON is shown as what it was compared by.
+            // JSON is shown in the form that was compared.
             Some(received) => match (json_of(&received), json_of(&expected)) {
                 (Some(received), Some(expected)) => assert_eq!(received, expected),
                 _ => assert_eq!(received, expected),
@@ -261,14 +262,14 @@ impl Client {
         }
     }
 
-    /// Nothing more must have been received.
+    /// Checks that nothing more has been received.
     #[track_caller]
     pub fn assert_received_nothing(&self) {
         assert_eq!(self.received(), [], "{} has received what it should not have", self.id());
     }
 
-    /// Code and reason of the close frame that the client got, if the channel or the host closed the
-    /// connection.
+    /// Returns code and reason of the close frame that the client got, if the channel or the host
+    /// closed the connection.
     pub fn closed(&self) -> Option<(u16, String)> {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.closed.clone()),
@@ -276,7 +277,7 @@ impl Client {
         }
     }
 
-    /// The channel or the host must have closed the connection with this code.
+    /// Checks that the channel or the host has closed the connection with this code.
     #[track_caller]
     pub fn assert_closed(&self, code: u16) {
         match self.closed() {
@@ -294,7 +295,7 @@ impl Client {
         }
     }
 
-    /// Whether the connection is open.
+    /// Returns true if the connection is open.
     pub fn is_open(&self) -> bool {
         match &self.side {
             Native { world, number } => record(world, *number, |record| record.is_open),
@@ -302,7 +303,7 @@ impl Client {
         }
     }
 
-    /// A header that the channel added to the response that opened the connection.
+    /// Returns a header that the channel added to the response that opened the connection.
     pub fn response_header(&self, name: &str) -> Option<String> {
         let find = |headers: &[(String, Vec<u8>)]| {
             let (_, value) = headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
@@ -316,7 +317,7 @@ impl Client {
         }
     }
 
-    /// The subprotocol that was agreed upon.
+    /// Returns the subprotocol that was agreed upon.
     pub fn subprotocol(&self) -> Option<String> {
         match &self.side {
             Native { world, number } => {
@@ -327,16 +328,16 @@ impl Client {
     }
 }
 
-/// What the host keeps.
+/// The data that the host keeps.
 impl Client {
-    /// The committed session, decoded as `C`. Panics if it does not decode.
+    /// Returns the committed session, decoded as `C`. Panics if it does not decode.
     #[track_caller]
     pub fn session<C: Channel>(&self) -> C {
         let bytes = self.session_bytes();
         session::decode(&bytes).unwrap_or_else(|error| panic!("the session: {error}"))
     }
 
-    /// The committed session as the host keeps it.
+    /// Returns the committed session as the host keeps it.
     #[track_caller]
     pub fn session_bytes(&self) -> Vec<u8> {
         match &self.side {
@@ -345,7 +346,7 @@ impl Client {
         }
     }
 
-    /// The rooms the connection is in, in the order joined; once it has ended, those it was in last.
+    /// Returns the rooms of the connection, in the order joined; once it has ended, its last ones.
     #[track_caller]
     pub fn joined(&self) -> Vec<String> {
         match &self.side {
@@ -354,7 +355,7 @@ impl Client {
         }
     }
 
-    /// The labels that the connection carries.
+    /// Returns the labels that the connection carries.
     #[track_caller]
     pub fn labels(&self) -> Vec<(String, String)> {
         match &self.side {
@@ -363,7 +364,8 @@ impl Client {
         }
     }
 
-    /// The user that the channel has identified; once the connection has ended, whose it was last.
+    /// Returns the user that the channel has identified; once the connection has ended, its last
+    /// one.
     #[track_caller]
     pub fn user(&self) -> Option<String> {
         match &self.side {
@@ -373,13 +375,13 @@ impl Client {
     }
 }
 
-/// What a client must have received.
+/// Returns the message that a client must have received.
 #[track_caller]
 pub(crate) fn expected(message: impl Outgoing) -> Received {
     Received::from(message.payload().expect("the message cannot be encoded"))
 }
 
-/// Whether two messages are the same; JSON is compared by value.
+/// Returns true if two messages are the same; JSON is compared by value.
 pub(crate) fn is_same(one: &Received, other: &Received) -> bool {
     match (json_of(one), json_of(other)) {
         (Some(one), Some(other)) => one == other,

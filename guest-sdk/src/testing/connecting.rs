@@ -1,4 +1,4 @@
-//! How a client connects to the host, at either level, or is refused.
+//! The connection of a client to the host, at either level, or its refusal.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -48,32 +48,32 @@ impl Connecting {
         }
     }
 
-    /// Add a header to the request.
+    /// Adds a header to the request.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.as_ref().to_vec()));
         self
     }
 
-    /// Ask for a subprotocol.
+    /// Asks for a subprotocol.
     pub fn subprotocol(self, name: &str) -> Self {
         self.header("sec-websocket-protocol", name)
     }
 
-    /// Come from this address and port, instead of `192.0.2.1:50000`.
+    /// Sets the client's address and port, instead of `192.0.2.1:50000`.
     pub fn remote_address(mut self, address: &str) -> Self {
         address.clone_into(&mut self.remote_address);
         self
     }
 
-    /// Bring a token with these claims, which the host has checked, so that
-    /// [`Connection::claims`](crate::Connection::claims) has them.
+    /// Adds the claims of a token that the host has checked, for
+    /// [`Connection::claims`](crate::Connection::claims).
     pub fn claims(mut self, claims: impl serde::Serialize) -> Self {
         let claims = serde_json::to_string(&claims);
         self.claims = Some(claims.expect("claims that can be written as JSON"));
         self
     }
 
-    /// Connect. Refused with status 404 where no path of the channel fits, and otherwise as
+    /// Connects. Refused with status 404 if no path of the channel fits, and otherwise as
     /// `on_connect` decides; a panic in it is a 500.
     #[track_caller]
     pub fn open(self) -> Result<Client, Refused> {
@@ -156,7 +156,7 @@ impl Connecting {
         Ok(Client::of_native(shared, number))
     }
 
-    /// Connect, and panic if that is refused.
+    /// Connects, and panics if that is refused.
     #[track_caller]
     pub fn expect_open(self) -> Client {
         match self.open() {
@@ -165,7 +165,7 @@ impl Connecting {
         }
     }
 
-    /// Connect, and panic if that is not refused.
+    /// Connects, and panics if that is not refused.
     #[track_caller]
     pub fn expect_refused(self) -> Refused {
         match self.open() {
@@ -175,31 +175,31 @@ impl Connecting {
     }
 }
 
-/// How a connection was refused, as the client sees it.
+/// The refusal of a connection, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
     /// By HTTP status, before the upgrade.
     Http {
-        /// The status that was sent.
+        /// Status.
         status: u16,
-        /// The headers of the response; names in lower case.
+        /// Headers of the response; names in lower case.
         headers: Vec<(String, Vec<u8>)>,
-        /// The body.
+        /// Body.
         body: Vec<u8>,
     },
     /// By close code, after the upgrade.
     Close {
-        /// What was sent before the close frame.
+        /// Messages before the close frame.
         messages: Vec<Received>,
-        /// The code that was sent.
+        /// Code.
         code: u16,
-        /// The reason that was sent.
+        /// Reason.
         reason: String,
     },
 }
 
 impl Refused {
-    /// The HTTP status, if that is how it was refused.
+    /// Returns the HTTP status, if it was refused by one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Refused::Http { status, .. } => Some(*status),
@@ -207,7 +207,7 @@ impl Refused {
         }
     }
 
-    /// The body of the HTTP response as text; empty where it was refused by close code.
+    /// Returns the body of the HTTP response as text; empty if it was refused by close code.
     pub fn body(&self) -> String {
         match self {
             Refused::Http { body, .. } => String::from_utf8_lossy(body).into_owned(),
@@ -215,14 +215,14 @@ impl Refused {
         }
     }
 
-    /// One of the host's own: a line.
+    /// Makes a refusal of the host: its body is one line.
     fn of_host(why: &TurnedAway) -> Self {
         let plain = ("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec());
         let body = format!("{why}\n").into();
         Refused::Http { status: why.status(), headers: vec![plain], body }
     }
 
-    /// A channel's own, as the host sends it, less what it may not send.
+    /// Makes a channel's own refusal, as the host sends it, without the parts that it may not send.
     fn of_channel(answer: Answer, max_message_bytes: usize) -> Self {
         match answer {
             Answer::Http { status, headers, mut body } => {

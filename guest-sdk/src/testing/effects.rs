@@ -1,4 +1,4 @@
-//! What a handler asked the fake host to do, and what it costs.
+//! The effects that a handler has recorded in the fake host, and their sizes.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::audience::Audience;
 use super::client::Received;
 use super::posts::Whose;
 
-/// What a channel has sent to a room of another, with [`publish`](crate::publish).
+/// A message that a channel has sent to a room of another, with [`publish`](crate::publish).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The other channel's name.
+    /// Name of the other channel.
     pub channel: String,
-    /// The room's name.
+    /// Name of the room.
     pub room: String,
-    /// What its members would receive.
+    /// Message that its members would receive.
     pub message: Received,
 }
 
-/// One thing a handler asked for; connections by their numbers.
+/// One effect of a handler; connections by their numbers.
 #[derive(Debug, Clone)]
 pub(crate) enum Effect {
     Send(Received),
@@ -28,7 +28,7 @@ pub(crate) enum Effect {
     Broadcast {
         to: Audience,
         message: Received,
-        /// A connection that it is not for, even if it is one of them.
+        /// A connection that is left out, even if it is one of them.
         skip: Option<u64>,
     },
     Join(String),
@@ -46,7 +46,7 @@ pub(crate) enum Effect {
     ClearLabel(String),
     Disconnect(u64, (u16, String)),
     DisconnectUser(String, (u16, String)),
-    /// An event for one.
+    /// An event for one receiver.
     Post(Whose, Vec<u8>),
     /// A notice for several connections; those whose inbox is full are closed.
     PostToSeveral {
@@ -111,7 +111,7 @@ impl Effect {
         }
     }
 
-    /// Returns whether its deliveries are counted.
+    /// Returns true if its deliveries are counted.
     pub(crate) fn is_broadcast(&self) -> bool {
         matches!(self, Effect::Broadcast { .. } | Effect::PostToSeveral { .. } | Effect::Publish(_))
     }

@@ -35,7 +35,7 @@ pub struct TestHost {
     level: TestLevel,
 }
 
-/// Where the channel runs.
+/// The place where the channel runs.
 #[derive(Clone)]
 pub(crate) enum TestLevel {
     /// In the test itself, on an imitated host.
@@ -49,20 +49,20 @@ use TestLevel::{Component, Native};
 /// One line that the channel logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// How much it matters.
+    /// Level.
     pub level: Level,
-    /// What it says.
+    /// Text.
     pub message: String,
-    /// What belongs to it, by name.
+    /// Fields, by name.
     pub fields: Vec<(String, String)>,
 }
 
 impl TestHost {
-    /// A host that serves the channel `C`, as its generation 1 and with the host's default limits:
-    /// natively, or the component that `wharf test` has built.
+    /// Makes a host that serves the channel `C`, as its generation 1 and with the host's default
+    /// limits: natively, or the component that `wharf test` has built.
     ///
-    /// The latter panics, when it is first needed, if the component is another channel than `C`: one
-    /// with other paths.
+    /// The latter panics, when it is first needed, if the component is another channel than `C`:
+    /// one with other paths.
     pub fn new<C: Channel>() -> Self {
         match component::from_environment() {
             Some(path) => {
@@ -73,21 +73,22 @@ impl TestHost {
         }
     }
 
-    /// A host that serves the channel `C` natively, whatever the tests are run by: for what there is at
-    /// this level only, [`run`](TestHost::run) and [`reload`](TestHost::reload), and for a channel that
-    /// is not the crate's own.
+    /// Makes a host that serves the channel `C` natively, also under `wharf test`: for the
+    /// functions of this level only, [`run`](TestHost::run) and [`reload`](TestHost::reload), and
+    /// for a channel that is not the crate's own.
     pub fn native<C: Channel>() -> Self {
         let world = World::new(Plugin::of::<C>());
         Self { level: Native(Rc::new(RefCell::new(world))) }
     }
 
-    /// A host that serves a component, whatever the tests are run by. The host is the binary that the
-    /// variable `WHARF_TEST_HOST` names, as `wharf test` sets it, or `wharf` on the `PATH`.
+    /// Makes a host that serves a component, also under `cargo test`. The host is the binary that
+    /// the variable `WHARF_TEST_HOST` names, as `wharf test` sets it, or `wharf` on the `PATH`.
     pub fn component(path: impl AsRef<Path>) -> Self {
         Self { level: Component(ComponentHost::new(path.as_ref(), None)) }
     }
 
-    /// Set other limits, from the next event on; with a component, before the first client connects.
+    /// Sets other limits, from the next event on; with a component, before the first client
+    /// connects.
     #[track_caller]
     pub fn set_limits(&self, limits: Limits) {
         match &self.level {
@@ -96,8 +97,8 @@ impl TestHost {
         }
     }
 
-    /// Set what the plugin reads with [`setting`](crate::setting), be it a setting or a secret,
-    /// from the next event on; with a component, before the first client connects.
+    /// Sets a setting or a secret that the plugin reads with [`setting`](crate::setting), from the
+    /// next event on; with a component, before the first client connects.
     #[track_caller]
     pub fn set_setting(&self, name: &str, value: &str) {
         match &self.level {
@@ -108,7 +109,7 @@ impl TestHost {
         }
     }
 
-    /// Let the channel publish to the rooms of another, which is in service; see
+    /// Lets the channel publish to the rooms of another, which is in service; see
     /// [`publish`](crate::publish). With a component, before the first client connects.
     #[track_caller]
     pub fn grant_publishing(&self, channel: &str) {
@@ -120,8 +121,8 @@ impl TestHost {
         }
     }
 
-    /// Take another channel out of service, so that publishing to it is refused with
-    /// `unknown-channel` where it is granted.
+    /// Takes another channel out of service, so that publishing to it is refused with
+    /// `unknown-channel` even if it is granted.
     #[track_caller]
     pub fn remove_channel(&self, channel: &str) {
         match &self.level {
@@ -134,7 +135,8 @@ impl TestHost {
         }
     }
 
-    /// What the channel has published to the rooms of others since this was last called.
+    /// Returns the messages that the channel has published to the rooms of others since the last
+    /// call.
     pub fn published(&self) -> Vec<Published> {
         match &self.level {
             Native(world) => std::mem::take(&mut world.borrow_mut().published),
@@ -142,7 +144,7 @@ impl TestHost {
         }
     }
 
-    /// Let [`renew_token`](crate::Connection::renew_token) accept this token, with these claims.
+    /// Lets [`renew_token`](crate::Connection::renew_token) accept this token, with these claims.
     #[track_caller]
     pub fn accept_token(&self, token: &str, claims: impl Serialize) {
         let claims = serde_json::to_string(&claims);
@@ -155,7 +157,7 @@ impl TestHost {
         }
     }
 
-    /// Give a key of the channel's [`store`](mod@store) a value, for good.
+    /// Sets the value of a key of the channel's [`store`](mod@store), for good.
     #[track_caller]
     pub fn store<T: Serialize + ?Sized>(&self, key: &str, value: &T) {
         match &self.level {
@@ -170,8 +172,8 @@ impl TestHost {
         }
     }
 
-    /// What a key of the channel's [`store`](mod@store) has, if it has anything. Panics if it is no
-    /// `T`.
+    /// Returns the value of a key of the channel's [`store`](mod@store), if it has one. Panics if
+    /// it is not a `T`.
     #[track_caller]
     pub fn stored<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         match &self.level {
@@ -183,8 +185,8 @@ impl TestHost {
         }
     }
 
-    /// Serve the channel `C` from now on, as the next generation. Connections stay open, with the
-    /// sessions that the channel before wrote: the way to test that a struct may grow.
+    /// Serves the channel `C` from now on, as the next generation. Connections stay open, with the
+    /// sessions of the channel before, which shows whether a struct may grow.
     ///
     /// Natively only: see [`native`](TestHost::native), and for components
     /// [`reload_component`](TestHost::reload_component).
@@ -203,8 +205,8 @@ impl TestHost {
         }
     }
 
-    /// Serve another component from now on, as the next generation; the same with components.
-    /// Panics if the host would refuse it.
+    /// Serves another component from now on, as the next generation. Panics if the host would
+    /// refuse it.
     ///
     /// With components only: see [`component`](TestHost::component), and natively
     /// [`reload`](TestHost::reload).
@@ -219,9 +221,9 @@ impl TestHost {
         }
     }
 
-    /// Answer the channel's requests to this URL from now on; one that ends with `*` stands for all
-    /// that begin so. What is scripted last goes first. Requests that nothing is scripted for
-    /// fail, as those to a host that the operator has not granted.
+    /// Sets the answer to the channel's requests to this URL from now on. One that ends with `*`
+    /// stands for all that begin like it. The last matching script holds. A request without a
+    /// script fails like one to a host that the operator has not granted.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -249,7 +251,7 @@ impl TestHost {
         }
     }
 
-    /// The requests that the channel has sent since this was last called.
+    /// Returns the requests that the channel has sent since the last call.
     pub fn http_requests(&self) -> Vec<HttpRequest> {
         match &self.level {
             Native(world) => std::mem::take(&mut world.borrow_mut().http.requests),
@@ -257,14 +259,14 @@ impl TestHost {
         }
     }
 
-    /// A client that asks for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing
+    /// Makes a client for a path, with a query or without: `"/chat/lobby?name=Ann"`. Nothing
     /// happens until one of the builder's last three methods is called.
     pub fn connect(&self, target: &str) -> Connecting {
         Connecting::to(self.level.clone(), target)
     }
 
-    /// Run code of the plugin that is about no connection, such as a function that broadcasts, as
-    /// an event of its own. Its effects happen when it returns; a panic is passed on.
+    /// Runs code of the plugin that needs no connection, such as a function that broadcasts, as an
+    /// event of its own. Its effects happen when it returns; a panic is passed on.
     ///
     /// Natively only: a test's code is not in the component. See [`native`](TestHost::native); for
     /// the store there are [`store`](TestHost::store) and [`stored`](TestHost::stored).
@@ -290,9 +292,9 @@ impl TestHost {
         }
     }
 
-    /// A message comes from outside, as by the operator's API; see
-    /// [`on_outside_message`](Channel::on_outside_message). The reply, or why there is none: a panic
-    /// is one with status 500.
+    /// Sends the channel a message from outside, as the operator's API does; see
+    /// [`on_outside_message`](Channel::on_outside_message). Returns the reply, or its refusal: a
+    /// panic is one with status 500.
     #[track_caller]
     pub fn outside_message(&self, message: Value) -> Result<Value, OutsideRefusal> {
         match &self.level {
@@ -301,9 +303,10 @@ impl TestHost {
         }
     }
 
-    /// Let time pass: each timer fires when it falls due, in order, and whatever it causes has
-    /// happened before the next. What the host keeps for a while, such as a value of
-    /// [`store::set_for`](crate::store::set_for), ends in between. Of itself the clock stands still.
+    /// Advances the clock: each timer fires when it falls due, in order, and all of its effects
+    /// have happened before the next. Data that the host keeps for a while, such as a value of
+    /// [`store::set_for`](crate::store::set_for), ends in between. By itself the clock stands
+    /// still.
     #[track_caller]
     pub fn advance(&self, by: Duration) {
         match &self.level {
@@ -312,8 +315,8 @@ impl TestHost {
         }
     }
 
-    /// The state of a room as the host keeps it, decoded as the channel's; the default where nothing
-    /// is kept. Panics if it does not decode.
+    /// Returns the state of a room as the host keeps it, decoded as the channel's; the default if
+    /// there is none. Panics if it does not decode.
     #[track_caller]
     pub fn room_state<C: Channel>(&self, room: &str) -> C::RoomState {
         let bytes = match &self.level {
@@ -328,7 +331,7 @@ impl TestHost {
         }
     }
 
-    /// The keys that are present in a room, those that stay for their grace included.
+    /// Returns the keys that are present in a room, including those that stay for their grace.
     #[track_caller]
     pub fn present(&self, room: &str) -> Vec<String> {
         match &self.level {
@@ -340,13 +343,13 @@ impl TestHost {
         }
     }
 
-    /// How many members a room has.
+    /// Returns the number of a room's members.
     #[track_caller]
     pub fn room_count(&self, room: &str) -> u32 {
         self.room_members(room).len() as u32
     }
 
-    /// The ids of a room's members, in ascending order.
+    /// Returns the ids of a room's members, in ascending order.
     #[track_caller]
     pub fn room_members(&self, room: &str) -> Vec<String> {
         match &self.level {
@@ -355,13 +358,13 @@ impl TestHost {
         }
     }
 
-    /// Whether a user has a connection.
+    /// Returns true if a user has a connection.
     #[track_caller]
     pub fn is_online(&self, user: &str) -> bool {
         !self.user_connections(user).is_empty()
     }
 
-    /// The ids of a user's connections, in ascending order.
+    /// Returns the ids of a user's connections, in ascending order.
     #[track_caller]
     pub fn user_connections(&self, user: &str) -> Vec<String> {
         match &self.level {
@@ -370,9 +373,9 @@ impl TestHost {
         }
     }
 
-    /// The next message of every member of a room must be this one, which is what
-    /// [`Connection::send`](crate::Connection::send) takes; it is taken from each of them. Panics if
-    /// nobody is in the room.
+    /// Checks that the next message of every member of a room is this one, of a type that
+    /// [`Connection::send`](crate::Connection::send) accepts, and takes it from each of them.
+    /// Panics if the room has no members.
     #[track_caller]
     pub fn assert_broadcast(&self, room: &str, message: impl Outgoing) {
         let expected = expected(message);
@@ -393,7 +396,7 @@ impl TestHost {
         }
     }
 
-    /// No client may have anything left that the test has not looked at.
+    /// Checks that no client has a message that the test has not looked at.
     #[track_caller]
     pub fn assert_no_more(&self) {
         let unread = match &self.level {
@@ -413,7 +416,7 @@ impl TestHost {
         assert!(unread.is_empty(), "there is more to read:\n  {}", unread.join("\n  "));
     }
 
-    /// The next message of the client with this id.
+    /// Returns the next message of the client with this id.
     fn next_of(&self, id: &str) -> Option<Received> {
         match &self.level {
             Native(world) => {
@@ -425,9 +428,9 @@ impl TestHost {
         }
     }
 
-    /// What the channel logged since this was last called, at all levels, as well as what other
-    /// crates logged during its events. Empty where a test has installed a logger of its own. With a
-    /// component, what it printed as well.
+    /// Returns the lines that the channel logged since the last call, at all levels, and those of
+    /// other crates during its events. Empty if a test has installed a logger of its own. With a
+    /// component, it has the printed lines as well.
     pub fn log(&self) -> Vec<LogLine> {
         match &self.level {
             Native(world) => std::mem::take(&mut world.borrow_mut().log),
@@ -435,9 +438,9 @@ impl TestHost {
         }
     }
 
-    /// What went wrong since this was last called, as the operator would read it: one sentence for
+    /// Returns the errors since the last call, as the operator would read them: one sentence for
     /// each handler that returned `Err` or panicked. They are printed as well, so that a test that
-    /// fails shows them. With a component, all else that the host warns its operator of.
+    /// fails shows them. With a component, it has all other warnings of the host as well.
     pub fn errors(&self) -> Vec<String> {
         match &self.level {
             Native(world) => std::mem::take(&mut world.borrow_mut().errors),

@@ -1,4 +1,4 @@
-//! What a handler can ask of the fake host: checked at the call, as the contract says.
+//! The calls of a handler to the fake host, checked as the contract requires.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ impl World {
         self.event.as_mut().ok_or(CallRefusal::NoEvent)
     }
 
-    /// The event, if its connection can still receive something.
+    /// Returns the event, if its connection can still receive something.
     pub(crate) fn open_event(&mut self) -> Result<&mut Event, CallRefusal> {
         let event = self.event()?;
         match event.phase {
@@ -111,7 +111,7 @@ impl World {
         Ok(self.record(Effect::Leave(room.to_owned()))?)
     }
 
-    /// The connection's rooms, as the event's own joins and leaves make them.
+    /// Returns the connection's rooms, as the event's own joins and leaves make them.
     pub(crate) fn joined(&self, number: u64) -> Vec<String> {
         match &self.event {
             Some(event) if event.number == number => event.joined(),
@@ -119,8 +119,8 @@ impl World {
         }
     }
 
-    /// The members of a room, as the event sees them: as committed, and with its own joins and
-    /// leaves.
+    /// Returns the members of a room, as the event sees them: as committed, and with its own joins
+    /// and leaves.
     pub(crate) fn members(&self, room: &str) -> BTreeSet<u64> {
         let mut members: BTreeSet<u64> = (self.connections.iter())
             .filter(|(_, record)| record.is_open && record.joined.iter().any(|r| r == room))
@@ -164,7 +164,7 @@ impl World {
         Ok(self.record(Effect::ClearLabel(name.to_owned()))?)
     }
 
-    /// The connection's labels, as the event's own changes make them.
+    /// Returns the connection's labels, as the event's own changes make them.
     pub(crate) fn labels(&self, number: u64) -> Vec<(String, String)> {
         let record = self.connections.get(&number);
         let mut labels = record.map(|record| record.labels.clone()).unwrap_or_default();
@@ -185,14 +185,14 @@ impl World {
         Ok(self.record(Effect::Identify(user.to_owned()))?)
     }
 
-    /// The connection's user, as the event's own `identify` makes it.
+    /// Returns the connection's user, as the event's own `identify` makes it.
     pub(crate) fn identified(&self, number: u64) -> Option<String> {
         let event = self.event.as_ref().filter(|event| event.number == number);
         let becomes = event.and_then(|event| event.identity());
         becomes.or_else(|| self.connections.get(&number)?.user.clone())
     }
 
-    /// The connections of a user, as the event sees them.
+    /// Returns the connections of a user, as the event sees them.
     pub(crate) fn connections_of(&self, user: &str) -> BTreeSet<u64> {
         let own = self.event.as_ref().filter(|event| event.phase == Phase::Connecting);
         let open = self.connections.iter().filter(|(_, record)| record.is_open);
@@ -231,13 +231,14 @@ impl World {
         Ok(self.record(Effect::Broadcast { to, message, skip })?)
     }
 
-    /// The open connection with this id.
+    /// Returns the open connection with this id.
     pub(crate) fn find(&self, id: &str) -> Result<u64, CallRefusal> {
         let unknown = || CallRefusal::UnknownConnection { id: Shown::id(id) };
         self.number(id).ok_or_else(unknown)
     }
 
-    /// The event's own connection can be addressed while it is still connecting.
+    /// Returns the number of a connection. The event's own can be addressed while it is still
+    /// connecting.
     pub(crate) fn number(&self, to: &str) -> Option<u64> {
         let own = self.event.as_ref().filter(|event| event.phase == Phase::Connecting);
         let open = self.connections.iter().filter(|(_, record)| record.is_open);
@@ -245,7 +246,8 @@ impl World {
         numbers.into_iter().find(|number| id(*number) == to)
     }
 
-    /// The claims of a token that a client has brought later, if it may replace the one before.
+    /// Returns the claims of a token that a client has brought later, if it may replace the one
+    /// before.
     pub(crate) fn renewed_claims(
         &mut self,
         token: &str,
@@ -351,10 +353,10 @@ pub(crate) fn set_label(labels: &mut Vec<(String, String)>, name: &str, value: &
     }
 }
 
-/// At most `limit` ids of these connections, those after `after`.
+/// Returns at most `limit` ids of these connections, beginning after `after`.
 pub(crate) fn page(numbers: BTreeSet<u64>, after: Option<&str>, limit: u32) -> Vec<String> {
     let after = match after.map(parse_id) {
-        // A page after an id of no connection has no beginning.
+        // A page after an unknown id has no beginning.
         Some(None) => return Vec::new(),
         Some(after) => after,
         None => None,
@@ -377,7 +379,7 @@ pub(crate) fn checked_users(users: &[&str]) -> Result<Audience, CallRefusal> {
     Ok(audience::to_users(users))
 }
 
-/// Checks an audience, part by part as it is built in a component.
+/// Checks an audience part by part, as it is built in a component.
 pub(crate) fn checked(to: &Audience) -> Result<Audience, CallRefusal> {
     let mut size = Size::default();
     let add = |part: &mut usize| {
@@ -412,7 +414,7 @@ pub(crate) fn checked(to: &Audience) -> Result<Audience, CallRefusal> {
     }
 }
 
-/// The error of a refusal, with what to do about it in a test.
+/// Returns the error of a refusal, with its remedy in a test.
 fn in_a_test(refusal: CallRefusal, hint: &str) -> HostError {
     let error = HostError::from(refusal);
     HostError { detail: format!("{} (in a test: {hint})", error.detail), ..error }

@@ -9,28 +9,28 @@ use crate::http::{Request, Response, Target, remedy_of};
 
 use super::world::World;
 
-/// What somebody out there answers, for [`TestHost::http_answer`](super::TestHost::http_answer).
+/// The answer of another server, for [`TestHost::http_answer`](super::TestHost::http_answer).
 #[derive(Debug, Clone)]
 pub struct HttpAnswer(Result<Response, HostError>);
 
 impl HttpAnswer {
-    /// An answer with this status, without headers and body.
+    /// Makes an answer with this status, without headers and body.
     pub fn new(status: u16) -> Self {
         Self(Ok(Response { status, headers: Vec::new(), body: Vec::new() }))
     }
 
-    /// An answer with status 200 and this as JSON.
+    /// Makes an answer with status 200 and this value as JSON.
     pub fn json(value: impl serde::Serialize) -> Self {
         let body = serde_json::to_vec(&value).expect("the answer can be JSON");
         Self::new(200).header("content-type", "application/json").body(body)
     }
 
-    /// Nobody is there: the request fails with `http-unreachable`.
+    /// Makes a failure to reach the server: `http-unreachable`.
     pub fn unreachable() -> Self {
         Self::failure("http-unreachable", "nobody is there")
     }
 
-    /// Nobody answers in time: the request fails with `http-timeout`.
+    /// Makes a failure to answer in time: `http-timeout`.
     pub fn timeout() -> Self {
         Self::failure("http-timeout", "no answer in time")
     }
@@ -40,12 +40,12 @@ impl HttpAnswer {
         Self(Err(HostError { remedy, code, detail }))
     }
 
-    /// What comes of a request.
+    /// Returns the result of a request.
     pub(crate) fn outcome(&self) -> &Result<Response, HostError> {
         &self.0
     }
 
-    /// Add a header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         if let Ok(response) = &mut self.0 {
             response.headers.push((name.to_ascii_lowercase(), value.as_ref().to_owned()));
@@ -53,7 +53,7 @@ impl HttpAnswer {
         self
     }
 
-    /// Set the body.
+    /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         if let Ok(response) = &mut self.0 {
             response.body = body.into();
@@ -65,17 +65,17 @@ impl HttpAnswer {
 /// One request that the channel has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// The method, such as `GET`.
+    /// Method, such as `GET`.
     pub method: String,
-    /// The whole URL.
+    /// Whole URL.
     pub url: String,
-    /// The headers that the channel set, names in lower case.
+    /// Headers that the channel set, names in lower case.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The body.
+    /// Body.
     pub body: Vec<u8>,
 }
 
-/// The script, and what was asked.
+/// The script, and the requests so far.
 #[derive(Default)]
 pub(crate) struct Http {
     answers: Vec<(String, HttpAnswer)>,

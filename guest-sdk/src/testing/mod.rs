@@ -1,8 +1,8 @@
 //! A host for tests, so that `cargo test` in a plugin needs no server.
 //!
-//! [`TestHost`] runs a channel as the host does: connections with rooms and sessions, events as
+//! [`TestHost`] runs a channel like the host: connections with rooms and sessions, events as
 //! transactions, closes, refusals, limits, panics that cost one connection, reloads. Decoding,
-//! sessions and error handling are the very code that a component runs; only what is below the
+//! sessions and error handling are the very code that a component runs; only the part below the
 //! contract is imitated. It is deterministic: one event at a time, and each is over when the call
 //! that caused it returns.
 //!
@@ -48,17 +48,17 @@
 //! assert_eq!(host.room_count("lobby"), 1);
 //! ```
 //!
-//! Time passes where a test says so, with [`TestHost::advance`], and timers fire.
+//! Time passes only with [`TestHost::advance`], and then timers fire.
 //!
 //! # Two levels
 //!
-//! `cargo test` runs the channel natively, as above. What is not imitated: deadlines, keep-alive, memory,
-//! slow consumers, and other connections' events between the host calls of one handler.
+//! `cargo test` runs the channel natively, as above. It does not imitate deadlines, keep-alive,
+//! memory, slow consumers, and other connections' events between the host calls of one handler.
 //!
-//! `wharf test` runs the same tests on the component that the channel is compiled to, in the host itself:
-//! its engine, its rooms and its timers, real traps and real limits; with fake clients, a clock that
-//! stands still and scripted answers, as natively. What there is at one level only says so when
-//! it is called at the other, and what to write instead:
+//! `wharf test` runs the same tests on the component that the channel is compiled to, in the host
+//! itself: its engine, its rooms and its timers, real traps and real limits; with fake clients, a
+//! clock that stands still and scripted answers, as natively. A function of one level only panics
+//! at the other, with advice:
 //!
 //! | | natively | with the component |
 //! | --- | --- | --- |

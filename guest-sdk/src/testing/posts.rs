@@ -1,5 +1,5 @@
-//! What the fake host's handlers post for others, and its timers: a queue of events that are still to
-//! run, and a clock that only tests move.
+//! The posted events of the fake host, and its timers: a queue of events that are still to run, and
+//! a clock that only tests move.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::effects::Effect;
 use super::run::{Happening, end_disconnected, event, failed, failure, handle, panicked, run};
 use super::world::{Phase, Shared, World};
 
-/// Whose event it is.
+/// The receiver of an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Whose {
     Connection(u64),
@@ -41,7 +41,7 @@ pub(crate) struct SetTimer {
 
 pub(crate) type Timers = BTreeMap<(Whose, String), SetTimer>;
 
-/// What waits in one inbox.
+/// The waiting events of one inbox.
 #[derive(Clone, Copy, Default)]
 struct Waiting {
     events: usize,
@@ -55,9 +55,9 @@ impl Waiting {
     }
 }
 
-/// Checking what handlers post and which timers they set.
+/// Checks of posts and timers.
 impl World {
-    /// Checks what every post has to fulfil.
+    /// Checks the conditions of every post.
     fn check_post(&self, bytes: usize, callback: &'static str) -> Result<(), CallRefusal> {
         self.check_payload(bytes)?;
         self.plugin.exports.check(callback)?;
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Returns what waits in the inboxes that are meant, with what this event posts there.
+    /// Returns the waiting events of the receivers that are meant, with those of this event.
     fn waiting(&self, is_meant: impl Fn(&Whose) -> bool) -> Waiting {
         let mut waiting = Waiting::default();
         for (whose, post) in &self.posts {
@@ -117,7 +117,7 @@ impl World {
         fits(waiting, bytes, limits, "room_inbox_events, room_inbox_bytes")
     }
 
-    /// Checks that something may be kept for a room.
+    /// Checks that a room may have data.
     fn check_room_states(&self, room: &str) -> Result<(), CallRefusal> {
         let room_of = |whose: &Whose| match whose {
             Whose::Room(room) => Some(room.clone()),
@@ -168,7 +168,7 @@ impl World {
         Ok(self.notify_all(self.connections_of(user), payload, skip)?)
     }
 
-    /// Posts to several. Those whose inbox is full are closed, and the others are told.
+    /// Posts to several. Those whose inbox is full are closed, and the others get the notice.
     fn notify_all(
         &mut self,
         members: BTreeSet<u64>,
@@ -255,7 +255,7 @@ impl World {
         names
     }
 
-    /// Returns the bytes that all timers carry, those that have fired and wait included.
+    /// Returns the size of all timers' payloads in bytes, including those that have fired and wait.
     fn timer_bytes(&self) -> usize {
         let fired = self.posts.iter().map(|(_, post)| match post {
             Post::Timer(timer) => timer.bytes(),
@@ -288,7 +288,7 @@ fn fits(
     }
 }
 
-/// Committing, and the time.
+/// Commits, and the time.
 impl World {
     /// Returns a room's new state, if it is within its limits.
     fn kept(&self, room: &str, state: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, TooBig> {
@@ -303,7 +303,7 @@ impl World {
         }
     }
 
-    /// A committed timer starts to run.
+    /// Starts a committed timer.
     pub(crate) fn start_timer(
         &mut self,
         whose: Whose,
@@ -316,7 +316,7 @@ impl World {
         self.timers.insert((whose, name), SetTimer { due: self.now + delay, interval, payload });
     }
 
-    /// Cancel a timer, and a firing that waits.
+    /// Cancels a timer, and a firing that waits.
     pub(crate) fn stop_timer(&mut self, whose: Whose, name: String) {
         self.posts.retain(|(of, post)| {
             !matches!(post, Post::Timer(timer) if *of == whose && timer.name() == name)
@@ -324,14 +324,14 @@ impl World {
         self.timers.remove(&(whose, name));
     }
 
-    /// Nobody is left to handle a connection's events.
+    /// Drops a connection's events, which can no longer be handled.
     pub(crate) fn forget_posts(&mut self, number: u64) {
         let whose = Whose::Connection(number);
         self.posts.retain(|(of, _)| *of != whose);
         self.timers.retain(|(of, _), _| *of != whose);
     }
 
-    /// Move the clock to the next timer that falls due by `until`, and let it fire.
+    /// Moves the clock to the next timer that falls due by `until`, and lets it fire.
     fn fire_next(&mut self, until: Duration) -> bool {
         let next = self.timers.iter().min_by_key(|(_, timer)| timer.due);
         let Some((key, timer)) = next.filter(|(_, timer)| timer.due <= until) else {
@@ -353,10 +353,11 @@ impl World {
     }
 }
 
-/// End what was closed from elsewhere, run what was posted, and what that posts, until nothing waits.
+/// Ends the connections that others closed, and runs posted events, and those that they post, until
+/// nothing waits.
 pub(crate) fn settle(world: &Shared) {
     if std::mem::replace(&mut world.borrow_mut().is_settling, true) {
-        // Whoever is at it already finds what was added.
+        // The caller that runs already finds the new events.
         return;
     }
     loop {
@@ -393,7 +394,7 @@ pub(crate) fn settle(world: &Shared) {
     world.borrow_mut().is_settling = false;
 }
 
-/// Tell the channel of the next change of who is present. Whether there was one.
+/// Tells the channel the next change of a presence list. Returns true if there was one.
 fn tell_presence(world: &Shared) -> bool {
     let next = world.borrow_mut().presence_events.pop_front();
     let Some((room, sequence, joins, leaves)) = next else { return false };
@@ -405,7 +406,7 @@ fn tell_presence(world: &Shared) -> bool {
     true
 }
 
-/// Run an event of a room: its state and its effects commit together.
+/// Runs an event of a room: its state and its effects commit together.
 fn run_room(world: &Shared, room: String, post: Post) {
     let (plugin, state) = {
         let world = world.borrow();
@@ -438,11 +439,11 @@ fn run_room(world: &Shared, room: String, post: Post) {
     }
 }
 
-/// Let time pass: timers fire when it is theirs, and what they cause runs before the next.
+/// Advances the clock: timers fire when they are due, and their effects happen before the next.
 pub(crate) fn advance(world: &Shared, by: Duration) {
     let until = world.borrow().now.saturating_add(by);
     loop {
-        // What is due first happens first, timers before presence.
+        // The first due event happens first, timers before presence.
         let presence = world.borrow().next_presence();
         let fired = world.borrow_mut().fire_next(presence.unwrap_or(until).min(until));
         if !fired && world.borrow_mut().pass_presence(until).is_none() {

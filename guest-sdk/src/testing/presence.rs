@@ -1,4 +1,4 @@
-//! Who is present in the fake host's rooms, and who is told.
+//! The presence lists of the fake host's rooms, and their watchers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,16 +26,16 @@ type Entries = Vec<(String, Vec<String>)>;
 #[derive(Default)]
 pub(crate) struct PresenceRooms {
     rooms: BTreeMap<String, PresenceRoom>,
-    /// The highest number of a list that was forgotten: that of the next one is not lower.
+    /// Highest number of a list that was dropped: that of the next one is not lower.
     sequence: u64,
 }
 
-/// The list of one room, and who watches it.
+/// The list of one room, and its watchers.
 #[derive(Default)]
 struct PresenceRoom {
     roster: Roster,
     watchers: BTreeSet<u64>,
-    /// When they are told of what has changed.
+    /// Time at which they are told the changes.
     due: Option<Duration>,
 }
 
@@ -48,7 +48,7 @@ impl PresenceRooms {
         self.rooms.values().map(|room| room.roster.bytes()).sum()
     }
 
-    /// Returns when something happens by itself next, and in which room.
+    /// Returns the time of the next expiry or message, and its room.
     fn next(&self) -> Option<(Duration, &String)> {
         let next =
             |room: &PresenceRoom| room.roster.next_expiry().into_iter().chain(room.due).min();
@@ -56,7 +56,7 @@ impl PresenceRooms {
     }
 }
 
-/// Recording.
+/// The recording of effects.
 impl World {
     pub(crate) fn track(&mut self, room: &str, key: &str, meta: &str) -> Result<(), HostError> {
         self.own_room(room)?;
@@ -82,7 +82,7 @@ impl World {
         self.record(Effect::Track { room, key, meta })
     }
 
-    /// Returns the room that there is for what the event's connection tracks in a room.
+    /// Returns the sizes that decide whether an entry of the event's connection fits into a room.
     fn space(&self, room: &str) -> Space {
         let number = self.event.as_ref().map(|event| event.number).unwrap_or_default();
         let roster = self.presence.roster(room);
@@ -127,7 +127,7 @@ impl World {
 }
 
 impl Event {
-    /// What the event makes of its connection's presence: key and metadata, or nothing.
+    /// Returns the event's change of its connection's presence: key and metadata, or absent.
     fn presence(&self, room: &str) -> Option<Option<(Arc<str>, Arc<str>)>> {
         self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Track { room: in_room, key, meta } if in_room == room => {
@@ -139,7 +139,7 @@ impl Event {
     }
 }
 
-/// Asking.
+/// The questions.
 impl World {
     pub(crate) fn presence_count(&self, room: &str) -> u32 {
         let own = self.own_presence(room);
@@ -159,16 +159,16 @@ impl World {
         (roster.sequence(), entries(roster.page(after, limit as usize, own.as_ref())))
     }
 
-    /// What the event changes about its own connection's presence in a room.
+    /// Returns the event's changes of its own connection's presence in a room.
     fn own_presence(&self, room: &str) -> Option<Own<u64>> {
         let event = self.event.as_ref()?;
         Some(Own { id: event.number, track: event.presence(room)? })
     }
 }
 
-/// Committing, and the time.
+/// Commits, and the time.
 impl World {
-    /// Make an effect on presence happen.
+    /// Performs an effect on presence.
     pub(crate) fn apply_presence(&mut self, number: u64, effect: Effect) {
         match effect {
             Effect::Track { room, key, meta } => {
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// A connection has left a room.
+    /// Notes that a connection has left a room.
     pub(crate) fn leave_presence(&mut self, room: &str, number: u64) {
         self.change_room(room, false, |room| {
             room.watchers.remove(&number);
@@ -204,7 +204,7 @@ impl World {
         });
     }
 
-    /// A connection has ended.
+    /// Notes that a connection has ended.
     pub(crate) fn end_presence(&mut self, number: u64) {
         let now = self.now;
         let rooms: Vec<String> = self.presence.rooms.keys().cloned().collect();
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// Changes a room's list and sees to what follows from it.
+    /// Changes a room's list, and handles the consequences.
     fn change_room(&mut self, name: &str, is_made: bool, change: impl FnOnce(&mut PresenceRoom)) {
         let listens = self.plugin.exports.presence_events;
         let PresenceRooms { rooms, sequence } = &mut self.presence;
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// When something happens by itself, up to `until`: then it does, and this says so.
+    /// Performs the next expiry or message up to `until`, if there is one. Returns its time.
     pub(crate) fn pass_presence(&mut self, until: Duration) -> Option<Duration> {
         let (at, name) = self.presence.next().filter(|(at, _)| *at <= until)?;
         let name = name.clone();
@@ -253,12 +253,12 @@ impl World {
         Some(at)
     }
 
-    /// When something would happen by itself next.
+    /// Returns the time of the next expiry or message.
     pub(crate) fn next_presence(&self) -> Option<Duration> {
         self.presence.next().map(|(at, _)| at)
     }
 
-    /// Tell the watchers of a room, and the channel, what they do not know.
+    /// Tells the watchers of a room, and the channel, the new changes.
     fn tell(&mut self, name: &str) {
         let mut told = None;
         self.change_room(name, false, |room| {
@@ -280,7 +280,7 @@ impl World {
     }
 }
 
-/// What `on_presence` is still to be called with.
+/// The arguments of a call of `on_presence` that is still to be made.
 pub(crate) type PresenceEvent = (String, u64, Entries, Vec<String>);
 
 fn entries(entries: presence::Entries) -> Entries {

@@ -31,24 +31,24 @@ pub(crate) fn event<R>(
 /// Runs a handler in an event that has begun.
 pub(crate) fn run<R>(world: &Shared, handler: impl FnOnce() -> R) -> Result<R, Panic> {
     let host = backend::enter(world);
-    // Whatever the handler leaves half done is thrown away, as an instance is.
+    // A half-done state of the handler is discarded, as an instance is.
     let outcome = catch_unwind(AssertUnwindSafe(handler));
     drop(host);
     outcome
 }
 
-/// What can happen to an open connection.
+/// An event of an open connection.
 pub(crate) enum Happening {
     Message(Incoming),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// A notice: who posted it, what it says, and how many led to it.
+    /// A notice: its sender, its payload, and the number of events that led to it.
     Notice(Option<u64>, Vec<u8>, u8),
     Timer(Timer),
     Fault(Fault),
 }
 
-/// Runs the handler for what happened and commits what it did, or ends the connection.
+/// Runs the handler of an event and commits its effects, or ends the connection.
 pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
     let Some((plugin, conn, session)) = lend(world, number) else { return };
     let is_last = matches!(happening, Happening::Fault(_));
@@ -114,12 +114,12 @@ pub(crate) fn end_disconnected(world: &Shared) {
     }
 }
 
-/// How a connection ends.
+/// The end of a connection.
 pub(crate) struct Ending {
     pub(crate) reason: Reason,
     /// Code and reason of the first close frame.
     pub(crate) frame: Option<(u16, String)>,
-    /// Whether the client is sent that frame, rather than having sent it.
+    /// True if the client is sent that frame, false if it has sent it.
     pub(crate) is_sent: bool,
     pub(crate) fault: Option<Fault>,
 }
@@ -145,7 +145,8 @@ impl Ending {
     }
 }
 
-/// Ends a connection: the fault if there was one, rooms, `on_close` with the last committed session.
+/// Ends a connection: the fault if there was one, rooms, `on_close` with the last committed
+/// session.
 pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
     let exports = world.borrow().plugin.exports;
     if let Some(record) = world.borrow_mut().connections.get_mut(&number) {
@@ -172,7 +173,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
     settle(world);
 }
 
-/// What an event of an open connection works on.
+/// Returns the parts that an event of an open connection works on.
 fn lend(world: &Shared, number: u64) -> Option<(Plugin, Connection, Vec<u8>)> {
     let world = world.borrow();
     let record = world.connections.get(&number).filter(|record| record.is_open)?;
@@ -180,7 +181,7 @@ fn lend(world: &Shared, number: u64) -> Option<(Plugin, Connection, Vec<u8>)> {
     Some((world.plugin, conn, record.session.clone()))
 }
 
-/// Undoes an event that failed as a trap does, and notes why.
+/// Undoes an event that failed like a trap, and notes the reason.
 pub(crate) fn failed(world: &Shared, handler: &str, detail: &str) -> String {
     let mut world = world.borrow_mut();
     world.abandon();
@@ -192,7 +193,7 @@ fn check_session(session: Option<&[u8]>, limit: usize) -> Result<(), TooBig> {
     TooBig::check_session(session.map_or(0, <[u8]>::len), limit)
 }
 
-/// Says of what a handler returned that it is too big, as the host says it of a component.
+/// Returns the host's sentence about a result of a handler that is too big.
 pub(crate) fn failure(too_big: &TooBig) -> String {
     format!("failed: {}: {too_big}", too_big.fault().token())
 }

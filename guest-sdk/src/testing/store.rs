@@ -1,4 +1,4 @@
-//! The fake host's store: what the contract says of it, with a clock that stands still.
+//! The fake host's store: the rules of the contract, with a clock that stands still.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Store {
 struct Kept {
     value: Vec<u8>,
     version: u64,
-    /// On the fake host's clock.
+    /// Time of expiry on the fake host's clock.
     expires: Option<Duration>,
 }
 
@@ -89,7 +89,7 @@ impl World {
         Ok(keys.take(MAX_PAGE.min(limit as usize)).cloned().collect())
     }
 
-    /// Checks a key. What has expired is gone from here on.
+    /// Checks a key, and drops expired entries.
     fn check(&mut self, key: &str) -> Result<(), CallRefusal> {
         self.drop_expired();
         check_key(key)

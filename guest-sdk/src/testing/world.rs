@@ -33,23 +33,23 @@ pub(crate) struct World {
     pub(crate) router: Router<()>,
     pub(crate) generation: u64,
     pub(crate) limits: Limits,
-    /// What the operator set, secrets included.
+    /// Settings of the operator, secrets included.
     pub(crate) settings: BTreeMap<String, String>,
-    /// Tokens that hold, with their claims.
+    /// Valid tokens, with their claims.
     pub(crate) tokens: BTreeMap<String, String>,
     pub(crate) connections: BTreeMap<u64, Record>,
-    /// Channels to whose rooms this one may publish, and whether they are in service.
+    /// Channels to whose rooms this one may publish, each with true if it is in service.
     pub(crate) publish_to: BTreeMap<String, bool>,
     pub(crate) published: Vec<Published>,
     pub(crate) log: Vec<LogLine>,
-    /// What went wrong, for the operator.
+    /// Errors for the operator.
     pub(crate) errors: Vec<String>,
-    /// Since the fake host began; moved by tests alone.
+    /// Time since the fake host began; only tests move it.
     pub(crate) now: Duration,
     pub(crate) store: Store,
     pub(crate) http: Http,
     last_number: u64,
-    /// Connections that others have closed, and that have to be ended yet.
+    /// Connections that others have closed, and that still have to be ended.
     pub(crate) disconnected: VecDeque<(u64, Ending)>,
     /// Events that are still to run.
     pub(crate) posts: VecDeque<(Whose, Post)>,
@@ -59,11 +59,11 @@ pub(crate) struct World {
     pub(crate) presence_events: VecDeque<PresenceEvent>,
     pub(crate) timers: Timers,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
-    /// None between events.
+    /// Event that is running; `None` between events.
     pub(crate) event: Option<Event>,
 }
 
-/// What a client asked for.
+/// A client's request.
 pub(crate) struct Request {
     pub(crate) number: u64,
     pub(crate) path: String,
@@ -72,7 +72,7 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) remote_address: String,
     pub(crate) subprotocol: Option<String>,
-    /// Those of the token that the host would have checked; renewed at once.
+    /// Claims of the token that the host would have checked; renewed at once.
     pub(crate) claims: RefCell<Option<String>>,
 }
 
@@ -82,7 +82,8 @@ impl Request {
     }
 }
 
-/// Zero-padded, so that the order of the texts is that of the numbers.
+/// Returns the id of a number. It is zero-padded, so that the order of the texts is that of the
+/// numbers.
 pub(crate) fn id(number: u64) -> String {
     format!("test-{number:06}")
 }
@@ -97,15 +98,15 @@ pub(crate) fn parse_id(text: &str) -> Option<u64> {
 pub(crate) struct Record {
     pub(crate) request: Rc<Request>,
     pub(crate) session: Vec<u8>,
-    /// In the order joined; kept when the connection ends.
+    /// Rooms in the order joined; kept when the connection ends.
     pub(crate) joined: Vec<String>,
-    /// Kept when the connection ends.
+    /// User; kept when the connection ends.
     pub(crate) user: Option<String>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) is_open: bool,
     pub(crate) ending: Option<Reason>,
     pub(crate) inbox: VecDeque<Received>,
-    /// The close frame that the client got.
+    /// Close frame that the client got.
     pub(crate) closed: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
 }
@@ -115,7 +116,7 @@ pub(crate) enum Phase {
     Connecting,
     Open,
     Closing,
-    /// Nobody's event: there is no connection to speak of.
+    /// An event without a connection.
     Detached,
 }
 
@@ -123,20 +124,20 @@ pub(crate) enum Phase {
 pub(crate) struct Event {
     pub(crate) phase: Phase,
     pub(crate) number: u64,
-    /// What the connection was in when the event began, or at its last flush.
+    /// Rooms of the connection when the event began, or at its last flush.
     pub(crate) committed: Vec<String>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) recorded: Recorded,
     pub(crate) close: Option<(u16, String)>,
     pub(crate) flushed_close: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
-    /// The connection whose handler posted the event, if it was posted by one's.
+    /// Connection whose handler posted the event; `None` for other events.
     pub(crate) sender: Option<u64>,
-    /// How many notices and room events led to it.
+    /// Number of notices and room events that led to it.
     pub(crate) hops: u8,
 }
 
-/// What an event leaves to be done once its effects have happened.
+/// The work that is left once an event's effects have happened.
 #[derive(Debug, Default)]
 pub(crate) struct Committed {
     pub(crate) close: Option<(u16, String)>,
@@ -171,7 +172,7 @@ impl World {
         }
     }
 
-    /// Serve other code, as the next generation.
+    /// Serves other code, as the next generation.
     pub(crate) fn reload(&mut self, plugin: Plugin) {
         self.router = router(plugin);
         self.plugin = plugin;
@@ -183,7 +184,7 @@ impl World {
         self.last_number
     }
 
-    /// Begin an event; `number` is that of a connection unless the phase is `Detached`.
+    /// Begins an event; `number` is that of a connection unless the phase is `Detached`.
     pub(crate) fn begin(&mut self, phase: Phase, number: u64) {
         let committed = self.connections.get(&number).map(|c| c.joined.clone());
         self.event = Some(Event {
@@ -200,7 +201,7 @@ impl World {
         });
     }
 
-    /// Begin an event that was posted.
+    /// Begins an event that was posted.
     pub(crate) fn begin_posted(
         &mut self,
         phase: Phase,
@@ -215,12 +216,12 @@ impl World {
         }
     }
 
-    /// End an event without its effects, except what was flushed.
+    /// Ends an event without its effects, except what was flushed.
     pub(crate) fn abandon(&mut self) {
         self.event = None;
     }
 
-    /// End an event: its effects happen.
+    /// Ends an event, and performs its effects.
     pub(crate) fn commit(&mut self) -> Committed {
         self.apply();
         let Some(event) = self.event.take() else { return Committed::default() };
@@ -314,14 +315,14 @@ impl World {
         }
     }
 
-    /// Returns how much one event may record.
+    /// Returns the bounds of one event's effects.
     pub(crate) fn effect_limits(&self) -> EffectLimits {
         let Limits { max_effects_per_event, max_effect_bytes_per_event, .. } = self.limits;
         EffectLimits { count: max_effects_per_event, bytes: max_effect_bytes_per_event }
     }
 
-    /// Returns how many a broadcast reaches as things are, those that are in several rooms several
-    /// times.
+    /// Returns the number of connections that a broadcast reaches at present. A connection in
+    /// several rooms counts several times.
     pub(crate) fn reach(&self, effect: &Effect) -> usize {
         let open = || self.connections.values().filter(|record| record.is_open);
         let members = |room: &String| open().filter(|r| r.joined.contains(room)).count();
@@ -360,7 +361,7 @@ impl World {
     }
 }
 
-/// Returns the paths of a plugin. Panics where no host would load it.
+/// Returns the paths of a plugin. Panics if no host would load it.
 fn router(plugin: Plugin) -> Router<()> {
     let mut description = Description::default();
     plugin.paths.iter().for_each(|path| description.path((*path).to_owned()));
@@ -371,7 +372,7 @@ fn router(plugin: Plugin) -> Router<()> {
 }
 
 impl Event {
-    /// The rooms of its connection, as its own joins and leaves make them.
+    /// Returns the rooms of its connection, as its own joins and leaves make them.
     pub(crate) fn joined(&self) -> Vec<String> {
         let mut joined = self.committed.clone();
         for effect in &self.effects {
@@ -384,7 +385,7 @@ impl Event {
         joined
     }
 
-    /// The user that its connection becomes one of, if the event identifies it.
+    /// Returns the user of its connection, if the event identifies it.
     pub(crate) fn identity(&self) -> Option<String> {
         self.effects.iter().rev().find_map(|effect| match effect {
             Effect::Identify(user) => Some(user.clone()),

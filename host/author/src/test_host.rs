@@ -1,12 +1,12 @@
 //! `wharf test-host`: the host that the SDK's test kit drives, in a process of its own.
 //!
-//! It is the host that serves: the registry loads the component, its engine runs it, connections, rooms,
-//! timers, presence and the store are those of every server. What is not real is what a test must have in
-//! its hand: clients are connected in memory, the clock moves when it is told to, and requests to
-//! other servers are answered by the test.
+//! It is the host that serves: the registry loads the component, its engine runs it, connections,
+//! rooms, timers, presence and the store are those of every server. Three parts are under the
+//! control of a test: clients are connected in memory, the clock moves when it is told to, and the
+//! test answers requests to other servers.
 //!
-//! Commands are lines on standard input, one at a time; each is answered by a line on standard output when
-//! all that it causes has happened. The first line says which version of Wharf this is.
+//! Commands are lines on standard input, one at a time; each is answered by a line on standard
+//! output when all of its effects have happened. The first line has the version of Wharf.
 
 mod clockwork;
 mod happenings;
@@ -27,12 +27,12 @@ use happenings::Happenings;
 use host::Host;
 use lines::Lines;
 
-/// Run the component of a file until there are no commands any more.
+/// Runs the component of a file until there are no more commands.
 ///
 /// # Errors
 ///
-/// There is no runtime, or nobody to talk to. What is wrong with a command or the component is
-/// an answer.
+/// There is no runtime, or the test's end of the pipes is closed. A mistake in a command or the
+/// component is an answer.
 pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let happened = Happenings::default();
     let lines = Lines::hear(happened.clone());
@@ -77,7 +77,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far the host is.
+/// The progress of the host.
 enum State {
     New(Option<PathBuf>),
     Started(Box<Host>),

@@ -1,9 +1,9 @@
-//! Who is in a room, by key: the list, what changes about it, and who is told.
+//! Presence: the list of a room by key, its changes, and its watchers.
 //!
-//! A connection tracks itself in a room under a key, a user's id mostly, with something to say of
-//! itself. The list has one entry for each key, however many connections are behind it. What is
-//! pure about that is in the contract's [`Roster`], which is given the time; here are the locks, the tasks that
-//! wait, and those who are told.
+//! A connection tracks itself in a room under a key, mostly a user's id, with metadata. The list
+//! has one entry for each key, however many connections are behind it. The pure part is the
+//! contract's [`Roster`], which is given the time. This module has the locks, the waiting tasks and
+//! the watchers.
 //!
 //! Lock order: the table of rooms, then a room, then an outbound's state. Frames are queued under a
 //! room's lock, so that all of its watchers see one order, and written when the lock is gone.

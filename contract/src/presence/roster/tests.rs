@@ -18,9 +18,9 @@ enum Step {
     Untrack(u64),
     End(u64),
     Advance(u64),
-    /// A watcher applies what has changed.
+    /// A watcher applies the changes.
     Diff,
-    /// A watcher comes anew, with the whole list.
+    /// A watcher comes anew, and gets the whole list.
     Watch,
 }
 
@@ -40,12 +40,12 @@ fn text(value: impl ToString) -> Arc<str> {
     Arc::from(value.to_string())
 }
 
-/// What is expected of a list, found from scratch each time.
+/// The expected list, computed from scratch each time.
 #[derive(Debug, Default)]
 struct Model {
     /// Connection → key and metadata.
     tracked: BTreeMap<u64, (Arc<str>, Meta)>,
-    /// Key → what it showed last, and until when it does.
+    /// Key → its last metadata, and its end.
     lingering: BTreeMap<Arc<str>, (Vec<Meta>, Instant)>,
 }
 
@@ -66,7 +66,7 @@ impl Model {
     }
 }
 
-/// A client that does what the contract tells it to.
+/// A client that follows the contract.
 #[derive(Debug, Default)]
 struct Watcher {
     sequence: u64,
@@ -95,7 +95,7 @@ proptest! {
         let beginning = || Watcher { sequence: 10, ..Watcher::default() };
         let mut watchers = [beginning(), beginning()];
         let mut before = (model.shown(), 10);
-        // Which numbers have ended: no connection tracks itself after that, and none comes twice.
+        // Numbers that have ended: no connection tracks itself after that, and none comes twice.
         let mut lives = [0; 6];
         for step in steps {
             let number = |n: u64| n + 10 * lives[n as usize];
@@ -153,11 +153,11 @@ proptest! {
                 })
                 .sum();
             prop_assert_eq!(roster.bytes(), bytes);
-            // The number grows with each change and with nothing else.
+            // The number grows with each change and only then.
             prop_assert_eq!(before.0 != shown, roster.sequence() > before.1);
             before = (shown, roster.sequence());
         }
-        // Nobody is left when everybody has gone and the grace is over: never a ghost.
+        // The list is empty when all connections have gone and the grace is over.
         for number in model.tracked.into_keys() {
             roster.end(number, now, GRACE);
         }
@@ -209,7 +209,7 @@ fn whoever_comes_back_within_the_grace_was_never_away() {
     assert_eq!(roster.count(None), 1);
     assert_eq!(roster.sequence(), sequence);
     assert!(roster.take_changes().is_empty());
-    // With a grace of its own the next time.
+    // The next time it has a grace of its own.
     roster.end(2, now + GRACE / 2, GRACE);
     roster.expire(now + GRACE);
     assert_eq!(roster.page(None, 9, None).len(), 1);

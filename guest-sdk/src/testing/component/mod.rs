@@ -1,9 +1,9 @@
 //! The second level of the test kit: the channel as it was compiled, in the host itself.
 //!
 //! The host is a process of its own (`wharf test-host`), which has fake clients and a clock that
-//! stands still. It is started when a test first needs it, so that what belongs to its configuration can
-//! be said before. A command is answered when all that it causes has happened; what the clients
-//! got by then comes with the answer, and waits here until the test asks for it.
+//! stands still. It is started when a test first needs it, so that its configuration can be set
+//! before. A command is answered when all of its effects have happened. The clients' messages come
+//! with the answer, and wait here until the test asks for them.
 
 mod process;
 
@@ -29,15 +29,15 @@ use crate::log::Level;
 use crate::outside::OutsideRefusal;
 use process::Process;
 
-/// Names the component that `TestHost::new` runs.
+/// Variable that names the component for `TestHost::new`.
 const COMPONENT: &str = "WHARF_TEST_COMPONENT";
 
-/// The component that the tests are to run, where there is one.
+/// Returns the component that the tests are to run, if there is one.
 pub(crate) fn from_environment() -> Option<PathBuf> {
     std::env::var_os(COMPONENT).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The channel that a component must be: its type's name, and its paths.
+/// The channel that a component must have: its type's name, and its paths.
 type Wanted = (&'static str, &'static [&'static str]);
 
 /// A host with one component.
@@ -49,15 +49,15 @@ pub(crate) struct ComponentHost {
     seen: RefCell<Seen>,
 }
 
-/// What the host is started with.
+/// The start of the host.
 #[derive(Default)]
 struct Beginning {
     setup: Setup,
-    /// Commands for when it has started.
+    /// Commands for the time after the start.
     first: Vec<Command>,
 }
 
-/// What the host keeps of a connection.
+/// The description of a connection.
 pub(crate) struct Kept {
     pub(crate) session: Vec<u8>,
     pub(crate) joined: Vec<String>,
@@ -65,14 +65,14 @@ pub(crate) struct Kept {
     pub(crate) labels: Vec<(String, String)>,
 }
 
-/// What it keeps of a room.
+/// The description of a room.
 struct KeptRoom {
     members: Vec<String>,
     state: Option<Vec<u8>>,
     present: Vec<String>,
 }
 
-/// What has happened, until a test asks for it.
+/// The events that a test has not asked for yet.
 #[derive(Default)]
 struct Seen {
     clients: Vec<Mailbox>,
@@ -82,19 +82,19 @@ struct Seen {
     published: Vec<Published>,
 }
 
-/// What a client has.
+/// The messages of a client.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     pub(crate) id: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) inbox: VecDeque<Received>,
-    /// The close frame that it got.
+    /// Close frame that the client got.
     pub(crate) closed: Option<(u16, String)>,
-    /// Its connection is over.
+    /// True if its connection has ended.
     pub(crate) has_ended: bool,
 }
 
-/// A client that asks for a path.
+/// A client that connects to a path.
 pub(crate) struct Ask {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
@@ -102,7 +102,7 @@ pub(crate) struct Ask {
     pub(crate) claims: Option<String>,
 }
 
-/// Before and after the host has started.
+/// The time before and after the host's start.
 impl ComponentHost {
     pub(crate) fn new(component: &Path, wanted: Option<Wanted>) -> Rc<Self> {
         Rc::new(Self {
@@ -114,7 +114,7 @@ impl ComponentHost {
         })
     }
 
-    /// Change what the host starts with.
+    /// Changes the setup of the host before its start.
     #[track_caller]
     fn prepare(&self, what: &str, change: impl FnOnce(&mut Setup)) {
         if self.process.borrow().is_some() {
@@ -146,7 +146,7 @@ impl ComponentHost {
         });
     }
 
-    /// A command that the host need not be started for.
+    /// Sends a command that need not start the host.
     #[track_caller]
     fn tell(&self, command: Command) {
         let has_started = self.process.borrow().is_some();
@@ -156,8 +156,8 @@ impl ComponentHost {
         }
     }
 
-    /// Have the host do something, and take note of all that happens. Panics with what it says if it
-    /// cannot.
+    /// Sends a command, and notes the events of the answer. Panics with the host's sentence if the
+    /// command fails.
     #[track_caller]
     fn ask(&self, command: &Command) -> Answer {
         if self.process.borrow().is_none() {
@@ -199,7 +199,7 @@ impl ComponentHost {
     }
 }
 
-/// An answer to another command. Kit and host are of one version, so that there is none.
+/// Panics for the answer to another command. Kit and host are of one version, so it cannot come.
 #[track_caller]
 fn unexpected(answer: &Answer) -> ! {
     panic!("the host has answered something else: {answer:?}")
@@ -222,7 +222,7 @@ impl Seen {
                 self.log.push(LogLine { level, message, fields });
             }
             Happened::Warned(error) => {
-                // Shown by tests that fail, as natively.
+                // Tests that fail show it, as natively.
                 eprintln!("handler failed: {error}");
                 self.errors.push(error);
             }
@@ -237,7 +237,7 @@ impl Seen {
         }
     }
 
-    /// What a client has; one that has just connected is new.
+    /// Returns the mailbox of a client, which is made for one that has just connected.
     fn client(&mut self, number: usize) -> &mut Mailbox {
         while self.clients.len() <= number {
             self.clients.push(Mailbox::default());
@@ -262,7 +262,7 @@ fn to_headers(headers: &[(String, Vec<u8>)]) -> Headers {
     headers.iter().map(|(name, value)| (name.clone(), Bytes(value.clone()))).collect()
 }
 
-/// What a test does.
+/// The actions of a test.
 impl ComponentHost {
     #[track_caller]
     pub(crate) fn connect(self: &Rc<Self>, ask: Ask) -> Result<Client, Refused> {
@@ -292,13 +292,13 @@ impl ComponentHost {
         Ok(Client::of_component(self.clone(), number))
     }
 
-    /// Have a client do something.
+    /// Makes a client act.
     #[track_caller]
     pub(crate) fn client_acts(&self, client: usize, act: Act) {
         self.ask(&Command::Client { client, act });
     }
 
-    /// A client goes, of itself.
+    /// Makes a client end its connection.
     #[track_caller]
     pub(crate) fn client_ends(&self, client: usize, act: Act) {
         self.mailbox(client, |mailbox| mailbox.has_ended = true);
@@ -309,7 +309,7 @@ impl ComponentHost {
         look(self.seen.borrow_mut().client(client))
     }
 
-    /// What the host keeps of a client's connection.
+    /// Returns the description of a client's connection.
     #[track_caller]
     pub(crate) fn connection(&self, client: usize) -> Kept {
         match self.ask(&Command::Connection { client }) {
@@ -380,7 +380,7 @@ impl ComponentHost {
     }
 }
 
-/// What a test sees.
+/// The view of a test.
 impl ComponentHost {
     #[track_caller]
     pub(crate) fn members(&self, room: &str) -> Vec<String> {
@@ -431,14 +431,14 @@ impl ComponentHost {
         std::mem::take(&mut self.seen.borrow_mut().published)
     }
 
-    /// What each client has not looked at.
+    /// Returns the messages that the test has not looked at, by client.
     pub(crate) fn unread(&self) -> Vec<(String, Vec<Received>)> {
         let seen = self.seen.borrow();
         let unread = seen.clients.iter().filter(|mailbox| !mailbox.inbox.is_empty());
         unread.map(|of| (of.id.clone(), of.inbox.iter().cloned().collect())).collect()
     }
 
-    /// The next message of the client with this id.
+    /// Returns the next message of the client with this id.
     pub(crate) fn next_of(&self, id: &str) -> Option<Received> {
         let mut seen = self.seen.borrow_mut();
         let mailbox = seen.clients.iter_mut().find(|mailbox| mailbox.id == id);

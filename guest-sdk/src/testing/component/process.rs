@@ -1,4 +1,4 @@
-//! The process of a component's host: started, spoken to, noticed when it dies.
+//! The process of a component's host: its start, its commands, its end.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,25 +8,25 @@ use std::thread::JoinHandle;
 use serde::de::DeserializeOwned;
 use wharf_contract::kit::{Command as Wanted, Ready, Reply};
 
-/// Names the binary of the host.
+/// Variable that names the binary of the host.
 pub(crate) const HOST: &str = "WHARF_TEST_HOST";
 
-/// The host's binary where nobody has named one, looked for on the `PATH`.
+/// Binary of the host if the variable is not set, looked for on the `PATH`.
 const DEFAULT_HOST: &str = "wharf";
 
 /// A running host. Dropping it ends it.
 pub(crate) struct Process {
     binary: PathBuf,
     child: Child,
-    /// Taken when it is to end.
+    /// Standard input; taken to end the process.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
-    /// Collects what it writes to standard error.
+    /// Thread that collects its standard error.
     complaints: Option<JoinHandle<String>>,
 }
 
 impl Process {
-    /// Start a host with a component.
+    /// Starts a host with a component.
     #[track_caller]
     pub(crate) fn start(component: &Path) -> Self {
         let binary = std::env::var_os(HOST).map_or_else(|| DEFAULT_HOST.into(), PathBuf::from);
@@ -49,7 +49,7 @@ impl Process {
         let mut errors = child.stderr.take().expect("standard error is a pipe");
         let complaints = std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What could be read is what there is to show.
+            // The part that could be read is shown.
             let _ = errors.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
@@ -73,12 +73,12 @@ impl Process {
         }
     }
 
-    /// Has it do something. Returns its whole answer.
+    /// Sends a command. Returns the whole reply.
     #[track_caller]
     pub(crate) fn ask(&mut self, wanted: &Wanted) -> Reply {
         let line = serde_json::to_string(wanted).expect("a command can be written as JSON");
         let input = self.input.as_mut().expect("it is open until the process is dropped");
-        // One that is dead says nothing, which is seen below.
+        // A process that has died does not answer, which is noticed below.
         let _ = writeln!(input, "{line}").and_then(|()| input.flush());
         self.read()
     }
@@ -111,13 +111,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It ends when there are no commands any more.
+        // It ends when there are no more commands.
         drop(self.input.take());
         let _ = self.child.wait();
         if let Some(complaints) = self.complaints.take()
             && let Ok(complaints) = complaints.join()
         {
-            // Shown by tests that fail.
+            // Tests that fail show it.
             eprint!("{complaints}");
         }
     }

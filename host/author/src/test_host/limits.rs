@@ -6,7 +6,7 @@ use wharf_contract::limits::Limits;
 /// Sets the limits that a test gives. Limits that must be at least as large, and that no test can set,
 /// are raised to match.
 pub(super) fn apply(limits: Limits, config: &mut Config) {
-    // Without `..`: a limit that is added is to be set as well.
+    // There is no `..`, so that a new limit must be set here as well.
     let Limits {
         max_message_bytes,
         max_outbound_message_bytes,
@@ -92,7 +92,7 @@ mod tests {
         }
     }
 
-    /// The limits with another value for the one of this name.
+    /// Returns the limits with another value for the one of this name.
     fn set(limits: Limits, name: &str, value: usize) -> Limits {
         let mut json = serde_json::to_value(limits).expect("JSON");
         json[name] = value.into();

@@ -1,7 +1,7 @@
 //! A test's client: one end of a connection in memory, at whose other end is the server.
 //!
-//! It answers what clients answer by themselves: a close frame, and the host's keep-alive pings,
-//! which no test wants to see. All else it hands on as it comes.
+//! It answers the frames that clients answer by themselves: a close frame, and the host's
+//! keep-alive pings, which tests should not see. It hands all others on as they come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use wharf_hub::transport::memory::{self, ReadHalf, WriteHalf};
 
 use super::happenings::{Happenings, message};
 
-/// What the host's keep-alive pings carry.
+/// Payload of the host's keep-alive pings.
 const KEEP_ALIVE: &[u8] = b"wharf-keep-alive";
 
-/// A key that clients might send (RFC 6455, 4.1); its answer is not looked at.
+/// A key that clients might send (RFC 6455, 4.1); the answer to it is not checked.
 const KEY: &str = "d2hhcmYgdGVzdHMgdGhpcw==";
 
 /// Bytes that are under way in one direction at most, as with a socket.
@@ -29,10 +29,10 @@ const CAPACITY: usize = 64 * 1024;
 /// Bytes that are read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// The code where a close frame has none (RFC 6455, 7.4.1).
+/// Code that stands for a close frame without one (RFC 6455, 7.4.1).
 const NO_CODE: u16 = 1005;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
     Text = 1,
@@ -40,22 +40,22 @@ pub(super) enum Opcode {
     Close = 8,
     Ping = 9,
     Pong = 10,
-    /// One that RFC 6455 has reserved.
+    /// A reserved kind of RFC 6455.
     Reserved = 3,
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) target: String,
     pub(super) headers: Headers,
 }
 
-/// The answer to that.
+/// The response to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Response {
     pub(super) status: u16,
-    /// Names in lower case.
+    /// Headers, names in lower case.
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Vec<u8>,
 }
@@ -73,12 +73,12 @@ struct Shared {
     number: usize,
     happened: Happenings,
     response: Mutex<Option<Response>>,
-    /// The client has sent a close frame.
+    /// True if the client has sent a close frame.
     has_closed: AtomicBool,
 }
 
 impl Visitor {
-    /// Creates a client that has asked. Also returns the server's end of its connection.
+    /// Creates a client that has sent its request. Also returns the server's end of its connection.
     pub(super) fn ask(number: usize, ask: &Ask, happened: Happenings) -> (Visitor, memory::Stream) {
         let (server, client) = memory::pair(CAPACITY);
         let (reader, writer) = client.into_split();
@@ -94,12 +94,12 @@ impl Visitor {
         (Visitor { shared, frames, tasks }, server)
     }
 
-    /// The answer, once it is there.
+    /// Returns the response, once it is there.
     pub(super) fn response(&self) -> Option<Response> {
         self.shared.response.lock().clone()
     }
 
-    /// Send a frame.
+    /// Sends a frame.
     pub(super) fn send(&self, opcode: Opcode, payload: &[u8]) {
         if opcode == Opcode::Close {
             self.shared.has_closed.store(true, Ordering::SeqCst);
@@ -107,12 +107,12 @@ impl Visitor {
         let _ = self.frames.send(frame(opcode, payload));
     }
 
-    /// Announce a frame of so many bytes, and send nothing of it.
+    /// Announces a frame of `bytes` bytes, and sends nothing of it.
     pub(super) fn announce(&self, bytes: usize) {
         let _ = self.frames.send(header(Opcode::Text, bytes));
     }
 
-    /// Be gone, without a word.
+    /// Vanishes without a close frame.
     pub(super) fn vanish(&self) {
         self.shared.has_closed.store(true, Ordering::SeqCst);
         for task in &self.tasks {
@@ -127,7 +127,7 @@ impl Drop for Visitor {
     }
 }
 
-/// The request as it goes over the wire.
+/// Returns the request in the form of the wire.
 fn request(ask: &Ask) -> Vec<u8> {
     let mut head = format!("GET {} HTTP/1.1\r\n", encoded_target(&ask.target)).into_bytes();
     let given = |name: &str| ask.headers.iter().any(|(known, _)| known == name);
@@ -151,7 +151,7 @@ fn request(ask: &Ask) -> Vec<u8> {
     head
 }
 
-/// The header of a client's frame. Its mask is zero, so that payloads stay as they are.
+/// Returns the header of a client's frame. Its mask is zero, so that payloads stay as they are.
 fn header(opcode: Opcode, bytes: usize) -> Vec<u8> {
     const FINAL: u8 = 0x80;
     const MASKED: u8 = 0x80;
@@ -217,7 +217,7 @@ async fn read(mut input: Input, shared: Arc<Shared>, frames: UnboundedSender<Vec
     happened.note(Happened::Ended { client: *number });
 }
 
-/// The code and reason of a close frame.
+/// Returns the code and reason of a close frame.
 pub(super) fn close_frame(payload: &[u8]) -> (u16, String) {
     match payload.split_first_chunk() {
         Some((code, reason)) => {
@@ -227,7 +227,7 @@ pub(super) fn close_frame(payload: &[u8]) -> (u16, String) {
     }
 }
 
-/// What a server has written, and how far it has been looked at.
+/// The bytes that a server has written, and the position in them.
 struct Input {
     reader: ReadHalf,
     bytes: Vec<u8>,
@@ -235,7 +235,7 @@ struct Input {
 }
 
 impl Input {
-    /// The next bytes, so many. `None` at the end.
+    /// Returns the next `count` bytes. `None` at the end.
     async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.bytes.len() - self.at < count {
             self.more().await?;
@@ -276,7 +276,7 @@ impl Input {
         Some(response)
     }
 
-    /// The next frame, which servers neither mask nor, this one, break into parts.
+    /// Returns the next frame. Servers do not mask frames, and this one does not fragment them.
     async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let start = self.take(2).await?;
         let length = match start[1] & 0x7f {
@@ -289,7 +289,7 @@ impl Input {
     }
 }
 
-/// The status line and the headers of a response.
+/// Returns the status line and the headers of a response.
 fn read_head(head: &[u8]) -> Option<Response> {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let status = lines.next()?.split(|byte| *byte == b' ').nth(1)?;

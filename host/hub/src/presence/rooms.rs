@@ -1,5 +1,5 @@
-//! The lists of a channel's rooms: made when somebody is tracked or watches, forgotten when nobody
-//! is and does.
+//! The lists of a channel's rooms: a list is made for the first connection that is tracked or
+//! watches, and dropped with the last.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,29 +16,29 @@ use crate::outbound::{Outbound, PendingWrites};
 use crate::room::{Members, broadcast};
 use wharf_contract::presence::{Changes, DEFAULT_GRACE, DEFAULT_INTERVAL};
 
-/// How long things wait.
+/// The waiting times of presence.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// From a change to the diff that tells of it, so that it tells of more.
+    /// Time from a change to the diff about it, which has the changes of that time.
     pub interval: Duration,
-    /// From the end of a key's last connection to the end of its entry.
+    /// Time from the end of a key's last connection to the end of its entry.
     pub grace: Duration,
 }
 
 impl Default for Timing {
-    /// The settings' defaults.
+    /// Returns the settings' defaults.
     fn default() -> Timing {
         Timing { interval: DEFAULT_INTERVAL, grace: DEFAULT_GRACE }
     }
 }
 
-/// Somebody besides the watchers who may want to hear of changes: the channel itself.
+/// A listener for changes besides the watchers: the channel itself.
 pub trait Listener: Send + Sync {
-    /// Whether it wants to.
+    /// Returns true if it wants the changes.
     fn listens(&self) -> bool;
 
-    /// There is something to hear of in this room, and nobody is telling of it: call
-    /// [`next_untold`](PresenceRooms::next_untold) until it gives nothing.
+    /// Notes that a room has changes which no task is telling. Call
+    /// [`next_untold`](PresenceRooms::next_untold) until it returns `None`.
     fn tell(&self, room: Arc<PresenceRoom>);
 }
 
@@ -50,9 +50,9 @@ struct Table {
     by_name: RwLock<HashMap<Arc<str>, Arc<PresenceRoom>>>,
     timing: Timing,
     listener: OnceLock<Box<dyn Listener>>,
-    /// What all lists take together.
+    /// Size of all lists together, in bytes.
     bytes: AtomicUsize,
-    /// The highest number of a list that was forgotten: that of the next one is not lower.
+    /// Highest number of a list that was dropped: that of the next one is not lower.
     sequence: Mutex<u64>,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for PresenceRooms {
     }
 }
 
-/// The list of one room, and who watches it.
+/// The list of one room, and its watchers.
 pub struct PresenceRoom {
     name: Arc<str>,
     watchers: Members,
@@ -72,21 +72,21 @@ pub struct PresenceRoom {
 #[derive(Default)]
 struct State {
     roster: Roster,
-    /// The message for a new watcher, as long as it holds.
+    /// Message for a new watcher, as long as it is current.
     message: Option<(u64, Frame)>,
-    /// A task waits to send a diff, or sends it to many watchers.
+    /// True if a task waits to send a diff, or is sending one to many watchers.
     diff_waits: bool,
-    /// A task waits to let entries go.
+    /// True if a task waits to remove entries.
     expiry_waits: bool,
-    /// What the listener has to hear of yet, and whether somebody is telling it.
+    /// Changes that the listener has not been told, and whether a task is telling it.
     untold: Changes,
     is_telling: bool,
-    /// The table has forgotten it.
+    /// True if the table has dropped the room.
     dissolved: bool,
 }
 
 impl PresenceRooms {
-    /// No lists yet.
+    /// Makes the lists of a channel without rooms.
     pub fn new(timing: Timing) -> PresenceRooms {
         PresenceRooms(Arc::new(Table {
             by_name: RwLock::default(),
@@ -97,37 +97,37 @@ impl PresenceRooms {
         }))
     }
 
-    /// Say who wants to hear of changes; once, before there are any.
+    /// Sets the listener for changes; once, before there are any.
     pub fn tell_to(&self, listener: Box<dyn Listener>) {
         let _ = self.0.listener.set(listener);
     }
 
-    /// How many rooms have a list.
+    /// Returns the number of rooms with a list.
     pub fn len(&self) -> usize {
         self.0.by_name.read().len()
     }
 
-    /// Whether no room has one.
+    /// Returns true if no room has a list.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What all lists take together, in bytes.
+    /// Returns the size of all lists, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// What a room's list takes, and what of it a connection takes, in bytes.
+    /// Returns the size of a room's list in bytes, and the part of it that a connection takes.
     pub fn bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
         self.look(room, |roster| (roster.bytes(), roster.charge_of(id))).unwrap_or_default()
     }
 
-    /// The key that a connection is tracked under in a room.
+    /// Returns the key that a connection is tracked under in a room.
     pub fn key(&self, room: &str, id: ConnectionId) -> Option<Arc<str>> {
         self.look(room, |roster| roster.key(id).cloned()).flatten()
     }
 
-    /// How many keys in a room have a connection.
+    /// Returns the number of keys in a room that have a connection.
     pub fn count(&self, room: &str, own: Option<&Own>) -> usize {
         match self.look(room, |roster| roster.count(own)) {
             Some(count) => count,
@@ -135,7 +135,7 @@ impl PresenceRooms {
         }
     }
 
-    /// A page of a room's list, and the list's number.
+    /// Returns a page of a room's list, and the list's number.
     pub fn page(
         &self,
         room: &str,
@@ -150,17 +150,17 @@ impl PresenceRooms {
         }
     }
 
-    /// Track a connection in a room that it is in.
+    /// Tracks a connection in a room that it is in.
     pub fn track(&self, room: &Arc<str>, id: ConnectionId, key: &Arc<str>, meta: &Meta) {
         self.change(room, |_, state| state.roster.track(id, key, meta));
     }
 
-    /// Track a connection no longer.
+    /// Removes a connection from a room's list.
     pub fn untrack(&self, room: &str, id: ConnectionId) {
         self.change_known(room, |_, state| state.roster.untrack(id));
     }
 
-    /// Send a connection the list and, from now on, what changes about it.
+    /// Sends a connection the list and, from now on, its changes.
     pub fn watch(
         &self,
         room: &Arc<str>,
@@ -184,14 +184,14 @@ impl PresenceRooms {
         });
     }
 
-    /// Send a connection no more changes.
+    /// Stops sending a connection the changes.
     pub fn unwatch(&self, room: &str, id: ConnectionId) {
         self.change_known(room, |of, _| {
             of.watchers.remove(id);
         });
     }
 
-    /// A connection has left a room.
+    /// Notes that a connection has left a room.
     pub fn leave(&self, room: &str, id: ConnectionId) {
         self.change_known(room, |of, state| {
             of.watchers.remove(id);
@@ -199,7 +199,7 @@ impl PresenceRooms {
         });
     }
 
-    /// A connection that was in a room has ended.
+    /// Notes that a connection that was in a room has ended.
     pub fn end(&self, room: &str, id: ConnectionId) {
         let grace = self.0.timing.grace;
         self.change_known(room, |of, state| {
@@ -218,7 +218,7 @@ impl PresenceRooms {
         Some(look(&state.roster))
     }
 
-    /// Change a room's state, creating it if need be.
+    /// Changes a room's state, which is made if there is none.
     fn change(&self, name: &Arc<str>, change: impl FnOnce(&PresenceRoom, &mut State)) {
         let mut change = Some(change);
         while let Some(waiting) = change.take() {
@@ -228,12 +228,12 @@ impl PresenceRooms {
                 let room = rooms.entry(name.clone());
                 room.or_insert_with(|| Arc::new(self.new_room(name))).clone()
             });
-            // One that was dissolved between the look-up and now is not the one to change.
+            // A state that was dissolved between the look-up and now must not be changed.
             change = self.change_in(&room, waiting);
         }
     }
 
-    /// Change a room's state, if it has one.
+    /// Changes a room's state, if it has one.
     fn change_known(&self, name: &str, change: impl FnOnce(&PresenceRoom, &mut State)) {
         if let Some(room) = self.get(name) {
             self.change_in(&room, change);
@@ -246,8 +246,8 @@ impl PresenceRooms {
         PresenceRoom { name: name.clone(), watchers: Members::default(), state }
     }
 
-    /// Change a room's state and see to what follows from it. Gives the change back if the room
-    /// was dissolved.
+    /// Changes a room's state and handles the consequences. Returns the change if the room was
+    /// dissolved.
     fn change_in<F: FnOnce(&PresenceRoom, &mut State)>(
         &self,
         room: &Arc<PresenceRoom>,
@@ -264,7 +264,7 @@ impl PresenceRooms {
         if state.roster.has_changes() {
             state.message = None;
             if room.watchers.count() == 0 && !self.listens() {
-                // Whoever watches later gets the whole list.
+                // A later watcher gets the whole list.
                 state.roster.take_changes();
             } else if !std::mem::replace(&mut state.diff_waits, true) {
                 tokio::spawn(self.clone().send_diff(room.clone()));
@@ -286,7 +286,7 @@ impl PresenceRooms {
         self.0.listener.get().is_some_and(|listener| listener.listens())
     }
 
-    /// Forget a room of which nothing is left.
+    /// Drops a room of which nothing is left.
     fn dissolve_if_idle(&self, room: &Arc<PresenceRoom>) {
         let mut rooms = self.0.by_name.write();
         let mut state = room.state.lock();
@@ -331,14 +331,14 @@ impl PresenceRooms {
             }
         });
         if let Some(frame) = for_many {
-            // A watcher that comes now has a list with a higher number, and passes over what is older.
+            // A watcher that comes now has a list with a higher number, and ignores an older diff.
             broadcast(&[&room.watchers], &frame, &mut writes, |_, _| true).await;
             self.change_in(&room, |_, state| state.diff_waits = false);
         }
         writes.write().await;
     }
 
-    /// Wait until the grace of entries is over, and let them go.
+    /// Waits until the grace of entries is over, and removes them.
     async fn let_go(self, room: Arc<PresenceRoom>) {
         let mut next = Some(Instant::now());
         while let Some(at) = next {
@@ -352,8 +352,8 @@ impl PresenceRooms {
         }
     }
 
-    /// What the listener has to hear of next in a room; `None` if there is nothing, and then it
-    /// is asked to [`tell`](Listener::tell) again when there is.
+    /// Returns the next changes of a room for the listener; `None` if there are none. Then it is
+    /// asked to [`tell`](Listener::tell) again when there are some.
     pub fn next_untold(&self, room: &Arc<PresenceRoom>) -> Option<Diff> {
         let mut diff = None;
         self.change_in(room, |_, state| {
@@ -367,7 +367,7 @@ impl PresenceRooms {
 }
 
 impl PresenceRoom {
-    /// Returns whether it can be forgotten.
+    /// Returns true if it can be dropped.
     fn is_idle(&self, state: &State) -> bool {
         state.roster.is_empty()
             && self.watchers.count() == 0
@@ -376,7 +376,7 @@ impl PresenceRoom {
             && !state.is_telling
     }
 
-    /// The room's name.
+    /// Returns the room's name.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -11,7 +11,7 @@ fn text(value: &str) -> Arc<str> {
     Arc::from(value)
 }
 
-/// How many frames wait for somebody who never reads.
+/// Returns the number of frames that wait for a client that never reads.
 fn waiting(outbound: &Outbound) -> usize {
     outbound.queued_bytes()
 }
@@ -79,7 +79,7 @@ async fn no_time_to_come_back_is_possible() {
     assert!(rooms.is_empty());
 }
 
-/// Writes down what it is told.
+/// A listener that notes the changes.
 struct Notes(Arc<Mutex<Vec<Diff>>>, OnceLock<PresenceRooms>);
 
 impl Listener for Arc<Notes> {
@@ -92,7 +92,7 @@ impl Listener for Arc<Notes> {
         tokio::spawn(async move {
             let rooms = notes.1.get().expect("it is set");
             while let Some(diff) = rooms.next_untold(&room) {
-                // It takes its time, and hears of what changed meanwhile all at once.
+                // It is slow, and gets all changes of that time at once.
                 tokio::time::sleep(Duration::from_millis(1_000)).await;
                 notes.0.lock().push(diff);
             }
