@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 ///
 /// The file does not exist. The error names the command that makes it.
 pub fn host(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let made_by = "cargo build --release -p wharf-cli";
+    let made_by = "cargo build --release -p wharf";
     find(named, "release/wharf", made_by, "--host FILE")
 }
 

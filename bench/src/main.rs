@@ -105,7 +105,7 @@ use report::{ReaderGone, Report};
 
 const EXAMPLES: &str = "\
 Before the first run:
-  cargo build --release -p wharf-cli
+  cargo build --release -p wharf
   cargo xtask plugins
 
 Examples:

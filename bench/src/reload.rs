@@ -108,7 +108,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     report.line(&version)?;
     report.set("versions", [version]);
     if host.looks_unoptimised() {
-        report.note("the host is not optimised: `cargo build --release -p wharf-cli`")?;
+        report.note("the host is not optimised: `cargo build --release -p wharf`")?;
     }
     report.set("options", options);
 

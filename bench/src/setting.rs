@@ -185,7 +185,7 @@ impl HostSetting {
             workers: 1,
         };
         if host.looks_unoptimised() {
-            report.note("the host is not optimised: `cargo build --release -p wharf-cli`")?;
+            report.note("the host is not optimised: `cargo build --release -p wharf`")?;
         }
         Ok(host)
     }

@@ -80,7 +80,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     println!("bench: compiling the host and the instrument with optimisations");
     // One after the other: together, the host would get the features that the peers need of their
     // common dependencies.
-    for package in ["wharf-cli", "wharf-bench"] {
+    for package in ["wharf", "wharf-bench"] {
         run(cargo(&["build", "--release", "--package", package])
             .current_dir(&workspace.root)
             .env("CARGO_TARGET_DIR", &workspace.target))?;

@@ -44,7 +44,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
              time, seconds from then on"
         );
     }
-    run(cargo(&["build", "--release", "--package", "wharf-cli", "--bin", "wharf"])
+    run(cargo(&["build", "--release", "--package", "wharf", "--bin", "wharf"])
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_DIR", &workspace.target))?;
     let mut command = Command::new(host);
