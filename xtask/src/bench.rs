@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::host::{self, Build};
 use crate::plugins::{self, Selection};
 use crate::process::{Outcome, cargo, run};
 use crate::setup;
@@ -69,22 +70,16 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     if writes {
         command.arg("--write").arg(workspace.root.join("docs").join("performance.md"));
     }
-    command.arg("--host").arg(
-        workspace.target.join("release").join(format!("wharf{}", std::env::consts::EXE_SUFFIX)),
-    );
+    command.arg("--host").arg(host::program(workspace, Build::Optimised));
     command.arg("--plugins").arg(plugins::examples_folder(workspace)).args(given);
 
     setup::ensure(workspace)?;
     println!("bench: compiling the plugins");
     plugins::build(workspace, Selection::All)?;
     println!("bench: compiling the host and the instrument with optimisations");
-    // One after the other: together, the host would get the features that the peers need of their
-    // common dependencies.
-    for package in ["wharf", "wharf-bench"] {
-        run(cargo(&["build", "--release", "--package", package])
-            .current_dir(&workspace.root)
-            .env("CARGO_TARGET_DIR", &workspace.target))?;
-    }
+    run(cargo(&["build", "--release", "--package", "wharf", "--package", "wharf-bench"])
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))?;
     run(&mut command)
 }
 

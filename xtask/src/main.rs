@@ -5,6 +5,7 @@
 //!
 //! - [`setup`]: makes the `wasm32-wasip2` target work;
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
+//! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
@@ -15,6 +16,8 @@
 mod setup;
 
 mod plugins;
+
+mod host;
 
 mod serve;
 
@@ -43,7 +46,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   setup              Make the wasm32-wasip2 target work (the other commands do it as well)
   plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
-  serve [-- ARGS]    Run the host with the example plugins
+  serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   bench [JOB...]     Measure what the host costs, beside other servers
   instructions       Count what single steps cost, and compare with the last count
   test [FILTER...]   Check formatting, lints, documentation and run every test

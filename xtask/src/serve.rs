@@ -3,19 +3,22 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::host::{self, Build};
 use crate::plugins::{self, Selection};
-use crate::process::{Outcome, cargo, run};
+use crate::process::Outcome;
 use crate::setup;
 use crate::workspace::Workspace;
 
 pub const HELP: &str = "\
 Run the host with the example plugins.
 
-Usage: cargo xtask serve [-- ARGS]
+Usage: cargo xtask serve [--release] [-- ARGS]
 
-  ARGS  Given to `wharf serve`; `cargo xtask serve -- --help` lists them
+  --release  Compile the host with all optimisations, as for operation and for measurements: takes
+             about twice as long the first time
+  ARGS       Given to `wharf serve`; `cargo xtask serve -- --help` lists them
 
-Compiles the plugins into target/plugins and the host with optimisations, then runs
+Compiles the plugins into target/plugins and the host, then runs
 `wharf serve --plugins target/plugins ARGS`. With `--plugins FOLDER` among ARGS, that folder is
 served instead. Where there is no configuration of your own, the plugin `secure` is given a secret
 that everybody knows, so that the demo page can make tokens for it.
@@ -29,24 +32,12 @@ const DEMO_SECRET: &str = "known to everybody: for the demo page only";
 const SECRET_OF_SECURE: &str = "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET";
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
-    let arguments = match arguments {
-        [separator, rest @ ..] if separator == "--" => rest,
-        all => all,
-    };
+    let (build, arguments) = parsed(arguments);
     setup::ensure(workspace)?;
     println!("serve: compiling the example plugins");
     plugins::build(workspace, Selection::Examples)?;
-    let release = workspace.target.join("release");
-    let host = release.join(format!("wharf{}", std::env::consts::EXE_SUFFIX));
-    if !host.exists() {
-        println!(
-            "serve: compiling the host with optimisations: 6 to 10 minutes on 2 cores the first \
-             time, seconds from then on"
-        );
-    }
-    run(cargo(&["build", "--release", "--package", "wharf", "--bin", "wharf"])
-        .current_dir(&workspace.root)
-        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    println!("serve: compiling the host");
+    let host = host::compile(workspace, build)?;
     let mut command = Command::new(host);
     command.arg("serve");
     let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
@@ -62,6 +53,19 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     }
     command.args(arguments);
     become_host(&mut command)
+}
+
+/// Returns the build that is asked for, and the arguments of the host. Only a first argument can be for this
+/// command; the host gets the others, with `--` before them or without.
+fn parsed(arguments: &[String]) -> (Build, &[String]) {
+    let (build, rest) = match arguments {
+        [option, rest @ ..] if option == "--release" => (Build::Optimised, rest),
+        all => (Build::Quick, all),
+    };
+    match rest {
+        [separator, rest @ ..] if separator == "--" => (build, rest),
+        all => (build, all),
+    }
 }
 
 /// Returns true if the arguments or the environment may give the plugin `secure` a secret.
@@ -89,12 +93,30 @@ fn become_host(command: &mut Command) -> Outcome {
 /// Runs the host as a child, on systems that cannot replace a process.
 #[cfg(not(unix))]
 fn become_host(command: &mut Command) -> Outcome {
-    run(command)
+    crate::process::run(command)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::DEMO_SECRET;
+    use super::{Build, DEMO_SECRET, parsed};
+
+    #[track_caller]
+    fn check(line: &str, build: Build, for_host: &[&str]) {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let (parsed_build, rest) = parsed(&arguments);
+        assert!(parsed_build == build, "{line}");
+        assert_eq!(rest, for_host, "{line}");
+    }
+
+    #[test]
+    fn release_is_for_this_command_and_the_rest_for_the_host() {
+        check("", Build::Quick, &[]);
+        check("--release", Build::Optimised, &[]);
+        check("-- --listen 127.0.0.1:0", Build::Quick, &["--listen", "127.0.0.1:0"]);
+        check("--release -- --listen 127.0.0.1:0", Build::Optimised, &["--listen", "127.0.0.1:0"]);
+        check("--listen 127.0.0.1:0", Build::Quick, &["--listen", "127.0.0.1:0"]);
+        check("-- --release", Build::Quick, &["--release"]);
+    }
 
     #[test]
     fn the_page_signs_with_the_secret_that_the_plugin_is_given() {

@@ -214,17 +214,8 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
 
 /// The whole workspace, as for the other tests: another selection would compile with other
 /// features.
-const BROWSER_TESTS: [&str; 9] = [
-    "test",
-    "--workspace",
-    "--no-fail-fast",
-    "--test",
-    "browser",
-    "--test",
-    "page",
-    "--",
-    "--ignored",
-];
+const BROWSER_TESTS: [&str; 7] =
+    ["test", "--workspace", "--no-fail-fast", "--test", "front_door", "--", "--ignored"];
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {

@@ -1,0 +1,37 @@
+//! Compiles the host's program, quickly or with all optimisations.
+
+use std::path::PathBuf;
+
+use crate::process::{Outcome, cargo, run};
+use crate::workspace::Workspace;
+
+/// The package of the program.
+const PACKAGE: &str = "wharf";
+
+/// A build of the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// The dev profile, which shares its dependencies with the tests.
+    Quick,
+    /// The release profile: slow to compile, and as an operator runs it.
+    Optimised,
+}
+
+/// The path of the program, whether it exists or not.
+pub fn program(workspace: &Workspace, build: Build) -> PathBuf {
+    let folder = match build {
+        Build::Quick => "debug",
+        Build::Optimised => "release",
+    };
+    workspace.target.join(folder).join(format!("wharf{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Compiles the program, and returns its path.
+pub fn compile(workspace: &Workspace, build: Build) -> Outcome<PathBuf> {
+    let mut command = cargo(&["build", "--package", PACKAGE, "--bin", "wharf"]);
+    if build == Build::Optimised {
+        command.arg("--release");
+    }
+    run(command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target))?;
+    Ok(program(workspace, build))
+}
