@@ -38,6 +38,12 @@ pub fn author_cache() -> PathBuf {
     target.expect("the binary is in a target folder").join("author")
 }
 
+/// Returns the cache of compiled plugins that all tests share, except those of the cache. Hosts write each
+/// entry once, by rename, so that no test can see what another has left half done.
+pub fn compiled_plugins() -> PathBuf {
+    author_cache().join("compiled")
+}
+
 /// Returns the folder for pictures of pages, which is not in the repository.
 pub fn screenshots() -> PathBuf {
     let folder = located("WHARF_SCREENSHOTS_DIR", "screenshots");

@@ -29,8 +29,8 @@ pub fn with_environment<R>(variables: &[(&str, PathBuf)], act: impl FnOnce() -> 
 
 /// Starts a host with a plugin or fixture as a component, and prepares it before it starts.
 pub fn prepared(name: &str, prepare: impl FnOnce(&TestHost)) -> TestHost {
-    let cache = artefacts::author_cache().join("compiled");
-    let variables = [("WHARF_TEST_HOST", artefacts::binary()), ("WHARF_CACHE", cache)];
+    let variables =
+        [("WHARF_TEST_HOST", artefacts::binary()), ("WHARF_CACHE", artefacts::compiled_plugins())];
     with_environment(&variables, || {
         let host = TestHost::component(artefacts::component_file(name));
         prepare(&host);

@@ -226,8 +226,8 @@ impl Drop for Wharf {
     }
 }
 
-/// Makes a command for the binary in a folder of its own, without the environment of the tests. It
-/// has no cache of compiled plugins, since tests could depend on each other by it.
+/// Makes a command for the binary in a folder of its own, without the environment of the tests, but with
+/// the cache of compiled plugins that they share.
 pub(crate) fn command(folder: &Path) -> Command {
     command_under(&[], folder)
 }
@@ -244,6 +244,7 @@ fn command_under(wrapper: &[&str], folder: &Path) -> Command {
     command
         .current_dir(folder)
         .env_clear()
+        .env("WHARF_CACHE", artefacts::compiled_plugins())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

@@ -281,7 +281,8 @@ async fn it_is_in_the_users_caches_unless_it_is_switched_off() {
     let home = tempfile::tempdir().expect("a temporary folder");
     let variable = format!("HOME={}", home.path().display());
     let start = async |flags: &[&str]| {
-        Wharf::start_under(&["env", &variable], folder_with(&["counts"]), flags).await
+        let wrapper = ["env", "--unset=WHARF_CACHE", &variable];
+        Wharf::start_under(&wrapper, folder_with(&["counts"]), flags).await
     };
 
     let wharf = start(&["--cache "]).await;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use wharf_tests::artefacts::{author_cache, binary, component_file};
+use wharf_tests::artefacts::{author_cache, binary, compiled_plugins, component_file};
 use wharf_tests::run_in;
 
 /// Variables of this environment that cargo and the compilers need.
@@ -20,7 +20,7 @@ fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
         .current_dir(folder)
         .env_clear()
         .env("CARGO_TARGET_DIR", author_cache())
-        .env("WHARF_CACHE", author_cache().join("compiled"));
+        .env("WHARF_CACHE", compiled_plugins());
     for variable in OF_CARGO {
         if let Some(value) = std::env::var_os(variable) {
             command.env(variable, value);
@@ -127,7 +127,7 @@ fn the_example_plugins_pass_their_own_tests_in_the_host() {
         let output = Command::new(program)
             .env("WHARF_TEST_COMPONENT", component_file(&plugin))
             .env("WHARF_TEST_HOST", binary())
-            .env("WHARF_CACHE", author_cache().join("compiled"))
+            .env("WHARF_CACHE", compiled_plugins())
             .output()
             .expect("it runs");
         let said = String::from_utf8_lossy(&output.stdout);

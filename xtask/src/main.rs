@@ -10,6 +10,7 @@
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`chromium`]: finds or installs the browser that tests drive;
+//! - [`lint`]: runs clippy and rustdoc;
 //! - [`mod@test`]: runs all checks that must pass before a change lands;
 //! - [`workspace`] and [`process`]: the folders, and running other programs.
 
@@ -26,6 +27,8 @@ mod bench;
 mod instructions;
 
 mod chromium;
+
+mod lint;
 
 mod test;
 
@@ -60,6 +63,9 @@ const USAGE_ERROR: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(scratch) = lint::scratch() {
+        return lint::replace_compiler(&scratch, &arguments);
+    }
     let (command, rest) = match arguments.split_first() {
         None => {
             print!("{HELP}");

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::chromium;
+use crate::host::{self, Build};
 use crate::instructions;
+use crate::lint;
 use crate::plugins::{self, Selection};
 use crate::process::{Outcome, capture, cargo, is_installed, run, run_logged};
 use crate::setup;
@@ -19,7 +21,7 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, docs, plugins, host, clients, javascript, tests, browser, doctests,
+Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests,
 instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
@@ -41,7 +43,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -61,19 +63,7 @@ const STEPS: [Step; 12] = [
         name: "lint",
         for_filtered: false,
         obstacle: none,
-        run: |workspace, _| {
-            let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            run(&mut in_root(workspace, &clippy))
-        },
-    },
-    Step {
-        name: "docs",
-        for_filtered: false,
-        obstacle: none,
-        run: |workspace, _| {
-            run(in_root(workspace, &["doc", "--no-deps", "--workspace"])
-                .env("RUSTDOCFLAGS", "-D warnings"))
-        },
+        run: |workspace, _| lint::check(workspace),
     },
     Step {
         name: "plugins",
@@ -226,10 +216,9 @@ fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec
 
 /// Runs a test program of cargo with the variables that the tests read.
 fn run_tests(workspace: &Workspace, mut command: Command, filters: &[String]) -> Outcome {
-    let binary = format!("wharf{}", std::env::consts::EXE_SUFFIX);
     command
         .args(filters)
-        .env("WHARF_BIN", workspace.target.join("debug").join(binary))
+        .env("WHARF_BIN", host::program(workspace, Build::Quick))
         .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
         .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace))
         .env("WHARF_SCREENSHOTS_DIR", workspace.target.join("screenshots"));

@@ -9,6 +9,8 @@ mod crates;
 mod documents;
 #[path = "tidy/english.rs"]
 mod english;
+#[path = "tidy/features.rs"]
+mod features;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/source.rs"]
@@ -76,6 +78,24 @@ fn the_host_does_not_panic_outside_its_tests() {
         &found,
         "return an error here; or, where it truly cannot happen, say why in a comment \
          `// invariant: …` just above:",
+    );
+}
+
+#[test]
+fn every_file_of_tests_is_part_of_a_program() {
+    let program = read("tests/tests/front_door.rs");
+    let manifest = read("tests/Cargo.toml");
+    let mut missing = Vec::new();
+    for file in files_under(&repository().join("tests/tests")) {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let is_module = program.lines().any(|line| line == format!("mod {stem};"));
+        if !is_module && !manifest.contains(&format!("name = \"{stem}\"")) {
+            missing.push(shown(&file));
+        }
+    }
+    assert_none(
+        &missing,
+        "name these files as modules in tests/tests/front_door.rs, or their tests never run:",
     );
 }
 

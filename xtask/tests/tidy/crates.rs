@@ -110,7 +110,7 @@ fn the_contract_the_configuration_and_the_hub_can_be_built_without_wasm_and_http
     let mut found = Vec::new();
     for (package, absent) in ABSENT_BELOW {
         let tree = Command::new(env!("CARGO"))
-            .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none"])
+            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
             .args(["--package", package])
             .current_dir(repository())
             .output()
