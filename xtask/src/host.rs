@@ -17,7 +17,7 @@ pub enum Build {
     Optimised,
 }
 
-/// The path of the program, whether it exists or not.
+/// Returns the path of the program, which need not exist.
 pub fn program(workspace: &Workspace, build: Build) -> PathBuf {
     let folder = match build {
         Build::Quick => "debug",

@@ -26,7 +26,7 @@ fn features(selection: &[&str]) -> Features {
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let mut found = Features::new();
     for line in text.lines() {
-        // What has been printed before is marked.
+        // A repeated line is marked.
         let Some((package, list)) = line.trim_end_matches(" (*)").split_once('|') else { continue };
         // Packages of the workspace are shown with their folder.
         if !package.contains('/') {
