@@ -12,7 +12,7 @@
 //! - [`effects`]: the bounds of one event's effects
 //! - [`store`]: checks and accounting of the key-value store
 //! - [`timers`]: delays and intervals
-//! - [`presence`]: accounting of presence lists, and the messages that watchers get
+//! - `presence`: accounting of presence lists, and the messages that watchers get
 //! - [`header`]: headers that a channel may set
 //! - [`close`]: the reasons for the end of connections, with close codes
 //! - [`fault`]: the failures of a handler
@@ -20,9 +20,11 @@
 //! - [`pattern`] and [`router`]: path patterns, and the lookup of a path
 //! - [`description`]: the description of a channel by itself
 //! - [`exports`]: the optional exports, the one list of them
-//! - [`outside`]: answers to messages from outside
+//! - `outside`: answers to messages from outside
 //! - [`text`]: texts of strangers in sentences
-//! - [`kit`]: the messages between `wharf test` and the test kit
+//! - `kit`: the messages between `wharf test` and the test kit
+//!
+//! `presence`, `outside` and `kit` are there with the feature `json`.
 //!
 //! This crate knows no runtime, no sockets and no WebAssembly. A plugin's component does not
 //! contain it: the SDK uses it only natively.
