@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::assert_none;
 use super::source::{files_under, read, repository, shown};
+use wharf_contract::exports::{CONTRACT_VERSION, OPTIONAL_EXPORTS};
 
 #[test]
 fn every_item_of_the_contract_is_documented() {
@@ -75,6 +76,28 @@ fn the_sdk_carries_the_same_contract() {
         "wit/ is the contract, guest-sdk/wit/ its copy for the published crate; copy these \
          (`cp wit/* guest-sdk/wit/`), and remove from the copy what wit/ has not:",
     );
+}
+
+#[test]
+fn the_optional_exports_and_the_version_are_those_of_the_crate() {
+    let (major, minor, patch) = CONTRACT_VERSION;
+    let package = format!("package wharf:channel@{major}.{minor}.{patch};");
+    let files = files_under(&repository().join("wit"));
+    let others = files.iter().map(|file| shown(file)).filter(|path| !read(path).contains(&package));
+    let others: Vec<String> = others.collect();
+    assert_none(
+        &others,
+        "let these files name the version of contract/src/exports.rs, or change it:",
+    );
+
+    let worlds = read("wit/worlds.wit");
+    let optional =
+        worlds.lines().filter_map(|line| line.strip_prefix("world ")?.strip_suffix(" {"));
+    let in_wit: BTreeSet<&str> = optional.filter(|world| world.starts_with("with-")).collect();
+    let in_crate: BTreeSet<&str> = OPTIONAL_EXPORTS.iter().map(|export| export.world).collect();
+    let differing: Vec<String> =
+        in_wit.symmetric_difference(&in_crate).map(|world| (*world).to_owned()).collect();
+    assert_none(&differing, "list these worlds in wit/worlds.wit and in contract/src/exports.rs:");
 }
 
 #[test]

@@ -109,25 +109,36 @@ fn a_library_is_named_where_it_belongs_only() {
 fn the_contract_the_configuration_and_the_hub_can_be_built_without_wasm_and_http() {
     let mut found = Vec::new();
     for (package, absent) in ABSENT_BELOW {
-        let tree = Command::new(env!("CARGO"))
-            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
-            .args(["--package", package])
-            .current_dir(repository())
-            .output()
-            .expect("cargo runs");
-        let text = String::from_utf8_lossy(&tree.stdout);
-        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-        assert!(text.starts_with(package), "the tree of {package} is {text:?}");
-        let names: BTreeSet<&str> =
-            text.lines().filter_map(|line| line.split(' ').next()).collect();
-        found.extend(
-            absent
-                .iter()
-                .filter(|library| names.contains(**library))
-                .map(|library| format!("{package} has {library} below it")),
-        );
+        let names = crates_below(&["--edges", "normal", "--package", package]);
+        assert!(names.contains(*package), "the tree of {package} is {names:?}");
+        let present = absent.iter().filter(|library| names.contains(**library));
+        found.extend(present.map(|library| format!("{package} has {library} below it")));
     }
     assert_none(&found, "take these out of what the crate depends on:");
+}
+
+#[test]
+fn a_component_does_not_contain_the_contract() {
+    // The attribute's crate runs in the compiler.
+    let edges = ["--edges", "normal,no-proc-macro", "--package", "wharf-sdk"];
+    let of = |target: &str| crates_below(&[&edges[..], &["--target", target]].concat());
+    let component = of("wasm32-wasip2");
+    assert!(component.contains("wit-bindgen"), "{component:?}");
+    assert!(!component.contains("wharf-contract"), "{component:?}");
+    assert!(of("x86_64-unknown-linux-gnu").contains("wharf-contract"), "the test kit uses it");
+}
+
+/// Returns the names of the crates in a tree of `cargo tree`.
+fn crates_below(arguments: &[&str]) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--prefix", "none"])
+        .args(arguments)
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let text = String::from_utf8_lossy(&tree.stdout);
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::assert_none;
 use super::source::{files_under, read, repository, shown};
-use wharf_contract::close::Reason;
+use wharf_contract::close::{Reason, Reconnect};
 use wharf_contract::description::Misdescribed;
 use wharf_contract::fault::Fault;
 use wharf_contract::handshake::TurnedAway;
 use wharf_contract::pattern::PatternError;
-use wharf_contract::refusal::CODES;
+use wharf_contract::refusal::{CODES, Code};
 
 const GUIDE: &str = "docs/guide/";
 
@@ -134,6 +134,79 @@ fn every_fault_and_every_reason_to_close_is_explained() {
     let missing = tokens.filter(|token| !page.contains(&format!("| `{token}` |")));
     let missing: Vec<String> = missing.map(str::to_owned).collect();
     assert_none(&missing, "give these tokens a row in docs/errors.md:");
+}
+
+#[test]
+fn every_code_of_a_host_call_has_its_remedy_on_the_page_of_errors() {
+    let page = read("docs/errors.md");
+    let row = |code: &Code| format!("| `{}` | `{}` |", code.token, code.remedy.name());
+    let missing: Vec<_> = CODES.iter().map(row).filter(|row| !page.contains(row)).collect();
+    assert_none(&missing, "begin these rows of docs/errors.md so:");
+}
+
+#[test]
+fn the_list_of_endings_is_the_contracts() {
+    let page = read("docs/terminology.md");
+    let rows = Reason::ALL.iter().map(|reason| {
+        let code = match (reason, reason.code()) {
+            (_, Some(code)) => code.to_string(),
+            (Reason::ClientClosed, None) => "the client's".to_owned(),
+            (Reason::ChannelClosed, None) => "the channel's".to_owned(),
+            (_, None) => "none".to_owned(),
+        };
+        format!("| `{}` | {code} | {} |", reason.token(), reason.reconnect().words())
+    });
+    let missing: Vec<_> = rows.filter(|row| !page.contains(row)).collect();
+    assert_none(&missing, "begin these rows of docs/terminology.md so:");
+}
+
+#[test]
+fn the_page_of_errors_says_of_which_endings_clients_come_back() {
+    let page = read("docs/errors.md");
+    let mut findings = Vec::new();
+    for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::ChannelClosed) {
+        let token = format!("`{}` |", reason.token());
+        let row = page
+            .lines()
+            .filter_map(|row| row.strip_prefix("| ")?.split_once("| ")?.1.strip_prefix(&token));
+        let may_come_back = reason.reconnect() != Reconnect::No;
+        if row.last().is_none_or(|text| text.contains("come back") != may_come_back) {
+            findings.push(format!("{reason}: {}", reason.reconnect().words()));
+        }
+    }
+    assert_none(&findings, "say so in docs/errors.md, under \"A connection is closed\":");
+}
+
+#[test]
+fn the_client_for_browsers_comes_back_after_the_endings_that_pass() {
+    let client = read("clients/js/wharf.js");
+    let codes_after = |beginning: &str| -> Vec<u16> {
+        let (_, rest) = client.split_once(beginning).unwrap_or_else(|| panic!("no {beginning}"));
+        let (codes, _) = rest.split_once(']').expect("the end of a list");
+        codes.split(',').map(|code| code.trim().parse().expect("a code")).collect()
+    };
+    let (passing, token_codes) = (codes_after("const PASSING = ["), codes_after("tokenCodes: ["));
+    // A lost network has this code in browsers (RFC 6455, 7.1.5).
+    let lost = 1006;
+    let mut findings = Vec::new();
+    for reason in Reason::ALL {
+        let is_sent_by_others = matches!(reason, Reason::ClientClosed | Reason::ChannelClosed);
+        let code = reason.code().unwrap_or(lost);
+        let is_as_said = match reason.reconnect() {
+            _ if is_sent_by_others => true,
+            // A proxy that goes away has its code as well.
+            Reconnect::No if *reason == Reason::Removed => {
+                client.contains("reason === \"removed\"")
+            }
+            Reconnect::No => !passing.contains(&code),
+            Reconnect::Yes => passing.contains(&code),
+            Reconnect::WithNewToken => !passing.contains(&code) && token_codes.contains(&code),
+        };
+        if !is_as_said {
+            findings.push(format!("{reason} ({code}): {}", reason.reconnect().words()));
+        }
+    }
+    assert_none(&findings, "treat these endings so in clients/js/wharf.js:");
 }
 
 /// Returns the text in quotes that a call or an attribute begins with; `None` if it begins with
