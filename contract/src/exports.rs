@@ -76,12 +76,17 @@ macro_rules! table {
         },)*];
 
         /// The optional exports that a plugin has.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Exports {
             $($(#[$doc])* pub $module: bool,)*
         }
 
         impl Exports {
+            /// Those of a plugin without optional exports.
+            //
+            // There is no `Default`: the compiler would suggest it where the attribute is missing.
+            pub const NONE: Exports = Exports { $($module: false,)* };
+
             /// Returns the interfaces of those that there are.
             pub fn interfaces(&self) -> impl Iterator<Item = &'static str> {
                 let all = [$(($interface, self.$module),)*];
@@ -131,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_plugin_has_some_of_them() {
-        let exports = Exports { faults: true, room_events: true, ..Exports::default() };
+        let exports = Exports { faults: true, room_events: true, ..Exports::NONE };
         assert_eq!(exports.interfaces().collect::<Vec<_>>(), ["faults", "room-events"]);
         assert_eq!(exports.check("on_room_timer"), Ok(()));
         let (handler, interface) = ("on_timer", "timer-events");

@@ -33,3 +33,38 @@ pub const fn check_paths(paths: &[&str]) {
         number += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use wharf_contract::description::{Description, MAX_PATHS};
+    use wharf_contract::pattern::MAX_PATTERN_BYTES;
+
+    use super::check_paths;
+
+    /// Whether the compiler would refuse these paths, and whether a host would.
+    fn refused(paths: &[&str]) -> (bool, bool) {
+        let mut description = Description::default();
+        paths.iter().for_each(|path| description.path((*path).to_owned()));
+        (catch_unwind(|| check_paths(paths)).is_err(), description.router().is_err())
+    }
+
+    #[test]
+    fn the_compiler_refuses_nothing_that_a_host_would_load() {
+        let names: Vec<String> = (0..=MAX_PATHS).map(|number| format!("/{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let long = format!("/{}", "a".repeat(MAX_PATTERN_BYTES));
+        let longest = &long[..MAX_PATTERN_BYTES];
+        for refused_by_both in
+            [&[][..], &[""], &["chat"], &["/:"], &["/a/:/b"], &["/*rest/b"], &[&long], &names]
+        {
+            assert_eq!(refused(refused_by_both), (true, true), "{refused_by_both:?}");
+        }
+        for taken in
+            [&["/"][..], &["/chat/:room_id", "/chat"], &["/a/*rest"], &[longest], &names[1..]]
+        {
+            assert_eq!(refused(taken), (false, false), "{taken:?}");
+        }
+    }
+}
