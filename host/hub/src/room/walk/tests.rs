@@ -43,6 +43,9 @@ struct Sent {
     end: u32,
 }
 
+/// The times at which a connection came to a room and left it.
+type Stay = (u32, u32);
+
 /// Rooms, connections, and notes of all that happens to them.
 struct Lab {
     rooms: [Members; ROOMS],
@@ -50,7 +53,7 @@ struct Lab {
     clock: Cell<u32>,
     sent: RefCell<Vec<Sent>>,
     /// Times for which a connection was in a room: pairs of beginning and end.
-    stays: RefCell<BTreeMap<(u64, usize), Vec<(u32, u32)>>>,
+    stays: RefCell<BTreeMap<(u64, usize), Vec<Stay>>>,
 }
 
 impl Lab {
@@ -192,14 +195,14 @@ proptest! {
             prop_assert!(sent.end < u32::MAX);
             for connection in 0..CONNECTIONS {
                 let stays = lab.stays.borrow();
-                let stays: Vec<(u32, u32)> = sent
+                let stays: Vec<Stay> = sent
                     .rooms
                     .iter()
                     .flat_map(|room| stays.get(&(connection, *room)).into_iter().flatten().copied())
                     .collect();
                 let has_it = received[connection as usize].contains(&number);
-                let was_there = |(from, until): &(u32, u32)| *from < sent.start && sent.end < *until;
-                let was_away = |(from, until): &(u32, u32)| *until < sent.start || sent.end < *from;
+                let was_there = |(from, until): &Stay| *from < sent.start && sent.end < *until;
+                let was_away = |(from, until): &Stay| *until < sent.start || sent.end < *from;
                 prop_assert!(has_it || !stays.iter().any(was_there), "{connection} misses {number}");
                 prop_assert!(!has_it || !stays.iter().all(was_away), "{number} is not for {connection}");
             }
