@@ -1,7 +1,8 @@
-//! `wharf check`: what a plugin is, what it needs, and whether this host would load it.
+//! `wharf check`: the facts about a plugin, its needs, and the verdict whether this host would load
+//! it.
 //!
-//! The verdict is the registry's own: files are loaded into one that serves nobody, in the order
-//! of their names, as a server does at its start.
+//! The verdict is the registry's own: files are loaded into a registry without clients, in the
+//! order of their names, like at a server's start.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,60 +18,60 @@ use wharf_runtime::ports::Ports;
 use wharf_runtime::registry::{Registry, hex};
 use wharf_server::token::ChannelTokenRules;
 
-/// The contract's package, as it begins the names of its interfaces.
+/// The contract's package, with which the names of its interfaces begin.
 const CONTRACT: &str = "wharf:channel/";
 
-/// What is known of a plugin's file. As JSON, whatever is not known is null or empty.
+/// The facts about a plugin's file. In JSON, unknown facts are null or empty.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The file, as it was given.
+    /// Path of the file, as given.
     pub file: PathBuf,
-    /// The channel's name: the file's stem.
+    /// Name of the channel: the file's stem.
     pub channel: String,
-    /// Whether this host would load it.
+    /// True if this host would load it.
     pub loads: bool,
-    /// Why not, as the log of a server says it.
+    /// Reason why it would not, as the log of a server has it.
     pub reason: Option<String>,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub bytes: Option<usize>,
-    /// Its SHA-256 in hexadecimal digits.
+    /// SHA-256 in hexadecimal digits.
     pub sha256: Option<String>,
-    /// The version of the contract that it was built for.
+    /// Version of the contract that it was built for.
     pub contract: Option<String>,
-    /// Its path patterns.
+    /// Path patterns.
     pub paths: Vec<String>,
-    /// Its subprotocols, best first.
+    /// Subprotocols, best first.
     pub subprotocols: Vec<String>,
-    /// The version of its session bytes.
+    /// Version of its session bytes.
     pub session_format: Option<u32>,
-    /// What the host may call it for: those of the contract without package and version.
+    /// Interfaces that it exports; those of the contract without package and version.
     pub exports: Vec<String>,
-    /// What it calls, written alike.
+    /// Interfaces that it imports, written alike.
     pub imports: Vec<String>,
-    /// What the operator has to write for it.
+    /// Entries that the operator has to write for it.
     pub needs: Vec<Need>,
 }
 
-/// Something that a plugin has only where the operator writes it into `wharf.toml`.
+/// An entry of `wharf.toml` without which a plugin lacks something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Need {
-    /// The table.
+    /// Table.
     pub table: String,
-    /// The line in it. Where nothing is granted yet, with an example as its value.
+    /// Line in the table. If nothing is granted yet, its value is an example.
     pub line: String,
-    /// What it is for.
+    /// Use.
     pub why: &'static str,
-    /// Whether the configuration has such a line.
+    /// True if the configuration has such a line.
     pub is_there: bool,
 }
 
-/// Look at files as a server with this configuration would.
+/// Checks files like a server with this configuration.
 ///
 /// # Errors
 ///
-/// The compiler cannot be set up. What is wrong with a file is in its report.
+/// The compiler cannot be set up. A mistake in a file is in its report.
 pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
-    // What is looked at here is not kept.
+    // Nothing is put into the cache.
     let config = Arc::new(Config { cache: None, ..config });
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
     let registry = Registry::new(config.clone(), Engine::new(None)?, Ports::system(tokens));
@@ -116,7 +117,7 @@ async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {
 }
 
 impl Report {
-    /// Nothing is known yet.
+    /// Makes a report without facts.
     fn of(file: &Path) -> Report {
         Report {
             file: file.to_owned(),
@@ -148,20 +149,20 @@ impl Report {
     }
 }
 
-/// An interface of the contract by its own name, any other without its version.
+/// Returns an interface of the contract by its own name, any other without its version.
 fn short(name: &str) -> &str {
     let name = name.strip_prefix(CONTRACT).unwrap_or(name);
     name.split_once('@').map_or(name, |(name, _)| name)
 }
 
-/// Whoever made the file has chosen the names in it.
+/// Returns a text of the file on one line: the file's author has chosen the names in it.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 200;
     let text = text.chars().take(LONGEST);
     text.map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
 
-/// What a plugin with these imports has only where it is written down.
+/// Returns the entries of the configuration that a plugin with these imports needs.
 fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Need> {
     let imports = |wanted: &str| interfaces.imports.iter().any(|name| short(name) == wanted);
     let table = format!("channels.{}", key(channel));
@@ -196,8 +197,8 @@ fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Nee
     needs
 }
 
-/// Those of the contract by name; of WASI only the packages, since what Rust's standard library needs of it
-/// is a long list that says little.
+/// Returns the names of the contract's interfaces; of WASI only the packages, since the interfaces
+/// that Rust's standard library needs are a long list that says little.
 fn shown(imports: &[String]) -> String {
     let mut shown: Vec<&str> = Vec::new();
     for name in imports {

@@ -1,9 +1,9 @@
 //! `wharf dev`: a server, and plugins that are built again whenever their sources are saved.
 //!
 //! A thread of its own builds with cargo, whose messages go to the terminal as they are, and puts
-//! what comes out of it into the plugin folder by one rename. The server takes it from there
-//! as it takes any other file; what it makes of it is told in a line. A build that fails leaves the
-//! folder, and so the running code, alone.
+//! the component into the plugin folder by one rename. The server loads it like any other file; a
+//! line reports the result. A build that fails leaves the folder, and so the running code, as it
+//! is.
 
 mod progress;
 mod sources;
@@ -25,13 +25,14 @@ use sources::{Snapshot, Watcher};
 use wharf_config::{Config, Source, Sources};
 use wharf_server::server;
 
-/// What is logged where nobody has said: all but the loading of plugins, which is told anyway.
+/// Default log directives: all lines but those about the loading of plugins, which has lines of its
+/// own.
 const LOG: &str = "warn,wharf=info,wharf_runtime::registry=warn";
 
-/// Outcomes of loading that wait to be told.
+/// Outcomes of loading that may wait to be reported.
 const OUTCOMES: usize = 256;
 
-/// The configuration of a server that is there for an author.
+/// Changes the configuration of a server for an author.
 pub fn prepared(mut config: Config, sources: &Sources) -> Config {
     if *sources.of("log") == Source::Default {
         config.log = LOG.to_owned();
@@ -39,13 +40,13 @@ pub fn prepared(mut config: Config, sources: &Sources) -> Config {
     config
 }
 
-/// Build the plugins in these folders (the working directory where there is none), serve, and
-/// build again what changes, until `shutdown` completes.
+/// Builds the plugins in these folders (the working directory if there are none), serves, and
+/// builds again after changes, until `shutdown` completes.
 ///
 /// # Errors
 ///
-/// A folder without a plugin's crate; a toolchain without the target; a plugin folder that
-/// cannot be made; what ends a server. A plugin that does not build is none.
+/// A folder has no plugin's crate; the toolchain lacks the target; the plugin folder cannot be
+/// made; or the server ends with an error. A plugin that does not build is not an error.
 pub async fn dev(
     config: Config,
     folders: Vec<PathBuf>,
@@ -87,10 +88,10 @@ pub async fn dev(
     served
 }
 
-/// Builds what changes, one crate after the other.
+/// Builds after changes, one crate after the other.
 struct Builder {
     crates: Vec<Crate>,
-    /// The plugin folder.
+    /// Folder of the plugins.
     plugins: PathBuf,
     watcher: Watcher,
     progress: Arc<Progress>,
@@ -99,7 +100,7 @@ struct Builder {
 
 struct Crate {
     package: Package,
-    /// Its sources as they were before they were last built.
+    /// Its sources at the time of the last build.
     built: Snapshot,
 }
 
@@ -133,7 +134,7 @@ impl Builder {
         Ok(Builder { crates, plugins, watcher: Watcher::new(), progress, cargo })
     }
 
-    /// Build what changes until cargo may no more.
+    /// Builds after changes until cargo is stopped.
     fn run(mut self) {
         while !self.cargo.is_stopped() {
             self.watcher.wait(|| self.cargo.is_stopped());
@@ -144,7 +145,8 @@ impl Builder {
     fn build_changed(&mut self) {
         let mut folders = BTreeSet::new();
         for index in 0..self.crates.len() {
-            // Before the build, so that what is saved meanwhile is built the next time.
+            // The snapshot is taken before the build, so that a save during the build leads to the
+            // next one.
             let sources = Snapshot::take(&self.crates[index].package.folders, &self.plugins);
             self.watcher.watch(sources.folders());
             let changed = sources != self.crates[index].built;
@@ -176,7 +178,7 @@ impl Builder {
         }
         let name = one.package.name.clone();
         let built = one.package.build(&self.cargo);
-        // Cargo writes it itself.
+        // Cargo writes this file itself.
         one.built.renew(Path::new("Cargo.lock"));
         if self.cargo.is_stopped() {
             return;
@@ -188,7 +190,7 @@ impl Builder {
                 &self.plugins.join(format!("{name}.wasm")),
                 begun.elapsed(),
             ),
-            // Cargo has said why.
+            // Cargo has printed the reason.
             Ok(None) => {
                 self.progress.failed(&name, "does not build");
                 Ok(())

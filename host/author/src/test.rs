@@ -1,7 +1,8 @@
 //! `wharf test`: a plugin's own tests, run on the component that it is compiled to.
 //!
-//! The component is compiled as `wharf dev` does, then `cargo test` runs with two variables, by which the
-//! test kit of the SDK finds the component and the host to run it in ([`super::test_host`]).
+//! The component is compiled like in `wharf dev`. Then `cargo test` runs with two variables, by
+//! which the test kit of the SDK finds the component and the host to run it in
+//! ([`super::test_host`]).
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,20 +20,21 @@ use wharf_runtime::ports::Ports;
 use wharf_runtime::registry::Registry;
 use wharf_server::token::ChannelTokenRules;
 
-/// Names the component that a test kit finds there.
+/// The variable that names the component for the test kit.
 const COMPONENT: &str = "WHARF_TEST_COMPONENT";
-/// Names the binary that runs it.
+/// The variable that names the binary of the host.
 const HOST: &str = "WHARF_TEST_HOST";
 
-/// What `cargo test` ends with where it was killed.
+/// Exit code for a `cargo test` that was killed.
 const KILLED: u8 = 1;
 
-/// Compile the plugin in `folder`, and run `cargo test` with these arguments there. The exit code.
+/// Compiles the plugin in `folder`, and runs `cargo test` with these arguments there. Returns its
+/// exit code.
 ///
 /// # Errors
 ///
-/// A folder without a plugin's crate; a toolchain without the target; a component that no host would
-/// load. One that does not compile is the exit code 1: cargo has said why.
+/// The folder has no plugin's crate; the toolchain lacks the target; or no host would load the
+/// component. A plugin that does not compile is the exit code 1: cargo has printed the reason.
 pub fn test(folder: &Path, arguments: &[OsString], cache: Option<PathBuf>) -> anyhow::Result<u8> {
     let cargo = Cargo::in_foreground();
     let package = Package::find(&cargo, folder)?;
@@ -61,8 +63,8 @@ fn code(status: ExitStatus) -> u8 {
     code.unwrap_or(KILLED)
 }
 
-/// Load the component as each test will, so that what is wrong with it is said once, and compiling
-/// it is done once.
+/// Loads the component as each test will, so that an error is reported once, and compiling is done
+/// once.
 fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::default();
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
@@ -77,7 +79,7 @@ fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
         Change::Unreadable { reason, .. } => Err(reason),
         Change::Removed { .. } | Change::Scanned => Ok(()),
     };
-    // Waits until it is in the cache.
+    // This waits until the component is in the cache.
     drop(runtime);
     loaded.map_err(|reason| anyhow::anyhow!("no host would load {}: {reason}", component.display()))
 }

@@ -1,8 +1,8 @@
 //! A channel and its current generation; the swap.
 //!
 //! A connection asks for the [current generation](Channel::current) with every event, so that the
-//! event after a swap runs on the new code. A call that is running finishes on the instance that it
-//! has. What that was made of goes with it, as everything else of the old generation has by then.
+//! event after a swap runs on the new code. A running call finishes on its instance, which is
+//! dropped afterwards like the rest of the old generation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,30 +18,30 @@ use wharf_contract::description::Description;
 /// One loaded version of a channel.
 #[derive(Debug)]
 pub struct Generation {
-    /// Counts the channel's generations from 1.
+    /// Number, which counts the channel's generations from 1.
     pub number: u64,
-    /// The SHA-256 of the plugin's file.
+    /// SHA-256 of the plugin's file.
     pub sha256: [u8; 32],
-    /// What it says of itself.
+    /// Description by the plugin itself.
     pub description: Description,
-    /// Its instances.
+    /// Instances.
     pub pool: Pool,
 }
 
-/// What an author wrote, mounted. It outlives its generations, and its removal for as long as
-/// connections are still ending.
+/// A mounted channel. It outlives its generations, and its removal for as long as connections are
+/// still ending.
 #[derive(Debug)]
 pub struct Channel {
-    /// What all of its generations share.
+    /// Data that all of its generations share.
     pub context: Arc<ChannelContext>,
-    /// How many of its instances may be in use.
+    /// Slots, which bound its instances in use.
     pub slots: ChannelSlots,
     current: ArcSwap<Generation>,
     removed: AtomicBool,
 }
 
 impl Channel {
-    /// A channel with its first generation.
+    /// Returns a channel with its first generation.
     pub fn new(context: Arc<ChannelContext>, slots: ChannelSlots, first: Generation) -> Channel {
         Channel {
             context,
@@ -51,7 +51,7 @@ impl Channel {
         }
     }
 
-    /// The channel's name.
+    /// Returns the channel's name.
     pub fn name(&self) -> &str {
         &self.context.name
     }
@@ -59,7 +59,7 @@ impl Channel {
     /// Returns the generation that serves the next event.
     ///
     /// It is lent for a moment and not counted, since all workers would write the same count with
-    /// each event. What may outlive a swap clones the `Arc` in it.
+    /// each event. A holder that may outlive a swap clones the `Arc` in it.
     pub fn current(&self) -> Guard<Arc<Generation>> {
         self.current.load()
     }
@@ -72,13 +72,13 @@ impl Channel {
         }
     }
 
-    /// Serve from now on with another generation. A removed channel comes back with it.
+    /// Serves from now on with another generation. A removed channel comes back with it.
     pub fn swap(&self, next: Generation) {
         self.current.store(Arc::new(next));
         self.removed.store(false, Ordering::SeqCst);
     }
 
-    /// Take the channel out of service: its timers are cancelled and its connections end. The
+    /// Takes the channel out of service: its timers are cancelled and its connections end. The
     /// generation stays for their last events.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::SeqCst);
@@ -86,7 +86,7 @@ impl Channel {
         self.context.hub.end_all(Reason::Removed);
     }
 
-    /// Whether the channel is out of service.
+    /// Returns true if the channel is out of service.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::SeqCst)
     }

@@ -1,9 +1,9 @@
 //! Guest → host: one file for each interface of the contract.
 //!
-//! A host call finds what it works on in the [`Call`] of its instance's state: the connection,
-//! the effects recorded so far, and what is allowed in this kind of event. Each file does the
-//! same in the same order: check what the guest gave, record an effect or answer. Numbers and
-//! strings from guests are clamped or refused, never trusted.
+//! A host call finds its data in the [`Call`] of its instance's state: the connection, the effects
+//! recorded so far, and the rules for this kind of event. Each file does the same in the same
+//! order: it checks the guest's arguments, then records an effect or answers. Numbers and strings
+//! from guests are clamped or refused, never trusted.
 
 mod audience;
 mod channels;
@@ -69,8 +69,8 @@ pub mod bindings {
     });
 }
 
-/// The `connection` resource. An instance serves one event at a time and a borrow cannot
-/// outlive its call, so the handle needs to name nothing: it always means the call's connection.
+/// The `connection` resource. An instance serves one event at a time and a borrow cannot outlive
+/// its call, so the handle names nothing: it always means the call's connection.
 #[derive(Debug)]
 pub struct ConnectionHandle;
 
@@ -82,7 +82,7 @@ pub struct HandshakeHandle;
 #[derive(Debug)]
 pub struct DescriptionHandle;
 
-/// Make every interface of the contract, and the WASI ones that the standard library of a guest
+/// Makes every interface of the contract, and the WASI ones that the standard library of a guest
 /// needs, available to components.
 pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     bindings::wharf::channel::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -108,7 +108,7 @@ pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()>
 
 impl bindings::wharf::channel::types::Host for InstanceState {}
 
-/// What kind of event is being handled, as far as host calls care.
+/// The kind of the event being handled, as far as host calls depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// `on-connect`: the connection is not open yet.
@@ -124,29 +124,29 @@ pub enum Phase {
 /// The event that an instance is handling.
 #[derive(Debug)]
 pub struct Call {
-    /// Whose event it is; `None` for an event of a room or of the channel itself.
+    /// Connection of the event; `None` for an event of a room or of the channel itself.
     pub client: Option<Arc<ConnectionRecord>>,
-    /// The room that it is about, for an event of a room.
+    /// Room of the event, if it is one of a room.
     pub room: Option<Arc<str>>,
-    /// What kind of event it is.
+    /// Kind of the event.
     pub phase: Phase,
-    /// What the handler has asked for since the last commit.
+    /// Effects recorded since the last commit.
     pub effects: Effects,
-    /// The wish to close that a flush has committed already.
+    /// Wish to close that a flush has committed already.
     pub close: Option<Close>,
     /// Headers for the `101`, while connecting.
     pub response_headers: Vec<(String, Vec<u8>)>,
-    /// How many notices and room events led to this event, one causing the next.
+    /// Number of notices and room events that led to this event, each causing the next.
     pub hops: u8,
 }
 
 impl Call {
-    /// The beginning of an event of a connection.
+    /// Begins an event of a connection.
     pub fn new(client: Arc<ConnectionRecord>, phase: Phase) -> Call {
         Call { client: Some(client), phase, ..Call::detached() }
     }
 
-    /// The beginning of an event that no connection is part of.
+    /// Begins an event without a connection.
     pub fn detached() -> Call {
         Call {
             client: None,
@@ -159,14 +159,14 @@ impl Call {
         }
     }
 
-    /// Make the effects happen. Returns the wish to close, from here or from a flush before.
+    /// Performs the effects. Returns the wish to close, of these or of an earlier flush.
     pub async fn commit(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
         let close = self.effects.commit(self.client.as_deref(), self.hops, hub, writes).await;
         self.close.take().or(close)
     }
 }
 
-/// An event's own connection, as it is while it can receive something.
+/// An event's own connection, while it can receive messages.
 struct Own<'a> {
     client: &'a Arc<ConnectionRecord>,
     effects: &'a mut Effects,
@@ -188,12 +188,12 @@ impl From<CallRefusal> for Error {
 }
 
 impl InstanceState {
-    /// The event being handled; there is none while describing.
+    /// Returns the event being handled; there is none during the description.
     fn call(&mut self) -> Result<&mut Call, CallRefusal> {
         self.call.as_mut().ok_or(CallRefusal::NoEvent)
     }
 
-    /// The event's own connection, which must be able to receive something.
+    /// Returns the event's own connection, which must be able to receive messages.
     fn own(&mut self) -> Result<Own<'_>, CallRefusal> {
         let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
             return Err(CallRefusal::NoEvent);
@@ -204,7 +204,7 @@ impl InstanceState {
         Ok(Own { client, effects, phase: *phase })
     }
 
-    /// The connection whose event this is, if it is one's.
+    /// Returns the connection of the event, if there is one.
     fn client(&self) -> Option<&Arc<ConnectionRecord>> {
         self.call.as_ref()?.client.as_ref()
     }
@@ -212,7 +212,7 @@ impl InstanceState {
     /// Records an effect, within the event's limits.
     fn record(&mut self, effect: Effect) -> Result<(), CallRefusal> {
         let limits = effect_limits(&self.channel.config);
-        // Borrowed apart from `self.call`, so that nothing is counted up and down for it.
+        // The call is borrowed apart from `self.call`, so that no counter goes up and down for it.
         let call = self.call.as_mut().ok_or(CallRefusal::NoEvent)?;
         call.effects.record(effect, &self.channel.hub, limits)
     }

@@ -1,7 +1,7 @@
-//! One wasmtime `Store` with a live guest: made, called, bounded, thrown away.
+//! One wasmtime `Store` with a live guest: made, called, bounded, dropped.
 //!
-//! An instance is a worker without memory of its own worth keeping. After a trap or a missed
-//! deadline its store is poisoned; the pool drops it and makes another.
+//! An instance keeps no memory worth saving. After a trap or a missed deadline its store is
+//! poisoned; the pool drops it and makes another.
 
 mod budget;
 mod event;
@@ -39,80 +39,80 @@ use limits::{Denied, Limits};
 pub use budget::bounded;
 pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
 
-/// Host-side handles (streams, pollables) that a guest may hold at a time, and entries of the
-/// component model's own tables of them.
+/// Largest number of host-side handles (streams, pollables) that a guest may hold at a time, and of
+/// entries of the component model's own tables of them.
 const MAX_HANDLES: usize = 1024;
-/// Random bytes that a guest gets in one host call.
+/// Largest number of random bytes that a guest gets in one host call.
 const MAX_RANDOM_BYTES: u64 = 64 * 1024;
-/// A function's name in a backtrace is not looked at beyond so many bytes, nor shown beyond
-/// so many characters.
+/// Longest part of a function's name that a backtrace uses: in bytes before demangling, and in
+/// characters after it.
 const MAX_NAME_BYTES: usize = 512;
 const MAX_NAME_CHARS: usize = 200;
 
-/// What all generations and instances of a channel share.
+/// The data that all generations and instances of a channel share.
 #[derive(Debug)]
 pub struct ChannelContext {
-    /// The channel's name.
+    /// Name of the channel.
     pub name: Arc<str>,
-    /// Its connections and rooms.
+    /// Connections and rooms of the channel.
     pub hub: Arc<Hub>,
-    /// Those of all channels in service.
+    /// Hubs of all channels in service.
     pub channels: Arc<Channels>,
-    /// Its key-value store.
+    /// Key-value store of the channel.
     pub store: Arc<dyn ChannelStore>,
-    /// The host's configuration.
+    /// Configuration of the host.
     pub config: Arc<Config>,
-    /// What the operator set for this channel.
+    /// Operator's table for this channel.
     pub own: Arc<ChannelConfig>,
-    /// The log lines it may still write.
+    /// Log lines that it may still write.
     pub log_budget: LogBudget,
-    /// The log lines that the host may still write about its failures: a channel that talks too
-    /// much must not hide them.
+    /// Log lines that the host may still write about its failures: a channel that logs too much
+    /// must not hide them.
     pub failure_budget: LogBudget,
-    /// The right to one more outgoing HTTP request.
+    /// Permits for outgoing HTTP requests.
     pub http_requests: Arc<Semaphore>,
-    /// Bytes of memory that its instances have together.
+    /// Size of the memory of its instances together, in bytes.
     pub memory_bytes: AtomicUsize,
-    /// The instances of all channels.
+    /// Counter of the instances of all channels.
     pub live: LiveInstances,
-    /// The host's ports.
+    /// Ports of the host.
     pub ports: Ports,
 }
 
 impl ChannelContext {
-    /// A text of the guest as a log shows it: its first `limit` bytes on one line, without the
-    /// channel's secrets.
+    /// Returns a text of the guest as a log shows it: its first `limit` bytes on one line, without
+    /// the channel's secrets.
     pub fn shown(&self, text: &str, limit: usize) -> String {
         escape(&self.own.secrets.hide(text, limit))
     }
 
-    /// Returns what may wait in the inbox of one connection.
+    /// Returns the bounds of the inbox of one connection.
     pub fn inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);
         InboxLimits { events, bytes, bytes_together: usize::MAX }
     }
 
-    /// Returns what may wait in the inbox of one room, and in those of the channel's rooms together.
+    /// Returns the bounds of the inbox of one room, and of those of the channel's rooms together.
     pub fn room_inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
         InboxLimits { events, bytes, bytes_together: self.config.max_channel_inbox_bytes }
     }
 
-    /// Writes a guest's line, if it is wanted and the channel may still write one.
+    /// Writes a guest's line, if its level is enabled and the channel may still write one.
     pub fn log(&self, line: &GuestLine<'_>) {
-        // Lines that nobody would see must not use up the budget of those that are.
+        // Lines of a disabled level must not use up the budget of the others.
         if self.ports.log.is_enabled(line.level) && self.log_budget.take() {
             self.ports.log.write(line);
         }
     }
 
-    /// Returns the verifier of its clients' tokens, if any are checked.
+    /// Returns the verifier of its clients' tokens, if they are checked.
     pub fn token_verifier(&self) -> Option<Arc<dyn TokenVerifier>> {
         self.ports.tokens.of_channel(&self.name)
     }
 }
 
-/// Counts the instances that there are, of all channels together. Cheap to clone.
+/// Counts the live instances of all channels together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LiveInstances {
     count: Arc<AtomicUsize>,
@@ -120,12 +120,12 @@ pub struct LiveInstances {
 }
 
 impl LiveInstances {
-    /// None yet, and room for `max`.
+    /// Makes a counter without instances, and with room for `max`.
     pub fn new(max: usize) -> LiveInstances {
         LiveInstances { count: Arc::default(), max }
     }
 
-    /// Whether all that live may stay.
+    /// Returns true if all live instances may stay.
     pub fn has_room(&self) -> bool {
         self.count.load(Ordering::Relaxed) <= self.max
     }
@@ -136,7 +136,7 @@ impl LiveInstances {
     }
 }
 
-/// One of the instances counted, for as long as it is kept.
+/// One of the counted instances, for as long as it is kept.
 struct Live(Arc<AtomicUsize>);
 
 impl Drop for Live {
@@ -145,25 +145,25 @@ impl Drop for Live {
     }
 }
 
-/// What host calls see of their instance.
+/// The part of an instance that host calls see.
 pub struct InstanceState {
-    /// The channel's shared parts.
+    /// Shared parts of the channel.
     pub channel: Arc<ChannelContext>,
-    /// The generation that this is an instance of.
+    /// Generation of the instance.
     pub generation: u64,
-    /// The event being handled.
+    /// Event being handled.
     pub call: Option<Call>,
-    /// What `describe` has said so far.
+    /// Description so far, during `describe`.
     pub description: Description,
-    /// The optional exports that the plugin has.
+    /// Optional exports of the plugin.
     pub exports: Exports,
     /// Handles that the guest holds.
     pub table: ResourceTable,
-    /// How many of them are audiences.
+    /// Number of audiences among them.
     pub audiences: usize,
-    /// What WASI calls work on.
+    /// State of WASI calls.
     pub wasi: WasiCtx,
-    /// What outgoing HTTP works on, once the guest has made use of it.
+    /// State of outgoing HTTP, once the guest has made use of it.
     pub http: Option<Box<Http>>,
     limits: Limits,
     _live: Live,
@@ -178,27 +178,27 @@ impl fmt::Debug for InstanceState {
     }
 }
 
-/// How a guest refuses a connection.
+/// The refusal of a connection by a guest.
 pub type Refusal = lifecycle::Refusal;
 
-/// What a finished guest call left behind: the event's effects, not yet committed, and what the
-/// guest returned.
+/// The result of a finished guest call: the event's effects, not yet committed, and the guest's
+/// answer.
 #[derive(Debug)]
 pub struct Finished<R> {
-    /// The event, with its effects.
+    /// Event with its effects.
     pub call: Call,
-    /// The guest's answer.
+    /// Answer of the guest.
     pub returned: R,
 }
 
-/// A guest call that came to nothing.
+/// A guest call that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What kind of failure.
+    /// Kind of the failure.
     pub kind: Fault,
-    /// One line that says what happened.
+    /// Description on one line.
     pub detail: String,
-    /// The guest's functions at the time, innermost first; empty where it had none.
+    /// Guest's functions at the time, innermost first; empty if it had none.
     pub backtrace: String,
 }
 
@@ -231,7 +231,7 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Make an instance, within `start_budget_ms`.
+    /// Makes an instance, within `start_budget_ms`.
     pub async fn start(
         component: &Component,
         channel: &Arc<ChannelContext>,
@@ -269,7 +269,7 @@ impl Instance {
         }
     }
 
-    /// Ask the guest what it is, within `start_budget_ms`.
+    /// Asks the guest for its description, within `start_budget_ms`.
     pub async fn describe(&mut self) -> Result<Description, Failure> {
         let budget = Budget::start(&self.store.data().channel.config);
         begin_budget(&mut self.store, budget);
@@ -280,7 +280,7 @@ impl Instance {
         Ok(std::mem::take(&mut self.store.data_mut().description))
     }
 
-    /// Run `on-connect`.
+    /// Runs `on-connect`.
     pub async fn connect(
         &mut self,
         call: Call,
@@ -297,7 +297,7 @@ impl Instance {
         self.finish(returned)
     }
 
-    /// Run the handler of an event. The answer is the changed session, if it changed.
+    /// Runs the handler of an event. Returns the changed session, if it changed.
     pub async fn handle(
         &mut self,
         call: Call,
@@ -314,8 +314,8 @@ impl Instance {
         self.finish(returned)
     }
 
-    /// Run the handler of an event that no connection is part of. `state` is the room's. The answer is
-    /// what it has become, if it changed.
+    /// Runs the handler of an event without a connection. `state` is the room's. Returns the
+    /// changed state, if it changed.
     pub async fn handle_detached(
         &mut self,
         call: Call,
@@ -329,7 +329,7 @@ impl Instance {
         self.finish(returned)
     }
 
-    /// Run the handler of a message from outside; `None` if the plugin has none.
+    /// Runs the handler of a message from outside; `None` if the plugin has none.
     pub async fn handle_outside(
         &mut self,
         call: Call,
@@ -342,13 +342,13 @@ impl Instance {
         self.finish(returned)
     }
 
-    /// Returns the number of the generation that this is an instance of.
+    /// Returns the number of the instance's generation.
     pub fn generation(&self) -> u64 {
         self.store.data().generation
     }
 
-    /// Whether the instance may serve another event. One that has trapped may not, and one whose
-    /// memory has grown over half of what it may have is replaced before it fails.
+    /// Returns true if the instance may serve another event. One that has trapped may not, and one
+    /// whose memory has grown over half of its limit is replaced before it fails.
     pub fn is_reusable(&self) -> bool {
         !self.poisoned && !self.store.data().limits.is_worn()
     }
@@ -357,7 +357,8 @@ impl Instance {
         let budget = Budget::event(&self.store.data().channel.config);
         begin_budget(&mut self.store, budget);
         self.store.data_mut().call = Some(call);
-        // Set until the call has come back well: a call that is dropped half-way leaves it so.
+        // It is set until the call has returned well: a call that is dropped half-way leaves it
+        // set.
         self.poisoned = true;
         budget
     }
@@ -370,7 +371,7 @@ impl Instance {
         }
         match state.call.take() {
             Some(call) => Ok(Finished { call, returned }),
-            // `begin` has put it there and nothing else takes it.
+            // `begin` has put it there and no other code takes it.
             None => Err(Failure {
                 kind: Fault::Trap,
                 detail: "the event was lost".to_owned(),
@@ -448,7 +449,7 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     };
     let cause = error.root_cause().to_string();
     let mut detail = store.data().channel.shown(&cause, usize::MAX);
-    // The runtime has no type of its own for this one, and its text does not say what to do.
+    // The runtime has no type of its own for this one, and its text does not name the remedy.
     if cause.contains("fuel allocated for hostcalls") {
         detail = format!(
             "more than {} bytes were passed at once, to the host or from it (hostcall_bytes); send and \
@@ -473,13 +474,13 @@ fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
     Failure { kind, detail, backtrace: backtrace(error) }
 }
 
-/// The guest's functions, innermost first, on one line.
+/// Returns the guest's functions, innermost first, on one line.
 fn backtrace(error: &wasmtime::Error) -> String {
     let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
         return String::new();
     };
     let names = backtrace.frames().iter().map(|frame| match frame.func_name() {
-        // Names come from the component: demangled where they can be, escaped always.
+        // Names come from the component: demangled if possible, always escaped.
         Some(name) => escape(&demangled(name)),
         None => format!("function {}", frame.func_index()),
     });
@@ -487,7 +488,7 @@ fn backtrace(error: &wasmtime::Error) -> String {
 }
 
 fn demangled(name: &str) -> String {
-    // Demangling may make much of little.
+    // Demangling may lengthen a name a lot.
     let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
     let demangled = format!("{:#}", rustc_demangle::demangle(name));
     demangled.chars().take(MAX_NAME_CHARS).collect()

@@ -42,7 +42,7 @@ impl Random {
 
     /// Draws a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        // SplitMix64, which needs no seed of a certain kind.
+        // SplitMix64 accepts any seed.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -75,7 +75,7 @@ impl Run {
 ///
 /// # Panics
 ///
-/// One of them does.
+/// One of them panics.
 pub(crate) fn run<'env>(seed: u64, threads: Vec<Box<dyn FnOnce() + Send + 'env>>) {
     let alive: Vec<usize> = (0..threads.len()).collect();
     let mut random = Random::new(seed);
@@ -115,12 +115,12 @@ pub(crate) fn step() {
     }
 }
 
-/// Lets this thread be the worker of that number from now on.
+/// Makes this thread the worker of that number from now on.
 pub(crate) fn be_worker(number: usize) {
     WORKER.set(Some(number));
 }
 
-/// Returns the number of the worker that this thread is, if the test has said so.
+/// Returns the number of this thread as a worker, if the test has set one.
 pub(crate) fn own_number() -> Option<usize> {
     WORKER.get()
 }
@@ -191,7 +191,7 @@ impl AtomicBool {
     }
 }
 
-/// A lock, of which a thread that waits for it gives its turns away.
+/// A lock. A thread that waits for it gives its turns away.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 

@@ -4,11 +4,11 @@
 //!
 //! # Layout
 //!
-//! - [`registry`]: the mounted channels; what the plugin folder says becomes generations and routes.
+//! - [`registry`]: the mounted channels; files in the plugin folder become generations and routes.
 //! - [`router`]: path pattern → channel.
 //! - [`outside`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
-//! - [`presence_events`]: tells channels who has come to their rooms, and who has gone.
+//! - [`presence_events`]: tells channels the changes of their rooms' presence lists.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.

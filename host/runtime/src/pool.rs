@@ -6,7 +6,7 @@ use crate::idle::Idle;
 use crate::instance::{ChannelContext, Failure, Instance};
 use crate::plugin::Component;
 
-/// Idle instances that a pool keeps whatever happens.
+/// Idle instances that a pool always keeps.
 const MIN_IDLE: usize = 1;
 
 /// The instances of one generation.
@@ -20,7 +20,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool with no instance yet but `first`.
+    /// Makes a pool that holds only `first`.
     pub fn new(
         component: Component,
         channel: Arc<ChannelContext>,
@@ -32,12 +32,12 @@ impl Pool {
         Pool { component, channel, generation, idle }
     }
 
-    /// The component that the instances are made of.
+    /// Returns the component that the instances are made of.
     pub fn component(&self) -> &Component {
         &self.component
     }
 
-    /// Takes an instance that is warm, if there is one.
+    /// Takes a warm instance, if there is one.
     pub fn take_warm(&self) -> Option<Box<Instance>> {
         self.idle.take()
     }
@@ -46,13 +46,13 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// It does not start.
+    /// The instance does not start.
     pub async fn start(&self) -> Result<Box<Instance>, Failure> {
         Instance::start(&self.component, &self.channel, self.generation).await.map(Box::new)
     }
 
-    /// Keeps an instance of this generation for a later event. One that may not be used again is
-    /// dropped, and so is one too many: all that live, idle ones included, are about as many as may
+    /// Keeps an instance of this generation for a later event. Drops one that may not be used
+    /// again, and surplus ones: the live instances, including idle ones, are about as many as may
     /// be in use.
     pub fn give_back(&self, instance: Box<Instance>) {
         if instance.is_reusable() && (self.channel.live.has_room() || self.idle.is_empty()) {

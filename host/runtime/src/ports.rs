@@ -38,8 +38,8 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Returns the ports of a server, whose clients' tokens are checked by `tokens`: the clock of the
-    /// system, the network, the host's log, and no observers.
+    /// Returns the ports of a server, whose clients' tokens are checked by `tokens`: the clock of
+    /// the system, the network, the host's log, and no observers.
     pub fn system(tokens: Arc<dyn TokenVerifiers>) -> Ports {
         Ports {
             clock: Arc::new(SystemClock::default()),

@@ -1,7 +1,7 @@
-//! Tells a channel who has come to its rooms and who has gone, one call at a time for each room.
+//! Tells a channel the changes of its rooms' presence lists, one call at a time for each room.
 //!
-//! A task is there only while there is something to tell. A call that fails is logged, and the
-//! next one goes on.
+//! A task exists only while there are changes to tell. A call that fails is logged, and the next
+//! one goes on.
 
 use std::sync::{Arc, Weak};
 
@@ -12,11 +12,11 @@ use crate::instance::Detached;
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::presence::{Diff, Listener, PresenceRoom};
 
-/// Tells a channel, for as long as it is there and wants to hear.
+/// The listener of a channel, as long as the channel exists and has a handler.
 pub struct PresenceTeller(Weak<Channel>);
 
 impl PresenceTeller {
-    /// For the rooms of this channel.
+    /// Makes the listener for the rooms of this channel.
     pub fn new(channel: &Arc<Channel>) -> PresenceTeller {
         PresenceTeller(Arc::downgrade(channel))
     }
@@ -41,7 +41,7 @@ async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
     }
 }
 
-/// Calls the guest and commits what it did.
+/// Calls the guest and commits its effects.
 async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
     let event = Detached::Presence { room: room.name(), diff };
     let guest_call = GuestCall {
@@ -55,7 +55,7 @@ async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
         call.room = Some(Arc::from(room.name()));
         instance.handle_detached(call, None, &event).await
     });
-    // A failure is in the log, and the next diff is told all the same.
+    // The log has the failure, and the next diff is told even so.
     if let Ok(mut finished) = finished.await {
         let mut writes = PendingWrites::default();
         finished.call.commit(&channel.context.hub, &mut writes).await;

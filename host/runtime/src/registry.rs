@@ -1,9 +1,9 @@
-//! The channels that are mounted: what the plugin folder says, turned into generations and routes.
+//! The mounted channels: the content of the plugin folder as generations and routes.
 //!
-//! Changes are taken one at a time, in order. A plugin is compiled off the event loop, its world
-//! is compared with the contract, and it is called once (`describe`) before it serves: bad
-//! code never replaces good code. What is refused is kept and looked at again when its file
-//! or, after a conflict over a path, another plugin changes.
+//! Changes are handled one at a time, in order. A plugin is compiled off the event loop, its world
+//! is compared with the contract, and it is called once (`describe`) before it serves: bad code
+//! never replaces good code. A refused file is kept and looked at again when it changes or, after a
+//! conflict over a path, when another plugin changes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,15 +37,15 @@ use wharf_hub::store::Memory;
 
 mod load_outcome;
 
-/// How often instances that are not needed are dropped.
+/// Time between two trims of idle instances.
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often the rooms' states are looked at, at most and at least.
+/// Shortest and longest time between two looks at the rooms' states.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a plugin may take to compile. One that takes longer is left to its fate, so that
-/// others can be loaded.
+/// Time limit for compiling a plugin. After that, the compilation goes on without the registry, so
+/// that others can be loaded.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Path patterns and the channels that they belong to.
@@ -62,7 +62,7 @@ pub struct Registry {
     ports: Ports,
     routes: ArcSwap<Routes>,
     channels: Mutex<BTreeMap<String, Mounted>>,
-    /// The hubs of those that are in service.
+    /// Hubs of the channels in service.
     hubs: Arc<Channels>,
 }
 
@@ -72,7 +72,7 @@ struct Mounted {
     patterns: Vec<Pattern>,
 }
 
-/// A plugin's file as it was read.
+/// A plugin's file with its content.
 #[derive(Clone)]
 struct File {
     name: String,
@@ -84,9 +84,9 @@ struct File {
 /// A file that is not served.
 struct RefusedFile {
     file: File,
-    /// The only thing wrong with it: another channel has its path.
+    /// True if its only problem is that another channel has its path.
     is_conflict: bool,
-    /// What was logged, so that looking again does not say the same again.
+    /// Logged reason, so that looking again does not repeat it.
     reason: String,
 }
 
@@ -106,46 +106,46 @@ impl Registry {
         }
     }
 
-    /// The hubs of the channels in service, by name: what channels publish to.
+    /// Returns the hubs of the channels in service, by name, to which channels publish.
     pub fn hubs(&self) -> &Arc<Channels> {
         &self.hubs
     }
 
-    /// Returns the routes of this moment, to be used at once: they are lent and not counted.
+    /// Returns the present routes, to be used at once: they are lent and not counted.
     pub fn routes(&self) -> Guard<Arc<Routes>> {
         self.routes.load()
     }
 
-    /// Every channel that was mounted once, by name.
+    /// Returns every channel that was mounted once, by name.
     pub fn channels(&self) -> Vec<Arc<Channel>> {
         self.channels.lock().values().map(|mounted| mounted.channel.clone()).collect()
     }
 
-    /// The channels in service, by name.
+    /// Returns the channels in service, by name.
     pub fn in_service(&self) -> Vec<Arc<Channel>> {
         self.channels().into_iter().filter(|channel| !channel.is_removed()).collect()
     }
 
-    /// The channel of that name, if it is in service.
+    /// Returns the channel of that name, if it is in service.
     pub fn find(&self, name: &str) -> Option<Arc<Channel>> {
         let channel = self.channels.lock().get(name).map(|mounted| mounted.channel.clone());
         channel.filter(|channel| !channel.is_removed())
     }
 
-    /// How many rooms there are whose events are being run.
+    /// Returns the number of rooms whose events are being run.
     pub fn working_rooms(&self) -> usize {
         self.working.count()
     }
 
-    /// Ask every connection of every channel to end.
+    /// Asks every connection of every channel to end.
     pub fn end_all(&self, reason: Reason) {
         for channel in self.channels() {
             channel.context.hub.end_all(reason);
         }
     }
 
-    /// Take changes until the folder's watcher is gone. `scanned` is told when the files that were
-    /// there at the start have been looked at.
+    /// Handles changes until the folder's watcher is gone. `scanned` completes when the files of
+    /// the start have been looked at.
     pub async fn follow(
         self: Arc<Registry>,
         mut changes: mpsc::Receiver<Change>,
@@ -157,7 +157,7 @@ impl Registry {
         loop {
             match changes.recv().await {
                 None => {
-                    // It ends with the server, and then nobody is left to read this.
+                    // The watcher ends with the server, and then this line has no reader.
                     tracing::error!("the folder's watcher has ended; plugins stay as they are");
                     return;
                 }
@@ -186,7 +186,7 @@ impl Registry {
         }
     }
 
-    /// Look at a new or changed file. Whether routes changed.
+    /// Handles a new or changed file. Returns true if routes changed.
     async fn consider(&self, file: File, refused: &mut BTreeMap<String, RefusedFile>) -> bool {
         let serving = self.channels.lock().get(&file.name).cloned();
         if let Some(mounted) = serving
@@ -220,7 +220,7 @@ impl Registry {
         }
     }
 
-    /// Look again at the files that were refused over a path that may be free by now.
+    /// Looks again at the files that were refused over a path that may be free now.
     async fn look_again(&self, refused: &mut BTreeMap<String, RefusedFile>) {
         loop {
             let conflicts = refused.values().filter(|refused| refused.is_conflict);
@@ -235,22 +235,22 @@ impl Registry {
         }
     }
 
-    /// Compile, or take from the cache, check, call once, swap.
+    /// Compiles a plugin or takes it from the cache, checks it, calls it once, and swaps.
     async fn load(&self, file: &File) -> Result<(), Refusal> {
         let begun = Instant::now();
         let (component, cached) = self.compile(file).await?;
         let compile_time = begun.elapsed();
         let served = self.serve(file, component.clone(), compile_time, cached).await;
         if !cached {
-            // Behind the plugin's back, and also if it is refused: a file that waits for a path is
-            // looked at again.
+            // This is done in the background, and also for a refused file: a file that waits for a
+            // path is looked at again.
             let (engine, sha256) = (self.engine.clone(), file.sha256);
             tokio::task::spawn_blocking(move || engine.keep(&component, &sha256));
         }
         served
     }
 
-    /// Call once, swap.
+    /// Calls a plugin once, and swaps.
     async fn serve(
         &self,
         file: &File,
@@ -296,13 +296,13 @@ impl Registry {
         Ok(())
     }
 
-    /// The component, and whether it was in the cache.
+    /// Returns the component, and true if it was in the cache.
     async fn compile(&self, file: &File) -> Result<(Component, bool), Refusal> {
         let compiling = self.engine.load_in_background(file.bytes.clone(), file.sha256);
         match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
             Ok(Ok(Ok(loaded))) => Ok(loaded),
             Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),
-            // The compiler itself has panicked; the file is to blame, and the host goes on.
+            // The compiler itself has panicked. The file is to blame, and the host goes on.
             Ok(Err(error)) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
             Err(_) => {
                 Err(Refusal::of(format!("it has not been compiled within {COMPILE_TIMEOUT:?}")))
@@ -310,7 +310,7 @@ impl Registry {
         }
     }
 
-    /// Make a generation the one that serves, if nobody else has its paths.
+    /// Makes a generation the one that serves, if no other channel has its paths.
     fn mount(
         &self,
         name: &str,
@@ -320,7 +320,8 @@ impl Registry {
         next: Generation,
     ) -> Result<(), Refusal> {
         let mut channels = self.channels.lock();
-        // Tried before anything changes, so that a conflict leaves all as it was.
+        // The claims are tried before anything changes, so that a conflict leaves everything as it
+        // was.
         let mut claims = Router::default();
         for (other, mounted) in channels.iter().filter(|(other, _)| *other != name) {
             if !mounted.channel.is_removed() {
@@ -359,7 +360,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Take a channel out of service. Whether it was in service.
+    /// Takes a channel out of service. Returns true if it was in service.
     fn remove(&self, name: &str) -> bool {
         let channels = self.channels.lock();
         let Some(mounted) = channels.get(name).filter(|mounted| !mounted.channel.is_removed())
@@ -374,14 +375,15 @@ impl Registry {
         true
     }
 
-    /// The number of the generation that serves a channel.
+    /// Returns the number of the generation that serves a channel.
     fn serving(&self, name: &str) -> Option<u64> {
         let channels = self.channels.lock();
         let mounted = channels.get(name).filter(|mounted| !mounted.channel.is_removed())?;
         Some(mounted.channel.current().number)
     }
 
-    /// A table for a channel that is not there is a typing error, or waits for a plugin.
+    /// Logs the tables of channels that do not exist: such a table is a typo, or waits for a
+    /// plugin.
     fn log_unused_tables(&self) {
         let mounted = self.channels();
         for name in self.config.channels.keys() {
@@ -441,8 +443,8 @@ impl Registry {
     }
 }
 
-/// Drop what is not needed any more, for as long as there is the registry. Apart from the changes, since
-/// one of them may take long.
+/// Drops unused instances and states, as long as the registry exists. Separate from the changes,
+/// since one of them may take long.
 async fn tidy_up(registry: Weak<Registry>) {
     let Some(interval) = registry.upgrade().map(|registry| sweep_interval(&registry.config)) else {
         return;
@@ -462,12 +464,12 @@ async fn tidy_up(registry: Weak<Registry>) {
     }
 }
 
-/// How often rooms are looked at that may have been empty for long enough.
+/// Returns the time between two looks at rooms that may have been empty for long enough.
 fn sweep_interval(config: &Config) -> Duration {
     (config.room_state_grace / 2).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
 }
 
-/// Why a file is not served.
+/// The reason why a file is not served.
 struct Refusal {
     reason: String,
     is_conflict: bool,
@@ -479,7 +481,7 @@ impl Refusal {
     }
 }
 
-/// Make the first instance and let it describe itself.
+/// Makes the first instance and lets it describe itself.
 async fn trial(
     component: &Component,
     context: &Arc<ChannelContext>,
@@ -498,8 +500,8 @@ async fn trial(
     }
 }
 
-/// The routes of all channels in service. Patterns have been compared before a channel is mounted, so
-/// that no two of them are the same here.
+/// Returns the routes of all channels in service. Patterns have been compared before a channel is
+/// mounted, so that no two of them are the same here.
 fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
     let mut routes = Router::default();
     for mounted in channels.values().filter(|mounted| !mounted.channel.is_removed()) {
@@ -510,7 +512,7 @@ fn routes(channels: &BTreeMap<String, Mounted>) -> Routes {
     routes
 }
 
-/// Bytes in hexadecimal digits.
+/// Returns bytes in hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

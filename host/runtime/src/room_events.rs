@@ -1,8 +1,8 @@
 //! Events of rooms, and of channels themselves: one at a time for each, with the state that the
 //! host keeps.
 //!
-//! A task is there only while something waits. An event's changed state and its effects commit
-//! together; one that fails is logged, changes nothing, and the next one goes on.
+//! A task exists only while an event waits. An event's changed state and its effects commit
+//! together. One that fails is logged and changes nothing, and the next one goes on.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,26 +21,26 @@ use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
 
-/// Runs the events of a channel's rooms, for as long as there is the channel.
+/// The runner of the events of a channel's rooms, as long as the channel exists.
 pub struct RoomRunner {
     channel: Weak<Channel>,
     working: Working,
 }
 
-/// Counts the rooms whose events are being run, so that a host that stops can wait for them. Cheap to
-/// clone.
+/// Counter of the rooms whose events are being run, so that a host that stops can wait for them.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Working(Arc<AtomicUsize>);
 
 impl Working {
-    /// How many rooms there are whose events are being run.
+    /// Returns the number of rooms whose events are being run.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 impl RoomRunner {
-    /// For the rooms of this channel.
+    /// Makes the runner for the rooms of this channel.
     pub fn new(channel: &Arc<Channel>, working: Working) -> RoomRunner {
         RoomRunner { channel: Arc::downgrade(channel), working }
     }
@@ -59,11 +59,11 @@ impl Runner for RoomRunner {
     }
 }
 
-/// Run a room's events until none waits.
+/// Runs a room's events until none waits.
 async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
     let mut writes = PendingWrites::default();
     while let Some(posted) = room.next() {
-        // A panic of the host is a bug of ours, and must not be the end of the room.
+        // A panic of the host is a bug of the host, and must not be the end of the room.
         let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
         if run.catch_unwind().await.is_err() {
             tracing::error!(
@@ -71,8 +71,8 @@ async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
                 "the host panicked while it ran an event of a room; please report it"
             );
         }
-        // Whoever else is ready may have something for the same receivers, and the thread is not
-        // this room's alone.
+        // Another ready task may have frames for the same receivers, and the thread is not this
+        // room's alone.
         tokio::task::yield_now().await;
         writes.write().await;
     }
@@ -91,7 +91,7 @@ async fn run_posted(
             let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
             run_one(channel, room, &event, *hops, writes).await;
         }
-        // Whatever sets timers while a removed channel's connections end: nobody wants them.
+        // Timers that are set while a removed channel's connections end are not wanted.
         Posted::Timer(_) if channel.is_removed() => channel.context.hub.cancel_timers(),
         Posted::Timer(firing) => {
             let Some(payload) = channel.context.hub.begin_timer(firing) else {
@@ -110,7 +110,7 @@ async fn run_posted(
     }
 }
 
-/// Calls the guest and commits what it did.
+/// Calls the guest and commits its effects.
 async fn run_one(
     channel: &Channel,
     room: &RoomState,
@@ -124,13 +124,13 @@ async fn run_one(
         channel,
         about: About::Room(room.name()),
         event: event.name(),
-        // What was posted is not forgotten because there is no instance for it.
+        // An event must not be lost because there is no instance for it.
         patience: Patience::Persistent,
     };
     let finished = guest_call.run(async |instance| {
         let mut call = Call::detached();
         call.hops = hops;
-        // The one without a name is the channel itself.
+        // The state without a name is that of the channel itself.
         call.room = (!room.name().is_empty()).then(|| room.name().clone());
         let finished = instance.handle_detached(call, state.as_deref(), event).await?;
         if let Some(state) = finished.returned {
@@ -143,7 +143,7 @@ async fn run_one(
     }
 }
 
-/// Keep a room's new state, if it is within its limits.
+/// Keeps a room's new state, if it is within its limits.
 fn keep(room: &RoomState, state: Vec<u8>, config: &Config) -> Result<(), Failure> {
     TooBig::check_room_state(state.len(), config.max_room_state_bytes)?;
     let limit = config.max_channel_state_bytes;

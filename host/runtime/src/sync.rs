@@ -1,5 +1,5 @@
-//! Atomics and locks of what threads share on the path of each event. Tests put others in their
-//! place, which run the threads in an order drawn from a seed.
+//! Atomics and locks that threads share on the path of each event. Tests replace them with others,
+//! which run the threads in an order drawn from a seed.
 
 #[cfg(not(test))]
 pub(crate) use parking_lot::Mutex;

@@ -1,10 +1,10 @@
 //! The one task that runs a connection: `on-connect`, its events in the order of their arrival,
 //! its end.
 //!
-//! A guest call runs in here: an instance is taken, called, its effects are committed, it is
-//! given back. While a call waits, the socket is looked after: frames are written, control
-//! frames are answered, a bounded number of messages is read ahead. What answers cause is
-//! written when there is nothing more to read, so that a burst of messages is answered in one write.
+//! A guest call runs in here: an instance is taken, called, its effects are committed, and it is
+//! given back. While a call waits, this task looks after the socket: frames are written, control
+//! frames are answered, a bounded number of messages is read ahead. Frames of answers are written
+//! when there is nothing more to read, so that a burst of messages is answered in one write.
 
 mod arrival;
 mod arrivals;
@@ -43,46 +43,46 @@ pub use input::count_messages;
 
 /// A connection that is about to open.
 pub struct Opening {
-    /// The host's configuration.
+    /// Configuration of the host.
     pub config: Arc<Config>,
-    /// The channel that its path belongs to.
+    /// Channel of its path.
     pub channel: Arc<Channel>,
-    /// What the client asked for.
+    /// Record with the client's request.
     pub client: ConnectionRecord,
-    /// The upgraded socket, once the client has got its `101`.
+    /// Upgraded socket, once the client has got its `101`.
     pub upgrade: OnUpgrade,
-    /// Where the handshake waits for the answer.
+    /// Sender of the answer, for which the handshake waits.
     pub answer: oneshot::Sender<Answer>,
-    /// Held for as long as the connection lives.
+    /// Permit, held for as long as the connection lives.
     pub permit: OwnedSemaphorePermit,
-    /// Whether the host is shutting down, asked once the connection can be told of it.
+    /// Returns true if the host is shutting down; called once the connection can be told of it.
     pub is_closing: Box<dyn Fn() -> bool + Send>,
 }
 
-/// What the handshake shall answer.
+/// The answer of the handshake.
 #[derive(Debug)]
 pub enum Answer {
     /// `101`, with these headers of the channel's.
     Accept(Vec<(String, Vec<u8>)>),
     /// The channel's own response.
     Refuse {
-        /// An HTTP status.
+        /// HTTP status.
         status: u16,
         /// Headers as the guest gave them.
         headers: Vec<(String, Vec<u8>)>,
-        /// The body.
+        /// Body.
         body: Vec<u8>,
     },
-    /// 500: the guest failed.
+    /// Status 500: the guest failed.
     Failed,
-    /// 503: the guest did not answer in time, or there was no instance for it.
+    /// Status 503: the guest did not answer in time, or there was no instance for it.
     Unavailable,
 }
 
-/// Run a connection, from `on-connect` to its end.
+/// Runs a connection, from `on-connect` to its end.
 pub async fn run(opening: Box<Opening>) {
-    // What happens once in a connection's life is boxed, here and below: its task must not carry
-    // the room for it all the time.
+    // Steps that happen once in a connection's life are boxed, here and below: its task must not
+    // carry the room for them all the time.
     let Some((mut connection, mut arrivals, close)) = Box::pin(open(opening)).await else {
         return;
     };
@@ -99,7 +99,7 @@ pub async fn run(opening: Box<Opening>) {
     Box::pin(connection.finish(Some(arrivals), ending)).await;
 }
 
-/// Ask the channel, and take the socket over from HTTP. `None` if there is no connection: it is
+/// Asks the channel, and takes the socket over from HTTP. `None` if there is no connection: it is
 /// refused, or has ended already.
 async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
     let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
@@ -113,7 +113,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
                 Ok(Err(refusal)) => refusal,
                 _ => {
                     log_panic(&channel, &client);
-                    // It may have been half in.
+                    // It may have been partly visible.
                     channel.context.hub.remove(&client);
                     NotAccepted::Failed
                 }
@@ -122,7 +122,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
             return None;
         }
     };
-    // The commit has made the connection visible: from here on it ends by `finish` alone.
+    // The commit has made the connection visible: from here on only `finish` ends it.
     let session = accepted.session;
     let connection = Connection { config, channel, client, session, writes, _permit: permit };
     if is_closing() {
@@ -132,7 +132,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     }
     let arrivals = match answer.send(Answer::Accept(accepted.headers)) {
         Ok(()) => Arrivals::upgraded(upgrade, &connection.client, &connection.config).await,
-        // The handshake was given up: whatever becomes of the socket, nobody is behind it.
+        // The handshake was given up: there is no client behind the socket.
         Err(_) => None,
     };
     match arrivals {
@@ -156,7 +156,7 @@ enum NotAccepted {
     Unavailable,
 }
 
-/// Runs `on-connect`, and commits what it did if it accepts.
+/// Runs `on-connect`, and commits its effects if it accepts.
 async fn connect(
     channel: &Channel,
     client: &Arc<ConnectionRecord>,
@@ -187,7 +187,7 @@ async fn connect(
     }
 }
 
-/// Answer a client that is not wanted. Nothing of the connection has been visible to anybody.
+/// Answers a refused client. No part of the connection has been visible.
 async fn refuse(
     refusal: NotAccepted,
     answer: oneshot::Sender<Answer>,
@@ -257,34 +257,34 @@ struct Connection {
     config: Arc<Config>,
     channel: Arc<Channel>,
     client: Arc<ConnectionRecord>,
-    /// The author's state, as last committed.
+    /// State of the author, as last committed.
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
     writes: PendingWrites,
     _permit: OwnedSemaphorePermit,
 }
 
-/// How a connection ends.
+/// The end of a connection.
 struct Ending {
     reason: Reason,
-    /// The code and reason of the first close frame, sent or received.
+    /// Code and reason of the first close frame, sent or received.
     code: Option<u16>,
     text: String,
-    /// A token and a sentence for guests that hear of failures.
+    /// Token and sentence for guests that handle faults.
     fault: Option<(&'static str, String)>,
     stream: StreamEnd,
 }
 
-/// What remains to be done with the socket.
+/// The remaining steps for the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StreamEnd {
     /// Send a close frame and wait for the client's.
     Close,
-    /// The client's close frame has been answered; only what is queued remains to be written.
+    /// The client's close frame has been answered; only the queue remains to be written.
     Answered,
-    /// Send a close frame, but what comes from the client can no longer be understood.
+    /// Send a close frame; the client's input can no longer be understood.
     Broken,
-    /// Nothing: it is gone.
+    /// None: the socket is gone.
     Gone,
 }
 
@@ -309,7 +309,7 @@ impl Ending {
         Ending { code, text, ..Ending::of(Reason::ChannelClosed) }
     }
 
-    /// The client broke a rule, or is gone, which is no fault.
+    /// Makes the end of a connection whose client broke a rule, or is gone, which is not a fault.
     fn of_violation(reason: Reason, detail: String) -> Ending {
         let fault = reason.code().map(|_| (reason.token(), detail));
         Ending { fault, ..Ending::of(reason) }
@@ -322,20 +322,20 @@ impl Ending {
 }
 
 impl Connection {
-    /// Handle events until something ends the connection.
+    /// Handles events until something ends the connection.
     async fn serve(&mut self, arrivals: &mut Arrivals) -> Ending {
         loop {
             let first = std::future::poll_fn(|cx| arrivals.poll_arrival(cx)).await;
-            // Boxed, because most connections wait most of the time, and need not hold the
-            // room for a guest call while they do.
+            // The future is boxed, because most connections wait most of the time, and need not
+            // hold the room for a guest call then.
             if let Some(ending) = Box::pin(self.burst(arrivals, first)).await {
                 return ending;
             }
         }
     }
 
-    /// Handle what has arrived, until there is no more of it, and write what that has caused.
-    /// `Some` if the connection ends with it.
+    /// Handles arrivals until there are no more, and writes their effects. `Some` if the connection
+    /// ends with one.
     async fn burst(&mut self, arrivals: &mut Arrivals, first: Arrival) -> Option<Ending> {
         let mut arrival = first;
         loop {
@@ -373,21 +373,21 @@ impl Connection {
             }
         }
         if self.writes.reaches_many() {
-            // Whoever else is ready may have something for the same receivers: all of it then
-            // goes out in one write to each.
+            // Other ready tasks may have frames for the same receivers: all of them then go out in
+            // one write to each.
             tokio::task::yield_now().await;
         }
         self.writes.write().await;
         None
     }
 
-    /// Handle a ping or pong, if the channel wants to know of them.
+    /// Handles a ping or pong, if the channel has a handler for it.
     async fn control(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
         let wanted = self.channel.current().pool.component().exports().control_frames;
         if wanted { self.handle(arrivals, event).await } else { None }
     }
 
-    /// Handle what others have posted for this connection, or a timer.
+    /// Handles a posted event of this connection, or a timer.
     async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
         let exports = self.channel.current().pool.component().exports();
         match posted {
@@ -410,7 +410,7 @@ impl Connection {
         }
     }
 
-    /// Run an event's handler and commit what it did. `Some` if the connection ends with it.
+    /// Runs an event's handler and commits its effects. `Some` if the connection ends with it.
     async fn handle(&mut self, arrivals: &mut Arrivals, event: Event<'_>) -> Option<Ending> {
         let answered = {
             let call = pin!(start(&self.channel, &self.client, &self.session, &event));
@@ -419,7 +419,7 @@ impl Connection {
         self.settle(answered).await
     }
 
-    /// Commits what a handler did. `Some` if the connection ends with it.
+    /// Commits the effects of a handler. `Some` if the connection ends with it.
     async fn settle(
         &mut self,
         answered: Result<Finished<Option<Vec<u8>>>, CallError>,
@@ -440,13 +440,13 @@ impl Connection {
         }
     }
 
-    /// End the connection: close frame, rooms, `on-close`, socket. `on-close` does not wait for
+    /// Ends the connection: close frame, rooms, `on-close`, socket. `on-close` does not wait for
     /// the closing handshake.
     async fn finish(mut self, mut arrivals: Option<Arrivals>, mut ending: Ending) {
-        // What earlier events caused must not wait for the handlers below.
+        // Effects of earlier events must not wait for the handlers below.
         self.writes.write().await;
         if let Some((code, text)) = arrivals.as_ref().and_then(Arrivals::close_ahead) {
-            // The client had closed before we wanted to: its code is the first.
+            // The client had closed before the host: its code is the first.
             ending.code = code;
             ending.text = text.to_owned();
             if ending.reason == Reason::ChannelClosed {
@@ -477,7 +477,8 @@ impl Connection {
         self.writes.write().await;
         outbound.drain();
         let closing = async {
-            // Dropped here: the socket must not stay open until `on-close` has had its turn.
+            // The arrivals are dropped here: the socket must not stay open until `on-close` has had
+            // its turn.
             if let Some(mut arrivals) = arrivals
                 && ending.stream != StreamEnd::Gone
             {
@@ -490,18 +491,18 @@ impl Connection {
         tokio::join!(closing, on_close);
     }
 
-    /// Tell a guest that wants to know what went wrong; what it does about it commits.
+    /// Tells a guest with a handler for faults the failure; its effects commit.
     async fn fault(&mut self, code: &str, detail: &str) {
         if !self.channel.current().pool.component().exports().faults {
             return;
         }
         let event = Event::Fault { code, detail };
         let answered = start(&self.channel, &self.client, &self.session, &event).await;
-        // The connection ends anyway, whatever the handler wishes.
+        // The connection ends anyway, whatever the handler asks for.
         let _ = self.settle(answered).await;
     }
 
-    /// Runs `on-close`: once, whatever it takes to get an instance.
+    /// Runs `on-close`: once, and waits for an instance as long as it takes.
     async fn on_close(&self, event: &Event<'_>) {
         let answered = start(&self.channel, &self.client, &self.session, event).await;
         if let Ok(Finished { mut call, .. }) = answered {
@@ -536,8 +537,8 @@ impl Connection {
     }
 }
 
-/// A panic in the host is a bug of ours. It ends its own connection, whose members hear of it
-/// and whose `on-close` runs as ever.
+/// Logs a panic in the host, which is a bug of the host. It ends its own connection, and other
+/// members and `on-close` see the end like any other.
 fn log_panic(channel: &Channel, client: &ConnectionRecord) {
     tracing::error!(
         channel = channel.name(),

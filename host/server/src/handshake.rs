@@ -1,5 +1,5 @@
-//! HTTP in front of the upgrade: what is asked for, whether it may be had, and a status that
-//! says why not.
+//! HTTP in front of the upgrade: the checks of a request, and a status with the reason if one
+//! fails.
 //!
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
@@ -39,38 +39,38 @@ use wharf_runtime::host_calls::LogBudget;
 use wharf_runtime::ports::Unacceptable;
 use wharf_runtime::registry::Registry;
 
-/// A response of ours: always small and whole.
+/// A response of the host: always small and whole.
 pub type Reply = Response<Full<Bytes>>;
 
-/// A response that ends the handshake; boxed, because `?` carries it past what goes well.
+/// A response that ends the handshake; boxed, because `?` carries it past the successful results.
 type Refused = Box<Reply>;
 
-/// Lines a second in the log about clients that are not served.
+/// Largest number of lines a second in the log about clients that are not served.
 const MAX_LINES_PER_SECOND: u32 = 10;
-/// Bytes of what a stranger has sent that the log repeats.
+/// Longest part of a stranger's text that the log repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 200;
 
-/// What every handshake needs.
+/// The parts that every handshake needs.
 #[derive(Debug)]
 pub struct Front {
-    /// The host's configuration.
+    /// Configuration of the host.
     pub config: Arc<Config>,
     /// The channels.
     pub registry: Arc<Registry>,
-    /// The host is shutting down.
+    /// True if the host is shutting down.
     pub is_closing: AtomicBool,
-    /// The log lines that may still be written about clients that are not served.
+    /// Budget of the log lines about clients that are not served.
     log_budget: LogBudget,
 }
 
 impl Front {
-    /// The front of a host that is not shutting down.
+    /// Makes the front of a host that is not shutting down.
     pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
         let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
         Front { config, registry, is_closing: AtomicBool::new(false), log_budget }
     }
 
-    /// Tell the operator that there are as many connections as there may be.
+    /// Tells the operator that there are as many connections as allowed.
     pub fn log_full(&self, remote: SocketAddr) {
         if self.log_budget.take() {
             let max_connections = self.config.max_connections;
@@ -79,12 +79,12 @@ impl Front {
     }
 }
 
-/// The token of a client that was checked before the handshake, in an extension of its requests; `None`
-/// inside if it has none.
+/// The token of a client that was checked before the handshake, in an extension of its requests;
+/// `None` inside if it has none.
 #[derive(Clone, Debug)]
 pub struct Checked(pub Option<Token>);
 
-/// Answer a request. A client that gets a `101` has a connection task from then on, which
+/// Answers a request. A client that gets a `101` has a connection task from then on, which
 /// takes the permit; there is one permit for each connection, so it is taken once.
 pub async fn answer(
     front: Arc<Front>,
@@ -152,8 +152,8 @@ async fn handle(
         let front = front.clone();
         move || front.is_closing.load(Ordering::SeqCst)
     });
-    // A task of its own: hyper drops this future if the client goes away, and a guest call must
-    // not be dropped half-way.
+    // The connection has a task of its own: hyper drops this future if the client goes away, and a
+    // guest call must not be dropped half-way.
     tokio::spawn(connection::run(Box::new(Opening {
         config: front.config.clone(),
         channel: channel.clone(),
@@ -163,8 +163,8 @@ async fn handle(
         permit,
         is_closing,
     })));
-    // A client is not kept waiting for longer than for anything else of its handshake. If the channel
-    // accepts later than that, the connection has ended by then, and gets its `on-close`.
+    // A client waits for this no longer than for the rest of its handshake. If the channel accepts
+    // later, the connection has ended by then, and gets its `on-close`.
     let Ok(answered) = tokio::time::timeout(front.config.handshake_timeout, answered).await else {
         if channel.context.failure_budget.take() {
             tracing::warn!(
@@ -185,12 +185,12 @@ async fn handle(
     }
 }
 
-/// Check what a client must send to get an upgrade. Returns the value that proves that we have
-/// understood it. Public so that it can be measured by itself.
+/// Checks the headers that a client must send to get an upgrade. Returns the value that proves that
+/// the host has understood it. Public so that it can be measured by itself.
 ///
 /// # Errors
 ///
-/// The response that says what is missing.
+/// The response that names the missing part.
 pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -218,14 +218,15 @@ pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>
     }
 }
 
-/// 16 bytes in base64 (RFC 4648): 22 characters, of which the last carries 2 bits, and padding.
+/// Returns true for 16 bytes in base64 (RFC 4648): 22 characters, of which the last carries 2 bits,
+/// and padding.
 fn is_key(key: &[u8]) -> bool {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key[..22].iter().all(is_base64) && &key[22..] == b"=="
 }
 
-/// Browsers say which page wants to connect; one that is not ours could act in its visitor's
-/// name. Other clients send no origin.
+/// Checks the origin of a page, which browsers send. A page of another origin could act in its
+/// visitor's name. Other clients send no origin.
 fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
     let config = &front.config;
     let forbidden = |why: TurnedAway| Err(turned_away(&why).into());
@@ -261,8 +262,8 @@ fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
     forbidden(TurnedAway::Origin)
 }
 
-/// Check the token that the channel's clients must bring, if they must. `None` if it has none and
-/// needs none.
+/// Checks the client's token, if the channel has token rules. `None` if it has no token and needs
+/// none.
 fn check_token<B>(
     front: &Front,
     channel: &Channel,
@@ -301,7 +302,7 @@ fn check_token<B>(
     })
 }
 
-/// The token of a header `Authorization: Bearer …` (RFC 6750, 2.1).
+/// Returns the token of a header `Authorization: Bearer …` (RFC 6750, 2.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let credentials = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
     let mut schemes = credentials.filter_map(|value| value.trim().split_once(' '));
@@ -309,7 +310,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     Some(token.trim())
 }
 
-/// The first value of a parameter in a query.
+/// Returns the first value of a parameter in a query.
 fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().ok();
@@ -317,7 +318,7 @@ fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     decoded(pairs.next()?.1)
 }
 
-/// The first subprotocol of the channel's that the client asks for.
+/// Returns the first of the channel's subprotocols that the client asks for.
 fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
     let generation = channel.current();
     let offered = &generation.description.subprotocols;
@@ -329,7 +330,7 @@ fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String
 fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec<u8>)>) -> Reply {
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    // Checked when the guest set them.
+    // They were checked when the guest set them.
     append(reply.headers_mut(), headers);
     let ours = reply.headers_mut();
     ours.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -344,7 +345,7 @@ fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec
     reply
 }
 
-/// The channels in service, as the page is told of them.
+/// Returns the channels in service, as the page shows them.
 fn mounted(front: &Front) -> Vec<page::Mounted> {
     let channels = front.registry.in_service().into_iter();
     let mounted = channels.map(|channel| {
@@ -358,7 +359,7 @@ fn mounted(front: &Front) -> Vec<page::Mounted> {
     mounted.collect()
 }
 
-/// A channel's own response, less what it may not send.
+/// Returns a channel's own response, without the parts that it may not send.
 fn refused(
     channel: &Channel,
     status: u16,
@@ -413,7 +414,7 @@ fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>
     }
 }
 
-/// A plain response with one line of text.
+/// Returns a plain response with one line of text.
 pub fn text(status: StatusCode, line: &str) -> Reply {
     let mut reply = Response::new(Full::from(format!("{line}\n")));
     *reply.status_mut() = status;
@@ -422,13 +423,13 @@ pub fn text(status: StatusCode, line: &str) -> Reply {
     reply
 }
 
-/// The response to a client that is turned away, with the headers that belong to its status.
+/// Returns the response to a client that is turned away, with the headers of its status.
 pub fn turned_away(why: &TurnedAway) -> Reply {
     let status = StatusCode::from_u16(why.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = text(status, &why.to_string());
     let headers = reply.headers_mut();
     match status {
-        // It may come back in a moment.
+        // The client may come back in a moment.
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -445,7 +446,7 @@ pub fn turned_away(why: &TurnedAway) -> Reply {
     reply
 }
 
-/// The value of a header that is there exactly once.
+/// Returns the value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -454,7 +455,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     }
 }
 
-/// Whether a list header names a token, in any case.
+/// Returns true if a list header names a token, in any case.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))

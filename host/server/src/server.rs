@@ -32,20 +32,20 @@ use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
 
-/// Sockets beyond `max_connections` that are told so with a 503; any further are just closed.
+/// Sockets beyond `max_connections` that are answered with a 503; further ones are only closed.
 const MAX_TURNED_AWAY: usize = 64;
 
-/// How long to wait after `accept` has failed, which means mostly that file descriptors ran out.
+/// Pause after `accept` has failed, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the rooms are looked at whose last events are awaited when the host stops.
+/// Time between two looks at the rooms whose last events are awaited when the host stops.
 const ROOMS_PAUSE: Duration = Duration::from_millis(5);
 
-/// Serve the plugins of a folder until `shutdown` completes, then end every connection and
-/// wait for them, `drain_timeout_ms` at most.
+/// Serves the plugins of a folder until `shutdown` completes, then ends every connection and waits
+/// for them, at most `drain_timeout_ms`.
 ///
-/// The listener may be bound to any port; nothing is accepted before the plugins that are in
-/// the folder have been looked at.
+/// The listener may be bound to any port. No connection is accepted before the plugins in the
+/// folder have been looked at.
 ///
 /// # Errors
 ///
@@ -58,11 +58,11 @@ pub async fn run(
     run_observed(config, listener, shutdown, Arc::new(Unobserved)).await
 }
 
-/// Does the same as [`run`], and has `loads` hear what becomes of each plugin's file.
+/// Serves like [`run`], and reports the outcome of each plugin's file to `loads`.
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// The errors are those of [`run`].
 pub async fn run_observed(
     config: Config,
     listener: TcpListener,
@@ -153,7 +153,7 @@ fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) 
 struct Server {
     config: Arc<Config>,
     front: Arc<Front>,
-    /// One for each connection, from accept to its end.
+    /// Permits, one for each connection, from accept to its end.
     permits: Arc<Semaphore>,
     turned_away: Arc<Semaphore>,
     /// Tells HTTP connections between two requests that the host is shutting down.
@@ -192,12 +192,13 @@ impl Server {
         }
     }
 
-    /// Wait until every connection has ended and every room's events have run.
+    /// Waits until every connection has ended and every room's events have run.
     async fn drain(&self) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
             let _ = self.permits.acquire_many(all).await;
-            // What the last of them have posted to their rooms was accepted, and is run.
+            // Events that the last connections have posted to their rooms were accepted, and are
+            // run.
             while self.front.registry.working_rooms() > 0 {
                 tokio::time::sleep(ROOMS_PAUSE).await;
             }
@@ -209,8 +210,9 @@ impl Server {
     }
 }
 
-/// Serves a connection that no listener has accepted, such as one end of a pair in memory, until it is
-/// upgraded. The client's token has been checked before, if it has one; what it sends as a token is not.
+/// Serves a connection that no listener has accepted, such as one end of a pair in memory, until it
+/// is upgraded. The client's token has been checked before, if it has one; a token in its request
+/// is not checked.
 pub async fn serve_transport(
     front: Arc<Front>,
     transport: Transport,
@@ -218,12 +220,12 @@ pub async fn serve_transport(
     token: Option<Token>,
 ) {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
-    // Kept until the end: without it the host would be shutting down.
+    // The sender is kept until the end: without it the host would be shutting down.
     let (_closing, closing) = watch::channel(());
     serve_http(front, transport, remote, Some(Checked(token)), permit, closing).await;
 }
 
-/// Serve the requests of one connection until one of them is upgraded.
+/// Serves the requests of one connection until one of them is upgraded.
 async fn serve_http(
     front: Arc<Front>,
     transport: Transport,
@@ -243,10 +245,11 @@ async fn serve_http(
                 request.extensions_mut().insert(checked.clone());
             }
             async move {
-                // One request at a time, so that nobody else has it meanwhile.
+                // There is one request at a time, so that no other request has the permit
+                // meanwhile.
                 let mut taken = permit.lock().take();
                 let mut reply = handshake::answer(front, remote, &mut taken, request).await;
-                // Without a permit a socket is not counted, so that it is not kept either.
+                // A socket without a permit is not counted, and so not kept either.
                 if taken.is_none() && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -266,7 +269,7 @@ async fn serve_http(
         result = &mut serving => result,
         _ = closing.changed() => {
             serving.as_mut().graceful_shutdown();
-            // A request that has begun may still be answered, but nobody waits long for its end.
+            // A request that has begun may still be answered, but its end is not awaited for long.
             match tokio::time::timeout(patience, &mut serving).await {
                 Ok(result) => result,
                 Err(_) => return,

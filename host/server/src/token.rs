@@ -1,8 +1,9 @@
-//! Whether a client's token holds: a JSON Web Token (RFC 7519), signed by somebody the operator trusts.
+//! The check of a client's token: a JSON Web Token (RFC 7519), signed by an issuer that the
+//! operator trusts.
 //!
 //! The algorithm follows from the operator's key: HS256 for a secret, RS256 for an RSA key, ES256
-//! for a key on the curve P-256. What a token's header says must agree with it and decides nothing,
-//! so that neither `none` nor a public key taken for a secret is ever believed.
+//! for a key on the curve P-256. A token's header must agree with it and decides nothing, so that
+//! neither `none` nor a public key taken for a secret is ever accepted.
 
 mod channels;
 mod keys;
@@ -22,13 +23,14 @@ pub use channels::ChannelTokenRules;
 pub use keys::KeyError;
 use keys::Keys;
 
-/// Bytes of a token; longer ones are not looked at.
+/// Longest token, in bytes; longer ones are not looked at.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Tokens that live for longer are taken to live so long: clocks cannot count forever.
+/// Longest life of a token. Tokens that live longer are taken to live so long: clocks cannot count
+/// forever.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// What a channel's clients must bring, ready to be compared with what they bring.
+/// The rules for the tokens of a channel's clients, ready to be compared with a token.
 #[derive(Debug)]
 pub struct TokenRules {
     config: Arc<TokenConfig>,
@@ -36,7 +38,7 @@ pub struct TokenRules {
 }
 
 impl TokenRules {
-    /// Read the keys.
+    /// Reads the keys.
     ///
     /// # Errors
     ///
@@ -80,7 +82,7 @@ impl TokenVerifier for TokenRules {
     }
 }
 
-/// A date as RFC 7519 has it: seconds since 1970, with a fraction perhaps.
+/// Returns a date in the form of RFC 7519: seconds since 1970, perhaps with a fraction.
 fn seconds(date: &Value) -> Option<Duration> {
     match date.as_u64() {
         Some(seconds) => Some(Duration::from_secs(seconds.min(u64::MAX / 4))),

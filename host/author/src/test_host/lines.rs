@@ -1,4 +1,4 @@
-//! The host's own log lines about what goes wrong, as the sentences that a test reads.
+//! The host's own log lines about errors, as the sentences that a test reads.
 
 use std::fmt::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -14,10 +14,10 @@ use wharf_contract::kit::Happened;
 use super::happenings::Happenings;
 use super::script::HeardLog;
 
-/// What every line has, and no test needs.
+/// Fields of every line that no test needs.
 const KNOWN: [&str; 4] = ["channel", "generation", "connection", "backtrace"];
 
-/// Hears the host's log. Nothing is told before there is a log of guests.
+/// A listener for the host's log. It reports nothing before there is a log of guests.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     happened: Happenings,
@@ -25,16 +25,16 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Hear all that this process logs from now on.
+    /// Makes a listener for all lines of this process from now on.
     pub(super) fn hear(happened: Happenings) -> Lines {
         let lines = Lines { happened, log: Arc::default() };
-        // Somebody else may hear it already, in a test of this crate.
+        // In a test of this crate another listener may be set already.
         let layer = lines.clone().with_filter(LevelFilter::WARN);
         let _ = tracing_subscriber::registry().with(layer).try_init();
         lines
     }
 
-    /// Tell of it from now on.
+    /// Reports lines from now on.
     pub(super) fn tell(&self, log: Arc<HeardLog>) {
         let _ = self.log.set(log);
     }
@@ -43,7 +43,7 @@ impl Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        // Libraries are the host's affair.
+        // Lines of libraries are not for an author.
         if !metadata.target().starts_with("wharf_") {
             return;
         }
@@ -56,7 +56,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, Default)]
 struct Line {
     message: String,
@@ -96,7 +96,7 @@ impl Line {
         value.clone_into(place);
     }
 
-    /// The same as the kit says it natively, where it is the same.
+    /// Returns the sentence in the kit's native form, if there is the same sentence.
     fn sentence(&self, log: &HeardLog) -> String {
         let handler = self.event.replace('-', "_");
         match (self.message.as_str(), self.kind.as_str()) {

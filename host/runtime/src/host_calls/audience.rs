@@ -1,4 +1,4 @@
-//! `wharf:channel/audience`: broadcasts for whom a room and one to skip are not enough.
+//! `wharf:channel/audience`: broadcasts to more than the members of a room except one.
 
 use wasmtime::component::Resource;
 
@@ -16,12 +16,12 @@ use wharf_hub::recipients::{Audience, Recipients};
 #[derive(Debug, Default)]
 pub struct AudienceHandle {
     audience: Audience,
-    /// The problem of the first call that could not be kept.
+    /// Problem of the first call that could not be kept.
     problem: Option<CallRefusal>,
 }
 
 impl AudienceHandle {
-    /// Add to it, and note the first thing that is wrong with it.
+    /// Adds a part, and notes the first problem.
     fn add(&mut self, add: impl FnOnce(&mut Audience) -> Result<(), CallRefusal>) {
         if self.problem.is_none() {
             let added = add(&mut self.audience).and_then(|()| self.check_size());

@@ -17,7 +17,8 @@ impl Host for InstanceState {
         data: Vec<u8>,
     ) -> Result<(), Error> {
         self.call()?;
-        // What is not granted is not looked up: whether there is such a channel is none of its affair.
+        // A channel without a grant is not looked up, so that a plugin cannot find out if it
+        // exists.
         if !self.channel.own.grants.may_publish_to(&channel) {
             return Err(self.publish_not_granted(&channel).into());
         }
@@ -32,7 +33,7 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// Tell the guest and the operator what to write into the configuration.
+    /// Returns the refusal, which tells the guest and the operator how to grant it.
     fn publish_not_granted(&self, to: &str) -> CallRefusal {
         let channel = &self.channel;
         let to = channel.shown(to, MAX_SHOWN_CHANNEL_BYTES);

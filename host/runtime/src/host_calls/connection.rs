@@ -1,4 +1,4 @@
-//! `wharf:channel/connection`: what the event's connection is, and what to send it.
+//! `wharf:channel/connection`: the event's connection, and messages to it.
 
 use wasmtime::component::Resource;
 
@@ -15,8 +15,8 @@ use wharf_hub::frame::{Frame, FrameKind};
 
 impl Host for InstanceState {}
 
-/// Every `self` below is a borrow that the host lent for this very call, so that the call's own
-/// client is the connection it names.
+/// Every `self` below is a borrow that the host lent for this very call, so the call's own client
+/// is the connection that it names.
 impl HostConnection for InstanceState {
     fn id(&mut self, _: Resource<ConnectionHandle>) -> String {
         self.client_text(|client| client.id.to_string())

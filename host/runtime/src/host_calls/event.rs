@@ -1,4 +1,4 @@
-//! `wharf:channel/event`: the transaction that an event is.
+//! `wharf:channel/event`: the transaction of an event.
 
 use super::bindings::wharf::channel::event::Host;
 use super::bindings::wharf::channel::types::Error;
@@ -21,7 +21,7 @@ impl Host for InstanceState {
         }
         let mut writes = PendingWrites::default();
         call.close = call.commit(&hub, &mut writes).await;
-        // Progress is worth nothing if it waits for the handler's end.
+        // A progress message is of no use if it waits for the handler's end.
         writes.write().await;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! `wasi:http/outgoing-handler`: requests to the hosts that the operator granted.
 //!
-//! The [client](crate::ports::HttpClient) sends them. The code here decides whether a request may be sent,
-//! bounds how many there are and how long they take, and ends them with their event. Nothing of it exists
-//! in an instance before its guest calls it.
+//! The [client](crate::ports::HttpClient) sends them. The code here decides if a request may be
+//! sent, bounds the number of requests and their time, and ends them with their event. An instance
+//! holds none of it before its guest calls it.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -20,10 +20,10 @@ use crate::ports::{HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_re
 use wharf_config::AllowedHost;
 use wharf_contract::CallRefusal;
 
-/// Bytes of a host's name that an error repeats.
+/// Longest part of a host's name that an error repeats, in bytes.
 const MAX_SHOWN_HOST_BYTES: usize = 255;
 
-/// What an instance has for outgoing HTTP, once its guest has called it.
+/// The state of an instance for outgoing HTTP, once its guest has called it.
 pub struct Http {
     ctx: WasiHttpCtx,
     hooks: Hooks,
@@ -42,7 +42,7 @@ impl Http {
         Http { ctx: WasiHttpCtx::new(), hooks }
     }
 
-    /// The event is over: so are its requests, whether or not the guest has waited for them.
+    /// Ends the requests of an event that is over, even if the guest has not waited for them.
     pub fn end_event(&mut self) {
         if self.hooks.event.receiver_count() > 0 {
             self.hooks.event = watch::Sender::new(());
@@ -62,7 +62,7 @@ impl WasiHttpView for InstanceState {
 struct Hooks {
     channel: Arc<ChannelContext>,
     generation: u64,
-    /// Whether an event is being handled; there is none while describing.
+    /// True if an event is being handled; there is none during the description.
     is_event: bool,
     /// Dropped when the event is over, or its instance. Its requests watch it.
     event: watch::Sender<()>,
@@ -93,7 +93,7 @@ impl WasiHttpHooks for Hooks {
             let response = response.map(|received| received.map_err(body).boxed_unsync());
             let io: HttpIo = Box::new(async move {
                 let _permit = permit;
-                // Whatever goes wrong here is seen by the reader of the body.
+                // The reader of the body sees an error here.
                 let _ = during(event, Box::into_pin(io)).await;
                 Ok(())
             });
@@ -103,7 +103,8 @@ impl WasiHttpHooks for Hooks {
 }
 
 impl Hooks {
-    /// Whether this request may be sent, and one more at all. Returns where it goes, for errors.
+    /// Checks that this request may be sent, and that the channel may have one more. Returns its
+    /// host and port, for errors.
     fn admit(
         &self,
         request: &Request<HttpBody>,
@@ -128,7 +129,7 @@ impl Hooks {
         Ok((authority.to_string(), permit))
     }
 
-    /// Tell the guest and the operator what to write into the configuration.
+    /// Returns the refusal, which tells the guest and the operator how to grant it.
     fn not_granted(&self, host: &str, port: u16) -> HttpError {
         let channel = &self.channel;
         let shown = channel.shown(host, MAX_SHOWN_HOST_BYTES);
@@ -146,9 +147,9 @@ impl Hooks {
     }
 }
 
-/// Where a request goes; an IPv6 address without its brackets.
+/// Returns the host and the port of a request; an IPv6 address without its brackets.
 fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), HttpError> {
-    // Whatever stands before an `@` is not what is connected to, and no way to log in any more.
+    // The part before an `@` is not the host, and no longer a way to log in.
     if authority.as_str().contains('@') {
         return Err(HttpError::HttpRequestUriInvalid);
     }
@@ -158,14 +159,14 @@ fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), H
         None => 80,
     };
     let host = authority.host().trim_end_matches('.');
-    // Names that could not be granted are no names of hosts.
+    // A name that could not be granted is not a host's name.
     if host.contains('*') || AllowedHost::parse(host).is_none() {
         return Err(HttpError::HttpRequestUriInvalid);
     }
     Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
 }
 
-/// No timeout is longer than the event may take.
+/// Limits the timeouts of a request to the time of the event.
 fn bounded(options: RequestOptions, wall: Duration) -> RequestOptions {
     let bounded = |timeout: Option<Duration>| Some(timeout.unwrap_or(wall).min(wall));
     RequestOptions {
@@ -175,16 +176,16 @@ fn bounded(options: RequestOptions, wall: Duration) -> RequestOptions {
     }
 }
 
-/// Wait for something for as long as the event lasts.
+/// Waits for a future for as long as the event lasts.
 async fn during<F: Future>(mut event: watch::Receiver<()>, work: F) -> Option<F::Output> {
     tokio::select! {
         output = work => Some(output),
-        // Nothing is ever sent: this ends when the sender does.
+        // No value is ever sent: this ends when the sender does.
         _ = event.changed() => None,
     }
 }
 
-/// Describes what went wrong with the network, with a cause where `wasi:http` itself has room for none.
+/// Describes an error of the network, with a cause if `wasi:http` itself has no room for one.
 fn described(error: HttpError, target: &str) -> HttpError {
     let target = target.to_owned();
     let refusal = match error {

@@ -1,4 +1,4 @@
-//! `wharf:channel/labels`: what a connection is labelled with.
+//! `wharf:channel/labels`: the labels of a connection.
 
 use wasmtime::component::Resource;
 
@@ -40,7 +40,7 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// The connection's labels, as this event changes them.
+    /// Returns the connection's labels, as this event changes them.
     fn own_labels(&self) -> Labels {
         let mut labels = self.client().map(|client| client.outbound.labels()).unwrap_or_default();
         for (name, value) in self.call.iter().flat_map(|call| call.effects.labels()) {
@@ -53,7 +53,7 @@ impl InstanceState {
     }
 }
 
-/// Checks a label: a connection's, or one that a broadcast asks for.
+/// Checks a label of a connection, or one that a broadcast requires.
 pub(super) fn checked(name: String, value: String) -> Result<Label, CallRefusal> {
     check_label(&name, &value)?;
     Ok((name.into(), value.into()))

@@ -40,25 +40,25 @@ fn traced(level: Level) -> tracing::Level {
     }
 }
 
-/// How many lines may still be written in this second: by a channel, whose instances share it,
-/// or about what strangers do.
+/// The number of lines that may still be written in this second: by a channel, whose instances
+/// share it, or about strangers.
 #[derive(Debug)]
 pub struct LogBudget {
-    /// Whose lines they are; the host's own where there is none.
+    /// Channel of the lines; `None` for the host's own.
     channel: Option<Box<str>>,
     start: Instant,
     lines_per_second: u32,
-    /// The second since `start` in the upper half, the lines of that second in the lower.
+    /// Second since `start` in the upper half, lines of that second in the lower.
     window: AtomicU64,
 }
 
 impl LogBudget {
-    /// A budget of so many lines of a channel in each second.
+    /// Makes a budget of a channel's lines in each second.
     pub fn new(channel: &str, lines_per_second: u32) -> LogBudget {
         LogBudget { channel: Some(channel.into()), ..LogBudget::of_host(lines_per_second) }
     }
 
-    /// A budget of so many lines of the host's own in each second.
+    /// Makes a budget of the host's own lines in each second.
     pub fn of_host(lines_per_second: u32) -> LogBudget {
         LogBudget {
             channel: None,
@@ -68,8 +68,8 @@ impl LogBudget {
         }
     }
 
-    /// Take one line; `false` if it must be dropped. When a second in which lines were dropped
-    /// is over, one line says how many.
+    /// Takes one line; `false` if it must be dropped. When a second in which lines were dropped is
+    /// over, one line reports their number.
     pub fn take(&self) -> bool {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let mut window = self.window.load(Ordering::Relaxed);
@@ -96,8 +96,8 @@ impl LogBudget {
         }
     }
 
-    /// Say how many lines were dropped in a second that is over, where no further line has led to
-    /// that.
+    /// Reports the number of lines that were dropped in a second that is over, if no further line
+    /// has led to that.
     pub fn settle(&self) {
         let second = self.start.elapsed().as_secs() & u64::from(u32::MAX);
         let window = self.window.load(Ordering::Relaxed);
@@ -107,7 +107,7 @@ impl LogBudget {
             return;
         }
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
-        // Whoever has changed it meanwhile has told.
+        // A task that has changed it meanwhile has reported it.
         if self.window.compare_exchange(window, second << 32, set, get).is_ok() {
             self.tell(lines - limit);
         }
@@ -138,7 +138,7 @@ mod tests {
     fn a_budget_ends_and_does_not_go_below_zero() {
         let budget = LogBudget::new("test", 3);
         let taken = (0..10).filter(|_| budget.take()).count();
-        // The clock may cross into a second second while this runs, hardly into a third.
+        // The clock may enter a second second during this loop, but hardly a third.
         assert!((3..=6).contains(&taken), "{taken}");
     }
 }

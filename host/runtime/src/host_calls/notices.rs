@@ -22,7 +22,7 @@ impl NoticesHost for InstanceState {
         let id = self.connected(&to)?;
         let limits = self.channel.inbox_limits();
         let place = match self.client() {
-            // It may still be connecting.
+            // The connection may still be connecting.
             Some(own) if own.id == id => Place::take(own.outbound.clone(), payload.len(), limits),
             _ => self.channel.hub.notice_place(id, payload.len(), limits),
         };
@@ -67,7 +67,7 @@ impl RoomPostsHost for InstanceState {
 }
 
 impl InstanceState {
-    /// Posts to the members of a room or the connections of a user, as this event makes them.
+    /// Posts to the members of a room or the connections of a user, as this event changes them.
     async fn notify_all(
         &mut self,
         to: Group<'_>,
@@ -77,7 +77,7 @@ impl InstanceState {
         self.check_post(payload.len(), "on_notify")?;
         let (skip, limits, hub) =
             (parsed(skip), self.channel.inbox_limits(), self.channel.hub.clone());
-        // Before so many inboxes are looked at.
+        // This check comes before the look at so many inboxes.
         let effect_limits = super::effect_limits(&self.channel.config);
         self.call()?.effects.check_deliveries(hub.count(to), effect_limits)?;
         let own_change = self.own_change(to);
@@ -98,7 +98,7 @@ impl InstanceState {
         Ok(count)
     }
 
-    /// Checks what every post has to fulfil.
+    /// Checks the conditions of every post.
     fn check_post(&self, bytes: usize, callback: &'static str) -> Result<(), CallRefusal> {
         self.check_payload(bytes)?;
         self.exports.check(callback)?;
@@ -109,7 +109,7 @@ impl InstanceState {
         }
     }
 
-    /// Checks the size of what a notice, a room event or a timer carries.
+    /// Checks the size of the payload of a notice, a room event or a timer.
     pub(super) fn check_payload(&self, bytes: usize) -> Result<(), CallRefusal> {
         let limit = self.channel.config.max_payload_bytes;
         match bytes <= limit {
@@ -126,7 +126,7 @@ impl InstanceState {
     }
 }
 
-/// The refusal of an inbox that has no place. A room's inbox is never closed.
+/// Returns the refusal of an inbox that has no place. A room's inbox is never closed.
 fn inbox_full(why: NoPlace, limits: InboxLimits, settings: &'static str) -> CallRefusal {
     let InboxLimits { events, bytes, bytes_together } = limits;
     match why {

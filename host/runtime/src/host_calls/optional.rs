@@ -14,7 +14,7 @@ macro_rules! bindings {
             bindings!(@ $module $world);
         }
     )*};
-    // It is given a type of the channel's world, which owns its content.
+    // It takes a type of the channel's world, which owns its content.
     (@ presence_events $world:literal) => {
         wasmtime::component::bindgen!({
             path: "../../wit",

@@ -1,4 +1,4 @@
-//! `wharf:channel/presence`: who is in a room, and who is told.
+//! `wharf:channel/presence`: the list of a room, and its watchers.
 
 use std::sync::Arc;
 
@@ -79,7 +79,8 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// A room that the event's own connection is in, its own joins and leaves counted.
+    /// Returns a room that the event's own connection is in, counting the event's own joins and
+    /// leaves.
     fn own_room(&mut self, room: String) -> Result<Arc<str>, CallRefusal> {
         let room = checked(room)?;
         let Own { client, effects, .. } = self.own()?;
@@ -104,14 +105,14 @@ impl InstanceState {
         self.record(Effect::Track(Box::new(Track { room, key, meta })))
     }
 
-    /// Checks that so many bytes more fit into a room's list. Events that run at the same time do not
-    /// see each other, and may overrun it by what they add.
+    /// Checks that `bytes` more bytes fit into a room's list. Events that run at the same time do
+    /// not see each other, and may overrun it by their additions.
     fn check_space(&mut self, room: &str, bytes: usize) -> Result<(), CallRefusal> {
         let channel = self.channel.clone();
         let (config, hub) = (&channel.config, &channel.hub);
         let Own { client, effects, .. } = self.own()?;
         let (in_room, own) = hub.presence_bytes_in(room, client.id);
-        // In each room a connection is present once: of several tracks in one the last counts.
+        // A connection is present once in each room: of several tracks in one the last counts.
         let elsewhere = effects.tracks().filter(|track| &*track.room != room);
         let elsewhere: usize = elsewhere.map(|track| charge(&track.key, &track.meta)).sum();
         let space = Space {
@@ -122,7 +123,7 @@ impl InstanceState {
         space.check(bytes, config.max_room_presence_bytes, config.max_channel_presence_bytes)
     }
 
-    /// What this event changes about its own connection's presence in a room.
+    /// Returns this event's changes of its own connection's presence in a room.
     fn own_presence(&self, room: &str) -> Option<presence::Own> {
         let call = self.call.as_ref()?;
         let track = call.effects.presence(room)?;

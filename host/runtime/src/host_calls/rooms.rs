@@ -18,7 +18,7 @@ use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
 use wharf_hub::recipients::{Group, Recipients};
 
-/// Members on one page.
+/// Largest number of members on one page.
 pub(super) const MAX_PAGE: u32 = 1000;
 
 impl Host for InstanceState {
@@ -116,7 +116,7 @@ impl InstanceState {
         Ok(self.record(Effect::Broadcast { to, frame, except: parsed(skip) })?)
     }
 
-    /// What this event changes about its own connection's being a member of a room or a user's.
+    /// Returns this event's change of its own connection's membership of a room or a user.
     pub(super) fn own_change(&self, group: Group<'_>) -> Option<bool> {
         let effects = &self.call.as_ref()?.effects;
         let client = self.client()?;
@@ -141,7 +141,7 @@ impl InstanceState {
         }
     }
 
-    /// Returns how many members a room or a user has, with what this event changes about its own
+    /// Returns the number of members of a room or a user, with this event's change of its own
     /// connection.
     pub(super) fn count_members(&self, group: Group<'_>) -> u32 {
         let committed = self.channel.hub.count(group);
@@ -153,7 +153,7 @@ impl InstanceState {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Returns a page of the members of a room or a user, with what this event changes about its own
+    /// Returns a page of the members of a room or a user, with this event's change of its own
     /// connection.
     pub(super) fn page_of_members(
         &self,
@@ -163,7 +163,7 @@ impl InstanceState {
     ) -> Vec<String> {
         let limit = limit.min(MAX_PAGE) as usize;
         let after = match after.as_deref().map(ConnectionId::parse) {
-            // A page after text that is no id has no beginning.
+            // A page after text that is not an id has no beginning.
             Some(None) => return Vec::new(),
             Some(after) => after,
             None => None,
@@ -188,7 +188,7 @@ pub(super) fn checked(name: String) -> Result<Arc<str>, CallRefusal> {
     Ok(Arc::from(name))
 }
 
-/// Reads the id of a connection to skip. Text that is no id skips nobody.
+/// Parses the id of a connection to skip. Text that is not an id skips none.
 pub(super) fn parsed(skip: Option<String>) -> Option<ConnectionId> {
     ConnectionId::parse(skip.as_deref()?)
 }

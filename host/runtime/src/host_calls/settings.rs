@@ -1,4 +1,4 @@
-//! `wharf:channel/settings`: what the operator set for this channel.
+//! `wharf:channel/settings`: the operator's settings for this channel.
 
 use super::bindings::wharf::channel::settings::Host;
 use super::bindings::wharf::channel::types::Error;

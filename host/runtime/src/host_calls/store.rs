@@ -1,5 +1,4 @@
-//! `wharf:channel/store`: the channel's key-value store. What is written stays, whatever becomes of
-//! the event.
+//! `wharf:channel/store`: the channel's key-value store. A write stays, even if the event fails.
 
 use super::bindings::wharf::channel::store::{Entry, Host};
 use super::bindings::wharf::channel::types::Error;
@@ -59,7 +58,7 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// The store, for an event that names this key.
+    /// Returns the store, for an event that names this key.
     fn store_for(&mut self, key: &str) -> Result<&dyn Store, CallRefusal> {
         self.call()?;
         check_key(key)?;

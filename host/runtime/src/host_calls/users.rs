@@ -1,4 +1,4 @@
-//! `wharf:channel/users`: who is behind a connection, and reaching them wherever they are.
+//! `wharf:channel/users`: the users of connections, and messages to all connections of one.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ impl Host for InstanceState {
 }
 
 impl InstanceState {
-    /// The id of a user who has a connection.
+    /// Returns the id of a user who has a connection.
     pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, CallRefusal> {
         let user = checked(user)?;
         if self.count_members(Group::User(&user)) > 0 {

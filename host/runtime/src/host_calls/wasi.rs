@@ -1,5 +1,5 @@
 //! The WASI interfaces of guests: clocks and randomness as they are, no files, no network, no
-//! arguments, no environment; what they print becomes log lines of their channel.
+//! arguments, no environment. Printed text becomes log lines of their channel.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, WasiCtxVi
 use crate::instance::{ChannelContext, InstanceState};
 use crate::ports::{Clock, GuestLine, Source};
 
-/// Bytes of a printed line that are kept; a longer one is broken there.
+/// Longest printed line that is kept, in bytes; a longer one is broken there.
 const MAX_LINE_BYTES: usize = 4 * 1024;
 
 impl WasiView for InstanceState {
@@ -23,13 +23,13 @@ impl WasiView for InstanceState {
     }
 }
 
-/// Has a guest see the time of this clock. Its monotonic one begins now.
+/// Gives a guest the time of this clock. Its monotonic one begins now.
 pub fn guest_clocks(builder: &mut WasiCtxBuilder, clock: &Arc<dyn Clock>) {
     builder.wall_clock(WallClock(clock.clone()));
     builder.monotonic_clock(MonotonicClock { start: clock.monotonic(), clock: clock.clone() });
 }
 
-/// The difference of two times that guests may tell apart.
+/// Smallest difference of two times that guests may see.
 const RESOLUTION: Duration = Duration::from_nanos(1);
 
 struct WallClock(Arc<dyn Clock>);
@@ -63,7 +63,7 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Which of a guest's two outputs.
+/// One of a guest's two outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Lines are logged as `info`.
@@ -81,7 +81,7 @@ pub struct GuestOutput {
 }
 
 impl GuestOutput {
-    /// The output of one instance.
+    /// Returns the output of one instance.
     pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: Stream) -> GuestOutput {
         GuestOutput { channel, generation, stream }
     }
@@ -104,7 +104,7 @@ impl StdoutStream for GuestOutput {
     }
 }
 
-/// Collects what a guest prints into lines.
+/// Collects a guest's printed text into lines.
 struct LineWriter {
     output: GuestOutput,
     line: Vec<u8>,
@@ -116,8 +116,8 @@ impl LineWriter {
         self.log(&line);
     }
 
-    /// Log the first part of a line that is too long. What may be the beginning of a secret is
-    /// left for the next part.
+    /// Logs the first part of a line that is too long. The possible beginning of a secret is left
+    /// for the next part.
     fn break_line(&mut self) {
         let secrets = &self.output.channel.own.secrets;
         let left = secrets.longest().saturating_sub(1);
@@ -187,7 +187,7 @@ impl OutputStream for LineWriter {
 
 impl Drop for LineWriter {
     fn drop(&mut self) {
-        // What a panic printed last need not have ended its line.
+        // The last printed text of a panic need not have ended its line.
         self.end_line();
     }
 }

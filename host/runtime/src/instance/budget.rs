@@ -1,9 +1,9 @@
-//! The time of a guest call: CPU time, and time by the clock.
+//! The time of a guest call: CPU time, and elapsed time.
 //!
-//! The epoch preempts a guest once in a tick, so that nobody else waits for it, and asks at the
-//! same time what it has used. What is counted is the thread's CPU time and not ticks: one
-//! instruction may fill a whole memory, and one host call may work for many ticks. Most calls are
-//! over when they are first polled; those are never measured and cost no clock.
+//! The epoch preempts a guest once in a tick, so that no other task waits for it, and at the same
+//! time checks its consumption. It counts the thread's CPU time and not ticks: one instruction may
+//! fill a whole memory, and one host call may work for many ticks. Most calls are over at their
+//! first poll; those are never measured and cost no clock.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -18,7 +18,7 @@ use super::InstanceState;
 use crate::epoch::{EPOCH_TICK, EpochClock};
 use wharf_config::Config;
 
-/// What one call may use, and the settings that say so.
+/// The times that one call may use, and the settings that limit them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) wall: Duration,
@@ -28,7 +28,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// For an event.
+    /// Returns the budget of an event.
     pub(super) fn event(config: &Config) -> Budget {
         Budget {
             wall: config.wall_budget,
@@ -38,7 +38,7 @@ impl Budget {
         }
     }
 
-    /// For making an instance, and for `describe`.
+    /// Returns the budget of making an instance, and of `describe`.
     pub(super) fn start(config: &Config) -> Budget {
         let (budget, key) = (config.start_budget, "start_budget_ms");
         Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key }
@@ -48,13 +48,12 @@ impl Budget {
 /// Counts the CPU time of a call.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// What earlier polls of the call have used, in nanoseconds.
+    /// CPU time of earlier polls of the call, in nanoseconds.
     spent: AtomicU64,
 }
 
 thread_local! {
-    /// The CPU time of this thread when the poll began that runs on it now. `None` in the first
-    /// poll of a call.
+    /// CPU time of this thread when its present poll began. `None` in the first poll of a call.
     static POLL_BEGAN: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
@@ -73,17 +72,17 @@ impl Meter {
     }
 }
 
-/// The CPU time that this thread has used.
+/// Returns the CPU time that this thread has used.
 fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock exists on every system that the host runs on, and `time` is a valid place
-    // for its answer. Should it fail nevertheless, zero is what is read.
+    // for its answer. Should it fail nevertheless, the time stays zero.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Give the coming call its budget. Its first tick ends within one tick from now.
+/// Gives the coming call its budget. Its first tick ends within one tick from now.
 pub(super) fn begin_budget(store: &mut Store<InstanceState>, budget: Budget) {
     let limits = &mut store.data_mut().limits;
     limits.meter.reset();
@@ -92,7 +91,8 @@ pub(super) fn begin_budget(store: &mut Store<InstanceState>, budget: Budget) {
     store.set_epoch_deadline(1);
 }
 
-/// The epoch has advanced while the guest was running: see what it has used, and let others run.
+/// Handles an advance of the epoch while the guest was running: checks its consumption, and lets
+/// others run.
 pub(super) fn on_epoch(
     mut store: StoreContextMut<'_, InstanceState>,
 ) -> wasmtime::Result<UpdateDeadline> {
@@ -116,7 +116,7 @@ pub(super) struct CpuSpent {
     key: &'static str,
 }
 
-/// Waits for a guest call, `wall` at most, and counts its CPU time.
+/// Waits for a guest call, at most `wall`, and counts its CPU time.
 pub(super) async fn metered<F: Future>(
     clock: &EpochClock,
     meter: &Meter,
@@ -145,7 +145,7 @@ pub(super) async fn metered<F: Future>(
     bounded(wall, measured).await
 }
 
-/// Wait for something, `wall` at most. The timer is only made for what is not ready at once.
+/// Waits for a future, at most `wall`. The timer is only made if it is not ready at once.
 pub async fn bounded<F: Future>(wall: Duration, call: F) -> Option<F::Output> {
     let mut call = pin!(call);
     let mut timer = None;

@@ -1,4 +1,4 @@
-//! What a guest is called for, and which of its exports that is.
+//! The events that a guest is called for, and the export of each.
 
 use wasmtime::Store;
 
@@ -10,7 +10,7 @@ use crate::plugin::Parts;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::presence::Diff;
 
-/// What a guest is called for on behalf of a connection, besides connecting.
+/// An event of a connection, besides connecting.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A text message.
@@ -21,32 +21,32 @@ pub enum Event<'a> {
     Ping(&'a [u8]),
     /// A pong; only for guests that export `control-frames`.
     Pong(&'a [u8]),
-    /// What another handler has posted; only for guests that export `notice-events`.
+    /// A notice of another handler; only for guests that export `notice-events`.
     Notice {
-        /// The connection whose handler it was, if one's.
+        /// Connection whose handler posted it, if it was one's.
         from: Option<ConnectionId>,
-        /// What it says.
+        /// Payload.
         payload: &'a [u8],
-        /// How many notices and room events led to it, itself included.
+        /// Number of notices and room events that led to it, itself included.
         hops: u8,
     },
     /// A timer of the connection; only for guests that export `timer-events`.
     Timer {
-        /// Its name.
+        /// Name.
         name: &'a str,
-        /// What was given when it was set.
+        /// Payload given when it was set.
         payload: &'a [u8],
     },
     /// A failure; only for guests that export `faults`.
     Fault {
-        /// A token such as `message-too-big`.
+        /// Token, such as `message-too-big`.
         code: &'a str,
-        /// A sentence for the log.
+        /// Sentence for the log.
         detail: &'a str,
     },
     /// The connection has ended.
     Close {
-        /// The code of the first close frame sent or received.
+        /// Code of the first close frame sent or received.
         code: Option<u16>,
         /// Its reason.
         reason: &'a str,
@@ -54,7 +54,7 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// The export's name, for logs.
+    /// Returns the export's name, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Event::Text(_) | Event::Binary(_) => "on-message",
@@ -67,7 +67,7 @@ impl Event<'_> {
         }
     }
 
-    /// How many notices and room events led to it.
+    /// Returns the number of notices and room events that led to it.
     pub fn hops(&self) -> u8 {
         match self {
             Event::Notice { hops, .. } => *hops,
@@ -76,45 +76,45 @@ impl Event<'_> {
     }
 }
 
-/// What a guest is called for on behalf of a room, or of the channel itself.
+/// An event of a room, or of the channel itself.
 #[derive(Debug)]
 pub enum Detached<'a> {
-    /// What a handler has posted to a room; only for guests that export `room-events`.
+    /// An event that a handler has posted to a room; only for guests that export `room-events`.
     RoomEvent {
-        /// The room's name.
+        /// Name of the room.
         room: &'a str,
-        /// The connection whose handler it was, if one's.
+        /// Connection whose handler posted it, if it was one's.
         from: Option<ConnectionId>,
-        /// What it says.
+        /// Payload.
         payload: &'a [u8],
     },
     /// A timer of a room; only for guests that export `room-events`.
     RoomTimer {
-        /// The room's name.
+        /// Name of the room.
         room: &'a str,
-        /// The timer's name.
+        /// Name of the timer.
         name: &'a str,
-        /// What was given when it was set.
+        /// Payload given when it was set.
         payload: &'a [u8],
     },
-    /// Who has come to a room and who has gone; only for guests that export `presence-events`.
+    /// Changes of a room's presence list; only for guests that export `presence-events`.
     Presence {
-        /// The room's name.
+        /// Name of the room.
         room: &'a str,
-        /// What has changed.
+        /// Changes.
         diff: &'a Diff,
     },
     /// A timer of the channel; only for guests that export `channel-timer-events`.
     ChannelTimer {
-        /// Its name.
+        /// Name.
         name: &'a str,
-        /// What was given when it was set.
+        /// Payload given when it was set.
         payload: &'a [u8],
     },
 }
 
 impl Detached<'_> {
-    /// The export's name, for logs.
+    /// Returns the export's name, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Detached::RoomEvent { .. } => "on-room-event",
@@ -125,13 +125,13 @@ impl Detached<'_> {
     }
 }
 
-/// How a guest refuses a message from outside.
+/// The refusal of a message from outside by a guest.
 pub type OutsideRefusal = outside_events::OutsideRefusal;
 
-/// What a guest says to a message from outside: a reply, or why not.
+/// The answer of a guest to a message from outside: a reply, or a refusal.
 pub type OutsideAnswer = Result<Vec<u8>, OutsideRefusal>;
 
-/// Call the export that the event is for.
+/// Calls the export that the event is for.
 pub(super) async fn dispatch(
     exports: &Parts,
     store: &mut Store<InstanceState>,
@@ -180,7 +180,7 @@ pub(super) async fn dispatch(
     }
 }
 
-/// The same for an event without a connection.
+/// Calls the export for an event without a connection.
 pub(super) async fn dispatch_detached(
     exports: &Parts,
     store: &mut Store<InstanceState>,
@@ -216,7 +216,8 @@ pub(super) async fn dispatch_detached(
     }
 }
 
-/// The same for a message from outside. A plugin that has no handler for it answers nothing.
+/// Calls the export for a message from outside. Returns `None` for a plugin without a handler for
+/// it.
 pub(super) async fn dispatch_outside(
     exports: &Parts,
     store: &mut Store<InstanceState>,

@@ -1,5 +1,5 @@
 //! Bytes → checked component: compiled, or taken from the cache, its world compared with the
-//! contract, ready to make instances of.
+//! contract, ready to make instances.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use crate::host_calls::{self, optional};
 use crate::instance::InstanceState;
 use crate::plugin::cache::{Cache, Key, NativeCode};
 
-/// The version of the contract that this host speaks. Patches only add to it.
+/// The version of the contract that this host implements. Patches only add to it.
 const CONTRACT_VERSION: (u64, u64) =
     (wharf_contract::exports::CONTRACT_VERSION.0, wharf_contract::exports::CONTRACT_VERSION.1);
 
-/// Bytes of stack that a guest may use. Rust's own default for wasm is 1 MiB in linear
-/// memory; this is the native stack beside it.
+/// Size of the native stack of a guest, in bytes. Beside it, Rust's own default for wasm is a stack
+/// of 1 MiB in linear memory.
 const GUEST_STACK_BYTES: usize = 512 * 1024;
 
-/// The compiler and what all components share. Cheap to clone.
+/// The compiler and the data that all components share. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     engine: wasmtime::Engine,
     clock: EpochClock,
     linker: Arc<Linker<InstanceState>>,
     cache: Option<Arc<Cache>>,
-    /// The hash of everything but the plugin that compiled code depends on.
+    /// Hash of everything but the plugin that compiled code depends on.
     fingerprint: [u8; 32],
-    /// Tasks that wait for a component.
+    /// Number of tasks that wait for a component.
     loading: Arc<AtomicUsize>,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Why bytes are no component of ours.
+/// The reason why bytes cannot be served as a component.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A core module, which any `wasm32-unknown-unknown` or `wasm32-wasip1` build makes.
@@ -56,27 +56,27 @@ pub enum Refused {
     /// Neither a module nor a component.
     #[error("it is no WebAssembly at all: it does not begin with \\0asm")]
     NotWasm,
-    /// The compiler says no.
+    /// The compiler refuses it.
     #[error("it does not compile: {0}")]
     Broken(String),
-    /// Built against a contract that this host does not speak.
+    /// It was built against a contract that this host does not implement.
     #[error(
         "it was built for wharf:channel {theirs}, this host speaks {}.{}; {}",
         CONTRACT_VERSION.0, CONTRACT_VERSION.1, advice(*newer)
     )]
     OtherContract {
-        /// The version that it names.
+        /// Version that it names.
         theirs: String,
-        /// Whether that version is newer than ours.
+        /// True if that version is newer than ours.
         newer: bool,
     },
-    /// Not a channel.
+    /// It is not a channel.
     #[error(
         "it does not export wharf:channel/lifecycle; is #[wharf::channel] missing on the impl, or \
          \"cdylib\" in its Cargo.toml?"
     )]
     NoChannel,
-    /// The lifecycle is not as the contract has it, or an import is not offered here.
+    /// The lifecycle differs from the contract, or the host does not offer an import.
     #[error("it does not fit the contract: {0}")]
     Misfit(String),
 }
@@ -86,7 +86,8 @@ fn advice(newer: bool) -> &'static str {
 }
 
 impl Engine {
-    /// Sets the compiler up, with a cache for what it makes, and starts the clock that preempts guests.
+    /// Sets the compiler up, with a cache for its output, and starts the clock that preempts
+    /// guests.
     pub fn new(cache: Option<Cache>) -> anyhow::Result<Engine> {
         let mut config = EngineConfig::new();
         config
@@ -122,8 +123,8 @@ impl Engine {
         })
     }
 
-    /// Take a component from the cache or else compile it, and compare it with the contract.
-    /// Whether it was in the cache. `sha256` is the hash of the bytes.
+    /// Takes a component from the cache or compiles it, and compares it with the contract. Returns
+    /// true besides it if it was in the cache. `sha256` is the hash of the bytes.
     ///
     /// Reads files, or takes tens to hundreds of milliseconds and all cores: not for the event
     /// loop.
@@ -137,7 +138,7 @@ impl Engine {
         Ok((self.fit(&component)?, false))
     }
 
-    /// Does the same on a thread for work that blocks.
+    /// Loads a component like [`load`](Engine::load), on a thread for work that blocks.
     ///
     /// # Errors
     ///
@@ -147,18 +148,19 @@ impl Engine {
         bytes: Arc<[u8]>,
         sha256: [u8; 32],
     ) -> Result<Result<(Component, bool), Refused>, JoinError> {
-        // Counted until this task goes on, not until the work is done: in between it is about to be woken.
+        // The task is counted until it goes on, not until the work is done: in between it is about
+        // to be woken.
         let _loading = Loading::begin(self.loading.clone());
         let engine = self.clone();
         tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256)).await
     }
 
-    /// Returns whether a task waits for [`load_in_background`](Engine::load_in_background).
+    /// Returns true if a task waits for [`load_in_background`](Engine::load_in_background).
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::SeqCst) > 0
     }
 
-    /// Put a component that was compiled into the cache, if there is one. Writes files.
+    /// Puts a compiled component into the cache, if there is one. Writes files.
     pub fn keep(&self, component: &Component, sha256: &[u8; 32]) {
         let Some(cache) = &self.cache else {
             return;
@@ -186,7 +188,7 @@ impl Engine {
         key.finalize().into()
     }
 
-    /// Compare a component with the contract.
+    /// Compares a component with the contract.
     fn fit(&self, component: &wasmtime::component::Component) -> Result<Component, Refused> {
         self.check_contract(component)?;
         let pre = self
@@ -224,7 +226,7 @@ impl Engine {
         if has_lifecycle { Ok(()) } else { Err(Refused::NoChannel) }
     }
 
-    /// The indices of an optional interface, if the component exports it.
+    /// Returns the indices of an optional interface, if the component exports it.
     fn optional<I>(
         &self,
         component: &wasmtime::component::Component,
@@ -259,7 +261,8 @@ impl Drop for Loading {
     }
 }
 
-/// Native code is never taken from a plugin's file: it must be WebAssembly, and a component.
+/// Checks that a file is WebAssembly, and a component: native code is never taken from a plugin's
+/// file.
 fn check_preamble(bytes: &[u8]) -> Result<(), Refused> {
     if wasmtime::Engine::detect_precompiled(bytes).is_some() || !bytes.starts_with(b"\0asm") {
         return Err(Refused::NotWasm);
@@ -271,24 +274,26 @@ fn check_preamble(bytes: &[u8]) -> Result<(), Refused> {
     }
 }
 
-/// Code from the cache as a component, without compiling.
+/// Returns code from the cache as a component, without compiling.
 ///
-/// It is copied into memory that nobody else has, rather than mapped from its file: what is
-/// run is then what was checked, whatever happens to the file.
+/// It is copied into private memory rather than mapped from its file: the code that runs is then
+/// the code that was checked, whatever happens to the file.
 fn revive(
     engine: &wasmtime::Engine,
     code: &NativeCode,
 ) -> wasmtime::Result<wasmtime::component::Component> {
-    // SAFETY: the bytes must be what `Component::serialize` has made, unchanged. Only the cache makes
-    // a `NativeCode`, from an entry that nobody but this user can have written, whose hash says that it
-    // is unchanged and whose key that it was made by this version of the host, of this plugin,
-    // for this processor. Hosts put nothing else there, see `Engine::keep`.
+    // SAFETY: the bytes must be the unchanged output of `Component::serialize`. Only the cache
+    // makes a `NativeCode`, from an entry that only this user can have written. Its hash proves
+    // that it is unchanged, and its key that it was made by this version of the host, of this
+    // plugin, for this processor. Hosts put nothing else there, see `Engine::keep`.
     unsafe { wasmtime::component::Component::deserialize(engine, code.as_bytes()) }
 }
 
-/// The hash of the versions of host and compiler, the compiler's settings, and the processor.
+/// Returns the hash of the versions of host and compiler, the compiler's settings, and the
+/// processor.
 fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
-    /// Hands on what is hashed. A hash of 64 bits would do for finding things, not for trusting them.
+    /// Passes bytes on to the hash. A hash of 64 bits would do for finding entries, but not for
+    /// trusting them.
     struct Feed(Sha256);
 
     impl Hasher for Feed {
@@ -296,7 +301,7 @@ fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
             self.0.update(bytes);
         }
 
-        /// Nobody asks for it.
+        /// Returns 0; it is never called.
         fn finish(&self) -> u64 {
             0
         }
@@ -318,15 +323,15 @@ fn one_line(error: &wasmtime::Error) -> String {
     line
 }
 
-/// Makes the types for the optional exports: for each its place in a component, and its functions in
-/// an instance.
+/// Makes the types for the optional exports: for each its place in a component, and its functions
+/// in an instance.
 macro_rules! optional_exports {
     ($(
         $(#[$doc:meta])*
         $module:ident = $interface:literal, $world:literal,
             uses [$($uses:literal),*], callbacks [$($callback:literal),*];
     )*) => {
-        /// Where a component has its optional exports.
+        /// The indices of a component's optional exports.
         #[derive(Clone)]
         struct OptionalIndices {
             $($module: Option<optional::$module::exports::wharf::channel::$module::GuestIndices>,)*
@@ -346,12 +351,12 @@ macro_rules! optional_exports {
                 })
             }
 
-            /// Returns which of them there are.
+            /// Returns the exports that are there.
             fn exports(&self) -> Exports {
                 Exports { $($module: self.$module.is_some(),)* }
             }
 
-            /// Look them up in a new instance.
+            /// Looks the exports up in a new instance.
             fn load(
                 &self,
                 lifecycle: lifecycle::Guest,
@@ -370,7 +375,7 @@ macro_rules! optional_exports {
 
         /// The exports of one new instance.
         pub struct Parts {
-            /// The lifecycle.
+            /// Lifecycle.
             pub lifecycle: lifecycle::Guest,
             $($(#[$doc])* pub $module: Option<optional::$module::exports::wharf::channel::$module::Guest>,)*
         }
@@ -397,7 +402,7 @@ impl std::fmt::Debug for Component {
 }
 
 impl Component {
-    /// The engine that compiled it.
+    /// Returns the engine that compiled it.
     pub fn engine(&self) -> &wasmtime::Engine {
         self.pre.engine()
     }
@@ -407,12 +412,12 @@ impl Component {
         &self.clock
     }
 
-    /// Returns which optional exports it has.
+    /// Returns its optional exports.
     pub fn exports(&self) -> Exports {
         self.optional.exports()
     }
 
-    /// Make an instance in a store.
+    /// Makes an instance in a store.
     pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<Parts> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let lifecycle = self.lifecycle.load(&mut *store, &instance)?;

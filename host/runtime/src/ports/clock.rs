@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tells the time. It need not be the clock of the host's own timers, but should move with it.
+/// A source of time. It need not be the clock of the host's own timers, but should move with it.
 pub trait Clock: Debug + Send + Sync {
     /// Returns the time since 1970, UTC.
     fn wall(&self) -> Duration;
@@ -26,7 +26,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn wall(&self) -> Duration {
-        // A clock that is set before 1970 is not set.
+        // A clock that shows a time before 1970 is not set.
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 

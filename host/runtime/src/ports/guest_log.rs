@@ -1,4 +1,4 @@
-//! The log of guests: what they log, and what they print.
+//! The log of guests: logged and printed lines.
 
 use std::fmt::{Debug, Write};
 
@@ -7,46 +7,46 @@ use wharf_config::Secrets;
 use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::ConnectionRecord;
 
-/// Bytes of a message that are kept.
+/// Longest part of a message that is kept, in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * 1024;
-/// Fields that are kept.
+/// Largest number of fields that are kept.
 const MAX_FIELDS: usize = 16;
-/// Bytes of a field's name and value that are kept.
+/// Longest part of a field's name and value that is kept, in bytes.
 const MAX_FIELD_BYTES: usize = 1024;
-/// Bytes of a whole line, once it is escaped.
+/// Longest line, once it is escaped, in bytes.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Takes the lines of guests. An implementation must not block.
+/// A receiver of guests' lines. An implementation must not block.
 pub trait GuestLog: Debug + Send + Sync {
-    /// Returns whether lines of this level are wanted. Others are not written, and count for nothing.
+    /// Returns true if lines of this level are wanted. Others are not written, and are not counted.
     fn is_enabled(&self, level: Level) -> bool;
 
-    /// Writes a line that is wanted, and within the channel's budget.
+    /// Writes a line of an enabled level, within the channel's budget.
     fn write(&self, line: &GuestLine<'_>);
 }
 
-/// A line of a guest, as it gave it.
+/// A line of a guest, in its original form.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestLine<'a> {
-    /// The name of its channel.
+    /// Name of its channel.
     pub channel: &'a str,
-    /// The number of its generation.
+    /// Number of its generation.
     pub generation: u64,
-    /// The connection whose event it is handling.
+    /// Connection whose event it is handling.
     pub connection: Option<&'a ConnectionRecord>,
-    /// The channel's secrets, which nobody may read in a log.
+    /// Secrets of the channel, which must not be in a log.
     pub secrets: &'a Secrets,
-    /// The way by which the line came.
+    /// Source of the line.
     pub source: Source,
-    /// The level.
+    /// Level.
     pub level: Level,
-    /// The text.
+    /// Text.
     pub message: &'a str,
     /// Names and values that belong to it.
     pub fields: &'a [(String, String)],
 }
 
-/// The way by which a guest's line came.
+/// The source of a guest's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The host call `log`.
@@ -58,12 +58,12 @@ pub enum Source {
 }
 
 impl GuestLine<'_> {
-    /// Returns the line as an operator may read it: without secrets, without control characters, and of
-    /// a bounded length.
+    /// Returns the line in the form for an operator: without secrets, without control characters,
+    /// and of a bounded length.
     pub fn to_text(&self) -> String {
         let shown = |text: &str, limit| escape(&self.secrets.hide(text, limit));
         if self.source != Source::Call {
-            // Printed lines are broken where they are too long.
+            // Printed lines are broken into parts if they are too long.
             return shown(self.message, usize::MAX);
         }
         let mut text = shown(self.message, MAX_MESSAGE_BYTES);
@@ -81,7 +81,7 @@ impl GuestLine<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct HostLog;
 
-/// Calls a macro of `tracing` with a level that is known at compile time, as it has to be.
+/// Calls a macro of `tracing` with a level that is known at compile time, as required.
 macro_rules! at_level {
     ($level:expr, $then:ident) => {
         match $level {

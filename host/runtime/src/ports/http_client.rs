@@ -1,7 +1,8 @@
 //! The client that sends the requests of guests to other servers.
 //!
-//! What is sent has been admitted: the operator granted the host, and the channel may have one more
-//! request. Its timeouts are within those of its event. When the event is over, the futures are dropped.
+//! A request has been admitted before: the operator granted the host, and the channel may have one
+//! more request. Its timeouts are within those of its event. When the event is over, the futures
+//! are dropped.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -17,28 +18,28 @@ pub use wasmtime_wasi_http::RequestOptions;
 /// The body of a request or a response, as it comes.
 pub type HttpBody = WasiBody;
 
-/// A reason for which there is no response, or not all of it. See [`http_error`].
+/// The reason why there is no response, or not all of it. See [`http_error`].
 pub type HttpError = Error;
 
-/// Reads a response to its end: to be polled for as long as the body is read.
+/// A future that reads a response to its end. It must be polled for as long as the body is read.
 pub type HttpIo = Box<dyn Future<Output = Result<(), HttpError>> + Send>;
 
 /// A request under way.
 pub type Sending = Box<dyn Future<Output = Result<(Response<HttpBody>, HttpIo), HttpError>> + Send>;
 
-/// Sends requests.
+/// A client that sends requests.
 pub trait HttpClient: Debug + Send + Sync {
     /// Begins a request.
     fn send(self: Arc<Self>, request: Request<HttpBody>, options: RequestOptions) -> Sending;
 }
 
-/// Returns an error as the SDK reads it: a code and a sentence, in the one error of `wasi:http` that
-/// carries a text.
+/// Returns an error in the form that the SDK reads: a code and a sentence, in the one error of
+/// `wasi:http` that has a text.
 pub fn http_error(code: &str, detail: &str) -> HttpError {
     Error::InternalError(Some(format!("{code}: {detail}")))
 }
 
-/// Returns a refusal of the host as the SDK reads it.
+/// Returns a refusal of the host in the form that the SDK reads.
 pub fn http_refused(refusal: &CallRefusal) -> HttpError {
     http_error(refusal.code(), &refusal.to_string())
 }

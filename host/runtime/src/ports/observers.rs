@@ -1,4 +1,4 @@
-//! Observers of what a host does with plugins and connections.
+//! Observers of a host's plugins and connections.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use wharf_hub::connection::ConnectionRecord;
 
-/// Hears of sessions. Called by the connections' tasks: an implementation must not block.
+/// An observer of sessions. The connections' tasks call it: an implementation must not block.
 pub trait SessionObserver: Debug + Send + Sync {
     /// Notes the session that a connection has from now on: its first one, or another.
     fn committed(&self, client: &Arc<ConnectionRecord>, session: &[u8]);
 }
 
-/// Hears what became of plugins' files. An implementation must not block.
+/// An observer of plugins' files. An implementation must not block.
 pub trait LoadObserver: Debug + Send + Sync {
     /// Notes the outcome for a file that was new, or has changed.
     fn looked_at(&self, outcome: LoadOutcome);
@@ -21,13 +21,13 @@ pub trait LoadObserver: Debug + Send + Sync {
 /// The outcome for a plugin's file that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOutcome {
-    /// The channel's name.
+    /// Name of the channel.
     pub name: String,
-    /// The SHA-256 of the file; `None` if it cannot be read.
+    /// SHA-256 of the file; `None` if it cannot be read.
     pub sha256: Option<[u8; 32]>,
-    /// The number of the generation that serves now; `None` if there is none.
+    /// Number of the generation that serves now; `None` if there is none.
     pub serving: Option<u64>,
-    /// The reason to refuse the file, without secrets and on one line; `None` if it is what serves now.
+    /// Reason to refuse the file, without secrets and on one line; `None` if the file serves now.
     pub refused: Option<String>,
 }
 
@@ -43,10 +43,10 @@ impl LoadObserver for Unobserved {
     fn looked_at(&self, _: LoadOutcome) {}
 }
 
-/// The outcomes that find room in the queue.
+/// The queue takes outcomes while it has room.
 impl LoadObserver for mpsc::Sender<LoadOutcome> {
     fn looked_at(&self, outcome: LoadOutcome) {
-        // Full, or nobody listens any more: loading goes on without.
+        // The queue is full, or its receiver is gone. Loading goes on without it.
         let _ = self.try_send(outcome);
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use wharf_hub::token::Token;
 
-/// Checks the tokens of one channel's clients.
+/// A verifier of the tokens of one channel's clients.
 pub trait TokenVerifier: Debug + Send + Sync {
-    /// Returns whether a client without a token is refused.
+    /// Returns true if a client without a token is refused.
     fn is_required(&self) -> bool;
 
     /// Returns the query parameter in which a token may be, besides the header `Authorization`.
@@ -18,24 +18,24 @@ pub trait TokenVerifier: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// The reason for which the token does not hold.
+    /// The reason why the token is not valid.
     fn check(&self, token: &str) -> Result<Token, Unacceptable>;
 }
 
 /// The token verifiers of all channels.
 pub trait TokenVerifiers: Debug + Send + Sync {
-    /// Returns the verifier of a channel; `None` where no token is checked.
+    /// Returns the verifier of a channel; `None` if tokens are not checked.
     fn of_channel(&self, channel: &str) -> Option<Arc<dyn TokenVerifier>>;
 }
 
-/// A reason to refuse a client. The texts are for the log and never repeat what was sent.
+/// A reason to refuse a client. The texts are for the log and never repeat the client's input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unacceptable {
-    /// There is none.
+    /// There is no token.
     Missing,
-    /// It was fine, until it expired.
+    /// The token was valid until it expired.
     Expired,
-    /// It does not hold, for this reason.
+    /// The token is not valid, for this reason.
     Invalid(&'static str),
 }
 

@@ -8,7 +8,7 @@ use crate::channel::Channel;
 use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
 
-/// Bytes of a reason that is repeated.
+/// Longest part of a reason that is repeated, in bytes.
 const MAX_REASON_BYTES: usize = 2_000;
 
 impl Registry {
@@ -35,17 +35,17 @@ impl Registry {
         self.ports.loads.looked_at(LoadOutcome { name, sha256, serving, refused: Some(reason) });
     }
 
-    /// A reason as people read it. A guest has its settings when it describes itself, and has a
-    /// say in this.
+    /// Returns a reason in the form for people. A guest has its settings when it describes itself,
+    /// and can put them into the reason.
     fn shown(&self, name: &str, reason: &str) -> String {
         escape(&self.config.channel(name).secrets.hide(reason, MAX_REASON_BYTES))
     }
 
-    /// Look at a file as [`follow`](Registry::follow) does, and mount it if it is fit.
+    /// Handles a file like [`follow`](Registry::follow), and mounts it if it is fit.
     ///
     /// # Errors
     ///
-    /// Why it is refused, as the log of a server says it.
+    /// The reason to refuse it, as the log of a server has it.
     pub async fn look_at(
         &self,
         name: &str,

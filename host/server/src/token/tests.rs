@@ -39,7 +39,7 @@ fn a_connection_ends_when_its_token_does_and_the_leeway_is_over() {
     ] {
         let checked = rules(leeway).check(&token(&json!({ "exp": exp }))).expect("a token");
         let found = (checked.expires - Instant::now()).as_secs_f64();
-        // Dates in whole seconds, a rounded fraction, and a slow machine.
+        // The margin is for dates in whole seconds, a rounded fraction, and a slow machine.
         assert!((found - left).abs() < 30.0, "{found} instead of {left}");
     }
 }
@@ -81,7 +81,7 @@ proptest! {
         let mut changed = token.clone().into_bytes();
         let at = at.index(changed.len());
         changed[at] ^= by;
-        // The last character has bits that no byte is made of, and must not have any others.
+        // The last character has bits that no byte is made of, which must be zero.
         if let Ok(changed) = String::from_utf8(changed) {
             prop_assert!(rules(0).check(&changed).is_err(), "{changed}");
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use wharf_runtime::ports::Clock;
 
-/// The clock of the system and, on top of it, the time that the test has let pass.
+/// The clock of the system, advanced by the time that the test has let pass.
 #[derive(Debug)]
 pub(super) struct MovedClock {
     /// The beginning of the test, by the runtime's clock.
@@ -20,7 +20,8 @@ impl MovedClock {
 
 impl Clock for MovedClock {
     fn wall(&self) -> Duration {
-        // What the test has from its own clock, such as when a token expires, holds here as well.
+        // Times that the test has from its own clock, such as the expiry of a token, hold here as
+        // well.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         now + self.began.elapsed()
     }

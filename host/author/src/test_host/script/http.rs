@@ -14,10 +14,10 @@ use wharf_runtime::ports::{
 
 use super::super::happenings::Happenings;
 
-/// Headers of requests that the SDK sets by itself.
+/// Headers that the SDK sets by itself.
 const OF_THE_SDK: [&str; 2] = ["content-length", "host"];
 
-/// Answers requests, none of which is sent.
+/// A client that answers requests from a script, and sends none.
 #[derive(Debug)]
 pub(in crate::test_host) struct ScriptedHttp {
     happened: Happenings,
@@ -29,7 +29,7 @@ impl ScriptedHttp {
         ScriptedHttp { happened, answers: Mutex::default() }
     }
 
-    /// Answers requests to this URL; where it ends with `*`, to all that begin so.
+    /// Scripts the answer to this URL; if it ends with `*`, to all that begin like it.
     pub(in crate::test_host) fn answer_for(&self, url: String, answer: HttpAnswer) {
         let mut answers = self.answers.lock();
         answers.retain(|(scripted, _)| *scripted != url);

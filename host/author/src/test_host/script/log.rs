@@ -13,12 +13,12 @@ pub(in crate::test_host) struct HeardLog {
     panic: Mutex<Panic>,
 }
 
-/// A panic that is being printed, as far as it is.
+/// The progress of a panic that is being printed.
 #[derive(Debug, Default)]
 enum Panic {
     #[default]
     None,
-    /// Its message is the next line.
+    /// The next line has its message.
     Begun,
     Said(String),
 }
@@ -28,7 +28,7 @@ impl HeardLog {
         HeardLog { happened, panic: Mutex::default() }
     }
 
-    /// Takes the message of the panic that the guest has just ended with, if it was one.
+    /// Takes the message of the panic with which the guest has just ended, if it was one.
     pub(in crate::test_host) fn take_panic(&self) -> Option<String> {
         match std::mem::take(&mut *self.panic.lock()) {
             Panic::Said(message) => Some(message),

@@ -25,7 +25,7 @@ impl Sessions {
         self.0.lock().last_key_value().map(|(id, _)| *id)
     }
 
-    /// Returns what is kept of a connection.
+    /// Returns the connection and its session, if it is kept.
     pub(in crate::test_host) fn of(&self, id: ConnectionId) -> Option<Kept> {
         self.0.lock().get(&id).cloned()
     }

@@ -1,4 +1,4 @@
-//! The tokens that hold in a test.
+//! The valid tokens of a test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use wharf_runtime::ports::{Clock, TokenVerifier, TokenVerifiers, Unacceptable};
 
 use super::clock::MovedClock;
 
-/// Tokens without an expiry hold for longer than any test lasts.
+/// Time to live of tokens without an expiry, which is longer than any test.
 const LONG: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The rules for tokens, from the first one on: before, none is checked.
+/// The rules for tokens, from the first one on. Before that, tokens are not checked.
 #[derive(Debug)]
 pub(in crate::test_host) struct ScriptedTokens(Arc<Rules>);
 
@@ -27,9 +27,9 @@ struct Rules {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// A client came with claims.
+    /// True if a client came with claims.
     has_claims: bool,
-    /// Tokens that hold, with their claims.
+    /// Valid tokens, with their claims.
     tokens: BTreeMap<String, String>,
 }
 
@@ -38,13 +38,13 @@ impl ScriptedTokens {
         ScriptedTokens(Arc::new(Rules { clock, known: Mutex::default() }))
     }
 
-    /// Lets this token hold.
+    /// Makes this token valid.
     pub(in crate::test_host) fn accept(&self, token: String, claims: String) {
         self.0.known.lock().tokens.insert(token, claims);
     }
 
-    /// Returns the token of a client that comes with these claims. To be called where the runtime's
-    /// clock is known.
+    /// Returns the token of a client that comes with these claims. Must be called where the
+    /// runtime's clock is known.
     pub(in crate::test_host) fn of_client(&self, claims: &str) -> Token {
         self.0.known.lock().has_claims = true;
         self.0.token(claims)

@@ -1,4 +1,4 @@
-//! One file: what it looks like from outside, and reading it.
+//! One file: its state from outside, and reading it.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -11,20 +11,20 @@ use wharf_contract::names::{MAX_CHANNEL_NAME_BYTES, is_channel};
 
 use super::stem;
 
-/// The largest file that is read.
+/// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// What a file looks like without reading it.
+/// The state of a file without reading it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// A file that can be read.
     File(Stamp),
-    /// Something that cannot be a plugin, and why.
+    /// An entry that cannot be a plugin, with the reason.
     Unfit(String),
 }
 
-/// What differs between two versions of a file. The time of change is part of it, since
-/// copying programs set that of modification to whatever they like, and because permissions only
+/// The properties in which two versions of a file differ. The time of change is one of them, since
+/// copying programs may set the time of modification to any value, and because permissions only
 /// change the former.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -48,16 +48,16 @@ impl Stamp {
 }
 
 impl Seen {
-    /// Look at what is at `path`, following links; `None` if nothing is.
+    /// Looks at the entry at `path`, following links; `None` if there is none.
     pub(super) fn look(path: &Path) -> Option<Seen> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Either nothing is there, or a link to nothing.
+                // Either there is no entry, or a link without a target.
                 let link = fs::symlink_metadata(path).ok()?;
                 let reason = match link.is_symlink() {
                     true => "it is a link to a file that does not exist".to_owned(),
-                    // It has come in between.
+                    // The entry has come in between.
                     false => error.to_string(),
                 };
                 return Some(Seen::Unfit(reason));
@@ -90,26 +90,26 @@ fn unfit(path: &Path, metadata: &Metadata) -> Option<String> {
         .then(|| format!("it is {bytes} bytes large; at most {MAX_FILE_BYTES} are read"))
 }
 
-/// What reading a file came to.
+/// The result of reading a file.
 pub(super) enum Read {
     /// It is complete.
     Settled {
-        /// What is in it.
+        /// Content.
         bytes: Arc<[u8]>,
-        /// Their SHA-256.
+        /// SHA-256 of the content.
         sha256: [u8; 32],
     },
-    /// It is being written to, or is another file by now.
+    /// It is being written to, or has been replaced.
     Changed,
     /// It cannot be read.
     Failed(String),
 }
 
-/// Read a file that looked like `stamp`, twice: only what is the same both times is complete.
+/// Reads a file that looked like `stamp`, twice: it is complete only if both are the same.
 pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
     let read = || -> io::Result<Option<Vec<u8>>> {
-        // Should a pipe have taken the file's place, then waiting for its writer to
-        // open it could take forever.
+        // If a pipe has taken the file's place, waiting for its writer to open it could take
+        // forever.
         let mut options = OpenOptions::new();
         let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         if !is_still(&file, stamp)? {
