@@ -20,7 +20,7 @@ pub enum Recipients {
     Users(Box<[Arc<str>]>),
     /// Every connection.
     Everyone,
-    /// An audience that is none of the above.
+    /// Any other audience.
     Audience(Box<Audience>),
 }
 

@@ -31,7 +31,7 @@ struct Handle {
 #[derive(Debug)]
 struct Turns {
     workers: PerWorker<Counts>,
-    /// The clock stands still until the next turn. Written only when it stops and starts.
+    /// True if the clock stands still until the next turn. Written only when it stops and starts.
     is_stopped: AtomicBool,
     has_ended: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl EpochClock {
     ///
     /// # Errors
     ///
-    /// There can be no thread for it.
+    /// No thread can be started for it.
     pub fn start(advance: impl Fn() + Send + 'static) -> io::Result<EpochClock> {
         let turns = Arc::new(Turns::new(PerWorker::new()));
         let run = {
@@ -99,14 +99,14 @@ impl Turns {
         Turn(counts)
     }
 
-    /// Returns whether the clock stood still, and lets it run. To be called after the beginning of a
-    /// turn.
+    /// Returns true if the clock stood still, and makes it run. Must be called after the beginning
+    /// of a turn.
     fn start_again(&self) -> bool {
         self.is_stopped.load(SeqCst) && self.is_stopped.swap(false, SeqCst)
     }
 
     fn sums(&self) -> Sums {
-        // Those that have ended come first: a turn that ends meanwhile then counts as one that runs.
+        // Ended turns are counted first: a turn that ends meanwhile then counts as one that runs.
         let ended = self.workers.all().map(|counts| counts.ended.load(SeqCst));
         let ended = ended.fold(0, usize::wrapping_add);
         let begun = self.workers.all().map(|counts| counts.begun.load(SeqCst));
@@ -127,7 +127,7 @@ impl Turns {
         }
     }
 
-    /// Returns whether no guest runs and none has run for a while. To be called once a tick.
+    /// Returns true if no guest runs and none has run for a while. Must be called once a tick.
     fn is_quiet(&self, quiet: &mut Quiet) -> bool {
         let sums = self.sums();
         let is_quiet = sums.begun == sums.ended && sums == quiet.since;
@@ -204,7 +204,7 @@ mod tests {
         wait_until("its thread ends", || Arc::strong_count(&ticks) == 1);
     }
 
-    /// The guests that are there, whose last one ends the clock.
+    /// The number of guests left, the last of which ends the clock.
     struct GuestsLeft<'a>(atomic::AtomicUsize, &'a Turns);
 
     struct Leaving<'a>(&'a GuestsLeft<'a>);
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// More steps than it takes until a clock that runs has its turn.
+    /// More steps than a running clock needs until its turn.
     const MANY_STEPS: usize = 10_000;
 
     #[test]
@@ -239,14 +239,14 @@ mod tests {
                     }
                 }
             };
-            // Where there is a single one, no other starts the clock for it.
+            // A single guest has no other one to start the clock for it.
             let guests = 1 + seed as usize % 2;
             let guests_left = GuestsLeft(atomic::AtomicUsize::new(guests), &turns);
             let guest = || {
                 let _leaving = Leaving(&guests_left);
                 let mut random = Random::new(seed);
                 for number in 0..6 {
-                    // Long enough, now and then, for the clock to stop.
+                    // Sometimes this is long enough for the clock to stop.
                     (0..random.below(200)).for_each(|_| step());
                     let turn = turns.begin();
                     turns.start_again();

@@ -45,19 +45,19 @@ pub enum About<'a> {
 pub enum Patience {
     /// `instance_wait_ms` at most.
     Bounded,
-    /// For as long as it takes. The event keeps its place, and the operator is told of each
+    /// As long as necessary. The event keeps its place, and the operator is told of each
     /// `instance_wait_ms` that it waits.
     Unbounded,
     /// The same, and an instance that cannot be started is tried again.
     Persistent,
 }
 
-/// A reason for which a call came to nothing.
+/// The reason why a call failed.
 #[derive(Debug)]
 pub enum CallError {
     /// There was no slot for `instance_wait_ms`.
     Exhausted,
-    /// No instance could be made; nothing was called.
+    /// No instance could be made, and the guest was not called.
     NotStarted {
         /// The number of the generation.
         generation: u64,
@@ -82,7 +82,7 @@ struct Lease<'a> {
 
 impl GuestCall<'_> {
     /// Calls an instance of the generation that serves when it is the event's turn: one that was
-    /// swapped out meanwhile gets no new events. A call that comes to nothing is logged.
+    /// swapped out meanwhile gets no new events. A failed call is logged.
     ///
     /// # Errors
     ///
@@ -141,7 +141,7 @@ impl GuestCall<'_> {
     }
 
     async fn start(&self) -> Result<Box<Instance>, CallError> {
-        // Cloned, because a swap may come before there is the instance.
+        // It is cloned, because a swap may come before there is an instance.
         let generation = Arc::clone(&self.channel.current());
         let started = generation.pool.start().await;
         let generation = generation.number;
@@ -192,8 +192,8 @@ impl GuestCall<'_> {
     }
 }
 
-/// Tells the operator, within the channel's budget of such lines, that the generation which serves
-/// has no handler for an event that an earlier one has caused. The event is dropped.
+/// Tells the operator, within the channel's budget of such lines, that the serving generation has
+/// no handler for an event that an earlier one has caused. The event is dropped.
 pub fn log_unhandled(channel: &Channel, handler: &str) {
     if channel.context.failure_budget.take() {
         tracing::warn!(

@@ -1,4 +1,4 @@
-//! Things that are kept for the worker threads which used them last.
+//! Values that are kept for the worker threads that used them last.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::per_worker::PerWorker;
 use crate::sync::{AtomicUsize, Mutex};
 
-/// Idle things: a stack for each worker.
+/// Idle values: a stack for each worker.
 #[derive(Debug)]
 pub(crate) struct Idle<T>(PerWorker<Stack<T>>);
 
@@ -19,9 +19,9 @@ struct Stack<T> {
 
 #[derive(Debug)]
 struct Things<T> {
-    /// The front is the coldest.
+    /// Values; the front is the coldest.
     stack: VecDeque<T>,
-    /// Smallest length since the last trim: this many were not needed.
+    /// Smallest length since the last trim, which is the number of values that were not needed.
     fewest: usize,
 }
 
@@ -33,7 +33,7 @@ impl<T> Default for Stack<T> {
 }
 
 impl<T> Stack<T> {
-    /// Takes a thing, if there may be one.
+    /// Takes a value, if there may be one.
     fn take(&self, take: impl FnOnce(&mut VecDeque<T>) -> Option<T>) -> Option<T> {
         if self.count.load(Relaxed) == 0 {
             return None;
@@ -47,18 +47,18 @@ impl<T> Stack<T> {
 }
 
 impl<T> Idle<T> {
-    /// Keeps nothing yet.
+    /// Makes empty stacks.
     pub(crate) fn new() -> Idle<T> {
         Idle(PerWorker::new())
     }
 
-    /// Takes the warmest thing of this worker's, else the coldest of another's.
+    /// Takes the warmest value of this worker, else the coldest of another's.
     pub(crate) fn take(&self) -> Option<T> {
         let own = self.0.own().take(VecDeque::pop_back);
         own.or_else(|| self.0.all().find_map(|stack| stack.take(VecDeque::pop_front)))
     }
 
-    /// Keeps a thing for this worker.
+    /// Keeps a value for this worker.
     pub(crate) fn put(&self, thing: T) {
         let own = self.0.own();
         let mut things = own.things.lock();
@@ -66,13 +66,13 @@ impl<T> Idle<T> {
         own.count.store(things.stack.len(), Relaxed);
     }
 
-    /// Returns whether no worker has any.
+    /// Returns true if no worker has any.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.all().all(|stack| stack.count.load(Relaxed) == 0)
     }
 
-    /// Takes out the things that no worker has needed since the last trim, the coldest first. At least
-    /// `min` things stay.
+    /// Takes out the values that no worker has needed since the last trim, the coldest first. At
+    /// least `min` values stay.
     pub(crate) fn trim(&self, min: usize) -> Vec<T> {
         let mut surplus = Vec::new();
         let mut kept = 0;

@@ -30,7 +30,7 @@ impl<T: Default> PerWorker<T> {
         PerWorker::for_workers(thread::available_parallelism().map_or(1, usize::from))
     }
 
-    /// Creates values for so many workers, or a few more.
+    /// Creates values for `workers` workers, or a few more.
     pub(crate) fn for_workers(workers: usize) -> PerWorker<T> {
         let others = workers.next_power_of_two() - 1;
         PerWorker {
@@ -41,7 +41,7 @@ impl<T: Default> PerWorker<T> {
 }
 
 impl<T> PerWorker<T> {
-    /// Returns how many values there are.
+    /// Returns the number of values.
     pub(crate) fn count(&self) -> usize {
         self.others.len() + 1
     }

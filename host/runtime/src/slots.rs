@@ -1,13 +1,13 @@
 //! Slots: the right to use an instance, of one channel and of all channels together.
 //!
-//! Each channel has a few slots in reserve, which no other can take; so one busy channel leaves the
-//! others able to answer. Further ones it borrows from those that all channels share.
+//! Each channel has a few slots in reserve, which no other can take, so that one busy channel
+//! leaves the others able to answer. It borrows further ones from those that all channels share.
 //!
 //! A free slot stays with the worker thread that used it last, and that thread takes it again
-//! without writing anything that others write. A thread that has none borrows one, or takes one that
-//! is free elsewhere. Only tasks that find none are entered in the [`Ledger`], in the order of their
-//! arrival. While one of them waits, a slot that becomes free goes to the ledger and not to the
-//! thread.
+//! without a write to memory that others write. A thread that has none borrows one, or takes one
+//! that is free elsewhere. Only tasks that find none are entered in the [`Ledger`], in the order of
+//! their arrival. While one of them waits, a slot that becomes free goes to the ledger and not to
+//! the thread.
 
 mod ledger;
 #[cfg(test)]
@@ -41,14 +41,14 @@ struct Shared {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Signs {
-    /// A task waits for a slot of those that channels share.
+    /// True if a task waits for one of the shared slots.
     is_wanted: AtomicBool,
-    /// Some of them are not borrowed.
+    /// True if some of them are not borrowed.
     is_free: AtomicBool,
 }
 
 impl SharedSlots {
-    /// Creates this many, beyond each channel's reserve.
+    /// Creates `max_instances` slots, beyond each channel's reserve.
     pub fn new(max_instances: usize) -> SharedSlots {
         let signs = Signs { is_free: AtomicBool::new(max_instances > 0), ..Signs::default() };
         SharedSlots(Arc::new(Shared { signs, ledger: Mutex::new(Ledger::new(max_instances)) }))
@@ -57,7 +57,7 @@ impl SharedSlots {
 
 /// The slots of one channel, over all of its generations.
 pub struct ChannelSlots {
-    /// The number of the channel's account.
+    /// Number of the channel's account.
     account: u64,
     credits: Arc<Credits>,
     shared: SharedSlots,
@@ -68,23 +68,22 @@ pub struct ChannelSlots {
 struct Credits {
     /// Slots that are free, for the worker that used them last.
     free: PerWorker<AtomicUsize>,
-    /// A task waits for a slot of this channel.
+    /// True if a task waits for a slot of this channel.
     is_wanted: AtomicBool,
-    /// The slots in reserve.
+    /// Number of slots in reserve.
     reserved: usize,
-    /// The slots that are borrowed. Changed with the ledger locked.
+    /// Number of borrowed slots. Changed with the ledger locked.
     borrowed: AtomicUsize,
-    /// The most that may be.
+    /// Largest number of borrowed slots.
     max_borrowed: usize,
 }
 
-/// The right to use one instance, of whichever generation serves when it is used. Dropping it gives
-/// the right back.
+/// The right to use one instance, of any generation. Dropping it gives the right back.
 #[derive(Debug)]
 pub struct Slot<'a>(&'a ChannelSlots);
 
 impl ChannelSlots {
-    /// Creates at most `max`, of which `reserved` need not be borrowed.
+    /// Creates at most `max` slots, of which `reserved` need not be borrowed.
     pub fn new(max: usize, reserved: usize, shared: SharedSlots) -> ChannelSlots {
         ChannelSlots::with(max, reserved, shared, PerWorker::new())
     }
@@ -122,13 +121,13 @@ impl ChannelSlots {
     /// Takes a slot that is free, unless a task waits for one.
     fn take_now(&self) -> Option<Slot<'_>> {
         let Credits { free, is_wanted, .. } = &*self.credits;
-        // While a task waits, there is nothing to be found.
+        // While a task waits, there are none.
         let is_taken = !is_wanted.load(SeqCst)
             && (take_one(free.own()) || self.borrow_one() || free.all().any(take_one));
         is_taken.then(|| Slot(self))
     }
 
-    /// Borrows a slot, until there is one for each worker.
+    /// Borrows a slot, until there is one for each worker. Returns true if it has borrowed one.
     fn borrow_one(&self) -> bool {
         let Credits { free, reserved, borrowed, max_borrowed, .. } = &*self.credits;
         let borrowed = borrowed.load(SeqCst);
@@ -159,7 +158,7 @@ impl ChannelSlots {
         self.ledger(|ledger, signs, grants| ledger.hand_out(self.account, 1, signs, grants));
     }
 
-    /// Returns whether a slot that becomes free is due to a task that waits.
+    /// Returns true if a slot that becomes free belongs to a task that waits.
     fn is_due(&self) -> bool {
         let Credits { is_wanted, borrowed, .. } = &*self.credits;
         is_wanted.load(SeqCst)
@@ -178,7 +177,7 @@ impl ChannelSlots {
         let mut grants = Vec::new();
         let result = act(&mut self.shared.0.ledger.lock(), &self.shared.0.signs, &mut grants);
         for granted in grants {
-            // One that has given up waiting finds out that the slot is its own, and gives it back.
+            // A task that has given up waiting notices that the slot is its own, and gives it back.
             let _ = granted.send(());
         }
         result

@@ -34,14 +34,14 @@ use wharf_server::server::serve_transport;
 /// Log lines in a second, of which a test misses none.
 const LOG_LINES: usize = 1_000_000;
 
-/// Changes and outcomes that wait.
+/// Size of the queues of changes and outcomes.
 const WAITING: usize = 4;
 
 /// Headers that the host's HTTP needs and no channel sets.
 const OF_HTTP: [&str; 5] =
     ["connection", "content-length", "date", "upgrade", "sec-websocket-accept"];
 
-/// What a command comes to, or a sentence that says why it comes to nothing.
+/// The answer to a command, or a sentence about why it has failed.
 type Done = Result<Answer, String>;
 
 /// A host with one plugin.
@@ -55,7 +55,7 @@ pub(super) struct Host {
     changes: mpsc::Sender<Change>,
     outcomes: mpsc::Receiver<LoadOutcome>,
     clients: Vec<Connected>,
-    /// The channels that the plugin may publish to.
+    /// Channels that the plugin may publish to.
     neighbours: BTreeMap<String, Arc<Hub>>,
 }
 
@@ -66,7 +66,7 @@ struct Connected {
 }
 
 impl Host {
-    /// Load a component, and say what its paths are.
+    /// Loads a component, and returns its paths.
     pub(super) fn start(
         file: &Path,
         cache: Option<PathBuf>,
@@ -119,7 +119,7 @@ impl Host {
         Ok((host, Answer::Started { channel: name, paths }))
     }
 
-    /// Do what the kit wants, and all that follows from it.
+    /// Performs a command of the kit, and all of its effects.
     pub(super) fn obey(&mut self, command: Command) -> Done {
         match command {
             Command::Start(_) => Err("the host has started already".to_owned()),
@@ -178,12 +178,12 @@ impl Host {
         }
     }
 
-    /// End all of it.
+    /// Ends the host.
     pub(super) fn end(self) {
         self.clockwork.end();
     }
 
-    /// Lets everything happen that has begun.
+    /// Waits until everything that has begun has happened.
     fn settled(&self) -> Answer {
         self.clockwork.settle();
         Answer::Done
@@ -249,7 +249,7 @@ impl Host {
             return Ok(Answer::Refused { status, headers, body: Bytes(body) });
         }
         connected.id = id;
-        // Without an id the channel has refused it by a close frame.
+        // Without an id, the channel has refused it by a close frame.
         let id = id.map(|id| id.to_string());
         Ok(Answer::Connected { client, id, headers })
     }
@@ -277,13 +277,13 @@ impl Host {
         }
     }
 
-    /// The ids of a room's members, or of a user's connections.
+    /// Returns the ids of a room's members, or of a user's connections.
     fn members(&self, group: Group<'_>) -> Vec<String> {
         let members = self.channel.context.hub.members(group, None, usize::MAX);
         members.iter().map(ConnectionId::to_string).collect()
     }
 
-    /// Ask the channel's code, as somebody outside would.
+    /// Asks the channel's code like a request to the operator's API.
     fn ask(&self, message: &Value) -> Done {
         let asked = {
             let _entered = self.clockwork.enter();
@@ -302,11 +302,12 @@ impl Host {
     }
 }
 
-/// The name of the channel, and the configuration of its host: the defaults, and what the test says.
+/// Returns the name of the channel, and the configuration of its host: the defaults, with the
+/// settings of the test.
 fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
     let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
     let mut config = Config {
-        // Which pages may connect is the operator's affair, and no test's.
+        // The allowed origins are the operator's choice, which tests do not depend on.
         allowed_origins: AllowedOrigin::parse("*").into_iter().collect(),
         allow_null_origin: true,
         log_lines_per_second: LOG_LINES,
@@ -315,13 +316,13 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
     limits::apply(setup.limits, &mut config);
     let mut own = ChannelConfig { settings: setup.settings, ..ChannelConfig::default() };
     own.grants.publish_to = setup.publish_to;
-    // The test answers for all of them.
+    // The test answers for all hosts.
     own.grants.http_hosts = vec![AllowedHost::any()];
     config.channels.insert(name.clone(), Arc::new(own));
     (name, Arc::new(config))
 }
 
-/// Have a component loaded as a file of the plugin folder, under this name.
+/// Loads a component like a file of the plugin folder, under this name.
 fn load(
     clockwork: &Clockwork,
     changes: &mpsc::Sender<Change>,

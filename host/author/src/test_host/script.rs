@@ -1,5 +1,5 @@
-//! The ports of a test's host: what the test has scripted of the world around its plugin, and what it
-//! hears of the plugin.
+//! The ports of a test's host: the scripted world around its plugin, and the observers of the
+//! plugin.
 
 mod clock;
 mod http;
@@ -23,7 +23,7 @@ use tokens::ScriptedTokens;
 pub(super) use log::HeardLog;
 pub(super) use sessions::Kept;
 
-/// The world around a plugin that is tested.
+/// The scripted world around a tested plugin.
 #[derive(Debug)]
 pub(super) struct Script {
     clock: Arc<MovedClock>,
@@ -34,7 +34,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Creates a world in which nothing is scripted. To be called where the runtime's clock is known.
+    /// Creates a world without scripts. Must be called where the runtime's clock is known.
     pub(super) fn new(happened: Happenings) -> Script {
         let clock = Arc::new(MovedClock::new());
         Script {

@@ -42,7 +42,7 @@ pub struct Posting {
 
 /// Frames.
 impl Hub {
-    /// Queues a frame for one connection. Returns whether it was queued.
+    /// Queues a frame for one connection. Returns true if it was queued.
     pub fn send_to(&self, to: ConnectionId, frame: &Frame, writes: &mut PendingWrites) -> bool {
         self.records.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
     }

@@ -15,13 +15,13 @@ pub(super) type Granted = oneshot::Sender<()>;
 /// The accounts of all channels, behind a lock.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Slots that no channel has borrowed. There are none while a channel waits for one.
+    /// Number of slots that no channel has borrowed. There are none while a channel waits for one.
     free: usize,
-    /// The channels, in the order of their creation.
+    /// Channels, in the order of their creation.
     accounts: BTreeMap<u64, Account>,
-    /// The channels that wait for a slot to borrow: the first ticket of each, and its account.
+    /// Channels that wait for a slot to borrow: the first ticket of each, and its account.
     queue: BTreeSet<(u64, u64)>,
-    /// The next ticket, and the number of the next account.
+    /// Next ticket, and number of the next account.
     next: u64,
 }
 
@@ -29,9 +29,9 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Account {
     credits: Arc<Credits>,
-    /// The tasks that wait, by their tickets: in the order of their arrival.
+    /// Waiting tasks, by their tickets: in the order of their arrival.
     waiting: BTreeMap<u64, Granted>,
-    /// The ticket that it has in the queue.
+    /// Ticket that it has in the queue.
     queued: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Account {
 }
 
 impl Ledger {
-    /// Creates a ledger of so many slots, and no channels.
+    /// Creates a ledger of `free` slots, and no channels.
     pub(super) fn new(free: usize) -> Ledger {
         Ledger { free, accounts: BTreeMap::new(), queue: BTreeSet::new(), next: 0 }
     }
@@ -98,8 +98,8 @@ impl Ledger {
             account.waiting.insert(ticket, granted);
         }
         let was_wanted = !self.queue.is_empty();
-        // First the flags, then the look at what is free: a slot that becomes free meanwhile is either
-        // seen here, or its thread sees the flags.
+        // The flags are set before the look at the free slots: a slot that becomes free meanwhile
+        // is either seen here, or its thread sees the flags.
         self.update(number, signs);
         if self.free > 0 && self.borrow_for_first(signs, grants) {
             self.set_free(self.free - 1, signs);
@@ -136,8 +136,8 @@ impl Ledger {
         credits.free.own().fetch_add(free - returned, SeqCst);
     }
 
-    /// Hands out slots of a channel that have become free. Those that no task waits for are this
-    /// thread's.
+    /// Hands out slots of a channel that have become free. This thread keeps those that no task
+    /// waits for.
     pub(super) fn hand_out(
         &mut self,
         number: u64,
@@ -172,7 +172,8 @@ impl Ledger {
         }
     }
 
-    /// Gives free slots of a channel to the tasks that wait for one, and returns how many are left.
+    /// Gives free slots of a channel to the tasks that wait for one. Returns the number of slots
+    /// left.
     fn hand_on(
         &mut self,
         number: u64,
@@ -186,8 +187,8 @@ impl Ledger {
             let own = account.waiting.first_key_value().map(|(ticket, _)| *ticket);
             let first = self.queue.first().map(|(ticket, _)| *ticket);
             let borrowed = account.borrowed();
-            // Below its reserve, a channel's own tasks come first. Beyond it, the task comes first that
-            // has waited longest.
+            // Below its reserve, a channel's own tasks come first. Beyond it, the task that has
+            // waited longest comes first.
             let is_own =
                 own.is_some_and(|own| borrowed < free || first.is_none_or(|first| own <= first));
             if is_own {
@@ -195,7 +196,7 @@ impl Ledger {
                 self.update(number, signs);
             } else if borrowed > 0 && first.is_some() {
                 account.set_borrowed(borrowed - 1);
-                // It may wait itself, and may borrow again from now on.
+                // The channel may wait itself, and may borrow again from now on.
                 self.update(number, signs);
                 self.borrow_for_first(signs, grants);
             } else {
@@ -259,7 +260,7 @@ fn set(flag: &AtomicBool, value: bool) {
 
 #[cfg(test)]
 impl Ledger {
-    /// Returns how many slots no channel has borrowed.
+    /// Returns the number of slots that no channel has borrowed.
     pub(super) fn free(&self) -> usize {
         self.free
     }

@@ -24,7 +24,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     }
 }
 
-/// The slots of channels as they should be: one queue, and no thread has any for itself.
+/// The expected slots of channels: one queue, and no slot kept by a thread.
 struct Model {
     shared: usize,
     channels: Vec<ModelChannel>,
@@ -34,7 +34,7 @@ struct ModelChannel {
     max: usize,
     reserved: usize,
     in_use: usize,
-    /// By the order of arrival over all channels.
+    /// Waiting tasks by the order of arrival over all channels.
     waiting: BTreeMap<usize, ()>,
 }
 
@@ -44,7 +44,7 @@ impl Model {
         self.shared - beyond.sum::<usize>()
     }
 
-    /// The task that gets the next slot, if one can be had.
+    /// Returns the task that gets the next slot, if one can be had.
     fn next(&self) -> Option<(usize, usize)> {
         let first =
             |index: usize| Some((*self.channels[index].waiting.first_key_value()?.0, index));
@@ -61,7 +61,7 @@ impl Model {
         next.or_else(|| beyond.filter_map(first).min()).map(|(task, index)| (index, task))
     }
 
-    /// Gives slots to those that wait, as far as there are any.
+    /// Gives slots to the waiting tasks, as long as there are any.
     fn grant(&mut self) -> Vec<usize> {
         let mut granted = Vec::new();
         while let Some((index, task)) = self.next() {
@@ -97,7 +97,8 @@ fn limits() -> impl Strategy<Value = Vec<Limits>> {
 }
 
 proptest! {
-    /// Whichever threads take and give back slots, tasks get them as from a single queue.
+    /// Shows that tasks get slots as from a single queue, whichever threads take them and give them
+    /// back.
     #[test]
     fn slots_kept_by_threads_are_given_as_if_no_thread_kept_any(
         limits in limits(),
@@ -157,7 +158,7 @@ proptest! {
     }
 }
 
-/// More steps than any run needs in which no task waits in vain.
+/// More steps than any run needs in which each task gets its slot.
 const MANY_STEPS: usize = 100_000;
 
 /// A channel, and its slots that are in use.
@@ -202,8 +203,8 @@ fn take_and_give_back(channels: &[Use], shared: usize, seed: u64) {
     }
 }
 
-/// In any order of their steps, threads never have more slots than there are, each gets one in the
-/// end, and none is lost.
+/// Shows that in any order of their steps, threads never have more slots than there are, each gets
+/// one in the end, and none is lost.
 #[test]
 fn no_order_of_steps_loses_a_slot_or_gives_one_twice() {
     for seed in 0..600 {
