@@ -303,7 +303,7 @@ fn run_entry(options: &Options, entry: &Entry) -> anyhow::Result<Value> {
     }
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let text = output_within(child, JOB_LIMIT)?;
-    serde_json::from_str(&text).context("the job's report is no JSON")
+    serde_json::from_str(&text).context("the job's report is not JSON")
 }
 
 /// Returns the output of a program that succeeds in time.

@@ -32,7 +32,7 @@ sentences! {
         SubprotocolTooLong { name: Shown, bytes: usize } =
             "its subprotocol {name}… has {bytes} bytes; {MAX_SUBPROTOCOL_BYTES} are allowed";
         /// A subprotocol with other characters than a token of RFC 9110 (RFC 6455, 4.1).
-        SubprotocolInvalid { name: Shown } = "{name} is no name for a subprotocol";
+        SubprotocolInvalid { name: Shown } = "{name} is not a name for a subprotocol";
         /// Too many subprotocols.
         TooManySubprotocols = "it declares more than {MAX_SUBPROTOCOLS} subprotocols";
     }
@@ -138,8 +138,8 @@ mod tests {
             (&["/a"], &["a"; 17], "more than 16 subprotocols"),
             (&["/a", "/b/:x", "/b/:y"], &[], "its path /b/:y is claimed already, by this plugin"),
             (&["/a", "b"], &[], "its path \"b\" is wrong: a path pattern starts with `/`"),
-            (&["/a"], &["a b"], "a b is no name for a subprotocol"),
-            (&["/a"], &[""], " is no name for a subprotocol"),
+            (&["/a"], &["a b"], "a b is not a name for a subprotocol"),
+            (&["/a"], &[""], " is not a name for a subprotocol"),
         ] {
             let said = problem(paths, subprotocols).unwrap_or_default();
             assert!(said.contains(says), "{says}: {said}");

@@ -110,6 +110,6 @@ mod tests {
         assert_eq!(check(MAX_HEADERS - 1, "x-a", b"v"), Ok(()));
         assert_eq!(check(MAX_HEADERS, "x-a", b"v"), Err(CallRefusal::TooManyHeaders));
         let refused = check(0, "x\na", b"v").map_err(|refusal| refusal.to_string());
-        assert_eq!(refused, Err("x\\na is no header that a channel can set".to_owned()));
+        assert_eq!(refused, Err("x\\na is not a header that a channel can set".to_owned()));
     }
 }

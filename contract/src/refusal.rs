@@ -135,7 +135,7 @@ refusals! {
     }
     "header-invalid" FixCall {
         /// A response header that is malformed or owned by the handshake.
-        HeaderInvalid { name: Shown } = "{name} is no header that a channel can set";
+        HeaderInvalid { name: Shown } = "{name} is not a header that a channel can set";
     }
     "http-failed" Other {
         /// A request that outlives its event.
@@ -145,7 +145,7 @@ refusals! {
     }
     "http-header-invalid" FixCall {
         /// A request header that is malformed or too many.
-        HttpHeaderInvalid { name: String } = "{name:?} is no header, or one too many";
+        HttpHeaderInvalid { name: String } = "{name:?} is not a header, or one too many";
         /// A request header that the host sets.
         HttpHeaderOwned { name: String } = "{name:?} is set by the host itself";
     }
@@ -181,7 +181,7 @@ refusals! {
     }
     "http-url-invalid" FixCall {
         /// A URL that the SDK cannot take apart.
-        HttpUrlInvalid { url: String } = "{url:?} is no URL such as https://api.example.com/users/7";
+        HttpUrlInvalid { url: String } = "{url:?} is not a URL such as https://api.example.com/users/7";
     }
     "inbox-full" RetryLater {
         /// Too many events wait for one connection or room.
@@ -269,7 +269,7 @@ refusals! {
     }
     "refused-while-connecting" RetryLater {
         /// A ping before the upgrade.
-        PingWhileConnecting = "there is nobody to ping before the upgrade";
+        PingWhileConnecting = "there is no client to ping before the upgrade";
         /// A flush before the upgrade.
         FlushWhileConnecting = "nothing commits before the connection is accepted";
     }
@@ -286,7 +286,7 @@ refusals! {
     }
     "store-conflict" RetryLater {
         /// Another version than expected.
-        StoreConflict = "somebody else has written the key; read it again";
+        StoreConflict = "another handler has written the key; read it again";
     }
     "store-full" ShedLoad {
         /// A store without room for an entry.
@@ -303,7 +303,7 @@ refusals! {
     }
     "store-not-a-number" FixCall {
         /// A value that is not a number.
-        StoreNotANumber = "the key's value is no decimal number of 64 bits";
+        StoreNotANumber = "the key's value is not a decimal number of 64 bits";
     }
     "store-overflow" FixCall {
         /// A sum that is too large.
@@ -335,7 +335,7 @@ refusals! {
     }
     "token-subject-changed" Other {
         /// A token of another subject.
-        TokenSubjectChanged = "the token is about somebody else (sub) than the one before";
+        TokenSubjectChanged = "the token has another subject (sub) than the one before";
     }
     "too-many-effects" ShedLoad {
         /// An event with too many effects.
@@ -387,7 +387,7 @@ refusals! {
     }
     "unknown-connection" Gone {
         /// An id without an open connection.
-        UnknownConnection { id: Shown } = "{id} is no open connection of this channel";
+        UnknownConnection { id: Shown } = "{id} is not an open connection of this channel";
     }
     "user-id-invalid" FixCall {
         /// A user's id of the wrong length.

@@ -230,7 +230,7 @@ impl Response {
     ///
     /// Errors: the body is not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        let what = || format!("the answer is no JSON of a {}", std::any::type_name::<T>());
+        let what = || format!("the answer is not JSON of a {}", std::any::type_name::<T>());
         serde_json::from_slice(&self.body).with_context(what)
     }
 }
@@ -256,7 +256,7 @@ impl Target {
         let invalid = || HostError {
             remedy: Remedy::FixCall,
             code: "http-url-invalid".to_owned(),
-            detail: format!("{url:?} is no URL such as https://api.example.com/users/7"),
+            detail: format!("{url:?} is not a URL such as https://api.example.com/users/7"),
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(invalid)?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {

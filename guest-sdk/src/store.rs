@@ -178,7 +178,7 @@ pub fn try_update<T: Serialize + DeserializeOwned>(
             Err(error) if !is_conflict(&error) => return Err(error),
             Err(error) if attempt == UPDATE_ATTEMPTS => {
                 return Err(error.context(format_args!(
-                    "somebody else wrote {key:?} before each of {UPDATE_ATTEMPTS} attempts to \
+                    "other handlers wrote {key:?} before each of {UPDATE_ATTEMPTS} attempts to \
                      update it"
                 )));
             }

@@ -238,7 +238,7 @@ fn what_no_host_would_load_is_refused_for_the_reasons_of_its_log() {
         ("misrouted.wasm", &component("misrouted"), "/misrouted/:"),
         ("newer.wasm", &newer, "update the host"),
         ("nothing.wasm", b"\0asm\x0d\0\x01\0", "#[wharf::channel]"),
-        ("text.wasm", b"(component)", "no WebAssembly"),
+        ("text.wasm", b"(component)", "not WebAssembly"),
         ("undescribed.wasm", &component("undescribed"), "describe"),
         ("Loud.wasm", &echo, "a to z"),
         ("echo.txt", &echo, ".wasm"),

@@ -36,9 +36,9 @@ async fn whatever_is_no_channel_leaves_the_last_good_generation_serving() {
     let noise: Vec<u8> =
         (0..50_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let cases: [(&str, &[u8], &str); 9] = [
-        ("an empty file", b"", "no WebAssembly"),
-        ("text", b"(component)", "no WebAssembly"),
-        ("noise", &noise, "no WebAssembly"),
+        ("an empty file", b"", "not WebAssembly"),
+        ("text", b"(component)", "not WebAssembly"),
+        ("noise", &noise, "not WebAssembly"),
         ("a core module", EMPTY_MODULE, "wasm32-wasip2"),
         ("a component of nothing", EMPTY_COMPONENT, "#[wharf::channel]"),
         ("half of a good one", &good[..good.len() / 2], "does not compile"),
@@ -120,7 +120,7 @@ async fn bad_files_at_the_start_do_not_keep_the_good_ones_from_serving() {
     std::os::unix::fs::symlink("nowhere", plugins.join("dangling.wasm")).expect("a link");
     let wharf = Wharf::start_in(folder, &[]).await;
     for (name, reason) in [
-        ("empty", "no WebAssembly"),
+        ("empty", "not WebAssembly"),
         ("Not A Name!\\n", "name"),
         ("folder", "folder"),
         ("dangling", "link"),

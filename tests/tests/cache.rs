@@ -335,7 +335,7 @@ async fn native_code_in_the_plugin_folder_is_refused() {
         let start = wharf.log.len();
         wharf.install("echo", bytes);
         let line = wharf.refused_after(start, "echo").await;
-        assert!(line.str("reason").contains("no WebAssembly"), "{line}");
+        assert!(line.str("reason").contains("not WebAssembly"), "{line}");
     }
     assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
 }

@@ -251,7 +251,7 @@ fn cases() -> Vec<Case> {
         case("request", HttpNotScripted { url: owned("https://a.example/x") }),
         case("request", HttpResponseTooBig { limit: 10 })
             .after(|host| host.http_answer("https://a.example/*", HttpAnswer::new(200).body([0; 11]))),
-        case("request", ("http-unreachable", "nobody is there"))
+        case("request", ("http-unreachable", "no server is there"))
             .after(|host| host.http_answer("https://a.example/x", HttpAnswer::unreachable())),
         case("request", ("http-timeout", "no answer in time"))
             .after(|host| host.http_answer("https://a.example/x", HttpAnswer::timeout())),

@@ -152,7 +152,7 @@ async fn what_no_store_can_keep_is_refused_with_the_limit() {
         (json!({ "do": "get", "key": "" }), "store-key-invalid", "FixCall", "1 to 512"),
         (json!({ "do": "delete", "key": "" }), "store-key-invalid", "FixCall", "1 to 512"),
         (json!({ "do": "keys", "prefix": long }), "store-key-invalid", "FixCall", "at most 512"),
-        (increment("kept"), "store-not-a-number", "FixCall", "no decimal number"),
+        (increment("kept"), "store-not-a-number", "FixCall", "not a decimal number"),
         (increment(""), "store-key-invalid", "FixCall", "1 to 512"),
     ] {
         let answer = client.ask_json(order).await;

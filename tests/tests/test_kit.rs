@@ -427,7 +427,7 @@ fn a_component_that_no_host_loads_is_refused_with_the_reason() {
     let said = with_environment(&[("WHARF_TEST_HOST", binary())], || {
         panic_of(|| drop(TestHost::component(&file).connect("/echo").open()))
     });
-    assert!(said.contains("no WebAssembly"), "{said}");
+    assert!(said.contains("not WebAssembly"), "{said}");
 }
 
 #[test]

@@ -103,9 +103,9 @@ async fn what_does_not_hold_is_refused_before_the_plugin_runs_and_the_log_says_w
     for (token, words) in [
         (bad_signature, "signature"),
         (hs256_with("another secret, which is long enough", good.clone()), "signature"),
-        (header(r#"{"alg":"none","typ":"JWT"}"#), "no JSON Web Token"),
-        (header(r#"{"alg":"None"}"#), "no JSON Web Token"),
-        (header(r#"{"typ":"JWT"}"#), "no JSON Web Token"),
+        (header(r#"{"alg":"none","typ":"JWT"}"#), "not a JSON Web Token"),
+        (header(r#"{"alg":"None"}"#), "not a JSON Web Token"),
+        (header(r#"{"typ":"JWT"}"#), "not a JSON Web Token"),
         (header(r#"{"alg":"HS256"}"#), "signature"),
         (header(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#), "crit"),
         (signed(Algorithm::RS256, None, good.clone()), "algorithm"),
@@ -118,9 +118,9 @@ async fn what_does_not_hold_is_refused_before_the_plugin_runs_and_the_log_says_w
         (hs256(with("aud", Value::Null)), "audience"),
         (hs256(with("iss", json!("them"))), "issuer"),
         (hs256(with("iss", Value::Null)), "issuer"),
-        ("no.token.at.all".to_owned(), "no JSON Web Token"),
-        ("..".to_owned(), "no JSON Web Token"),
-        ("x".repeat(14_000), "no JSON Web Token"),
+        ("no.token.at.all".to_owned(), "not a JSON Web Token"),
+        ("..".to_owned(), "not a JSON Web Token"),
+        ("x".repeat(14_000), "not a JSON Web Token"),
     ] {
         let why = refused(&wharf, &token).await;
         assert!(why.contains(words), "{why:?} should speak of {words:?}");
@@ -157,7 +157,7 @@ async fn a_public_key_decides_the_algorithm_and_is_never_taken_for_a_secret() {
         ] {
             let why = refused(&wharf, &token).await;
             assert!(
-                why.contains("algorithm") || why.contains("no JSON Web Token"),
+                why.contains("algorithm") || why.contains("not a JSON Web Token"),
                 "{file}: {why}"
             );
         }

@@ -64,7 +64,7 @@ fn fields(request: &Request) -> Result<Fields, HostError> {
         fields.append(name, value).map_err(|error| {
             let why = match error {
                 HeaderError::Forbidden => "is set by the host itself",
-                _ => "is no header, or one too many",
+                _ => "is not a header, or one too many",
             };
             refused(Remedy::FixCall, "http-header-invalid", format!("{name:?} {why}"))
         })

@@ -27,7 +27,7 @@ impl HttpAnswer {
 
     /// Makes a failure to reach the server: `http-unreachable`.
     pub fn unreachable() -> Self {
-        Self::failure("http-unreachable", "nobody is there")
+        Self::failure("http-unreachable", "no server is there")
     }
 
     /// Makes a failure to answer in time: `http-timeout`.

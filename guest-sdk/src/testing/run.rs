@@ -201,5 +201,5 @@ pub(crate) fn failure(too_big: &TooBig) -> String {
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
     let text = (panic.downcast_ref::<String>().map(String::as_str))
         .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("with something that is no text"))
+    format!("panicked: {}", text.unwrap_or("with a value that is not text"))
 }

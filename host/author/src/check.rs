@@ -191,7 +191,7 @@ fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Nee
             [] => "name = \"value\"".to_owned(),
             names => names.iter().map(|name| format!("{name} = …")).collect::<Vec<_>>().join("; "),
         };
-        let why = "it reads settings; write what nobody may see under `.secrets` instead";
+        let why = "it reads settings; write secret ones under `.secrets` instead";
         needs.push(Need { table: format!("{table}.settings"), line, why, is_there });
     }
     needs

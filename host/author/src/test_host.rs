@@ -44,7 +44,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
         let done = match (serde_json::from_str(&line), state) {
             (Err(error), unchanged) => {
                 state = unchanged;
-                Err(format!("that is no command: {error}"))
+                Err(format!("it is not a command: {error}"))
             }
             (Ok(Command::Start(setup)), State::New(cache)) => {
                 let started = Host::start(file, cache, setup, happened.clone(), &lines);
@@ -87,5 +87,5 @@ enum State {
 fn say(output: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
     let line = serde_json::to_string(line).context("a line cannot be written as JSON")?;
     let said = writeln!(output, "{line}").and_then(|()| output.flush());
-    said.context("nobody reads standard output")
+    said.context("standard output is closed")
 }

@@ -61,7 +61,7 @@ impl TokenVerifier for TokenRules {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Unacceptable::Invalid("it is too long"));
         }
-        let not_a_token = |_| Unacceptable::Invalid("it is no JSON Web Token");
+        let not_a_token = |_| Unacceptable::Invalid("it is not a JSON Web Token");
         let header = jsonwebtoken::decode_header(token).map_err(not_a_token)?;
         if header.crit.is_some() {
             // RFC 7515, 4.1.11: extensions that must be understood, and are not.
@@ -107,7 +107,7 @@ fn why(kind: &ErrorKind) -> Unacceptable {
             _ => "a claim is missing",
         },
         ErrorKind::InvalidClaimFormat(_) => "a claim has the wrong type",
-        _ => "it is no JSON Web Token",
+        _ => "it is not a JSON Web Token",
     })
 }
 

@@ -335,7 +335,7 @@ fn load(
             Change::Settled { name: name.to_owned(), path, bytes, sha256 }
         }
         Change::Unreadable { reason, .. } => return Err(reason),
-        Change::Removed { .. } | Change::Scanned => return Err("it is no file".to_owned()),
+        Change::Removed { .. } | Change::Scanned => return Err("it is not a file".to_owned()),
     };
     let outcome = clockwork.wait(async {
         changes.send(change).await.ok()?;

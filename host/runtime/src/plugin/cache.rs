@@ -141,7 +141,7 @@ impl Cache {
         // it does not matter.
         let metadata = file.metadata().map_err(broken)?;
         if !metadata.is_file() {
-            return Err(Trouble::Broken("it is no file".to_owned()));
+            return Err(Trouble::Broken("it is not a file".to_owned()));
         }
         if let Some(reason) = distrust(&metadata) {
             return Err(Trouble::Unfit(format!("its entry {} {reason}", path.display())));

@@ -54,7 +54,7 @@ pub enum Refused {
     )]
     CoreModule,
     /// Neither a module nor a component.
-    #[error("it is no WebAssembly at all: it does not begin with \\0asm")]
+    #[error("it is not WebAssembly: it does not begin with \\0asm")]
     NotWasm,
     /// The compiler refuses it.
     #[error("it does not compile: {0}")]

@@ -67,7 +67,7 @@ pub fn client(channel: &Channel, id: &str) -> Result<Arc<ConnectionRecord>, Prob
     let known = ConnectionId::parse(id);
     known.and_then(|id| channel.context.hub.connection(id)).ok_or_else(|| {
         let id = escape(cut(id, MAX_SHOWN_BYTES));
-        let message = format!("{id} is no open connection of this channel");
+        let message = format!("{id} is not an open connection of this channel");
         Problem::not_found("unknown-connection", message)
     })
 }

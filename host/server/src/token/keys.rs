@@ -207,7 +207,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 fn read_set(config: &TokenConfig, path: &Path) -> Result<NamedKeys, String> {
     let set: JwkSet = serde_json::from_slice(&read(path)?)
-        .map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+        .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
     let mut keys = Vec::new();
     for jwk in &set.keys {
         // A set may have keys for other purposes, too.

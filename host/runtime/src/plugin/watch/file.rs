@@ -83,7 +83,7 @@ fn unfit(path: &Path, metadata: &Metadata) -> Option<String> {
         return Some("it is a folder".to_owned());
     }
     if !metadata.is_file() {
-        return Some("it is no regular file".to_owned());
+        return Some("it is not a regular file".to_owned());
     }
     let bytes = metadata.len();
     (bytes > MAX_FILE_BYTES)

@@ -256,14 +256,14 @@ fn what_cannot_be_a_plugin_is_reported_once() {
     watched.expect_unreadable("loop", "cannot be looked at");
 
     let _socket = UnixListener::bind(watched.path("socket.wasm")).expect("a socket");
-    watched.expect_unreadable("socket", "no regular file");
+    watched.expect_unreadable("socket", "not a regular file");
 
     symlink("/dev/zero", watched.path("endless.wasm")).expect("a link");
-    watched.expect_unreadable("endless", "no regular file");
+    watched.expect_unreadable("endless", "not a regular file");
 
     let pipe = std::process::Command::new("mkfifo").arg(watched.path("pipe.wasm")).status();
     assert!(pipe.expect("mkfifo is there").success());
-    watched.expect_unreadable("pipe", "no regular file");
+    watched.expect_unreadable("pipe", "not a regular file");
 
     let large = fs::File::create(watched.path("large.wasm")).expect("a file");
     large.set_len((64 << 20) + 1).expect("a hole");
