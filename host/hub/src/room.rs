@@ -1,7 +1,7 @@
 //! A room: a named set of connections, and the one order in which they get its broadcasts.
 //!
-//! [`members`] keeps the two promises about that: all members of a room get its broadcasts in one
-//! order, and a broadcast reaches the members that were there when it began. [`walk`] keeps them
+//! `members` keeps the two promises about that: all members of a room get its broadcasts in one
+//! order, and a broadcast reaches the members that were there when it began. `walk` keeps them
 //! for rooms that are too large to be reached in one piece. No socket is written under a room's
 //! lock, and no task holds such a lock while it waits.
 //!

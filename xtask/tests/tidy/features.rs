@@ -1,8 +1,8 @@
 //! The features of libraries: the same, whichever packages of the workspace are compiled together.
 //!
-//! Cargo compiles a library with the features that the selected packages want of it. With others for the
-//! program alone than for the workspace, wasmtime would be compiled once for `cargo xtask serve` and once more
-//! for the tests.
+//! Cargo compiles a library with the features that the selected packages need. If the program alone
+//! and the workspace needed different ones, wasmtime would be compiled once for `cargo xtask serve`
+//! and once more for the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
