@@ -153,6 +153,10 @@ impl Call<'_> {
             command.arg("--document-private-items");
         }
         command.arg("--out-dir").arg(scratch.join("doc")).args(DENY);
+        if kind == "bin" {
+            // As `cargo doc` has it: all items of a program are private.
+            command.args(["-A", "rustdoc::private_intra_doc_links"]);
+        }
         command
     }
 

@@ -114,7 +114,7 @@ impl HostAudience for InstanceState {
             return Ok(Err(CallRefusal::AudienceEmpty.into()));
         }
         let to = Recipients::Audience(Box::new(audience.clone()));
-        Ok(self.broadcast(to, kind, &data, None).map_err(Error::from))
+        Ok(self.broadcast(to, kind, &data, None))
     }
 
     fn drop(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {

@@ -66,7 +66,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let to = Recipients::Room(checked(room)?);
-        Ok(self.broadcast(to, kind, &data, skip)?)
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn broadcast_to_rooms(
@@ -78,7 +78,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         check_rooms(rooms.len())?;
         let to = Recipients::Rooms(rooms.into_iter().map(checked).collect::<Result<_, _>>()?);
-        Ok(self.broadcast(to, kind, &data, skip)?)
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn broadcast_to_all(
@@ -87,7 +87,7 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        Ok(self.broadcast(Recipients::Everyone, kind, &data, skip)?)
+        self.broadcast(Recipients::Everyone, kind, &data, skip)
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {

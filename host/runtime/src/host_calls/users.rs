@@ -49,7 +49,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         self.call()?;
         let to = Recipients::User(self.online_user(user)?);
-        Ok(self.broadcast(to, kind, &data, skip)?)
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn send_to_users(
@@ -61,7 +61,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         check_users(users.len())?;
         let to = Recipients::Users(users.into_iter().map(checked).collect::<Result<_, _>>()?);
-        Ok(self.broadcast(to, kind, &data, skip)?)
+        self.broadcast(to, kind, &data, skip)
     }
 
     fn disconnect_user(&mut self, user: String, code: u16, reason: String) -> Result<(), Error> {
