@@ -5,7 +5,6 @@
 //! # Layout
 //!
 //! - [`registry`]: the mounted channels; files in the plugin folder become generations and routes.
-//! - [`router`]: path pattern → channel.
 //! - [`outside`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
 //! - [`presence_events`]: tells channels the changes of their rooms' presence lists.

@@ -5,7 +5,7 @@
 //!
 //! A free slot stays with the worker thread that used it last, and that thread takes it again
 //! without a write to memory that others write. A thread that has none borrows one, or takes one
-//! that is free elsewhere. Only tasks that find none are entered in the [`Ledger`], in the order of
+//! that is free elsewhere. Only tasks that find none are entered in the `Ledger`, in the order of
 //! their arrival. While one of them waits, a slot that becomes free goes to the ledger and not to
 //! the thread.
 

@@ -166,11 +166,11 @@ fn the_page_of_errors_says_of_which_endings_clients_come_back() {
     let mut findings = Vec::new();
     for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::ChannelClosed) {
         let token = format!("`{}` |", reason.token());
-        let row = page
+        let mut rows = page
             .lines()
             .filter_map(|row| row.strip_prefix("| ")?.split_once("| ")?.1.strip_prefix(&token));
         let may_come_back = reason.reconnect() != Reconnect::No;
-        if row.last().is_none_or(|text| text.contains("come back") != may_come_back) {
+        if rows.next_back().is_none_or(|text| text.contains("come back") != may_come_back) {
             findings.push(format!("{reason}: {}", reason.reconnect().words()));
         }
     }
