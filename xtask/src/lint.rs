@@ -77,6 +77,8 @@ impl Call<'_> {
             return succeeds(self.clippy().args(self.arguments).args(DENY));
         }
         let is_test = self.arguments.iter().any(|argument| argument == "--test");
+        // `cargo doc` leaves out tests, and benchmarks, for which cargo names no crate type.
+        let is_documented = !is_test && !kind.is_empty();
         // Macros run with the code of what they depend on.
         let is_code = USED_BY_MACROS.contains(&name) && !is_test;
         let mut linted = match is_code {
