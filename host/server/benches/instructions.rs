@@ -1,7 +1,7 @@
 //! Runs one job again and again for a tool that counts instructions, such as callgrind.
 //! `cargo xtask instructions` runs this.
 //!
-//! Usage: `instructions JOB RUNS`. The tool counts below [`wharf_counted`], which is called once
+//! Usage: `instructions JOB RUNS`. The tool counts below `wharf_counted`, which is called once
 //! for each run, after as many calls that warm caches up. Without arguments the jobs are listed,
 //! each with its units in a run.
 
