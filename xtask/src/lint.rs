@@ -89,8 +89,8 @@ impl Call<'_> {
             }
             false => self.linted(name, scratch),
         };
-        let is_good =
-            succeeds(&mut linted)? && (is_test || succeeds(&mut self.documented(kind, scratch))?);
+        let is_good = succeeds(&mut linted)?
+            && (!is_documented || succeeds(&mut self.documented(kind, scratch))?);
         if is_good && kind != "bin" && !is_code {
             self.stand_for_output(name).map_err(|e| format!("cannot write a file: {e}"))?;
         }
