@@ -43,7 +43,7 @@ mod tests {
 
     use super::check_paths;
 
-    /// Whether the compiler would refuse these paths, and whether a host would.
+    /// Returns whether the compiler would refuse these paths, and whether a host would.
     fn refused(paths: &[&str]) -> (bool, bool) {
         let mut description = Description::default();
         paths.iter().for_each(|path| description.path((*path).to_owned()));
