@@ -161,8 +161,8 @@ fn cases() -> Vec<Case> {
         case("set-long-header", HeaderInvalid { name: id("x-a") }).when(Connecting),
         case("set-many-headers", TooManyHeaders).when(Connecting),
         case("send", ConnectionEnded).when(AtTheEnd),
-        case("send-100-bytes", MessageTooBig { bytes: 100, limit: 99 })
-            .with(limits! { max_outbound_message_bytes: 99 }),
+        case("send-1000-bytes", MessageTooBig { bytes: 1000, limit: 999 })
+            .with(limits! { max_outbound_message_bytes: 999 }),
         case("send-to-nobody", UnknownConnection { id: id("nobody\n") }),
         case("send-to-nobody-with-a-long-id", UnknownConnection { id: id(&long) }),
         case("send-to-user-offline", UserOffline { user: id("nobody") }),
@@ -239,8 +239,8 @@ fn cases() -> Vec<Case> {
         case("swap-what-is-not-there", StoreConflict),
         case("send-four-times", TooManyEffects { effects: 3, bytes: 1024 * 1024 })
             .with(limits! { max_effects_per_event: 3 }),
-        case("send-100-bytes", TooManyEffects { effects: 1024, bytes: 99 })
-            .with(limits! { max_effect_bytes_per_event: 99 }),
+        case("send-1000-bytes", TooManyEffects { effects: 1024, bytes: 999 })
+            .with(limits! { max_effect_bytes_per_event: 999 }),
         // Names count as well, each with 32 bytes.
         case("leave-rooms-with-long-names", TooManyEffects { effects: 1024, bytes: 527 })
             .with(limits! { max_effect_bytes_per_event: 527 }),
