@@ -94,7 +94,7 @@ async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {
                 report.describe(&interfaces);
                 report.needs = needs(&interfaces, &name, &config.channel(&name));
             }
-            match registry.look_at(&name, &path, bytes, sha256).await {
+            match registry.load_file(&name, &path, bytes, sha256).await {
                 Ok(channel) => {
                     let generation = channel.current();
                     let description = &generation.description;

@@ -77,7 +77,7 @@ pub async fn dev(
     let (outcomes, mut told) = mpsc::channel(OUTCOMES);
     let telling = tokio::spawn(async move {
         while let Some(outcome) = told.recv().await {
-            progress.looked_at(outcome);
+            progress.loaded(outcome);
         }
     });
     let building = tokio::task::spawn_blocking(move || builder.run());

@@ -74,7 +74,7 @@ fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaded = match look_once(component) {
         Change::Settled { name, path, bytes, sha256 } => {
-            runtime.block_on(registry.look_at(&name, &path, bytes, sha256)).map(drop)
+            runtime.block_on(registry.load_file(&name, &path, bytes, sha256)).map(drop)
         }
         Change::Unreadable { reason, .. } => Err(reason),
         Change::Removed { .. } | Change::Scanned => Ok(()),

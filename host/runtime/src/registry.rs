@@ -194,7 +194,7 @@ impl Registry {
             && mounted.channel.current().sha256 == file.sha256
         {
             refused.remove(&file.name);
-            self.ports.loads.looked_at(LoadOutcome {
+            self.ports.loads.loaded(LoadOutcome {
                 name: file.name,
                 sha256: Some(file.sha256),
                 serving: Some(mounted.channel.current().number),
@@ -287,7 +287,7 @@ impl Registry {
             swap_ms = begun.elapsed().as_millis() as u64,
             "{}", if is_swap { "plugin swapped" } else { "plugin loaded" }
         );
-        self.ports.loads.looked_at(LoadOutcome {
+        self.ports.loads.loaded(LoadOutcome {
             name: file.name.clone(),
             sha256: Some(file.sha256),
             serving: Some(number),

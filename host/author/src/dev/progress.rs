@@ -72,7 +72,7 @@ impl Progress {
     }
 
     /// Reports what became of a file that the server has looked at.
-    pub(super) fn looked_at(&self, outcome: LoadOutcome) {
+    pub(super) fn loaded(&self, outcome: LoadOutcome) {
         let mut told = self.told.lock();
         let waiting = told.waiting.get(&outcome.name);
         let took = waiting.filter(|(sha256, _)| outcome.sha256 == Some(*sha256));

@@ -15,7 +15,7 @@ pub trait SessionObserver: Debug + Send + Sync {
 /// An observer of plugins' files. An implementation must not block.
 pub trait LoadObserver: Debug + Send + Sync {
     /// Notes the outcome for a file that was new, or has changed.
-    fn looked_at(&self, outcome: LoadOutcome);
+    fn loaded(&self, outcome: LoadOutcome);
 }
 
 /// The outcome for a plugin's file that was looked at.
@@ -40,12 +40,12 @@ impl SessionObserver for Unobserved {
 }
 
 impl LoadObserver for Unobserved {
-    fn looked_at(&self, _: LoadOutcome) {}
+    fn loaded(&self, _: LoadOutcome) {}
 }
 
 /// The queue takes outcomes while it has room.
 impl LoadObserver for mpsc::Sender<LoadOutcome> {
-    fn looked_at(&self, outcome: LoadOutcome) {
+    fn loaded(&self, outcome: LoadOutcome) {
         // The queue is full, or its receiver is gone. Loading goes on without it.
         let _ = self.try_send(outcome);
     }

@@ -32,7 +32,7 @@ impl Registry {
             ),
             None => tracing::error!(channel = %name, file, reason, "plugin refused"),
         }
-        self.ports.loads.looked_at(LoadOutcome { name, sha256, serving, refused: Some(reason) });
+        self.ports.loads.loaded(LoadOutcome { name, sha256, serving, refused: Some(reason) });
     }
 
     /// Returns a reason in the form for people. A guest has its settings when it describes itself,
@@ -46,7 +46,7 @@ impl Registry {
     /// # Errors
     ///
     /// The reason to refuse it, as the log of a server has it.
-    pub async fn look_at(
+    pub async fn load_file(
         &self,
         name: &str,
         path: &Path,
