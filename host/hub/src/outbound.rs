@@ -12,9 +12,9 @@
 //! The owner (the connection's task) is woken only if work is left for it: the kernel's buffer is
 //! full, the socket failed, or the connection has to end.
 
+mod chunk;
 mod labels;
 mod pending_writes;
-mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +31,7 @@ use crate::inbox::{Addressee, Inbox, Posted};
 use crate::transport::Writer;
 use wharf_contract::close::{Close, Reason};
 
-use segment::{Segment, charge};
+use chunk::{Chunk, charge};
 
 pub use labels::{Label, Labels};
 pub use pending_writes::PendingWrites;
@@ -45,8 +45,8 @@ const ROOM_FOR_HEADERS: usize = 16 * 1024;
 /// if a message does not.
 const ROOM_FOR_CONTROL: usize = 4 * 1024;
 
-/// Segments that one `writev` takes at most; the rest needs another.
-const SEGMENTS_PER_WRITE: usize = 16;
+/// Chunks that one `writev` takes at most; the rest needs another.
+const CHUNKS_PER_WRITE: usize = 16;
 
 /// Writes that one drain makes at most before it leaves the rest to the owner, so that one
 /// receiver, which reads as fast as others fill its queue, does not keep a sender busy.
@@ -114,7 +114,7 @@ impl Addressee for Outbound {
 #[derive(Debug)]
 struct State {
     socket: Socket,
-    queue: VecDeque<Segment>,
+    queue: VecDeque<Chunk>,
     /// Sum of the [charges](charge) of all waiting frames, including those that a running write has
     /// taken out of the queue.
     queued_bytes: usize,
@@ -123,7 +123,7 @@ struct State {
     claimed: bool,
     /// True if the last write would have blocked; the owner waits until the socket is writable.
     blocked: bool,
-    /// True if the first segment of the queue is the rest of one that was written in part.
+    /// True if the first chunk of the queue is the rest of one that was written in part.
     head_is_rest: bool,
     /// True if the owner waits until nothing is queued.
     owner_waits: bool,
@@ -158,7 +158,7 @@ impl Outbound {
     /// counts for at least 64 bytes. There is room beyond the limit for `frames` of them, as many
     /// as one event may cause.
     pub fn new(limit: usize, frames: usize) -> Arc<Outbound> {
-        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(segment::MIN_CHARGE));
+        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(chunk::MIN_CHARGE));
         Arc::new(Outbound {
             limit: limit.saturating_add(room),
             labels: ArcSwapOption::empty(),
@@ -397,7 +397,7 @@ impl Outbound {
         state.ended = true;
         if discard {
             let keep = usize::from(state.head_is_rest);
-            let dropped: usize = state.queue.iter().skip(keep).map(|segment| segment.charge).sum();
+            let dropped: usize = state.queue.iter().skip(keep).map(|chunk| chunk.charge).sum();
             state.queue.truncate(keep);
             state.queued_bytes -= dropped;
         }
@@ -441,7 +441,7 @@ impl State {
             None => false,
         };
         if !is_appended {
-            self.queue.push_back(Segment::of(frame));
+            self.queue.push_back(Chunk::of(frame));
         }
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {
@@ -455,32 +455,32 @@ impl State {
     /// Returns the rest of a batch, of which `written` bytes were written, to the queue's head.
     fn put_back(&mut self, batch: Batch, mut written: usize) {
         match batch {
-            Batch::One(segment) if segment.len() == written => {
-                self.queued_bytes -= segment.charge;
+            Batch::One(chunk) if chunk.len() == written => {
+                self.queued_bytes -= chunk.charge;
                 self.head_is_rest = false;
             }
             batch => {
-                let mut rest = batch.into_segments();
+                let mut rest = batch.into_chunks();
                 rest.reverse();
-                while let Some(mut segment) = rest.pop() {
-                    if written >= segment.len() {
-                        written -= segment.len();
-                        self.queued_bytes -= segment.charge;
+                while let Some(mut chunk) = rest.pop() {
+                    if written >= chunk.len() {
+                        written -= chunk.len();
+                        self.queued_bytes -= chunk.charge;
                         self.head_is_rest = false;
                     } else {
                         self.head_is_rest |= written > 0;
-                        self.queued_bytes -= segment.advance(written);
-                        rest.push(segment);
+                        self.queued_bytes -= chunk.advance(written);
+                        rest.push(chunk);
                         break;
                     }
                 }
                 // `rest` is in reverse, so pushing to the front restores the order.
-                for segment in rest {
-                    self.queue.push_front(segment);
+                for chunk in rest {
+                    self.queue.push_front(chunk);
                 }
             }
         }
-        if self.queue.is_empty() && self.queue.capacity() > SEGMENTS_PER_WRITE {
+        if self.queue.is_empty() && self.queue.capacity() > CHUNKS_PER_WRITE {
             // An idle connection must not keep the memory of a burst.
             self.queue = VecDeque::new();
         }
@@ -517,39 +517,39 @@ impl State {
     }
 }
 
-/// The segments of one write. One is by far the most common number, and costs no allocation.
+/// The chunks of one write. One is by far the most common number, and costs no allocation.
 enum Batch {
-    One(Segment),
-    Several(Vec<Segment>),
+    One(Chunk),
+    Several(Vec<Chunk>),
 }
 
 impl Batch {
-    fn take(queue: &mut VecDeque<Segment>) -> Option<Batch> {
+    fn take(queue: &mut VecDeque<Chunk>) -> Option<Batch> {
         if queue.len() > 1 {
-            let segments = queue.len().min(SEGMENTS_PER_WRITE);
-            return Some(Batch::Several(queue.drain(..segments).collect()));
+            let chunks = queue.len().min(CHUNKS_PER_WRITE);
+            return Some(Batch::Several(queue.drain(..chunks).collect()));
         }
         queue.pop_front().map(Batch::One)
     }
 
     fn write(&self, socket: &Writer) -> io::Result<usize> {
         match self {
-            Batch::One(segment) => socket.try_write(segment),
-            Batch::Several(segments) => {
-                let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
-                for (slice, segment) in slices.iter_mut().zip(segments) {
-                    *slice = IoSlice::new(segment);
+            Batch::One(chunk) => socket.try_write(chunk),
+            Batch::Several(chunks) => {
+                let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
+                for (slice, chunk) in slices.iter_mut().zip(chunks) {
+                    *slice = IoSlice::new(chunk);
                 }
-                let used = segments.len().min(SEGMENTS_PER_WRITE);
+                let used = chunks.len().min(CHUNKS_PER_WRITE);
                 socket.try_write_vectored(&slices[..used])
             }
         }
     }
 
-    fn into_segments(self) -> Vec<Segment> {
+    fn into_chunks(self) -> Vec<Chunk> {
         match self {
-            Batch::One(segment) => vec![segment],
-            Batch::Several(segments) => segments,
+            Batch::One(chunk) => vec![chunk],
+            Batch::Several(chunks) => chunks,
         }
     }
 }

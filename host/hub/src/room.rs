@@ -38,3 +38,14 @@ impl Room {
         &self.name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tests that a room, of which there may be as many as connections, stays small.
+    #[test]
+    fn a_room_holds_no_memory_for_what_only_large_ones_need() {
+        assert!(size_of::<Room>() <= 56, "{} bytes", size_of::<Room>());
+    }
+}

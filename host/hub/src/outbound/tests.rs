@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 impl Outbound {
     /// Returns the waiting bytes, one frame behind the other.
     pub(crate) fn waiting(&self) -> Vec<u8> {
-        self.state.lock().queue.iter().flat_map(|segment| segment.to_vec()).collect()
+        self.state.lock().queue.iter().flat_map(|chunk| chunk.to_vec()).collect()
     }
 }
 

@@ -19,15 +19,15 @@ pub(super) const MIN_CHARGE: usize = 64;
 /// piece.
 const MAX_COPIED_BYTES: usize = 1024;
 
-/// Length of copied frames after which a new segment begins, in bytes.
-const MAX_SEGMENT_BYTES: usize = 16 * 1024;
+/// Length of copied frames after which a new chunk begins, in bytes.
+const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Capacities of a buffer for copied frames, step by step.
-const CAPACITIES: [usize; 3] = [512, 4 * 1024, MAX_SEGMENT_BYTES];
+const CAPACITIES: [usize; 3] = [512, 4 * 1024, MAX_CHUNK_BYTES];
 
 /// Waiting bytes that follow each other in memory.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct Chunk {
     bytes: Waiting,
     /// Charge of its frames.
     pub(super) charge: usize,
@@ -48,10 +48,10 @@ pub(super) fn charge(frame: &Frame) -> usize {
     frame.len().max(MIN_CHARGE)
 }
 
-impl Segment {
-    /// Makes a segment of one frame.
-    pub(super) fn of(frame: &Frame) -> Segment {
-        Segment { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()) }
+impl Chunk {
+    /// Makes a chunk of one frame.
+    pub(super) fn of(frame: &Frame) -> Chunk {
+        Chunk { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()) }
     }
 
     /// Puts a frame behind the waiting ones, if all of them are small. Returns true if it did.
@@ -71,7 +71,7 @@ impl Segment {
             return false;
         };
         let length = bytes.len() + frame.len();
-        if length > MAX_SEGMENT_BYTES {
+        if length > MAX_CHUNK_BYTES {
             return false;
         }
         if length > bytes.capacity() {
@@ -97,7 +97,7 @@ impl Segment {
     }
 }
 
-impl Deref for Segment {
+impl Deref for Chunk {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
