@@ -354,6 +354,16 @@ fn clients_are_turned_away_with_the_same_status_and_line() {
 }
 
 #[test]
+fn the_claims_of_one_client_are_rules_for_the_tokens_of_all() {
+    for (level, host) in both(Limits::default(), |_| {}) {
+        let _ann = host.connect("/provokes").claims(json!({ "sub": "ann" })).expect_open();
+        let bob = host.connect("/provokes").expect_open();
+        bob.send("renew-token");
+        assert_eq!(bob.next_json()["code"], "token-invalid", "{level}");
+    }
+}
+
+#[test]
 fn a_target_is_percent_encoded_at_both_levels() {
     for (level, host) in both(Limits::default(), |_| {}) {
         let report = host.connect("/provokes?call=no such call").expect_open().next_json();

@@ -94,6 +94,7 @@ impl Connecting {
         let (path, query) = target.split_once('?').unwrap_or((target.as_str(), ""));
         let (path, query) = (path.to_owned(), query.to_owned());
         let mut world = shared.borrow_mut();
+        world.has_claims |= claims.is_some();
         let plugin = world.plugin;
         let params = match world.router.at(&path) {
             Match::Found { params, .. } => params,

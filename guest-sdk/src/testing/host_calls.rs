@@ -254,7 +254,7 @@ impl World {
         before: Option<&str>,
     ) -> Result<String, HostError> {
         self.open_event()?;
-        if self.tokens.is_empty() && before.is_none() {
+        if self.tokens.is_empty() && !self.has_claims {
             let channel = "NAME".to_owned();
             let hint = "`claims` of the client that connects, `host.accept_token`";
             return Err(in_a_test(CallRefusal::NoTokenRules { channel }, hint));

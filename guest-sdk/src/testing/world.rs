@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) settings: BTreeMap<String, String>,
     /// Valid tokens, with their claims.
     pub(crate) tokens: BTreeMap<String, String>,
+    /// A client came with claims, so that there are rules for tokens.
+    pub(crate) has_claims: bool,
     pub(crate) connections: BTreeMap<u64, Record>,
     /// Channels to whose rooms this one may publish, each with true if it is in service.
     pub(crate) publish_to: BTreeMap<String, bool>,
@@ -152,6 +154,7 @@ impl World {
             limits: Limits::default(),
             settings: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            has_claims: false,
             connections: BTreeMap::new(),
             publish_to: BTreeMap::new(),
             published: Vec::new(),
