@@ -25,6 +25,10 @@ the host swaps the plugin under its open connections.
 /// deleted from one that was put there by hand.
 const OUTPUT_LIST: &str = "plugins.list";
 
+/// Fixtures that benchmarks use as well. They are compiled as the example plugins are; the other fixtures are
+/// an `rlib` as well as a `cdylib`, and those are not optimised when they are linked.
+const MEASURED: [&str; 2] = ["keeps", "rooms"];
+
 /// The plugins to compile.
 pub enum Selection<'a> {
     /// Example plugins and fixtures.
@@ -43,6 +47,13 @@ struct Plugin {
     source: PathBuf,
     /// True if it is one of the tests' fixtures.
     is_fixture: bool,
+}
+
+impl Plugin {
+    /// Returns true if the plugin is optimised together with all that it uses.
+    fn is_joined(&self) -> bool {
+        !self.is_fixture || MEASURED.contains(&self.name.as_str())
+    }
 }
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
@@ -66,7 +77,7 @@ pub fn fixtures_folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("fixtures")
 }
 
-/// Compiles the selected plugins with one call of cargo and copies what has changed.
+/// Compiles the selected plugins and copies what has changed.
 pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
     let known = all(workspace)?;
     remove_orphans(workspace, &known)?;
@@ -78,18 +89,27 @@ pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
     for folder in [examples_folder(workspace), fixtures_folder(workspace)] {
         create_folder(&folder)?;
     }
-    if selected.is_empty() {
+    // Apart, since libraries are compiled differently for the two. The example plugins are compiled here as
+    // `cargo xtask serve` has compiled them.
+    for is_joined in [true, false] {
+        let plugins: Vec<&Plugin> =
+            selected.iter().filter(|p| p.is_joined() == is_joined).copied().collect();
+        compile(workspace, &plugins)?;
+    }
+    write_by_rename(&output_list(workspace)?, outputs(&known).as_bytes())
+}
+
+/// Compiles plugins with one call of cargo, and copies what has changed.
+fn compile(workspace: &Workspace, plugins: &[&Plugin]) -> Outcome {
+    if plugins.is_empty() {
         return Ok(());
     }
     let mut command = cargo(&["build", "--profile", "plugin", "--target", GUEST_TARGET]);
-    for plugin in &selected {
+    for plugin in plugins {
         command.args(["--package", &plugin.name]);
     }
     run(command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target))?;
-    for plugin in selected {
-        copy(workspace, plugin)?;
-    }
-    write_by_rename(&output_list(workspace)?, outputs(&known).as_bytes())
+    plugins.iter().try_for_each(|plugin| copy(workspace, plugin))
 }
 
 /// Returns all plugins of the repository, examples first.
