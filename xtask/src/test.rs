@@ -10,7 +10,7 @@ use crate::host::{self, Build};
 use crate::instructions;
 use crate::lint;
 use crate::plugins::{self, Selection};
-use crate::process::{Outcome, capture, cargo, is_installed, run, run_logged};
+use crate::process::{self, Outcome, capture, cargo, is_installed, run, run_logged};
 use crate::setup;
 use crate::workspace::{Workspace, write_by_rename};
 
@@ -122,7 +122,7 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
     if let Some(option) = filters.iter().find(|filter| filter.starts_with('-')) {
         return Err(format!("`cargo xtask test` takes no `{option}`\n\n{HELP}"));
     }
-    let mut times: Vec<(&str, Duration)> = Vec::new();
+    let mut times: Vec<(&str, Duration, Option<Duration>)> = Vec::new();
     let mut failed = None;
     let mut not_run = Vec::new();
     for step in &STEPS {
@@ -130,7 +130,7 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
             continue;
         }
         println!("==> {}", step.name);
-        let start = Instant::now();
+        let (start, cpu_start) = (Instant::now(), process::cpu_time());
         let result = match (step.obstacle)() {
             None => (step.run)(workspace, filters),
             // A note in the log of an automatic run would go unread.
@@ -141,20 +141,22 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
                 Ok(())
             }
         };
-        times.push((step.name, start.elapsed()));
+        let cpu = process::cpu_time().zip(cpu_start).map(|(end, start)| end.saturating_sub(start));
+        times.push((step.name, start.elapsed(), cpu));
         if let Err(failure) = result {
             failed = Some((step.name, failure));
             break;
         }
     }
     println!("==> summary");
-    for (name, time) in &times {
+    for (name, time, cpu) in &times {
         let verdict = match &failed {
             Some((failed, _)) if failed == name => "FAILED",
             _ if not_run.contains(name) => "NOT RUN",
             _ => "ok",
         };
-        println!("    {name:<12}{:>8.1} s  {verdict}", time.as_secs_f64());
+        let cpu = cpu.map(|cpu| format!("{:>8.1} s of CPU", cpu.as_secs_f64())).unwrap_or_default();
+        println!("    {name:<12}{:>8.1} s{cpu}  {verdict}", time.as_secs_f64());
     }
     match failed {
         None => Ok(()),
