@@ -100,6 +100,7 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         flags: options.host_flag.clone(),
         cache: Some(cache.path().join("cache")),
         workers: 1,
+        is_baseline: false,
     };
     let file = &host.plugins[0];
     let plugin = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -25,6 +25,8 @@ pub enum Kind {
     Wharf,
     /// The host with two workers, which is left to run on any core
     WharfTwoWorkers,
+    /// Another build of the host, for a comparison of two revisions; needs --baseline
+    WharfBaseline,
     /// A server written by hand with tokio-tungstenite, 4 KiB read buffers
     Tungstenite,
     /// The WebSocket server of bun, which is uWebSockets, installed from npm
@@ -61,6 +63,7 @@ impl Kind {
         match self {
             Kind::Wharf => "wharf",
             Kind::WharfTwoWorkers => "wharf-two-workers",
+            Kind::WharfBaseline => "wharf-baseline",
             Kind::Tungstenite => "tungstenite",
             Kind::Bun => "bun",
             Kind::Axum => "axum",
@@ -82,9 +85,12 @@ impl Kind {
     /// Installs this peer if it needs that; `None` for the host and for peers in this program.
     fn install(self) -> anyhow::Result<Option<Installed>> {
         let package = match self {
-            Kind::Wharf | Kind::WharfTwoWorkers | Kind::Tungstenite | Kind::Axum | Kind::Floor => {
-                return Ok(None);
-            }
+            Kind::Wharf
+            | Kind::WharfTwoWorkers
+            | Kind::WharfBaseline
+            | Kind::Tungstenite
+            | Kind::Axum
+            | Kind::Floor => return Ok(None),
             Kind::Gorilla => return go::gorilla().map(Some),
             Kind::Bun => Package {
                 name: "bun",
@@ -153,6 +159,7 @@ impl Contestant {
     /// Returns the server's kind.
     pub fn kind(&self) -> Kind {
         match self {
+            Contestant::Host(host) if host.is_baseline => Kind::WharfBaseline,
             Contestant::Host(host) if host.workers > 1 => Kind::WharfTwoWorkers,
             Contestant::Host(_) => Kind::Wharf,
             Contestant::Peer { kind, .. } => *kind,
@@ -201,6 +208,8 @@ pub struct Host {
     pub cache: Option<PathBuf>,
     /// The number of workers, unless the job sets it.
     pub workers: usize,
+    /// True for the build that the host is compared with.
+    pub is_baseline: bool,
 }
 
 impl Host {

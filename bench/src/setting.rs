@@ -17,6 +17,10 @@ pub struct Setting {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "wharf,tungstenite,bun")]
     pub servers: Vec<Kind>,
 
+    /// Another build of the host: the server wharf-baseline
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
     /// The options of the jobs that measure only the host.
     #[command(flatten)]
     pub own: HostSetting,
@@ -99,14 +103,20 @@ impl Setting {
                 continue;
             }
             let workers = match kind {
-                Kind::Wharf => Some(1),
+                Kind::Wharf | Kind::WharfBaseline => Some(1),
                 Kind::WharfTwoWorkers => Some(2),
                 _ => None,
             };
             if let Some(workers) = workers {
                 let plugin = artefact::plugin(self.own.plugin.as_deref(), plugin)?;
-                let host = self.own.find_host(plugin, flags, report)?;
-                contestants.push(Contestant::Host(Host { workers, ..host }));
+                let mut host = self.own.find_host(plugin, flags, report)?;
+                host.workers = workers;
+                if kind == Kind::WharfBaseline {
+                    host.program =
+                        self.baseline.clone().context("wharf-baseline needs --baseline FILE")?;
+                    host.is_baseline = true;
+                }
+                contestants.push(Contestant::Host(host));
                 continue;
             }
             match Contestant::peer(kind) {
@@ -183,6 +193,7 @@ impl HostSetting {
             flags: [flags, &self.host_flag].concat(),
             cache: None,
             workers: 1,
+            is_baseline: false,
         };
         if host.looks_unoptimised() {
             report.note("the host is not optimised: `cargo build --release -p wharf`")?;

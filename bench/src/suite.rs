@@ -42,6 +42,10 @@ pub struct Options {
     )]
     servers: String,
 
+    /// Another build of the host: `--servers wharf,wharf-baseline` compares the two
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
     /// A document with the markers between which the figures go; the chart goes beside it
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -300,6 +304,9 @@ fn run_entry(options: &Options, entry: &Entry) -> anyhow::Result<Value> {
     }
     if let Some(plugins) = &options.plugins {
         command.arg("--plugin").arg(plugins.join(entry.plugin).with_extension("wasm"));
+    }
+    if let Some(baseline) = options.baseline.as_ref().filter(|_| compares(entry)) {
+        command.arg("--baseline").arg(baseline);
     }
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let text = output_within(child, JOB_LIMIT)?;

@@ -25,6 +25,9 @@ below target/bench-peers where they are missing, runs the jobs, and writes docs/
 and docs/performance.svg. Figures of jobs that are not run are those of their last run, which
 lie in target/bench-results. All jobs take about 40 minutes; nothing else should run meanwhile.
 
+Two builds of the host are compared in one run, round by round, without writing, by
+`cargo xtask bench --no-write -- --servers wharf,wharf-baseline --baseline FILE`.
+
 The peer `gorilla` is in Go, and is left out where that is missing (Debian: `apt-get install
 golang-go golang-github-gorilla-websocket-dev`). System calls are counted with perf, which mostly
 takes root, else with strace, and not where there is neither.
