@@ -56,9 +56,11 @@ impl Wharf {
     /// arguments, such as `env HOME=…`.
     pub async fn start_under(wrapper: &[&str], folder: TempDir, flags: &[&str]) -> Wharf {
         let mut command = command_under(wrapper, folder.path());
-        command.args(["serve", "--plugins", "plugins", "--listen", "127.0.0.1:0"]);
-        if !flags.iter().any(|flag| flag.starts_with("--log-format")) {
-            command.args(["--log-format", "json"]);
+        command.args(["serve", "--plugins", "plugins"]);
+        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--log-format", "json")] {
+            if !flags.iter().any(|given| given.starts_with(flag)) {
+                command.args([flag, value]);
+            }
         }
         for flag in flags {
             match flag.split_once(' ') {

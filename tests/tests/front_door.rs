@@ -32,6 +32,7 @@ mod refusals;
 mod robust;
 mod room_events;
 mod rooms;
+mod seats;
 mod secure;
 mod settings;
 mod shutdown;

@@ -10,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_config::{Config, LogFormat};
+use wharf_server::operator::MAX_CONNECTIONS;
+use wharf_server::server::MAX_PENDING;
 
 /// Lines that may wait to be written while the reader of the log is slow. Further ones are dropped.
 const BUFFERED_LINES: usize = 4096;
@@ -34,7 +36,7 @@ where
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
-        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        let listener = wharf_server::listener::bind(config.listen).with_context(|| {
             format!("cannot listen on {}; choose another with --listen", config.listen)
         })?;
         // The server runs on a worker, like all tasks that it starts: accepting a connection should
@@ -90,7 +92,8 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<WorkerGuard> {
 fn raise_open_files(config: &Config) {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => {
-            let needed = config.max_connections as u64 + FILES_BESIDE_CONNECTIONS;
+            let sockets = config.max_connections + MAX_PENDING + MAX_CONNECTIONS;
+            let needed = sockets as u64 + FILES_BESIDE_CONNECTIONS;
             if limit < needed {
                 tracing::warn!(
                     limit,

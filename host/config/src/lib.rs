@@ -77,12 +77,14 @@ settings! {
     }
 
     "HTTP, before the upgrade" {
-        /// Connections open at once, including those that are still connecting. Further ones are
-        /// answered with status 503.
+        /// Connections open at once, from their handshake with a channel to their end. Further ones
+        /// are answered with status 503. Sockets before that have 1,024 seats of their own; when all
+        /// are taken, a new socket takes the seat of the one that has waited longest.
         max_connections: usize = 10_000, Count(1..=10_000_000);
 
-        /// Time for a client to send its request, and then for a plugin to answer it. A client that
-        /// takes longer is closed; one that waits longer for a plugin is answered with status 503.
+        /// Time for a client to send its request, and then for a plugin to answer it. A socket that is
+        /// not upgraded by then is closed, also one that goes on with other requests; a client that
+        /// waits longer for a plugin is answered with status 503.
         handshake_timeout => "handshake_timeout_ms": Duration = ms(10_000), Millis(10..=DAY);
 
         /// Size of the request line and headers together. Larger ones are answered with

@@ -19,7 +19,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use wharf_config::Config;
 use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_channel_code};
@@ -34,6 +34,8 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Failure, Finished, Refusal};
+
+use crate::handshake::Permit;
 
 use arrival::Arrival;
 use arrivals::Arrivals;
@@ -54,7 +56,7 @@ pub struct Opening {
     /// Sender of the answer, for which the handshake waits.
     pub answer: oneshot::Sender<Answer>,
     /// Permit, held for as long as the connection lives.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
     /// Returns true if the host is shutting down; called once the connection can be told of it.
     pub is_closing: Box<dyn Fn() -> bool + Send>,
 }
@@ -261,7 +263,7 @@ struct Connection {
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
     writes: PendingWrites,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// The end of a connection.

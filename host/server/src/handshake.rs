@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,11 +19,12 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use percent_encoding::percent_decode_str;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::{self, Answer, Opening};
 use crate::page;
+use crate::pending::Seat;
 use wharf_config::{AllowedOrigin, Config};
 use wharf_contract::handshake::{
     self, MAX_REFUSAL_BYTES, MAX_REFUSAL_HEADERS, MAX_TARGET_BYTES, TurnedAway,
@@ -59,6 +60,8 @@ pub struct Front {
     pub registry: Arc<Registry>,
     /// True if the host is shutting down.
     pub is_closing: AtomicBool,
+    /// Permits, one for each connection, from its handshake with a channel to its end.
+    pub permits: Arc<Semaphore>,
     /// Budget of the log lines about clients that are not served.
     log_budget: LogBudget,
 }
@@ -67,11 +70,17 @@ impl Front {
     /// Makes the front of a host that is not shutting down.
     pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
         let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
-        Front { config, registry, is_closing: AtomicBool::new(false), log_budget }
+        let permits = Arc::new(Semaphore::new(config.max_connections));
+        Front { config, registry, is_closing: AtomicBool::new(false), permits, log_budget }
+    }
+
+    /// Returns the number of connections, with those whose handshake is under way.
+    pub fn connections(&self) -> usize {
+        self.config.max_connections - self.permits.available_permits()
     }
 
     /// Tells the operator that there are as many connections as allowed.
-    pub fn log_full(&self, remote: SocketAddr) {
+    fn log_full(&self, remote: SocketAddr) {
         if self.log_budget.take() {
             let max_connections = self.config.max_connections;
             tracing::warn!(%remote, max_connections, "connection refused: max_connections are open");
@@ -79,31 +88,64 @@ impl Front {
     }
 }
 
-/// The token of a client that was checked before the handshake, in an extension of its requests;
-/// `None` inside if it has none.
-#[derive(Clone, Debug)]
-pub struct Checked(pub Option<Token>);
+/// A socket before its upgrade. It is counted all the time: it has a seat, and from its handshake
+/// with a channel on a connection's permit.
+#[derive(Debug)]
+pub struct Visit {
+    /// Address of the other side.
+    pub remote: SocketAddr,
+    /// Seat, unless the socket did not come from a listener.
+    pub seat: Option<Seat>,
+    /// The client's token, if it was checked before the handshake; `None` inside if it has none.
+    pub checked: Option<Option<Token>>,
+    permit: OnceLock<Permit>,
+}
 
-/// Answers a request. A client that gets a `101` has a connection task from then on, which
-/// takes the permit; there is one permit for each connection, so it is taken once.
-pub async fn answer(
-    front: Arc<Front>,
-    remote: SocketAddr,
-    permit: &mut Option<OwnedSemaphorePermit>,
-    request: Request<Incoming>,
-) -> Reply {
-    match handle(front, remote, permit, request).await {
+/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has ended,
+/// and the connection's task as long as the connection lives.
+pub type Permit = Arc<OwnedSemaphorePermit>;
+
+impl Visit {
+    /// Makes the visit of a socket that a listener has accepted.
+    pub fn accepted(remote: SocketAddr, seat: Seat) -> Visit {
+        Visit { remote, seat: Some(seat), checked: None, permit: OnceLock::new() }
+    }
+
+    /// Makes the visit of a client whose token has been checked.
+    pub fn checked(remote: SocketAddr, token: Option<Token>) -> Visit {
+        Visit { remote, seat: None, checked: Some(token), permit: OnceLock::new() }
+    }
+
+    /// Takes a connection's permit in place of the seat. `None` if all are taken.
+    fn admit(&self, front: &Front) -> Option<Permit> {
+        let permit = Arc::new(front.permits.clone().try_acquire_owned().ok()?);
+        // A socket whose handshake was refused gets no second one.
+        self.permit.set(permit.clone()).ok()?;
+        self.seat.iter().for_each(Seat::give_back);
+        Some(permit)
+    }
+}
+
+/// Answers a request. A client that gets a `101` has a connection task from then on.
+pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
+    let mut reply = match handle(front, visit, request).await {
         Ok(reply) => reply,
         Err(refused) => *refused,
+    };
+    // A socket has one handshake with a channel, and a full host keeps no socket that it can spare.
+    let is_over = visit.permit.get().is_some() || reply.status() == StatusCode::SERVICE_UNAVAILABLE;
+    if is_over && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    reply
 }
 
 async fn handle(
     front: Arc<Front>,
-    remote: SocketAddr,
-    permit: &mut Option<OwnedSemaphorePermit>,
+    visit: &Visit,
     mut request: Request<Incoming>,
 ) -> Result<Reply, Refused> {
+    let remote = visit.remote;
     let path = request.uri().path();
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
         return Err(turned_away(&TurnedAway::TargetTooLong).into());
@@ -128,8 +170,8 @@ async fn handle(
     if front.is_closing.load(Ordering::SeqCst) {
         return Err(turned_away(&TurnedAway::Stopping).into());
     }
-    let token = check_token(&front, &channel, remote, &request)?;
-    let Some(permit) = permit.take() else {
+    let token = check_token(&front, &channel, visit, &request)?;
+    let Some(permit) = visit.admit(&front) else {
         front.log_full(remote);
         return Err(turned_away(&TurnedAway::Full).into());
     };
@@ -267,10 +309,10 @@ fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
 fn check_token<B>(
     front: &Front,
     channel: &Channel,
-    remote: SocketAddr,
+    visit: &Visit,
     request: &Request<B>,
 ) -> Result<Option<Token>, Refused> {
-    if let Some(Checked(token)) = request.extensions().get() {
+    if let Some(token) = &visit.checked {
         return Ok(token.clone());
     }
     let Some(verifier) = channel.context.token_verifier() else {
@@ -289,7 +331,7 @@ fn check_token<B>(
     checked.map_err(|unacceptable| {
         if front.log_budget.take() {
             let (channel, why) = (channel.name(), &unacceptable);
-            tracing::info!(channel, %remote, %why, "token refused");
+            tracing::info!(channel, remote = %visit.remote, %why, "token refused");
         }
         let mut reply = turned_away(&match unacceptable {
             Unacceptable::Missing => TurnedAway::TokenRequired,

@@ -4,7 +4,10 @@
 //!
 //! # Layout
 //!
-//! - [`server`]: permit → accept → spawn; drain. Its [`run`] is the way in.
+//! - [`server`]: accept → seat → spawn; drain. Its [`run`] is the way in.
+//! - [`listener`]: bind and accept.
+//! - [`pending`]: the seats of sockets before their upgrade.
+//! - [`http`]: HTTP/1.1 on one socket, within limits.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - [`page`]: the demo page and the health check.
@@ -14,6 +17,10 @@
 #![deny(missing_docs)]
 
 pub mod server;
+
+pub mod http;
+pub mod listener;
+pub mod pending;
 
 pub mod operator;
 

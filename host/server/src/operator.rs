@@ -11,7 +11,6 @@ mod problem;
 mod queries;
 mod route;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +20,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest, Sha256};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::http::{self, Lease, Limits};
+use crate::listener::{self, Acceptor};
+use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
+use wharf_hub::transport::Transport;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::LogBudget;
 use wharf_runtime::registry::Registry;
@@ -38,11 +37,11 @@ use wharf_runtime::registry::Registry;
 use problem::{Answer, Problem, bad, json};
 use route::{Command, Resource, Route};
 
-/// Largest number of connections at a time; the next waits until one has ended.
-const MAX_CONNECTIONS: usize = 64;
+/// Largest number of connections at a time; see [`Pending`].
+pub const MAX_CONNECTIONS: usize = 256;
 
-/// Pause after `accept` has failed, which mostly means that file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time that a connection keeps its seat between two requests while newer ones wait.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Largest number of lines a second in the log about requests without the token.
 const MAX_LINES_PER_SECOND: u32 = 10;
@@ -64,8 +63,7 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 /// The API, bound to its address and not serving yet.
 #[derive(Debug)]
 pub struct Operator {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Acceptor,
     token: Secret,
 }
 
@@ -74,29 +72,29 @@ pub struct Operator {
 /// # Errors
 ///
 /// The address is taken, or not this machine's.
-pub async fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
+pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
     let Some(token) = config.operator_token.clone() else {
         return Ok(None);
     };
     let wanted = config.operator_listen;
-    let listener = TcpListener::bind(wanted).await.with_context(|| {
+    let listener = listener::bind(wanted).with_context(|| {
         format!(
             "cannot listen on {wanted} for the operator's API; choose another with \
              --operator-listen, or take the token away"
         )
     })?;
-    let address = listener.local_addr().context("the operator's listener has no address")?;
-    Ok(Some(Operator { listener, address, token }))
+    Ok(Some(Operator { listener: Acceptor::new(listener, "of the operator")?, token }))
 }
 
 /// Logs whether there is an API, and its address.
 pub fn announce(operator: Option<&Operator>) {
-    let Some(Operator { address, token, .. }) = operator else {
+    let Some(Operator { listener, token }) = operator else {
         tracing::info!(
             "the operator's API is off; set operator_token (WHARF_OPERATOR_TOKEN) to turn it on"
         );
         return;
     };
+    let address = listener.address();
     if !address.ip().is_loopback() {
         tracing::warn!(
             %address,
@@ -126,74 +124,28 @@ impl Operator {
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_host(MAX_LINES_PER_SECOND),
         });
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         tokio::select! {
-            () = accept(&self.listener, api, permits, closing.clone()) => {}
+            () = accept(&self.listener, api, closing.clone()) => {}
             _ = closing.changed() => {}
         }
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    api: Arc<Api>,
-    permits: Arc<Semaphore>,
-    closing: watch::Receiver<()>,
-) {
+async fn accept(listener: &Acceptor, api: Arc<Api>, closing: watch::Receiver<()>) {
+    let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
     loop {
-        // The semaphore is never closed, so this waits and does not fail.
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return;
-        };
-        let (stream, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection of the operator's failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, remote) = listener.accept().await;
+        let seat = pending.take().await;
         let (api, closing) = (api.clone(), closing.clone());
         tokio::spawn(async move {
-            serve_http(api, stream, remote, closing).await;
-            drop(permit);
-        });
-    }
-}
-
-/// Serves the requests of one socket.
-async fn serve_http(
-    api: Arc<Api>,
-    stream: TcpStream,
-    remote: SocketAddr,
-    mut closing: watch::Receiver<()>,
-) {
-    let _ = stream.set_nodelay(true);
-    let config = api.config.clone();
-    let service = service_fn(move |request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(api.reply(remote, request).await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(config.handshake_timeout)
-        .max_buf_size(config.max_header_bytes)
-        // A client that sends a request and ends its side at once gets its answer.
-        .half_close(true);
-    let serving = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        _ = closing.changed() => {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(config.close_timeout, &mut serving).await {
-                Ok(result) => result,
-                Err(_) => return,
+            let limits = Limits::of_operator(&api.config);
+            let (api, seat) = (&api, &seat);
+            let answer = |request, lease: Arc<Lease>| api.reply(remote, seat, lease, request);
+            let transport = Transport::tcp(stream);
+            if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
+                tracing::debug!(%remote, %error, "a connection of the operator's ended badly");
             }
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%remote, %error, "a connection of the operator's ended badly");
+        });
     }
 }
 
@@ -208,10 +160,21 @@ struct Api {
 }
 
 impl Api {
-    async fn reply(&self, remote: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn reply(
+        &self,
+        remote: SocketAddr,
+        seat: &Seat,
+        lease: Arc<Lease>,
+        request: Request<Incoming>,
+    ) -> Response<Full<Bytes>> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answered = match self.check_token(remote, request.headers()) {
-            Ok(()) => self.answer(request).await,
+            Ok(()) => {
+                // Only clients with the token keep others waiting, and only while they are served.
+                let _busy = seat.busy();
+                lease.renew();
+                self.answer(request).await
+            }
             Err(problem) => Err(problem),
         };
         let reply = match answered {

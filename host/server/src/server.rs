@@ -1,6 +1,5 @@
-//! Permit → accept → spawn; drain.
+//! Accept → seat → spawn; drain.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -10,18 +9,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::handshake::{self, Checked, Front};
+use crate::handshake::{self, Front, Visit};
+use crate::http::{self, Lease, Limits};
+use crate::listener::Acceptor;
 use crate::operator;
+use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
@@ -32,11 +27,12 @@ use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
 
-/// Sockets beyond `max_connections` that are answered with a 503; further ones are only closed.
-const MAX_TURNED_AWAY: usize = 64;
+/// Seats for sockets that are not upgraded yet; see [`Pending`]. They come on top of
+/// `max_connections`.
+pub const MAX_PENDING: usize = 1024;
 
-/// Pause after `accept` has failed, which mostly means that file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time that a socket keeps its seat while newer ones wait, long enough for a slow network.
+const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Time between two looks at the rooms whose last events are awaited when the host stops.
 const ROOMS_PAUSE: Duration = Duration::from_millis(5);
@@ -70,8 +66,9 @@ pub async fn run_observed(
     loads: Arc<dyn LoadObserver>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let address = listener.local_addr().context("the listener has no address")?;
-    let operator = operator::bind(&config).await?;
+    let listener = Acceptor::new(listener, "of channels")?;
+    let address = listener.address();
+    let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
     let ports = Ports { loads, ..Ports::system(tokens) };
@@ -107,8 +104,7 @@ pub async fn run_observed(
     let server = Server {
         config: config.clone(),
         front: front.clone(),
-        permits: Arc::new(Semaphore::new(config.max_connections)),
-        turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+        pending: Pending::new(MAX_PENDING, PENDING_PATIENCE),
         closing: watch::channel(()).0,
     };
     if let Some(operator) = operator {
@@ -121,8 +117,7 @@ pub async fn run_observed(
     }
 
     drop(listener);
-    let connections = config.max_connections - server.permits.available_permits();
-    tracing::info!(connections, "shutting down");
+    tracing::info!(connections = front.connections(), "shutting down");
     front.is_closing.store(true, Ordering::SeqCst);
     server.closing.send_replace(());
     registry.end_all(Reason::Shutdown);
@@ -153,42 +148,19 @@ fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) 
 struct Server {
     config: Arc<Config>,
     front: Arc<Front>,
-    /// Permits, one for each connection, from accept to its end.
-    permits: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    /// Seats of the sockets that are not upgraded yet.
+    pending: Arc<Pending>,
     /// Tells HTTP connections between two requests that the host is shutting down.
     closing: watch::Sender<()>,
 }
 
 impl Server {
-    async fn accept(&self, listener: &TcpListener) {
+    async fn accept(&self, listener: &Acceptor) {
         loop {
-            let (stream, remote) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let permit = self.permits.clone().try_acquire_owned().ok();
-            let turned_away = match permit {
-                Some(_) => None,
-                None => match self.turned_away.clone().try_acquire_owned() {
-                    Ok(turned_away) => Some(turned_away),
-                    Err(_) => {
-                        self.front.log_full(remote);
-                        continue;
-                    }
-                },
-            };
-            let front = self.front.clone();
-            let closing = self.closing.subscribe();
-            tokio::spawn(async move {
-                let transport = Transport::tcp(stream);
-                serve_http(front, transport, remote, None, permit, closing).await;
-                drop(turned_away);
-            });
+            let (stream, remote) = listener.accept().await;
+            let visit = Visit::accepted(remote, self.pending.take().await);
+            let (front, closing) = (self.front.clone(), self.closing.subscribe());
+            tokio::spawn(visit_host(front, Transport::tcp(stream), visit, closing));
         }
     }
 
@@ -196,7 +168,8 @@ impl Server {
     async fn drain(&self) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
-            let _ = self.permits.acquire_many(all).await;
+            self.pending.all_free().await;
+            let _ = self.front.permits.acquire_many(all).await;
             // Events that the last connections have posted to their rooms were accepted, and are
             // run.
             while self.front.registry.working_rooms() > 0 {
@@ -204,7 +177,7 @@ impl Server {
             }
         };
         if tokio::time::timeout(self.config.drain_timeout, everybody_is_gone).await.is_err() {
-            let connections = self.config.max_connections - self.permits.available_permits();
+            let connections = self.front.connections();
             tracing::warn!(connections, "drain_timeout_ms is over; the rest is cut");
         }
     }
@@ -219,64 +192,23 @@ pub async fn serve_transport(
     remote: SocketAddr,
     token: Option<Token>,
 ) {
-    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
     // The sender is kept until the end: without it the host would be shutting down.
     let (_closing, closing) = watch::channel(());
-    serve_http(front, transport, remote, Some(Checked(token)), permit, closing).await;
+    visit_host(front, transport, Visit::checked(remote, token), closing).await;
 }
 
-/// Serves the requests of one connection until one of them is upgraded.
-async fn serve_http(
+/// Serves the requests of one socket until one of them is upgraded.
+async fn visit_host(
     front: Arc<Front>,
     transport: Transport,
-    remote: SocketAddr,
-    checked: Option<Checked>,
-    permit: Option<OwnedSemaphorePermit>,
-    mut closing: watch::Receiver<()>,
+    visit: Visit,
+    closing: watch::Receiver<()>,
 ) {
-    let config = &front.config;
-    let patience = config.close_timeout;
-    let permit = Arc::new(Mutex::new(permit));
-    let service = service_fn({
-        let front = front.clone();
-        move |mut request: Request<Incoming>| {
-            let (front, permit) = (front.clone(), permit.clone());
-            if let Some(checked) = &checked {
-                request.extensions_mut().insert(checked.clone());
-            }
-            async move {
-                // There is one request at a time, so that no other request has the permit
-                // meanwhile.
-                let mut taken = permit.lock().take();
-                let mut reply = handshake::answer(front, remote, &mut taken, request).await;
-                // A socket without a permit is not counted, and so not kept either.
-                if taken.is_none() && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                *permit.lock() = taken;
-                Ok::<_, Infallible>(reply)
-            }
-        }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(config.handshake_timeout)
-        .max_buf_size(config.max_header_bytes)
-        .half_close(false);
-    let serving = http.serve_connection(TokioIo::new(transport), service).with_upgrades();
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        _ = closing.changed() => {
-            serving.as_mut().graceful_shutdown();
-            // A request that has begun may still be answered, but its end is not awaited for long.
-            match tokio::time::timeout(patience, &mut serving).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
-        }
-    };
-    if let Err(error) = result {
+    let limits = Limits::of_client(&front.config);
+    let (remote, visit) = (visit.remote, &visit);
+    let answer = |request, _: Arc<Lease>| handshake::answer(front.clone(), visit, request);
+    let served = http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await;
+    if let Err(error) = served {
         tracing::debug!(%remote, %error, "an HTTP connection ended badly");
     }
 }
