@@ -4,7 +4,9 @@
 use crate::sentences::sentences;
 
 /// Longest request target, in bytes.
-pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+///
+/// A token of 16 KiB in the query fits, if `max_header_bytes` leaves room for it.
+pub const MAX_TARGET_BYTES: usize = 32 * 1024;
 /// Bytes of the body of a channel's refusal that are sent at most.
 pub const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 /// Headers of a channel's refusal that are sent at most.
@@ -45,6 +47,10 @@ sentences! {
         NullOrigin = "pages without an origin may not connect (allow_null_origin)";
         /// An origin that is not allowed.
         Origin = "this origin may not connect; the operator can add it to allowed_origins";
+        /// The page is asked for under a name that is not the host's.
+        UnknownHost = "this server is not known by that name; the operator can add it to allowed_hosts";
+        /// None of the subprotocols is the channel's.
+        Subprotocol = "the channel speaks none of these subprotocols";
         /// No token.
         TokenRequired = "a token is required here";
         /// A token that has expired.
@@ -69,7 +75,8 @@ impl TurnedAway {
             TurnedAway::BadEncoding
             | TurnedAway::HttpVersion
             | TurnedAway::Host
-            | TurnedAway::Key => 400,
+            | TurnedAway::Key
+            | TurnedAway::Subprotocol => 400,
             TurnedAway::TokenRequired | TurnedAway::TokenExpired | TurnedAway::TokenInvalid => 401,
             TurnedAway::SeveralOrigins
             | TurnedAway::OriginRequired
@@ -80,6 +87,7 @@ impl TurnedAway {
             TurnedAway::Method => 405,
             TurnedAway::Body => 413,
             TurnedAway::TargetTooLong => 414,
+            TurnedAway::UnknownHost => 421,
             TurnedAway::NoUpgrade | TurnedAway::WebSocketVersion => 426,
             TurnedAway::ChannelFailed => 500,
             TurnedAway::ChannelBusy | TurnedAway::Full | TurnedAway::Stopping => 503,

@@ -65,7 +65,7 @@ fn config_shows_what_is_in_effect_and_where_it_comes_from() {
         ("workers", "4", "WHARF_WORKERS"),
         ("max_message_bytes", "65536", "WHARF_MAX_MESSAGE_BYTES"),
         ("log", "\"debug\"", "--log"),
-        ("listen", "\"127.0.0.1:4000\"", "default"),
+        ("listen", "\"localhost:4000\"", "default"),
     ] {
         let line = line(&text, key);
         assert!(line.starts_with(&format!("{key} = {value} ")), "{line}");

@@ -25,6 +25,7 @@ mod notices;
 mod operator;
 mod operator_access;
 mod operator_examples;
+mod origins;
 mod page;
 mod presence;
 mod publish;

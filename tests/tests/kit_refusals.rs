@@ -11,6 +11,7 @@ use provokes::Provokes;
 use serde_json::{Value, json};
 use wharf::testing::{HttpAnswer, Limits, Refused, TestHost};
 use wharf_contract::CallRefusal::{self, *};
+use wharf_contract::handshake::MAX_TARGET_BYTES;
 use wharf_contract::refusal::{CODES, Code};
 use wharf_contract::text::Shown;
 use wharf_tests::kit::prepared;
@@ -342,14 +343,14 @@ fn states_of_all_rooms_have_a_limit_of_their_own() {
 
 #[test]
 fn clients_are_turned_away_with_the_same_status_and_line() {
-    let long = format!("/provokes?{}", "x".repeat(8 * 1024));
+    let long = format!("/provokes?{}", "x".repeat(MAX_TARGET_BYTES));
     for (target, status) in [("/else", 404), ("/provokes/%zz", 400), ("/%ff", 400), (&long, 414)] {
         let answers =
             both(Limits::default(), |_| {}).map(|(_, host)| host.connect(target).expect_refused());
-        assert_eq!(answers[0].status(), Some(status), "{target}");
+        assert_eq!(answers[0].status(), Some(status), "{target:.60}");
         let body = |refused: &Refused| refused.body();
-        assert_eq!(body(&answers[0]), body(&answers[1]), "{target}");
-        assert_eq!(answers[0].status(), answers[1].status(), "{target}");
+        assert_eq!(body(&answers[0]), body(&answers[1]), "{target:.60}");
+        assert_eq!(answers[0].status(), answers[1].status(), "{target:.60}");
     }
 }
 

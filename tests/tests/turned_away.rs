@@ -124,3 +124,38 @@ async fn foreign_origins_cannot_fill_the_log() {
         assert!(line.text.len() < 1000, "a line of {} bytes", line.text.len());
     }
 }
+
+#[tokio::test]
+async fn a_client_turned_away_leaves_one_line_of_the_log() {
+    let wharf = Wharf::start(&["echo"], &["--require-subprotocol", "--max-connections 1"]).await;
+    let with = |name, value| {
+        let mut headers = upgrade_headers().to_vec();
+        headers.push((name, value));
+        headers
+    };
+    let long = "x".repeat(20 * 1024);
+    let cases: [(&str, Vec<(&str, &str)>, u16, &str); 6] = [
+        ("GET /nowhere", upgrade_headers().to_vec(), 404, "turned away"),
+        ("GET /%ff", upgrade_headers().to_vec(), 400, "turned away"),
+        ("GET /echo", vec![], 426, "turned away"),
+        ("GET /echo", with("Origin", "https://a.example"), 403, "origin refused"),
+        ("GET /echo", with("Sec-WebSocket-Protocol", "graphql-ws"), 400, "no subprotocol"),
+        ("GET /echo", with("X-Long", &long), 431, "too large"),
+    ];
+    for (request, headers, status, line) in cases {
+        let before = wharf.log.lines().len();
+        assert_eq!(
+            {
+                let mut raw = wharf.raw().await;
+                raw.request(request, &headers).await;
+                raw.answer().await.status
+            },
+            status,
+            "{request}"
+        );
+        let line = |found: &Line| found.text.contains(line);
+        wharf.log.wait_for_after(before, "the reason", line).await;
+        let found = wharf.log.lines().len() - before;
+        assert_eq!(found, 1, "{request}: {:?}", wharf.log.lines().split_off(before));
+    }
+}

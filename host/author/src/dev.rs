@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::package::{Cargo, Package};
@@ -23,6 +22,7 @@ use super::{MISSING_TARGET, lacks_target};
 use progress::Progress;
 use sources::{Snapshot, Watcher};
 use wharf_config::{Config, Source, Sources};
+use wharf_server::listener::Listener;
 use wharf_server::server;
 
 /// Default log directives: all lines but those about the loading of plugins, which has lines of its
@@ -50,7 +50,7 @@ pub fn prepared(mut config: Config, sources: &Sources) -> Config {
 pub async fn dev(
     config: Config,
     folders: Vec<PathBuf>,
-    listener: TcpListener,
+    listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     tokio::pin!(shutdown);

@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_config::{Config, LogFormat};
+use wharf_server::listener::Listener;
 use wharf_server::operator::MAX_CONNECTIONS;
 use wharf_server::server::MAX_PENDING;
 
@@ -28,7 +28,7 @@ pub type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Runs `server` with the configuration's listener until it ends.
 pub fn serve<S, F>(config: Config, server: S) -> anyhow::Result<()>
 where
-    S: FnOnce(Config, TcpListener, Shutdown) -> F,
+    S: FnOnce(Config, Listener, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let _writing = log_to_stderr(&config)?;
@@ -36,8 +36,8 @@ where
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
-        let listener = wharf_server::listener::bind(config.listen).with_context(|| {
-            format!("cannot listen on {}; choose another with --listen", config.listen)
+        let listener = Listener::bind(&config.listen, "channels").with_context(|| {
+            format!("no address for clients ({}); choose another with --listen", config.listen)
         })?;
         // The server runs on a worker, like all tasks that it starts: accepting a connection should
         // not have to wake another thread for it.

@@ -3,7 +3,6 @@
 //! Environment and flags give text, files give typed values. The same code reads both, so that a
 //! value has the same meaning in each.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use wharf_contract::limits::{Limit, Unit};
 
-use super::{AllowedOrigin, Secret, SecretOrigin};
+use super::{AllowedOrigin, HostPattern, Listen, Secret, SecretOrigin};
 
 /// Milliseconds, for defaults.
 pub(super) const fn ms(milliseconds: u64) -> Duration {
@@ -265,22 +264,24 @@ pub(super) fn is_sendable(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// An IP address and a port.
-pub(super) struct Address;
+/// An address to listen on, or this machine's own two.
+pub(super) struct ListenAddress;
 
-impl Kind for Address {
-    type Value = SocketAddr;
+impl Kind for ListenAddress {
+    type Value = Listen;
 
-    fn read(&self, given: &Value) -> Option<SocketAddr> {
-        given.as_str()?.trim().parse().ok()
+    fn read(&self, given: &Value) -> Option<Listen> {
+        Listen::parse(given.as_str()?.trim())
     }
 
-    fn show(&self, value: &SocketAddr) -> toml::Value {
+    fn show(&self, value: &Listen) -> toml::Value {
         toml::Value::String(value.to_string())
     }
 
     fn allowed(&self) -> String {
-        "an IP address and port such as `127.0.0.1:4000`, `0.0.0.0:80` or `[::]:4000`".to_owned()
+        "`localhost` or an IP address, and a port, such as `localhost:4000`, `0.0.0.0:80` or \
+         `[::]:4000`"
+            .to_owned()
     }
 
     fn metavar(&self) -> &'static str {
@@ -344,28 +345,53 @@ impl<T: Copy + PartialEq> Kind for OneOf<T> {
     }
 }
 
-/// A list of origins; in text they are separated by commas.
+/// A list; in text its items are separated by commas.
+trait List {
+    /// An item.
+    type Item: std::fmt::Display;
+
+    /// Parses an item.
+    fn parse(text: &str) -> Option<Self::Item>;
+
+    /// Reads a list of text, or a text.
+    fn read_all(given: &Value) -> Option<Vec<Self::Item>> {
+        match given {
+            Value::Array(_, items) => {
+                items.iter().map(|item| Self::parse(item.as_str()?)).collect()
+            }
+            _ => {
+                let items = given.as_str()?.split(',').map(str::trim);
+                items.filter(|item| !item.is_empty()).map(Self::parse).collect()
+            }
+        }
+    }
+
+    /// Writes a list.
+    fn show_all(items: &[Self::Item]) -> toml::Value {
+        items.iter().map(|item| toml::Value::String(item.to_string())).collect::<Vec<_>>().into()
+    }
+}
+
+/// A list of origins.
 pub(super) struct Origins;
+
+impl List for Origins {
+    type Item = AllowedOrigin;
+
+    fn parse(text: &str) -> Option<AllowedOrigin> {
+        AllowedOrigin::parse(text)
+    }
+}
 
 impl Kind for Origins {
     type Value = Vec<AllowedOrigin>;
 
     fn read(&self, given: &Value) -> Option<Vec<AllowedOrigin>> {
-        match given {
-            Value::Array(_, items) => {
-                let parse = |item: &Value| AllowedOrigin::parse(item.as_str()?);
-                items.iter().map(parse).collect()
-            }
-            _ => {
-                let items = given.as_str()?.split(',').map(str::trim);
-                items.filter(|item| !item.is_empty()).map(AllowedOrigin::parse).collect()
-            }
-        }
+        Origins::read_all(given)
     }
 
     fn show(&self, value: &Vec<AllowedOrigin>) -> toml::Value {
-        let items = value.iter().map(|origin| toml::Value::String(origin.to_string()));
-        toml::Value::Array(items.collect())
+        Origins::show_all(value)
     }
 
     fn allowed(&self) -> String {
@@ -379,16 +405,36 @@ impl Kind for Origins {
     }
 }
 
-/// Returns a whole number that is not negative, from a number or from text.
-fn integer(given: &Value) -> Option<u128> {
-    match given {
-        Value::Num(_, number) => {
-            number.to_u128().or_else(|| number.to_i128().and_then(|n| u128::try_from(n).ok()))
-        }
-        _ => given.as_str()?.trim().parse().ok(),
+/// A list of names of hosts.
+pub(super) struct HostPatterns;
+
+impl List for HostPatterns {
+    type Item = HostPattern;
+
+    fn parse(text: &str) -> Option<HostPattern> {
+        HostPattern::parse(text)
     }
 }
 
+impl Kind for HostPatterns {
+    type Value = Vec<HostPattern>;
+
+    fn read(&self, given: &Value) -> Option<Vec<HostPattern>> {
+        HostPatterns::read_all(given)
+    }
+
+    fn show(&self, value: &Vec<HostPattern>) -> toml::Value {
+        HostPatterns::show_all(value)
+    }
+
+    fn allowed(&self) -> String {
+        "names of hosts without a port, such as `example.com` or `*.example.com`, or `*`".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "NAME,…"
+    }
+}
 /// Returns a size with a unit, such as `64KiB` or `1 MB`.
 fn with_unit(text: &str) -> Option<u128> {
     let text = text.trim();
@@ -404,4 +450,14 @@ fn with_unit(text: &str) -> Option<u128> {
         _ => return None,
     };
     number.parse::<u128>().ok()?.checked_mul(unit)
+}
+
+/// Returns a whole number that is not negative, from a number or from text.
+fn integer(given: &Value) -> Option<u128> {
+    match given {
+        Value::Num(_, number) => {
+            number.to_u128().or_else(|| number.to_i128().and_then(|n| u128::try_from(n).ok()))
+        }
+        _ => given.as_str()?.trim().parse().ok(),
+    }
 }

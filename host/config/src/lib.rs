@@ -11,14 +11,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-mod allowed_origin;
 mod channel;
 mod kind;
+mod listen;
+mod origin;
 mod secret;
 mod setting;
 mod source;
@@ -27,16 +27,17 @@ mod tables;
 mod tests;
 mod token;
 
-pub use allowed_origin::AllowedOrigin;
 pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
+pub use listen::Listen;
+pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use source::{Given, Source, Sources, cache_of, load};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
-    Address, Bytes, Count, Directives, Folder, Millis, OneOf, OperatorToken, OptionalFolder,
-    Origins, Switch, ms,
+    Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, OneOf, OperatorToken,
+    OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
@@ -61,8 +62,9 @@ settings! {
         /// that file, elsewhere to the working directory.
         plugins: PathBuf = PathBuf::from("plugins"), Folder;
 
-        /// IP address and port to listen on. Port 0 takes any free port.
-        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4000)), Address;
+        /// IP address and port to listen on, or `localhost` and a port for both of this machine's own
+        /// addresses, 127.0.0.1 and ::1. Port 0 takes any free port.
+        listen: Listen = Listen::Localhost(4000), ListenAddress;
 
         /// Threads that serve connections and run plugins. 0 means one per core.
         workers: usize = 0, Count(0..=512);
@@ -91,9 +93,16 @@ settings! {
         /// status 431.
         max_header_bytes: usize = 16 * KIB, Bytes(8 * KIB..=MIB);
 
-        /// Origins whose pages may connect, such as `https://example.com` or
-        /// `https://*.example.com` for all subdomains; `*` allows any. The server's own host is
-        /// always allowed. Others are answered with status 403.
+        /// Names by which clients reach the host, such as `example.com`, or `*.example.com` for all
+        /// subdomains; `*` means any. IP addresses, `localhost` and the hosts of `allowed_origins` need
+        /// no entry. Pages of these hosts may connect, and the demo page is served under these names
+        /// only (otherwise status 421): under any other name it could be a stranger's (DNS rebinding).
+        allowed_hosts: Vec<HostPattern> = Vec::new(), HostPatterns;
+
+        /// Origins whose pages may connect, such as `https://example.com`, `https://*.example.com`
+        /// for all subdomains, `http://localhost:*` for all ports, or `capacitor://localhost` for an
+        /// app; `*` allows any. Pages of the host itself need no entry, see `allowed_hosts`. Others
+        /// are answered with status 403.
         allowed_origins: Vec<AllowedOrigin> = Vec::new(), Origins;
 
         /// True if pages without an origin of their own (`Origin: null`: files, sandboxed frames)
@@ -104,16 +113,20 @@ settings! {
         /// clients mostly do not, and would be answered with status 403.
         require_origin: bool = false, Switch;
 
+        /// True if a client that asks for subprotocols, none of which the channel speaks, is answered
+        /// with status 400. Otherwise it is served without one; browsers then end the connection.
+        require_subprotocol: bool = false, Switch;
+
         /// True if the demo page is served at `/`, with a list of all channels, and the client for
         /// browsers at `/_wharf/wharf.js`.
         page: bool = true, Switch;
     }
 
     "Operator's API" {
-        /// IP address and port of the operator's API, if there is an `operator_token`. Port 0 takes
+        /// Address and port of the operator's API, written like `listen`, if there is an `operator_token`. Port 0 takes
         /// any free port. The API is not encrypted: use another than a loopback address only for a
         /// proxy that speaks TLS.
-        operator_listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 4001)), Address;
+        operator_listen: Listen = Listen::Localhost(4001), ListenAddress;
 
         /// Secret that requests to the operator's API carry (`Authorization: Bearer …`). In a file
         /// also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets. Without

@@ -121,7 +121,7 @@ fn a_value_out_of_range_is_refused_with_key_value_source_and_range() {
         assert!(error.contains(part), "{part}: {error}");
     }
     let error = refusal(from_environment(&[("WHARF_LISTEN", "localhost")]));
-    for part in ["listen = \"localhost\"", "WHARF_LISTEN", "127.0.0.1:4000"] {
+    for part in ["listen = \"localhost\"", "WHARF_LISTEN", "localhost:4000"] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }
@@ -314,54 +314,6 @@ fn the_effective_configuration_names_every_source() {
     assert_eq!(line("settle_ms"), "settle_ms = 50 # default");
 }
 
-#[test]
-fn origins_are_compared_as_browsers_write_them() {
-    let allowed =
-        |pattern: &str, origin: &str| AllowedOrigin::parse(pattern).expect(pattern).matches(origin);
-    assert!(allowed("https://Example.com", "https://example.com"));
-    assert!(allowed("https://example.com:443", "https://example.com"));
-    assert!(allowed("http://localhost:3000", "http://localhost:3000"));
-    assert!(allowed("http://[::1]:3000", "http://[::1]:3000"));
-    assert!(allowed("https://*.example.com", "https://a.b.example.com"));
-    assert!(allowed("chrome-extension://abcdef", "chrome-extension://abcdef"));
-    assert!(allowed("*", "https://whatever.example"));
-
-    assert!(!allowed("*", "null"));
-    assert!(!allowed("*", ""));
-    assert!(!allowed("https://example.com", "http://example.com"));
-    assert!(!allowed("https://example.com", "https://example.com:8443"));
-    assert!(!allowed("https://example.com", "https://example.com.evil.test"));
-    assert!(!allowed("https://*.example.com", "https://example.com"));
-    assert!(!allowed("https://*.example.com", "https://evilexample.com"));
-    assert!(!allowed("https://*.example.com", "https://.example.com"));
-    assert!(!allowed("https://*.example.com", "https://evil.test/.example.com"));
-}
-
-#[test]
-fn what_is_no_origin_cannot_be_allowed() {
-    for text in [
-        "",
-        "example.com",
-        "null",
-        "https://",
-        "https://example.com/",
-        "https://example.com/path",
-        "https://user@example.com",
-        "https://example.com:",
-        "https://example.com:+80",
-        "https://example.com:99999",
-        "https://*",
-        "https://*.",
-        "https://a.*.example.com",
-        "https://exa mple.com",
-        "https://bücher.example",
-        "https://[::1",
-        "://example.com",
-    ] {
-        assert_eq!(AllowedOrigin::parse(text), None, "{text}");
-    }
-}
-
 proptest! {
     #[test]
     fn what_is_printed_reads_back_as_the_same_configuration(
@@ -378,7 +330,7 @@ proptest! {
             keep_alive_interval: Duration::from_millis(interval),
             page,
             plugins: plugins.into(),
-            listen: SocketAddr::from(([0, 0, 0, 0], port)),
+            listen: Listen::Localhost(port),
             log_format: LogFormat::Json,
             allowed_origins: AllowedOrigin::parse("https://*.a.example:8443").into_iter().collect(),
             ..Config::default()
@@ -394,7 +346,8 @@ proptest! {
         for setting in SETTINGS {
             let _ = from_environment(&[(&setting.variable(), &value)]);
         }
-        let _ = AllowedOrigin::parse(&value).map(|origin| origin.matches(&name));
+        let origin = Origin::parse(&name);
+        let _ = AllowedOrigin::parse(&value).zip(origin).map(|(allowed, origin)| allowed.matches(&origin));
     }
 }
 

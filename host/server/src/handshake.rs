@@ -4,32 +4,25 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
-use std::borrow::Cow;
+mod origin;
+mod reply;
+mod token;
+mod upgrade;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::header::{
-    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
-};
-use hyper::{Method, Request, Response, StatusCode, Version};
-use percent_encoding::percent_decode_str;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::{Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::{self, Answer, Opening};
 use crate::page;
 use crate::pending::Seat;
-use wharf_config::{AllowedOrigin, Config};
-use wharf_contract::handshake::{
-    self, MAX_REFUSAL_BYTES, MAX_REFUSAL_HEADERS, MAX_TARGET_BYTES, TurnedAway,
-};
-use wharf_contract::header::is_channel_header;
+use wharf_config::Config;
+use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
 use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::{ConnectionRecord, Headers, Request as ClientRequest};
@@ -37,14 +30,26 @@ use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::LogBudget;
-use wharf_runtime::ports::Unacceptable;
 use wharf_runtime::registry::Registry;
 
-/// A response of the host: always small and whole.
-pub type Reply = Response<Full<Bytes>>;
+pub use reply::{Reply, text, turned_away};
+pub use upgrade::check_upgrade;
 
-/// A response that ends the handshake; boxed, because `?` carries it past the successful results.
-type Refused = Box<Reply>;
+/// The end of a request that is not upgraded.
+enum Ended {
+    /// The host turns the client away.
+    TurnedAway(TurnedAway),
+    /// Like `TurnedAway`, and the log has a line about it already.
+    Logged(TurnedAway),
+    /// The channel has refused the client. Boxed, because `?` carries it past the successful results.
+    Refused(Box<Reply>),
+}
+
+impl From<TurnedAway> for Ended {
+    fn from(why: TurnedAway) -> Ended {
+        Ended::TurnedAway(why)
+    }
+}
 
 /// Largest number of lines a second in the log about clients that are not served.
 const MAX_LINES_PER_SECOND: u32 = 10;
@@ -77,6 +82,23 @@ impl Front {
     /// Returns the number of connections, with those whose handshake is under way.
     pub fn connections(&self) -> usize {
         self.config.max_connections - self.permits.available_permits()
+    }
+
+    /// Logs the end of a socket whose request could not be read, or whose client went away. hyper has
+    /// answered the former.
+    pub fn log_unreadable(&self, remote: SocketAddr, error: &hyper::Error) {
+        if error.is_parse_too_large() {
+            if self.log_budget.take() {
+                let max_header_bytes = self.config.max_header_bytes;
+                tracing::info!(%remote, max_header_bytes, "request refused: its head is too large");
+            }
+        } else if error.is_parse() {
+            if self.log_budget.take() {
+                tracing::info!(%remote, %error, "request refused: it is not HTTP/1.1");
+            }
+        } else {
+            tracing::debug!(%remote, %error, "an HTTP connection ended badly");
+        }
     }
 
     /// Tells the operator that there are as many connections as allowed.
@@ -128,9 +150,18 @@ impl Visit {
 
 /// Answers a request. A client that gets a `101` has a connection task from then on.
 pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
-    let mut reply = match handle(front, visit, request).await {
+    let path = request.uri().path().to_owned();
+    let mut reply = match handle(front.clone(), visit, request).await {
         Ok(reply) => reply,
-        Err(refused) => *refused,
+        Err(Ended::Refused(reply)) => *reply,
+        Err(Ended::Logged(why)) => turned_away(&why),
+        Err(Ended::TurnedAway(why)) => {
+            if front.log_budget.take() {
+                let (status, path) = (why.status(), escape(cut(&path, MAX_SHOWN_BYTES)));
+                tracing::info!(remote = %visit.remote, status, path, %why, "client turned away");
+            }
+            turned_away(&why)
+        }
     };
     // A socket has one handshake with a channel, and a full host keeps no socket that it can spare.
     let is_over = visit.permit.get().is_some() || reply.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -144,38 +175,51 @@ async fn handle(
     front: Arc<Front>,
     visit: &Visit,
     mut request: Request<Incoming>,
-) -> Result<Reply, Refused> {
+) -> Result<Reply, Ended> {
     let remote = visit.remote;
     let path = request.uri().path();
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
-        return Err(turned_away(&TurnedAway::TargetTooLong).into());
+        return Err(TurnedAway::TargetTooLong.into());
     }
-    let wants_upgrade = has_token(request.headers(), &UPGRADE, "websocket");
-    if !wants_upgrade && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
+    let host = origin::host(&request);
+    if !upgrade::is_wanted(request.headers())
+        && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
     {
-        return Ok(reply);
+        // The health check has no secrets, and is asked for under any name.
+        let is_known = path == page::HEALTH || origin::is_own(&front.config, host);
+        return if is_known { Ok(reply) } else { Err(TurnedAway::UnknownHost.into()) };
     }
     let routes = front.registry.routes();
     let (channel, params) = match routes.at(path) {
         Match::Found { value, params } => (Arc::clone(value), params),
-        Match::NotFound => {
-            return Err(turned_away(&TurnedAway::NotFound).into());
-        }
-        Match::BadEncoding => {
-            return Err(turned_away(&TurnedAway::BadEncoding).into());
-        }
+        Match::NotFound => return Err(TurnedAway::NotFound.into()),
+        Match::BadEncoding => return Err(TurnedAway::BadEncoding.into()),
     };
     let accept = check_upgrade(&request)?;
-    check_origin(&front, request.headers())?;
+    origin::check(&front.config, host, request.headers()).map_err(|why| {
+        if front.log_budget.take() {
+            origin::log_refused(remote, host, request.headers(), &why);
+        }
+        Ended::Logged(why)
+    })?;
     if front.is_closing.load(Ordering::SeqCst) {
-        return Err(turned_away(&TurnedAway::Stopping).into());
+        return Err(TurnedAway::Stopping.into());
     }
-    let token = check_token(&front, &channel, visit, &request)?;
+    let token = match &visit.checked {
+        Some(token) => token.clone(),
+        None => token::check(&channel, &request).map_err(|unacceptable| {
+            if front.log_budget.take() {
+                let (channel, why) = (channel.name(), &unacceptable);
+                tracing::info!(channel, %remote, %why, "token refused");
+            }
+            Ended::Logged(token::turned_away(&unacceptable))
+        })?,
+    };
+    let subprotocol = agree_on_subprotocol(&front, &channel, visit, request.headers())?;
     let Some(permit) = visit.admit(&front) else {
         front.log_full(remote);
-        return Err(turned_away(&TurnedAway::Full).into());
+        return Err(Ended::Logged(TurnedAway::Full));
     };
-    let subprotocol = agree_on_subprotocol(&channel, request.headers());
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let client_request = ClientRequest {
@@ -215,176 +259,55 @@ async fn handle(
                 "on-connect has not answered within handshake_timeout_ms; 503 sent"
             );
         }
-        return Err(turned_away(&TurnedAway::ChannelBusy).into());
+        return Err(Ended::Logged(TurnedAway::ChannelBusy));
     };
     match answered {
-        Ok(Answer::Accept(headers)) => Ok(accepted(&accept, subprotocol, headers)),
+        Ok(Answer::Accept(headers)) => Ok(reply::accepted(&accept, subprotocol, headers)),
         Ok(Answer::Refuse { status, headers, body }) => {
-            Err(refused(&channel, status, headers, body).into())
+            Err(Ended::Refused(Box::new(reply::refused(&channel, status, headers, body))))
         }
-        Ok(Answer::Unavailable) => Err(turned_away(&TurnedAway::ChannelBusy).into()),
-        Ok(Answer::Failed) | Err(_) => Err(turned_away(&TurnedAway::ChannelFailed).into()),
+        // The runtime has logged why.
+        Ok(Answer::Unavailable) => Err(Ended::Logged(TurnedAway::ChannelBusy)),
+        Ok(Answer::Failed) | Err(_) => Err(Ended::Logged(TurnedAway::ChannelFailed)),
     }
 }
 
-/// Checks the headers that a client must send to get an upgrade. Returns the value that proves that
-/// the host has understood it. Public so that it can be measured by itself.
+/// Returns the first of the channel's subprotocols that the client asks for. A client that asks for
+/// others only is served without one, and mostly ends the connection itself (RFC 6455, 4.1).
 ///
 /// # Errors
 ///
-/// The response that names the missing part.
-pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, Box<Reply>> {
-    let headers = request.headers();
-    if request.method() != Method::GET {
-        return Err(turned_away(&TurnedAway::Method).into());
-    }
-    if !request.body().is_end_stream() {
-        return Err(turned_away(&TurnedAway::Body).into());
-    }
-    if request.version() < Version::HTTP_11 {
-        return Err(turned_away(&TurnedAway::HttpVersion).into());
-    }
-    if only(headers, &HOST).is_none() {
-        return Err(turned_away(&TurnedAway::Host).into());
-    }
-    let upgrades = has_token(headers, &UPGRADE, "websocket");
-    if !upgrades || !has_token(headers, &CONNECTION, "upgrade") {
-        return Err(turned_away(&TurnedAway::NoUpgrade).into());
-    }
-    if only(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(turned_away(&TurnedAway::WebSocketVersion).into());
-    }
-    match only(headers, &SEC_WEBSOCKET_KEY) {
-        Some(key) if is_key(key) => Ok(derive_accept_key(key)),
-        _ => Err(turned_away(&TurnedAway::Key).into()),
-    }
-}
-
-/// Returns true for 16 bytes in base64 (RFC 4648): 22 characters, of which the last carries 2 bits,
-/// and padding.
-fn is_key(key: &[u8]) -> bool {
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.len() == 24 && key[..22].iter().all(is_base64) && &key[22..] == b"=="
-}
-
-/// Checks the origin of a page, which browsers send. A page of another origin could act in its
-/// visitor's name. Other clients send no origin.
-fn check_origin(front: &Front, headers: &HeaderMap) -> Result<(), Refused> {
-    let config = &front.config;
-    let forbidden = |why: TurnedAway| Err(turned_away(&why).into());
-    if headers.get_all(ORIGIN).iter().count() > 1 {
-        return forbidden(TurnedAway::SeveralOrigins);
-    }
-    let Some(origin) = headers.get(ORIGIN) else {
-        return match config.require_origin {
-            true => forbidden(TurnedAway::OriginRequired),
-            false => Ok(()),
-        };
-    };
-    let Ok(origin) = origin.to_str() else {
-        return forbidden(TurnedAway::OriginNotAscii);
-    };
-    if config.allowed_origins.iter().any(|allowed| allowed.matches(origin)) {
-        return Ok(());
-    }
-    if origin == "null" {
-        return match config.allow_null_origin {
-            true => Ok(()),
-            false => forbidden(TurnedAway::NullOrigin),
-        };
-    }
-    let host = only(headers, &HOST).and_then(|host| std::str::from_utf8(host).ok());
-    if host.is_some_and(|host| AllowedOrigin::is_same_host(origin, host)) {
-        return Ok(());
-    }
-    if front.log_budget.take() {
-        let origin = escape(cut(origin, MAX_SHOWN_BYTES));
-        tracing::info!(origin, "origin refused; see allowed_origins");
-    }
-    forbidden(TurnedAway::Origin)
-}
-
-/// Checks the client's token, if the channel has token rules. `None` if it has no token and needs
-/// none.
-fn check_token<B>(
+/// The client asks for others only, and the operator wants such clients turned away.
+fn agree_on_subprotocol(
     front: &Front,
     channel: &Channel,
     visit: &Visit,
-    request: &Request<B>,
-) -> Result<Option<Token>, Refused> {
-    if let Some(token) = &visit.checked {
-        return Ok(token.clone());
-    }
-    let Some(verifier) = channel.context.token_verifier() else {
-        return Ok(None);
-    };
-    let parameter = verifier.query_parameter();
-    let found = bearer(request.headers()).map(Cow::Borrowed).or_else(|| {
-        let query = request.uri().query().unwrap_or_default();
-        query_value(query, parameter?)
-    });
-    let checked = match found {
-        Some(token) => verifier.check(&token).map(Some),
-        None if verifier.is_required() => Err(Unacceptable::Missing),
-        None => Ok(None),
-    };
-    checked.map_err(|unacceptable| {
-        if front.log_budget.take() {
-            let (channel, why) = (channel.name(), &unacceptable);
-            tracing::info!(channel, remote = %visit.remote, %why, "token refused");
-        }
-        let mut reply = turned_away(&match unacceptable {
-            Unacceptable::Missing => TurnedAway::TokenRequired,
-            Unacceptable::Expired => TurnedAway::TokenExpired,
-            Unacceptable::Invalid(_) => TurnedAway::TokenInvalid,
-        });
-        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        reply.into()
-    })
-}
-
-/// Returns the token of a header `Authorization: Bearer …` (RFC 6750, 2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let credentials = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());
-    let mut schemes = credentials.filter_map(|value| value.trim().split_once(' '));
-    let (_, token) = schemes.find(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))?;
-    Some(token.trim())
-}
-
-/// Returns the first value of a parameter in a query.
-fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let decoded = |text: &'a str| percent_decode_str(text).decode_utf8().ok();
-    let mut pairs = pairs.filter(|(key, _)| decoded(key).as_deref() == Some(name));
-    decoded(pairs.next()?.1)
-}
-
-/// Returns the first of the channel's subprotocols that the client asks for.
-fn agree_on_subprotocol(channel: &Channel, headers: &HeaderMap) -> Option<String> {
+    headers: &HeaderMap,
+) -> Result<Option<String>, Ended> {
     let generation = channel.current();
     let offered = &generation.description.subprotocols;
     let asked = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let asked: Vec<&[u8]> = asked.map(HeaderValue::as_bytes).collect();
-    handshake::agree_on_subprotocol(offered, &asked).cloned()
-}
-
-fn accepted(accept: &str, subprotocol: Option<String>, headers: Vec<(String, Vec<u8>)>) -> Reply {
-    let mut reply = Response::new(Full::default());
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    // They were checked when the guest set them.
-    append(reply.headers_mut(), headers);
-    let ours = reply.headers_mut();
-    ours.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    ours.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    for (name, value) in
-        [(SEC_WEBSOCKET_ACCEPT, Some(accept)), (SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref())]
-    {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            ours.insert(name, value);
-        }
+    let agreed = handshake::agree_on_subprotocol(offered, &asked).cloned();
+    if agreed.is_some() || asked.is_empty() {
+        return Ok(agreed);
     }
-    reply
+    if front.log_budget.take() {
+        let asked = asked.join(&b", "[..]);
+        let asked = escape(cut(&String::from_utf8_lossy(&asked), MAX_SHOWN_BYTES));
+        let (channel, offered) = (channel.name(), offered.join(", "));
+        tracing::info!(
+            channel,
+            remote = %visit.remote,
+            asked,
+            offered,
+            "the client asks for no subprotocol of the channel's"
+        );
+    }
+    match front.config.require_subprotocol {
+        true => Err(Ended::Logged(TurnedAway::Subprotocol)),
+        false => Ok(None),
+    }
 }
 
 /// Returns the channels in service, as the page shows them.
@@ -399,119 +322,4 @@ fn mounted(front: &Front) -> Vec<page::Mounted> {
         }
     });
     mounted.collect()
-}
-
-/// Returns a channel's own response, without the parts that it may not send.
-fn refused(
-    channel: &Channel,
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
-    mut body: Vec<u8>,
-) -> Reply {
-    body.truncate(MAX_REFUSAL_BYTES);
-    let mut reply = Response::new(Full::from(body));
-    *reply.status_mut() = match StatusCode::from_u16(status) {
-        Ok(code) if handshake::is_refusal_status(status) => code,
-        _ => {
-            if channel.context.failure_budget.take() {
-                let channel = channel.name();
-                tracing::warn!(
-                    channel,
-                    status,
-                    "a refusal needs a status from 300 to 599; 500 sent"
-                );
-            }
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    };
-    let (good, bad): (Vec<_>, Vec<_>) =
-        headers.into_iter().partition(|(name, value)| is_channel_header(name, value));
-    let dropped = bad.len() + good.len().saturating_sub(MAX_REFUSAL_HEADERS);
-    if dropped > 0 && channel.context.failure_budget.take() {
-        let channel_context = &channel.context;
-        let (channel, first) = (channel.name(), bad.first().or(good.get(MAX_REFUSAL_HEADERS)));
-        let header = first.map(|(name, _)| channel_context.shown(name, MAX_SHOWN_BYTES));
-        tracing::warn!(
-            channel,
-            header,
-            dropped,
-            "headers of a refusal cannot be sent; it has at most {MAX_REFUSAL_HEADERS}"
-        );
-    }
-    append(reply.headers_mut(), good.into_iter().take(MAX_REFUSAL_HEADERS));
-    if !reply.headers().contains_key(CONTENT_TYPE) {
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        reply.headers_mut().insert(CONTENT_TYPE, plain);
-    }
-    reply
-}
-
-fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>)>) {
-    for (name, value) in headers {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(&value))
-        {
-            to.append(name, value);
-        }
-    }
-}
-
-/// Returns a plain response with one line of text.
-pub fn text(status: StatusCode, line: &str) -> Reply {
-    let mut reply = Response::new(Full::from(format!("{line}\n")));
-    *reply.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    reply.headers_mut().insert(CONTENT_TYPE, plain);
-    reply
-}
-
-/// Returns the response to a client that is turned away, with the headers of its status.
-pub fn turned_away(why: &TurnedAway) -> Reply {
-    let status = StatusCode::from_u16(why.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = text(status, &why.to_string());
-    let headers = reply.headers_mut();
-    match status {
-        // The client may come back in a moment.
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            headers.insert(ALLOW, HeaderValue::from_static("GET"));
-        }
-        StatusCode::UPGRADE_REQUIRED => {
-            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        }
-        _ => {}
-    }
-    reply
-}
-
-/// Returns the value of a header that occurs exactly once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(value.as_bytes()),
-        _ => None,
-    }
-}
-
-/// Returns true if a list header names a token, in any case.
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_key;
-
-    #[test]
-    fn a_key_is_sixteen_bytes_in_base64() {
-        assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
-        for bad in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZQ=?", "c2hvcnQ="] {
-            assert!(!is_key(bad.as_bytes()), "{bad}");
-        }
-    }
 }

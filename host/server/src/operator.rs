@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::http::{self, Lease, Limits};
-use crate::listener::{self, Acceptor};
+use crate::listener::Listener;
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
@@ -63,7 +63,7 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 /// The API, bound to its address and not serving yet.
 #[derive(Debug)]
 pub struct Operator {
-    listener: Acceptor,
+    listener: Listener,
     token: Secret,
 }
 
@@ -77,13 +77,13 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
         return Ok(None);
     };
     let wanted = config.operator_listen;
-    let listener = listener::bind(wanted).with_context(|| {
+    let listener = Listener::bind(&wanted, "operator").with_context(|| {
         format!(
-            "cannot listen on {wanted} for the operator's API; choose another with \
-             --operator-listen, or take the token away"
+            "no address for the operator's API ({wanted}); choose another with --operator-listen, \
+             or take the token away"
         )
     })?;
-    Ok(Some(Operator { listener: Acceptor::new(listener, "of the operator")?, token }))
+    Ok(Some(Operator { listener, token }))
 }
 
 /// Logs whether there is an API, and its address.
@@ -131,7 +131,7 @@ impl Operator {
     }
 }
 
-async fn accept(listener: &Acceptor, api: Arc<Api>, closing: watch::Receiver<()>) {
+async fn accept(listener: &Listener, api: Arc<Api>, closing: watch::Receiver<()>) {
     let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
     loop {
         let (stream, remote) = listener.accept().await;

@@ -18,6 +18,9 @@ use wharf_config::Config;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// Path of the health check.
+pub const HEALTH: &str = "/healthz";
+
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The client for browsers, which pages of other origins may import as well.
@@ -43,7 +46,7 @@ pub fn reply<B>(
 ) -> Option<Reply> {
     let path = request.uri().path();
     let (kind, content) = match path {
-        "/healthz" => ("text/plain; charset=utf-8", Cow::Borrowed("ok\n")),
+        HEALTH => ("text/plain; charset=utf-8", Cow::Borrowed("ok\n")),
         _ if !config.page => return None,
         "/_wharf/channels.json" => ("application/json", Cow::Owned(list(&mounted()))),
         _ => file(path)?,

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, Lease, Limits};
-use crate::listener::Acceptor;
+use crate::listener::Listener;
 use crate::operator;
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
@@ -48,7 +47,7 @@ const ROOMS_PAUSE: Duration = Duration::from_millis(5);
 /// The folder cannot be watched, a file of keys cannot be used, or the compiler cannot be set up.
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     run_observed(config, listener, shutdown, Arc::new(Unobserved)).await
@@ -61,12 +60,11 @@ pub async fn run(
 /// The errors are those of [`run`].
 pub async fn run_observed(
     config: Config,
-    listener: TcpListener,
+    listener: Listener,
     shutdown: impl Future<Output = ()>,
     loads: Arc<dyn LoadObserver>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let listener = Acceptor::new(listener, "of channels")?;
     let address = listener.address();
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
@@ -155,7 +153,7 @@ struct Server {
 }
 
 impl Server {
-    async fn accept(&self, listener: &Acceptor) {
+    async fn accept(&self, listener: &Listener) {
         loop {
             let (stream, remote) = listener.accept().await;
             let visit = Visit::accepted(remote, self.pending.take().await);
@@ -209,6 +207,6 @@ async fn visit_host(
     let answer = |request, _: Arc<Lease>| handshake::answer(front.clone(), visit, request);
     let served = http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await;
     if let Err(error) = served {
-        tracing::debug!(%remote, %error, "an HTTP connection ended badly");
+        front.log_unreadable(remote, &error);
     }
 }

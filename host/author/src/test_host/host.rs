@@ -16,6 +16,7 @@ use super::lines::Lines;
 use super::script::{Kept, Neighbour, Script};
 use super::visitor::{Ask, Opcode, Response, Visitor};
 use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config};
+use wharf_contract::handshake::MAX_TARGET_BYTES;
 use wharf_contract::kit::{Act, Answer, Bytes, Command, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
@@ -309,6 +310,8 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
     let mut config = Config {
         // The allowed origins are the operator's choice, which tests do not depend on.
         allowed_origins: AllowedOrigin::parse("*").into_iter().collect(),
+        // A target that is too long is refused as such, as natively.
+        max_header_bytes: 4 * MAX_TARGET_BYTES,
         allow_null_origin: true,
         log_lines_per_second: LOG_LINES,
         ..Config::default()
