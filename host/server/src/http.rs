@@ -155,7 +155,7 @@ where
         () = lease.over() => {}
         _ = closing.changed() => {}
     }
-    // What has begun may still be answered, and the answer be taken, but not for long.
+    // A request that has begun may still be answered, and its answer be taken, but not for long.
     serving.as_mut().graceful_shutdown();
     let rest = async {
         lease.idle().await;
