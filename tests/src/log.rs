@@ -67,6 +67,14 @@ pub struct Log {
 impl Log {
     /// Collects lines until the stream ends.
     pub fn collect(from: impl Read + Send + 'static) -> Log {
+        Log::collect_to(from, |_| false)
+    }
+
+    /// Collects lines until one is the last, and then reads no more: the writer has to wait.
+    pub fn collect_to(
+        from: impl Read + Send + 'static,
+        is_last: impl Fn(&Line) -> bool + Send + 'static,
+    ) -> Log {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (counter, count) = watch::channel(0);
         let written = lines.clone();
@@ -77,8 +85,14 @@ impl Log {
                 let text = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
                 bytes.clear();
                 let mut lines = written.lock().expect("no reader panics");
-                lines.push(Line::read(text));
+                let line = Line::read(text);
+                let is_last = is_last(&line);
+                lines.push(line);
                 counter.send_replace(lines.len());
+                drop(lines);
+                while is_last {
+                    std::thread::park();
+                }
             }
         });
         Log { lines, count }

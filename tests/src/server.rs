@@ -55,19 +55,7 @@ impl Wharf {
     /// Starts a server like [`Wharf::start_in`], by a program that becomes the server with its last
     /// arguments, such as `env HOME=…`.
     pub async fn start_under(wrapper: &[&str], folder: TempDir, flags: &[&str]) -> Wharf {
-        let mut command = command_under(wrapper, folder.path());
-        command.args(["serve", "--plugins", "plugins"]);
-        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--log-format", "json")] {
-            if !flags.iter().any(|given| given.starts_with(flag)) {
-                command.args([flag, value]);
-            }
-        }
-        for flag in flags {
-            match flag.split_once(' ') {
-                Some((flag, value)) => command.args([flag, value]),
-                None => command.arg(flag),
-            };
-        }
+        let mut command = serve_under(wrapper, folder.path(), flags);
         let mut child = command.spawn().expect("the server starts");
         let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
         let mut wharf =
@@ -75,6 +63,20 @@ impl Wharf {
         let line = wharf.log.wait_for("an address", |line| line.text.contains("listening")).await;
         wharf.address = address(&line);
         wharf
+    }
+
+    /// Starts a server like [`Wharf::start_in`], whose log is read no further than to its address.
+    pub async fn start_unread(folder: TempDir, flags: &[&str]) -> Wharf {
+        let mut command = serve_under(&[], folder.path(), flags);
+        // As where both go to one pipe: a complaint about one must not wait for the other.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        command.stdout(writer.try_clone().expect("a copy")).stderr(writer);
+        let child = command.spawn().expect("the server starts");
+        // The command holds the other end of the pipe too.
+        drop(command);
+        let log = Log::collect_to(reader, |line| line.text.contains("listening"));
+        let line = log.wait_for("an address", |line| line.text.contains("listening")).await;
+        Wharf { child, address: address(&line), log, folder }
     }
 
     /// Returns a URL of this server.
@@ -226,6 +228,24 @@ impl Drop for Wharf {
             self.log.print_tail("the server's log");
         }
     }
+}
+
+/// Makes the command of a server.
+fn serve_under(wrapper: &[&str], folder: &Path, flags: &[&str]) -> Command {
+    let mut command = command_under(wrapper, folder);
+    command.args(["serve", "--plugins", "plugins"]);
+    for (flag, value) in [("--listen", "127.0.0.1:0"), ("--log-format", "json")] {
+        if !flags.iter().any(|given| given.starts_with(flag)) {
+            command.args([flag, value]);
+        }
+    }
+    for flag in flags {
+        match flag.split_once(' ') {
+            Some((flag, value)) => command.args([flag, value]),
+            None => command.arg(flag),
+        };
+    }
+    command
 }
 
 /// Makes a command for the binary in a folder of its own, without the environment of the tests, but with

@@ -169,3 +169,40 @@ async fn an_empty_plugin_folder_is_pointed_out() {
     let line = wharf.log.wait_for("a hint", |line| line.begins("no plugin is loaded")).await;
     assert_eq!(line.str("level"), "WARN");
 }
+
+/// Runs a shell with the program as `$0`, and returns its output.
+fn shell(script: &str) -> Output {
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(script).arg(wharf_tests::artefacts::binary());
+    shell.env_clear().output().expect("a shell")
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error_in_one_line() {
+    for command in ["config", "--help", "--version", "serve --help"] {
+        let output = shell(&format!("exec \"$0\" {command} > /dev/full"));
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let complaint = complained(&output);
+        assert_eq!(complaint.lines().count(), 1, "{command}: {complaint}");
+        assert!(complaint.contains("standard output cannot be written to"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    for command in ["config", "--help", "serve --help"] {
+        let script = format!("{{ \"$0\" {command}; echo $? >&2; }} | true");
+        // The reader may be gone before or after the text is written.
+        for _ in 0..5 {
+            assert_eq!(complained(&shell(&script)), "0\n", "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_complaint_that_cannot_be_written_is_still_an_exit_code() {
+    for (command, code) in [("nonsense", 2), ("serve --plugins /nowhere", 1)] {
+        let output = shell(&format!("exec \"$0\" {command} 2> /dev/full"));
+        assert_eq!(output.status.code(), Some(code), "{command}");
+    }
+}

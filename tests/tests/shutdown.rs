@@ -53,6 +53,41 @@ async fn a_sigterm_ends_every_connection_with_1012_and_its_on_close() {
 }
 
 #[tokio::test]
+async fn a_closed_terminal_ends_every_connection_with_1012_and_its_on_close() {
+    stops_well_on("HUP").await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_to_ignore_a_closed_terminal_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
+    let mut wharf = Wharf::start_under(&["nohup"], folder, &[]).await;
+    wharf.signal("HUP");
+    wharf.signal("TERM");
+    let line = wharf.log.wait_for("the signal", |line| line.says("asked to stop")).await;
+    assert_eq!(line.number("signal"), Some(15), "the other one was not noticed");
+    assert_eq!(wharf.stopped().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
+    let echo = wharf_tests::artefacts::component("echo");
+    std::fs::write(folder.path().join("plugins/echo.wasm"), echo).expect("a plugin");
+    let flags = ["--log trace", "--operator-listen 127.0.0.1:0"];
+    let mut wharf = Wharf::start_unread(folder, &flags).await;
+    // The pipe holds 64 KiB, and is full after this.
+    for _ in 0..1500 {
+        let mut client = wharf.connect("/echo").await;
+        assert_eq!(client.ask("served").await, "served");
+    }
+    wharf.signal("TERM");
+    let stopped = wharf.stopped().await;
+    assert_eq!(stopped.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_sigint_ends_every_connection_with_1012_and_its_on_close() {
     stops_well_on("INT").await;
 }

@@ -7,6 +7,7 @@ mod author;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::builder::PossibleValuesParser;
@@ -17,6 +18,11 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
+
+use crate::output;
+
+/// Exit code of a command line or a configuration that cannot be used.
+const USAGE: u8 = 2;
 
 /// The command that the operator asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,14 +39,25 @@ pub enum Command {
 
 impl Command {
     /// Reads the process's arguments, environment and configuration file. If they ask for help or
-    /// the version, or are wrong, this prints the text and ends the process; with exit code 2 if
-    /// something was wrong.
-    pub fn from_process() -> Command {
+    /// the version, or are wrong, this prints the text.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing more to do: the exit code, which is 2 if something was wrong.
+    pub fn from_process() -> Result<Command, ExitCode> {
         let environment = std::env::vars_os().collect();
-        match Command::read(std::env::args_os(), environment, PathBuf::new()) {
-            Ok(command) => command,
-            Err(error) => error.exit(),
-        }
+        Command::read(std::env::args_os(), environment, PathBuf::new()).map_err(|error| {
+            let printed = output::finished(error.print());
+            match printed {
+                // A complaint that cannot be written is still told by the exit code.
+                _ if error.use_stderr() => ExitCode::from(USAGE),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    output::complain(format_args!("{error:#}"));
+                    ExitCode::FAILURE
+                }
+            }
+        })
     }
 
     /// Reads the given arguments (the program's name is the first) and environment. `wharf.toml`
@@ -103,7 +120,7 @@ const HINT: &str = "`wharf serve --help` explains every setting.";
 const EXAMPLES: &str = "\
 Examples:
   wharf serve
-      Serve the plugins in ./plugins on 127.0.0.1:4000
+      Serve the plugins in ./plugins on localhost:4000
   wharf new hello
       Make a plugin's crate in ./hello, ready to be built and tested
   wharf dev
@@ -129,7 +146,8 @@ Sizes may have a unit (64KiB, 1MiB). Durations are in milliseconds.
 fn parser() -> clap::Command {
     let serve = clap::Command::new("serve").about("Run the server").long_about(
         "Run the server: load the plugins, listen, and replace plugins as their files change.\n\
-             It stops on SIGINT or SIGTERM, after saying goodbye to its clients.",
+             It stops on SIGINT, SIGTERM or SIGHUP, after saying goodbye to its clients; a second \
+             signal ends it at once.",
     );
     let config = clap::Command::new("config")
         .about("Print the configuration that `serve` would have")

@@ -1,15 +1,14 @@
 //! The commands for authors of plugins.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use wharf_author::{check, dev, new, test, test_host};
 use wharf_config::Config;
 
 use crate::arguments::AuthorCommand;
 use crate::outcome;
+use crate::output::print;
 use crate::serve::{end, runtime, serve};
 
 /// Runs a command.
@@ -35,11 +34,6 @@ pub fn run(command: AuthorCommand) -> ExitCode {
         }
         AuthorCommand::TestHost(file, cache) => outcome(test_host::run(&file, cache)),
     }
-}
-
-/// Writes the answer of a command. A closed pipe is an error like any other.
-fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written to")
 }
 
 /// Prints reports of files. Returns true if all of them would be loaded.

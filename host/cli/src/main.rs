@@ -2,14 +2,20 @@
 //!
 //! - [`arguments`]: the command line.
 //! - [`mod@author`]: the commands for authors of plugins.
-//! - [`mod@serve`]: the surroundings of a server: its runtime, its log, its signals.
+//! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
+//! - [`log`]: the lines to standard error, from a thread of their own.
+//! - [`signals`]: the signals that end a server.
+//! - [`output`]: standard output and standard error, which may be closed or full.
 
 mod arguments;
 
 #[cfg(feature = "author")]
 mod author;
 
+mod log;
+mod output;
 mod serve;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -17,13 +23,11 @@ use arguments::Command;
 
 fn main() -> ExitCode {
     match Command::from_process() {
-        Command::Config(config, sources) => {
-            print!("{}", config.effective(&sources));
-            ExitCode::SUCCESS
-        }
-        Command::Serve(config, _) => outcome(serve::serve(config, wharf_server::run)),
+        Err(code) => code,
+        Ok(Command::Config(config, sources)) => outcome(output::print(&config.effective(&sources))),
+        Ok(Command::Serve(config, _)) => outcome(serve::serve(config, wharf_server::run)),
         #[cfg(feature = "author")]
-        Command::Author(command) => author::run(command),
+        Ok(Command::Author(command)) => author::run(command),
     }
 }
 
@@ -31,7 +35,7 @@ fn outcome(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wharf: {error:#}");
+            output::complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,7 @@
 //! The host's own log lines about errors, as the sentences that a test reads.
 
 use std::fmt::{self, Write};
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use tracing::field::{Field, Visit};
@@ -51,7 +52,11 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut line);
         match self.log.get() {
             Some(log) => self.happened.note(Happened::Warned(line.sentence(log))),
-            None => eprintln!("{} {}", line.message, line.rest),
+            None => {
+                let text = format!("{} {}\n", line.message, line.rest);
+                // Nobody may read standard error any more.
+                let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
+            }
         }
     }
 }
