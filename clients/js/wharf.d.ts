@@ -138,5 +138,5 @@ export class Presence {
   /** Takes a message of the type `presence_state` or `presence_diff`. */
   apply(message: Message): void;
   /** Marks the connection as lost: diffs are ignored until the next whole list. */
-  lapse(): void;
+  markOffline(): void;
 }

@@ -11,11 +11,11 @@ const DEFAULTS = {
 };
 
 /** Going away, no code, no closing handshake, guest failure, restart, overload, gateway, TLS. */
-const PASSING = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
+const RECOVERABLE_CODES = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
 
 export function shouldReconnect({ code, reason }) {
   // A proxy may go away for a while, with the same code as a plugin that was removed.
-  return PASSING.includes(code) && !(code === 1001 && reason === "removed");
+  return RECOVERABLE_CODES.includes(code) && !(code === 1001 && reason === "removed");
 }
 
 export function connect(url, options) {
@@ -68,7 +68,7 @@ export class Presence {
     this.onChange.tell({ joined, updated, left });
   }
 
-  lapse() {
+  markOffline() {
     this.isCurrent = false;
   }
 }
@@ -256,7 +256,7 @@ export class Channel {
     socket?.close();
     const willReconnect = !isFinal && (this.#isAboutToken(end) || this.#options.shouldReconnect(end));
     this.#state = willReconnect ? "waiting" : "closed";
-    for (const presence of this.#presences.values()) presence.lapse();
+    for (const presence of this.#presences.values()) presence.markOffline();
     const delay = this.#delay();
     if (willReconnect) {
       this.#attempt += 1;

@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use crate::limits::Limits;
 
-pub use bytes::Bytes;
+pub use bytes::HexBytes;
 
 /// Names and values of headers.
-pub type Headers = Vec<(String, Bytes)>;
+pub type Headers = Vec<(String, HexBytes)>;
 
 /// The host's first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ pub enum Command {
         /// Key.
         key: String,
         /// Value.
-        value: Bytes,
+        value: HexBytes,
     },
 }
 
@@ -124,11 +124,11 @@ pub enum Act {
     /// Send a text message.
     Text(String),
     /// Send a binary message.
-    Binary(Bytes),
+    Binary(HexBytes),
     /// Send a ping.
-    Ping(Bytes),
+    Ping(HexBytes),
     /// Send a pong.
-    Pong(Bytes),
+    Pong(HexBytes),
     /// Send a close frame.
     Close(u16, String),
     /// Vanish without a close frame.
@@ -171,7 +171,7 @@ pub enum HttpAnswer {
         /// The headers.
         headers: Headers,
         /// The body.
-        body: Bytes,
+        body: HexBytes,
     },
     /// A failure of the call.
     Failure {
@@ -220,12 +220,12 @@ pub enum Answer {
         /// Headers of the response.
         headers: Headers,
         /// Body.
-        body: Bytes,
+        body: HexBytes,
     },
     /// The description of a connection.
     Connection {
         /// Session, as last committed.
-        session: Bytes,
+        session: HexBytes,
         /// Rooms that it is in.
         joined: Vec<String>,
         /// User that it belongs to.
@@ -238,7 +238,7 @@ pub enum Answer {
         /// Ids of its members.
         members: Vec<String>,
         /// State.
-        state: Option<Bytes>,
+        state: Option<HexBytes>,
         /// Keys that are present.
         present: Vec<String>,
     },
@@ -257,7 +257,7 @@ pub enum Answer {
     /// The value of a key of the store.
     Stored {
         /// Value; `None` if there is none.
-        value: Option<Bytes>,
+        value: Option<HexBytes>,
     },
 }
 
@@ -306,7 +306,7 @@ pub enum Happened {
         /// Headers.
         headers: Headers,
         /// Body.
-        body: Bytes,
+        body: HexBytes,
     },
     /// The plugin published to a room of another channel.
     Published {
@@ -326,9 +326,9 @@ pub enum Message {
     /// Text.
     Text(String),
     /// Bytes.
-    Binary(Bytes),
+    Binary(HexBytes),
     /// A ping.
-    Ping(Bytes),
+    Ping(HexBytes),
 }
 
 /// Returns a target as clients write it: characters that no target may have are percent-encoded.
@@ -371,7 +371,7 @@ mod tests {
             Command::Start(Setup::default()),
             Command::Connect {
                 target: "/chat".to_owned(),
-                headers: vec![("x-a".to_owned(), Bytes(vec![0, 255]))],
+                headers: vec![("x-a".to_owned(), HexBytes(vec![0, 255]))],
                 remote: SocketAddr::from(([192, 0, 2, 1], 50_000)),
                 claims: None,
             },

@@ -20,11 +20,11 @@
 //! - [`pattern`] and [`router`]: path patterns, and the lookup of a path
 //! - [`description`]: the description of a channel by itself
 //! - [`exports`]: the optional exports, the one list of them
-//! - `outside`: answers to messages from outside
+//! - `outside_messages`: answers to messages from outside
 //! - [`text`]: texts of strangers in sentences
 //! - `kit`: the messages between `wharf test` and the test kit
 //!
-//! `presence`, `outside` and `kit` are there with the feature `json`.
+//! `presence`, `outside_messages` and `kit` are there with the feature `json`.
 //!
 //! This crate knows no runtime, no sockets and no WebAssembly. A plugin's component does not
 //! contain it: the SDK uses it only natively.
@@ -47,7 +47,7 @@ pub mod kit;
 pub mod limits;
 pub mod names;
 #[cfg(feature = "json")]
-pub mod outside;
+pub mod outside_messages;
 pub mod pattern;
 #[cfg(feature = "json")]
 pub mod presence;

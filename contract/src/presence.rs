@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::refusal::CallRefusal;
 
 pub use messages::{Diff, Entries, Meta};
-pub use roster::{Before, Changes, Own, Roster};
+pub use roster::{Before, Changes, OwnChanges, Roster};
 
 /// Default of `presence_interval_ms`: the time from a change to the message about it.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use crate::connection::Connection;
 use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
-use crate::outside::{self, OutsideRefusal};
+use crate::outside_messages::{self, OutsideRefusal};
 use crate::presence::{PresenceDiff, Present};
 use crate::refusal::{Answer, Refusal};
 use crate::room::Room;
@@ -124,7 +124,7 @@ pub(crate) fn on_channel_timer<C: Channel>(timer: Timer) {
 /// Returns the reply to a message from outside, as JSON, or the reason why there is none.
 pub(crate) fn on_outside_message<C: Channel>(payload: &[u8]) -> Result<Vec<u8>, OutsideRefusal> {
     let handled = || {
-        let reply = C::on_outside_message(outside::decode(payload)?)?;
+        let reply = C::on_outside_message(outside_messages::decode(payload)?)?;
         serde_json::to_vec(&reply).context("the reply cannot be written as JSON")
     };
     handled().map_err(|error: Error| {

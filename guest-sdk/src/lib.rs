@@ -151,7 +151,7 @@ mod connection;
 mod incoming;
 pub mod notices;
 mod outgoing;
-mod outside;
+mod outside_messages;
 mod pages;
 mod paths;
 pub mod presence;

@@ -150,13 +150,13 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
     }
     println!("==> summary");
     for (name, time, cpu) in &times {
-        let verdict = match &failed {
+        let outcome = match &failed {
             Some((failed, _)) if failed == name => "FAILED",
             _ if not_run.contains(name) => "NOT RUN",
             _ => "ok",
         };
         let cpu = cpu.map(|cpu| format!("{:>8.1} s of CPU", cpu.as_secs_f64())).unwrap_or_default();
-        println!("    {name:<12}{:>8.1} s{cpu}  {verdict}", time.as_secs_f64());
+        println!("    {name:<12}{:>8.1} s{cpu}  {outcome}", time.as_secs_f64());
     }
     match failed {
         None => Ok(()),

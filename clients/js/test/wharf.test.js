@@ -94,12 +94,12 @@ test("only a connection that was stable makes the next delay a first one", () =>
 });
 
 test("codes that may pass are tried again, all others are final", () => {
-  const passing = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
+  const recoverable = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
   for (const code of [...Array.from({ length: 16 }, (_, n) => 1000 + n), 3000, 3999, 4000, 4001, 4999]) {
     const one = channel();
     socket().open().end(code);
-    assert.equal(one.state, passing.includes(code) ? "waiting" : "closed", `code ${code}`);
-    assert.equal(shouldReconnect({ code, reason: "" }), passing.includes(code));
+    assert.equal(one.state, recoverable.includes(code) ? "waiting" : "closed", `code ${code}`);
+    assert.equal(shouldReconnect({ code, reason: "" }), recoverable.includes(code));
     one.close();
   }
   const one = channel();

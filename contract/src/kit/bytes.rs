@@ -4,15 +4,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes, written as hexadecimal digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
+pub struct HexBytes(pub Vec<u8>);
 
-impl From<&[u8]> for Bytes {
-    fn from(bytes: &[u8]) -> Bytes {
-        Bytes(bytes.to_vec())
+impl From<&[u8]> for HexBytes {
+    fn from(bytes: &[u8]) -> HexBytes {
+        HexBytes(bytes.to_vec())
     }
 }
 
-impl Serialize for Bytes {
+impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const DIGITS: [char; 16] =
             ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
@@ -22,8 +22,8 @@ impl Serialize for Bytes {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+impl<'de> Deserialize<'de> for HexBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HexBytes, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digit = |byte: u8| char::from(byte).to_digit(16);
         let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for Bytes {
             _ => None,
         });
         let bytes: Option<Vec<u8>> = pairs.collect();
-        bytes.map(Bytes).ok_or_else(|| serde::de::Error::custom("bytes are hexadecimal digits"))
+        bytes.map(HexBytes).ok_or_else(|| serde::de::Error::custom("bytes are hexadecimal digits"))
     }
 }
 
@@ -41,12 +41,12 @@ mod tests {
 
     #[test]
     fn bytes_survive_their_digits_and_nothing_else_is_bytes() {
-        let all = Bytes((0..=255).collect());
+        let all = HexBytes((0..=255).collect());
         let text = serde_json::to_string(&all).expect("JSON");
         assert!(text.starts_with("\"000102"), "{text}");
-        assert_eq!(serde_json::from_str::<Bytes>(&text).expect("bytes"), all);
+        assert_eq!(serde_json::from_str::<HexBytes>(&text).expect("bytes"), all);
         for wrong in ["\"0\"", "\"0g\"", "\"é\"", "1"] {
-            assert!(serde_json::from_str::<Bytes>(wrong).is_err(), "{wrong}");
+            assert!(serde_json::from_str::<HexBytes>(wrong).is_err(), "{wrong}");
         }
     }
 }

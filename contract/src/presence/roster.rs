@@ -86,7 +86,7 @@ impl<I: Copy + Ord, T> Entry<I, T> {
 
 /// The changes that an event that has not committed yet makes about its own connection.
 #[derive(Clone, Debug)]
-pub struct Own<I> {
+pub struct OwnChanges<I> {
     /// Connection.
     pub id: I,
     /// Key and metadata that it tracks itself with; `None` for absent.
@@ -147,7 +147,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
     }
 
     /// Returns the number of keys with a connection.
-    pub fn count(&self, own: Option<&Own<I>>) -> usize {
+    pub fn count(&self, own: Option<&OwnChanges<I>>) -> usize {
         let live = self.entries.len() - self.lingering;
         let Some(own) = own else { return live };
         let key = own.track.as_ref().map(|(key, _)| key);
@@ -160,7 +160,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
     }
 
     /// Returns at most `limit` entries in the order of their keys, beginning after `after`.
-    pub fn page(&self, after: Option<&str>, limit: usize, own: Option<&Own<I>>) -> Entries {
+    pub fn page(&self, after: Option<&str>, limit: usize, own: Option<&OwnChanges<I>>) -> Entries {
         let is_after = |key: &str| after.is_none_or(|after| key > after);
         let mut page = Entries::new();
         let mut own_track = own
@@ -328,7 +328,7 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
 fn shown_with<I: Copy + Ord, T>(
     key: &Arc<str>,
     entry: &Entry<I, T>,
-    own: Option<&Own<I>>,
+    own: Option<&OwnChanges<I>>,
 ) -> Vec<Meta> {
     let Some(own) = own else { return entry.shown() };
     let track = own.track.as_ref().filter(|(own_key, _)| own_key == key);

@@ -16,7 +16,7 @@ use crate::outgoing::Kind;
 use crate::store::Entry;
 use crate::testing::effects::Effect;
 use crate::testing::host_calls::{checked, checked_rooms, checked_users, page};
-use crate::testing::posts::Whose;
+use crate::testing::posts::Scope;
 use crate::testing::world::{Request, Shared, World, id};
 
 thread_local! {
@@ -168,12 +168,12 @@ impl Connection {
         repeat_ms: Option<u64>,
         payload: &[u8],
     ) -> Result<(), HostError> {
-        let whose = Whose::Connection(self.request.number);
-        host(|world| world.set_timer(whose, name, (delay_ms, repeat_ms), payload))
+        let scope = Scope::Connection(self.request.number);
+        host(|world| world.set_timer(scope, name, (delay_ms, repeat_ms), payload))
     }
 
     pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
-        host(|world| world.cancel_timer(Whose::Connection(self.request.number), name))
+        host(|world| world.cancel_timer(Scope::Connection(self.request.number), name))
     }
 }
 
@@ -353,12 +353,12 @@ pub(crate) fn set_room_timer(
     repeat_ms: Option<u64>,
     payload: &[u8],
 ) -> Result<(), HostError> {
-    let whose = Whose::Room(room.to_owned());
-    host(|world| world.set_timer(whose, name, (delay_ms, repeat_ms), payload))
+    let scope = Scope::Room(room.to_owned());
+    host(|world| world.set_timer(scope, name, (delay_ms, repeat_ms), payload))
 }
 
 pub(crate) fn cancel_room_timer(room: &str, name: &str) -> Result<(), HostError> {
-    host(|world| world.cancel_timer(Whose::Room(room.to_owned()), name))
+    host(|world| world.cancel_timer(Scope::Room(room.to_owned()), name))
 }
 
 pub(crate) fn set_channel_timer(
@@ -367,11 +367,11 @@ pub(crate) fn set_channel_timer(
     repeat_ms: Option<u64>,
     payload: &[u8],
 ) -> Result<(), HostError> {
-    host(|world| world.set_timer(Whose::Channel, name, (delay_ms, repeat_ms), payload))
+    host(|world| world.set_timer(Scope::Channel, name, (delay_ms, repeat_ms), payload))
 }
 
 pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
-    host(|world| world.cancel_timer(Whose::Channel, name))
+    host(|world| world.cancel_timer(Scope::Channel, name))
 }
 
 pub(crate) fn sender() -> Option<String> {

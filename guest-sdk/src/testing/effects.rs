@@ -7,7 +7,7 @@ use wharf_contract::effects::{ID_BYTES, label_bytes, name_bytes};
 use crate::audience::Audience;
 
 use super::client::Received;
-use super::posts::Whose;
+use super::posts::Scope;
 
 /// A message that a channel has sent to a room of another, with [`publish`](crate::publish).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) enum Effect {
     Disconnect(u64, (u16, String)),
     DisconnectUser(String, (u16, String)),
     /// An event for one receiver.
-    Post(Whose, Vec<u8>),
+    Post(Scope, Vec<u8>),
     /// A notice for several connections; those whose inbox is full are closed.
     PostToSeveral {
         to: Vec<u64>,
@@ -55,14 +55,14 @@ pub(crate) enum Effect {
         payload: Vec<u8>,
     },
     SetTimer {
-        whose: Whose,
+        scope: Scope,
         name: String,
         delay: Duration,
         interval: Option<Duration>,
         payload: Vec<u8>,
     },
     CancelTimer {
-        whose: Whose,
+        scope: Scope,
         name: String,
     },
     Publish(Published),

@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use wharf_contract::limits::Limits;
-use wharf_contract::outside::OutsideProblem;
+use wharf_contract::outside_messages::OutsideProblem;
 
 use crate::channel::Channel;
 use crate::log::Level;
 use crate::outgoing::Outgoing;
-use crate::outside::OutsideRefusal;
+use crate::outside_messages::OutsideRefusal;
 use crate::{session, store};
 
 use super::client::{Received, expected, is_same};

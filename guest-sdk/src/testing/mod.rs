@@ -85,7 +85,7 @@ mod http;
 mod store;
 pub(crate) mod world;
 
-pub use crate::outside::OutsideRefusal;
+pub use crate::outside_messages::OutsideRefusal;
 pub use client::{Client, Received};
 pub use connecting::{Connecting, Refused};
 pub use effects::Published;

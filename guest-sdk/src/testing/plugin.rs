@@ -5,7 +5,7 @@ use crate::connection::Connection;
 use crate::dispatch;
 use crate::incoming::Incoming;
 use crate::log;
-use crate::outside::OutsideRefusal;
+use crate::outside_messages::OutsideRefusal;
 use crate::refusal::Answer;
 use crate::timers::Timer;
 

@@ -17,9 +17,9 @@ use super::effects::Effect;
 use super::run::{Happening, end_disconnected, event, failed, failure, handle, panicked, run};
 use super::world::{Phase, Shared, World};
 
-/// The receiver of an event.
+/// The receiver of an event, or the owner of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Whose {
+pub(crate) enum Scope {
     Connection(u64),
     Room(String),
     Channel,
@@ -39,7 +39,7 @@ pub(crate) struct SetTimer {
     payload: Vec<u8>,
 }
 
-pub(crate) type Timers = BTreeMap<(Whose, String), SetTimer>;
+pub(crate) type Timers = BTreeMap<(Scope, String), SetTimer>;
 
 /// The waiting events of one inbox.
 #[derive(Clone, Copy, Default)]
@@ -76,11 +76,11 @@ impl World {
     }
 
     /// Returns the waiting events of the receivers that are meant, with those of this event.
-    fn waiting(&self, is_meant: impl Fn(&Whose) -> bool) -> Waiting {
+    fn waiting(&self, is_meant: impl Fn(&Scope) -> bool) -> Waiting {
         let mut waiting = Waiting::default();
-        for (whose, post) in &self.posts {
+        for (scope, post) in &self.posts {
             if let Post::Event { payload, .. } = post
-                && is_meant(whose)
+                && is_meant(scope)
             {
                 waiting.add(payload);
             }
@@ -89,7 +89,7 @@ impl World {
             match effect {
                 Effect::Post(to, payload) if is_meant(to) => waiting.add(payload),
                 Effect::PostToSeveral { to, payload, .. } => {
-                    let meant = to.iter().filter(|number| is_meant(&Whose::Connection(**number)));
+                    let meant = to.iter().filter(|number| is_meant(&Scope::Connection(**number)));
                     meant.for_each(|_| waiting.add(payload));
                 }
                 _ => {}
@@ -101,35 +101,35 @@ impl World {
     /// Checks that a notice fits into a connection's inbox.
     fn check_inbox(&self, number: u64, bytes: usize) -> Result<(), CallRefusal> {
         let limits = (self.limits.inbox_events, self.limits.inbox_bytes);
-        let waiting = self.waiting(|whose| *whose == Whose::Connection(number));
+        let waiting = self.waiting(|scope| *scope == Scope::Connection(number));
         fits(waiting, bytes, limits, "inbox_events, inbox_bytes")
     }
 
     /// Checks that an event fits into a room's inbox, and into those of all rooms.
-    fn check_room_inbox(&self, room: &Whose, bytes: usize) -> Result<(), CallRefusal> {
-        let together = self.waiting(|whose| matches!(whose, Whose::Room(_)));
+    fn check_room_inbox(&self, room: &Scope, bytes: usize) -> Result<(), CallRefusal> {
+        let of_all_rooms = self.waiting(|scope| matches!(scope, Scope::Room(_)));
         let limit = self.limits.max_channel_inbox_bytes;
-        if together.bytes.saturating_add(bytes) > limit {
+        if of_all_rooms.bytes.saturating_add(bytes) > limit {
             return Err(CallRefusal::ChannelInboxFull { bytes: limit });
         }
         let limits = (self.limits.room_inbox_events, self.limits.room_inbox_bytes);
-        let waiting = self.waiting(|whose| whose == room);
+        let waiting = self.waiting(|scope| scope == room);
         fits(waiting, bytes, limits, "room_inbox_events, room_inbox_bytes")
     }
 
     /// Checks that a room may have data.
     fn check_room_states(&self, room: &str) -> Result<(), CallRefusal> {
-        let room_of = |whose: &Whose| match whose {
-            Whose::Room(room) => Some(room.clone()),
+        let room_of = |scope: &Scope| match scope {
+            Scope::Room(room) => Some(room.clone()),
             _ => None,
         };
         let mut rooms: BTreeSet<String> = self.room_states.keys().cloned().collect();
-        rooms.extend(self.timers.keys().filter_map(|(whose, _)| room_of(whose)));
-        rooms.extend(self.posts.iter().filter_map(|(whose, _)| room_of(whose)));
+        rooms.extend(self.timers.keys().filter_map(|(scope, _)| room_of(scope)));
+        rooms.extend(self.posts.iter().filter_map(|(scope, _)| room_of(scope)));
         for effect in self.event.iter().flat_map(|event| &event.effects) {
             match effect {
-                Effect::Post(whose, _) | Effect::SetTimer { whose, .. } => {
-                    rooms.extend(room_of(whose));
+                Effect::Post(scope, _) | Effect::SetTimer { scope, .. } => {
+                    rooms.extend(room_of(scope));
                 }
                 _ => {}
             }
@@ -145,7 +145,7 @@ impl World {
         self.check_post(payload.len(), "on_notify")?;
         let number = self.find(to)?;
         self.check_inbox(number, payload.len())?;
-        Ok(self.record(Effect::Post(Whose::Connection(number), payload.to_vec()))?)
+        Ok(self.record(Effect::Post(Scope::Connection(number), payload.to_vec()))?)
     }
 
     pub(crate) fn notify_room(
@@ -189,42 +189,42 @@ impl World {
         check_room(room)?;
         self.check_post(payload.len(), "on_room_event")?;
         self.check_room_states(room)?;
-        let to = Whose::Room(room.to_owned());
+        let to = Scope::Room(room.to_owned());
         self.check_room_inbox(&to, payload.len())?;
         Ok(self.record(Effect::Post(to, payload.to_vec()))?)
     }
 
     pub(crate) fn set_timer(
         &mut self,
-        whose: Whose,
+        scope: Scope,
         name: &str,
         (delay_ms, repeat_ms): (u64, Option<u64>),
         payload: &[u8],
     ) -> Result<(), HostError> {
-        if let Whose::Room(room) = &whose {
+        if let Scope::Room(room) = &scope {
             check_room(room)?;
         }
         let limits = self.limits;
-        let (callback, limit, setting) = match &whose {
-            Whose::Connection(_) => {
+        let (callback, limit, setting) = match &scope {
+            Scope::Connection(_) => {
                 ("on_timer", limits.max_timers_per_connection, "max_timers_per_connection")
             }
-            Whose::Room(_) => ("on_room_timer", limits.max_timers_per_room, "max_timers_per_room"),
-            Whose::Channel => {
+            Scope::Room(_) => ("on_room_timer", limits.max_timers_per_room, "max_timers_per_room"),
+            Scope::Channel => {
                 ("on_channel_timer", limits.max_timers_per_channel, "max_timers_per_channel")
             }
         };
         self.plugin.exports.check(callback)?;
-        if let Whose::Connection(_) = whose {
+        if let Scope::Connection(_) = scope {
             self.open_event()?;
         }
         let Times { delay, interval } = Times::read(delay_ms, repeat_ms)?;
-        if let Whose::Room(room) = &whose {
+        if let Scope::Room(room) = &scope {
             self.check_room_states(room)?;
         }
         check_timer(name)?;
         self.check_payload(payload.len())?;
-        let names = self.timer_names(&whose);
+        let names = self.timer_names(&scope);
         if names.len() >= limit && !names.contains(name) {
             return Err(CallRefusal::TooManyTimers { limit, setting }.into());
         }
@@ -233,20 +233,20 @@ impl World {
             return Err(CallRefusal::TimersTooBig { limit }.into());
         }
         let name = name.to_owned();
-        let effect = Effect::SetTimer { whose, name, delay, interval, payload: payload.to_vec() };
+        let effect = Effect::SetTimer { scope, name, delay, interval, payload: payload.to_vec() };
         Ok(self.record(effect)?)
     }
 
     /// Returns the names of the timers that are set, as this event changes them.
-    fn timer_names(&self, whose: &Whose) -> BTreeSet<String> {
-        let set = self.timers.keys().filter(|(of, _)| of == whose);
+    fn timer_names(&self, scope: &Scope) -> BTreeSet<String> {
+        let set = self.timers.keys().filter(|(of, _)| of == scope);
         let mut names: BTreeSet<String> = set.map(|(_, name)| name.clone()).collect();
         for effect in self.event.iter().flat_map(|event| &event.effects) {
             match effect {
-                Effect::SetTimer { whose: of, name, .. } if of == whose => {
+                Effect::SetTimer { scope: of, name, .. } if of == scope => {
                     names.insert(name.clone());
                 }
-                Effect::CancelTimer { whose: of, name } if of == whose => {
+                Effect::CancelTimer { scope: of, name } if of == scope => {
                     names.remove(name);
                 }
                 _ => {}
@@ -264,14 +264,14 @@ impl World {
         self.timers.values().map(|timer| timer.payload.len()).chain(fired).sum()
     }
 
-    pub(crate) fn cancel_timer(&mut self, whose: Whose, name: &str) -> Result<(), HostError> {
-        match &whose {
-            Whose::Connection(_) => drop(self.open_event()?),
-            Whose::Room(room) => check_room(room)?,
-            Whose::Channel => {}
+    pub(crate) fn cancel_timer(&mut self, scope: Scope, name: &str) -> Result<(), HostError> {
+        match &scope {
+            Scope::Connection(_) => drop(self.open_event()?),
+            Scope::Room(room) => check_room(room)?,
+            Scope::Channel => {}
         }
         check_timer(name)?;
-        Ok(self.record(Effect::CancelTimer { whose, name: name.to_owned() })?)
+        Ok(self.record(Effect::CancelTimer { scope, name: name.to_owned() })?)
     }
 }
 
@@ -306,29 +306,29 @@ impl World {
     /// Starts a committed timer.
     pub(crate) fn start_timer(
         &mut self,
-        whose: Whose,
+        scope: Scope,
         name: String,
         delay: Duration,
         interval: Option<Duration>,
         payload: Vec<u8>,
     ) {
-        self.stop_timer(whose.clone(), name.clone());
-        self.timers.insert((whose, name), SetTimer { due: self.now + delay, interval, payload });
+        self.stop_timer(scope.clone(), name.clone());
+        self.timers.insert((scope, name), SetTimer { due: self.now + delay, interval, payload });
     }
 
     /// Cancels a timer, and a firing that waits.
-    pub(crate) fn stop_timer(&mut self, whose: Whose, name: String) {
+    pub(crate) fn stop_timer(&mut self, scope: Scope, name: String) {
         self.posts.retain(|(of, post)| {
-            !matches!(post, Post::Timer(timer) if *of == whose && timer.name() == name)
+            !matches!(post, Post::Timer(timer) if *of == scope && timer.name() == name)
         });
-        self.timers.remove(&(whose, name));
+        self.timers.remove(&(scope, name));
     }
 
     /// Drops a connection's events, which can no longer be handled.
     pub(crate) fn forget_posts(&mut self, number: u64) {
-        let whose = Whose::Connection(number);
-        self.posts.retain(|(of, _)| *of != whose);
-        self.timers.retain(|(of, _), _| *of != whose);
+        let scope = Scope::Connection(number);
+        self.posts.retain(|(of, _)| *of != scope);
+        self.timers.retain(|(of, _), _| *of != scope);
     }
 
     /// Moves the clock to the next timer that falls due by `until`, and lets it fire.
@@ -363,22 +363,22 @@ pub(crate) fn settle(world: &Shared) {
     loop {
         end_disconnected(world);
         let next = world.borrow_mut().posts.pop_front();
-        let Some((whose, post)) = next else {
+        let Some((scope, post)) = next else {
             match tell_presence(world) {
                 true => continue,
                 false => break,
             }
         };
-        match whose {
-            Whose::Connection(number) => {
+        match scope {
+            Scope::Connection(number) => {
                 let happening = match post {
                     Post::Event { from, payload, hops } => Happening::Notice(from, payload, hops),
                     Post::Timer(timer) => Happening::Timer(timer),
                 };
                 handle(world, number, happening);
             }
-            Whose::Room(room) => run_room(world, room, post),
-            Whose::Channel => {
+            Scope::Room(room) => run_room(world, room, post),
+            Scope::Channel => {
                 if let Post::Timer(timer) = post {
                     let on_timer = world.borrow().plugin.on_channel_timer;
                     match event(world, Phase::Detached, 0, || on_timer(timer)) {

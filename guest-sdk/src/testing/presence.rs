@@ -7,7 +7,7 @@ use std::time::Duration;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::{check_presence_key, check_room};
 use wharf_contract::presence::{
-    self, DEFAULT_GRACE, DEFAULT_INTERVAL, Own, Space, charge, check_metadata,
+    self, DEFAULT_GRACE, DEFAULT_INTERVAL, OwnChanges, Space, charge, check_metadata,
 };
 
 use crate::error::HostError;
@@ -160,9 +160,9 @@ impl World {
     }
 
     /// Returns the event's changes of its own connection's presence in a room.
-    fn own_presence(&self, room: &str) -> Option<Own<u64>> {
+    fn own_presence(&self, room: &str) -> Option<OwnChanges<u64>> {
         let event = self.event.as_ref()?;
-        Some(Own { id: event.number, track: event.presence(room)? })
+        Some(OwnChanges { id: event.number, track: event.presence(room)? })
     }
 }
 

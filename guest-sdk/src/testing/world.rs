@@ -20,7 +20,7 @@ use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
 use super::plugin::Plugin;
-use super::posts::{Post, Timers, Whose};
+use super::posts::{Post, Scope, Timers};
 use super::presence::{PresenceEvent, PresenceRooms};
 use super::run::Ending;
 use super::store::Store;
@@ -54,7 +54,7 @@ pub(crate) struct World {
     /// Connections that others have closed, and that still have to be ended.
     pub(crate) disconnected: VecDeque<(u64, Ending)>,
     /// Events that are still to run.
-    pub(crate) posts: VecDeque<(Whose, Post)>,
+    pub(crate) posts: VecDeque<(Scope, Post)>,
     pub(crate) is_settling: bool,
     pub(crate) presence: PresenceRooms,
     /// Calls of `on_presence` that are still to be made.
@@ -256,16 +256,16 @@ impl World {
                 Effect::PostToSeveral { to, full, payload } => {
                     for number in to {
                         let post = Post::Event { from, payload: payload.clone(), hops };
-                        self.posts.push_back((Whose::Connection(number), post));
+                        self.posts.push_back((Scope::Connection(number), post));
                     }
                     for number in full {
                         self.disconnected.push_back((number, Ending::of_host(Reason::Overload)));
                     }
                 }
-                Effect::SetTimer { whose, name, delay, interval, payload } => {
-                    self.start_timer(whose, name, delay, interval, payload);
+                Effect::SetTimer { scope, name, delay, interval, payload } => {
+                    self.start_timer(scope, name, delay, interval, payload);
                 }
-                Effect::CancelTimer { whose, name } => self.stop_timer(whose, name),
+                Effect::CancelTimer { scope, name } => self.stop_timer(scope, name),
                 Effect::Publish(published) => self.published.push(published),
                 Effect::Join(room) => {
                     if let Some(record) = self.connections.get_mut(&number)

@@ -1,7 +1,7 @@
-//! `wharf check`: the facts about a plugin, its needs, and the verdict whether this host would load
+//! `wharf check`: the facts about a plugin, its needs, and the decision whether this host would load
 //! it.
 //!
-//! The verdict is the registry's own: files are loaded into a registry without clients, in the
+//! The decision is the registry's own: files are loaded into a registry without clients, in the
 //! order of their names, like at a server's start.
 
 use std::collections::BTreeSet;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use super::package::{Cargo, Package};
 use super::{MISSING_TARGET, lacks_target};
 use progress::Progress;
-use sources::{Snapshot, Watcher};
+use sources::{Snapshot, SourceWatcher};
 use wharf_config::{Config, Source, Sources};
 use wharf_server::listener::Listener;
 use wharf_server::server;
@@ -93,7 +93,7 @@ struct Builder {
     crates: Vec<Crate>,
     /// Folder of the plugins.
     plugins: PathBuf,
-    watcher: Watcher,
+    watcher: SourceWatcher,
     progress: Arc<Progress>,
     cargo: Arc<Cargo>,
 }
@@ -131,7 +131,7 @@ impl Builder {
             progress.say(&format!("made the plugin folder {}", plugins.display()));
         }
         let plugins = plugins.canonicalize().context("the plugin folder is gone")?;
-        Ok(Builder { crates, plugins, watcher: Watcher::new(), progress, cargo })
+        Ok(Builder { crates, plugins, watcher: SourceWatcher::new(), progress, cargo })
     }
 
     /// Builds after changes until cargo is stopped.

@@ -75,7 +75,7 @@ pub(super) fn of_variable(name: &str, value: &str) -> Option<Dict> {
 }
 
 /// One value, while the sources are read.
-struct Given<'a> {
+struct GivenValue<'a> {
     /// Key, such as `channels.chat.settings.greeting`.
     key: String,
     value: &'a Value,
@@ -110,7 +110,7 @@ impl Tables<'_> {
         let mut channels: BTreeMap<String, Parts> = BTreeMap::new();
         let mut token = TokenSoFar::Nothing;
         for (source, key, value) in layers {
-            let given = Given { key: (*key).to_owned(), value, source };
+            let given = GivenValue { key: (*key).to_owned(), value, source };
             if *key == TOKEN_KEY {
                 self.read_token(&given, &mut token, sources)?;
                 continue;
@@ -131,7 +131,7 @@ impl Tables<'_> {
                 let name = known.unwrap_or(name).clone();
                 let key = format!("{KEY}.{}", channel::key(&name));
                 let parts = channels.entry(name).or_default();
-                self.read_channel(Given { key, value, source }, parts, sources)?;
+                self.read_channel(GivenValue { key, value, source }, parts, sources)?;
             }
         }
         let finish_token = |token: TokenSoFar, key: String| match token {
@@ -169,7 +169,7 @@ impl Tables<'_> {
 
     fn read_channel(
         &self,
-        given: Given<'_>,
+        given: GivenValue<'_>,
         parts: &mut Parts,
         sources: &mut Sources,
     ) -> Result<(), ConfigError> {
@@ -210,7 +210,7 @@ impl Tables<'_> {
 
     fn read_token(
         &self,
-        given: &Given<'_>,
+        given: &GivenValue<'_>,
         token: &mut TokenSoFar,
         sources: &mut Sources,
     ) -> Result<(), ConfigError> {
@@ -268,7 +268,7 @@ impl Tables<'_> {
         value: &Value,
         source: &Source,
     ) -> Result<Secret, ConfigError> {
-        let given = Given { key: key.to_owned(), value, source };
+        let given = GivenValue { key: key.to_owned(), value, source };
         let secret = self.secret(&given)?;
         match is_sendable(secret.expose()) {
             true => Ok(secret),
@@ -277,7 +277,7 @@ impl Tables<'_> {
     }
 
     /// Returns a secret, which is plain or kept elsewhere.
-    fn secret(&self, given: &Given<'_>) -> Result<Secret, ConfigError> {
+    fn secret(&self, given: &GivenValue<'_>) -> Result<Secret, ConfigError> {
         const ALLOWED: &str = "text, `{ env = \"VARIABLE\" }` or `{ file = \"PATH\" }`";
         let (value, origin) = match given.value {
             Value::String(_, text) if text == HIDDEN => {
@@ -315,7 +315,7 @@ impl Tables<'_> {
         Ok(Secret::new(value, origin))
     }
 
-    fn in_variable(&self, given: &Given<'_>, variable: &str) -> Result<String, ConfigError> {
+    fn in_variable(&self, given: &GivenValue<'_>, variable: &str) -> Result<String, ConfigError> {
         let value = (self.variable)(variable).ok_or_else(|| {
             given.refused(format!("the environment variable {variable} is not set"))
         })?;
@@ -334,7 +334,7 @@ impl Tables<'_> {
 }
 
 /// Returns the text of a file, without the line feed that editors put at its end.
-fn in_file(given: &Given<'_>, path: &Path) -> Result<String, ConfigError> {
+fn in_file(given: &GivenValue<'_>, path: &Path) -> Result<String, ConfigError> {
     let failed = |reason: String| given.refused(format!("the file {}: {reason}", path.display()));
     let mut text = String::new();
     std::fs::File::open(path)
@@ -344,14 +344,18 @@ fn in_file(given: &Given<'_>, path: &Path) -> Result<String, ConfigError> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-impl<'a> Given<'a> {
+impl<'a> GivenValue<'a> {
     /// Returns a value in this table.
-    fn inner(&self, name: &str, value: &'a Value) -> Given<'a> {
-        Given { key: format!("{}.{}", self.key, channel::key(name)), value, source: self.source }
+    fn inner(&self, name: &str, value: &'a Value) -> GivenValue<'a> {
+        GivenValue {
+            key: format!("{}.{}", self.key, channel::key(name)),
+            value,
+            source: self.source,
+        }
     }
 
     /// Returns a value in this table that has a name of the operator's choice.
-    fn named(&self, name: &str, value: &'a Value) -> Result<Given<'a>, ConfigError> {
+    fn named(&self, name: &str, value: &'a Value) -> Result<GivenValue<'a>, ConfigError> {
         let given = self.inner(name, value);
         let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(is_fine) {

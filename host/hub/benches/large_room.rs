@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use wharf_hub::connection::{ConnectionRecord, Headers, Request};
+use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::{Outbound, PendingWrites};
@@ -101,11 +101,11 @@ fn hub(members: usize) -> (Arc<Hub>, Vec<Arc<ConnectionRecord>>) {
 }
 
 fn join(hub: &Hub) -> Arc<ConnectionRecord> {
-    let request = Request {
+    let request = UpgradeRequest {
         path: "/".into(),
         query: "".into(),
         params: Box::new([]),
-        headers: Headers::default(),
+        headers: RequestHeaders::default(),
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };

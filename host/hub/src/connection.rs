@@ -21,7 +21,7 @@ pub struct ConnectionRecord {
     /// Id.
     pub id: ConnectionId,
     /// Request of its client.
-    pub request: Request,
+    pub request: UpgradeRequest,
     /// Outgoing side.
     pub outbound: Arc<Outbound>,
     groups: Mutex<Groups>,
@@ -45,7 +45,7 @@ pub(crate) struct Groups {
 
 impl ConnectionRecord {
     /// Makes the record of a connection that is about to open, with a new id.
-    pub fn new(request: Request, outbound: Arc<Outbound>) -> ConnectionRecord {
+    pub fn new(request: UpgradeRequest, outbound: Arc<Outbound>) -> ConnectionRecord {
         ConnectionRecord {
             id: ConnectionId::next(),
             request,
@@ -132,7 +132,7 @@ impl ConnectionRecord {
 
 /// A client's upgrade request, kept as small as possible.
 #[derive(Debug)]
-pub struct Request {
+pub struct UpgradeRequest {
     /// The path as requested, still percent-encoded.
     pub path: Box<str>,
     /// The query as requested, still percent-encoded; empty if there was none.
@@ -140,7 +140,7 @@ pub struct Request {
     /// The path parameters by name, decoded.
     pub params: Box<[(Box<str>, Box<str>)]>,
     /// The headers.
-    pub headers: Headers,
+    pub headers: RequestHeaders,
     /// The client's address and port.
     pub remote: SocketAddr,
     /// The subprotocol agreed upon.
@@ -149,16 +149,16 @@ pub struct Request {
 
 /// Request headers in one piece of memory: thousands of idle connections keep theirs.
 #[derive(Debug, Default)]
-pub struct Headers {
+pub struct RequestHeaders {
     /// Names and values, one behind the other.
     bytes: Box<[u8]>,
     /// Ends of each name and each value.
     ends: Box<[(u32, u32)]>,
 }
 
-impl Headers {
+impl RequestHeaders {
     /// Keeps these headers, names in lower case already.
-    pub fn collect(headers: &[(&str, &[u8])]) -> Headers {
+    pub fn collect(headers: &[(&str, &[u8])]) -> RequestHeaders {
         // Each is one piece of memory and of the right size from the start.
         let size = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut bytes = Vec::with_capacity(size);
@@ -169,7 +169,7 @@ impl Headers {
             bytes.extend_from_slice(value);
             ends.push((name_end, bytes.len() as u32));
         }
-        Headers { bytes: bytes.into(), ends: ends.into() }
+        RequestHeaders { bytes: bytes.into(), ends: ends.into() }
     }
 
     /// Returns names and values in the order kept.
@@ -196,7 +196,7 @@ mod tests {
             headers in proptest::collection::vec(("[a-z-]{0,12}", any::<Vec<u8>>()), 0..20),
         ) {
             let given: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
-            let kept = Headers::collect(&given);
+            let kept = RequestHeaders::collect(&given);
             let back: Vec<_> = kept.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(back, headers);
         }

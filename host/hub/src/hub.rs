@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 use crate::inbox::Scope;
-use crate::presence::{PresenceRooms, Timing};
+use crate::presence::{PresenceRooms, PresenceTiming};
 use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::Timers;
@@ -63,18 +63,18 @@ impl PublicationObserver for Unobserved {
 
 impl Default for Hub {
     fn default() -> Hub {
-        Hub::new(Timing::default())
+        Hub::new(PresenceTiming::default())
     }
 }
 
 impl Hub {
     /// Makes a hub without connections.
-    pub fn new(timing: Timing) -> Hub {
+    pub fn new(timing: PresenceTiming) -> Hub {
         Hub::observed(timing, Box::new(Unobserved))
     }
 
     /// Makes a hub without connections, whose publications have an observer.
-    pub fn observed(timing: Timing, publications: Box<dyn PublicationObserver>) -> Hub {
+    pub fn observed(timing: PresenceTiming, publications: Box<dyn PublicationObserver>) -> Hub {
         Hub {
             rooms: Rooms::default(),
             users: Rooms::default(),

@@ -22,9 +22,9 @@ pub struct InboxLimits {
     pub events: usize,
     /// Size of their payloads, in bytes.
     pub bytes: usize,
-    /// Size of the payloads in all inboxes that are counted [together](Addressee::together), in
-    /// bytes.
-    pub bytes_together: usize,
+    /// Size of the payloads in all inboxes that share a [counter](Addressee::channel_bytes), in
+    /// bytes: those of a channel's rooms.
+    pub channel_bytes: usize,
 }
 
 /// The owner of a timer. The timer's name is unique within it, and the timer ends with it.
@@ -70,8 +70,8 @@ pub enum Posted {
 pub enum NoPlace {
     /// The inbox is full.
     Full,
-    /// All inboxes that are counted [together](Addressee::together) are full.
-    FullTogether,
+    /// The inboxes that share a [counter](Addressee::channel_bytes) are full.
+    ChannelFull,
     /// Events are no longer handled here.
     Closed,
 }
@@ -127,7 +127,7 @@ pub trait Addressee: Send + Sync {
 
     /// Returns the counter of the payload bytes in this inbox and others, if their sum is bounded
     /// as well. The code that takes an event out of the inbox subtracts its bytes.
-    fn together(&self) -> Option<&AtomicUsize> {
+    fn channel_bytes(&self) -> Option<&AtomicUsize> {
         None
     }
 
@@ -217,12 +217,12 @@ impl Place {
         bytes: usize,
         limits: InboxLimits,
     ) -> Result<Place, NoPlace> {
-        if let Some(together) = to.together()
-            && together.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
-                > limits.bytes_together
+        if let Some(channel_bytes) = to.channel_bytes()
+            && channel_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+                > limits.channel_bytes
         {
-            together.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(NoPlace::FullTogether);
+            channel_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(NoPlace::ChannelFull);
         }
         if let Err(why) = to.inbox().take_place(bytes, limits) {
             count_off(&*to, bytes);
@@ -253,8 +253,8 @@ impl Drop for Place {
 
 /// Subtracts a payload that is no longer in the inbox.
 fn count_off(to: &dyn Addressee, bytes: usize) {
-    if let Some(together) = to.together() {
-        together.fetch_sub(bytes, Ordering::Relaxed);
+    if let Some(channel_bytes) = to.channel_bytes() {
+        channel_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
         fn attend(self: Arc<Self>) {}
     }
 
-    const LIMITS: InboxLimits = InboxLimits { events: 4, bytes: 10, bytes_together: usize::MAX };
+    const LIMITS: InboxLimits = InboxLimits { events: 4, bytes: 10, channel_bytes: usize::MAX };
 
     #[derive(Clone, Debug)]
     enum Step {

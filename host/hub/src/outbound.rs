@@ -75,7 +75,7 @@ impl Pushed {
 
 /// The state of an outbound, as its owner checks it between two events.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct OutboundStatus {
     /// Reason to end the connection, if it was asked to.
     pub end: Option<Reason>,
     /// True if more than half of the bound waits. Then no further input should be read.
@@ -367,9 +367,9 @@ impl Outbound {
     }
 
     /// Returns to the owner the present state.
-    pub fn standing(&self) -> Standing {
+    pub fn status(&self) -> OutboundStatus {
         let state = self.state.lock();
-        Standing {
+        OutboundStatus {
             end: state.end,
             is_backed_up: state.queued_bytes > self.limit / 2,
             written_bytes: state.written_bytes,

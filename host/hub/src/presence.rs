@@ -10,7 +10,7 @@
 
 mod rooms;
 
-pub use rooms::{Listener, PresenceRoom, PresenceRooms, Timing};
+pub use rooms::{Listener, PresenceRoom, PresenceRooms, PresenceTiming};
 pub use wharf_contract::presence::{Diff, Entries, Meta};
 
 use crate::connection_id::ConnectionId;
@@ -19,4 +19,4 @@ use crate::connection_id::ConnectionId;
 pub type Roster = wharf_contract::presence::Roster<ConnectionId, tokio::time::Instant>;
 
 /// The changes that an event that has not committed yet makes about its own connection.
-pub type Own = wharf_contract::presence::Own<ConnectionId>;
+pub type OwnChanges = wharf_contract::presence::OwnChanges<ConnectionId>;

@@ -8,8 +8,8 @@
 //! Lock order: a connection's groups, then the hub's table of rooms, then rooms in ascending order of
 //! their names, then users in ascending order of theirs, then an outbound's state.
 
+mod member_list;
 mod members;
-mod roster;
 mod table;
 mod walk;
 

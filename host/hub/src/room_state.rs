@@ -127,7 +127,7 @@ impl Addressee for RoomState {
         &self.inbox
     }
 
-    fn together(&self) -> Option<&AtomicUsize> {
+    fn channel_bytes(&self) -> Option<&AtomicUsize> {
         Some(&self.shared.inbox_bytes)
     }
 
@@ -267,16 +267,16 @@ mod tests {
 
     #[test]
     fn the_inboxes_of_all_rooms_are_bounded_together() {
-        let limits = InboxLimits { events: 10, bytes: 10, bytes_together: 15 };
+        let limits = InboxLimits { events: 10, bytes: 10, channel_bytes: 15 };
         let rooms = RoomStates::default();
         let open = |name: &str| rooms.open(&Arc::from(name), 2).expect("a room");
         let place = |room: &Arc<RoomState>, bytes, limits| Place::take(room.clone(), bytes, limits);
         let (a, b) = (open("a"), open("b"));
         let taken = place(&a, 10, limits).expect("there is nothing yet");
         assert_eq!(place(&a, 1, limits).err(), Some(NoPlace::Full));
-        assert_eq!(place(&b, 6, limits).err(), Some(NoPlace::FullTogether));
+        assert_eq!(place(&b, 6, limits).err(), Some(NoPlace::ChannelFull));
         place(&b, 5, limits).expect("15 bytes").fill(None, Bytes::from_static(b"12345"), 1);
-        assert_eq!(place(&b, 1, limits).err(), Some(NoPlace::FullTogether));
+        assert_eq!(place(&b, 1, limits).err(), Some(NoPlace::ChannelFull));
         drop(taken);
         let again = place(&a, 10, limits).expect("as many as were given back");
         assert!(b.next().is_some());

@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 /// The answer of a call.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + Send + 'a>>;
+pub type StoreAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + Send + 'a>>;
 
 /// The store of one channel. Its callers rely on these promises, whatever the backend:
 ///
@@ -46,16 +46,17 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + S
 /// [`CallRefusal::StoreFull`].
 pub trait Store: fmt::Debug + Send + Sync {
     /// Returns the value of the key.
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+    fn get<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, Option<Entry>>;
 
     /// Sets the key's value for `ttl`, or for good. Answers the version.
-    fn set<'a>(&'a self, key: &'a str, value: Bytes, ttl: Option<Duration>) -> Answer<'a, u64>;
+    fn set<'a>(&'a self, key: &'a str, value: Bytes, ttl: Option<Duration>)
+    -> StoreAnswer<'a, u64>;
 
     /// Deletes the key. Answers true if it had a value.
-    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, bool>;
+    fn delete<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, bool>;
 
     /// Adds to the key's decimal number, which is 0 if it has none. Answers the sum.
-    fn increment<'a>(&'a self, key: &'a str, by: i64) -> Answer<'a, i64>;
+    fn increment<'a>(&'a self, key: &'a str, by: i64) -> StoreAnswer<'a, i64>;
 
     /// Sets the key's value if it has this version, or no value for `None`. Answers the version.
     fn compare_and_swap<'a>(
@@ -64,7 +65,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         expected: Option<u64>,
         value: Bytes,
         ttl: Option<Duration>,
-    ) -> Answer<'a, u64>;
+    ) -> StoreAnswer<'a, u64>;
 
     /// Lists the keys that begin with `prefix`, in ascending order of their bytes, after `after`,
     /// at most `limit` (callers ask for no more than
@@ -74,7 +75,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<String>>;
+    ) -> StoreAnswer<'a, Vec<String>>;
 
     /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
     fn sweep(&self);

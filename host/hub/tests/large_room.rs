@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
-use wharf_hub::connection::{ConnectionRecord, Headers, Request};
+use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::{Outbound, PendingWrites};
@@ -26,11 +26,11 @@ struct Member {
 }
 
 fn member(hub: &Hub) -> Member {
-    let request = Request {
+    let request = UpgradeRequest {
         path: "/".into(),
         query: "".into(),
         params: Box::new([]),
-        headers: Headers::default(),
+        headers: RequestHeaders::default(),
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };

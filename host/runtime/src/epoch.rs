@@ -59,7 +59,7 @@ struct Quiet {
 
 /// A guest's turn, from before it runs to when it has returned or yielded.
 #[derive(Debug)]
-pub struct Turn<'a>(&'a Counts);
+pub struct GuestTurn<'a>(&'a Counts);
 
 impl EpochClock {
     /// Starts a clock that calls `advance` at each tick.
@@ -78,7 +78,7 @@ impl EpochClock {
     }
 
     /// Begins a guest's turn, which is preempted at the next tick.
-    pub fn turn(&self) -> Turn<'_> {
+    pub fn turn(&self) -> GuestTurn<'_> {
         let turn = self.0.turns.begin();
         if self.0.turns.start_again() {
             self.0.thread.unpark();
@@ -93,10 +93,10 @@ impl Turns {
         Turns { workers, is_stopped, has_ended }
     }
 
-    fn begin(&self) -> Turn<'_> {
+    fn begin(&self) -> GuestTurn<'_> {
         let counts = self.workers.own();
         counts.begun.fetch_add(1, SeqCst);
-        Turn(counts)
+        GuestTurn(counts)
     }
 
     /// Returns true if the clock stood still, and makes it run. Must be called after the beginning
@@ -151,7 +151,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for GuestTurn<'_> {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, SeqCst);
     }

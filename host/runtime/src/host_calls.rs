@@ -41,7 +41,7 @@ use wharf_hub::outbound::PendingWrites;
 pub use audience::AudienceHandle;
 pub use http::Http;
 pub use log::LogBudget;
-pub use wasi::{GuestOutput, Stream, guest_clocks};
+pub use wasi::{GuestOutput, OutputName, guest_clocks};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy as WitRemedy};
 
@@ -167,7 +167,7 @@ impl Call {
 }
 
 /// An event's own connection, while it can receive messages.
-struct Own<'a> {
+struct OwnConnection<'a> {
     client: &'a Arc<ConnectionRecord>,
     effects: &'a mut Effects,
     phase: Phase,
@@ -194,14 +194,14 @@ impl InstanceState {
     }
 
     /// Returns the event's own connection, which must be able to receive messages.
-    fn own(&mut self) -> Result<Own<'_>, CallRefusal> {
+    fn own(&mut self) -> Result<OwnConnection<'_>, CallRefusal> {
         let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
             return Err(CallRefusal::NoEvent);
         };
         if *phase == Phase::Closing {
             return Err(CallRefusal::ConnectionEnded);
         }
-        Ok(Own { client, effects, phase: *phase })
+        Ok(OwnConnection { client, effects, phase: *phase })
     }
 
     /// Returns the connection of the event, if there is one.

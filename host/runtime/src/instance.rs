@@ -20,9 +20,9 @@ use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, LogBudget,
-    Stream, guest_clocks,
+    OutputName, guest_clocks,
 };
-use crate::plugin::{Component, Parts};
+use crate::plugin::{Component, GuestExports};
 use crate::ports::{GuestLine, Ports, TokenVerifier};
 use wharf_config::{ChannelConfig, Config};
 use wharf_contract::description::Description;
@@ -34,7 +34,7 @@ use wharf_hub::inbox::InboxLimits;
 use wharf_hub::store::Store as ChannelStore;
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
-use limits::{Denied, Limits};
+use limits::{Denied, InstanceLimits};
 
 pub use budget::bounded;
 pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
@@ -89,13 +89,13 @@ impl ChannelContext {
     /// Returns the bounds of the inbox of one connection.
     pub fn inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);
-        InboxLimits { events, bytes, bytes_together: usize::MAX }
+        InboxLimits { events, bytes, channel_bytes: usize::MAX }
     }
 
     /// Returns the bounds of the inbox of one room, and of those of the channel's rooms together.
     pub fn room_inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
-        InboxLimits { events, bytes, bytes_together: self.config.max_channel_inbox_bytes }
+        InboxLimits { events, bytes, channel_bytes: self.config.max_channel_inbox_bytes }
     }
 
     /// Writes a guest's line, if its level is enabled and the channel may still write one.
@@ -165,7 +165,7 @@ pub struct InstanceState {
     pub wasi: WasiCtx,
     /// State of outgoing HTTP, once the guest has made use of it.
     pub http: Option<Box<Http>>,
-    limits: Limits,
+    limits: InstanceLimits,
     _live: Live,
 }
 
@@ -179,7 +179,7 @@ impl fmt::Debug for InstanceState {
 }
 
 /// The refusal of a connection by a guest.
-pub type Refusal = lifecycle::Refusal;
+pub type GuestRefusal = lifecycle::Refusal;
 
 /// The result of a finished guest call: the event's effects, not yet committed, and the guest's
 /// answer.
@@ -218,7 +218,7 @@ impl From<TooBig> for Failure {
 /// A live guest.
 pub struct Instance {
     store: Store<InstanceState>,
-    exports: Parts,
+    exports: GuestExports,
     meter: Arc<Meter>,
     clock: EpochClock,
     poisoned: bool,
@@ -249,7 +249,7 @@ impl Instance {
             audiences: 0,
             wasi: wasi(channel, generation),
             http: None,
-            limits: Limits::new(channel, meter.clone()),
+            limits: InstanceLimits::new(channel, meter.clone()),
             _live: channel.live.add(),
         };
         let mut store = Store::new(component.engine(), state);
@@ -284,7 +284,7 @@ impl Instance {
     pub async fn connect(
         &mut self,
         call: Call,
-    ) -> Result<Finished<Result<Vec<u8>, Refusal>>, Failure> {
+    ) -> Result<Finished<Result<Vec<u8>, GuestRefusal>>, Failure> {
         let budget = self.begin(call);
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
         let lifecycle = &self.exports.lifecycle;
@@ -422,8 +422,8 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
     builder.max_random_size(MAX_RANDOM_BYTES);
     guest_clocks(&mut builder, &channel.ports.clock);
     builder
-        .stdout(output(Stream::Stdout))
-        .stderr(output(Stream::Stderr))
+        .stdout(output(OutputName::Stdout))
+        .stderr(output(OutputName::Stderr))
         .allow_tcp(false)
         .allow_udp(false)
         .build()

@@ -5,7 +5,7 @@
 //! # Layout
 //!
 //! - [`registry`]: the mounted channels; files in the plugin folder become generations and routes.
-//! - [`outside`]: messages from outside that channels answer.
+//! - [`outside_messages`]: messages from outside that channels answer.
 //! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
 //! - [`presence_events`]: tells channels the changes of their rooms' presence lists.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
@@ -22,7 +22,7 @@
 
 pub mod registry;
 
-pub mod outside;
+pub mod outside_messages;
 
 pub mod room_events;
 

@@ -6,5 +6,5 @@ mod interfaces;
 pub mod watch;
 
 pub use cache::Cache;
-pub use component::{Component, Engine, Parts, Refused};
+pub use component::{Component, ComponentError, Engine, GuestExports};
 pub use interfaces::Interfaces;

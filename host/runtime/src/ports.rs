@@ -12,7 +12,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
-pub use guest_log::{GuestLine, GuestLog, HostLog, Source};
+pub use guest_log::{GuestLine, GuestLog, HostLog, LineSource};
 pub use http_client::{
     HttpBody, HttpClient, HttpError, HttpIo, NetworkClient, RequestOptions, Sending, http_error,
     http_refused,

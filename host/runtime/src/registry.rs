@@ -32,7 +32,7 @@ use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
 use wharf_hub::hub::{Channels, Hub};
-use wharf_hub::presence::Timing;
+use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
 
 mod load_outcome;
@@ -74,7 +74,7 @@ struct Mounted {
 
 /// A plugin's file with its content.
 #[derive(Clone)]
-struct File {
+struct PluginFile {
     name: String,
     path: PathBuf,
     bytes: Arc<[u8]>,
@@ -83,7 +83,7 @@ struct File {
 
 /// A file that is not served.
 struct RefusedFile {
-    file: File,
+    file: PluginFile,
     /// True if its only problem is that another channel has its path.
     is_conflict: bool,
     /// Logged reason, so that looking again does not repeat it.
@@ -168,7 +168,7 @@ impl Registry {
                     }
                 }
                 Some(Change::Settled { name, path, bytes, sha256 }) => {
-                    let file = File { name, path, bytes, sha256 };
+                    let file = PluginFile { name, path, bytes, sha256 };
                     if self.consider(file, &mut refused).await {
                         self.look_again(&mut refused).await;
                     }
@@ -187,7 +187,11 @@ impl Registry {
     }
 
     /// Handles a new or changed file. Returns true if routes changed.
-    async fn consider(&self, file: File, refused: &mut BTreeMap<String, RefusedFile>) -> bool {
+    async fn consider(
+        &self,
+        file: PluginFile,
+        refused: &mut BTreeMap<String, RefusedFile>,
+    ) -> bool {
         let serving = self.channels.lock().get(&file.name).cloned();
         if let Some(mounted) = serving
             && !mounted.channel.is_removed()
@@ -207,7 +211,7 @@ impl Registry {
                 refused.remove(&file.name);
                 true
             }
-            Err(Refusal { reason, is_conflict }) => {
+            Err(FileRefusal { reason, is_conflict }) => {
                 let known = refused.get(&file.name);
                 let is_news = known
                     .is_none_or(|known| known.reason != reason || known.file.sha256 != file.sha256);
@@ -224,7 +228,7 @@ impl Registry {
     async fn look_again(&self, refused: &mut BTreeMap<String, RefusedFile>) {
         loop {
             let conflicts = refused.values().filter(|refused| refused.is_conflict);
-            let files: Vec<File> = conflicts.map(|refused| refused.file.clone()).collect();
+            let files: Vec<PluginFile> = conflicts.map(|refused| refused.file.clone()).collect();
             let mut changed = false;
             for file in files {
                 changed |= self.consider(file, refused).await;
@@ -236,7 +240,7 @@ impl Registry {
     }
 
     /// Compiles a plugin or takes it from the cache, checks it, calls it once, and swaps.
-    async fn load(&self, file: &File) -> Result<(), Refusal> {
+    async fn load(&self, file: &PluginFile) -> Result<(), FileRefusal> {
         let begun = Instant::now();
         let (component, cached) = self.compile(file).await?;
         let compile_time = begun.elapsed();
@@ -253,11 +257,11 @@ impl Registry {
     /// Calls a plugin once, and swaps.
     async fn serve(
         &self,
-        file: &File,
+        file: &PluginFile,
         component: Component,
         compile_time: Duration,
         cached: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), FileRefusal> {
         let begun = Instant::now();
         let known = self.channels.lock().get(&file.name).cloned();
         let is_swap = known.as_ref().is_some_and(|mounted| !mounted.channel.is_removed());
@@ -268,7 +272,8 @@ impl Registry {
             None => (self.context(&file.name), 1),
         };
         let (first, description) = trial(&component, &context, number).await?;
-        let patterns = description.patterns().map_err(|wrong| Refusal::of(wrong.to_string()))?;
+        let patterns =
+            description.patterns().map_err(|wrong| FileRefusal::of(wrong.to_string()))?;
         let pool = Pool::new(component, context.clone(), number, first);
         let next = Generation { number, sha256: file.sha256, description, pool };
         let paths = context.shown(&next.description.paths.join(" "), usize::MAX);
@@ -297,15 +302,15 @@ impl Registry {
     }
 
     /// Returns the component, and true if it was in the cache.
-    async fn compile(&self, file: &File) -> Result<(Component, bool), Refusal> {
+    async fn compile(&self, file: &PluginFile) -> Result<(Component, bool), FileRefusal> {
         let compiling = self.engine.load_in_background(file.bytes.clone(), file.sha256);
         match tokio::time::timeout(COMPILE_TIMEOUT, compiling).await {
             Ok(Ok(Ok(loaded))) => Ok(loaded),
-            Ok(Ok(Err(refused))) => Err(Refusal::of(refused.to_string())),
+            Ok(Ok(Err(refused))) => Err(FileRefusal::of(refused.to_string())),
             // The compiler itself has panicked. The file is to blame, and the host goes on.
-            Ok(Err(error)) => Err(Refusal::of(format!("the compiler gave up: {error}"))),
+            Ok(Err(error)) => Err(FileRefusal::of(format!("the compiler gave up: {error}"))),
             Err(_) => {
-                Err(Refusal::of(format!("it has not been compiled within {COMPILE_TIMEOUT:?}")))
+                Err(FileRefusal::of(format!("it has not been compiled within {COMPILE_TIMEOUT:?}")))
             }
         }
     }
@@ -318,7 +323,7 @@ impl Registry {
         patterns: Vec<Pattern>,
         context: Arc<ChannelContext>,
         next: Generation,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), FileRefusal> {
         let mut channels = self.channels.lock();
         // The claims are tried before anything changes, so that a conflict leaves everything as it
         // was.
@@ -337,7 +342,7 @@ impl Registry {
                     _ => THE_PLUGIN_ITSELF.to_owned(),
                 };
                 let claimed = Misdescribed::PathClaimed { path: conflict.pattern, holder };
-                return Err(Refusal { reason: claimed.to_string(), is_conflict: true });
+                return Err(FileRefusal { reason: claimed.to_string(), is_conflict: true });
             }
         }
         let channel = match known {
@@ -400,7 +405,7 @@ impl Registry {
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         Arc::new(ChannelContext {
             name: Arc::from(name),
-            hub: Arc::new(Hub::new(Timing {
+            hub: Arc::new(Hub::new(PresenceTiming {
                 interval: self.config.presence_interval,
                 grace: self.config.presence_grace,
             })),
@@ -470,14 +475,14 @@ fn sweep_interval(config: &Config) -> Duration {
 }
 
 /// The reason why a file is not served.
-struct Refusal {
+struct FileRefusal {
     reason: String,
     is_conflict: bool,
 }
 
-impl Refusal {
-    fn of(reason: impl Into<String>) -> Refusal {
-        Refusal { reason: reason.into(), is_conflict: false }
+impl FileRefusal {
+    fn of(reason: impl Into<String>) -> FileRefusal {
+        FileRefusal { reason: reason.into(), is_conflict: false }
     }
 }
 
@@ -486,16 +491,16 @@ async fn trial(
     component: &Component,
     context: &Arc<ChannelContext>,
     number: u64,
-) -> Result<(Instance, Description), Refusal> {
+) -> Result<(Instance, Description), FileRefusal> {
     let started = Instance::start(component, context, number).await;
     let mut instance =
-        started.map_err(|failure| Refusal::of(format!("it does not start: {failure}")))?;
+        started.map_err(|failure| FileRefusal::of(format!("it does not start: {failure}")))?;
     let described = instance.describe().await;
     let description = described.map_err(|failure| {
-        Refusal::of(format!("its describe fails: {failure} ({})", failure.backtrace))
+        FileRefusal::of(format!("its describe fails: {failure} ({})", failure.backtrace))
     })?;
     match description.problem {
-        Some(problem) => Err(Refusal::of(problem.to_string())),
+        Some(problem) => Err(FileRefusal::of(problem.to_string())),
         None => Ok((instance, description)),
     }
 }

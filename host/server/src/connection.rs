@@ -33,7 +33,7 @@ use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase};
-use wharf_runtime::instance::{Event, Failure, Finished, Refusal};
+use wharf_runtime::instance::{Event, Failure, Finished, GuestRefusal};
 
 use crate::handshake::Permit;
 
@@ -54,7 +54,7 @@ pub struct Opening {
     /// Upgraded socket, once the client has got its `101`.
     pub upgrade: OnUpgrade,
     /// Sender of the answer, for which the handshake waits.
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<HandshakeAnswer>,
     /// Permit, held for as long as the connection lives.
     pub permit: Permit,
     /// Returns true if the host is shutting down; called once the connection can be told of it.
@@ -63,7 +63,7 @@ pub struct Opening {
 
 /// The answer of the handshake.
 #[derive(Debug)]
-pub enum Answer {
+pub enum HandshakeAnswer {
     /// `101`, with these headers of the channel's.
     Accept(Vec<(String, Vec<u8>)>),
     /// The channel's own response.
@@ -132,7 +132,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     } else if connection.channel.is_removed() {
         connection.client.outbound.end(Reason::Removed);
     }
-    let arrivals = match answer.send(Answer::Accept(accepted.headers)) {
+    let arrivals = match answer.send(HandshakeAnswer::Accept(accepted.headers)) {
         Ok(()) => Arrivals::upgraded(upgrade, &connection.client, &connection.config).await,
         // The handshake was given up: there is no client behind the socket.
         Err(_) => None,
@@ -153,7 +153,7 @@ struct Accepted {
 }
 
 enum NotAccepted {
-    Refused(Refusal),
+    Refused(GuestRefusal),
     Failed,
     Unavailable,
 }
@@ -192,23 +192,23 @@ async fn connect(
 /// Answers a refused client. No part of the connection has been visible.
 async fn refuse(
     refusal: NotAccepted,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<HandshakeAnswer>,
     upgrade: OnUpgrade,
     channel: &Channel,
     client: Arc<ConnectionRecord>,
     config: Arc<Config>,
 ) {
     let close = match refusal {
-        NotAccepted::Failed => return drop(answer.send(Answer::Failed)),
-        NotAccepted::Unavailable => return drop(answer.send(Answer::Unavailable)),
-        NotAccepted::Refused(Refusal::Http(http)) => {
+        NotAccepted::Failed => return drop(answer.send(HandshakeAnswer::Failed)),
+        NotAccepted::Unavailable => return drop(answer.send(HandshakeAnswer::Unavailable)),
+        NotAccepted::Refused(GuestRefusal::Http(http)) => {
             let (status, headers, body) = (http.status, http.headers, http.body);
-            return drop(answer.send(Answer::Refuse { status, headers, body }));
+            return drop(answer.send(HandshakeAnswer::Refuse { status, headers, body }));
         }
-        NotAccepted::Refused(Refusal::Close(close)) => close,
+        NotAccepted::Refused(GuestRefusal::Close(close)) => close,
     };
     use wharf_runtime::host_calls::bindings::wharf::channel::handshake::Message;
-    if answer.send(Answer::Accept(Vec::new())).is_err() {
+    if answer.send(HandshakeAnswer::Accept(Vec::new())).is_err() {
         return;
     }
     let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config).await else {

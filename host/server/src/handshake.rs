@@ -18,14 +18,14 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::connection::{self, Answer, Opening};
+use crate::connection::{self, HandshakeAnswer, Opening};
 use crate::page;
 use crate::pending::Seat;
 use wharf_config::Config;
 use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
 use wharf_contract::text::{cut, escape};
-use wharf_hub::connection::{ConnectionRecord, Headers, Request as ClientRequest};
+use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
@@ -222,11 +222,11 @@ async fn handle(
     };
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let client_request = ClientRequest {
+    let client_request = UpgradeRequest {
         path: path.into(),
         query: request.uri().query().unwrap_or_default().into(),
         params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
-        headers: Headers::collect(&headers),
+        headers: RequestHeaders::collect(&headers),
         remote,
         subprotocol: subprotocol.as_deref().map(Box::from),
     };
@@ -262,13 +262,13 @@ async fn handle(
         return Err(Ended::Logged(TurnedAway::ChannelBusy));
     };
     match answered {
-        Ok(Answer::Accept(headers)) => Ok(reply::accepted(&accept, subprotocol, headers)),
-        Ok(Answer::Refuse { status, headers, body }) => {
+        Ok(HandshakeAnswer::Accept(headers)) => Ok(reply::accepted(&accept, subprotocol, headers)),
+        Ok(HandshakeAnswer::Refuse { status, headers, body }) => {
             Err(Ended::Refused(Box::new(reply::refused(&channel, status, headers, body))))
         }
         // The runtime has logged why.
-        Ok(Answer::Unavailable) => Err(Ended::Logged(TurnedAway::ChannelBusy)),
-        Ok(Answer::Failed) | Err(_) => Err(Ended::Logged(TurnedAway::ChannelFailed)),
+        Ok(HandshakeAnswer::Unavailable) => Err(Ended::Logged(TurnedAway::ChannelBusy)),
+        Ok(HandshakeAnswer::Failed) | Err(_) => Err(Ended::Logged(TurnedAway::ChannelFailed)),
     }
 }
 
@@ -311,11 +311,11 @@ fn agree_on_subprotocol(
 }
 
 /// Returns the channels in service, as the page shows them.
-fn mounted(front: &Front) -> Vec<page::Mounted> {
+fn mounted(front: &Front) -> Vec<page::MountedChannel> {
     let channels = front.registry.in_service().into_iter();
     let mounted = channels.map(|channel| {
         let current = channel.current();
-        page::Mounted {
+        page::MountedChannel {
             name: channel.name().to_owned(),
             paths: current.description.paths.clone(),
             generation: current.number,

@@ -34,7 +34,7 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::host_calls::LogBudget;
 use wharf_runtime::registry::Registry;
 
-use problem::{Answer, Problem, bad, json};
+use problem::{OperatorAnswer, Problem, bad, json};
 use route::{Command, Resource, Route};
 
 /// Largest number of connections at a time; see [`Pending`].
@@ -210,7 +210,7 @@ impl Api {
         Err(Problem::unauthorized(token.is_some()))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>) -> OperatorAnswer {
         let Route { channel, resource } = Route::of(request.uri().path())?;
         let is_command = matches!(resource, Resource::Command(_));
         let is_right = match request.method() {

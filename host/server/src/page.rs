@@ -28,7 +28,7 @@ const CLIENT: &str = "/_wharf/wharf.js";
 
 /// A channel in service, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mounted {
+pub struct MountedChannel {
     /// Name.
     pub name: String,
     /// Path patterns.
@@ -42,7 +42,7 @@ pub struct Mounted {
 pub fn reply<B>(
     config: &Config,
     request: &Request<B>,
-    mounted: impl FnOnce() -> Vec<Mounted>,
+    mounted: impl FnOnce() -> Vec<MountedChannel>,
 ) -> Option<Reply> {
     let path = request.uri().path();
     let (kind, content) = match path {
@@ -109,10 +109,10 @@ fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
     Some((kind, Cow::Borrowed(content)))
 }
 
-fn list(mounted: &[Mounted]) -> String {
+fn list(mounted: &[MountedChannel]) -> String {
     let channels: Vec<_> = mounted
         .iter()
-        .map(|Mounted { name, paths, generation }| {
+        .map(|MountedChannel { name, paths, generation }| {
             json!({ "name": name, "paths": paths, "generation": generation })
         })
         .collect();

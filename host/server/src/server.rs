@@ -21,7 +21,7 @@ use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
-use wharf_runtime::plugin::watch::{Timing, watch};
+use wharf_runtime::plugin::watch::{WatchTiming, watch};
 use wharf_runtime::plugin::{Cache, Engine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
@@ -71,7 +71,7 @@ pub async fn run_observed(
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
     let ports = Ports { loads, ..Ports::system(tokens) };
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?, ports));
-    let timing = Timing {
+    let timing = WatchTiming {
         settle: config.settle,
         reconcile: config.reconcile,
         removal_grace: config.removal_grace,

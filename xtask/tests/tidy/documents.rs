@@ -185,7 +185,8 @@ fn the_client_for_browsers_comes_back_after_the_endings_that_pass() {
         let (codes, _) = rest.split_once(']').expect("the end of a list");
         codes.split(',').map(|code| code.trim().parse().expect("a code")).collect()
     };
-    let (passing, token_codes) = (codes_after("const PASSING = ["), codes_after("tokenCodes: ["));
+    let (recoverable, token_codes) =
+        (codes_after("const RECOVERABLE_CODES = ["), codes_after("tokenCodes: ["));
     // A lost network has this code in browsers (RFC 6455, 7.1.5).
     let lost = 1006;
     let mut findings = Vec::new();
@@ -198,9 +199,9 @@ fn the_client_for_browsers_comes_back_after_the_endings_that_pass() {
             Reconnect::No if *reason == Reason::Removed => {
                 client.contains("reason === \"removed\"")
             }
-            Reconnect::No => !passing.contains(&code),
-            Reconnect::Yes => passing.contains(&code),
-            Reconnect::WithNewToken => !passing.contains(&code) && token_codes.contains(&code),
+            Reconnect::No => !recoverable.contains(&code),
+            Reconnect::Yes => recoverable.contains(&code),
+            Reconnect::WithNewToken => !recoverable.contains(&code) && token_codes.contains(&code),
         };
         if !is_as_said {
             findings.push(format!("{reason} ({code}): {}", reason.reconnect().words()));

@@ -181,7 +181,7 @@ proptest! {
                 roster.end(number, now, GRACE);
             }
         }
-        let own = Own { id: own.0, track: own.1.map(|(key, meta)| (text(key), text(meta))) };
+        let own = OwnChanges { id: own.0, track: own.1.map(|(key, meta)| (text(key), text(meta))) };
         let after = after.map(text);
         let foreseen = roster.page(after.as_deref(), limit, Some(&own));
         let count = roster.count(Some(&own));

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use wharf_contract::kit::{
-    Act, Answer, Bytes, Command, Happened, Headers, HttpAnswer as Scripted, Message, Reply, Setup,
+    Act, Answer, Command, Happened, Headers, HexBytes, HttpAnswer as Scripted, Message, Reply,
+    Setup,
 };
 use wharf_contract::limits::Limits;
 
@@ -26,7 +27,7 @@ use super::host::LogLine;
 use super::http::{HttpAnswer, HttpRequest};
 use crate::http::Response;
 use crate::log::Level;
-use crate::outside::OutsideRefusal;
+use crate::outside_messages::OutsideRefusal;
 use process::Process;
 
 /// Variable that names the component for `TestHost::new`.
@@ -259,7 +260,7 @@ fn headers(headers: Headers) -> Vec<(String, Vec<u8>)> {
 }
 
 fn to_headers(headers: &[(String, Vec<u8>)]) -> Headers {
-    headers.iter().map(|(name, value)| (name.clone(), Bytes(value.clone()))).collect()
+    headers.iter().map(|(name, value)| (name.clone(), HexBytes(value.clone()))).collect()
 }
 
 /// The actions of a test.
@@ -326,7 +327,7 @@ impl ComponentHost {
             Ok(Response { status, headers, body }) => Scripted::Response {
                 status: *status,
                 headers: to_headers(headers),
-                body: Bytes(body.clone()),
+                body: HexBytes(body.clone()),
             },
             Err(error) => {
                 Scripted::Failure { code: error.code.clone(), detail: error.detail.clone() }

@@ -84,14 +84,14 @@ impl Snapshot {
 }
 
 /// Waits for events in folders.
-pub(super) struct Watcher {
+pub(super) struct SourceWatcher {
     watcher: Option<RecommendedWatcher>,
     events: Receiver<()>,
     watched: BTreeSet<PathBuf>,
 }
 
-impl Watcher {
-    pub(super) fn new() -> Watcher {
+impl SourceWatcher {
+    pub(super) fn new() -> SourceWatcher {
         // One waiting event says as much as many.
         let (happened, events) = sync_channel(1);
         let handler = move |event: notify::Result<notify::Event>| {
@@ -105,7 +105,7 @@ impl Watcher {
             }
         };
         let watcher = notify::recommended_watcher(handler).ok();
-        Watcher { watcher, events, watched: BTreeSet::new() }
+        SourceWatcher { watcher, events, watched: BTreeSet::new() }
     }
 
     /// Watches these folders as well. A folder that cannot be watched is still looked at.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wharf_contract::kit::{Bytes, Happened, Headers, Message};
+use wharf_contract::kit::{Happened, Headers, HexBytes, Message};
 use wharf_hub::frame::FrameKind;
 
 /// The events since the last command, in their order, for the next reply. Cheap to clone.
@@ -33,5 +33,5 @@ pub(super) fn message(kind: FrameKind, data: &[u8]) -> Message {
 
 /// Returns headers in the kit's form.
 pub(super) fn headers<'a>(headers: impl Iterator<Item = &'a (String, Vec<u8>)>) -> Headers {
-    headers.map(|(name, value)| (name.clone(), Bytes(value.clone()))).collect()
+    headers.map(|(name, value)| (name.clone(), HexBytes(value.clone()))).collect()
 }

@@ -13,14 +13,14 @@ use super::clockwork::Clockwork;
 use super::happenings::{Happenings, headers};
 use super::limits;
 use super::lines::Lines;
-use super::script::{Kept, Neighbour, Script};
-use super::visitor::{Ask, Opcode, Response, Visitor};
+use super::script::{KeptSession, Neighbour, Script};
+use super::visitor::{Ask, Response, Visitor, VisitorOpcode};
 use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config};
 use wharf_contract::handshake::MAX_TARGET_BYTES;
-use wharf_contract::kit::{Act, Answer, Bytes, Command, Setup, Violation};
+use wharf_contract::kit::{Act, Answer, Command, HexBytes, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Hub;
-use wharf_hub::presence::Timing;
+use wharf_hub::presence::PresenceTiming;
 use wharf_hub::recipients::Group;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
@@ -96,7 +96,7 @@ impl Host {
         let mut neighbours = BTreeMap::new();
         for name in publish_to {
             let neighbour = Neighbour { name: name.clone(), happened: happened.clone() };
-            let hub = Arc::new(Hub::observed(Timing::default(), Box::new(neighbour)));
+            let hub = Arc::new(Hub::observed(PresenceTiming::default(), Box::new(neighbour)));
             registry.hubs().add(&name, &hub);
             neighbours.insert(name, hub);
         }
@@ -167,10 +167,10 @@ impl Host {
                 let store = &self.channel.context.store;
                 let found = self.clockwork.wait(async { store.get(&key).await });
                 let found = found.map_err(|error| error.to_string())?;
-                let value = found.map(|entry| Bytes(entry.value.to_vec()));
+                let value = found.map(|entry| HexBytes(entry.value.to_vec()));
                 Ok(Answer::Stored { value })
             }
-            Command::Store { key, value: Bytes(value) } => {
+            Command::Store { key, value: HexBytes(value) } => {
                 let store = &self.channel.context.store;
                 let set = self.clockwork.wait(async { store.set(&key, value.into(), None).await });
                 set.map_err(|error| error.to_string())?;
@@ -197,17 +197,17 @@ impl Host {
     fn act(&self, client: usize, act: Act) -> Done {
         let visitor = &self.client(client)?.visitor;
         match act {
-            Act::Text(text) => visitor.send(Opcode::Text, text.as_bytes()),
-            Act::Binary(data) => visitor.send(Opcode::Binary, &data.0),
-            Act::Ping(data) => visitor.send(Opcode::Ping, &data.0),
-            Act::Pong(data) => visitor.send(Opcode::Pong, &data.0),
+            Act::Text(text) => visitor.send(VisitorOpcode::Text, text.as_bytes()),
+            Act::Binary(data) => visitor.send(VisitorOpcode::Binary, &data.0),
+            Act::Ping(data) => visitor.send(VisitorOpcode::Ping, &data.0),
+            Act::Pong(data) => visitor.send(VisitorOpcode::Pong, &data.0),
             Act::Close(code, reason) => {
                 let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-                visitor.send(Opcode::Close, &payload);
+                visitor.send(VisitorOpcode::Close, &payload);
             }
             Act::Vanish => visitor.vanish(),
-            Act::Violate(Violation::ProtocolError) => visitor.send(Opcode::Reserved, &[]),
-            Act::Violate(Violation::InvalidUtf8) => visitor.send(Opcode::Text, &[0xff]),
+            Act::Violate(Violation::ProtocolError) => visitor.send(VisitorOpcode::Reserved, &[]),
+            Act::Violate(Violation::InvalidUtf8) => visitor.send(VisitorOpcode::Text, &[0xff]),
             Act::Violate(Violation::MessageTooBig) => {
                 visitor.announce(self.front.config.max_message_bytes + 1);
             }
@@ -247,7 +247,7 @@ impl Host {
         let headers = self::headers(theirs);
         if status != 101 {
             connected.visitor.vanish();
-            return Ok(Answer::Refused { status, headers, body: Bytes(body) });
+            return Ok(Answer::Refused { status, headers, body: HexBytes(body) });
         }
         connected.id = id;
         // Without an id, the channel has refused it by a close frame.
@@ -257,11 +257,11 @@ impl Host {
 
     fn connection(&self, client: usize) -> Done {
         let id = self.client(client)?.id.ok_or("the client was refused")?;
-        let Kept { client, session } =
+        let KeptSession { client, session } =
             self.script.sessions.of(id).ok_or("nothing is kept of it")?;
         let labels = client.outbound.labels();
         Ok(Answer::Connection {
-            session: Bytes(session),
+            session: HexBytes(session),
             joined: client.rooms().iter().map(|room| room.to_string()).collect(),
             user: client.user().map(|user| user.to_string()),
             labels: labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
@@ -273,7 +273,7 @@ impl Host {
         let (_, present) = hub.presence_page(name, None, usize::MAX, None);
         Answer::Room {
             members: self.members(Group::Room(name)),
-            state: hub.room_state(name).map(|state| Bytes(state.to_vec())),
+            state: hub.room_state(name).map(|state| HexBytes(state.to_vec())),
             present: present.iter().map(|(key, _)| key.to_string()).collect(),
         }
     }

@@ -21,7 +21,7 @@ use sessions::Sessions;
 use tokens::ScriptedTokens;
 
 pub(super) use log::HeardLog;
-pub(super) use sessions::Kept;
+pub(super) use sessions::KeptSession;
 
 /// The scripted world around a tested plugin.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ const NO_CODE: u16 = 1005;
 
 /// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opcode {
+pub(super) enum VisitorOpcode {
     Text = 1,
     Binary = 2,
     Close = 8,
@@ -86,7 +86,7 @@ impl Visitor {
         let _ = frames.send(request(ask));
         let (response, has_closed) = Default::default();
         let shared = Arc::new(Shared { number, happened, response, has_closed });
-        let input = Input { reader, bytes: Vec::new(), at: 0 };
+        let input = ServerBytes { reader, bytes: Vec::new(), at: 0 };
         let tasks = [
             tokio::spawn(write(writer, to_write)).abort_handle(),
             tokio::spawn(read(input, shared.clone(), frames.clone())).abort_handle(),
@@ -100,8 +100,8 @@ impl Visitor {
     }
 
     /// Sends a frame.
-    pub(super) fn send(&self, opcode: Opcode, payload: &[u8]) {
-        if opcode == Opcode::Close {
+    pub(super) fn send(&self, opcode: VisitorOpcode, payload: &[u8]) {
+        if opcode == VisitorOpcode::Close {
             self.shared.has_closed.store(true, Ordering::SeqCst);
         }
         let _ = self.frames.send(frame(opcode, payload));
@@ -109,7 +109,7 @@ impl Visitor {
 
     /// Announces a frame of `bytes` bytes, and sends nothing of it.
     pub(super) fn announce(&self, bytes: usize) {
-        let _ = self.frames.send(header(Opcode::Text, bytes));
+        let _ = self.frames.send(header(VisitorOpcode::Text, bytes));
     }
 
     /// Vanishes without a close frame.
@@ -152,7 +152,7 @@ fn request(ask: &Ask) -> Vec<u8> {
 }
 
 /// Returns the header of a client's frame. Its mask is zero, so that payloads stay as they are.
-fn header(opcode: Opcode, bytes: usize) -> Vec<u8> {
+fn header(opcode: VisitorOpcode, bytes: usize) -> Vec<u8> {
     const FINAL: u8 = 0x80;
     const MASKED: u8 = 0x80;
     let mut header = vec![FINAL | opcode as u8];
@@ -171,7 +171,7 @@ fn header(opcode: Opcode, bytes: usize) -> Vec<u8> {
     header
 }
 
-fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+fn frame(opcode: VisitorOpcode, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(opcode, payload.len());
     frame.extend_from_slice(payload);
     frame
@@ -186,7 +186,7 @@ async fn write(mut writer: WriteHalf, mut to_write: UnboundedReceiver<Vec<u8>>) 
     }
 }
 
-async fn read(mut input: Input, shared: Arc<Shared>, frames: UnboundedSender<Vec<u8>>) {
+async fn read(mut input: ServerBytes, shared: Arc<Shared>, frames: UnboundedSender<Vec<u8>>) {
     let Some(response) = input.response().await else {
         return;
     };
@@ -203,12 +203,12 @@ async fn read(mut input: Input, shared: Arc<Shared>, frames: UnboundedSender<Vec
         match opcode {
             1 => received(FrameKind::Text, &payload),
             2 => received(FrameKind::Binary, &payload),
-            9 if payload == KEEP_ALIVE => drop(frames.send(frame(Opcode::Pong, &payload))),
+            9 if payload == KEEP_ALIVE => drop(frames.send(frame(VisitorOpcode::Pong, &payload))),
             9 => received(FrameKind::Ping, &payload),
             8 if !has_closed.swap(true, Ordering::SeqCst) => {
                 let (code, reason) = close_frame(&payload);
                 happened.note(Happened::Closed { client: *number, code, reason });
-                let _ = frames.send(frame(Opcode::Close, &payload));
+                let _ = frames.send(frame(VisitorOpcode::Close, &payload));
             }
             // A pong, or the answer to the client's own close frame.
             _ => {}
@@ -228,13 +228,13 @@ pub(super) fn close_frame(payload: &[u8]) -> (u16, String) {
 }
 
 /// The bytes that a server has written, and the position in them.
-struct Input {
+struct ServerBytes {
     reader: ReadHalf,
     bytes: Vec<u8>,
     at: usize,
 }
 
-impl Input {
+impl ServerBytes {
     /// Returns the next `count` bytes. `None` at the end.
     async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.bytes.len() - self.at < count {
@@ -309,9 +309,12 @@ mod tests {
 
     #[test]
     fn frames_have_the_shortest_header() {
-        assert_eq!(frame(Opcode::Text, b"hi"), [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
-        assert_eq!(header(Opcode::Binary, 126)[..4], [0x82, 0xfe, 0, 126]);
-        assert_eq!(header(Opcode::Binary, 65_536)[..10], [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(frame(VisitorOpcode::Text, b"hi"), [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        assert_eq!(header(VisitorOpcode::Binary, 126)[..4], [0x82, 0xfe, 0, 126]);
+        assert_eq!(
+            header(VisitorOpcode::Binary, 65_536)[..10],
+            [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]
+        );
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl Posting {
     pub fn take_place(&mut self, to: Arc<Outbound>, bytes: usize, limits: InboxLimits) {
         match Place::take(to.clone(), bytes, limits) {
             Ok(place) => self.places.push(place),
-            Err(NoPlace::Full | NoPlace::FullTogether) => self.full.push(to),
+            Err(NoPlace::Full | NoPlace::ChannelFull) => self.full.push(to),
             // The connection has ended since the room was visited.
             Err(NoPlace::Closed) => {}
         }

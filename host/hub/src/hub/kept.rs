@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Hub;
 use crate::connection_id::ConnectionId;
 use crate::inbox::{Addressee, Firing, Scope};
-use crate::presence::{Diff, Entries, Listener, Own, PresenceRoom};
+use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
 use crate::room_state::{Runner, TooManyRoomStates};
 use crate::timer::NewTimer;
 
@@ -111,7 +111,7 @@ impl Hub {
     }
 
     /// Returns the number of keys in a room that have a connection.
-    pub fn presence_count(&self, room: &str, own: Option<&Own>) -> usize {
+    pub fn presence_count(&self, room: &str, own: Option<&OwnChanges>) -> usize {
         self.presence.count(room, own)
     }
 
@@ -121,7 +121,7 @@ impl Hub {
         room: &str,
         after: Option<&str>,
         limit: usize,
-        own: Option<&Own>,
+        own: Option<&OwnChanges>,
     ) -> (u64, Entries) {
         self.presence.page(room, after, limit, own)
     }

@@ -90,7 +90,7 @@ async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_to
         writes.write_now();
         assert!(outbound.queued_bytes() <= 100_000 + ROOM_FOR_HEADERS);
     }
-    assert_eq!(outbound.standing().end, Some(Reason::SlowConsumer));
+    assert_eq!(outbound.status().end, Some(Reason::SlowConsumer));
     outbound.refuse_messages(true);
     assert!(outbound.queued_bytes() <= frame.len(), "all but the rest of one frame is dropped");
     assert_eq!(outbound.push(&frame), Pushed::Refused);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
-use super::{Diff, Entries, Meta, Own, Roster};
+use super::{Diff, Entries, Meta, OwnChanges, Roster};
 use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Outbound, PendingWrites};
@@ -18,17 +18,17 @@ use wharf_contract::presence::{Changes, DEFAULT_GRACE, DEFAULT_INTERVAL};
 
 /// The waiting times of presence.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
+pub struct PresenceTiming {
     /// Time from a change to the diff about it, which has the changes of that time.
     pub interval: Duration,
     /// Time from the end of a key's last connection to the end of its entry.
     pub grace: Duration,
 }
 
-impl Default for Timing {
+impl Default for PresenceTiming {
     /// Returns the settings' defaults.
-    fn default() -> Timing {
-        Timing { interval: DEFAULT_INTERVAL, grace: DEFAULT_GRACE }
+    fn default() -> PresenceTiming {
+        PresenceTiming { interval: DEFAULT_INTERVAL, grace: DEFAULT_GRACE }
     }
 }
 
@@ -48,7 +48,7 @@ pub struct PresenceRooms(Arc<Table>);
 
 struct Table {
     by_name: RwLock<HashMap<Arc<str>, Arc<PresenceRoom>>>,
-    timing: Timing,
+    timing: PresenceTiming,
     listener: OnceLock<Box<dyn Listener>>,
     /// Size of all lists together, in bytes.
     bytes: AtomicUsize,
@@ -87,7 +87,7 @@ struct State {
 
 impl PresenceRooms {
     /// Makes the lists of a channel without rooms.
-    pub fn new(timing: Timing) -> PresenceRooms {
+    pub fn new(timing: PresenceTiming) -> PresenceRooms {
         PresenceRooms(Arc::new(Table {
             by_name: RwLock::default(),
             timing,
@@ -128,7 +128,7 @@ impl PresenceRooms {
     }
 
     /// Returns the number of keys in a room that have a connection.
-    pub fn count(&self, room: &str, own: Option<&Own>) -> usize {
+    pub fn count(&self, room: &str, own: Option<&OwnChanges>) -> usize {
         match self.look(room, |roster| roster.count(own)) {
             Some(count) => count,
             None => Roster::default().count(own),
@@ -141,7 +141,7 @@ impl PresenceRooms {
         room: &str,
         after: Option<&str>,
         limit: usize,
-        own: Option<&Own>,
+        own: Option<&OwnChanges>,
     ) -> (u64, Entries) {
         let page = |roster: &Roster| (roster.sequence(), roster.page(after, limit, own));
         match self.look(room, page) {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use super::roster::Roster;
+use super::member_list::MemberList;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites};
@@ -34,7 +34,7 @@ pub(crate) struct Members {
 #[derive(Debug)]
 pub(super) enum State {
     /// No broadcast is in line.
-    Quiet(Roster),
+    Quiet(MemberList),
     /// Broadcasts stand in line.
     Lined(Box<Lined>),
     /// The last member has left and the table has dropped the room. A task that still holds it must
@@ -44,7 +44,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Lined {
-    roster: Roster,
+    list: MemberList,
     /// Lock that the broadcast in turn holds, and that the next ones wait for in their order.
     line: Arc<AsyncMutex<()>>,
     /// Broadcasts in the line, including the first.
@@ -55,7 +55,7 @@ pub(super) struct Lined {
 
 impl Default for State {
     fn default() -> State {
-        State::Quiet(Roster::default())
+        State::Quiet(MemberList::default())
     }
 }
 
@@ -67,36 +67,36 @@ impl Members {
             "connections of other nodes are in none of ours"
         );
         let mut state = self.state.lock();
-        let roster = match &mut *state {
-            State::Quiet(roster) => roster,
+        let list = match &mut *state {
+            State::Quiet(list) => list,
             State::Lined(lined) => {
-                if lined.roster.get(id.number).is_none() {
+                if lined.list.get(id.number).is_none() {
                     lined.late.insert(id.number);
                 }
-                &mut lined.roster
+                &mut lined.list
             }
             State::Dissolved => return false,
         };
-        roster.insert(id.number, outbound);
-        self.count.store(roster.len(), Ordering::Relaxed);
+        list.insert(id.number, outbound);
+        self.count.store(list.len(), Ordering::Relaxed);
         true
     }
 
     /// Removes a member. `true` if it was the last.
     pub(crate) fn remove(&self, id: ConnectionId) -> bool {
         let mut state = self.state.lock();
-        let (Some(number), Some(roster)) = (id.local_number(), state.roster_mut()) else {
+        let (Some(number), Some(list)) = (id.local_number(), state.list_mut()) else {
             return false;
         };
-        roster.remove(number);
-        self.count.store(roster.len(), Ordering::Relaxed);
-        roster.len() == 0
+        list.remove(number);
+        self.count.store(list.len(), Ordering::Relaxed);
+        list.len() == 0
     }
 
     /// Refuses new members for good, if there are none. For the table, which drops the room.
     pub(crate) fn dissolve_if_empty(&self) -> bool {
         let mut state = self.state.lock();
-        let is_empty = state.roster().is_none_or(|roster| roster.len() == 0);
+        let is_empty = state.list().is_none_or(|list| list.len() == 0);
         if is_empty {
             *state = State::Dissolved;
         }
@@ -118,11 +118,11 @@ impl Members {
         loop {
             let length = (limit - page.len()).min(AT_ONCE);
             let state = self.state.lock();
-            let Some(roster) = state.roster() else {
+            let Some(list) = state.list() else {
                 return page;
             };
             let known = page.len();
-            page.extend(roster.range(start).take(length).map(|(id, _)| ConnectionId::local(id)));
+            page.extend(list.range(start).take(length).map(|(id, _)| ConnectionId::local(id)));
             match page.last() {
                 Some(last) if page.len() == known + length && page.len() < limit => {
                     start = last.number.saturating_add(1);
@@ -146,13 +146,13 @@ impl Members {
         writes: &mut PendingWrites,
     ) -> Option<usize> {
         let state = self.state.lock();
-        let roster = match &*state {
-            State::Quiet(roster) if roster.len() <= AT_ONCE => roster,
+        let list = match &*state {
+            State::Quiet(list) if list.len() <= AT_ONCE => list,
             State::Quiet(_) | State::Lined(_) => return None,
             State::Dissolved => return Some(0),
         };
         let mut queued = 0;
-        roster.for_each(|number, outbound| {
+        list.for_each(|number, outbound| {
             if except != Some(number) {
                 queued += usize::from(writes.push(outbound, frame));
             }
@@ -163,10 +163,10 @@ impl Members {
     /// Joins the line of the broadcasts that are not queued at once.
     pub(super) fn stand_in_line(&self) -> Turn<'_> {
         let mut state = self.state.lock();
-        if let State::Quiet(roster) = &mut *state {
-            let roster = std::mem::take(roster);
+        if let State::Quiet(list) = &mut *state {
+            let list = std::mem::take(list);
             let (line, late) = Default::default();
-            *state = State::Lined(Box::new(Lined { roster, line, waiting: 0, late }));
+            *state = State::Lined(Box::new(Lined { list, line, waiting: 0, late }));
         }
         let line = match &mut *state {
             State::Lined(lined) => {
@@ -184,8 +184,8 @@ impl Members {
         if let State::Lined(lined) = &mut *state {
             lined.waiting -= 1;
             if lined.waiting == 0 {
-                let roster = std::mem::take(&mut lined.roster);
-                *state = State::Quiet(roster);
+                let list = std::mem::take(&mut lined.list);
+                *state = State::Quiet(list);
             }
         }
     }
@@ -196,18 +196,18 @@ impl Members {
 }
 
 impl State {
-    pub(super) fn roster(&self) -> Option<&Roster> {
+    pub(super) fn list(&self) -> Option<&MemberList> {
         match self {
-            State::Quiet(roster) => Some(roster),
-            State::Lined(lined) => Some(&lined.roster),
+            State::Quiet(list) => Some(list),
+            State::Lined(lined) => Some(&lined.list),
             State::Dissolved => None,
         }
     }
 
-    fn roster_mut(&mut self) -> Option<&mut Roster> {
+    fn list_mut(&mut self) -> Option<&mut MemberList> {
         match self {
-            State::Quiet(roster) => Some(roster),
-            State::Lined(lined) => Some(&mut lined.roster),
+            State::Quiet(list) => Some(list),
+            State::Lined(lined) => Some(&mut lined.list),
             State::Dissolved => None,
         }
     }
@@ -278,7 +278,7 @@ impl Iterator for Iter<'_> {
         if self.next.as_slice().is_empty() {
             let start = self.start.take()?;
             let state = self.members.state.lock();
-            let range = state.roster()?.range(start).take(AT_ONCE);
+            let range = state.list()?.range(start).take(AT_ONCE);
             let next: Vec<_> = range.map(|(number, outbound)| (number, outbound.clone())).collect();
             self.start = match next.last() {
                 Some((last, _)) if next.len() == AT_ONCE => last.checked_add(1),

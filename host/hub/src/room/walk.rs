@@ -79,7 +79,7 @@ fn visit<'a>(
 ) -> Option<u64> {
     let mut left = limit;
     if let [room] = rooms {
-        for (number, outbound) in room.roster()?.range(start) {
+        for (number, outbound) in room.list()?.range(start) {
             if left == 0 {
                 return Some(number);
             }
@@ -91,7 +91,7 @@ fn visit<'a>(
         return None;
     }
     let mut ranges: Vec<_> =
-        rooms.iter().map(|room| room.roster().map(|roster| roster.range(start))).collect();
+        rooms.iter().map(|room| room.list().map(|list| list.range(start))).collect();
     // The next member of each room.
     let mut heads: Vec<_> = vec![None; rooms.len()];
     let mut order = BinaryHeap::with_capacity(rooms.len());

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use wharf_contract::CallRefusal;
 use wharf_contract::store::{entry_bytes, number, sum};
 
-use super::{Answer, Entry, Store};
+use super::{Entry, Store, StoreAnswer};
 
 /// Expired entries that one call drops at most, so that no call has to drop thousands.
 const SWEEP: usize = 64;
@@ -27,7 +27,7 @@ pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 pub struct Memory {
     max_bytes: usize,
     clock: Clock,
-    entries: Mutex<Entries>,
+    entries: Mutex<StoredEntries>,
 }
 
 impl fmt::Debug for Memory {
@@ -58,8 +58,8 @@ impl Memory {
     /// only for that, and never while a task waits.
     fn step<'a, T: Send + 'a>(
         &self,
-        step: impl FnOnce(&mut Entries, Instant) -> Result<T, CallRefusal>,
-    ) -> Answer<'a, T> {
+        step: impl FnOnce(&mut StoredEntries, Instant) -> Result<T, CallRefusal>,
+    ) -> StoreAnswer<'a, T> {
         let now = (self.clock)();
         let mut entries = self.entries.lock();
         entries.drop_expired(now, SWEEP);
@@ -70,18 +70,23 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+    fn get<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, Option<Entry>> {
         self.step(|entries, now| {
             let found = entries.live(key, now);
             Ok(found.map(|kept| Entry { value: kept.value.clone(), version: kept.version }))
         })
     }
 
-    fn set<'a>(&'a self, key: &'a str, value: Bytes, ttl: Option<Duration>) -> Answer<'a, u64> {
+    fn set<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> StoreAnswer<'a, u64> {
         self.step(|entries, now| entries.put(key, value, expiry(now, ttl), now, self.max_bytes))
     }
 
-    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, bool> {
+    fn delete<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, bool> {
         self.step(|entries, now| {
             let was_live = entries.live(key, now).is_some();
             entries.remove(key);
@@ -89,7 +94,7 @@ impl Store for Memory {
         })
     }
 
-    fn increment<'a>(&'a self, key: &'a str, by: i64) -> Answer<'a, i64> {
+    fn increment<'a>(&'a self, key: &'a str, by: i64) -> StoreAnswer<'a, i64> {
         self.step(|entries, now| {
             let (before, expires) = match entries.live(key, now) {
                 Some(kept) => (number(&kept.value)?, kept.expires),
@@ -107,7 +112,7 @@ impl Store for Memory {
         expected: Option<u64>,
         value: Bytes,
         ttl: Option<Duration>,
-    ) -> Answer<'a, u64> {
+    ) -> StoreAnswer<'a, u64> {
         self.step(|entries, now| {
             if entries.live(key, now).map(|kept| kept.version) != expected {
                 return Err(CallRefusal::StoreConflict);
@@ -121,7 +126,7 @@ impl Store for Memory {
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<String>> {
+    ) -> StoreAnswer<'a, Vec<String>> {
         self.step(|entries, now| {
             let start = match after {
                 Some(after) if after >= prefix => Bound::Excluded(after),
@@ -150,29 +155,29 @@ fn expiry(now: Instant, ttl: Option<Duration>) -> Option<Instant> {
 
 /// The entries, by their keys and by their times of expiry.
 #[derive(Default)]
-struct Entries {
-    by_key: BTreeMap<Arc<str>, Kept>,
+struct StoredEntries {
+    by_key: BTreeMap<Arc<str>, StoredValue>,
     /// Entries that will expire, soonest first.
     by_expiry: BTreeSet<(Instant, Arc<str>)>,
     bytes: usize,
     last_version: u64,
 }
 
-struct Kept {
+struct StoredValue {
     value: Bytes,
     version: u64,
     expires: Option<Instant>,
 }
 
-impl Kept {
+impl StoredValue {
     fn is_live(&self, now: Instant) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
 }
 
-impl Entries {
+impl StoredEntries {
     /// Returns the entry, unless it has expired.
-    fn live(&self, key: &str, now: Instant) -> Option<&Kept> {
+    fn live(&self, key: &str, now: Instant) -> Option<&StoredValue> {
         self.by_key.get(key).filter(|kept| kept.is_live(now))
     }
 
@@ -203,7 +208,7 @@ impl Entries {
         if let Some(expires) = expires {
             self.by_expiry.insert((expires, key.clone()));
         }
-        self.by_key.insert(key, Kept { value, version, expires });
+        self.by_key.insert(key, StoredValue { value, version, expires });
         self.bytes += size;
         Ok(version)
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::bindings::wharf::channel::log::{Host, Level};
 use crate::instance::InstanceState;
-use crate::ports::{GuestLine, Source};
+use crate::ports::{GuestLine, LineSource};
 
 impl Host for InstanceState {
     fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
@@ -14,7 +14,7 @@ impl Host for InstanceState {
             generation: self.generation,
             connection: self.client().map(|client| &**client),
             secrets: &self.channel.own.secrets,
-            source: Source::Call,
+            source: LineSource::Call,
             level: traced(level),
             message: &message,
             fields: &fields,

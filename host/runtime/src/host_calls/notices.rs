@@ -128,9 +128,9 @@ impl InstanceState {
 
 /// Returns the refusal of an inbox that has no place. A room's inbox is never closed.
 fn inbox_full(why: NoPlace, limits: InboxLimits, settings: &'static str) -> CallRefusal {
-    let InboxLimits { events, bytes, bytes_together } = limits;
+    let InboxLimits { events, bytes, channel_bytes } = limits;
     match why {
-        NoPlace::FullTogether => CallRefusal::ChannelInboxFull { bytes: bytes_together },
+        NoPlace::ChannelFull => CallRefusal::ChannelInboxFull { bytes: channel_bytes },
         NoPlace::Full | NoPlace::Closed => CallRefusal::InboxFull { events, bytes, settings },
     }
 }

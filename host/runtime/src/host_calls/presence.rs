@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::presence::{Entry, Host, Page};
 use super::bindings::wharf::channel::types::Error;
 use super::rooms::checked;
-use super::{ConnectionHandle, Own};
+use super::{ConnectionHandle, OwnConnection};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::check_presence_key;
@@ -37,7 +37,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         let room = self.own_room(room)?;
         let hub = self.channel.hub.clone();
-        let Own { client, effects, .. } = self.own()?;
+        let OwnConnection { client, effects, .. } = self.own()?;
         let key = match effects.presence(&room) {
             Some(track) => track.map(|track| track.key.clone()),
             None => hub.presence_key(&room, client.id),
@@ -83,7 +83,7 @@ impl InstanceState {
     /// leaves.
     fn own_room(&mut self, room: String) -> Result<Arc<str>, CallRefusal> {
         let room = checked(room)?;
-        let Own { client, effects, .. } = self.own()?;
+        let OwnConnection { client, effects, .. } = self.own()?;
         match effects.membership(&room).unwrap_or_else(|| client.is_in(&room)) {
             true => Ok(room),
             false => Err(CallRefusal::NotAMember),
@@ -110,7 +110,7 @@ impl InstanceState {
     fn check_space(&mut self, room: &str, bytes: usize) -> Result<(), CallRefusal> {
         let channel = self.channel.clone();
         let (config, hub) = (&channel.config, &channel.hub);
-        let Own { client, effects, .. } = self.own()?;
+        let OwnConnection { client, effects, .. } = self.own()?;
         let (in_room, own) = hub.presence_bytes_in(room, client.id);
         // A connection is present once in each room: of several tracks in one the last counts.
         let elsewhere = effects.tracks().filter(|track| &*track.room != room);
@@ -124,11 +124,11 @@ impl InstanceState {
     }
 
     /// Returns this event's changes of its own connection's presence in a room.
-    fn own_presence(&self, room: &str) -> Option<presence::Own> {
+    fn own_presence(&self, room: &str) -> Option<presence::OwnChanges> {
         let call = self.call.as_ref()?;
         let track = call.effects.presence(room)?;
         let track = track.map(|track| (track.key.clone(), track.meta.clone()));
-        Some(presence::Own { id: self.client()?.id, track })
+        Some(presence::OwnChanges { id: self.client()?.id, track })
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::component::Resource;
 use super::bindings::wharf::channel::rooms::Host;
 use super::bindings::wharf::channel::types::{Error, Kind};
 
-use super::{Call, ConnectionHandle, Own};
+use super::{Call, ConnectionHandle, OwnConnection};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::audience::check_rooms;
@@ -25,7 +25,7 @@ impl Host for InstanceState {
     fn join(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
         let limit = self.channel.config.max_rooms_per_connection;
-        let Own { client, effects, .. } = self.own()?;
+        let OwnConnection { client, effects, .. } = self.own()?;
         let is_in = effects.membership(&name).unwrap_or_else(|| client.is_in(&name));
         if is_in {
             return Ok(());

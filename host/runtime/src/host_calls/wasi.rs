@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::instance::{ChannelContext, InstanceState};
-use crate::ports::{Clock, GuestLine, Source};
+use crate::ports::{Clock, GuestLine, LineSource};
 
 /// Longest printed line that is kept, in bytes; a longer one is broken there.
 const MAX_LINE_BYTES: usize = 4 * 1024;
@@ -65,7 +65,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// One of a guest's two outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputName {
     /// Lines are logged as `info`.
     Stdout,
     /// Lines are logged as `warn`; panics arrive here.
@@ -77,12 +77,12 @@ pub enum Stream {
 pub struct GuestOutput {
     channel: Arc<ChannelContext>,
     generation: u64,
-    stream: Stream,
+    stream: OutputName,
 }
 
 impl GuestOutput {
     /// Returns the output of one instance.
-    pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: Stream) -> GuestOutput {
+    pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: OutputName) -> GuestOutput {
         GuestOutput { channel, generation, stream }
     }
 }
@@ -144,8 +144,8 @@ impl LineWriter {
             return;
         }
         let (level, source) = match self.output.stream {
-            Stream::Stdout => (Level::INFO, Source::Stdout),
-            Stream::Stderr => (Level::WARN, Source::Stderr),
+            OutputName::Stdout => (Level::INFO, LineSource::Stdout),
+            OutputName::Stderr => (Level::WARN, LineSource::Stderr),
         };
         let channel = &self.output.channel;
         channel.log(&GuestLine {

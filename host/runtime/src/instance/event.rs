@@ -6,7 +6,7 @@ use super::{InstanceState, borrowed_connection};
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
 use crate::host_calls::bindings::wharf::channel::presence::Entry;
 use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
-use crate::plugin::Parts;
+use crate::plugin::GuestExports;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::presence::Diff;
 
@@ -133,7 +133,7 @@ pub type OutsideAnswer = Result<Vec<u8>, OutsideRefusal>;
 
 /// Calls the export that the event is for.
 pub(super) async fn dispatch(
-    exports: &Parts,
+    exports: &GuestExports,
     store: &mut Store<InstanceState>,
     session: &[u8],
     event: &Event<'_>,
@@ -182,7 +182,7 @@ pub(super) async fn dispatch(
 
 /// Calls the export for an event without a connection.
 pub(super) async fn dispatch_detached(
-    exports: &Parts,
+    exports: &GuestExports,
     store: &mut Store<InstanceState>,
     state: Option<&[u8]>,
     event: &Detached<'_>,
@@ -219,7 +219,7 @@ pub(super) async fn dispatch_detached(
 /// Calls the export for a message from outside. Returns `None` for a plugin without a handler for
 /// it.
 pub(super) async fn dispatch_outside(
-    exports: &Parts,
+    exports: &GuestExports,
     store: &mut Store<InstanceState>,
     payload: &[u8],
 ) -> wasmtime::Result<Option<OutsideAnswer>> {

@@ -16,7 +16,7 @@ const MAX_TABLES: usize = 16;
 
 /// The limits of one instance.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct InstanceLimits {
     channel: Arc<ChannelContext>,
     /// Largest size of all memories of the instance together, in bytes.
     memory_bytes: usize,
@@ -34,9 +34,9 @@ pub(super) enum Denied {
     Channel,
 }
 
-impl Limits {
-    pub(super) fn new(channel: &Arc<ChannelContext>, meter: Arc<Meter>) -> Limits {
-        Limits {
+impl InstanceLimits {
+    pub(super) fn new(channel: &Arc<ChannelContext>, meter: Arc<Meter>) -> InstanceLimits {
+        InstanceLimits {
             channel: channel.clone(),
             memory_bytes: 0,
             memory_denied: None,
@@ -51,13 +51,13 @@ impl Limits {
     }
 }
 
-impl Drop for Limits {
+impl Drop for InstanceLimits {
     fn drop(&mut self) {
         self.channel.memory_bytes.fetch_sub(self.memory_bytes, Ordering::Relaxed);
     }
 }
 
-impl ResourceLimiter for Limits {
+impl ResourceLimiter for InstanceLimits {
     fn memory_growing(
         &mut self,
         current: usize,

@@ -38,7 +38,7 @@ const MAX_ENTRIES: usize = 10_000;
 const STALE: Duration = Duration::from_secs(60 * 60);
 
 /// The key of an entry: the hash of everything that its code depends on.
-pub type Key = [u8; 32];
+pub type EntryKey = [u8; 32];
 
 /// The folder.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Cache {
     }
 
     /// Returns the code under this key, if it is there and can be trusted. Reads files.
-    pub fn get(&self, key: &Key) -> Option<NativeCode> {
+    pub fn get(&self, key: &EntryKey) -> Option<NativeCode> {
         match self.read(key) {
             Ok(code) => return Some(NativeCode(code)),
             Err(Trouble::Absent) => {}
@@ -101,7 +101,7 @@ impl Cache {
 
     /// Keeps code under this key, in place of an earlier entry. If there is too much, removes the
     /// entries that have not been used for the longest time. Writes and lists files.
-    pub fn put(&self, key: &Key, code: &[u8]) {
+    pub fn put(&self, key: &EntryKey, code: &[u8]) {
         let bytes = code.len() as u64 + HEADER_BYTES as u64;
         if bytes > self.max_bytes {
             let limit = self.max_bytes;
@@ -118,12 +118,12 @@ impl Cache {
         }
     }
 
-    fn entry(&self, key: &Key) -> PathBuf {
+    fn entry(&self, key: &EntryKey) -> PathBuf {
         let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.folder.join(name + ENTRY)
     }
 
-    fn read(&self, key: &Key) -> Result<Vec<u8>, Trouble> {
+    fn read(&self, key: &EntryKey) -> Result<Vec<u8>, Trouble> {
         self.check_folder()?;
         let path = self.entry(key);
         let broken = |error: io::Error| Trouble::Broken(error.to_string());
@@ -164,7 +164,7 @@ impl Cache {
         Ok(body)
     }
 
-    fn write(&self, key: &Key, code: &[u8]) -> Result<(), Trouble> {
+    fn write(&self, key: &EntryKey, code: &[u8]) -> Result<(), Trouble> {
         if let Err(Trouble::Absent) = self.check_folder() {
             // Missing folders above it are made for this user alone as well.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
@@ -254,14 +254,14 @@ impl Cache {
                 folder = %self.folder.display(),
                 reason,
                 "the cache of compiled plugins cannot be used as it is, so that plugins are \
-                 compiled instead; mend the folder, name another with --cache, or none with --cache=''"
+                 compiled instead; fix the folder, name another with --cache, or none with --cache=''"
             );
         }
     }
 }
 
 /// Returns the first bytes of an entry. They name its key, so that no entry can pass for another.
-fn header(key: &Key, body: &[u8]) -> [u8; HEADER_BYTES] {
+fn header(key: &EntryKey, body: &[u8]) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     let hash = Sha256::digest(body);
     let length = (body.len() as u64).to_le_bytes();

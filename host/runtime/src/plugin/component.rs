@@ -16,7 +16,7 @@ use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, optional};
 use crate::instance::InstanceState;
-use crate::plugin::cache::{Cache, Key, NativeCode};
+use crate::plugin::cache::{Cache, EntryKey, NativeCode};
 
 /// The version of the contract that this host implements. Patches only add to it.
 const CONTRACT_VERSION: (u64, u64) =
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Engine {
 
 /// The reason why bytes cannot be served as a component.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum ComponentError {
     /// A core module, which any `wasm32-unknown-unknown` or `wasm32-wasip1` build makes.
     #[error(
         "it is a core WebAssembly module, not a component; build it with --target wasm32-wasip2"
@@ -128,13 +128,17 @@ impl Engine {
     ///
     /// Reads files, or takes tens to hundreds of milliseconds and all cores: not for the event
     /// loop.
-    pub fn load(&self, bytes: &[u8], sha256: &[u8; 32]) -> Result<(Component, bool), Refused> {
+    pub fn load(
+        &self,
+        bytes: &[u8],
+        sha256: &[u8; 32],
+    ) -> Result<(Component, bool), ComponentError> {
         check_preamble(bytes)?;
         if let Some(component) = self.cached(sha256) {
             return Ok((self.fit(&component)?, true));
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
-            .map_err(|error| Refused::Broken(one_line(&error)))?;
+            .map_err(|error| ComponentError::Broken(one_line(&error)))?;
         Ok((self.fit(&component)?, false))
     }
 
@@ -147,7 +151,7 @@ impl Engine {
         &self,
         bytes: Arc<[u8]>,
         sha256: [u8; 32],
-    ) -> Result<Result<(Component, bool), Refused>, JoinError> {
+    ) -> Result<Result<(Component, bool), ComponentError>, JoinError> {
         // The task is counted until it goes on, not until the work is done: in between it is about
         // to be woken.
         let _loading = Loading::begin(self.loading.clone());
@@ -183,25 +187,28 @@ impl Engine {
             .ok()
     }
 
-    fn key(&self, sha256: &[u8; 32]) -> Key {
+    fn key(&self, sha256: &[u8; 32]) -> EntryKey {
         let key = Sha256::new().chain_update(self.fingerprint).chain_update(sha256);
         key.finalize().into()
     }
 
     /// Compares a component with the contract.
-    fn fit(&self, component: &wasmtime::component::Component) -> Result<Component, Refused> {
+    fn fit(&self, component: &wasmtime::component::Component) -> Result<Component, ComponentError> {
         self.check_contract(component)?;
         let pre = self
             .linker
             .instantiate_pre(component)
-            .map_err(|error| Refused::Misfit(one_line(&error)))?;
+            .map_err(|error| ComponentError::Misfit(one_line(&error)))?;
         let optional = OptionalIndices::find(self, component, &pre)?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
-            .map_err(|error| Refused::Misfit(one_line(&error)))?;
+            .map_err(|error| ComponentError::Misfit(one_line(&error)))?;
         Ok(Component { pre, clock: self.clock.clone(), lifecycle, optional })
     }
 
-    fn check_contract(&self, component: &wasmtime::component::Component) -> Result<(), Refused> {
+    fn check_contract(
+        &self,
+        component: &wasmtime::component::Component,
+    ) -> Result<(), ComponentError> {
         let ty = component.component_type();
         let mut has_lifecycle = false;
         let names = ty.imports(&self.engine).map(|(name, _)| (name.to_owned(), false));
@@ -216,14 +223,14 @@ impl Engine {
             let mut numbers = version.split('.').map(|number| number.parse::<u64>().unwrap_or(0));
             let theirs = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
             if theirs != CONTRACT_VERSION {
-                return Err(Refused::OtherContract {
+                return Err(ComponentError::OtherContract {
                     theirs: escape(version),
                     newer: theirs > CONTRACT_VERSION,
                 });
             }
             has_lifecycle |= is_export && interface == "lifecycle";
         }
-        if has_lifecycle { Ok(()) } else { Err(Refused::NoChannel) }
+        if has_lifecycle { Ok(()) } else { Err(ComponentError::NoChannel) }
     }
 
     /// Returns the indices of an optional interface, if the component exports it.
@@ -232,7 +239,7 @@ impl Engine {
         component: &wasmtime::component::Component,
         interface: &str,
         indices: impl FnOnce() -> wasmtime::Result<I>,
-    ) -> Result<Option<I>, Refused> {
+    ) -> Result<Option<I>, ComponentError> {
         let prefix = format!("wharf:channel/{interface}@");
         let ty = component.component_type();
         let exported = ty.exports(&self.engine).any(|(name, item)| {
@@ -241,7 +248,7 @@ impl Engine {
         if !exported {
             return Ok(None);
         }
-        indices().map(Some).map_err(|error| Refused::Misfit(one_line(&error)))
+        indices().map(Some).map_err(|error| ComponentError::Misfit(one_line(&error)))
     }
 }
 
@@ -263,13 +270,13 @@ impl Drop for Loading {
 
 /// Checks that a file is WebAssembly, and a component: native code is never taken from a plugin's
 /// file.
-fn check_preamble(bytes: &[u8]) -> Result<(), Refused> {
+fn check_preamble(bytes: &[u8]) -> Result<(), ComponentError> {
     if wasmtime::Engine::detect_precompiled(bytes).is_some() || !bytes.starts_with(b"\0asm") {
-        return Err(Refused::NotWasm);
+        return Err(ComponentError::NotWasm);
     }
     // A module's layer is 0, a component's is 1 (the binary format's preamble).
     match bytes.get(6..8) {
-        Some(&[0, 0]) => Err(Refused::CoreModule),
+        Some(&[0, 0]) => Err(ComponentError::CoreModule),
         _ => Ok(()),
     }
 }
@@ -342,7 +349,7 @@ macro_rules! optional_exports {
                 engine: &Engine,
                 component: &wasmtime::component::Component,
                 pre: &InstancePre<InstanceState>,
-            ) -> Result<OptionalIndices, Refused> {
+            ) -> Result<OptionalIndices, ComponentError> {
                 use optional::*;
                 Ok(OptionalIndices {
                     $($module: engine.optional(component, $interface, || {
@@ -362,8 +369,8 @@ macro_rules! optional_exports {
                 lifecycle: lifecycle::Guest,
                 store: &mut Store<InstanceState>,
                 instance: &Instance,
-            ) -> wasmtime::Result<Parts> {
-                Ok(Parts {
+            ) -> wasmtime::Result<GuestExports> {
+                Ok(GuestExports {
                     lifecycle,
                     $($module: match &self.$module {
                         Some(indices) => Some(indices.load(&mut *store, instance)?),
@@ -374,7 +381,7 @@ macro_rules! optional_exports {
         }
 
         /// The exports of one new instance.
-        pub struct Parts {
+        pub struct GuestExports {
             /// Lifecycle.
             pub lifecycle: lifecycle::Guest,
             $($(#[$doc])* pub $module: Option<optional::$module::exports::wharf::channel::$module::Guest>,)*
@@ -418,7 +425,10 @@ impl Component {
     }
 
     /// Makes an instance in a store.
-    pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<Parts> {
+    pub async fn instantiate(
+        &self,
+        store: &mut Store<InstanceState>,
+    ) -> wasmtime::Result<GuestExports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let lifecycle = self.lifecycle.load(&mut *store, &instance)?;
         self.optional.load(lifecycle, store, &instance)

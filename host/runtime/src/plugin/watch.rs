@@ -45,7 +45,7 @@ const FIRST_SCAN_SETTLES: u32 = 20;
 
 /// The times of a watcher; see the settings of the same names.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
+pub struct WatchTiming {
     /// Time for which a file must be unchanged before it is read.
     pub settle: Duration,
     /// Time after which the folder is listed even if no change was reported.
@@ -90,12 +90,12 @@ pub enum Change {
 
 /// Keeps the folder watched until it is dropped.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct FolderWatcher {
     stop: Arc<AtomicBool>,
     signals: SyncSender<Signal>,
 }
 
-impl Drop for Watcher {
+impl Drop for FolderWatcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         // If there is no room, the thread is about to wake up anyway.
@@ -109,7 +109,10 @@ impl Drop for Watcher {
 /// # Errors
 ///
 /// The folder cannot be listed. One that vanishes later is waited for.
-pub fn watch(folder: PathBuf, timing: Timing) -> anyhow::Result<(Watcher, mpsc::Receiver<Change>)> {
+pub fn watch(
+    folder: PathBuf,
+    timing: WatchTiming,
+) -> anyhow::Result<(FolderWatcher, mpsc::Receiver<Change>)> {
     list(&folder).with_context(|| {
         let folder = folder.display();
         format!("cannot list the plugin folder {folder}; create it, or name another with --plugins")
@@ -137,7 +140,7 @@ pub fn watch(folder: PathBuf, timing: Timing) -> anyhow::Result<(Watcher, mpsc::
         .name("plugin-folder".to_owned())
         .spawn(move || scanner.run())
         .context("cannot start the thread that watches the plugin folder")?;
-    Ok((Watcher { stop, signals }, receiver))
+    Ok((FolderWatcher { stop, signals }, receiver))
 }
 
 /// Returns the state of one file, in any folder. Never [`Change::Removed`]: a missing file is one
@@ -282,7 +285,7 @@ fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal
 }
 
 /// The state of one file.
-struct File {
+struct WatchedFile {
     seen: Seen,
     /// Time since which it has looked like that.
     since: Instant,
@@ -299,9 +302,9 @@ struct File {
     missing_since: Option<Instant>,
 }
 
-impl File {
-    fn new(seen: Seen, moved_here: bool, now: Instant) -> File {
-        File {
+impl WatchedFile {
+    fn new(seen: Seen, moved_here: bool, now: Instant) -> WatchedFile {
+        WatchedFile {
             seen,
             since: now,
             moved_here,
@@ -319,7 +322,7 @@ impl File {
     }
 
     /// Returns the time at which the file is due, if nothing happens before.
-    fn due(&self, timing: &Timing) -> Option<Instant> {
+    fn due(&self, timing: &WatchTiming) -> Option<Instant> {
         if let Some(missing_since) = self.missing_since {
             return Some(missing_since + timing.removal_grace);
         }
@@ -340,13 +343,13 @@ struct Stopped;
 /// The thread that looks at the folder.
 struct Scanner {
     folder: PathBuf,
-    timing: Timing,
+    timing: WatchTiming,
     events: Events,
     signals: Receiver<Signal>,
     changes: mpsc::Sender<Change>,
     stop: Arc<AtomicBool>,
     /// Files by their names, which is also the order in which they are reported.
-    files: BTreeMap<OsString, File>,
+    files: BTreeMap<OsString, WatchedFile>,
     last_scan: Instant,
     /// End of the first scan; `None` when that is over.
     first_scan_until: Option<Instant>,
@@ -441,7 +444,7 @@ impl Scanner {
             let event = touched.get(name).copied();
             match self.files.get_mut(name) {
                 None => {
-                    let file = File::new(seen, event == Some(true), now);
+                    let file = WatchedFile::new(seen, event == Some(true), now);
                     self.files.insert(name.clone(), file);
                 }
                 Some(file) => {
@@ -490,7 +493,7 @@ impl Scanner {
                 self.send(change)?;
             }
         }
-        let is_waiting = |file: &File| file.missing_since.is_none() && !file.is_reported;
+        let is_waiting = |file: &WatchedFile| file.missing_since.is_none() && !file.is_reported;
         if let Some(until) = self.first_scan_until
             && (Instant::now() >= until || !self.files.values().any(is_waiting))
         {
@@ -509,7 +512,7 @@ impl Scanner {
 }
 
 /// Reads a file that has not changed for long enough. Returns the news about it.
-fn look_closer(path: &Path, file: &mut File, timing: &Timing) -> Option<Change> {
+fn look_closer(path: &Path, file: &mut WatchedFile, timing: &WatchTiming) -> Option<Change> {
     let name = stem(path.file_name()?);
     let reason = match &file.seen {
         Seen::Unfit(reason) => reason.clone(),

@@ -37,7 +37,7 @@ pub struct GuestLine<'a> {
     /// Secrets of the channel, which must not be in a log.
     pub secrets: &'a Secrets,
     /// Source of the line.
-    pub source: Source,
+    pub source: LineSource,
     /// Level.
     pub level: Level,
     /// Text.
@@ -48,7 +48,7 @@ pub struct GuestLine<'a> {
 
 /// The source of a guest's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum LineSource {
     /// The host call `log`.
     Call,
     /// Standard output.
@@ -62,7 +62,7 @@ impl GuestLine<'_> {
     /// and of a bounded length.
     pub fn to_text(&self) -> String {
         let shown = |text: &str, limit| escape(&self.secrets.hide(text, limit));
-        if self.source != Source::Call {
+        if self.source != LineSource::Call {
             // Printed lines are broken into parts if they are too long.
             return shown(self.message, usize::MAX);
         }
@@ -140,7 +140,7 @@ mod tests {
             generation: 1,
             connection: None,
             secrets,
-            source: Source::Call,
+            source: LineSource::Call,
             level: Level::INFO,
             message,
             fields,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{File, Registry};
+use super::{PluginFile, Registry};
 use crate::channel::Channel;
 use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
@@ -53,7 +53,7 @@ impl Registry {
         bytes: Arc<[u8]>,
         sha256: [u8; 32],
     ) -> Result<Arc<Channel>, String> {
-        let file = File { name: name.to_owned(), path: path.to_owned(), bytes, sha256 };
+        let file = PluginFile { name: name.to_owned(), path: path.to_owned(), bytes, sha256 };
         self.load(&file).await.map_err(|refusal| self.shown(name, &refusal.reason))?;
         let channels = self.channels.lock();
         let mounted = channels.get(name).map(|mounted| mounted.channel.clone());

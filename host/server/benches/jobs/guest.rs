@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use wharf_config::Config;
 use wharf_contract::description::Description;
-use wharf_hub::connection::{ConnectionRecord, Headers, Request};
+use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::hub::Hub;
 use wharf_hub::outbound::{Outbound, PendingWrites};
 use wharf_hub::store::Memory;
@@ -91,11 +91,11 @@ impl Guest {
 pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionRecord {
     let headers: [(&str, &[u8]); 2] =
         [("host", b"localhost:4000"), ("origin", b"http://localhost:4000")];
-    let request = Request {
+    let request = UpgradeRequest {
         path: path.into(),
         query: Box::from(""),
         params: room.into_iter().map(|room| ("room_id".into(), room.into())).collect(),
-        headers: Headers::collect(&headers),
+        headers: RequestHeaders::collect(&headers),
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };

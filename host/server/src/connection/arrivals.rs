@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::arrival::Arrival;
 use super::frame::Violation;
-use super::input::{Input, Item, Refused};
+use super::input::{Input, InputEnd, Item};
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_hub::connection::ConnectionRecord;
@@ -99,34 +99,34 @@ impl Arrivals {
     /// task is woken for whatever comes.
     pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         self.end_if_expired();
-        let mut standing = self.client.outbound.standing();
-        if standing.end.is_none() && standing.is_backed_up {
+        let mut status = self.client.outbound.status();
+        if status.end.is_none() && status.is_backed_up {
             // Answers cannot leave, so nothing more may be asked: the client has to read before
             // this task reads on.
             let idle = self.poll_idle(cx);
-            standing = self.client.outbound.standing();
+            status = self.client.outbound.status();
             match idle {
                 Poll::Ready(Arrival::Ended(_)) => {}
                 Poll::Ready(arrival) => return Poll::Ready(arrival),
-                Poll::Pending if standing.is_backed_up => return Poll::Pending,
+                Poll::Pending if status.is_backed_up => return Poll::Pending,
                 Poll::Pending => {}
             }
         }
-        match standing.end {
+        match status.end {
             // The way out is lost. Everything that has arrived comes first, so that no message and
             // no close frame of the client is lost.
             Some(Reason::NetworkLost) => {}
             Some(reason) => return Poll::Ready(Arrival::Ended(reason)),
             None => {}
         }
-        if let Poll::Ready(arrival) = self.poll_next(cx, standing.has_posted) {
+        if let Poll::Ready(arrival) = self.poll_next(cx, status.has_posted) {
             return Poll::Ready(arrival);
         }
-        match standing.end {
+        match status.end {
             Some(reason) => Poll::Ready(Arrival::Ended(reason)),
             None => match self.poll_idle(cx) {
                 // It was posted before this task was registered to be woken for it.
-                Poll::Pending if self.client.outbound.standing().has_posted => {
+                Poll::Pending if self.client.outbound.status().has_posted => {
                     self.poll_next(cx, true)
                 }
                 idle => idle,
@@ -143,12 +143,12 @@ impl Arrivals {
         }
         // The token of a client that never stops sending must expire too.
         self.end_if_expired();
-        let standing = self.client.outbound.standing();
-        if standing.end.is_some() || standing.is_backed_up {
+        let status = self.client.outbound.status();
+        if status.end.is_some() || status.is_backed_up {
             // `poll_arrival`, where the task may wait, decides this.
             return Poll::Pending;
         }
-        self.poll_next(cx, standing.has_posted)
+        self.poll_next(cx, status.has_posted)
     }
 
     /// Returns a posted event or one of the client, in turns if there are both.
@@ -221,7 +221,7 @@ impl Arrivals {
         if self.poll_expiry(cx).is_ready() {
             self.client.outbound.end(Reason::TokenExpired);
         }
-        if let Some(reason) = self.client.outbound.standing().end {
+        if let Some(reason) = self.client.outbound.status().end {
             return Poll::Ready(Arrival::Ended(reason));
         }
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -237,7 +237,7 @@ impl Arrivals {
         !self.is_over
             && self.ahead.len() < self.config.read_ahead_messages
             && self.ahead_bytes < self.config.read_ahead_bytes
-            && !self.client.outbound.standing().is_backed_up
+            && !self.client.outbound.status().is_backed_up
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
@@ -274,8 +274,8 @@ impl Arrivals {
                     let detail = "the stream has ended without a close frame".to_owned();
                     self.broken(Reason::NetworkLost, detail)
                 }
-                Err(Refused::Io(error)) => self.broken(Reason::NetworkLost, error.to_string()),
-                Err(Refused::Violation(Violation { reason, detail })) => {
+                Err(InputEnd::Io(error)) => self.broken(Reason::NetworkLost, error.to_string()),
+                Err(InputEnd::Violation(Violation { reason, detail })) => {
                     self.broken(reason, detail.to_owned())
                 }
             };

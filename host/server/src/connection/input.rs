@@ -141,7 +141,7 @@ struct LargeFrame {
 
 /// The largest frame and message that a client may send.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct InputLimits {
     frame: u64,
     message: u64,
     block: usize,
@@ -156,14 +156,14 @@ pub(super) struct Input {
     /// nothing.
     kept: Vec<u8>,
     partial: Option<Box<Partial>>,
-    limits: Limits,
+    limits: InputLimits,
 }
 
 impl Input {
     /// Makes input that begins with the bytes that were read already.
     pub(super) fn new(config: &Config, early: &[u8]) -> Input {
         let message = config.max_message_bytes as u64;
-        let limits = Limits {
+        let limits = InputLimits {
             frame: message.min(config.max_frame_bytes as u64),
             message,
             block: config.read_buffer_bytes,
@@ -178,9 +178,9 @@ impl Input {
         mut reader: Pin<&mut impl AsyncRead>,
         cx: &mut Context<'_>,
         heard: &mut bool,
-    ) -> Poll<Result<Option<Item>, Refused>> {
+    ) -> Poll<Result<Option<Item>, InputEnd>> {
         loop {
-            if let Some(item) = self.decode().map_err(Refused::Violation)? {
+            if let Some(item) = self.decode().map_err(InputEnd::Violation)? {
                 return Poll::Ready(Ok(Some(item)));
             }
             let mut block = self.open_block();
@@ -194,7 +194,7 @@ impl Input {
                     *heard = true;
                     self.block = Some(block);
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Refused::Io(error))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(InputEnd::Io(error))),
                 Poll::Pending => {
                     self.kept = block.to_vec();
                     return Poll::Pending;
@@ -351,7 +351,7 @@ impl Partial {
 
 /// Checks that a frame may follow the ones before it (RFC 6455, 5.4), and is not too large. `begun`
 /// is the size of the message that it would continue.
-fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Violation> {
+fn check(header: &Header, begun: Option<u64>, limits: InputLimits) -> Result<(), Violation> {
     if header.opcode.is_control() {
         return Ok(());
     }
@@ -376,7 +376,7 @@ fn check(header: &Header, begun: Option<u64>, limits: Limits) -> Result<(), Viol
 
 /// The reason why there will be no further item.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(super) enum InputEnd {
     Violation(Violation),
     Io(io::Error),
 }
@@ -396,8 +396,8 @@ pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason>
             Poll::Ready(Ok(Some(_))) => count += 1,
             // Memory is always ready. The rest that it ends with is not waited for.
             Poll::Ready(Ok(None)) | Poll::Pending => return Ok(count),
-            Poll::Ready(Err(Refused::Violation(violation))) => return Err(violation.reason),
-            Poll::Ready(Err(Refused::Io(_))) => return Err(Reason::NetworkLost),
+            Poll::Ready(Err(InputEnd::Violation(violation))) => return Err(violation.reason),
+            Poll::Ready(Err(InputEnd::Io(_))) => return Err(Reason::NetworkLost),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{Fields, check_json};
 
-use super::problem::{Answer, Problem, bad, bad_field, refused};
+use super::problem::{OperatorAnswer, Problem, bad, bad_field, refused};
 use super::queries::{client, online};
 use super::route::{Command, To};
 use wharf_config::Config;
@@ -19,7 +19,7 @@ use wharf_contract::audience::{MAX_CONDITIONS, MAX_NAMES};
 use wharf_contract::close::{Close, MAX_REASON_BYTES, is_channel_code};
 use wharf_contract::fault::Fault;
 use wharf_contract::names::{check_room, check_user};
-use wharf_contract::outside::{OutsideProblem, is_refusal_status};
+use wharf_contract::outside_messages::{OutsideProblem, is_refusal_status};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
 use wharf_hub::inbox::{NoPlace, Place};
@@ -28,13 +28,13 @@ use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::CallError;
 use wharf_runtime::instance::OutsideRefusal;
-use wharf_runtime::outside;
+use wharf_runtime::outside_messages;
 
 /// Hops of an event that is posted from outside, which is the first of a chain.
 const HOPS: u8 = 1;
 
 /// Runs a command to its end, even if the client no longer waits for the answer.
-pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> Answer {
+pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> OperatorAnswer {
     let done = tokio::spawn(async move {
         let mut writes = PendingWrites::default();
         let answer = run(channel, command, body, &mut writes).await;
@@ -56,7 +56,7 @@ async fn run(
     command: Command,
     body: Bytes,
     writes: &mut PendingWrites,
-) -> Answer {
+) -> OperatorAnswer {
     let (config, hub) = (&*channel.context.config, &*channel.context.hub);
     match command {
         Command::Messages => {
@@ -115,7 +115,7 @@ async fn run(
                         Ok(place) => Posting { places: vec![place], full: Vec::new() },
                         // The connection has just ended.
                         Err(NoPlace::Closed) => Posting::default(),
-                        Err(NoPlace::Full | NoPlace::FullTogether) => {
+                        Err(NoPlace::Full | NoPlace::ChannelFull) => {
                             return Err(full("inbox_events, inbox_bytes"));
                         }
                     }
@@ -139,7 +139,7 @@ async fn run(
             })?;
             let limits = channel.context.room_inbox_limits();
             let place = Place::take(room, payload.len(), limits).map_err(|why| match why {
-                NoPlace::FullTogether => full("max_channel_inbox_bytes"),
+                NoPlace::ChannelFull => full("max_channel_inbox_bytes"),
                 _ => full("room_inbox_events, room_inbox_bytes"),
             })?;
             hub.post(place, None, payload, HOPS);
@@ -153,13 +153,13 @@ async fn run(
     }
 }
 
-fn done(status: StatusCode, what: &str, count: usize) -> Answer {
+fn done(status: StatusCode, what: &str, count: usize) -> OperatorAnswer {
     Ok((status, json!({ what: count }).to_string().into()))
 }
 
 /// Asks the channel's code.
-async fn ask(channel: Arc<Channel>, payload: Bytes) -> Answer {
-    match outside::ask(channel.clone(), payload).await {
+async fn ask(channel: Arc<Channel>, payload: Bytes) -> OperatorAnswer {
+    match outside_messages::ask(channel.clone(), payload).await {
         Ok(Some(Ok(reply))) => Ok((StatusCode::OK, reply.into())),
         Ok(Some(Err(OutsideRefusal { status, body }))) => match StatusCode::from_u16(status) {
             Ok(code) if is_refusal_status(status) => Err(Problem::of_channel(code, body)),

@@ -8,10 +8,10 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 use wharf_contract::CallRefusal;
-use wharf_contract::outside::{ErrorBody, OutsideProblem};
+use wharf_contract::outside_messages::{ErrorBody, OutsideProblem};
 
 /// A status and a body, or a problem.
-pub type Answer = Result<(StatusCode, Bytes), Problem>;
+pub type OperatorAnswer = Result<(StatusCode, Bytes), Problem>;
 
 /// The reason why a request was not fulfilled.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Problem {
     }
 
     /// Returns the problem of a path that exists for another method.
-    pub fn method(is_deed: bool) -> Problem {
-        let allowed = if is_deed { "POST" } else { "GET, HEAD" };
+    pub fn method(is_command: bool) -> Problem {
+        let allowed = if is_command { "POST" } else { "GET, HEAD" };
         let message = format!("this path takes {allowed}");
         let header = Some((ALLOW, HeaderValue::from_static(allowed)));
         let status = StatusCode::METHOD_NOT_ALLOWED;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::problem::{Answer, Problem, bad_field};
+use super::problem::{OperatorAnswer, Problem, bad_field};
 use super::route::Query;
 use wharf_contract::router::decode;
 use wharf_contract::text::{cut, escape};
@@ -29,7 +29,7 @@ pub fn channels(registry: &Registry) -> Bytes {
 }
 
 /// Answers a question about a channel.
-pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Answer {
+pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
         Query::Channels | Query::Channel => {
             check_no_query(query)?;

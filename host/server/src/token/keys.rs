@@ -82,7 +82,7 @@ pub(super) struct KeySet {
     path: PathBuf,
     keys: NamedKeys,
     /// State of the file when it was read.
-    stamp: Option<Stamp>,
+    stamp: Option<KeyFileVersion>,
     looked: Instant,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct KeySet {
 type NamedKeys = Vec<(Option<String>, Arc<Key>)>;
 
 /// Time at which a file was written, and its length.
-type Stamp = (SystemTime, u64);
+type KeyFileVersion = (SystemTime, u64);
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -189,7 +189,7 @@ impl KeySet {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<KeyFileVersion> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

@@ -7,7 +7,7 @@ use ::http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use wharf_contract::CallRefusal;
-use wharf_contract::kit::{Bytes, Happened, HttpAnswer, is_scripted};
+use wharf_contract::kit::{Happened, HexBytes, HttpAnswer, is_scripted};
 use wharf_runtime::ports::{
     HttpBody, HttpClient, HttpError, HttpIo, RequestOptions, Sending, http_error, http_refused,
 };
@@ -50,7 +50,7 @@ impl ScriptedHttp {
             method: head.method.to_string(),
             url,
             headers: headers.collect(),
-            body: Bytes(body),
+            body: HexBytes(body),
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use wharf_contract::kit::Happened;
-use wharf_runtime::ports::{GuestLine, GuestLog, Source};
+use wharf_runtime::ports::{GuestLine, GuestLog, LineSource};
 
 use super::super::happenings::Happenings;
 
@@ -44,7 +44,7 @@ impl GuestLog for HeardLog {
 
     fn write(&self, line: &GuestLine<'_>) {
         let GuestLine { level, message, fields, source, .. } = *line;
-        if source == Source::Stderr {
+        if source == LineSource::Stderr {
             let mut panic = self.panic.lock();
             match &*panic {
                 _ if message.contains("panicked at ") => *panic = Panic::Begun,

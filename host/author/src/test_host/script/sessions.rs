@@ -10,11 +10,11 @@ use wharf_runtime::ports::SessionObserver;
 
 /// Connections and their sessions.
 #[derive(Debug, Default)]
-pub(in crate::test_host) struct Sessions(Mutex<BTreeMap<ConnectionId, Kept>>);
+pub(in crate::test_host) struct Sessions(Mutex<BTreeMap<ConnectionId, KeptSession>>);
 
 /// A connection and its session, as last committed.
 #[derive(Clone, Debug)]
-pub(in crate::test_host) struct Kept {
+pub(in crate::test_host) struct KeptSession {
     pub(in crate::test_host) client: Arc<ConnectionRecord>,
     pub(in crate::test_host) session: Vec<u8>,
 }
@@ -26,14 +26,14 @@ impl Sessions {
     }
 
     /// Returns the connection and its session, if it is kept.
-    pub(in crate::test_host) fn of(&self, id: ConnectionId) -> Option<Kept> {
+    pub(in crate::test_host) fn of(&self, id: ConnectionId) -> Option<KeptSession> {
         self.0.lock().get(&id).cloned()
     }
 }
 
 impl SessionObserver for Sessions {
     fn committed(&self, client: &Arc<ConnectionRecord>, session: &[u8]) {
-        let kept = Kept { client: client.clone(), session: session.to_vec() };
+        let kept = KeptSession { client: client.clone(), session: session.to_vec() };
         self.0.lock().insert(client.id, kept);
     }
 }

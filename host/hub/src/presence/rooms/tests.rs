@@ -1,7 +1,7 @@
 use super::*;
 
-const TIMING: Timing =
-    Timing { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) };
+const TIMING: PresenceTiming =
+    PresenceTiming { interval: Duration::from_millis(100), grace: Duration::from_millis(2_000) };
 
 fn id(number: u64) -> ConnectionId {
     ConnectionId::local(number)
@@ -72,7 +72,7 @@ async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number
 
 #[tokio::test(start_paused = true)]
 async fn no_time_to_come_back_is_possible() {
-    let rooms = PresenceRooms::new(Timing { grace: Duration::ZERO, ..TIMING });
+    let rooms = PresenceRooms::new(PresenceTiming { grace: Duration::ZERO, ..TIMING });
     let (room, ann) = (text("lobby"), text("ann"));
     rooms.track(&room, id(1), &ann, &text("{}"));
     rooms.end(&room, id(1));

@@ -2,7 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
-const KEY: Key = [7; 32];
+const KEY: EntryKey = [7; 32];
 
 /// Returns a cache in a folder that does not exist yet.
 fn cache(max_bytes: usize) -> (tempfile::TempDir, Cache) {
@@ -11,7 +11,7 @@ fn cache(max_bytes: usize) -> (tempfile::TempDir, Cache) {
     (folder, cache)
 }
 
-fn found(cache: &Cache, key: &Key) -> Option<Vec<u8>> {
+fn found(cache: &Cache, key: &EntryKey) -> Option<Vec<u8>> {
     cache.get(key).map(|code| code.as_bytes().to_vec())
 }
 

@@ -18,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     /// A file that can be read.
-    File(Stamp),
+    File(FileStamp),
     /// An entry that cannot be a plugin, with the reason.
     Unfit(String),
 }
@@ -27,7 +27,7 @@ pub(super) enum Seen {
 /// copying programs may set the time of modification to any value, and because permissions only
 /// change the former.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -35,9 +35,9 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
+impl FileStamp {
+    fn of(metadata: &Metadata) -> FileStamp {
+        FileStamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             bytes: metadata.len(),
@@ -66,7 +66,7 @@ impl Seen {
         };
         Some(match unfit(path, &metadata) {
             Some(reason) => Seen::Unfit(reason),
-            None => Seen::File(Stamp::of(&metadata)),
+            None => Seen::File(FileStamp::of(&metadata)),
         })
     }
 }
@@ -106,7 +106,7 @@ pub(super) enum Read {
 }
 
 /// Reads a file that looked like `stamp`, twice: it is complete only if both are the same.
-pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
+pub(super) fn read(path: &Path, stamp: &FileStamp) -> Read {
     let read = || -> io::Result<Option<Vec<u8>>> {
         // If a pipe has taken the file's place, waiting for its writer to open it could take
         // forever.
@@ -137,7 +137,7 @@ pub(super) fn read(path: &Path, stamp: &Stamp) -> Read {
     }
 }
 
-fn is_still(file: &File, stamp: &Stamp) -> io::Result<bool> {
+fn is_still(file: &File, stamp: &FileStamp) -> io::Result<bool> {
     let metadata = file.metadata()?;
-    Ok(metadata.is_file() && Stamp::of(&metadata) == *stamp)
+    Ok(metadata.is_file() && FileStamp::of(&metadata) == *stamp)
 }

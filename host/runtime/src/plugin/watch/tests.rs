@@ -11,7 +11,7 @@ const GENEROUS: Duration = Duration::from_secs(20);
 /// So long that only events can be the reason for a report.
 const NEVER: Duration = Duration::from_secs(3600);
 
-const QUICK: Timing = Timing {
+const QUICK: WatchTiming = WatchTiming {
     settle: Duration::from_millis(30),
     reconcile: Duration::from_millis(150),
     removal_grace: Duration::from_millis(300),
@@ -23,12 +23,12 @@ struct Watched {
     changes: mpsc::Receiver<Change>,
     /// Last report for each name: reports that repeat it are not news.
     last: HashMap<String, Change>,
-    watcher: Option<Watcher>,
+    watcher: Option<FolderWatcher>,
 }
 
 impl Watched {
     /// Makes a watched folder inside a temporary one, so that there is a place to move files from.
-    fn with(timing: Timing, files: &[(&str, &str)]) -> Watched {
+    fn with(timing: WatchTiming, files: &[(&str, &str)]) -> Watched {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("plugins")).expect("a folder");
         for (file, text) in files {
@@ -40,7 +40,7 @@ impl Watched {
     }
 
     /// Makes a watched folder like [`Watched::with`], and waits for the end of the first scan.
-    fn scanned(timing: Timing, files: &[(&str, &str)]) -> Watched {
+    fn scanned(timing: WatchTiming, files: &[(&str, &str)]) -> Watched {
         let mut watched = Watched::with(timing, files);
         while watched.next() != Change::Scanned {}
         watched
@@ -140,7 +140,7 @@ fn what_is_there_is_reported_first_in_the_order_of_names() {
 
 #[test]
 fn an_empty_folder_is_scanned_at_once() {
-    let mut watched = Watched::with(Timing { settle: NEVER, ..QUICK }, &[]);
+    let mut watched = Watched::with(WatchTiming { settle: NEVER, ..QUICK }, &[]);
     assert_eq!(watched.next(), Change::Scanned);
 }
 
@@ -153,7 +153,7 @@ fn a_folder_that_does_not_exist_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn new_files_and_overwritten_files_are_seen_by_events() {
-    let mut watched = Watched::scanned(Timing { reconcile: NEVER, ..QUICK }, &[]);
+    let mut watched = Watched::scanned(WatchTiming { reconcile: NEVER, ..QUICK }, &[]);
     watched.write("a.wasm", "one");
     watched.expect_settled("a", "one");
     watched.write("a.wasm", "two");
@@ -162,7 +162,7 @@ fn new_files_and_overwritten_files_are_seen_by_events() {
 
 #[test]
 fn a_file_that_is_moved_in_does_not_wait_to_settle() {
-    let timing = Timing { settle: NEVER, reconcile: NEVER, ..QUICK };
+    let timing = WatchTiming { settle: NEVER, reconcile: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     watched.move_in("a.wasm", "one");
     watched.expect_settled("a", "one");
@@ -172,10 +172,10 @@ fn a_file_that_is_moved_in_does_not_wait_to_settle() {
 
 #[test]
 fn a_file_that_is_moved_in_is_taken_at_once() {
-    let (now, timing) = (Instant::now(), Timing { settle: NEVER, ..QUICK });
+    let (now, timing) = (Instant::now(), WatchTiming { settle: NEVER, ..QUICK });
     let seen = || Seen::Unfit(String::new());
-    assert_eq!(File::new(seen(), true, now).due(&timing), Some(now));
-    assert_eq!(File::new(seen(), false, now).due(&timing), Some(now + NEVER));
+    assert_eq!(WatchedFile::new(seen(), true, now).due(&timing), Some(now));
+    assert_eq!(WatchedFile::new(seen(), false, now).due(&timing), Some(now + NEVER));
     // The move is known before the folder is listed.
     let event = notify::Event::new(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
     let signals = signals_of(Path::new("/p"), Ok(event.add_path(PathBuf::from("/p/a.wasm"))));
@@ -197,7 +197,7 @@ fn files_are_seen_without_events_too() {
 #[test]
 fn a_copy_that_is_still_running_is_not_reported() {
     use std::io::Write;
-    let timing = Timing { settle: Duration::from_millis(400), ..QUICK };
+    let timing = WatchTiming { settle: Duration::from_millis(400), ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     let mut file = fs::File::create(watched.path("a.wasm")).expect("a file");
     let mut text = String::new();
@@ -310,7 +310,7 @@ fn what_is_mended_is_reported() {
 
 #[test]
 fn a_file_counts_as_removed_after_the_grace_period() {
-    let timing = Timing { removal_grace: Duration::from_millis(500), ..QUICK };
+    let timing = WatchTiming { removal_grace: Duration::from_millis(500), ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
     let begun = Instant::now();
     watched.remove("a.wasm");
@@ -324,7 +324,7 @@ fn a_file_counts_as_removed_after_the_grace_period() {
 
 #[test]
 fn removing_and_copying_is_a_swap() {
-    let timing = Timing { removal_grace: Duration::from_secs(2), ..QUICK };
+    let timing = WatchTiming { removal_grace: Duration::from_secs(2), ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one"), ("b.wasm", "")]);
     watched.remove("a.wasm");
     // The absence is seen, so this is not an overwriting.
@@ -351,7 +351,7 @@ fn a_folder_that_vanishes_removes_nothing_and_is_watched_again_when_it_is_back()
 
 #[test]
 fn another_folder_in_the_same_place_is_watched() {
-    let timing = Timing { removal_grace: NEVER, ..QUICK };
+    let timing = WatchTiming { removal_grace: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
     for round in ["two", "three"] {
         fs::remove_dir_all(watched.path("")).expect("removed");
@@ -364,7 +364,7 @@ fn another_folder_in_the_same_place_is_watched() {
 #[test]
 fn a_replaced_folder_is_watched_by_its_events() {
     // Listings without an event never come, so the events of the new folder must.
-    let timing = Timing { reconcile: NEVER, ..QUICK };
+    let timing = WatchTiming { reconcile: NEVER, ..QUICK };
     let mut watched = Watched::scanned(timing, &[]);
     let next = watched.folder.path().join("next");
     fs::create_dir(&next).expect("a folder");
@@ -392,7 +392,7 @@ fn a_link_that_leads_to_another_folder_is_followed() {
     fs::create_dir(&one).and_then(|()| fs::create_dir(&two)).expect("folders");
     symlink(&one, &link).expect("a link");
     // Files never settle, so only those are reported that were moved in, as their event says.
-    let timing = Timing { settle: NEVER, ..QUICK };
+    let timing = WatchTiming { settle: NEVER, ..QUICK };
     let (_watcher, mut changes) = watch(link.clone(), timing).expect("a folder");
     assert_eq!(changes.blocking_recv(), Some(Change::Scanned));
     symlink(&two, &outside).and_then(|()| fs::rename(&outside, &link)).expect("another link");
@@ -418,7 +418,7 @@ fn events_that_were_lost_make_everything_be_looked_at() {
 
 #[test]
 fn dropping_the_watcher_ends_its_thread() {
-    let mut watched = Watched::scanned(Timing { reconcile: NEVER, ..QUICK }, &[]);
+    let mut watched = Watched::scanned(WatchTiming { reconcile: NEVER, ..QUICK }, &[]);
     drop(watched.watcher.take());
     // The thread owns the sender.
     assert_eq!(watched.changes.blocking_recv(), None);

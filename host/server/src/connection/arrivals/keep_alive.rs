@@ -10,7 +10,7 @@ use super::super::arrival::Arrival;
 use super::Arrivals;
 use wharf_contract::close::Reason;
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::outbound::Standing;
+use wharf_hub::outbound::OutboundStatus;
 
 /// Payload of keep-alive pings, which tells their pongs from others.
 pub(super) const PAYLOAD: &[u8] = b"wharf-keep-alive";
@@ -43,7 +43,7 @@ impl Arrivals {
         if !self.listens() {
             // While reading is paused, silence proves nothing; a socket that accepts no bytes does.
             self.last_heard = now;
-            let Standing { is_backed_up, written_bytes, .. } = self.client.outbound.standing();
+            let OutboundStatus { is_backed_up, written_bytes, .. } = self.client.outbound.status();
             if is_backed_up && self.written_bytes == Some(written_bytes) {
                 self.client.outbound.end(Reason::SlowConsumer);
                 return Some(Arrival::Ended(Reason::SlowConsumer));

@@ -152,8 +152,8 @@ fn ours(stream: &[u8], cuts: &[usize], early: usize, block: usize) -> Vec<Read> 
             Ok(Some(Item::Pong(data))) => Read::Pong(data.to_vec()),
             Ok(Some(Item::Close(close))) => Read::Close(close),
             Ok(None) => Read::Ended,
-            Err(Refused::Violation(violation)) => Read::Violated(violation.reason),
-            Err(Refused::Io(error)) => panic!("{error}"),
+            Err(InputEnd::Violation(violation)) => Read::Violated(violation.reason),
+            Err(InputEnd::Io(error)) => panic!("{error}"),
         });
         if let Some(Read::Close(_) | Read::Ended | Read::Violated(_)) = read.last() {
             return read;

@@ -14,10 +14,10 @@ const FEW: usize = 32;
 
 /// The members of a room.
 #[derive(Debug)]
-pub(super) enum Roster {
+pub(super) enum MemberList {
     /// Members in a vector, in ascending order of the numbers.
     Few(Vec<(u64, Arc<Outbound>)>),
-    /// Members in a tree; boxed, so that a roster is no larger than a vector.
+    /// Members in a tree; boxed, so that a list is no larger than a vector.
     #[expect(
         clippy::box_collection,
         reason = "the tag fits into a vector, beside a tree it does not"
@@ -25,30 +25,30 @@ pub(super) enum Roster {
     Many(Box<BTreeMap<u64, Arc<Outbound>>>),
 }
 
-impl Default for Roster {
-    fn default() -> Roster {
-        Roster::Few(Vec::new())
+impl Default for MemberList {
+    fn default() -> MemberList {
+        MemberList::Few(Vec::new())
     }
 }
 
-impl Roster {
+impl MemberList {
     /// Returns the number of members.
     pub(super) fn len(&self) -> usize {
         match self {
-            Roster::Few(members) => members.len(),
-            Roster::Many(members) => members.len(),
+            MemberList::Few(members) => members.len(),
+            MemberList::Many(members) => members.len(),
         }
     }
 
     /// Adds a member, or replaces its outbound.
     pub(super) fn insert(&mut self, number: u64, outbound: Arc<Outbound>) {
         match self {
-            Roster::Few(members) => match find(members, number) {
+            MemberList::Few(members) => match find(members, number) {
                 Ok(at) => members[at].1 = outbound,
                 Err(_) if members.len() == FEW => {
                     let mut many: BTreeMap<_, _> = std::mem::take(members).into_iter().collect();
                     many.insert(number, outbound);
-                    *self = Roster::Many(Box::new(many));
+                    *self = MemberList::Many(Box::new(many));
                 }
                 Err(at) => {
                     if members.len() == members.capacity() {
@@ -59,7 +59,7 @@ impl Roster {
                     members.insert(at, (number, outbound));
                 }
             },
-            Roster::Many(members) => {
+            MemberList::Many(members) => {
                 members.insert(number, outbound);
             }
         }
@@ -68,7 +68,7 @@ impl Roster {
     /// Removes a member, if it is one.
     pub(super) fn remove(&mut self, number: u64) {
         match self {
-            Roster::Few(members) => {
+            MemberList::Few(members) => {
                 if let Ok(at) = find(members, number) {
                     members.remove(at);
                     if members.len() * 4 <= members.capacity() {
@@ -76,12 +76,12 @@ impl Roster {
                     }
                 }
             }
-            Roster::Many(members) => {
+            MemberList::Many(members) => {
                 members.remove(&number);
                 // The threshold is half of the one above, so that a member who comes and goes does
                 // not rebuild the tree every time.
                 if members.len() <= FEW / 2 {
-                    *self = Roster::Few(std::mem::take(&mut **members).into_iter().collect());
+                    *self = MemberList::Few(std::mem::take(&mut **members).into_iter().collect());
                 }
             }
         }
@@ -90,29 +90,29 @@ impl Roster {
     /// Returns a member's outbound.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Outbound>> {
         match self {
-            Roster::Few(members) => find(members, number).ok().map(|at| &members[at].1),
-            Roster::Many(members) => members.get(&number),
+            MemberList::Few(members) => find(members, number).ok().map(|at| &members[at].1),
+            MemberList::Many(members) => members.get(&number),
         }
     }
 
     /// Returns the members in ascending order, from `start` on.
     pub(super) fn range(&self, start: u64) -> Range<'_> {
         match self {
-            Roster::Few(members) => {
+            MemberList::Few(members) => {
                 let (Ok(from) | Err(from)) = find(members, start);
                 Range::Few(members[from..].iter())
             }
-            Roster::Many(members) => Range::Many(members.range(start..)),
+            MemberList::Many(members) => Range::Many(members.range(start..)),
         }
     }
 
     /// Calls a function with every member, in ascending order.
     pub(super) fn for_each<'a>(&'a self, mut act: impl FnMut(u64, &'a Arc<Outbound>)) {
         match self {
-            Roster::Few(members) => {
+            MemberList::Few(members) => {
                 members.iter().for_each(|(number, outbound)| act(*number, outbound))
             }
-            Roster::Many(members) => {
+            MemberList::Many(members) => {
                 members.iter().for_each(|(number, outbound)| act(*number, outbound))
             }
         }
@@ -152,39 +152,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_roster_is_an_ordered_map_however_many_are_in_it(
+        fn a_list_is_an_ordered_map_however_many_are_in_it(
             steps in proptest::collection::vec((0..4u8, 0..80u64), 0..400),
             start in 0..90u64,
             limit in 0..90usize,
         ) {
-            let mut roster = Roster::default();
+            let mut list = MemberList::default();
             let mut model: BTreeMap<u64, Arc<Outbound>> = BTreeMap::new();
             let mut largest = 0;
             for (index, (kind, number)) in steps.into_iter().enumerate() {
                 // More come in the first half, and more go in the second, so that it grows and
                 // shrinks.
                 if (kind == 0) == (index < 200) {
-                    roster.remove(number);
+                    list.remove(number);
                     model.remove(&number);
                 } else {
                     let outbound = Outbound::new(10, 0);
-                    roster.insert(number, outbound.clone());
+                    list.insert(number, outbound.clone());
                     model.insert(number, outbound);
                 }
                 largest = largest.max(model.len());
-                prop_assert_eq!(roster.len(), model.len());
-                prop_assert!(matches!(roster, Roster::Few(_)) || largest > FEW);
+                prop_assert_eq!(list.len(), model.len());
+                prop_assert!(matches!(list, MemberList::Few(_)) || largest > FEW);
             }
             let mut all = Vec::new();
-            roster.for_each(|number, outbound| all.push((number, Arc::as_ptr(outbound))));
+            list.for_each(|number, outbound| all.push((number, Arc::as_ptr(outbound))));
             let expected: Vec<_> =
                 model.iter().map(|(number, outbound)| (*number, Arc::as_ptr(outbound))).collect();
             prop_assert_eq!(all, expected);
             let page: Vec<u64> = model.range(start..).take(limit).map(|(n, _)| *n).collect();
-            let range = roster.range(start).take(limit).map(|(number, _)| number);
+            let range = list.range(start).take(limit).map(|(number, _)| number);
             prop_assert_eq!(range.collect::<Vec<_>>(), page);
             for number in 0..80 {
-                let found = roster.get(number).map(Arc::as_ptr);
+                let found = list.get(number).map(Arc::as_ptr);
                 prop_assert_eq!(found, model.get(&number).map(Arc::as_ptr));
             }
         }
@@ -192,15 +192,15 @@ mod tests {
 
     #[test]
     fn a_room_that_was_large_becomes_small_again() {
-        let mut roster = Roster::default();
+        let mut list = MemberList::default();
         for number in 0..1000 {
-            roster.insert(number, Outbound::new(10, 0));
+            list.insert(number, Outbound::new(10, 0));
         }
-        assert!(matches!(roster, Roster::Many(_)));
+        assert!(matches!(list, MemberList::Many(_)));
         for number in 2..1000 {
-            roster.remove(number);
+            list.remove(number);
         }
-        let Roster::Few(members) = &roster else { panic!("two are few") };
+        let MemberList::Few(members) = &list else { panic!("two are few") };
         assert!(members.len() == 2 && members.capacity() <= 8, "{}", members.capacity());
     }
 }

@@ -32,8 +32,8 @@ impl OutsideRefusal {
 
 /// The host's own answer.
 #[cfg(not(target_family = "wasm"))]
-impl From<wharf_contract::outside::OutsideProblem> for OutsideRefusal {
-    fn from(problem: wharf_contract::outside::OutsideProblem) -> Self {
+impl From<wharf_contract::outside_messages::OutsideProblem> for OutsideRefusal {
+    fn from(problem: wharf_contract::outside_messages::OutsideProblem) -> Self {
         Self::new(problem.status(), problem.code(), &problem.to_string())
     }
 }
@@ -53,7 +53,7 @@ const LONGEST_EXPLANATION: usize = 300;
 
 #[cfg(test)]
 mod tests {
-    use wharf_contract::outside::{ErrorBody, OutsideProblem};
+    use wharf_contract::outside_messages::{ErrorBody, OutsideProblem};
 
     use super::*;
 
