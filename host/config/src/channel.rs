@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Secrets;
+use super::sources::Sources;
 use super::token::ChannelToken;
-use super::{Secrets, Sources};
 
 /// The table `[channels.NAME]` of one channel; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -18,10 +18,12 @@ use std::time::Duration;
 mod channel;
 mod kind;
 mod listen;
+mod load;
+mod mistake;
 mod origin;
 mod secret;
 mod setting;
-mod source;
+mod sources;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -29,10 +31,11 @@ mod token;
 
 pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
 pub use listen::Listen;
+pub use load::{Given, cache_of, load};
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
-pub use source::{Given, Source, Sources, cache_of, load};
+pub use sources::{Source, Sources};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
@@ -373,7 +376,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// An unknown key.
-    #[error("{}", source::unknown_text(key, given, *nearest))]
+    #[error("{}", mistake::unknown_text(key, given, *nearest))]
     Unknown {
         /// The key, in lower case as in the file.
         key: String,
@@ -383,7 +386,7 @@ pub enum ConfigError {
         nearest: Option<&'static str>,
     },
     /// A key that the table of a channel does not have.
-    #[error("{}", source::unknown_in_table_text(key, given, *nearest, known))]
+    #[error("{}", mistake::unknown_in_table_text(key, given, *nearest, known))]
     UnknownInTable {
         /// The key with those of the tables around it.
         key: String,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
+use super::ConfigError;
 use super::channel::{self, AllowedHost, ChannelConfig, Grants};
 use super::kind::is_sendable;
+use super::mistake::{distance, excerpt};
 use super::secret::{HIDDEN, Secret, SecretOrigin};
-use super::source::{distance, excerpt};
+use super::sources::{Source, Sources};
 use super::token::{ChannelToken, MAX_LEEWAY_SECONDS, TokenConfig, TokenParts};
-use super::{ConfigError, Source, Sources};
 
 /// The key in the file, and the part of a variable after `WHARF_`.
 const KEY: &str = "channels";

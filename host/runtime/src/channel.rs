@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::instance::{ChannelContext, Instance};
+use crate::channel_context::ChannelContext;
+use crate::instance::Instance;
 use crate::pool::Pool;
 use crate::slots::ChannelSlots;
 use wharf_contract::close::Reason;

@@ -40,7 +40,6 @@ use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
 pub use http::Http;
-pub use log::LogBudget;
 pub use wasi::{GuestOutput, OutputName, guest_clocks};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy as WitRemedy};

@@ -9,29 +9,24 @@ mod limits;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use crate::channel_context::ChannelContext;
 use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
-    Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, LogBudget,
-    OutputName, guest_clocks,
+    Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, OutputName,
+    guest_clocks,
 };
+use crate::live_instances::Live;
 use crate::plugin::{Component, GuestExports};
-use crate::ports::{GuestLine, Ports, TokenVerifier};
-use wharf_config::{ChannelConfig, Config};
 use wharf_contract::description::Description;
 use wharf_contract::exports::Exports;
 use wharf_contract::fault::{Fault, TooBig};
 use wharf_contract::text::escape;
-use wharf_hub::hub::{Channels, Hub};
-use wharf_hub::inbox::InboxLimits;
-use wharf_hub::store::Store as ChannelStore;
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, InstanceLimits};
@@ -48,102 +43,6 @@ const MAX_RANDOM_BYTES: u64 = 64 * 1024;
 /// characters after it.
 const MAX_NAME_BYTES: usize = 512;
 const MAX_NAME_CHARS: usize = 200;
-
-/// The data that all generations and instances of a channel share.
-#[derive(Debug)]
-pub struct ChannelContext {
-    /// Name of the channel.
-    pub name: Arc<str>,
-    /// Connections and rooms of the channel.
-    pub hub: Arc<Hub>,
-    /// Hubs of all channels in service.
-    pub channels: Arc<Channels>,
-    /// Key-value store of the channel.
-    pub store: Arc<dyn ChannelStore>,
-    /// Configuration of the host.
-    pub config: Arc<Config>,
-    /// Operator's table for this channel.
-    pub own: Arc<ChannelConfig>,
-    /// Log lines that it may still write.
-    pub log_budget: LogBudget,
-    /// Log lines that the host may still write about its failures: a channel that logs too much
-    /// must not hide them.
-    pub failure_budget: LogBudget,
-    /// Permits for outgoing HTTP requests.
-    pub http_requests: Arc<Semaphore>,
-    /// Size of the memory of its instances together, in bytes.
-    pub memory_bytes: AtomicUsize,
-    /// Counter of the instances of all channels.
-    pub live: LiveInstances,
-    /// Ports of the host.
-    pub ports: Ports,
-}
-
-impl ChannelContext {
-    /// Returns a text of the guest as a log shows it: its first `limit` bytes on one line, without
-    /// the channel's secrets.
-    pub fn shown(&self, text: &str, limit: usize) -> String {
-        escape(&self.own.secrets.hide(text, limit))
-    }
-
-    /// Returns the bounds of the inbox of one connection.
-    pub fn inbox_limits(&self) -> InboxLimits {
-        let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);
-        InboxLimits { events, bytes, channel_bytes: usize::MAX }
-    }
-
-    /// Returns the bounds of the inbox of one room, and of those of the channel's rooms together.
-    pub fn room_inbox_limits(&self) -> InboxLimits {
-        let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
-        InboxLimits { events, bytes, channel_bytes: self.config.max_channel_inbox_bytes }
-    }
-
-    /// Writes a guest's line, if its level is enabled and the channel may still write one.
-    pub fn log(&self, line: &GuestLine<'_>) {
-        // Lines of a disabled level must not use up the budget of the others.
-        if self.ports.log.is_enabled(line.level) && self.log_budget.take() {
-            self.ports.log.write(line);
-        }
-    }
-
-    /// Returns the verifier of its clients' tokens, if they are checked.
-    pub fn token_verifier(&self) -> Option<Arc<dyn TokenVerifier>> {
-        self.ports.tokens.of_channel(&self.name)
-    }
-}
-
-/// Counts the live instances of all channels together. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct LiveInstances {
-    count: Arc<AtomicUsize>,
-    max: usize,
-}
-
-impl LiveInstances {
-    /// Makes a counter without instances, and with room for `max`.
-    pub fn new(max: usize) -> LiveInstances {
-        LiveInstances { count: Arc::default(), max }
-    }
-
-    /// Returns true if all live instances may stay.
-    pub fn has_room(&self) -> bool {
-        self.count.load(Ordering::Relaxed) <= self.max
-    }
-
-    fn add(&self) -> Live {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Live(self.count.clone())
-    }
-}
-
-/// One of the counted instances, for as long as it is kept.
-struct Live(Arc<AtomicUsize>);
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The part of an instance that host calls see.
 pub struct InstanceState {

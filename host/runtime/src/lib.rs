@@ -10,10 +10,12 @@
 //! - [`presence_events`]: tells channels the changes of their rooms' presence lists.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
+//! - [`channel_context`]: the part of a channel that outlives its generations.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`slots`]: the right to use an instance, of one channel and of all together.
 //! - [`pool`]: warm instances of one generation, kept for the workers that used them (`idle`).
 //! - [`instance`]: a wasmtime store, its limits, a guest call, its deadline, a trap.
+//! - [`live_instances`], [`log_budget`]: counters that channels share, and that each has.
 //! - `epoch`: the clock that preempts guests, which stands still while none runs.
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`ports`]: the clock, the HTTP client, token verifiers, the log of guests, observers.
@@ -31,6 +33,7 @@ pub mod presence_events;
 pub mod guest_call;
 
 pub mod channel;
+pub mod channel_context;
 
 pub mod plugin;
 
@@ -50,6 +53,9 @@ mod sync;
 mod interleaving;
 
 pub mod instance;
+pub mod live_instances;
+
+pub mod log_budget;
 
 pub mod host_calls;
 

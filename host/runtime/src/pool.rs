@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::channel_context::ChannelContext;
 use crate::idle::Idle;
-use crate::instance::{ChannelContext, Failure, Instance};
+use crate::instance::{Failure, Instance};
 use crate::plugin::Component;
 
 /// Idle instances that a pool always keeps.

@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::channel::{Channel, Generation};
-use crate::host_calls::LogBudget;
-use crate::instance::{ChannelContext, Instance, LiveInstances};
+use crate::channel_context::ChannelContext;
+use crate::instance::Instance;
+use crate::live_instances::LiveInstances;
+use crate::log_budget::LogBudget;
 use crate::plugin::watch::Change;
 use crate::plugin::{Component, Engine};
 use crate::pool::Pool;

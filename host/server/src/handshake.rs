@@ -5,7 +5,6 @@
 //! checks here follow RFC 6455, 4.2.
 
 mod origin;
-mod reply;
 mod token;
 mod upgrade;
 
@@ -21,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::connection::{self, HandshakeAnswer, Opening};
 use crate::page;
 use crate::pending::Seat;
+use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
 use wharf_config::Config;
 use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
@@ -29,10 +29,9 @@ use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::outbound::Outbound;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::host_calls::LogBudget;
+use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
-pub use reply::{Reply, text, turned_away};
 pub use upgrade::check_upgrade;
 
 /// The end of a request that is not upgraded.
@@ -53,8 +52,6 @@ impl From<TurnedAway> for Ended {
 
 /// Largest number of lines a second in the log about clients that are not served.
 const MAX_LINES_PER_SECOND: u32 = 10;
-/// Longest part of a stranger's text that the log repeats, in bytes.
-const MAX_SHOWN_BYTES: usize = 200;
 
 /// The parts that every handshake needs.
 #[derive(Debug)]

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use wharf_config::Config;
 use wharf_hub::transport::Transport;
 
-use crate::handshake::Reply;
 use crate::pending::Seat;
+use crate::reply::Reply;
 
 /// The limits of one socket.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,7 @@
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - [`page`]: the demo page and the health check.
+//! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.
 
@@ -26,6 +27,7 @@ pub mod operator;
 
 pub mod handshake;
 pub mod page;
+mod reply;
 
 pub mod connection;
 

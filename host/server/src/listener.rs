@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use wharf_config::Listen;
-use wharf_runtime::host_calls::LogBudget;
+use wharf_runtime::log_budget::LogBudget;
 
 /// Clients that may wait to be accepted, for which the kernel keeps its own, lower bound
 /// (`net.core.somaxconn`). After a restart thousands come back at once.

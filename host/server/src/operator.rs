@@ -31,7 +31,7 @@ use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::transport::Transport;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::host_calls::LogBudget;
+use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
 use problem::{OperatorAnswer, Problem, bad, json};

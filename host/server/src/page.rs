@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::handshake::Reply;
+use crate::reply::Reply;
 use wharf_config::Config;
 
 /// Policy for the page: only its own files, and sockets to its own server.

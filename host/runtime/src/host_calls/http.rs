@@ -15,7 +15,8 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use crate::instance::{ChannelContext, InstanceState};
+use crate::channel_context::ChannelContext;
+use crate::instance::InstanceState;
 use crate::ports::{HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_refused};
 use wharf_config::AllowedHost;
 use wharf_contract::CallRefusal;

@@ -11,7 +11,8 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::instance::{ChannelContext, InstanceState};
+use crate::channel_context::ChannelContext;
+use crate::instance::InstanceState;
 use crate::ports::{Clock, GuestLine, LineSource};
 
 /// Longest printed line that is kept, in bytes; a longer one is broken there.

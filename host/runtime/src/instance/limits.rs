@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use wasmtime::ResourceLimiter;
 
-use super::ChannelContext;
 use super::budget::{Budget, Meter};
+use crate::channel_context::ChannelContext;
 
 /// Largest number of core instances, memories and tables of one component. One written in Rust has
 /// four instances (its module and its adapters), one memory and two tables.

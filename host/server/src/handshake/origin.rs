@@ -12,8 +12,8 @@ use wharf_config::{Config, Origin};
 use wharf_contract::handshake::TurnedAway;
 use wharf_contract::text::{cut, escape};
 
-use super::MAX_SHOWN_BYTES;
 use super::upgrade::only;
+use crate::reply::MAX_SHOWN_BYTES;
 
 /// Returns the host and port that a request is for: those of its target, which wins (RFC 9112,
 /// 3.2.2), or of its `Host`; empty if there is none.

@@ -1,16 +1,16 @@
-//! The sources of values, and their merging.
+//! The reading of all sources, and their merging into one configuration.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use super::mistake::{excerpt, unknown};
+use super::sources::{Source, Sources};
 use super::tables::{self, Contents, Tables};
-use super::{Config, ConfigError, SETTINGS, Setting, Stated};
+use super::{Config, ConfigError, SETTINGS, Stated};
 
 /// The file that is read if none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
@@ -23,57 +23,6 @@ const CACHE_VARIABLE: &str = "WHARF_CACHE";
 /// The prefix of the variables of `wharf test`, for a plugin's tests that start a server of their
 /// own.
 const TEST_VARIABLES: &str = "WHARF_TEST_";
-
-/// The place where a value was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The default, since no value was given.
-    Default,
-    /// A file, by its path.
-    File(PathBuf),
-    /// The environment, by the variable's name.
-    Environment(String),
-    /// A flag, by its name without the dashes.
-    Flag(String),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Default => f.write_str("default"),
-            // A line break in a path would end the comment that shows it.
-            Source::File(path) => {
-                f.write_str(&path.display().to_string().replace(char::is_control, "?"))
-            }
-            Source::Environment(variable) => f.write_str(variable),
-            Source::Flag(flag) => write!(f, "--{flag}"),
-        }
-    }
-}
-
-/// The source of each value of a [`Config`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(BTreeMap<String, Source>);
-
-impl Sources {
-    /// Returns the source of this key's value. A value of a channel has a key such as
-    /// `channels.chat.settings.greeting`.
-    pub fn of(&self, key: &str) -> &Source {
-        self.0.get(key).unwrap_or(&Source::Default)
-    }
-
-    /// Returns the source of the first value of this table.
-    pub(super) fn under(&self, table: &str) -> &Source {
-        let first = self.0.range(format!("{table}.")..).next();
-        let first = first.filter(|(key, _)| key.starts_with(table));
-        first.map_or(&Source::Default, |(_, source)| source)
-    }
-
-    /// Notes the source of a value.
-    pub(super) fn note(&mut self, key: &str, source: &Source) {
-        self.0.insert(key.to_owned(), source.clone());
-    }
-}
 
 /// The operator's input, before it is read.
 #[derive(Clone, Debug, Default)]
@@ -305,79 +254,4 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || (name.ends_with("_PORT") && value.contains("://"))
         || port_number().unwrap_or(false)
-}
-
-/// Returns the start of a value as it would be written in a file, for errors.
-pub(super) fn excerpt(value: &Value) -> String {
-    let text =
-        value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-fn unknown(key: String, given: Source) -> ConfigError {
-    let nearest = nearest(&key);
-    ConfigError::Unknown { key, given, nearest }
-}
-
-/// Returns the text of [`ConfigError::Unknown`]. Names are spelled as the source spells them.
-pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) -> String {
-    let in_environment = matches!(source, Source::Environment(_));
-    let spell = |key: &str| match in_environment {
-        true => format!("WHARF_{}", key.to_uppercase()),
-        false => key.to_owned(),
-    };
-    let what = match in_environment {
-        true => format!("unknown environment variable `{source}`"),
-        false => format!("unknown key `{}` in {source}", key.escape_debug()),
-    };
-    match nearest {
-        Some(nearest) => format!("{what}: did you mean `{}`?", spell(nearest)),
-        None => format!("{what}: `wharf serve --help` lists all settings"),
-    }
-}
-
-/// Returns the text of [`ConfigError::UnknownInTable`].
-pub(super) fn unknown_in_table_text(
-    key: &str,
-    source: &Source,
-    nearest: Option<&str>,
-    known: &[&str],
-) -> String {
-    let key = key.escape_debug();
-    match nearest {
-        Some(nearest) => format!("unknown key `{key}` in {source}: did you mean `{nearest}`?"),
-        None => format!("unknown key `{key}` in {source}: there are {}", known.join(", ")),
-    }
-}
-
-/// Returns the setting with the most similar key, unless none is similar.
-fn nearest(key: &str) -> Option<&'static str> {
-    let key = key.to_lowercase().replace('-', "_");
-    let score = |setting: &&Setting| match setting.key.starts_with(&key) {
-        // The key lacks its unit.
-        true => 1,
-        false => distance(&key, setting.key),
-    };
-    let best = SETTINGS.iter().min_by_key(score)?;
-    (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
-}
-
-/// Returns the number of characters that must be inserted, removed or replaced to make one from the
-/// other.
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    // A key as long as a file must not cost the square of its length.
-    let one: Vec<char> = one.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=one.len()).collect();
-    for (index, target) in other.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, letter) in one.iter().enumerate() {
-            let replaced = diagonal + usize::from(*letter != target);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[one.len()]
 }

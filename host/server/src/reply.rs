@@ -11,13 +11,14 @@ use wharf_contract::handshake::{self, MAX_REFUSAL_BYTES, MAX_REFUSAL_HEADERS, Tu
 use wharf_contract::header::is_channel_header;
 use wharf_runtime::channel::Channel;
 
-use super::MAX_SHOWN_BYTES;
+/// Longest part of a stranger's text that the log repeats, in bytes.
+pub(crate) const MAX_SHOWN_BYTES: usize = 200;
 
 /// A response of the host: always small and whole.
 pub type Reply = Response<Full<Bytes>>;
 
 /// Returns the response that upgrades the socket.
-pub(super) fn accepted(
+pub(crate) fn accepted(
     accept: &str,
     subprotocol: Option<String>,
     headers: Vec<(String, Vec<u8>)>,
@@ -40,7 +41,7 @@ pub(super) fn accepted(
 }
 
 /// Returns a channel's own response, without the parts that it may not send.
-pub(super) fn refused(
+pub(crate) fn refused(
     channel: &Channel,
     status: u16,
     headers: Vec<(String, Vec<u8>)>,
@@ -95,7 +96,7 @@ fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>
 }
 
 /// Returns a plain response with one line of text.
-pub fn text(status: StatusCode, line: &str) -> Reply {
+fn text(status: StatusCode, line: &str) -> Reply {
     let mut reply = Response::new(Full::from(format!("{line}\n")));
     *reply.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");

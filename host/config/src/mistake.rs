@@ -1,0 +1,82 @@
+//! The texts of mistakes: values in short, and the known key that an unknown one resembles.
+
+use figment::value::Value;
+
+use super::sources::Source;
+use super::{ConfigError, SETTINGS, Setting};
+
+/// Returns the start of a value as it would be written in a file, for errors.
+pub(super) fn excerpt(value: &Value) -> String {
+    let text =
+        value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Returns the error for a key that no setting has.
+pub(super) fn unknown(key: String, given: Source) -> ConfigError {
+    let nearest = nearest(&key);
+    ConfigError::Unknown { key, given, nearest }
+}
+
+/// Returns the text of [`ConfigError::Unknown`]. Names are spelled as the source spells them.
+pub(super) fn unknown_text(key: &str, source: &Source, nearest: Option<&str>) -> String {
+    let in_environment = matches!(source, Source::Environment(_));
+    let spell = |key: &str| match in_environment {
+        true => format!("WHARF_{}", key.to_uppercase()),
+        false => key.to_owned(),
+    };
+    let what = match in_environment {
+        true => format!("unknown environment variable `{source}`"),
+        false => format!("unknown key `{}` in {source}", key.escape_debug()),
+    };
+    match nearest {
+        Some(nearest) => format!("{what}: did you mean `{}`?", spell(nearest)),
+        None => format!("{what}: `wharf serve --help` lists all settings"),
+    }
+}
+
+/// Returns the text of [`ConfigError::UnknownInTable`].
+pub(super) fn unknown_in_table_text(
+    key: &str,
+    source: &Source,
+    nearest: Option<&str>,
+    known: &[&str],
+) -> String {
+    let key = key.escape_debug();
+    match nearest {
+        Some(nearest) => format!("unknown key `{key}` in {source}: did you mean `{nearest}`?"),
+        None => format!("unknown key `{key}` in {source}: there are {}", known.join(", ")),
+    }
+}
+
+/// Returns the setting with the most similar key, unless none is similar.
+fn nearest(key: &str) -> Option<&'static str> {
+    let key = key.to_lowercase().replace('-', "_");
+    let score = |setting: &&Setting| match setting.key.starts_with(&key) {
+        // The key lacks its unit.
+        true => 1,
+        false => distance(&key, setting.key),
+    };
+    let best = SETTINGS.iter().min_by_key(score)?;
+    (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
+}
+
+/// Returns the number of characters that must be inserted, removed or replaced to make one from the
+/// other.
+pub(super) fn distance(one: &str, other: &str) -> usize {
+    // A key as long as a file must not cost the square of its length.
+    let one: Vec<char> = one.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=one.len()).collect();
+    for (index, target) in other.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, letter) in one.iter().enumerate() {
+            let replaced = diagonal + usize::from(*letter != target);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[one.len()]
+}

@@ -1,0 +1,78 @@
+//! The part of a channel that outlives its generations.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::Semaphore;
+
+use crate::live_instances::LiveInstances;
+use crate::log_budget::LogBudget;
+use crate::ports::{GuestLine, Ports, TokenVerifier};
+use wharf_config::{ChannelConfig, Config};
+use wharf_contract::text::escape;
+use wharf_hub::hub::{Channels, Hub};
+use wharf_hub::inbox::InboxLimits;
+use wharf_hub::store::Store;
+
+/// The data that all generations and instances of a channel share.
+#[derive(Debug)]
+pub struct ChannelContext {
+    /// Name of the channel.
+    pub name: Arc<str>,
+    /// Connections and rooms of the channel.
+    pub hub: Arc<Hub>,
+    /// Hubs of all channels in service.
+    pub channels: Arc<Channels>,
+    /// Key-value store of the channel.
+    pub store: Arc<dyn Store>,
+    /// Configuration of the host.
+    pub config: Arc<Config>,
+    /// Operator's table for this channel.
+    pub own: Arc<ChannelConfig>,
+    /// Log lines that it may still write.
+    pub log_budget: LogBudget,
+    /// Log lines that the host may still write about its failures: a channel that logs too much
+    /// must not hide them.
+    pub failure_budget: LogBudget,
+    /// Permits for outgoing HTTP requests.
+    pub http_requests: Arc<Semaphore>,
+    /// Size of the memory of its instances together, in bytes.
+    pub memory_bytes: AtomicUsize,
+    /// Counter of the instances of all channels.
+    pub live: LiveInstances,
+    /// Ports of the host.
+    pub ports: Ports,
+}
+
+impl ChannelContext {
+    /// Returns a text of the guest as a log shows it: its first `limit` bytes on one line, without
+    /// the channel's secrets.
+    pub fn shown(&self, text: &str, limit: usize) -> String {
+        escape(&self.own.secrets.hide(text, limit))
+    }
+
+    /// Returns the bounds of the inbox of one connection.
+    pub fn inbox_limits(&self) -> InboxLimits {
+        let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);
+        InboxLimits { events, bytes, channel_bytes: usize::MAX }
+    }
+
+    /// Returns the bounds of the inbox of one room, and of those of the channel's rooms together.
+    pub fn room_inbox_limits(&self) -> InboxLimits {
+        let (events, bytes) = (self.config.room_inbox_events, self.config.room_inbox_bytes);
+        InboxLimits { events, bytes, channel_bytes: self.config.max_channel_inbox_bytes }
+    }
+
+    /// Writes a guest's line, if its level is enabled and the channel may still write one.
+    pub fn log(&self, line: &GuestLine<'_>) {
+        // Lines of a disabled level must not use up the budget of the others.
+        if self.ports.log.is_enabled(line.level) && self.log_budget.take() {
+            self.ports.log.write(line);
+        }
+    }
+
+    /// Returns the verifier of its clients' tokens, if they are checked.
+    pub fn token_verifier(&self) -> Option<Arc<dyn TokenVerifier>> {
+        self.ports.tokens.of_channel(&self.name)
+    }
+}
