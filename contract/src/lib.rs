@@ -24,6 +24,9 @@
 //! - [`text`]: texts of strangers in sentences
 //! - `kit`: the messages between `wharf test` and the test kit
 //!
+//! `refusal` and the modules with rules use one another: a rule returns a refusal, and the sentence of
+//! the refusal names the rule's number.
+//!
 //! `presence`, `outside_messages` and `kit` are there with the feature `json`.
 //!
 //! This crate knows no runtime, no sockets and no WebAssembly. A plugin's component does not

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::invalid::Invalid;
-use crate::reply::{Ref, in_reply_to};
+use crate::reference::{Ref, in_reply_to};
 
 /// The result of handlers: `Result` alone is `Result<(), wharf::Error>`.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;

@@ -5,7 +5,8 @@ use std::any::Any;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use crate::reply::{Ref, Request, in_reply_to};
+use crate::reference::{Ref, in_reply_to};
+use crate::reply::Request;
 
 /// A message as it arrives, whole: fragments have been joined, text has been validated.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -136,6 +136,17 @@
 //! The standard library works: clocks, randomness, collections; printed text goes to the log.
 //! [`http`] reaches the hosts that the operator grants. There are no files, no sockets, no
 //! arguments and no environment. Threads cannot be started.
+//!
+//! # Layout
+//!
+//! A call of a public function goes to `backend`: in a component to the host's functions, natively
+//! to the test host in `testing`. An event comes from there through `dispatch` to the author's
+//! [`Channel`]. So the files with public types, `backend`, `dispatch` and `testing` use one
+//! another.
+//! `connection` and `reply` do as well: a connection replies, and a request is answered on a
+//! connection. The files of `testing` are one state, `world`, and the steps that change it, of
+//! which one leads to the next: a client's act runs an event, whose effects are committed, which
+//! makes posts, which run events.
 
 #![deny(missing_docs)]
 
@@ -155,6 +166,7 @@ mod outside_messages;
 mod pages;
 mod paths;
 pub mod presence;
+mod reference;
 mod refusal;
 mod reply;
 mod room;
@@ -190,8 +202,9 @@ pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;
 pub use invalid::Invalid;
 pub use outgoing::{Json, Outgoing, Payload};
+pub use reference::Ref;
 pub use refusal::Refusal;
-pub use reply::{InReplyTo, Ref, Request};
+pub use reply::{InReplyTo, Request};
 pub use room::Room;
 pub use settings::{optional_setting, setting};
 pub use timers::Timer;

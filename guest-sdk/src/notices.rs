@@ -43,8 +43,9 @@
 //!
 //! A notice is an effect: it is posted when the event commits. Its place in the target's inbox is
 //! taken at the call, so `Ok` means that there is room for it. A connection that ends before its
-//! turn comes does not get it. [`event::sender`](crate::event::sender) tells which connection
-//! posted it.
+//! turn comes does not get it. A target on another node gets the notice at most once: it is lost if
+//! that node or the link to it fails. [`event::sender`](crate::event::sender) tells which
+//! connection posted it.
 
 use serde::Serialize;
 
@@ -54,25 +55,25 @@ use crate::timers::encode;
 
 /// Posts to one connection of this channel by its id.
 ///
-/// Errors: `unknown-connection` (never was, or has ended), `inbox-full` (too many notices wait for
-/// it), `payload-too-big`, `too-many-hops` (notices that cause each other), `no-handler` (there is
-/// no `on_notify`).
+/// Errors: `unknown-connection` (it never existed, has ended, or its node is known to be gone),
+/// `inbox-full` (too many notices wait for it), `payload-too-big`, `too-many-hops` (notices that
+/// cause each other), `no-handler` (there is no `on_notify`).
 pub fn notify(id: &str, notice: &impl Serialize) -> Result {
     Ok(backend::notify(id, &encode(notice)?)?)
 }
 
 /// Posts to every member of a room, the event's own connection included if it is one. Returns the
-/// number of members. A member whose inbox is full does not keep up with its notices: it is closed
-/// with code 1013 when the event commits, and the others get the notice. The errors are those of
-/// [`notify`] without `inbox-full`, and `room-name-invalid`. [`except`](crate::rooms::except)
-/// leaves one out.
+/// number of receivers, which is advisory if some are on other nodes. A member whose inbox is full
+/// does not keep up with its notices: it is closed with code 1013 when the event commits, and the
+/// others get the notice. The errors are those of [`notify`] without `inbox-full`, and
+/// `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
 pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_room(room, &encode(notice)?, None)?)
 }
 
-/// Posts to every connection of a user, on any device. Returns the number of connections. The
-/// errors are those of [`notify_room`], `user-id-invalid`, and `user-offline` if there is none. To
-/// leave one out, such as the event's own:
+/// Posts to every connection of a user, on any device. Returns the number of receivers, as
+/// [`notify_room`] does. The errors are those of [`notify_room`], `user-id-invalid`, and
+/// `user-offline` if the user has no connection. To leave one out, such as the event's own:
 /// [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
 pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
     Ok(backend::notify_user(user, &encode(notice)?, None)?)

@@ -61,6 +61,10 @@
 //! The plugin itself can ask for the list ([`presence_list`], [`presence_count`]), or handle its
 //! changes in [`on_presence`](crate::Channel::on_presence). Tracking and watching are effects;
 //! questions see the committed list and this event's own changes.
+//!
+//! With several nodes the list covers all of them. Entries of other nodes may lag behind, and those
+//! of a node that has died are removed after a while. The number belongs to the node that sends the
+//! list.
 
 use serde_json::Value;
 

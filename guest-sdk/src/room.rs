@@ -31,7 +31,8 @@ impl Room {
 
     /// Posts an event to the room, which [`on_room_event`](crate::Channel::on_room_event) handles:
     /// one at a time for each room, in the order posted, with the room's state. An effect: it is
-    /// posted when this event commits.
+    /// posted when this event commits. With several nodes, one node at a time handles the events of
+    /// a room, wherever they are posted.
     ///
     /// Errors: `room-name-invalid`, `inbox-full` (too many events wait for the room),
     /// `payload-too-big`, `too-many-room-states`, `too-many-hops` (events that cause each other),

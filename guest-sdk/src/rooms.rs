@@ -7,7 +7,12 @@
 //!
 //! Broadcasts are effects and happen when the event commits; all members of a room see its
 //! broadcasts in one order. Questions see the committed state and this event's own joins and
-//! leaves. Counts are advisory: two events that join at the same time may both read the same.
+//! leaves.
+//!
+//! Counts and lists are advisory: two events that join at the same time may both read the same
+//! number. With several nodes they cover all of them, and the part of other nodes may lag behind.
+//! The broadcasts of one node then reach all members in one order; those of different nodes may
+//! come in different orders to members on different nodes.
 
 use serde::Serialize;
 
@@ -17,14 +22,14 @@ use crate::outgoing::{Outgoing, encoded};
 use crate::pages::Pages;
 use crate::timers;
 
-/// Returns the number of the room's members on this node; 0 for a room that does not exist.
+/// Returns the number of the room's members; 0 for a room that does not exist. Advisory.
 pub fn room_count(room: &str) -> u32 {
     backend::room_count(room)
 }
 
-/// Returns the ids of the room's members on this node, in ascending order. They are fetched 1000 at
-/// a time, so that a large room does not have to fit into the guest's memory. A connection that
-/// joins or leaves in between may or may not be among them.
+/// Returns the ids of the room's members, in ascending order. Advisory. They are fetched 1000 at a
+/// time, so that a large room does not have to fit into the guest's memory. A connection that joins
+/// or leaves in between may or may not be among them.
 pub fn room_members(room: &str) -> RoomMembers {
     RoomMembers(Pages::of(room, |of, after, limit| Ok(backend::room_members(of, after, limit))))
 }
@@ -53,7 +58,10 @@ pub fn broadcast_to_all(message: impl Outgoing) -> Result {
 
 /// Sends to one connection of this channel by its id.
 ///
-/// Errors: `unknown-connection` (never was, or has ended; see
+/// A connection on another node gets the message at most once; if it has just ended there, that is
+/// not an error here.
+///
+/// Errors: `unknown-connection` (it never existed, has ended, or its node is known to be gone; see
 /// [`Error::is_gone`](crate::Error::is_gone)), `message-too-big`, `too-many-effects`, and JSON that
 /// cannot be encoded.
 pub fn send_to(id: &str, message: impl Outgoing) -> Result {
@@ -64,7 +72,8 @@ pub fn send_to(id: &str, message: impl Outgoing) -> Result {
 /// Its `on_close` runs, and its [`ending`](crate::Connection::ending) is `channel-closed`. The code
 /// is 1000 or one of 3000 to 4999, the reason at most 123 bytes of UTF-8.
 ///
-/// Errors: `unknown-connection`, `close-code-invalid`, `close-reason-too-long`,
+/// Errors: `unknown-connection` (as for [`send_to`]), `close-code-invalid`,
+/// `close-reason-too-long`,
 /// `too-many-effects`.
 pub fn disconnect(id: &str, code: u16, reason: &str) -> Result {
     Ok(backend::disconnect(id, code, reason)?)

@@ -14,6 +14,10 @@
 //! Setting and cancelling are effects: they happen when the event commits, and time counts from
 //! then. [`Timer::payload`] returns the payload of a timer.
 //!
+//! With several nodes, a timer of a connection fires on the connection's node. A timer of a room or
+//! of the channel fires on one node; if that node dies, a firing may come late, be left out or come
+//! twice.
+//!
 //! ```
 //! use std::time::Duration;
 //! use wharf::prelude::*;

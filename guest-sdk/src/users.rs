@@ -43,6 +43,9 @@
 //!
 //! Sending and disconnecting are effects and happen when the event commits. Questions see the
 //! committed state and this event's own `identify`.
+//!
+//! With several nodes, users are those of all nodes. Answers about other nodes are advisory: they
+//! may lag behind, and a user may go offline between the answer and the commit.
 
 use crate::backend;
 use crate::error::Result;
@@ -50,13 +53,13 @@ use crate::outgoing::Outgoing;
 use crate::pages::Pages;
 use crate::rooms::EVERYBODY;
 
-/// Returns true if the user has a connection on this node.
+/// Returns true if the user has a connection. Advisory.
 pub fn is_online(user: &str) -> bool {
     backend::is_online(user)
 }
 
-/// Returns the ids of the user's connections on this node, in ascending order. They are fetched
-/// 1000 at a time; a connection that comes or goes in between may or may not be among them.
+/// Returns the ids of the user's connections, in ascending order. Advisory. They are fetched 1000
+/// at a time; a connection that comes or goes in between may or may not be among them.
 pub fn user_connections(user: &str) -> UserConnections {
     UserConnections(Pages::of(user, |of, after, limit| {
         Ok(backend::user_connections(of, after, limit))
@@ -66,8 +69,9 @@ pub fn user_connections(user: &str) -> UserConnections {
 /// Sends to every connection of a user. To leave one out, such as the sender's own:
 /// [`conn.others()`](crate::Connection::others)`.send_to_user(…)`.
 ///
-/// Errors: `user-offline` (see [`Error::is_gone`](crate::Error::is_gone)), `user-id-invalid`,
-/// `message-too-big`, `too-many-effects`, and JSON that cannot be encoded.
+/// Errors: `user-offline` (no known connection, the one left out included; see
+/// [`Error::is_gone`](crate::Error::is_gone)), `user-id-invalid`, `message-too-big`,
+/// `too-many-effects`, and JSON that cannot be encoded.
 pub fn send_to_user(user: &str, message: impl Outgoing) -> Result {
     EVERYBODY.send_to_user(user, message)
 }
