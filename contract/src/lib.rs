@@ -24,8 +24,8 @@
 //! - [`text`]: texts of strangers in sentences
 //! - `kit`: the messages between `wharf test` and the test kit
 //!
-//! `refusal` and the modules with rules use one another: a rule returns a refusal, and the sentence of
-//! the refusal names the rule's number.
+//! `refusal` and the modules with rules use one another: a rule returns a refusal, and the sentence
+//! of the refusal names the rule's number.
 //!
 //! `presence`, `outside_messages` and `kit` are there with the feature `json`.
 //!

@@ -142,11 +142,10 @@
 //! A call of a public function goes to `backend`: in a component to the host's functions, natively
 //! to the test host in `testing`. An event comes from there through `dispatch` to the author's
 //! [`Channel`]. So the files with public types, `backend`, `dispatch` and `testing` use one
-//! another.
-//! `connection` and `reply` do as well: a connection replies, and a request is answered on a
-//! connection. The files of `testing` are one state, `world`, and the steps that change it, of
-//! which one leads to the next: a client's act runs an event, whose effects are committed, which
-//! makes posts, which run events.
+//! another. `connection` and `reply` do as well: a connection replies, and a request is answered on
+//! a connection. The files of `testing` are one state, `world`, and the steps that change it. One
+//! step leads to the next: an act of a client runs an event, its effects commit and post events, and
+//! these run.
 
 #![deny(missing_docs)]
 

@@ -73,8 +73,7 @@ pub fn send_to(id: &str, message: impl Outgoing) -> Result {
 /// is 1000 or one of 3000 to 4999, the reason at most 123 bytes of UTF-8.
 ///
 /// Errors: `unknown-connection` (as for [`send_to`]), `close-code-invalid`,
-/// `close-reason-too-long`,
-/// `too-many-effects`.
+/// `close-reason-too-long`, `too-many-effects`.
 pub fn disconnect(id: &str, code: u16, reason: &str) -> Result {
     Ok(backend::disconnect(id, code, reason)?)
 }

@@ -69,7 +69,7 @@ pub fn user_connections(user: &str) -> UserConnections {
 /// Sends to every connection of a user. To leave one out, such as the sender's own:
 /// [`conn.others()`](crate::Connection::others)`.send_to_user(…)`.
 ///
-/// Errors: `user-offline` (no known connection, the one left out included; see
+/// Errors: `user-offline` (no known connection; the one left out counts as one; see
 /// [`Error::is_gone`](crate::Error::is_gone)), `user-id-invalid`, `message-too-big`,
 /// `too-many-effects`, and JSON that cannot be encoded.
 pub fn send_to_user(user: &str, message: impl Outgoing) -> Result {

@@ -20,9 +20,9 @@
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`ports`]: the clock, the HTTP client, token verifiers, the log of guests, observers.
 //!
-//! `plugin::component`, `instance` and `host_calls` use one another: a component is linked to the host
-//! calls, which are methods of the state in an instance's store, and an instance is made from a
-//! component.
+//! `plugin::component`, `instance` and `host_calls` use one another: a component is linked to the
+//! host calls, which are methods of the state in an instance's store, and an instance is made from
+//! a component.
 
 #![deny(missing_docs)]
 
