@@ -19,7 +19,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use wharf_config::Config;
 use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_channel_code};
@@ -35,13 +35,15 @@ use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhan
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Failure, Finished, GuestRefusal};
 
-use crate::handshake::Permit;
-
 use arrival::Arrival;
 use arrivals::Arrivals;
 use call::{attend, start};
 
 pub use input::count_messages;
+
+/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has ended,
+/// and the connection's task as long as the connection lives.
+pub type Permit = Arc<OwnedSemaphorePermit>;
 
 /// A connection that is about to open.
 pub struct Opening {

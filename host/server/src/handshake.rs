@@ -15,9 +15,9 @@ use std::sync::{Arc, OnceLock};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::connection::{self, HandshakeAnswer, Opening};
+use crate::connection::{self, HandshakeAnswer, Opening, Permit};
 use crate::page;
 use crate::pending::Seat;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
@@ -119,10 +119,6 @@ pub struct Visit {
     pub checked: Option<Option<Token>>,
     permit: OnceLock<Permit>,
 }
-
-/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has ended,
-/// and the connection's task as long as the connection lives.
-pub type Permit = Arc<OwnedSemaphorePermit>;
 
 impl Visit {
     /// Makes the visit of a socket that a listener has accepted.

@@ -27,7 +27,7 @@ use crate::reply::Reply;
 
 /// The limits of one socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HttpLimits {
     /// Time for the head of a request, and for all requests of a socket that is not upgraded.
     requests: Duration,
     /// Time for a client to take an answer once the socket is being closed.
@@ -38,10 +38,10 @@ pub struct Limits {
     half_close: bool,
 }
 
-impl Limits {
+impl HttpLimits {
     /// Returns the limits of a client of channels.
-    pub fn of_client(config: &Config) -> Limits {
-        Limits {
+    pub fn of_client(config: &Config) -> HttpLimits {
+        HttpLimits {
             requests: config.handshake_timeout,
             answer: config.close_timeout,
             max_head_bytes: config.max_header_bytes,
@@ -50,21 +50,21 @@ impl Limits {
     }
 
     /// Returns the limits of the operator's clients.
-    pub fn of_operator(config: &Config) -> Limits {
-        Limits { half_close: true, ..Limits::of_client(config) }
+    pub fn of_operator(config: &Config) -> HttpLimits {
+        HttpLimits { half_close: true, ..HttpLimits::of_client(config) }
     }
 }
 
 /// The time that a socket has left, which a request can renew.
 #[derive(Debug)]
-pub struct Lease {
+pub struct SocketDeadline {
     until: Mutex<Instant>,
-    limits: Limits,
+    limits: HttpLimits,
     is_answering: AtomicBool,
     answered: Notify,
 }
 
-impl Lease {
+impl SocketDeadline {
     /// Gives the socket as much time as a new one has. The sender of the request has shown who it is.
     pub fn renew(&self) {
         *self.until.lock() = Instant::now() + self.limits.requests;
@@ -100,39 +100,39 @@ impl Lease {
 }
 
 /// Serves the requests of one socket, one at a time, until it is upgraded or has ended. `answer`
-/// gets each request with the socket's lease.
+/// gets each request with the socket's deadline.
 ///
 /// # Errors
 ///
 /// The client has broken the protocol, or the socket has failed.
 pub async fn serve<A, F>(
     transport: Transport,
-    limits: Limits,
+    limits: HttpLimits,
     seat: Option<&Seat>,
     mut closing: watch::Receiver<()>,
     answer: A,
 ) -> hyper::Result<()>
 where
-    A: Fn(Request<Incoming>, Arc<Lease>) -> F,
+    A: Fn(Request<Incoming>, Arc<SocketDeadline>) -> F,
     F: Future<Output = Reply>,
 {
-    let lease = Arc::new(Lease {
+    let deadline = Arc::new(SocketDeadline {
         until: Mutex::new(Instant::now() + limits.requests),
         limits,
         is_answering: AtomicBool::new(false),
         answered: Notify::new(),
     });
     let service = service_fn(|request: Request<Incoming>| {
-        let lease = lease.clone();
-        lease.is_answering.store(true, Ordering::SeqCst);
-        let answering = answer(request, lease.clone());
+        let deadline = deadline.clone();
+        deadline.is_answering.store(true, Ordering::SeqCst);
+        let answering = answer(request, deadline.clone());
         async move {
             let mut reply = answering.await;
-            if reply.status() != StatusCode::SWITCHING_PROTOCOLS && lease.is_nearly_over() {
+            if reply.status() != StatusCode::SWITCHING_PROTOCOLS && deadline.is_nearly_over() {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            lease.is_answering.store(false, Ordering::SeqCst);
-            lease.answered.notify_waiters();
+            deadline.is_answering.store(false, Ordering::SeqCst);
+            deadline.answered.notify_waiters();
             Ok::<_, Infallible>(reply)
         }
     });
@@ -152,13 +152,13 @@ where
     tokio::select! {
         result = &mut serving => return result,
         () = evicted => return Ok(()),
-        () = lease.over() => {}
+        () = deadline.over() => {}
         _ = closing.changed() => {}
     }
     // A request that has begun may still be answered, and its answer be taken, but not for long.
     serving.as_mut().graceful_shutdown();
     let rest = async {
-        lease.idle().await;
+        deadline.idle().await;
         tokio::time::sleep(limits.answer).await;
     };
     tokio::select! {

@@ -24,7 +24,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::http::{self, Lease, Limits};
+use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::Listener;
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
@@ -138,9 +138,10 @@ async fn accept(listener: &Listener, api: Arc<Api>, closing: watch::Receiver<()>
         let seat = pending.take().await;
         let (api, closing) = (api.clone(), closing.clone());
         tokio::spawn(async move {
-            let limits = Limits::of_operator(&api.config);
+            let limits = HttpLimits::of_operator(&api.config);
             let (api, seat) = (&api, &seat);
-            let answer = |request, lease: Arc<Lease>| api.reply(remote, seat, lease, request);
+            let answer =
+                |request, deadline: Arc<SocketDeadline>| api.reply(remote, seat, deadline, request);
             let transport = Transport::tcp(stream);
             if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
                 tracing::debug!(%remote, %error, "a connection of the operator's ended badly");
@@ -164,7 +165,7 @@ impl Api {
         &self,
         remote: SocketAddr,
         seat: &Seat,
-        lease: Arc<Lease>,
+        deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -172,7 +173,7 @@ impl Api {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let _busy = seat.busy();
-                lease.renew();
+                deadline.renew();
                 self.answer(request).await
             }
             Err(problem) => Err(problem),

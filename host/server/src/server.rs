@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 
 use crate::handshake::{self, Front, Visit};
-use crate::http::{self, Lease, Limits};
+use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::Listener;
 use crate::operator;
 use crate::pending::Pending;
@@ -202,9 +202,9 @@ async fn visit_host(
     visit: Visit,
     closing: watch::Receiver<()>,
 ) {
-    let limits = Limits::of_client(&front.config);
+    let limits = HttpLimits::of_client(&front.config);
     let (remote, visit) = (visit.remote, &visit);
-    let answer = |request, _: Arc<Lease>| handshake::answer(front.clone(), visit, request);
+    let answer = |request, _: Arc<SocketDeadline>| handshake::answer(front.clone(), visit, request);
     let served = http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await;
     if let Err(error) = served {
         front.log_unreadable(remote, &error);
