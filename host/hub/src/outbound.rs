@@ -3,7 +3,7 @@
 //! Any task may [`push`](Outbound::push) a frame. That never blocks and makes no system call, so it
 //! may be done under a room's lock. Writing is a second step. The first task that pushes onto an
 //! outbound without a pending write becomes responsible for the write, and calls
-//! [`drain`](Outbound::drain) once its locks are released. A writer takes the socket out of the
+//! [`flush`](Outbound::flush) once its locks are released. A writer takes the socket out of the
 //! state for the time of a write, so that the lock is never held across a system call; frames
 //! pushed meanwhile are seen when the socket is put back. So there is exactly one writer at any
 //! time, frames leave in the order in which they were pushed, and a receiver's task need not be
@@ -48,28 +48,28 @@ const ROOM_FOR_CONTROL: usize = 4 * 1024;
 /// Chunks that one `writev` takes at most; the rest needs another.
 const CHUNKS_PER_WRITE: usize = 16;
 
-/// Writes that one drain makes at most before it leaves the rest to the owner, so that one
+/// Writes that one flush makes at most before it leaves the rest to the owner, so that one
 /// receiver, which reads as fast as others fill its queue, does not keep a sender busy.
 const WRITES_PER_DRAIN: usize = 16;
 
 /// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// Queued. The caller must call [`Outbound::drain`] soon: no other task will.
-    Drain,
+    /// Queued. The caller must call [`Outbound::flush`] soon: no other task will.
+    Flush,
     /// Queued. Another task is responsible for writing it.
     Queued,
     /// Not queued: the connection has ended.
     Refused,
     /// Not queued: it would overrun the bound, and the connection ends for that reason. The caller
-    /// must call [`Outbound::drain`] soon, which tells the owner.
+    /// must call [`Outbound::flush`] soon, which tells the owner.
     Overrun,
 }
 
 impl Pushed {
-    /// Returns true if the caller must call [`Outbound::drain`] soon.
-    pub fn wants_drain(self) -> bool {
-        matches!(self, Pushed::Drain | Pushed::Overrun)
+    /// Returns true if the caller must call [`Outbound::flush`] soon.
+    pub fn wants_flush(self) -> bool {
+        matches!(self, Pushed::Flush | Pushed::Overrun)
     }
 }
 
@@ -119,7 +119,7 @@ struct State {
     /// taken out of the queue.
     queued_bytes: usize,
     written_bytes: u64,
-    /// True if a task has promised to drain.
+    /// True if a task has promised to flush.
     claimed: bool,
     /// True if the last write would have blocked; the owner waits until the socket is writable.
     blocked: bool,
@@ -147,7 +147,7 @@ enum Socket {
     Awaited,
     /// Free for the next writer.
     Idle(Writer),
-    /// Taken out by a drain that is writing.
+    /// Taken out by a flush that is writing.
     Taken,
     /// Failed or shut; nothing is written any more.
     Gone,
@@ -182,7 +182,7 @@ impl Outbound {
         })
     }
 
-    /// Gives the outbound its socket. The next drain writes the frames that were pushed before.
+    /// Gives the outbound its socket. The next flush writes the frames that were pushed before.
     pub fn attach(&self, socket: Writer) {
         self.state.lock().socket = Socket::Idle(socket);
     }
@@ -230,7 +230,7 @@ impl Outbound {
 
     /// Writes the queue, as far as the kernel accepts it. Returns at once if another task is
     /// writing already, since that will see the pushed frames.
-    pub fn drain(&self) {
+    pub fn flush(&self) {
         // The owner is woken without the lock, since waking may be a system call, and is followed
         // by a look at the state.
         if let Some(owner) = self.write_waiting() {
@@ -238,7 +238,7 @@ impl Outbound {
         }
     }
 
-    /// Writes like [`drain`](Outbound::drain), but returns the owner if work is left for it.
+    /// Writes like [`flush`](Outbound::flush), but returns the owner if work is left for it.
     fn write_waiting(&self) -> Option<Waker> {
         let mut state = self.state.lock();
         state.claimed = false;
@@ -295,7 +295,7 @@ impl Outbound {
     /// Writes the queue for the owner, and waits for the socket while it is full. Ready when
     /// nothing waits any more, or nothing can be written. Registers the owner to be woken for all
     /// that concerns it, including [`end`](Outbound::end).
-    pub fn poll_drained(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut state = self.state.lock();
             match &state.owner {
@@ -308,7 +308,7 @@ impl Outbound {
             state.owner_waits = true;
             match &state.socket {
                 Socket::Gone => return Poll::Ready(()),
-                // The drain that has it looks at the queue again before it lets go.
+                // The flush that has it looks at the queue again before it lets go.
                 Socket::Awaited | Socket::Taken => return Poll::Pending,
                 Socket::Idle(socket) => {
                     if state.blocked {
@@ -325,7 +325,7 @@ impl Outbound {
                         }
                     }
                     drop(state);
-                    self.drain();
+                    self.flush();
                 }
             }
         }
@@ -446,7 +446,7 @@ impl State {
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {
             self.claimed = true;
-            Pushed::Drain
+            Pushed::Flush
         } else {
             Pushed::Queued
         }

@@ -1,14 +1,14 @@
 //! The byte stream of a connection: a TCP socket, or a pair of queues within this process.
 //!
-//! A transport is split into a [`Reader`], which belongs to the connection's task, and a [`Writer`],
-//! which belongs to the [`Outbound`](crate::outbound::Outbound). Every task that drains an outbound may
-//! write: writing takes `&self` and never waits.
+//! A transport is split into a [`Reader`], which belongs to the connection's task, and a
+//! [`Writer`], which belongs to the [`Outbound`](crate::outbound::Outbound). Every task that
+//! flushes an outbound may write: writing takes `&self` and never waits.
 //!
 //! The variants are an enum, so that a socket is read and written without a virtual call.
 //!
-//! A TLS stream will be a third variant. Its writer needs the state of its encryption exclusively, and
-//! that state belongs to the task that also reads. An outbound whose writer is such a stream is
-//! therefore drained by its owner only.
+//! A TLS stream will be a third variant. Its writer needs the state of its encryption exclusively,
+//! and that state belongs to the task that also reads. An outbound whose writer is such a stream is
+//! therefore flushed by its owner only.
 
 pub mod memory;
 

@@ -41,8 +41,8 @@ use call::{attend, start};
 
 pub use input::count_messages;
 
-/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has ended,
-/// and the connection's task as long as the connection lives.
+/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has
+/// ended, and the connection's task as long as the connection lives.
 pub type Permit = Arc<OwnedSemaphorePermit>;
 
 /// A connection that is about to open.
@@ -479,7 +479,7 @@ impl Connection {
         }
         self.channel.context.hub.remove(&self.client);
         self.writes.write().await;
-        outbound.drain();
+        outbound.flush();
         let closing = async {
             // The arrivals are dropped here: the socket must not stay open until `on-close` has had
             // its turn.

@@ -47,10 +47,10 @@ impl PendingWrites {
         self.frames += 1;
         self.bytes += frame.len();
         let pushed = to.push(frame);
-        if pushed.wants_drain() {
+        if pushed.wants_flush() {
             self.list.push(to.clone());
         }
-        matches!(pushed, Pushed::Drain | Pushed::Queued)
+        matches!(pushed, Pushed::Flush | Pushed::Queued)
     }
 
     /// Returns true if so much waits that it should be written before anything else.
@@ -68,7 +68,7 @@ impl PendingWrites {
     pub fn write_now(&mut self) {
         (self.frames, self.bytes) = (0, 0);
         for outbound in self.list.drain(..) {
-            outbound.drain();
+            outbound.flush();
         }
         if self.list.capacity() > WRITES_PER_TURN {
             self.list = Vec::new();
@@ -85,7 +85,7 @@ impl PendingWrites {
             // Parts are taken from the end, so that nothing is moved.
             Some(rest) => {
                 for outbound in self.list.drain(rest..) {
-                    outbound.drain();
+                    outbound.flush();
                 }
                 false
             }
@@ -142,7 +142,7 @@ impl Part {
     fn write_some(&mut self) {
         let rest = self.0.len().saturating_sub(WRITES_PER_TURN);
         for outbound in self.0.drain(rest..) {
-            outbound.drain();
+            outbound.flush();
         }
     }
 }

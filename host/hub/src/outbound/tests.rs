@@ -26,9 +26,9 @@ async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     (outbound, client)
 }
 
-fn drained(outbound: &Arc<Outbound>) -> impl Future<Output = ()> + use<> {
+fn flushed(outbound: &Arc<Outbound>) -> impl Future<Output = ()> + use<> {
     let outbound = outbound.clone();
-    std::future::poll_fn(move |cx| outbound.poll_drained(cx))
+    std::future::poll_fn(move |cx| outbound.poll_flushed(cx))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -60,7 +60,7 @@ async fn frames_of_many_senders_arrive_whole_and_in_each_sender_s_order() {
             for sender in senders {
                 sender.await.unwrap();
             }
-            drained(&outbound).await;
+            flushed(&outbound).await;
         }
     });
     let mut next = [0; SENDERS as usize];
@@ -106,7 +106,7 @@ async fn what_was_queued_before_the_upgrade_is_written_after_it() {
         panic!("nobody writes");
     };
     outbound.attach(writer);
-    drained(&outbound).await;
+    flushed(&outbound).await;
     let mut frame = [0; 7];
     client.read_exact(&mut frame).await.unwrap();
     assert_eq!(&frame, b"\x81\x05early");

@@ -45,7 +45,7 @@ pub(super) struct Arrivals {
     client_has_closed: bool,
     /// True if a close frame has been queued.
     has_closed: bool,
-    /// True if this task has promised to drain the outbound queue.
+    /// True if this task has promised to flush the outbound queue.
     owes_drain: bool,
     /// True if the last arrival was posted: the client's turn is next, so that neither starves the
     /// other.
@@ -136,10 +136,10 @@ impl Arrivals {
 
     /// Returns an arrival that is here already, or can be read at once.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
-        // The task that owes a drain is the only one to write; answers must not wait for the
+        // The task that owes a flush is the only one to write; answers must not wait for the
         // burst's end.
         if std::mem::take(&mut self.owes_drain) {
-            self.client.outbound.drain();
+            self.client.outbound.flush();
         }
         // The token of a client that never stops sending must expire too.
         self.end_if_expired();
@@ -214,10 +214,10 @@ impl Arrivals {
     /// Writes the queue, keeps the connection alive, and notices its end.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if std::mem::take(&mut self.owes_drain) {
-            self.client.outbound.drain();
+            self.client.outbound.flush();
         }
         // This registers the task; only then is it certain that no wish to end is missed.
-        let _ = self.client.outbound.poll_drained(cx);
+        let _ = self.client.outbound.poll_flushed(cx);
         if self.poll_expiry(cx).is_ready() {
             self.client.outbound.end(Reason::TokenExpired);
         }
@@ -291,7 +291,7 @@ impl Arrivals {
     /// Queues a control frame. A refusal means that the connection is ending for a reason that is
     /// noted already.
     fn push_control(&mut self, frame: Frame) {
-        if self.client.outbound.push_control(&frame).wants_drain() {
+        if self.client.outbound.push_control(&frame).wants_flush() {
             self.owes_drain = true;
         }
     }

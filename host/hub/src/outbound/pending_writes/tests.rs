@@ -119,7 +119,7 @@ fn an_owner_hears_of_an_overrun_when_the_list_is_written_and_not_under_the_locks
     let outbound = Outbound::new(0, 0);
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(wakes.clone());
-    let _ = outbound.poll_drained(&mut Context::from_waker(&waker));
+    let _ = outbound.poll_flushed(&mut Context::from_waker(&waker));
     let mut writes = PendingWrites::default();
     let large = Frame::encode(FrameKind::Binary, &[0; 64 * 1024]);
     assert!(!writes.push(&outbound, &large));

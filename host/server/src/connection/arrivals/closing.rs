@@ -63,9 +63,9 @@ impl Arrivals {
                     }
                 }
                 if std::mem::take(&mut self.owes_drain) {
-                    self.client.outbound.drain();
+                    self.client.outbound.flush();
                 }
-                match self.client.outbound.poll_drained(cx) {
+                match self.client.outbound.poll_flushed(cx) {
                     Poll::Ready(()) if client_is_done => Poll::Ready(()),
                     _ => Poll::Pending,
                 }

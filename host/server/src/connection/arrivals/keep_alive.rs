@@ -66,8 +66,8 @@ impl Arrivals {
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
                 let ping = Frame::encode(FrameKind::Ping, PAYLOAD);
-                if self.client.outbound.push_control(&ping).wants_drain() {
-                    self.client.outbound.drain();
+                if self.client.outbound.push_control(&ping).wants_flush() {
+                    self.client.outbound.flush();
                 }
                 now + timeout
             }
