@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use wharf_config::{ChannelConfig, Config, table_key as key};
 use wharf_runtime::plugin::watch::{Change, look_once};
-use wharf_runtime::plugin::{Engine, Interfaces};
+use wharf_runtime::plugin::{Engine, Interfaces, Machine};
 use wharf_runtime::ports::Ports;
 use wharf_runtime::registry::{Registry, hex};
 use wharf_server::token::ChannelTokenRules;
@@ -74,7 +74,11 @@ pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Repo
     // Nothing is put into the cache.
     let config = Arc::new(Config { cache: None, ..config });
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry = Registry::new(config.clone(), Engine::new(None)?, Ports::system(tokens));
+    let registry = Registry::new(
+        config.clone(),
+        Engine::new(None, Machine::default())?,
+        Ports::system(tokens),
+    );
     let mut files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     files.sort_by_key(|file| file.file_name());
     let mut reports = Vec::new();

@@ -22,6 +22,7 @@ use super::{MISSING_TARGET, lacks_target};
 use progress::Progress;
 use sources::{Snapshot, SourceWatcher};
 use wharf_config::{Config, Source, Sources};
+use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
 use wharf_server::server;
 
@@ -50,6 +51,7 @@ pub fn prepared(mut config: Config, sources: &Sources) -> Config {
 pub async fn dev(
     config: Config,
     folders: Vec<PathBuf>,
+    machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -81,7 +83,8 @@ pub async fn dev(
         }
     });
     let building = tokio::task::spawn_blocking(move || builder.run());
-    let served = server::run_observed(config, listener, shutdown, Arc::new(outcomes)).await;
+    let served =
+        server::run_observed(config, machine, listener, shutdown, Arc::new(outcomes)).await;
     cargo.stop();
     telling.abort();
     let _ = building.await;

@@ -15,7 +15,7 @@ use super::package::{Cargo, Package};
 use super::{MISSING_TARGET, lacks_target};
 use wharf_config::Config;
 use wharf_runtime::plugin::watch::{Change, look_once};
-use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::Ports;
 use wharf_runtime::registry::Registry;
 use wharf_server::token::ChannelTokenRules;
@@ -70,7 +70,8 @@ fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
     let config = Arc::new(config);
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry = Registry::new(config, Engine::new(cache)?, Ports::system(tokens));
+    let registry =
+        Registry::new(config, Engine::new(cache, Machine::default())?, Ports::system(tokens));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaded = match look_once(component) {
         Change::Settled { name, path, bytes, sha256 } => {

@@ -19,7 +19,8 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 
-use crate::output;
+use crate::{machine, output};
+use wharf_runtime::plugin::Machine;
 
 /// Exit code of a command line or a configuration that cannot be used.
 const USAGE: u8 = 2;
@@ -32,6 +33,8 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
+    /// Try out if this machine can run plugins, in a process that may die of it.
+    TryMachine(Machine),
     /// Help an author of plugins.
     #[cfg(feature = "author")]
     Author(AuthorCommand),
@@ -77,6 +80,12 @@ impl Command {
         let Some((name, matches)) = matches.subcommand() else {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
+        if name == machine::COMMAND {
+            return Ok(Command::TryMachine(Machine {
+                without_signals: matches.get_flag(machine::WITHOUT_SIGNALS),
+                scarce_addresses: matches.get_flag(machine::SCARCE_ADDRESSES),
+            }));
+        }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
@@ -163,7 +172,13 @@ fn parser() -> clap::Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
-        .subcommand(with_settings(config));
+        .subcommand(with_settings(config))
+        .subcommand(
+            clap::Command::new(machine::COMMAND).hide(true).args(
+                [machine::WITHOUT_SIGNALS, machine::SCARCE_ADDRESSES]
+                    .map(|name| Arg::new(name).long(name).action(ArgAction::SetTrue)),
+            ),
+        );
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf

@@ -23,7 +23,9 @@ pub fn run(command: AuthorCommand) -> ExitCode {
             Err(error) => outcome(Err(error)),
         },
         AuthorCommand::Dev(crates, config, sources) => {
-            let dev = |config, listener, shutdown| dev::dev(config, crates, listener, shutdown);
+            let dev = |config, machine, listener, shutdown| {
+                dev::dev(config, crates, machine, listener, shutdown)
+            };
             outcome(serve(dev::prepared(config, &sources), dev))
         }
         AuthorCommand::Test { folder, arguments, cache } => {

@@ -4,6 +4,7 @@
 //! - [`mod@author`]: the commands for authors of plugins.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`log`]: the lines to standard error, from a thread of their own.
+//! - [`machine`]: the trial of this machine at the start.
 //! - [`signals`]: the signals that end a server.
 //! - [`output`]: standard output and standard error, which may be closed or full.
 
@@ -13,6 +14,7 @@ mod arguments;
 mod author;
 
 mod log;
+mod machine;
 mod output;
 mod serve;
 mod signals;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     match Command::from_process() {
         Err(code) => code,
         Ok(Command::Config(config, sources)) => outcome(output::print(&config.effective(&sources))),
+        Ok(Command::TryMachine(machine)) => outcome(machine::try_out(machine)),
         Ok(Command::Serve(config, _)) => outcome(serve::serve(config, wharf_server::run)),
         #[cfg(feature = "author")]
         Ok(Command::Author(command)) => author::run(command),

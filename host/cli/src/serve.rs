@@ -5,11 +5,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Runtime;
 use wharf_config::Config;
+use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
 use wharf_server::operator::MAX_CONNECTIONS;
 use wharf_server::server::MAX_PENDING;
 
 use crate::log::Log;
+use crate::machine;
 use crate::signals::{Shutdown, shutdown};
 
 /// Open files that are not connections: the log, plugins being read, the runtime's own.
@@ -21,11 +23,12 @@ const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Runs `server` with the configuration's listener until it ends.
 pub fn serve<S, F>(config: Config, server: S) -> anyhow::Result<()>
 where
-    S: FnOnce(Config, Listener, Shutdown) -> F,
+    S: FnOnce(Config, Machine, Listener, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let _log = Log::open(&config)?;
     raise_open_files(&config);
+    let machine = machine::examine()?;
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
@@ -34,7 +37,7 @@ where
         })?;
         // The server runs on a worker, like all tasks that it starts: accepting a connection should
         // not have to wake another thread for it.
-        tokio::spawn(server(config, listener, shutdown)).await?
+        tokio::spawn(server(config, machine, listener, shutdown)).await?
     });
     end(runtime);
     served

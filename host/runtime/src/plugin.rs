@@ -3,8 +3,10 @@
 mod cache;
 mod component;
 mod interfaces;
+mod machine;
 pub mod watch;
 
 pub use cache::Cache;
 pub use component::{Component, ComponentError, Engine, GuestExports};
 pub use interfaces::Interfaces;
+pub use machine::Machine;

@@ -22,7 +22,7 @@ use wharf_contract::close::Reason;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{WatchTiming, watch};
-use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
 
@@ -47,10 +47,11 @@ const ROOMS_PAUSE: Duration = Duration::from_millis(5);
 /// The folder cannot be watched, a file of keys cannot be used, or the compiler cannot be set up.
 pub async fn run(
     config: Config,
+    machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    run_observed(config, listener, shutdown, Arc::new(Unobserved)).await
+    run_observed(config, machine, listener, shutdown, Arc::new(Unobserved)).await
 }
 
 /// Serves like [`run`], and reports the outcome of each plugin's file to `loads`.
@@ -60,6 +61,7 @@ pub async fn run(
 /// The errors are those of [`run`].
 pub async fn run_observed(
     config: Config,
+    machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
     loads: Arc<dyn LoadObserver>,
@@ -70,7 +72,7 @@ pub async fn run_observed(
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
     let ports = Ports { loads, ..Ports::system(tokens) };
-    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache)?, ports));
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
         settle: config.settle,
         reconcile: config.reconcile,

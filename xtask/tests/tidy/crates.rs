@@ -11,7 +11,7 @@ use super::source::{Source, read, repository};
 
 /// The crates of the host from the top down, each with those that it may depend on.
 const MAY_DEPEND_ON: &[(&str, &str)] = &[
-    ("cli", "author config server"),
+    ("cli", "author config runtime server"),
     ("author", "config hub runtime server"),
     ("server", "config hub runtime"),
     ("runtime", "config hub"),

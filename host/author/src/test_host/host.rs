@@ -25,7 +25,7 @@ use wharf_hub::recipients::Group;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::plugin::watch::{Change, look_once};
-use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::LoadOutcome;
 use wharf_runtime::registry::Registry;
 use wharf_server::handshake::Front;
@@ -78,7 +78,8 @@ impl Host {
         let (name, config) = configured(file, setup);
         let publish_to = config.channel(&name).grants.publish_to.clone();
         let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
-        let engine = Engine::new(cache).map_err(|error| format!("{error:#}"))?;
+        let engine =
+            Engine::new(cache, Machine::default()).map_err(|error| format!("{error:#}"))?;
         let loading = engine.clone();
         let clockwork = Clockwork::new(move || loading.is_loading());
         let clockwork = clockwork.map_err(|error| format!("{error:#}"))?;

@@ -17,6 +17,7 @@ use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, optional};
 use crate::instance::InstanceState;
 use crate::plugin::cache::{Cache, EntryKey, NativeCode};
+use crate::plugin::machine::Machine;
 
 /// The version of the contract that this host implements. Patches only add to it.
 const CONTRACT_VERSION: (u64, u64) =
@@ -86,9 +87,9 @@ fn advice(newer: bool) -> &'static str {
 }
 
 impl Engine {
-    /// Sets the compiler up, with a cache for its output, and starts the clock that preempts
-    /// guests.
-    pub fn new(cache: Option<Cache>) -> anyhow::Result<Engine> {
+    /// Sets the compiler up for this machine, with a cache for its output, and starts the clock that
+    /// preempts guests.
+    pub fn new(cache: Option<Cache>, machine: Machine) -> anyhow::Result<Engine> {
         let mut config = EngineConfig::new();
         config
             .epoch_interruption(true)
@@ -105,6 +106,7 @@ impl Engine {
             .wasm_relaxed_simd(false)
             .wasm_custom_page_sizes(false)
             .wasm_wide_arithmetic(false);
+        machine.apply(&mut config);
         let engine = wasmtime::Engine::new(&config).map_err(setup)?;
         let mut linker = Linker::new(&engine);
         host_calls::add_to_linker(&mut linker).map_err(setup)?;
@@ -324,7 +326,8 @@ fn setup(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("the compiler cannot be set up: {}", one_line(&error))
 }
 
-fn one_line(error: &wasmtime::Error) -> String {
+/// Returns an error and its causes in one line.
+pub(super) fn one_line(error: &wasmtime::Error) -> String {
     let mut line = escape(&format!("{error:#}"));
     line.truncate(line.floor_char_boundary(1000));
     line

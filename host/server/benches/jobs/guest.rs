@@ -23,7 +23,7 @@ use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Instance};
 use wharf_runtime::live_instances::LiveInstances;
 use wharf_runtime::log_budget::LogBudget;
-use wharf_runtime::plugin::{Cache, Engine};
+use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::pool::Pool;
 use wharf_runtime::ports::Ports;
 use wharf_runtime::slots::{ChannelSlots, SharedSlots};
@@ -54,7 +54,10 @@ impl Guest {
         let target = target_folder(&file)?;
         let bytes = std::fs::read(target.join(file))?;
         let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-        let engine = Engine::new(Some(Cache::new(target.join("bench-cache"), MAX_CACHE_BYTES)))?;
+        let engine = Engine::new(
+            Some(Cache::new(target.join("bench-cache"), MAX_CACHE_BYTES)),
+            Machine::default(),
+        )?;
         let (component, is_cached) = engine.load(&bytes, &sha256)?;
         if !is_cached {
             engine.keep(&component, &sha256);
