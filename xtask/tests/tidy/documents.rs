@@ -92,9 +92,9 @@ fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
     // Each file, the text at which to begin, and the texts that precede a reason.
     let sources: [(&str, &str, &[&str]); 4] = [
         ("host/runtime/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
-        ("host/runtime/src/plugin/component.rs", "pub enum Refused {", &["#[error("]),
+        ("host/runtime/src/plugin/component.rs", "pub enum ComponentError {", &["#[error("]),
         ("host/server/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
-        ("host/runtime/src/registry.rs", "", &["Refusal::of(", "let reason = "]),
+        ("host/runtime/src/registry.rs", "", &["FileRefusal::of(", "let reason = "]),
     ];
     let page = one_line(&read("docs/errors.md"));
     // The values in place of `{…}` are not on the page.
