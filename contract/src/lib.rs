@@ -32,7 +32,8 @@
 //! This crate knows no runtime, no sockets and no WebAssembly. A plugin's component does not
 //! contain it: the SDK uses it only natively.
 
-#![forbid(unsafe_code)]
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
 mod sentences;

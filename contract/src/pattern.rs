@@ -139,6 +139,7 @@ sentences! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::cut;
 
     #[test]
     fn wrong_patterns_are_refused_with_the_part_that_is_wrong() {
@@ -169,6 +170,6 @@ mod tests {
             let refusal = Pattern::parse(text).expect_err(text).to_string();
             assert!(refusal.contains(error), "{text:?}: {refusal}");
         }
-        assert!(Pattern::parse(&long[..255]).is_ok());
+        assert!(Pattern::parse(cut(&long, 255)).is_ok());
     }
 }

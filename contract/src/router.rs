@@ -81,6 +81,10 @@ impl<T> Router<T> {
     /// # Errors
     ///
     /// A pattern that is there already, perhaps with other parameter names. Nothing is added then.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "numbers of nodes and entries are places in lists that only grow"
+    )]
     pub fn insert(&mut self, pattern: Pattern, value: T) -> Result<(), Conflict> {
         let mut node = 0;
         let mut rest = false;
@@ -134,13 +138,16 @@ impl<T> Router<T> {
         };
 
         let mut params = Vec::new();
-        for (index, segment) in pattern.segments.iter().enumerate() {
+        let mut segments = segments.into_iter();
+        for segment in &pattern.segments {
             match segment {
-                Segment::Literal(_) => {}
+                Segment::Literal(_) => drop(segments.next()),
                 Segment::Parameter(name) => {
-                    params.push((name.clone(), segments[index].clone().into_owned()));
+                    params.extend(segments.next().map(|text| (name.clone(), text.into_owned())));
                 }
-                Segment::Rest(name) => params.push((name.clone(), segments[index..].join("/"))),
+                Segment::Rest(name) => {
+                    params.push((name.clone(), segments.as_slice().join("/")));
+                }
             }
         }
         Match::Found { value, params }
@@ -149,7 +156,7 @@ impl<T> Router<T> {
     /// Returns the entry for the rest of a path. Each node is visited at most once, since there is
     /// one way to it: no path takes longer than looking at every pattern.
     fn find(&self, node: usize, segments: &[Cow<'_, str>]) -> Option<usize> {
-        let node = &self.nodes[node];
+        let node = self.nodes.get(node)?;
         let Some((first, others)) = segments.split_first() else {
             return node.end;
         };

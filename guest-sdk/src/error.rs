@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::invalid::Invalid;
 use crate::reference::{Ref, in_reply_to};
@@ -97,10 +97,10 @@ impl Error {
     /// as well.
     pub fn for_client(&self) -> Value {
         let mut error = match self.invalid() {
-            None => json!({ "code": "INTERNAL_ERROR" }),
+            None => Map::from_iter([("code".to_owned(), json!("INTERNAL_ERROR"))]),
             Some(invalid) => invalid.to_json(),
         };
-        error["type"] = json!("error");
+        error.insert("type".to_owned(), json!("error"));
         in_reply_to(self.reference(), error)
     }
 

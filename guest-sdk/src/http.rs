@@ -193,7 +193,7 @@ impl Response {
         if self.is_ok() {
             return Ok(self);
         }
-        let shown = &self.body[..self.body.len().min(MAX_SHOWN_BYTES)];
+        let shown = self.body.get(..MAX_SHOWN_BYTES).unwrap_or(&self.body);
         let shown = String::from_utf8_lossy(shown);
         crate::bail!("the answer has status {}: {}", self.status, shown.trim_end())
     }

@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::reference::{Ref, in_reply_to};
 use crate::reply::Request;
@@ -68,7 +68,11 @@ impl InvalidMessage {
     /// [`explanation`](InvalidMessage::explanation), and with the message's `ref`, if it has one.
     pub fn for_client(&self) -> Value {
         let message = self.explanation();
-        let error = json!({ "type": "error", "code": "INVALID_JSON", "message": message });
+        let error = Map::from_iter([
+            ("type".to_owned(), json!("error")),
+            ("code".to_owned(), json!("INVALID_JSON")),
+            ("message".to_owned(), json!(message)),
+        ]);
         in_reply_to(self.reference().as_ref(), error)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A client's mistake, whose reason the client may know: a value out of range, a name that is
 /// taken, a move against the rules.
@@ -79,10 +79,13 @@ impl Invalid {
     }
 
     /// Returns the error for programs: `code`, `message` and, if there are any, `fields`.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut error = json!({ "code": self.code, "message": self.message });
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
+        let mut error = Map::from_iter([
+            ("code".to_owned(), json!(self.code)),
+            ("message".to_owned(), json!(self.message)),
+        ]);
         if !self.fields.is_empty() {
-            error["fields"] = json!(self.fields);
+            error.insert("fields".to_owned(), json!(self.fields));
         }
         error
     }

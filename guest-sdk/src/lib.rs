@@ -147,6 +147,8 @@
 //! step leads to the next: an act of a client runs an event, its effects commit and post events, and
 //! these run.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
 // The attribute writes paths that begin with `::wharf`, for the tests of this crate as well.
@@ -192,6 +194,7 @@ pub mod bindings;
 #[cfg(target_family = "wasm")]
 mod exports;
 #[cfg(not(target_family = "wasm"))]
+#[expect(clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 pub mod testing;
 
 pub use channel::{Channel, Fault};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The `ref` of a message: the name that a client gives it, to find the answer to it. A text of at
 /// most 128 bytes or an integer of at most 64 bits, given back as it was.
@@ -76,12 +76,12 @@ impl<'de> Deserialize<'de> for Ref {
 }
 
 /// Returns an error for a client, as the answer to its message if it is one.
-pub(crate) fn in_reply_to(reference: Option<&Ref>, mut error: Value) -> Value {
+pub(crate) fn in_reply_to(reference: Option<&Ref>, mut error: Map<String, Value>) -> Value {
     if let Some(reference) = reference {
-        error["ref"] = json!(reference);
-        error["status"] = json!("error");
+        error.insert("ref".to_owned(), json!(reference));
+        error.insert("status".to_owned(), json!("error"));
     }
-    error
+    Value::Object(error)
 }
 
 #[cfg(test)]

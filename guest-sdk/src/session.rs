@@ -23,6 +23,7 @@ pub(crate) fn encode<C: Serialize>(session: &C) -> Result<Vec<u8>> {
 
 /// Encodes `session`; `None` if that gives `before` again. Nothing is allocated up to the first
 /// byte that differs.
+#[expect(clippy::indexing_slicing, reason = "no more can be the same than there was before")]
 pub(crate) fn changed<C: Serialize>(session: &C, before: &[u8]) -> Result<Option<Vec<u8>>> {
     if size_of::<C>() == 0 {
         return Ok(None);
@@ -58,6 +59,7 @@ struct Difference<'a> {
 }
 
 impl Write for Difference<'_> {
+    #[expect(clippy::indexing_slicing, reason = "no more can be the same than there was before")]
     fn write(&mut self, written: &[u8]) -> io::Result<usize> {
         match &mut self.bytes {
             Some(bytes) => bytes.extend_from_slice(written),

@@ -15,20 +15,19 @@ fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['+', '%']) {
         return Cow::Borrowed(text);
     }
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let (byte, length) = match bytes[at..] {
-            [b'+', ..] => (b' ', 1),
-            [b'%', high, low, ..] => match (hex(high), hex(low)) {
-                (Some(high), Some(low)) => (high << 4 | low, 3),
-                _ => (b'%', 1),
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, others @ ..] = rest {
+        let (byte, left) = match rest {
+            [b'+', ..] => (b' ', others),
+            [b'%', high, low, behind @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, behind),
+                _ => (b'%', others),
             },
-            _ => (bytes[at], 1),
+            _ => (*first, others),
         };
         decoded.push(byte);
-        at += length;
+        rest = left;
     }
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }

@@ -12,6 +12,7 @@ use crate::artefacts;
 static ENVIRONMENT: Mutex<()> = Mutex::new(());
 
 /// Runs a function with these variables set.
+#[expect(unsafe_code, reason = "the variables of a process can be set in no other way")]
 pub fn with_environment<R>(variables: &[(&str, PathBuf)], act: impl FnOnce() -> R) -> R {
     let _alone = ENVIRONMENT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     for (name, value) in variables {

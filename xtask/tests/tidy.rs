@@ -11,27 +11,17 @@ mod documents;
 mod english;
 #[path = "tidy/features.rs"]
 mod features;
+#[path = "tidy/lints.rs"]
+mod lints;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/source.rs"]
 mod source;
 
-use source::{Source, files_under, read, repository, shown};
+use source::{files_under, read, repository, shown};
 
 /// Longest file, in lines. Longer files tell more than one story.
 const MAX_LINES: usize = 600;
-
-/// Calls that end the process, or the task, instead of answering.
-const PANICS: [&str; 8] = [
-    ".unwrap()",
-    ".unwrap_err()",
-    ".expect(",
-    ".expect_err(",
-    "panic!",
-    "unreachable!",
-    "todo!",
-    "unimplemented!",
-];
 
 /// Fails with one line for each finding, after a sentence that says what to do.
 #[track_caller]
@@ -52,33 +42,6 @@ fn no_source_file_is_longer_than_600_lines() {
         }
     }
     assert_none(&long, "split these files, one noun a file:");
-}
-
-#[test]
-fn the_host_does_not_panic_outside_its_tests() {
-    let mut found = Vec::new();
-    for source in Source::all_under("host") {
-        for (index, line) in source.lines.iter().enumerate() {
-            let Some(panic) = PANICS.iter().find(|panic| line.code.contains(**panic)) else {
-                continue;
-            };
-            // The comment may be several lines above, or behind the code.
-            let above = source.lines[..index]
-                .iter()
-                .rev()
-                .take_while(|line| line.code.trim().is_empty() && !line.comment.trim().is_empty());
-            let excused =
-                std::iter::once(line).chain(above).any(|line| line.comment.contains("invariant:"));
-            if !excused {
-                found.push(format!("{}:{}: {panic}", source.path, line.number));
-            }
-        }
-    }
-    assert_none(
-        &found,
-        "return an error here; or, where it truly cannot happen, say why in a comment \
-         `// invariant: …` just above:",
-    );
 }
 
 #[test]

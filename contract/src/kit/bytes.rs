@@ -14,10 +14,9 @@ impl From<&[u8]> for HexBytes {
 
 impl Serialize for HexBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DIGITS: [char; 16] =
-            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
-        let text: String = digits.map(|digit| DIGITS[usize::from(digit)]).collect();
+        let text: String =
+            digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect();
         serializer.serialize_str(&text)
     }
 }

@@ -67,11 +67,13 @@ impl<I: Copy + Ord, T> Entry<I, T> {
     /// Puts a connection's metadata in its place. Returns true if that changed anything.
     fn put(&mut self, id: I, meta: &Meta) -> bool {
         match self.metas.binary_search_by_key(&id, |(known, _)| *known) {
-            Ok(at) if self.metas[at].1 == *meta => false,
-            Ok(at) => {
-                self.metas[at].1 = meta.clone();
-                true
-            }
+            Ok(at) => match self.metas.get_mut(at) {
+                Some((_, known)) if *known != *meta => {
+                    *known = meta.clone();
+                    true
+                }
+                _ => false,
+            },
             Err(at) => {
                 self.metas.insert(at, (id, meta.clone()));
                 true

@@ -36,6 +36,7 @@ pub(crate) fn enter(world: &Shared) -> impl Drop {
     Leave
 }
 
+#[expect(clippy::expect_used, reason = "a test fails by a panic")]
 fn host<R>(call: impl FnOnce(&mut World) -> R) -> R {
     let world = CURRENT.with_borrow(Clone::clone).expect(
         "there is no host outside an event: drive the channel with wharf::testing::TestHost, \

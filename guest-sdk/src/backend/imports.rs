@@ -20,6 +20,7 @@ pub(crate) struct Connection(ManuallyDrop<LentConnection>);
 
 impl Connection {
     pub(crate) fn lent(conn: &LentConnection) -> Self {
+        #[expect(unsafe_code, reason = "the bindings make a handle of its number in no other way")]
         // SAFETY: the handle is the one that the bindings hold for this call. It is not dropped
         // here, and the SDK's `Connection` around it does not outlive the call: handlers only
         // ever get a reference to it.
@@ -150,6 +151,7 @@ pub(crate) struct Handshake(ManuallyDrop<LentHandshake>);
 
 impl Handshake {
     pub(crate) fn lent(shake: &LentHandshake) -> Self {
+        #[expect(unsafe_code, reason = "as for the connection")]
         // SAFETY: as for the connection.
         Self(ManuallyDrop::new(unsafe { LentHandshake::from_handle(shake.handle()) }))
     }

@@ -265,7 +265,7 @@ impl World {
         })?;
         let subject = |claims: &str| {
             let claims: serde_json::Value = serde_json::from_str(claims).unwrap_or_default();
-            claims["sub"].as_str().map(str::to_owned)
+            claims.get("sub").and_then(|subject| subject.as_str()).map(str::to_owned)
         };
         if before.is_some_and(|before| subject(before) != subject(&claims)) {
             return Err(CallRefusal::TokenSubjectChanged.into());

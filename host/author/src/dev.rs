@@ -124,7 +124,7 @@ impl Builder {
             }
             crates.push(Crate { package, built: Snapshot::default() });
         }
-        if lacks_target(&folders[0]) {
+        if folders.first().is_some_and(|folder| lacks_target(folder)) {
             bail!(MISSING_TARGET);
         }
         if !plugins.exists() {
@@ -147,61 +147,62 @@ impl Builder {
 
     fn build_changed(&mut self) {
         let mut folders = BTreeSet::new();
-        for index in 0..self.crates.len() {
+        for one in &mut self.crates {
             // The snapshot is taken before the build, so that a save during the build leads to the
             // next one.
-            let sources = Snapshot::take(&self.crates[index].package.folders, &self.plugins);
+            let sources = Snapshot::take(&one.package.folders, &self.plugins);
             self.watcher.watch(sources.folders());
-            let changed = sources != self.crates[index].built;
+            let changed = sources != one.built;
             folders.extend(sources.folders().cloned());
             if changed && !self.cargo.is_stopped() {
-                self.crates[index].built = sources;
-                self.build(index);
+                one.built = sources;
+                one.build(&self.plugins, &self.progress, &self.cargo);
             }
         }
         self.watcher.forget_all_but(&folders);
     }
+}
 
-    fn build(&mut self, index: usize) {
-        let one = &mut self.crates[index];
+impl Crate {
+    fn build(&mut self, plugins: &Path, progress: &Progress, cargo: &Cargo) {
         let begun = Instant::now();
         // The manifest may have changed with the sources.
-        match Package::find(&self.cargo, &one.package.folder) {
-            Ok(package) if package.name == one.package.name => one.package = package,
+        match Package::find(cargo, &self.package.folder) {
+            Ok(package) if package.name == self.package.name => self.package = package,
             Ok(package) => {
-                let was = &one.package.name;
+                let was = &self.package.name;
                 let name = &package.name;
-                self.progress.failed(was, &format!("is now called {name}; start again for that"));
+                progress.failed(was, &format!("is now called {name}; start again for that"));
                 return;
             }
             Err(error) => {
-                self.progress.failed(&one.package.name, &format!("cannot be built: {error:#}"));
+                progress.failed(&self.package.name, &format!("cannot be built: {error:#}"));
                 return;
             }
         }
-        let name = one.package.name.clone();
-        let built = one.package.build(&self.cargo);
+        let name = self.package.name.clone();
+        let built = self.package.build(cargo);
         // Cargo writes this file itself.
-        one.built.renew(Path::new("Cargo.lock"));
-        if self.cargo.is_stopped() {
+        self.built.renew(Path::new("Cargo.lock"));
+        if cargo.is_stopped() {
             return;
         }
         let installed = match built {
-            Ok(Some(component)) => self.progress.install(
+            Ok(Some(component)) => progress.install(
                 &name,
                 &component,
-                &self.plugins.join(format!("{name}.wasm")),
+                &plugins.join(format!("{name}.wasm")),
                 begun.elapsed(),
             ),
             // Cargo has printed the reason.
             Ok(None) => {
-                self.progress.failed(&name, "does not build");
+                progress.failed(&name, "does not build");
                 Ok(())
             }
             Err(error) => Err(error),
         };
         if let Err(error) = installed {
-            self.progress.failed(&name, &format!("{error:#}"));
+            progress.failed(&name, &format!("{error:#}"));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The commands for authors of plugins: they make a plugin, check it, build it again whenever it is
 //! saved, and test its component.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
+
 pub mod check;
 pub mod dev;
 pub mod new;

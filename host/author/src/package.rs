@@ -222,12 +222,12 @@ impl Package {
     /// Returns the component that a message of cargo names, if it is about this crate.
     fn component(&self, line: &str) -> Option<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
-        if message["reason"] != "compiler-artifact"
-            || message["manifest_path"].as_str().map(Path::new) != Some(&self.manifest)
+        if message.get("reason")? != "compiler-artifact"
+            || Path::new(message.get("manifest_path")?.as_str()?) != self.manifest
         {
             return None;
         }
-        let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
+        let files = message.get("filenames")?.as_array()?.iter().filter_map(Value::as_str);
         files.map(PathBuf::from).find(|file| file.extension().is_some_and(|end| end == "wasm"))
     }
 }

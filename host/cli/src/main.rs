@@ -8,6 +8,9 @@
 //! - [`signals`]: the signals that end a server.
 //! - [`output`]: standard output and standard error, which may be closed or full.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
+
 mod arguments;
 
 #[cfg(feature = "author")]

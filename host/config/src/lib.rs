@@ -9,6 +9,9 @@
 //! The settings, secrets and grants of single channels are in tables of their own, by the channel's
 //! name: [`ChannelConfig`].
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;

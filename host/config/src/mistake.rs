@@ -7,12 +7,13 @@ use super::{ConfigError, SETTINGS, Setting};
 
 /// Returns the start of a value as it would be written in a file, for errors.
 pub(super) fn excerpt(value: &Value) -> String {
-    let text =
+    let mut text =
         value.deserialize::<toml::Value>().map_or_else(|_| "…".to_owned(), |v| v.to_string());
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    if let Some((end, _)) = text.char_indices().nth(80) {
+        text.truncate(end);
+        text.push('…');
     }
+    text
 }
 
 /// Returns the error for a key that no setting has.
@@ -68,15 +69,17 @@ fn nearest(key: &str) -> Option<&'static str> {
 /// other.
 pub(super) fn distance(one: &str, other: &str) -> usize {
     // A key as long as a file must not cost the square of its length.
-    let one: Vec<char> = one.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=one.len()).collect();
+    let one = one.chars().take(64);
+    // The letters of `one`, each with the distance of `one` up to it from the part of `other` so far.
+    let mut row: Vec<(char, usize)> = one.zip(1..).collect();
     for (index, target) in other.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, letter) in one.iter().enumerate() {
+        let (mut diagonal, mut left) = (index, index + 1);
+        for (letter, place) in &mut row {
             let replaced = diagonal + usize::from(*letter != target);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+            diagonal = *place;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *place = left;
         }
     }
-    row[one.len()]
+    row.last().map_or_else(|| other.chars().count(), |(_, distance)| *distance)
 }

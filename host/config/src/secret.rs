@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use wharf_contract::text::cut;
+
 /// Replacement for a secret in a text.
 pub const HIDDEN: &str = "***";
 
@@ -96,7 +98,6 @@ impl Secrets {
     /// bytes, without a character that the limit would cut in two. Costs nothing if there are no
     /// secrets.
     pub fn hide<'a>(&self, text: &'a str, limit: usize) -> Cow<'a, str> {
-        let cut = |text: &'a str, limit| &text[..text.floor_char_boundary(limit)];
         let longest = self.longest();
         if longest == 0 {
             return Cow::Borrowed(cut(text, limit));

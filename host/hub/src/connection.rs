@@ -173,6 +173,7 @@ impl RequestHeaders {
     }
 
     /// Returns names and values in the order kept.
+    #[expect(clippy::indexing_slicing, reason = "the ends are places in these bytes, ascending")]
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, value_end)| {

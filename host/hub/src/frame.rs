@@ -56,7 +56,7 @@ impl Frame {
         // The exact capacity, so that making the bytes shareable takes no further allocation.
         let mut wire = Vec::with_capacity(2 + extended + length);
         wire.extend_from_slice(&[FINAL | kind.opcode(), second]);
-        wire.extend_from_slice(&(length as u64).to_be_bytes()[8 - extended..]);
+        wire.extend_from_slice((length as u64).to_be_bytes().split_at(8 - extended).1);
         wire.extend_from_slice(payload);
         Frame { wire: Bytes::from(wire), kind, header_bytes: 2 + extended as u8 }
     }
@@ -67,6 +67,7 @@ impl Frame {
     }
 
     /// Returns the payload.
+    #[expect(clippy::indexing_slicing, reason = "the header is a part of the frame")]
     pub fn payload(&self) -> &[u8] {
         &self.wire[usize::from(self.header_bytes)..]
     }

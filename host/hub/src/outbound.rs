@@ -540,8 +540,8 @@ impl Batch {
                 for (slice, chunk) in slices.iter_mut().zip(chunks) {
                     *slice = IoSlice::new(chunk);
                 }
-                let used = chunks.len().min(CHUNKS_PER_WRITE);
-                socket.try_write_vectored(&slices[..used])
+                let (used, _) = slices.split_at(chunks.len().min(CHUNKS_PER_WRITE));
+                socket.try_write_vectored(used)
             }
         }
     }

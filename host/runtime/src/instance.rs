@@ -26,7 +26,7 @@ use crate::plugin::{Component, GuestExports};
 use wharf_contract::description::Description;
 use wharf_contract::exports::Exports;
 use wharf_contract::fault::{Fault, TooBig};
-use wharf_contract::text::escape;
+use wharf_contract::text::{cut, escape};
 
 use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
 use limits::{Denied, InstanceLimits};
@@ -388,7 +388,6 @@ fn backtrace(error: &wasmtime::Error) -> String {
 
 fn demangled(name: &str) -> String {
     // Demangling may lengthen a name a lot.
-    let name = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
-    let demangled = format!("{:#}", rustc_demangle::demangle(name));
+    let demangled = format!("{:#}", rustc_demangle::demangle(cut(name, MAX_NAME_BYTES)));
     demangled.chars().take(MAX_NAME_CHARS).collect()
 }

@@ -24,15 +24,17 @@
 //! host calls, which are methods of the state in an instance's store, and an instance is made from
 //! a component.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
 pub mod registry;
 
 pub mod outside_messages;
 
-pub mod room_events;
+mod room_events;
 
-pub mod presence_events;
+mod presence_events;
 
 pub mod guest_call;
 

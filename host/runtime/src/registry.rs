@@ -287,7 +287,7 @@ impl Registry {
             generation = number,
             paths,
             session_format,
-            sha256 = &sha256[..16],
+            sha256 = sha256.get(..16),
             bytes = file.bytes.len(),
             cached,
             compile_ms = compile_time.as_millis() as u64,

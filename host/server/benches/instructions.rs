@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs a job once. The tool knows this function by its name, which must stay as it is.
-// SAFETY: nothing else that is linked has a name with this prefix.
+#[expect(unsafe_code, reason = "nothing else that is linked has a name with this prefix")]
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn wharf_counted(job: &mut dyn Job) {

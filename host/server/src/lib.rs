@@ -15,6 +15,8 @@
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
 pub mod server;
@@ -26,7 +28,7 @@ pub mod pending;
 pub mod operator;
 
 pub mod handshake;
-pub mod page;
+mod page;
 mod reply;
 
 pub mod connection;

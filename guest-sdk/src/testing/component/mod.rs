@@ -239,6 +239,7 @@ impl Seen {
     }
 
     /// Returns the mailbox of a client, which is made for one that has just connected.
+    #[expect(clippy::indexing_slicing, reason = "there are more than `number` by then")]
     fn client(&mut self, number: usize) -> &mut Mailbox {
         while self.clients.len() <= number {
             self.clients.push(Mailbox::default());

@@ -240,7 +240,7 @@ impl ServerBytes {
         while self.bytes.len() - self.at < count {
             self.more().await?;
         }
-        let taken = self.bytes[self.at..self.at + count].to_vec();
+        let taken = self.bytes.get(self.at..self.at + count)?.to_vec();
         self.at += count;
         if self.at == self.bytes.len() {
             self.bytes.clear();
@@ -278,14 +278,14 @@ impl ServerBytes {
 
     /// Returns the next frame. Servers do not mask frames, and this one does not fragment them.
     async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let start = self.take(2).await?;
-        let length = match start[1] & 0x7f {
+        let [first, second] = *self.take(2).await?.first_chunk()?;
+        let length = match second & 0x7f {
             126 => self.take(2).await?.into_iter().fold(0, |sum, byte| sum << 8 | u64::from(byte)),
             127 => self.take(8).await?.into_iter().fold(0, |sum, byte| sum << 8 | u64::from(byte)),
             short => u64::from(short),
         };
         let payload = self.take(usize::try_from(length).ok()?).await?;
-        Some((start[0] & 0x0f, payload))
+        Some((first & 0x0f, payload))
     }
 }
 
@@ -296,8 +296,8 @@ fn read_head(head: &[u8]) -> Option<Response> {
     let status = std::str::from_utf8(status).ok()?.parse().ok()?;
     let mut headers = Vec::new();
     for line in lines.filter(|line| !line.is_empty()) {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (name, value) = (parts.next()?, parts.next()?.trim_ascii());
         headers.push((String::from_utf8_lossy(name).to_ascii_lowercase(), value.to_vec()));
     }
     Some(Response { status, headers, body: Vec::new() })

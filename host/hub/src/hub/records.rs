@@ -74,6 +74,7 @@ impl Records {
         numbers.into_iter().filter_map(record).collect()
     }
 
+    #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
     fn shard(&self, number: u64) -> &Mutex<BTreeMap<u64, Arc<ConnectionRecord>>> {
         &self.shards[(number % SHARDS) as usize]
     }

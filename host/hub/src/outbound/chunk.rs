@@ -100,6 +100,7 @@ impl Chunk {
 impl Deref for Chunk {
     type Target = [u8];
 
+    #[expect(clippy::indexing_slicing, reason = "no more has been written than there is")]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
             Waiting::Shared(frame) => frame,

@@ -44,7 +44,11 @@ impl MemberList {
     pub(super) fn insert(&mut self, number: u64, outbound: Arc<Outbound>) {
         match self {
             MemberList::Few(members) => match find(members, number) {
-                Ok(at) => members[at].1 = outbound,
+                Ok(at) => {
+                    if let Some((_, known)) = members.get_mut(at) {
+                        *known = outbound;
+                    }
+                }
                 Err(_) if members.len() == FEW => {
                     let mut many: BTreeMap<_, _> = std::mem::take(members).into_iter().collect();
                     many.insert(number, outbound);
@@ -90,7 +94,10 @@ impl MemberList {
     /// Returns a member's outbound.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Outbound>> {
         match self {
-            MemberList::Few(members) => find(members, number).ok().map(|at| &members[at].1),
+            MemberList::Few(members) => {
+                let (_, outbound) = members.get(find(members, number).ok()?)?;
+                Some(outbound)
+            }
             MemberList::Many(members) => members.get(&number),
         }
     }
@@ -100,7 +107,7 @@ impl MemberList {
         match self {
             MemberList::Few(members) => {
                 let (Ok(from) | Err(from)) = find(members, start);
-                Range::Few(members[from..].iter())
+                Range::Few(members.get(from..).unwrap_or_default().iter())
             }
             MemberList::Many(members) => Range::Many(members.range(start..)),
         }

@@ -106,9 +106,10 @@ impl Rooms {
         rooms
     }
 
+    #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
     fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Arc<Room>>> {
         // Names mostly differ in their last bytes, which is enough to spread them.
-        let tail = &name.as_bytes()[name.len().saturating_sub(8)..];
+        let tail = name.as_bytes().last_chunk::<8>().map_or(name.as_bytes(), |tail| tail);
         let word = tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHARDS.ilog2());
         &self.shards[hash as usize % SHARDS]

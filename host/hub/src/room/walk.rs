@@ -71,6 +71,7 @@ pub(crate) async fn broadcast(
 
 /// Visits members of rooms in ascending order of their numbers from `start` on, each once, and at
 /// most `limit`. Returns the start of the next visit, if there may be more members.
+#[expect(clippy::indexing_slicing, reason = "`at` is the place of a room in lists of one length")]
 fn visit<'a>(
     rooms: &'a [MutexGuard<'_, State>],
     start: u64,

@@ -239,10 +239,10 @@ impl Lane {
         let mut room = self.capacity - state.bytes.len();
         let mut written = 0;
         for slice in slices {
-            let taken = slice.len().min(room);
-            state.bytes.extend(&slice[..taken]);
-            room -= taken;
-            written += taken;
+            let (taken, _) = slice.split_at(slice.len().min(room));
+            state.bytes.extend(taken);
+            room -= taken.len();
+            written += taken.len();
         }
         if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
             if let Some(cx) = cx {

@@ -291,11 +291,14 @@ fn revive(
     engine: &wasmtime::Engine,
     code: &NativeCode,
 ) -> wasmtime::Result<wasmtime::component::Component> {
+    #[expect(unsafe_code, reason = "wasmtime cannot see that the cache holds its own output")]
     // SAFETY: the bytes must be the unchanged output of `Component::serialize`. Only the cache
     // makes a `NativeCode`, from an entry that only this user can have written. Its hash proves
     // that it is unchanged, and its key that it was made by this version of the host, of this
     // plugin, for this processor. Hosts put nothing else there, see `Engine::keep`.
-    unsafe { wasmtime::component::Component::deserialize(engine, code.as_bytes()) }
+    unsafe {
+        wasmtime::component::Component::deserialize(engine, code.as_bytes())
+    }
 }
 
 /// Returns the hash of the versions of host and compiler, the compiler's settings, and the

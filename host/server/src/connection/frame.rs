@@ -116,8 +116,9 @@ impl Header {
 
 /// Takes a mask off (RFC 6455, 5.3). `offset` is the number of bytes of the payload before `bytes`.
 pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4], offset: u64) {
-    let turn = (offset % 4) as usize;
-    let [a, b, c, d] = std::array::from_fn(|i| mask[(turn + i) % 4]);
+    let mut turned = mask;
+    turned.rotate_left((offset % 4) as usize);
+    let [a, b, c, d] = turned;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let mut chunks = bytes.chunks_exact_mut(8);
     for chunk in &mut chunks {

@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -94,6 +94,12 @@ impl Block {
         }
     }
 
+    /// Returns the room behind the part in use.
+    #[expect(clippy::indexing_slicing, reason = "`end` is within the memory")]
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.memory[self.end..]
+    }
+
     fn consume(&mut self, bytes: usize) {
         self.start += bytes;
     }
@@ -102,8 +108,16 @@ impl Block {
 impl Deref for Block {
     type Target = [u8];
 
+    #[expect(clippy::indexing_slicing, reason = "`start` and `end` are within the memory")]
     fn deref(&self) -> &[u8] {
         &self.memory[self.start..self.end]
+    }
+}
+
+impl DerefMut for Block {
+    #[expect(clippy::indexing_slicing, reason = "`start` and `end` are within the memory")]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.end]
     }
 }
 
@@ -184,7 +198,7 @@ impl Input {
                 return Poll::Ready(Ok(Some(item)));
             }
             let mut block = self.open_block();
-            let mut buffer = ReadBuf::new(&mut block.memory[block.end..]);
+            let mut buffer = ReadBuf::new(block.room());
             let read = reader.as_mut().poll_read(cx, &mut buffer);
             let bytes = buffer.filled().len();
             block.end += bytes;
@@ -215,8 +229,8 @@ impl Input {
                 let size = self.limits.block.max(self.kept.len() + MAX_HEADER_BYTES);
                 let mut block = Block::take(size);
                 let kept = std::mem::take(&mut self.kept);
-                block.memory[..kept.len()].copy_from_slice(&kept);
                 block.end = kept.len();
+                block.copy_from_slice(&kept);
                 block
             }
         }
@@ -237,9 +251,9 @@ impl Input {
             {
                 let left = frame.length - frame.taken;
                 let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
-                let from = partial.bytes.len();
-                partial.bytes.extend_from_slice(&block[..bytes]);
-                unmask(&mut partial.bytes[from..], frame.mask, frame.taken);
+                let (taken, _) = block.split_at_mut(bytes);
+                unmask(taken, frame.mask, frame.taken);
+                partial.bytes.extend_from_slice(taken);
                 frame.taken += bytes as u64;
                 block.consume(bytes);
                 let (is_whole, is_final) = (frame.taken == frame.length, frame.is_final);
@@ -277,7 +291,7 @@ impl Input {
                 continue;
             }
             block.consume(size);
-            let payload = &mut block.memory[block.start..block.start + length];
+            let (payload, _) = block.split_at_mut(length);
             unmask(payload, header.mask, 0);
             match header.opcode {
                 Opcode::Text | Opcode::Binary if header.is_final => {
@@ -311,7 +325,7 @@ impl Input {
         match self.block.take() {
             Some(block) if block.len() == length => Payload::Block(block),
             Some(mut block) => {
-                let bytes = block[..length].to_vec();
+                let bytes = block.split_at(length).0.to_vec();
                 block.consume(length);
                 self.block = Some(block);
                 Payload::Owned(bytes)
@@ -338,7 +352,9 @@ impl Partial {
         if !self.is_text {
             return Ok(());
         }
-        match std::str::from_utf8(&self.bytes[self.valid..]) {
+        #[expect(clippy::indexing_slicing, reason = "no more is valid than there is")]
+        let unchecked = &self.bytes[self.valid..];
+        match std::str::from_utf8(unchecked) {
             Ok(_) => self.valid = self.bytes.len(),
             Err(error) if error.error_len().is_none() && !is_whole => {
                 self.valid += error.valid_up_to();

@@ -45,7 +45,8 @@ pub fn check_upgrade<B: Body>(request: &Request<B>) -> Result<String, TurnedAway
 /// and padding.
 fn is_key(key: &[u8]) -> bool {
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    key.len() == 24 && key[..22].iter().all(is_base64) && &key[22..] == b"=="
+    let digits = key.strip_suffix(b"==");
+    digits.is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_base64))
 }
 
 /// Returns true if a request asks for a WebSocket.

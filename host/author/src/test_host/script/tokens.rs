@@ -80,11 +80,12 @@ impl TokenVerifier for Rules {
 impl Rules {
     fn token(&self, claims: &str) -> Token {
         let known: Value = serde_json::from_str(claims).unwrap_or_default();
-        let expiry = known["exp"].as_f64().and_then(|at| Duration::try_from_secs_f64(at).ok());
+        let expiry = known.get("exp").and_then(Value::as_f64);
+        let expiry = expiry.and_then(|at| Duration::try_from_secs_f64(at).ok());
         let left = expiry.map_or(LONG, |at| at.saturating_sub(self.clock.wall()).min(LONG));
         Token {
             claims: claims.into(),
-            subject: known["sub"].as_str().map(Box::from),
+            subject: known.get("sub").and_then(Value::as_str).map(Box::from),
             expires: Instant::now() + left,
         }
     }

@@ -179,7 +179,7 @@ fn theirs(stream: &[u8]) -> Vec<Read> {
             Ok(Message::Close(Some(close))) => {
                 Read::Close(Some((close.code.into(), close.reason.to_string())))
             }
-            Ok(Message::Frame(_)) => unreachable!("reading yields no frames"),
+            Ok(Message::Frame(_)) => panic!("reading yields no frames"),
             Err(Error::Utf8(_)) => Read::Violated(Reason::InvalidUtf8),
             Err(Error::Capacity(_)) => Read::Violated(Reason::MessageTooBig),
             Err(Error::Protocol(error)) => {
