@@ -9,9 +9,9 @@ use crate::text::Shown;
 /// Largest number of path patterns of a channel.
 pub const MAX_PATHS: usize = 64;
 /// Largest number of subprotocols of a channel.
-pub const MAX_SUBPROTOCOLS: usize = 16;
+pub(crate) const MAX_SUBPROTOCOLS: usize = 16;
 /// Longest name of a subprotocol, in bytes.
-pub const MAX_SUBPROTOCOL_BYTES: usize = 255;
+pub(crate) const MAX_SUBPROTOCOL_BYTES: usize = 255;
 
 sentences! {
     /// The reason why a channel with such a description is not loaded.

@@ -11,7 +11,7 @@ pub const MAX_HOPS: u8 = 16;
 pub const MAX_DELIVERIES: usize = 100_000;
 
 /// Bytes that a name takes besides its own.
-pub const NAME_OVERHEAD: usize = 32;
+pub(crate) const NAME_OVERHEAD: usize = 32;
 
 /// Bytes that the id of a connection takes.
 pub const ID_BYTES: usize = 16;

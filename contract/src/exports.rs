@@ -83,9 +83,8 @@ macro_rules! table {
 
         impl Exports {
             /// Those of a plugin without optional exports.
-            //
-            // There is no `Default`: the compiler would suggest it where the attribute is missing.
-            pub const NONE: Exports = Exports { $($module: false,)* };
+            #[cfg(test)]
+            const NONE: Exports = Exports { $($module: false,)* };
 
             /// Returns the interfaces of those that there are.
             pub fn interfaces(&self) -> impl Iterator<Item = &'static str> {

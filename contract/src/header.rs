@@ -4,7 +4,7 @@ use crate::refusal::CallRefusal;
 use crate::text::Shown;
 
 /// Largest number of headers that a channel may add to a response.
-pub const MAX_HEADERS: usize = 32;
+pub(crate) const MAX_HEADERS: usize = 32;
 /// Longest value of a header that a channel adds to a response, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 /// Longest name of a header, in bytes. HTTP libraries accept no longer ones.
@@ -14,7 +14,7 @@ const MAX_NAME_BYTES: usize = 65_535;
 const OWNED: [&str; 5] = ["connection", "upgrade", "content-length", "transfer-encoding", "date"];
 
 /// Headers of a plugin's own requests that the host sets.
-pub const OWNED_OF_REQUESTS: [&str; 9] = [
+pub(crate) const OWNED_OF_REQUESTS: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",

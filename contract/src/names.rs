@@ -5,15 +5,15 @@ use crate::refusal::CallRefusal;
 /// Longest name of a room, id of a user and key of presence, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest name of a label, in bytes.
-pub const MAX_LABEL_NAME_BYTES: usize = 64;
+pub(crate) const MAX_LABEL_NAME_BYTES: usize = 64;
 /// Longest value of a label, in bytes.
-pub const MAX_LABEL_VALUE_BYTES: usize = 255;
+pub(crate) const MAX_LABEL_VALUE_BYTES: usize = 255;
 /// Largest number of labels of one connection.
 pub const MAX_LABELS: usize = 16;
 /// Longest name of a timer, in bytes.
-pub const MAX_TIMER_NAME_BYTES: usize = 64;
+pub(crate) const MAX_TIMER_NAME_BYTES: usize = 64;
 /// Longest key of the store, in bytes.
-pub const MAX_KEY_BYTES: usize = 512;
+pub(crate) const MAX_KEY_BYTES: usize = 512;
 /// Longest name of a channel, in bytes.
 pub const MAX_CHANNEL_NAME_BYTES: usize = 64;
 

@@ -19,15 +19,15 @@ pub const DEFAULT_GRACE: Duration = Duration::from_millis(2_000);
 pub const MAX_PAGE: u32 = 1000;
 
 /// Bytes that an entry takes besides its key, and each connection behind it besides its metadata.
-pub const OVERHEAD: usize = 32;
+pub(crate) const OVERHEAD: usize = 32;
 
 /// Returns the bytes that a key takes, without the metadata of its connections.
-pub fn key_bytes(key: &str) -> usize {
+pub(crate) fn key_bytes(key: &str) -> usize {
     quoted(key).len() + OVERHEAD
 }
 
 /// Returns the bytes that a connection's metadata takes.
-pub const fn meta_bytes(meta: &str) -> usize {
+pub(crate) const fn meta_bytes(meta: &str) -> usize {
     meta.len() + OVERHEAD
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 /// Longest part of a connection's or a user's id that a sentence shows, in bytes.
-pub const MAX_SHOWN_ID_BYTES: usize = 64;
+pub(crate) const MAX_SHOWN_ID_BYTES: usize = 64;
 /// Longest part of a header's, a path's or a subprotocol's name that a sentence shows, in bytes.
-pub const MAX_SHOWN_NAME_BYTES: usize = 100;
+pub(crate) const MAX_SHOWN_NAME_BYTES: usize = 100;
 /// Longest part of a setting's name that a sentence shows, in bytes.
 pub const MAX_SHOWN_SETTING_BYTES: usize = 64;
 /// Longest part of a channel's name that a sentence shows, in bytes.

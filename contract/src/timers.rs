@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::refusal::CallRefusal;
 
 /// Longest delay and interval, in days.
-pub const MAX_DELAY_DAYS: u64 = 366;
+pub(crate) const MAX_DELAY_DAYS: u64 = 366;
 /// Longest delay and interval.
-pub const MAX_DELAY: Duration = Duration::from_secs(MAX_DELAY_DAYS * 24 * 60 * 60);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(MAX_DELAY_DAYS * 24 * 60 * 60);
 /// Shortest interval, in milliseconds.
-pub const MIN_INTERVAL_MS: u64 = 10;
+pub(crate) const MIN_INTERVAL_MS: u64 = 10;
 /// Shortest delay and interval.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(MIN_INTERVAL_MS);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(MIN_INTERVAL_MS);
 
 /// The times of a timer: its first firing, and its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_k
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
-pub use secret::{HIDDEN, Secret, SecretOrigin, Secrets};
+pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use sources::{Source, Sources};
 pub use token::{ChannelToken, TokenConfig, TokenKey};

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use wharf_contract::text::cut;
 
 /// Replacement for a secret in a text.
-pub const HIDDEN: &str = "***";
+pub(crate) const HIDDEN: &str = "***";
 
 /// Shortest secret that is replaced in texts, in bytes. Shorter ones would match everywhere.
 const MIN_HIDDEN_BYTES: usize = 4;
@@ -43,7 +43,7 @@ impl Secret {
     }
 
     /// Returns the secret as it is written in a configuration file; a plain one is hidden.
-    pub fn as_toml(&self) -> toml::Value {
+    pub(crate) fn as_toml(&self) -> toml::Value {
         let reference = |key: &str, value: &str| {
             let value = toml::Value::String(value.to_owned());
             toml::Value::Table([(key.to_owned(), value)].into_iter().collect())

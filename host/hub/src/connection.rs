@@ -117,7 +117,7 @@ impl ConnectionRecord {
     }
 
     /// Changes its labels.
-    pub fn change_labels(&self, change: impl FnOnce(&mut Labels)) {
+    pub(crate) fn change_labels(&self, change: impl FnOnce(&mut Labels)) {
         // Only this connection's events come here, one at a time.
         let mut labels = self.outbound.labels();
         change(&mut labels);

@@ -15,7 +15,7 @@ pub struct NodeId(NonZeroU64);
 
 impl NodeId {
     /// Returns the name of this node.
-    pub fn local() -> NodeId {
+    pub(crate) fn local() -> NodeId {
         static LOCAL: OnceLock<NodeId> = OnceLock::new();
         *LOCAL.get_or_init(|| {
             // The standard library's hash keys are random and need no further dependency.
@@ -50,7 +50,7 @@ impl ConnectionId {
     }
 
     /// Returns the id of this node with a number.
-    pub fn local(number: u64) -> ConnectionId {
+    pub(crate) fn local(number: u64) -> ConnectionId {
         ConnectionId { node: NodeId::local(), number }
     }
 

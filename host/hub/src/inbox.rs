@@ -259,7 +259,7 @@ fn count_off(to: &dyn Addressee, bytes: usize) {
 }
 
 /// Posts a timer's firing, which needs no place. `false` if events are no longer handled.
-pub fn post_firing(to: Arc<dyn Addressee>, firing: Arc<Firing>) -> bool {
+pub(crate) fn post_firing(to: Arc<dyn Addressee>, firing: Arc<Firing>) -> bool {
     let is_posted = to.inbox().put(Posted::Timer(firing));
     if is_posted {
         to.attend();

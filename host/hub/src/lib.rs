@@ -9,7 +9,7 @@
 //! - [`effects`]: the effects of a handler; commit or drop.
 //! - [`connection`], [`connection_id`]: the record of one connection, and its name.
 //! - [`recipients`]: the receivers of a frame.
-//! - [`hub`], [`room`]: a channel's connections, rooms and users, and the one order of broadcasts.
+//! - [`hub`], `room`: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: the lists of rooms, by key; their changes, and the receivers of these.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
@@ -19,6 +19,8 @@
 //! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
 //! - [`token`]: the claims that a connection was let in with.
 
+#![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
+#![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
 pub mod effects;
@@ -28,7 +30,7 @@ pub mod connection_id;
 pub mod hub;
 pub mod presence;
 pub mod recipients;
-pub mod room;
+mod room;
 pub mod room_state;
 pub mod store;
 pub mod timer;

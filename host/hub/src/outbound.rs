@@ -193,7 +193,7 @@ impl Outbound {
     }
 
     /// Returns true if the connection has all of these labels.
-    pub fn has_labels(&self, wanted: &[Label]) -> bool {
+    pub(crate) fn has_labels(&self, wanted: &[Label]) -> bool {
         match &*self.labels.load() {
             Some(labels) => labels.have(wanted),
             None => wanted.is_empty(),
@@ -202,7 +202,7 @@ impl Outbound {
 
     /// Replaces the connection's labels. Only the owner may call it, so that no change is lost
     /// between reading and replacing.
-    pub fn set_labels(&self, labels: Labels) {
+    pub(crate) fn set_labels(&self, labels: Labels) {
         self.labels.store((!labels.is_empty()).then(|| Arc::new(labels)));
     }
 

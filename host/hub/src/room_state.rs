@@ -174,7 +174,7 @@ pub struct TooManyRoomStates;
 
 impl RoomStates {
     /// Sets the runner of the rooms' events; once, before there are any.
-    pub fn run_with(&self, runner: Box<dyn Runner>) {
+    pub(crate) fn run_with(&self, runner: Box<dyn Runner>) {
         let _ = self.shared.runner.set(runner);
     }
 
@@ -213,7 +213,7 @@ impl RoomStates {
     }
 
     /// Notes that the last member of a room has left.
-    pub fn emptied(&self, name: &str) {
+    pub(crate) fn emptied(&self, name: &str) {
         if self.count() == 0 {
             return;
         }

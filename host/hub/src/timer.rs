@@ -119,7 +119,7 @@ impl Timers {
     }
 
     /// Cancels all timers of a scope, which is gone.
-    pub fn cancel_all(&self, scope: &Scope) {
+    pub(crate) fn cancel_all(&self, scope: &Scope) {
         self.change(|state| state.remove_all(scope));
     }
 
@@ -160,7 +160,7 @@ impl Timers {
     }
 
     /// Returns true if a scope has a timer.
-    pub fn has_any(&self, scope: &Scope) -> bool {
+    pub(crate) fn has_any(&self, scope: &Scope) -> bool {
         !self.is_empty() && self.0.state.lock().by_scope.contains_key(scope)
     }
 

@@ -171,7 +171,7 @@ impl Writer {
     /// # Errors
     ///
     /// The errors are those of [`try_write`](Writer::try_write).
-    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write_vectored(slices),
             Writer::Memory(half) => half.try_write_vectored(slices),
@@ -183,7 +183,7 @@ impl Writer {
     /// # Errors
     ///
     /// The connection has failed.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(half) => half.as_ref().poll_write_ready(cx),
             Writer::Memory(half) => half.poll_write_ready(cx),

@@ -66,7 +66,7 @@ impl Channel {
     }
 
     /// Keeps an instance for a later event, unless its generation was swapped out meanwhile.
-    pub fn give_back(&self, instance: Box<Instance>) {
+    pub(crate) fn give_back(&self, instance: Box<Instance>) {
         let current = self.current();
         if current.number == instance.generation() {
             current.pool.give_back(instance);

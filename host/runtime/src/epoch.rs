@@ -11,7 +11,7 @@ use crate::per_worker::PerWorker;
 use crate::sync::{AtomicBool, AtomicUsize};
 
 /// Time between two ticks: the unit in which guests are preempted and their CPU time is counted.
-pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(1);
 
 /// Ticks without a guest after which the clock stops. To stop and to start again costs about as much
 /// as a few ticks.

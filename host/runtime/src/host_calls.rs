@@ -14,7 +14,7 @@ mod http;
 mod labels;
 mod log;
 mod notices;
-pub mod optional;
+pub(crate) mod optional;
 mod presence;
 mod rooms;
 mod settings;
@@ -83,7 +83,7 @@ pub struct DescriptionHandle;
 
 /// Makes every interface of the contract, and the WASI ones that the standard library of a guest
 /// needs, available to components.
-pub fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Result<()> {
     bindings::wharf::channel::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::connection::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::handshake::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -146,7 +146,7 @@ impl Call {
     }
 
     /// Begins an event without a connection.
-    pub fn detached() -> Call {
+    pub(crate) fn detached() -> Call {
         Call {
             client: None,
             room: None,

@@ -215,7 +215,7 @@ impl Instance {
 
     /// Runs the handler of an event without a connection. `state` is the room's. Returns the
     /// changed state, if it changed.
-    pub async fn handle_detached(
+    pub(crate) async fn handle_detached(
         &mut self,
         call: Call,
         state: Option<&[u8]>,
@@ -229,7 +229,7 @@ impl Instance {
     }
 
     /// Runs the handler of a message from outside; `None` if the plugin has none.
-    pub async fn handle_outside(
+    pub(crate) async fn handle_outside(
         &mut self,
         call: Call,
         payload: &[u8],
@@ -248,7 +248,7 @@ impl Instance {
 
     /// Returns true if the instance may serve another event. One that has trapped may not, and one
     /// whose memory has grown over half of its limit is replaced before it fails.
-    pub fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         !self.poisoned && !self.store.data().limits.is_worn()
     }
 

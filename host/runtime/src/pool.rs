@@ -39,7 +39,7 @@ impl Pool {
     }
 
     /// Takes a warm instance, if there is one.
-    pub fn take_warm(&self) -> Option<Box<Instance>> {
+    pub(crate) fn take_warm(&self) -> Option<Box<Instance>> {
         self.idle.take()
     }
 
@@ -55,7 +55,7 @@ impl Pool {
     /// Keeps an instance of this generation for a later event. Drops one that may not be used
     /// again, and surplus ones: the live instances, including idle ones, are about as many as may
     /// be in use.
-    pub fn give_back(&self, instance: Box<Instance>) {
+    pub(crate) fn give_back(&self, instance: Box<Instance>) {
         if instance.is_reusable() && (self.channel.live.has_room() || self.idle.is_empty()) {
             self.idle.put(instance);
         }

@@ -24,7 +24,7 @@ pub use keys::KeyError;
 use keys::Keys;
 
 /// Longest token, in bytes; longer ones are not looked at.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Longest life of a token. Tokens that live longer are taken to live so long: clocks cannot count
 /// forever.

@@ -98,7 +98,7 @@ impl PresenceRooms {
     }
 
     /// Sets the listener for changes; once, before there are any.
-    pub fn tell_to(&self, listener: Box<dyn Listener>) {
+    pub(crate) fn tell_to(&self, listener: Box<dyn Listener>) {
         let _ = self.0.listener.set(listener);
     }
 
@@ -118,7 +118,7 @@ impl PresenceRooms {
     }
 
     /// Returns the size of a room's list in bytes, and the part of it that a connection takes.
-    pub fn bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
+    pub(crate) fn bytes_in(&self, room: &str, id: ConnectionId) -> (usize, usize) {
         self.look(room, |roster| (roster.bytes(), roster.charge_of(id))).unwrap_or_default()
     }
 

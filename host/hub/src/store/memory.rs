@@ -45,7 +45,7 @@ impl Memory {
     }
 
     /// Makes a store with a clock of the caller's.
-    pub fn with_clock(max_bytes: usize, clock: Clock) -> Memory {
+    pub(crate) fn with_clock(max_bytes: usize, clock: Clock) -> Memory {
         Memory { max_bytes, clock, entries: Mutex::default() }
     }
 

@@ -72,7 +72,7 @@ impl WriteHalf {
     /// # Errors
     ///
     /// The errors are those of [`try_write`](WriteHalf::try_write).
-    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.0.outgoing.write(slices, None) {
             Poll::Ready(result) => result,
             Poll::Pending => Err(ErrorKind::WouldBlock.into()),
@@ -80,7 +80,7 @@ impl WriteHalf {
     }
 
     /// Waits until there is room, or a write would fail.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.outgoing.poll_room(cx)
     }
 

@@ -44,7 +44,7 @@ impl Http {
     }
 
     /// Ends the requests of an event that is over, even if the guest has not waited for them.
-    pub fn end_event(&mut self) {
+    pub(crate) fn end_event(&mut self) {
         if self.hooks.event.receiver_count() > 0 {
             self.hooks.event = watch::Sender::new(());
         }

@@ -25,7 +25,7 @@ impl WasiView for InstanceState {
 }
 
 /// Gives a guest the time of this clock. Its monotonic one begins now.
-pub fn guest_clocks(builder: &mut WasiCtxBuilder, clock: &Arc<dyn Clock>) {
+pub(crate) fn guest_clocks(builder: &mut WasiCtxBuilder, clock: &Arc<dyn Clock>) {
     builder.wall_clock(WallClock(clock.clone()));
     builder.monotonic_clock(MonotonicClock { start: clock.monotonic(), clock: clock.clone() });
 }

@@ -149,7 +149,7 @@ impl Engine {
     /// # Errors
     ///
     /// The compiler has panicked.
-    pub async fn load_in_background(
+    pub(crate) async fn load_in_background(
         &self,
         bytes: Arc<[u8]>,
         sha256: [u8; 32],

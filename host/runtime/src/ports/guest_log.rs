@@ -60,7 +60,7 @@ pub enum LineSource {
 impl GuestLine<'_> {
     /// Returns the line in the form for an operator: without secrets, without control characters,
     /// and of a bounded length.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let shown = |text: &str, limit| escape(&self.secrets.hide(text, limit));
         if self.source != LineSource::Call {
             // Printed lines are broken into parts if they are too long.

@@ -98,7 +98,7 @@ impl Fields {
 }
 
 /// Checks that a body is JSON.
-pub fn check_json(body: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check_json(body: &[u8]) -> Result<(), Problem> {
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(_) => Ok(()),
         Err(error) => Err(bad("malformed-json", format!("the body is not JSON: {error}"))),

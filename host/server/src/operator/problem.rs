@@ -99,7 +99,7 @@ pub fn bad(code: &str, message: impl Into<String>) -> Problem {
 }
 
 /// Returns the problem of one wrong field of the body or the query.
-pub fn bad_field(field: &str, message: impl Into<String>) -> Problem {
+pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Problem {
     let body = ErrorBody::new("invalid-field", message).about(field);
     Problem::with(StatusCode::BAD_REQUEST, body.to_json().into())
 }

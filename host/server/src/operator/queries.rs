@@ -207,7 +207,7 @@ fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
 }
 
 /// Checks that there is no query, for resources that have no parameters.
-pub fn check_no_query(query: Option<&str>) -> Result<(), Problem> {
+pub(crate) fn check_no_query(query: Option<&str>) -> Result<(), Problem> {
     match query.filter(|query| !query.is_empty()) {
         None => Ok(()),
         Some(query) => Err(unknown_parameter(query.split(['=', '&']).next().unwrap_or_default())),

@@ -125,7 +125,7 @@ fn unknown() -> Problem {
 
 impl Command {
     /// Returns true for commands whose body may be left out.
-    pub fn needs_no_body(&self) -> bool {
+    pub(crate) fn needs_no_body(&self) -> bool {
         matches!(self, Command::Disconnect(_) | Command::Reset(_))
     }
 }
