@@ -90,8 +90,10 @@ impl Log {
                 lines.push(line);
                 counter.send_replace(lines.len());
                 drop(lines);
-                while is_last {
-                    std::thread::park();
+                if is_last {
+                    loop {
+                        std::thread::park();
+                    }
                 }
             }
         });

@@ -6,8 +6,8 @@
 //!
 //! - [`server`]: accept → seat → spawn; drain. Its [`run`] is the way in.
 //! - [`listener`]: bind and accept.
-//! - [`pending`]: the seats of sockets before their upgrade.
-//! - [`http`]: HTTP/1.1 on one socket, within limits.
+//! - `pending`: the seats of sockets before their upgrade.
+//! - `http`: HTTP/1.1 on one socket, within limits.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - [`page`]: the demo page and the health check.
@@ -21,9 +21,9 @@
 
 pub mod server;
 
-pub mod http;
+mod http;
 pub mod listener;
-pub mod pending;
+mod pending;
 
 pub mod operator;
 

@@ -161,7 +161,7 @@ impl Engine {
         tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256)).await
     }
 
-    /// Returns true if a task waits for [`load_in_background`](Engine::load_in_background).
+    /// Returns true if a task waits for `load_in_background`.
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::SeqCst) > 0
     }

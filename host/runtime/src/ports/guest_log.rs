@@ -60,7 +60,7 @@ pub enum LineSource {
 impl GuestLine<'_> {
     /// Returns the line in the form for an operator: without secrets, without control characters,
     /// and of a bounded length.
-    pub(crate) fn to_text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let shown = |text: &str, limit| escape(&self.secrets.hide(text, limit));
         if self.source != LineSource::Call {
             // Printed lines are broken into parts if they are too long.
@@ -105,7 +105,7 @@ impl GuestLog for HostLog {
     }
 
     fn write(&self, line: &GuestLine<'_>) {
-        let text = line.to_text();
+        let text = line.text();
         let GuestLine { channel, generation, .. } = *line;
         let connection = line.connection.map(|client| client.id.to_string());
         let connection = connection.as_deref();
@@ -152,7 +152,7 @@ mod tests {
         let key = ("key".to_owned(), Secret::new("sesame", SecretOrigin::Plain));
         let secrets = Secrets::from_iter([key]);
         let fields = [("a\nb".to_owned(), "it is sesame\r".to_owned())];
-        let text = line(&secrets, "open sesame\n", &fields).to_text();
+        let text = line(&secrets, "open sesame\n", &fields).text();
         assert_eq!(text, "open ***\\n a\\nb=\"it is ***\\r\"");
     }
 
@@ -160,7 +160,7 @@ mod tests {
     fn a_line_is_bounded_however_long_its_parts_are() {
         let secrets = Secrets::default();
         let fields = vec![("é".repeat(2_000), "\n".repeat(2_000)); 20];
-        let text = line(&secrets, &"m".repeat(5_000), &fields).to_text();
+        let text = line(&secrets, &"m".repeat(5_000), &fields).text();
         assert!(text.len() <= MAX_LINE_BYTES);
         assert!(text.starts_with(&"m".repeat(MAX_MESSAGE_BYTES)));
         assert!(!text.starts_with(&"m".repeat(MAX_MESSAGE_BYTES + 1)));
