@@ -134,7 +134,7 @@ async fn a_client_turned_away_leaves_one_line_of_the_log() {
         headers
     };
     let long = "x".repeat(20 * 1024);
-    let cases: [(&str, Vec<(&str, &str)>, u16, &str); 6] = [
+    let cases = [
         ("GET /nowhere", upgrade_headers().to_vec(), 404, "turned away"),
         ("GET /%ff", upgrade_headers().to_vec(), 400, "turned away"),
         ("GET /echo", vec![], 426, "turned away"),

@@ -31,7 +31,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The source of each value of a [`Config`].
+/// The source of each value of a [`Config`](super::Config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources(BTreeMap<String, Source>);
 

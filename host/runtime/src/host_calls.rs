@@ -40,7 +40,8 @@ use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
 pub use http::Http;
-pub use wasi::{GuestOutput, OutputName, guest_clocks};
+pub(crate) use wasi::guest_clocks;
+pub use wasi::{GuestOutput, OutputName};
 
 use bindings::wharf::channel::types::{Error, Kind, Remedy as WitRemedy};
 

@@ -6,8 +6,8 @@
 //!
 //! - [`registry`]: the mounted channels; files in the plugin folder become generations and routes.
 //! - [`outside_messages`]: messages from outside that channels answer.
-//! - [`room_events`]: events of rooms, and of channels themselves: run, commit.
-//! - [`presence_events`]: tells channels the changes of their rooms' presence lists.
+//! - `room_events`: events of rooms, and of channels themselves: run, commit.
+//! - `presence_events`: tells channels the changes of their rooms' presence lists.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`channel_context`]: the part of a channel that outlives its generations.

@@ -17,7 +17,7 @@ impl LiveInstances {
     }
 
     /// Returns true if all live instances may stay.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.count.load(Ordering::Relaxed) <= self.max
     }
 

@@ -83,7 +83,7 @@ impl Front {
 
     /// Logs the end of a socket whose request could not be read, or whose client went away. hyper has
     /// answered the former.
-    pub fn log_unreadable(&self, remote: SocketAddr, error: &hyper::Error) {
+    pub(crate) fn log_unreadable(&self, remote: SocketAddr, error: &hyper::Error) {
         if error.is_parse_too_large() {
             if self.log_budget.take() {
                 let max_header_bytes = self.config.max_header_bytes;

@@ -50,7 +50,7 @@ impl HttpLimits {
     }
 
     /// Returns the limits of the operator's clients.
-    pub fn of_operator(config: &Config) -> HttpLimits {
+    pub(crate) fn of_operator(config: &Config) -> HttpLimits {
         HttpLimits { half_close: true, ..HttpLimits::of_client(config) }
     }
 }

@@ -10,7 +10,7 @@
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
-//! - [`page`]: the demo page and the health check.
+//! - `page`: the demo page and the health check.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.

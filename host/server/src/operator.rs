@@ -37,7 +37,7 @@ use wharf_runtime::registry::Registry;
 use problem::{OperatorAnswer, Problem, bad, json};
 use route::{Command, Resource, Route};
 
-/// Largest number of connections at a time; see [`Pending`].
+/// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
 
 /// Time that a connection keeps its seat between two requests while newer ones wait.

@@ -19,7 +19,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Path of the health check.
-pub const HEALTH: &str = "/healthz";
+pub(crate) const HEALTH: &str = "/healthz";
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 

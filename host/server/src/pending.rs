@@ -96,7 +96,7 @@ impl Pending {
     }
 
     /// Waits until no seat is taken.
-    pub async fn all_free(&self) {
+    pub(crate) async fn all_free(&self) {
         loop {
             let freed = self.freed.notified();
             if self.seats.lock().taken.is_empty() {
@@ -109,7 +109,7 @@ impl Pending {
 
 impl Seat {
     /// Completes when the socket has lost its seat to a newer one.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 

@@ -26,7 +26,7 @@ use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
 
-/// Seats for sockets that are not upgraded yet; see [`Pending`]. They come on top of
+/// Seats for sockets that are not upgraded yet; see `Pending`. They come on top of
 /// `max_connections`.
 pub const MAX_PENDING: usize = 1024;
 

@@ -431,7 +431,7 @@ impl Component {
     }
 
     /// Makes an instance in a store.
-    pub async fn instantiate(
+    pub(crate) async fn instantiate(
         &self,
         store: &mut Store<InstanceState>,
     ) -> wasmtime::Result<GuestExports> {
