@@ -80,7 +80,7 @@ reasons! {
     /// The host is shutting down.
     Shutdown = "shutdown", Some(1012), Yes;
     /// The channel's plugin was removed.
-    Removed = "removed", Some(1001), No;
+    Removed = "removed", Some(1001), Slowly;
     /// The token that the client was let in with has expired, and was not renewed.
     TokenExpired = "token-expired", Some(1008), WithNewToken;
 }
@@ -92,6 +92,8 @@ pub enum Reconnect {
     No,
     /// Connect again: the cause passes.
     Yes,
+    /// Connect again after a longer wait, and rarely: the cause may pass.
+    Slowly,
     /// Connect again with another token.
     WithNewToken,
 }
@@ -102,6 +104,7 @@ impl Reconnect {
         match self {
             Reconnect::No => "no",
             Reconnect::Yes => "yes",
+            Reconnect::Slowly => "slowly",
             Reconnect::WithNewToken => "with a new token",
         }
     }

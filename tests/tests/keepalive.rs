@@ -92,3 +92,75 @@ async fn a_client_that_only_reads_what_others_say_stays() {
         assert_eq!(listening.text().await, "and now the news");
     }
 }
+
+/// Heartbeats in messages, for clients that ask for them with [`ASKED`].
+const PING: &[u8] = br#"{"type":"wharf:ping"}"#;
+const PONG: &[u8] = br#"{"type":"wharf:pong"}"#;
+const ASKED: &str = "wharf_heartbeat=1";
+
+#[tokio::test]
+async fn a_client_that_asks_for_heartbeats_gets_them_as_messages_that_no_channel_sees() {
+    let wharf = Wharf::start(&["echo"], &FLAGS).await;
+    let mut raw = wharf.raw_websocket(&format!("/echo?{ASKED}")).await;
+    let message = async |raw: &mut Raw| {
+        let frame = raw.frame().await.expect("a message");
+        assert_eq!(frame.opcode, 1, "no ping of the protocol's");
+        frame.payload
+    };
+    // The first one says that the host has understood; the others come in silence.
+    for _ in 0..10 {
+        assert_eq!(message(&mut raw).await, PING);
+        raw.send_frame(1, PONG).await;
+    }
+    // The client may ask as well, any number of times.
+    for _ in 0..100 {
+        raw.send_frame(1, PING).await;
+    }
+    raw.send_frame(1, "ahoy").await;
+    for _ in 0..100 {
+        let answer = loop {
+            match message(&mut raw).await {
+                ping if ping == PING => raw.send_frame(1, PONG).await,
+                other => break other,
+            }
+        };
+        assert_eq!(answer, PONG);
+    }
+    assert_eq!(message(&mut raw).await, b"ahoy");
+}
+
+#[tokio::test]
+async fn a_page_that_is_frozen_is_dropped_although_its_browser_answers_pings() {
+    let wharf = Wharf::start(&["echo"], &FLAGS).await;
+    let mut raw = wharf.raw_websocket(&format!("/echo?{ASKED}")).await;
+    for _ in 0..2 {
+        assert_eq!(raw.frame().await.expect("a heartbeat").payload, PING);
+    }
+    // Nothing asks the browser itself, which would answer.
+    assert_eq!(raw.frame().await, None);
+}
+
+#[tokio::test]
+async fn heartbeats_are_ordinary_messages_for_clients_that_do_not_ask_for_them() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    for query in ["", "?wharf_heartbeat=0", "?wharf_heartbeat", "?x=wharf_heartbeat=1"] {
+        let mut raw = wharf.raw_websocket(&format!("/echo{query}")).await;
+        for text in [PING, PONG] {
+            raw.send_frame(1, text).await;
+            assert_eq!(raw.frame().await.expect("an echo").payload, text, "{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_channel_does_not_see_that_heartbeats_are_asked_for() {
+    let wharf = Wharf::start(&["inspects"], &[]).await;
+    for (query, seen) in [(format!("a=1&{ASKED}&b=%20"), "a=1&b=%20"), (ASKED.to_owned(), "")] {
+        let mut raw = wharf.raw_websocket(&format!("/inspects?{query}")).await;
+        assert_eq!(raw.frame().await.expect("a heartbeat").payload, PING);
+        raw.send_frame(1, "request").await;
+        let answer = raw.frame().await.expect("an answer").payload;
+        let answer: wharf_tests::Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(answer["query"], seen);
+    }
+}

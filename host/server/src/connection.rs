@@ -10,6 +10,7 @@ mod arrival;
 mod arrivals;
 mod call;
 mod frame;
+pub mod heartbeat;
 mod input;
 
 use std::panic::AssertUnwindSafe;
@@ -61,6 +62,8 @@ pub struct Opening {
     pub permit: Permit,
     /// Returns true if the host is shutting down; called once the connection can be told of it.
     pub is_closing: Box<dyn Fn() -> bool + Send>,
+    /// True if the client asks for [heartbeats in messages](heartbeat).
+    pub heartbeats: bool,
 }
 
 /// The answer of the handshake.
@@ -106,7 +109,8 @@ pub async fn run(opening: Box<Opening>) {
 /// Asks the channel, and takes the socket over from HTTP. `None` if there is no connection: it is
 /// refused, or has ended already.
 async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
-    let Opening { config, channel, client, upgrade, answer, permit, is_closing } = *opening;
+    let Opening { config, channel, client, upgrade, answer, permit, is_closing, heartbeats } =
+        *opening;
     let client = Arc::new(client);
     let mut writes = PendingWrites::default();
     let connecting = AssertUnwindSafe(connect(&channel, &client, &mut writes));
@@ -135,7 +139,10 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
         connection.client.outbound.end(Reason::Removed);
     }
     let arrivals = match answer.send(HandshakeAnswer::Accept(accepted.headers)) {
-        Ok(()) => Arrivals::upgraded(upgrade, &connection.client, &connection.config).await,
+        Ok(()) => {
+            let Connection { client, config, .. } = &connection;
+            Arrivals::upgraded(upgrade, client, config, heartbeats).await
+        }
         // The handshake was given up: there is no client behind the socket.
         Err(_) => None,
     };
@@ -213,7 +220,7 @@ async fn refuse(
     if answer.send(HandshakeAnswer::Accept(Vec::new())).is_err() {
         return;
     }
-    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config).await else {
+    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, false).await else {
         return;
     };
     let mut writes = PendingWrites::default();

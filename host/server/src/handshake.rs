@@ -17,7 +17,7 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::connection::{self, HandshakeAnswer, Opening, Permit};
+use crate::connection::{self, HandshakeAnswer, Opening, Permit, heartbeat};
 use crate::page;
 use crate::pending::Seat;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
@@ -215,9 +215,10 @@ async fn handle(
     };
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let (query, heartbeats) = heartbeat::take_parameter(request.uri().query().unwrap_or_default());
     let client_request = UpgradeRequest {
         path: path.into(),
-        query: request.uri().query().unwrap_or_default().into(),
+        query: query.into(),
         params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
         headers: RequestHeaders::collect(&headers),
         remote,
@@ -241,6 +242,7 @@ async fn handle(
         answer,
         permit,
         is_closing,
+        heartbeats,
     })));
     // A client waits for this no longer than for the rest of its handshake. If the channel accepts
     // later, the connection has ended by then, and gets its `on-close`.

@@ -195,12 +195,13 @@ fn the_client_for_browsers_comes_back_after_the_endings_that_pass() {
         let code = reason.code().unwrap_or(lost);
         let is_as_said = match reason.reconnect() {
             _ if is_sent_by_others => true,
-            // A proxy that goes away has its code as well.
-            Reconnect::No if *reason == Reason::Removed => {
-                client.contains("reason === \"removed\"")
-            }
             Reconnect::No => !recoverable.contains(&code),
             Reconnect::Yes => recoverable.contains(&code),
+            // A proxy that goes away has its code as well.
+            Reconnect::Slowly => {
+                let condition = format!("code === {code} && reason === \"{reason}\"");
+                recoverable.contains(&code) && client.contains(&condition)
+            }
             Reconnect::WithNewToken => !recoverable.contains(&code) && token_codes.contains(&code),
         };
         if !is_as_said {

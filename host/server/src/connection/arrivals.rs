@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::arrival::Arrival;
 use super::frame::Violation;
+use super::heartbeat;
 use super::input::{Input, InputEnd, Item};
 use wharf_config::Config;
 use wharf_contract::close::Reason;
@@ -45,6 +46,8 @@ pub(super) struct Arrivals {
     client_has_closed: bool,
     /// True if a close frame has been queued.
     has_closed: bool,
+    /// True if pings and their answers are messages, as the client has asked.
+    heartbeats: bool,
     /// True if this task has promised to flush the outbound queue.
     owes_drain: bool,
     /// True if the last arrival was posted: the client's turn is next, so that neither starves the
@@ -67,11 +70,15 @@ impl Arrivals {
         upgrade: OnUpgrade,
         client: &Arc<ConnectionRecord>,
         config: &Arc<Config>,
+        heartbeats: bool,
     ) -> Option<Arrivals> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<Transport>>().ok()?;
         let (reader, writer) = parts.io.into_inner().into_split();
         client.outbound.attach(writer);
+        if heartbeats {
+            client.outbound.push_control(&Frame::encode(FrameKind::Text, heartbeat::PING));
+        }
         let input = Input::new(config, &parts.read_buf);
         let now = Instant::now();
         Some(Arrivals {
@@ -85,6 +92,7 @@ impl Arrivals {
             unanswered_close: None,
             client_has_closed: false,
             has_closed: false,
+            heartbeats,
             owes_drain: true,
             posted_was_last: false,
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
@@ -251,6 +259,11 @@ impl Arrivals {
                 self.last_heard = Instant::now();
             }
             let arrival = match ready!(polled) {
+                Ok(Some(Item::Text(data))) if self.is_heartbeat(&data) => {
+                    // A flood of them must not keep others from their turn.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(Some(Item::Text(data))) => Arrival::Text(data),
                 Ok(Some(Item::Binary(data))) => Arrival::Binary(data),
                 Ok(Some(Item::Ping(data))) => {
@@ -281,6 +294,18 @@ impl Arrivals {
             };
             return Poll::Ready(arrival);
         }
+    }
+
+    /// Answers a heartbeat. Returns false for any other message.
+    fn is_heartbeat(&mut self, data: &[u8]) -> bool {
+        if !self.heartbeats || (data != heartbeat::PING && data != heartbeat::PONG) {
+            return false;
+        }
+        // No message may follow a close frame.
+        if data == heartbeat::PING && !self.has_closed {
+            self.push_control(Frame::encode(FrameKind::Text, heartbeat::PONG));
+        }
+        true
     }
 
     fn broken(&mut self, reason: Reason, detail: String) -> Arrival {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 use super::super::arrival::Arrival;
+use super::super::heartbeat;
 use super::Arrivals;
 use wharf_contract::close::Reason;
 use wharf_hub::frame::{Frame, FrameKind};
@@ -65,7 +66,10 @@ impl Arrivals {
             Some(pinged) => pinged + timeout,
             None if now >= self.last_heard + interval => {
                 self.pinged = Some(now);
-                let ping = Frame::encode(FrameKind::Ping, PAYLOAD);
+                let ping = match self.heartbeats {
+                    true => Frame::encode(FrameKind::Text, heartbeat::PING),
+                    false => Frame::encode(FrameKind::Ping, PAYLOAD),
+                };
                 if self.client.outbound.push_control(&ping).wants_flush() {
                     self.client.outbound.flush();
                 }
