@@ -9,28 +9,37 @@ export interface Message {
 
 /** The end of a connection or of an attempt. 1006 also stands for a refused handshake: browsers hide the reason. */
 export interface End {
-  /** The close code: the server's, that of `close`, 1006 without a closing handshake, 1008 without a token. */
+  /**
+   * The close code: the server's, that of `close`, 1001 for a page that was hidden in the back/forward cache,
+   * 1006 without a closing handshake, 1008 without a token.
+   */
   code: number;
   reason: string;
+  /** False for an attempt that failed. */
+  wasOpen: boolean;
 }
 
 /** All times are in milliseconds. */
 export interface Options {
-  /** Parameters added to the URL. The object is read at each attempt, so it may be changed in between. */
+  /**
+   * Parameters added to the URL, in place of those of the same names. The object is read at each attempt, so it may
+   * be changed in between. A value that cannot be made a text closes the channel for good, with code 1006.
+   */
   query?: Record<string, string | number | boolean>;
   /** Subprotocols to ask for. */
   protocols?: string | string[];
   /**
-   * Called before each attempt with the end of the last connection, if there was one. The token that it
-   * returns is added to the URL. `null` closes the channel for good, with code 1008. If it throws, the
-   * attempt counts as lost. After a code of `tokenCodes`, the same token again closes the channel for good.
+   * Called before each attempt with the end of the last one that had its token, if there was one. The token that it
+   * returns is added to the URL. `null` closes the channel for good, with code 1008. If it throws or rejects, the
+   * attempt counts as lost, and the next call gets the same end. After a code of `tokenCodes`, the same token again
+   * closes the channel for good. It is not called while a call is under way: further attempts wait for that one.
    */
   token?: (end: End | undefined) => string | null | undefined | Promise<string | null | undefined>;
   /** The parameter that has the token. Default: `"token"`. */
   tokenParameter?: string;
   /** The codes that call for another token, if `token` is given. Default: `[1008, 3000]`. */
   tokenCodes?: number[];
-  /** Returns true to connect again. Default: {@link shouldReconnect}. */
+  /** Returns true to connect again. Default: {@link shouldReconnect}, which also decides if this function throws. */
   shouldReconnect?: (end: End) => boolean;
   /** The longest wait before the first attempt to connect again; it doubles with each. Default: 500. */
   firstDelay?: number;
@@ -44,6 +53,20 @@ export interface Options {
   timeout?: number;
   /** Messages kept while there is no connection; further ones are refused. Default: 100. */
   queueLength?: number;
+  /**
+   * Bytes of those messages, text as UTF-8; and bytes that an open connection has not passed on yet, beyond which
+   * messages are refused. Default: 8 MiB.
+   */
+  queueBytes?: number;
+  /**
+   * True to ask the host for heartbeats, with the parameter `wharf_heartbeat=1` in the URL. The host answers them, and
+   * the channel sees neither the parameter nor the heartbeats. Default: true.
+   */
+  heartbeat?: boolean;
+  /** The silence after which a connection with heartbeats is checked. Default: 30,000. */
+  quietAfter?: number;
+  /** The time within which something must be heard in a check. Default: 5,000. */
+  answerTimeout?: number;
   /** The class to connect with if there is no global one, such as `WebSocket` of the package `ws`. */
   WebSocket?: new (url: string, protocols?: string | string[]) => any;
 }
@@ -53,10 +76,10 @@ export function connect(url: string | URL, options?: Options): Channel;
 
 /**
  * Returns true for the end of a connection that may be temporary: 1001, 1005, 1006 and 1011 to 1015. Returns
- * false for all other codes, including those of applications (3000 to 4999), and for 1001 with the reason
- * `removed`, which a host sends when the channel's plugin was removed.
+ * false for all other codes, including those of applications (3000 to 4999). A channel whose plugin was removed (1001
+ * with the reason `removed`) is tried again as well, but rarely.
  */
-export function shouldReconnect(end: End): boolean;
+export function shouldReconnect(end: { code: number }): boolean;
 
 /** The failure of a message or a request. */
 export class ChannelError extends Error {
@@ -72,11 +95,15 @@ export class ChannelError extends Error {
   answer?: any;
 }
 
-/** One connection after the other to a channel, until it is closed for good. */
+/**
+ * One connection after the other to a channel, until it is closed for good. A function of yours that throws keeps
+ * neither the channel nor other functions from going on: its error is reported as an uncaught one.
+ */
 export class Channel {
   /**
-   * @param url `ws:`, `wss:`, `http:` or `https:`; in a page it may be relative.
-   * @throws {SyntaxError | TypeError} if `url` is not a URL, or there is no `WebSocket`.
+   * @param url `ws:`, `wss:`, `http:` or `https:`; in a page it may be relative. An address that `WebSocket` does not
+   *   accept closes the channel, which `onClose` tells of after the constructor has returned.
+   * @throws {TypeError} if `url` is not a URL, or there is no `WebSocket`.
    */
   constructor(url: string | URL, options?: Options);
 
@@ -94,8 +121,11 @@ export class Channel {
   onBinary(handler: (data: ArrayBuffer) => void): () => void;
   /** Calls the handler whenever a connection opens. Its messages go before those that have waited. */
   onOpen(handler: (event: { isReconnect: boolean }) => void): () => void;
-  /** Calls the handler whenever a connection ends or an attempt fails. */
-  onClose(handler: (event: End & { wasOpen: boolean; willReconnect: boolean }) => void): () => void;
+  /**
+   * Calls the handler whenever a connection ends or an attempt fails. `unsent` has the messages that have waited for a
+   * connection and are dropped, because the channel is closed for good; it is empty otherwise.
+   */
+  onClose(handler: (event: End & { willReconnect: boolean; unsent: Sendable[] }) => void): () => void;
   /** Calls the handler when the next attempt is scheduled, `delay` milliseconds from now. */
   onReconnecting(handler: (event: End & { attempt: number; delay: number }) => void): () => void;
 
@@ -104,8 +134,9 @@ export class Channel {
 
   /**
    * Sends a message, or keeps it until there is a connection. A message that is on its way when a
-   * connection is lost is lost without a sign; a request rejects.
+   * connection is lost may be lost as well; a request rejects then.
    * @throws {ChannelError} `queue-full`, `closed`
+   * @throws {TypeError} if JSON has no such value
    */
   send(data: Sendable): void;
 
@@ -118,12 +149,25 @@ export class Channel {
   /** Sends a request whose members stand beside its `type`. */
   request(message: Message, options?: { timeout?: number }): Promise<any>;
 
-  /** The presence list of a room, as the server has sent it so far. Always the same object. */
+  /** The presence list of a room, as the server has sent it so far. The same object until {@link forget}. */
   presence(room: string): Presence;
+  /**
+   * Forgets the list of a room. Call it when you leave the room, since the host then sends no more about it. The list is
+   * not current any more, and is not kept.
+   */
+  forget(room: string): void;
 
+  /**
+   * Asks the host for a sign of life, and makes another connection if there is none within `answerTimeout`. A page does
+   * so by itself when it wakes up.
+   */
+  check(): void;
   /** Drops the connection and makes another one, or tries at once if an attempt is scheduled. */
   reconnect(): void;
-  /** Closes the channel for good. Requests are rejected, waiting messages are dropped. */
+  /**
+   * Closes the channel for good. Requests are rejected, waiting messages are handed to `onClose`.
+   * @throws {RangeError} if the code is neither 1000 nor 3000 to 4999, or the reason has more than 123 bytes
+   */
   close(code?: number, reason?: string): void;
 }
 
@@ -131,11 +175,11 @@ export class Channel {
 export class Presence {
   /** The entries by key, mostly a user's id; `metas` has the metadata of each connection of the key. */
   readonly present: Map<string, { metas: any[] }>;
-  /** True if the list is up to date: false until the first list has come, and after a lost connection. */
+  /** True if the list is up to date: false until the first list has come, after a lost connection, and once forgotten. */
   readonly isCurrent: boolean;
   /** Calls the handler with the keys that have come, changed and gone. */
   onChange(handler: (change: { joined: string[]; updated: string[]; left: string[] }) => void): () => void;
-  /** Takes a message of the type `presence_state` or `presence_diff`. */
+  /** Takes a message of the type `presence_state` or `presence_diff`, and ignores any that the host has not made. */
   apply(message: Message): void;
   /** Marks the connection as lost: diffs are ignored until the next whole list. */
   markOffline(): void;

@@ -4,7 +4,9 @@
 // | order | action | answer |
 // | --- | --- | --- |
 // | `{"open": "http://…"}` | go to a page and wait until it has loaded | `{"opened": …}` |
+// | `{"back": true}` | go back to the page before | `{"back": …}`: true if the browser had kept it |
 // | `{"evaluate": "…"}` | evaluate an expression, promises awaited | `{"value": …}` or `{"error": "…"}` |
+// | `{"freeze": true}` | freeze the page as one that nobody looks at; with `false`, let it go on | `{"frozen": …}` |
 // | `{"view": [390, 844, "dark"]}` | width, height and colour scheme | `{"viewed": …}` |
 // | `{"key": "Enter"}` | press a key; any other word is typed | `{"pressed": …}` |
 // | `{"screenshot": "name.png"}` | write a picture of the whole page | `{"written": …}` |
@@ -106,11 +108,21 @@ const orders = {
     await loaded;
     return { opened: url };
   },
+  async back() {
+    const shown = new Promise((resolve) => listeners.set("Page.frameNavigated", resolve));
+    const { currentIndex, entries } = await call("Page.getNavigationHistory");
+    await call("Page.navigateToHistoryEntry", { entryId: entries[currentIndex - 1].id });
+    return { back: (await shown).type === "BackForwardCacheRestore" };
+  },
   async evaluate(expression) {
     const { result, exceptionDetails: details } =
       await call("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true, userGesture: true });
     if (details) return { error: details.exception?.description ?? details.text };
     return { value: result.value ?? null };
+  },
+  async freeze(isFrozen) {
+    await call("Page.setWebLifecycleState", { state: isFrozen ? "frozen" : "active" });
+    return { frozen: isFrozen };
   },
   async view([width, height, scheme]) {
     const mobile = width < 600;

@@ -31,6 +31,17 @@ impl Browser {
         self.order(json!({ "open": url })).await;
     }
 
+    /// Goes back to the page before. Returns true if the browser had kept that page, as it was, in its
+    /// back/forward cache.
+    pub async fn back(&mut self) -> bool {
+        self.order(json!({ "back": true })).await["back"] == true
+    }
+
+    /// Freezes the page, as a browser does with one that nobody looks at, or lets it go on.
+    pub async fn freeze(&mut self, is_frozen: bool) {
+        self.order(json!({ "freeze": is_frozen })).await;
+    }
+
     /// Evaluates an expression of JavaScript in the page, promises awaited.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let mut answer = self.order(json!({ "evaluate": expression })).await;

@@ -1,7 +1,7 @@
 //! The client for browsers in a real browser. `cargo test` leaves these tests out, since they need
 //! Chromium. `cargo xtask test` finds or installs one and runs them, and those in `page.rs`.
 
-use wharf_tests::{Backend, Browser, Wharf, json};
+use wharf_tests::{Backend, Browser, Client, Wharf, json};
 
 /// Opens a page of the server from which a script can import the client.
 async fn page(wharf: &Wharf) -> Browser {
@@ -82,4 +82,60 @@ async fn pages_of_other_origins_can_import_wharf_js() {
     let names =
         format!("import('http://{}/_wharf/wharf.js').then((m) => typeof m.connect)", wharf.address);
     assert_eq!(browser.evaluate(&names).await, "function");
+}
+
+/// Enters the lobby as Eve, and lists the connections that open and end.
+const ENTER: &str = "import('/_wharf/wharf.js').then(({ connect }) => {
+    globalThis.events = [];
+    globalThis.eve = connect('/presence/lobby', { query: { user: 'eve' } });
+    eve.onOpen(({ isReconnect }) => events.push(['open', isReconnect]));
+    eve.onClose(({ code, willReconnect }) => events.push(['close', code, willReconnect]));
+    return eve.opened().then(() => true);
+})";
+
+/// Waits until a watcher of the presence is told of somebody who has come or gone.
+async fn wait_for_presence(watcher: &mut Client, what: &str) {
+    while !watcher.text().await.contains(what) {}
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: cargo xtask test"]
+async fn a_page_in_the_back_forward_cache_is_away_and_comes_back_when_it_is_shown() {
+    let wharf = Wharf::start(&["presence"], &["--presence-grace-ms 0"]).await;
+    let mut ann = wharf.connect("/presence/lobby?user=ann").await;
+    let mut browser = page(&wharf).await;
+    assert_eq!(browser.evaluate(ENTER).await, true);
+    wait_for_presence(&mut ann, r#""joins":{"eve""#).await;
+
+    browser.open("about:blank").await;
+    wait_for_presence(&mut ann, r#""leaves":["eve"]"#).await;
+    // A browser may also load the page anew.
+    if browser.back().await {
+        wait_for_presence(&mut ann, r#""joins":{"eve""#).await;
+        browser.wait_for("eve.state === 'open'").await;
+        let life = json!([["open", false], ["close", 1001, true], ["open", true]]);
+        assert_eq!(browser.evaluate("events").await, life);
+    }
+    assert_eq!(browser.complaints().await, json!([]));
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: cargo xtask test"]
+async fn a_page_that_is_frozen_is_away_and_comes_back_when_it_goes_on() {
+    let flags =
+        ["--presence-grace-ms 0", "--keep-alive-interval-ms 500", "--keep-alive-timeout-ms 3000"];
+    let wharf = Wharf::start(&["presence"], &flags).await;
+    let mut browser = page(&wharf).await;
+    assert_eq!(browser.evaluate(ENTER).await, true);
+    // This client answers pings while the test waits for it, so it comes last.
+    let mut ann = wharf.connect("/presence/lobby?user=ann").await;
+    wait_for_presence(&mut ann, r#""eve""#).await;
+    // Its browser still answers pings.
+    browser.freeze(true).await;
+    wait_for_presence(&mut ann, r#""leaves":["eve"]"#).await;
+    browser.freeze(false).await;
+    wait_for_presence(&mut ann, r#""joins":{"eve""#).await;
+    browser.wait_for("eve.state === 'open'").await;
+    let life = json!([["open", false], ["close", 1006, true], ["open", true]]);
+    assert_eq!(browser.evaluate("events").await, life);
 }

@@ -1,6 +1,11 @@
 //! The host and client libraries of other ecosystems understand each other.
 
-use wharf_tests::{ForeignClient, Wharf, json};
+use std::net::SocketAddr;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use wharf_tests::{ForeignClient, Wharf, artefacts, json};
 
 /// Tests a client library: text and binary of every length encoding, subprotocol, ping, close, and
 /// a refusal before the upgrade.
@@ -123,4 +128,78 @@ async fn wharf_js_in_node_knows_who_is_present() {
     while ann.event().await != json!({ "present": ["ann", "bob"] }) {}
     bob.order(json!({ "close": true }));
     while ann.event().await != json!({ "present": ["ann"] }) {}
+}
+
+#[tokio::test]
+async fn wharf_js_in_node_comes_back_to_a_channel_that_was_removed_for_a_while() {
+    let wharf = Wharf::start(&["robust"], &["--removal-grace-ms 50"]).await;
+    let mut client = ForeignClient::wharf_js(&wharf.url("/robust"));
+    assert_eq!(client.event().await, json!({ "open": false }));
+    std::fs::remove_file(wharf.plugin("robust")).expect("a plugin is removed");
+    assert_eq!(client.event().await, json!({ "closed": 1001, "again": true }));
+    assert_eq!(client.event().await, json!({ "attempt": 1 }));
+    // It is not there yet: 404.
+    assert_eq!(client.event().await, json!({ "closed": 1006, "again": true }));
+    wharf.swap("robust", &artefacts::component("robust")).await;
+    while client.event().await != json!({ "open": true }) {}
+}
+
+/// Relays connections to a server, until its network is told to go silent: nothing arrives any
+/// more, and no socket is closed. Later connections work.
+async fn relay(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (silence, is_silent) = watch::channel(false);
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            let (mut from, _) = listener.accept().await.expect("a connection");
+            let mut is_silent = is_silent.clone();
+            is_silent.mark_unchanged();
+            held.push(tokio::spawn(async move {
+                let mut server = TcpStream::connect(to).await.expect("the server");
+                tokio::select! {
+                    _ = copy_bidirectional(&mut from, &mut server) => {}
+                    _ = is_silent.changed() => std::future::pending().await,
+                }
+            }));
+        }
+    });
+    (address, silence)
+}
+
+#[tokio::test]
+async fn wharf_js_in_node_replaces_a_dead_connection_when_its_page_wakes_up() {
+    let wharf = Wharf::start(&["robust"], &[]).await;
+    for event in ["online", "pageshow", "visibilitychange", "focus", "resume"] {
+        let (address, silence) = relay(wharf.address).await;
+        let mut client = ForeignClient::wharf_js(&format!("ws://{address}/robust?credit=20"));
+        assert_eq!(client.event().await, json!({ "open": false }));
+        // Heartbeats have been agreed on when this is answered.
+        client.order(json!({ "request": ["buy", { "tea": "green", "cups": 1 }] }));
+        assert_eq!(client.event().await, json!({ "answer": { "credit": 15 } }));
+        // A connection that lives passes the check: the answer comes on the same session.
+        client.order(json!({ "page": event }));
+        client.order(json!({ "request": ["buy", { "tea": "green", "cups": 1 }] }));
+        assert_eq!(client.event().await, json!({ "answer": { "credit": 10 } }));
+
+        silence.send(true).expect("the relay runs");
+        client.order(json!({ "page": event }));
+        assert_eq!(client.event().await, json!({ "closed": 1006, "again": true }), "{event}");
+        assert_eq!(client.event().await, json!({ "attempt": 1 }));
+        assert_eq!(client.event().await, json!({ "open": true }));
+    }
+}
+
+#[tokio::test]
+async fn wharf_js_in_node_lets_go_of_its_socket_while_its_page_is_hidden_in_the_cache() {
+    let wharf = Wharf::start(&["presence"], &["--presence-grace-ms 0"]).await;
+    let mut ann = ForeignClient::wharf_js(&wharf.url("/presence/lobby?user=ann"));
+    let mut bob = ForeignClient::wharf_js(&wharf.url("/presence/lobby?user=bob"));
+    while ann.event().await != json!({ "present": ["ann", "bob"] }) {}
+    bob.order(json!({ "page": "pagehide" }));
+    while ann.event().await != json!({ "present": ["ann"] }) {}
+    bob.order(json!({ "page": "pageshow" }));
+    while ann.event().await != json!({ "present": ["ann", "bob"] }) {}
+    while bob.event().await != json!({ "open": true }) {}
 }

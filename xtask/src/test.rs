@@ -12,7 +12,7 @@ use crate::lint;
 use crate::plugins::{self, Selection};
 use crate::process::{self, Outcome, capture, cargo, is_installed, run, run_logged};
 use crate::setup;
-use crate::workspace::{Workspace, write_by_rename};
+use crate::workspace::{Workspace, entries, write_by_rename};
 
 pub const HELP: &str = "\
 Check and test everything; stop at the first step that fails.
@@ -92,8 +92,9 @@ const STEPS: [Step; 11] = [
         for_filtered: false,
         obstacle: none,
         run: |workspace, _| {
-            let tests = workspace.root.join("clients/js/test/wharf.test.js");
-            run(Command::new("node").arg("--test").arg(tests))
+            let folder = workspace.root.join("clients/js/test");
+            let names = entries(&folder)?.into_iter().filter(|name| name.ends_with(".test.js"));
+            run(Command::new("node").arg("--test").args(names.map(|name| folder.join(name))))
         },
     },
     Step { name: "tests", for_filtered: true, obstacle: none, run: tests },

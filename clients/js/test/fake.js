@@ -1,4 +1,9 @@
-// A WebSocket whose server is the test, and random numbers that are known in advance.
+// Things that the tests share: a WebSocket whose server is the test, a clock that they move, and random
+// numbers that are known in advance.
+
+import { afterEach, beforeEach, mock } from "node:test";
+
+import { connect } from "../wharf.js";
 
 /** Every socket that was made, in order. */
 export class FakeWebSocket {
@@ -16,7 +21,9 @@ export class FakeWebSocket {
   }
 
   send(data) {
-    if (this.readyState !== 1) throw new Error("send on a socket that is not open");
+    if (this.readyState === 0) throw new Error("send on a socket that is not open yet");
+    // A browser drops it without an error.
+    if (this.readyState > 1) return;
     this.sent.push(data);
   }
 
@@ -56,4 +63,50 @@ export function seeded(seed) {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
+}
+
+beforeEach(() => {
+  FakeWebSocket.all = [];
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  mock.method(Math, "random", seeded(7));
+});
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
+
+export const channel = (options) => connect("ws://wharf.test/chat/lobby", { WebSocket: FakeWebSocket, ...options });
+export const tick = (ms) => mock.timers.tick(ms);
+/** Waits until the handlers of settled promises have run. */
+export const settled = () => new Promise((resolve) => setImmediate(resolve));
+export const socket = () => FakeWebSocket.last;
+export const count = () => FakeWebSocket.all.length;
+
+/** Records the events of a channel's connections, in order. */
+export function life(of) {
+  const events = [];
+  of.onOpen((event) => events.push(["open", event.isReconnect]));
+  of.onClose((event) => events.push(["close", event.code, event.willReconnect]));
+  of.onReconnecting((event) => events.push(["reconnecting", event.attempt, event.delay]));
+  return events;
+}
+
+/** Gives the test a page: events of `window` and `document`, and what `navigator` says. */
+export async function inPage(test, { onLine = true } = {}) {
+  const page = new EventTarget();
+  page.visibilityState = "visible";
+  const given = {
+    addEventListener: page.addEventListener.bind(page), removeEventListener: page.removeEventListener.bind(page),
+    document: page, navigator: { onLine },
+  };
+  const before = Object.keys(given).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+  for (const [name, value] of Object.entries(given)) Object.defineProperty(globalThis, name, { value, configurable: true });
+  try {
+    await test((type, more) => page.dispatchEvent(Object.assign(new Event(type), more)), page);
+  } finally {
+    for (const [name, descriptor] of before) {
+      delete globalThis[name];
+      if (descriptor) Object.defineProperty(globalThis, name, descriptor);
+    }
+  }
 }

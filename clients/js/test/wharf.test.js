@@ -1,42 +1,14 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { afterEach, beforeEach, mock, test } from "node:test";
+import { mock, test } from "node:test";
 
 import { Channel, ChannelError, connect, Presence, shouldReconnect } from "../wharf.js";
 import * as wharf from "../wharf.js";
-import { FakeWebSocket, seeded } from "./fake.js";
-
-const URL_OF_CHANNEL = "ws://wharf.test/chat/lobby";
-
-beforeEach(() => {
-  FakeWebSocket.all = [];
-  mock.timers.enable({ apis: ["setTimeout"] });
-  mock.method(Math, "random", seeded(7));
-});
-afterEach(() => {
-  mock.timers.reset();
-  mock.restoreAll();
-});
-
-const channel = (options) => connect(URL_OF_CHANNEL, { WebSocket: FakeWebSocket, ...options });
-const tick = (ms) => mock.timers.tick(ms);
-/** Waits until the handlers of settled promises have run. */
-const settled = () => new Promise((resolve) => setImmediate(resolve));
-const socket = () => FakeWebSocket.last;
-const count = () => FakeWebSocket.all.length;
-
-/** Records the events of a channel's connections, in order. */
-function life(of) {
-  const events = [];
-  of.onOpen((event) => events.push(["open", event.isReconnect]));
-  of.onClose((event) => events.push(["close", event.code, event.willReconnect]));
-  of.onReconnecting((event) => events.push(["reconnecting", event.attempt, event.delay]));
-  return events;
-}
+import { channel, count, FakeWebSocket, life, seeded, socket, tick } from "./fake.js";
 
 test("an address may be one of HTTP, with parameters added", () => {
   connect("https://wharf.test/a?b=1#part", { WebSocket: FakeWebSocket, query: { name: "Ann & Bo", n: 2 }, protocols: ["v1"] });
-  assert.equal(socket().url, "wss://wharf.test/a?b=1&name=Ann+%26+Bo&n=2");
+  assert.equal(socket().url, "wss://wharf.test/a?b=1&name=Ann+%26+Bo&n=2&wharf_heartbeat=1");
   assert.deepEqual(socket().protocols, ["v1"]);
   assert.throws(() => connect("/chat", { WebSocket: FakeWebSocket }), TypeError, "a page's address is missing");
 });
@@ -102,9 +74,23 @@ test("codes that may pass are tried again, all others are final", () => {
     assert.equal(shouldReconnect({ code, reason: "" }), recoverable.includes(code));
     one.close();
   }
+});
+
+test("a channel that was removed is tried again, but rarely", () => {
   const one = channel();
+  const events = life(one);
   socket().open().end(1001, "removed");
-  assert.equal(one.state, "closed", "the plugin is gone");
+  for (const [attempt, code] of [[1, 1001], [2, 1006], [3, 1006]]) {
+    const [, told, delay] = events.at(-1);
+    assert.equal(told, attempt);
+    assert.ok(delay >= 15_000 && delay <= 30_000, `${delay}`);
+    tick(30_000);
+    // It is not there yet: 404.
+    if (code) socket().end(1006);
+  }
+  tick(30_000);
+  socket().open().end(1012);
+  assert.ok(events.at(-1)[2] <= 16_000, "it is there again");
 });
 
 test("which codes are final can be chosen", () => {
@@ -165,39 +151,6 @@ test("a handler may close or reconnect", () => {
   assert.equal(other.state, "open");
 });
 
-test("an attempt is made at once when asked for, or when the browser is online again", () => {
-  const browser = new EventTarget();
-  globalThis.addEventListener = browser.addEventListener.bind(browser);
-  globalThis.removeEventListener = browser.removeEventListener.bind(browser);
-  const navigator = Object.getOwnPropertyDescriptor(globalThis, "navigator");
-  Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
-  try {
-    const one = channel();
-    const events = life(one);
-    socket().open().end(1006);
-    assert.equal(events.at(-1)[2], 30_000, "without a network there is no haste");
-    tick(20_000);
-    assert.equal(count(), 1);
-    globalThis.navigator.onLine = true;
-    browser.dispatchEvent(new Event("online"));
-    tick(500);
-    assert.equal(count(), 2);
-
-    socket().end(1006);
-    one.reconnect();
-    assert.equal(count(), 3);
-    one.close();
-    browser.dispatchEvent(new Event("online"));
-    tick(60_000);
-    assert.equal(count(), 3);
-  } finally {
-    delete globalThis.addEventListener;
-    delete globalThis.removeEventListener;
-    if (navigator) Object.defineProperty(globalThis, "navigator", navigator);
-    else delete globalThis.navigator;
-  }
-});
-
 test("messages wait for a connection, up to a bound, after what is sent when it opens", () => {
   const one = channel({ queueLength: 2 });
   one.onOpen(() => one.send({ type: "join" }));
@@ -235,20 +188,6 @@ test("messages come to the handlers of their type, until those are taken away", 
   socket().message({ type: "said", text: "unheard" });
   assert.deepEqual(got.filter(([what]) => what !== "text"), [["said", "hi"], ["error", "INVALID"], ["binary", 3]]);
   assert.equal(got.filter(([what]) => what === "text").length, 10);
-});
-
-test("a handler that fails keeps nobody else from its turn", () => {
-  const thrown = [];
-  mock.method(globalThis, "queueMicrotask", (task) => {
-    try { task(); } catch (error) { thrown.push(error.message); }
-  });
-  const one = channel();
-  const got = [];
-  one.on("said", () => { throw new Error("mine"); });
-  one.on("said", (message) => got.push(message.text));
-  socket().open();
-  socket().message({ type: "said", text: "hi" });
-  assert.deepEqual([got, thrown], [["hi"], ["mine"]]);
 });
 
 test("a request is answered by the reply with its ref", async () => {
@@ -329,96 +268,41 @@ test("opened() resolves once there is a connection, and rejects when there will 
   await assert.rejects(never, { code: "closed", message: "closed with code 1008: no" });
 });
 
-test("a token is asked for at each attempt, with how the last one ended", async () => {
-  const asked = [];
-  const one = channel({ token: async (end) => `token ${asked.push(end?.code)}`, tokenParameter: "jwt" });
-  await settled();
-  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 1");
-  socket().open().end(1012);
-  tick(500);
-  await settled();
-  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 2");
-  socket().open().end(1008, "token-expired");
-  assert.equal(one.state, "waiting", "another token may do");
-  tick(500);
-  await settled();
-  assert.equal(new URL(socket().url).searchParams.get("jwt"), "token 3");
-  assert.deepEqual(asked, [undefined, 1012, 1008]);
-});
-
-test("a token that was refused is not tried twice", async () => {
-  const one = channel({ token: () => "the only one" });
-  const events = life(one);
-  await settled();
-  socket().open().end(1012);
-  tick(500);
-  await settled();
-  assert.equal(count(), 2, "only a refusal is about the token");
-  socket().open().end(1008, "token-expired");
-  tick(1_000);
-  await settled();
-  assert.equal(count(), 2);
-  assert.deepEqual(events.at(-1), ["close", 1008, false]);
-  assert.equal(one.state, "closed");
-});
-
-test("without a token there is no connection, and a failure to get one is tried again", async () => {
-  const none = channel({ token: () => null });
-  await settled();
-  assert.equal(none.state, "closed");
-  assert.equal(count(), 0);
-
-  let fails = true;
-  const one = channel({ token: () => { if (fails) throw new Error("no network"); return "t"; } });
-  await settled();
-  assert.equal(one.state, "waiting");
-  fails = false;
-  tick(500);
-  await settled();
-  assert.equal(count(), 1);
-});
-
-test("a socket that cannot be made closes the channel", () => {
-  class Refusing { constructor() { throw new SyntaxError("bad subprotocol"); } }
-  const one = channel({ WebSocket: Refusing });
-  assert.equal(one.state, "closed");
-});
-
-test("presence is the last list with all differences since", () => {
-  const one = channel();
-  const room = one.presence("lobby");
-  assert.equal(one.presence("lobby"), room);
-  const changes = [];
-  const off = room.onChange((change) => changes.push(change));
-  const tell = (type, sequence, rest) => socket().message({ type, room: "lobby", sequence, ...rest });
-  const [single, two] = [{ metas: [{ tab: 1 }] }, { metas: [{ tab: 1 }, { tab: 2 }] }];
+test("`reconnect` makes another connection, whatever `shouldReconnect` says", async () => {
+  const one = channel({ shouldReconnect: () => false });
   socket().open();
-  tell("presence_diff", 3, { joins: { eve: single }, leaves: [] });
-  assert.equal(room.present.size, 0, "a difference to nothing");
-  tell("presence_state", 4, { present: { ann: single, bob: single } });
-  tell("presence_diff", 4, { joins: {}, leaves: ["ann"] });
-  tell("presence_diff", 3, { joins: {}, leaves: ["ann"] });
-  tell("presence_diff", 6, { joins: { ann: two, ["__proto__"]: single }, leaves: ["bob", "nobody"] });
-  assert.deepEqual([...room.present], [["ann", two], ["__proto__", single]]);
-  assert.deepEqual(changes, [
-    { joined: ["ann", "bob"], updated: [], left: [] },
-    { joined: ["__proto__"], updated: ["ann"], left: ["bob"] },
-  ]);
-  socket().message({ type: "presence_state", room: "cellar", sequence: 1, present: { eve: single } });
-  assert.deepEqual([...one.presence("cellar").present.keys()], ["eve"]);
-
-  // Another server may start its numbers again.
-  socket().end(1012);
-  assert.deepEqual([room.isCurrent, room.present.size], [false, 2]);
+  const sent = one.request("sent");
+  one.reconnect();
+  await assert.rejects(sent, { code: "connection-lost" });
   tick(500);
   socket().open();
-  tell("presence_diff", 9, { joins: {}, leaves: ["ann"] });
-  assert.ok(room.present.has("ann"), "a difference to a list that was not seen");
-  off();
-  tell("presence_state", 1, { present: { bob: two } });
-  assert.deepEqual([...room.present], [["bob", two]]);
-  assert.ok(room.isCurrent);
-  assert.equal(changes.length, 2);
+  assert.equal(one.state, "open");
+});
+
+test("an address is built where `URL` is incomplete, as in React Native, or missing", () => {
+  const complete = globalThis.URL;
+  class Incomplete {
+    constructor(url) { this.href = String(url); }
+    get protocol() { throw new Error("URL.protocol is not implemented"); }
+    get searchParams() { throw new Error("not implemented"); }
+    toString() { return this.href; }
+  }
+  try {
+    for (const url of [Incomplete, undefined]) {
+      globalThis.URL = url;
+      connect("https://wharf.test:8/a?b=1&n=1&&c#part", { WebSocket: FakeWebSocket, query: { n: "ü=&", "c d": true } });
+      assert.equal(socket().url, "wss://wharf.test:8/a?b=1&c&n=%C3%BC%3D%26&c+d=true&wharf_heartbeat=1");
+      connect("WS://wharf.test", { WebSocket: FakeWebSocket, heartbeat: false });
+      assert.equal(socket().url, "WS://wharf.test");
+    }
+    connect(new complete("http://wharf.test/a#b"), { WebSocket: FakeWebSocket, heartbeat: false });
+    assert.equal(socket().url, "ws://wharf.test/a");
+  } finally {
+    globalThis.URL = complete;
+  }
+  for (const url of ["ws://[no address", "mailto:ann@wharf.test", "", undefined]) {
+    assert.throws(() => connect(url, { WebSocket: FakeWebSocket }), TypeError, `${url}`);
+  }
 });
 
 test("what is declared is there, and what is there is declared", () => {
