@@ -306,6 +306,28 @@ async fn the_client_for_browsers_is_served_and_fetched_once_for_each_version() {
 }
 
 #[tokio::test]
+async fn the_page_may_open_sockets_to_the_host_that_it_was_asked_for_by_name() {
+    let wharf = Wharf::start(&["echo"], &[]).await;
+    let port = wharf.address.port();
+    for host in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), "localhost".to_owned()] {
+        let mut raw = wharf.raw().await;
+        raw.write(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let page = raw.answer().await;
+        let policy = page.header("content-security-policy").concat();
+        let sources = policy.split(';').map(str::trim).find(|part| part.starts_with("connect-src"));
+        // Older WebKit does not count sockets as `'self'`.
+        assert_eq!(sources, Some(format!("connect-src 'self' ws://{host} wss://{host}").as_str()));
+    }
+    // Neither an address that no policy can name, nor a policy of the client's.
+    for host in [format!("[::1]:{port}"), "localhost;script-src *".to_owned(), "a b".to_owned()] {
+        let mut raw = wharf.raw().await;
+        raw.write(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        let policy = raw.answer().await.header("content-security-policy").concat();
+        assert!(!policy.contains("ws:") && !policy.contains('*'), "{host}: {policy}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_can_be_switched_off() {
     let wharf = Wharf::start(&[], &["--page=false"]).await;
     for path in ["/", "/_wharf/page.js", "/_wharf/wharf.js", "/_wharf/channels.json"] {

@@ -341,6 +341,9 @@ async fn a_plugin_that_the_page_does_not_know_can_be_tried_all_the_same() {
     page.evaluate("fill('Message', 'ahoy'); press('Send')").await;
     page.wait_for("/→ ahoy\\s+← ahoy/.test(text())").await;
     page.wait_for("/served by\\s*generation 1/.test(panel().innerText)").await;
+    page.evaluate("fill('Address', 'http://['); press('Connect')").await;
+    page.wait_for("/This is no address/.test(text())").await;
+    assert_eq!(page.evaluate("state()").await, "connected", "on the connection from before");
     page.evaluate("fill('Address', '/nowhere'); press('Connect')").await;
     page.wait_for("/No connection: browsers do not say why/.test(text())").await;
     page.wait_for("/generation –/.test(panel().innerText)").await;
@@ -384,6 +387,12 @@ async fn the_page_can_be_used_by_keyboard() {
     page.evaluate("tab('Chat').focus()").await;
     page.press("ArrowRight").await;
     page.wait_for("panel().id === 'panel-echo' && document.activeElement === tab('Echo')").await;
+    // Attributes, since older browsers have no such properties.
+    let marks =
+        "[tab('Echo').getAttribute('aria-selected'), tab('Chat').getAttribute('aria-selected'),
+        panel().querySelector('aside').getAttribute('aria-label'),
+        document.querySelectorAll('[arialabel], [ariaselected], [arialive]').length]";
+    assert_eq!(page.evaluate(marks).await, json!(["true", "false", "The connection", 0]));
     page.wait_for("state() === 'connected'").await;
     // All tabs are one tab stop. The content of the panel follows, in its order.
     page.press("Tab").await;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http_body_util::Full;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY};
+use hyper::header::{CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY};
 use hyper::header::{HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
@@ -16,7 +16,10 @@ use wharf_config::Config;
 
 /// Policy for the page: only its own files, and sockets to its own server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'";
+
+/// Longest name of a host with its port that the policy repeats, in bytes (RFC 1035, 2.3.4).
+const MAX_HOST_BYTES: usize = 253 + 6;
 
 /// Path of the health check.
 pub(crate) const HEALTH: &str = "/healthz";
@@ -70,7 +73,6 @@ pub fn reply<B>(
     let headers = reply.headers_mut();
     for (name, value) in [
         (CONTENT_TYPE, kind),
-        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         // Browsers keep the file and ask each time whether it has changed: the host may have been
@@ -79,13 +81,29 @@ pub fn reply<B>(
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        headers.insert(ETAG, tag);
+    let policy = policy(request.headers());
+    for (name, value) in [(CONTENT_SECURITY_POLICY, policy), (ETAG, tag)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
     }
     if path == CLIENT {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     Some(reply)
+}
+
+/// Returns the policy for a page that is asked for by this host's name. Safari before 15.4 does not
+/// count `ws:` and `wss:` as `'self'`, so they are listed beside it. A policy cannot name an IPv6
+/// address.
+fn policy(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_name =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+    match !host.is_empty() && host.len() <= MAX_HOST_BYTES && host.bytes().all(is_name) {
+        true => format!("{POLICY} ws://{host} wss://{host}"),
+        false => POLICY.to_owned(),
+    }
 }
 
 /// Returns a file of the page: its type and its content.

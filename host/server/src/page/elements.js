@@ -5,7 +5,10 @@ export const $ = (id) => document.getElementById(id);
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in node) node[name] = value;
+    // Older browsers have no properties for these attributes.
+    const [, aria] = name.match(/^aria([A-Z]\w*)$/) ?? [];
+    if (aria || name === "role") node.setAttribute(aria ? `aria-${aria.toLowerCase()}` : name, value);
+    else if (name in node) node[name] = value;
     else node.setAttribute(name, value);
   }
   node.append(...children.filter((child) => child !== undefined && child !== false));

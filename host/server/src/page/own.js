@@ -33,10 +33,15 @@ export const own = {
     const [textField, text] = field("Message", { value: '{"type": "ping"}', autocomplete: "off" });
     let send = () => entry("error", "not connected yet");
     const enter = () => {
-      own.address = address.value.split("?")[0];
       let hasOpened = false;
-      // Without a first connection, further attempts are of no use.
-      const channel = panel.connect(address.value, { shouldReconnect: (end) => hasOpened && shouldReconnect(end) });
+      let channel;
+      try {
+        // Without a first connection, further attempts are of no use.
+        channel = panel.connect(address.value, { shouldReconnect: (end) => hasOpened && shouldReconnect(end) });
+      } catch (error) {
+        return entry("error", `This is no address: ${error.message}`);
+      }
+      own.address = address.value.split("?")[0];
       send = sender(channel, entry);
       channel.onOpen(() => {
         hasOpened = true;

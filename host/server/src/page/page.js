@@ -15,14 +15,23 @@ const EXAMPLES = [
 const LOOK_EVERY_MS = 2_000;
 /** Delay of a look after an answer, so that it shows the generation that gave the answer. */
 const LOOK_AFTER_MS = 200;
+/** Shortest time between two looks, however much a channel says. */
+const LOOK_PAUSE_MS = 1_000;
 
 const tabs = new Map();
 own.isKnown = ({ paths }) => EXAMPLES.some(({ path }) => paths.includes(path));
 let isLooking = false;
+let lookedAt = -Infinity;
 let soon;
 
+/** Looks after an answer: soon, but not for each of many. */
+function lookSoon() {
+  const delay = Math.max(LOOK_AFTER_MS, lookedAt + LOOK_PAUSE_MS - performance.now());
+  soon ??= setTimeout(look, delay);
+}
+
 function addTab(example) {
-  const panel = new Panel(example, () => (soon ??= setTimeout(look, LOOK_AFTER_MS)));
+  const panel = new Panel(example, lookSoon);
   const tab = el("button", { id: `tab-${example.id}`, role: "tab", type: "button" }, example.title);
   tab.setAttribute("aria-controls", panel.node.id);
   tab.addEventListener("click", () => (location.hash = example.id));
@@ -37,7 +46,7 @@ function select() {
   const selected = tabs.get(wanted) ?? first;
   for (const { tab, panel } of tabs.values()) {
     const isSelected = tab === selected.tab;
-    tab.ariaSelected = String(isSelected);
+    tab.setAttribute("aria-selected", String(isSelected));
     tab.tabIndex = isSelected ? 0 : -1;
     if (isSelected) panel.show(detail);
     else panel.hide();
@@ -62,14 +71,14 @@ async function look() {
   soon = undefined;
   if (isLooking) return;
   isLooking = true;
+  lookedAt = performance.now();
   let channels;
   try {
     ({ channels } = await (await fetch("/_wharf/channels.json")).json());
-  } catch {
-    return; // See above.
-  } finally {
-    isLooking = false;
-  }
+  } catch { /* See above. */ }
+  isLooking = false;
+  // A proxy may answer with JSON of its own.
+  if (!Array.isArray(channels) || !channels.every((channel) => Array.isArray(channel?.paths))) return;
   for (const { tab, panel, example } of tabs.values()) {
     const found = example.find ? example.find(channels) : channels.find(({ paths }) => paths.includes(example.path));
     tab.classList.toggle("missing", !found);

@@ -1,7 +1,7 @@
 // The part that all examples have in common: a panel that shows the channel, the state of its
 // connection, and everything that is sent and received.
 
-import { connect } from "/_wharf/wharf.js";
+import { connect, shouldReconnect } from "/_wharf/wharf.js";
 import { button, el, log, prose } from "/_wharf/elements.js";
 
 const LONGEST_SHOWN = 1_000;
@@ -113,10 +113,11 @@ export class Panel {
 
   /** Connects, in place of the earlier connection. The panel shows the state of this one. */
   connect(path, options) {
+    const channel = this.also("", path, options);
     this.#main?.close();
+    this.#main = channel;
     // It may lead to another channel.
     this.#generation = null;
-    const channel = (this.#main = this.also("", path, options));
     const current = (handler) => (event) => this.#main === channel && handler(event);
     this.#show("connecting", "connecting");
     channel.onOpen(current(({ isReconnect }) => {
@@ -139,7 +140,7 @@ export class Panel {
   /** Opens a further connection, which the list of messages names. */
   also(who, path, options) {
     const tell = (kind, text) => this.#onWire(kind, who && el("strong", {}, `${who} `), text.slice(0, LONGEST_SHOWN));
-    const channel = connect(path, { ...options, WebSocket: tapped(tell) });
+    const channel = connect(path, { shouldReconnect: unlessRemoved, ...options, WebSocket: tapped(tell) });
     channel.onText(() => this.#heard());
     this.#channels.add(channel);
     return channel;
@@ -177,6 +178,14 @@ export class Panel {
   }
 }
 
+/** The page itself sees when a channel is there again, and starts it. */
+function unlessRemoved(end) {
+  return shouldReconnect(end) && end.reason !== "removed";
+}
+
+/** Heartbeats between the client and the host, which no channel sees. */
+const isHeartbeat = (data) => /^{"type":"wharf:p[io]ng"}$/.test(data);
+
 /** Returns a class of WebSockets that report the messages that pass through them. */
 function tapped(tell) {
   return class extends WebSocket {
@@ -184,12 +193,12 @@ function tapped(tell) {
       super(...given);
       const { pathname, search } = new URL(this.url);
       this.addEventListener("open", () => tell("notice", `open ${pathname}${search}`));
-      this.addEventListener("message", ({ data }) => tell("got", `← ${shown(data)}`));
+      this.addEventListener("message", ({ data }) => isHeartbeat(data) || tell("got", `← ${shown(data)}`));
       this.addEventListener("close", ({ code, reason }) => tell("notice", `closed ${code}${reason && `: ${reason}`}`));
     }
 
     send(data) {
-      tell("sent", `→ ${shown(data)}`);
+      if (!isHeartbeat(data)) tell("sent", `→ ${shown(data)}`);
       super.send(data);
     }
   };
