@@ -16,10 +16,16 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::member_list::MemberList;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::outbound::{Outbound, PendingWrites};
+use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
 
-/// Members that are reached under one lock. Unit tests have few members, and need walks.
-pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { 256 };
+/// Members that a broadcast reaches in one piece, under the lock, in well under a millisecond. Senders
+/// to such a room wait for no turn, so that the frames of several are queued before the first of
+/// them writes, and each member gets all of them in one write.
+pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { WRITTEN_ALONE };
+
+/// Members that a walk or a list reaches before it lets others have the lock. Unit tests have few
+/// members, and need walks.
+pub(super) const CHUNK: usize = if cfg!(test) { 6 } else { 1024 };
 
 /// Members of a room, a user's connections, or all connections of a channel. All are of this node.
 #[derive(Debug, Default)]
@@ -116,7 +122,7 @@ impl Members {
         };
         let mut page = Vec::with_capacity(limit.min(self.count()));
         loop {
-            let length = (limit - page.len()).min(AT_ONCE);
+            let length = (limit - page.len()).min(CHUNK);
             let state = self.state.lock();
             let Some(list) = state.list() else {
                 return page;
@@ -278,10 +284,10 @@ impl Iterator for Iter<'_> {
         if self.next.as_slice().is_empty() {
             let start = self.start.take()?;
             let state = self.members.state.lock();
-            let range = state.list()?.range(start).take(AT_ONCE);
+            let range = state.list()?.range(start).take(CHUNK);
             let next: Vec<_> = range.map(|(number, outbound)| (number, outbound.clone())).collect();
             self.start = match next.last() {
-                Some((last, _)) if next.len() == AT_ONCE => last.checked_add(1),
+                Some((last, _)) if next.len() == CHUNK => last.checked_add(1),
                 _ => None,
             };
             self.next = next.into_iter();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::members::{AT_ONCE, Members, State};
+use super::members::{AT_ONCE, CHUNK, Members, State};
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
 
@@ -53,7 +53,7 @@ pub(crate) async fn broadcast(
             if std::mem::take(&mut is_first) {
                 rooms.iter_mut().for_each(|room| room.begin());
             }
-            next = visit(&rooms, start, AT_ONCE, |number, outbound| {
+            next = visit(&rooms, start, CHUNK, |number, outbound| {
                 if is_wanted(number, outbound) {
                     queued += usize::from(writes.push(outbound, frame));
                 }
