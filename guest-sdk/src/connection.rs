@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::backend;
 use crate::error::{Context, Error, HostError, Remedy, Result};
 use crate::invalid::Invalid;
+use crate::json;
 use crate::outgoing::{Json, Outgoing, encoded};
 use crate::presence;
 use crate::reference::Ref;
@@ -193,7 +194,7 @@ impl Connection {
         let Some(claims) = self.raw.claims() else {
             return Ok(None);
         };
-        serde_json::from_str(&claims).context("reading the token's claims").map(Some)
+        json::read(&claims).context("reading the token's claims").map(Some)
     }
 
     /// Replaces the connection's token by one that the client has sent in a message. It is checked

@@ -6,22 +6,26 @@
 use crate::backend;
 use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
+use crate::encoding::{payload, session};
 use crate::error::{Context, Error, Result};
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
 use crate::outside_messages::{self, OutsideRefusal};
 use crate::presence::{PresenceDiff, Present};
+use crate::reference::Ref;
 use crate::refusal::{Answer, Refusal};
 use crate::room::Room;
-use crate::session;
-use crate::timers::{self, Timer};
+use crate::timers::Timer;
 
 /// Returns the first session, or the refusal.
 pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answer> {
     let connected = C::on_connect(conn).and_then(|channel| Ok(session::encode(&channel)?));
     connected.map_err(|Refusal { answer, cause }| {
-        if let Some(error) = cause {
-            note("on_connect", &error);
+        match cause {
+            // A stranger has named somebody who is not there.
+            Some(error) if error.names_nobody() => noted("on_connect", &error),
+            Some(error) => note("on_connect", &error),
+            None => {}
         }
         answer
     })
@@ -34,12 +38,17 @@ pub(crate) fn on_message<C: Channel>(
 ) -> Option<Vec<u8>> {
     match message {
         Incoming::Text(text) => match decode(text) {
-            Ok(message) => answered::<C>("on_message", conn, session, |channel| {
-                channel.on_message(conn, message)
-            }),
-            Err(invalid) => answered::<C>("on_invalid_message", conn, session, |channel| {
-                channel.on_invalid_message(conn, invalid)
-            }),
+            Ok((message, reference)) => {
+                answer::<C>("on_message", conn, session, reference, |channel| {
+                    channel.on_message(conn, message)
+                })
+            }
+            Err(invalid) => {
+                let reference = invalid.reference();
+                answer::<C>("on_invalid_message", conn, session, reference, |channel| {
+                    channel.on_invalid_message(conn, invalid)
+                })
+            }
         },
         Incoming::Binary(data) => {
             answered::<C>("on_binary", conn, session, |channel| channel.on_binary(conn, data))
@@ -69,7 +78,7 @@ pub(crate) fn on_notify<C: Channel>(
     payload: &[u8],
 ) -> Option<Vec<u8>> {
     answered::<C>("on_notify", conn, session, |channel| {
-        let notice = timers::decode(payload).context("the notice")?;
+        let notice = payload::decode(payload).context("the notice")?;
         channel.on_notify(conn, notice)
     })
 }
@@ -88,7 +97,7 @@ pub(crate) fn on_room_event<C: Channel>(
     payload: &[u8],
 ) -> Option<Vec<u8>> {
     with_state::<C>("on_room_event", state, |state| {
-        let event = timers::decode(payload).context("the event")?;
+        let event = payload::decode(payload).context("the event")?;
         C::on_room_event(state, &Room::new(room), event)
     })
 }
@@ -142,18 +151,16 @@ fn with_state<C: Channel>(
 ) -> Option<Vec<u8>> {
     let handled = || {
         let mut state: C::RoomState = match before {
-            Some(bytes) => session::decode(bytes).with_context(|| {
-                format!(
-                    "the room's state that an earlier generation wrote does not fit `{}`: give new \
-                     fields `#[serde(default)]`, and new types to fields under new names only; or \
-                     reset the room by the operator's API",
-                    std::any::type_name::<C::RoomState>()
-                )
+            Some(bytes) => session::decode(bytes).map_err(|error| {
+                let generation = backend::generation();
+                let what = "the room's state";
+                session::explained::<C::RoomState>(what, bytes, error, generation)
+                    .context("the operator's API can reset the room")
             })?,
             None => Default::default(),
         };
         handler(&mut state)?;
-        session::changed(&state, before.unwrap_or_default())
+        session::changed("the room's state", &state, before.unwrap_or_default())
     };
     handled().unwrap_or_else(|error| undone(name, &error))
 }
@@ -163,17 +170,26 @@ pub(crate) fn on_fault<C: Channel>(
     session: &[u8],
     fault: Fault,
 ) -> Option<Vec<u8>> {
-    handled::<C>(session, |channel| channel.on_fault(conn, fault))
-        .unwrap_or_else(|error| undone("on_fault", &error))
+    // A session that cannot be read is the fault itself, and has been reported.
+    let mut channel = session::decode::<C>(session).ok()?;
+    let handled = channel.on_fault(conn, fault);
+    let changed = handled.and_then(|()| session::changed(SESSION, &channel, session));
+    changed.unwrap_or_else(|error| undone("on_fault", &error))
 }
 
 pub(crate) fn on_close<C: Channel>(
     conn: &Connection,
-    session: &[u8],
+    bytes: &[u8],
     code: Option<u16>,
     reason: &str,
 ) {
-    if let Err(error) = handled::<C>(session, |channel| channel.on_close(conn, code, reason)) {
+    let closed = match session::decode::<C>(bytes) {
+        Ok(mut channel) => channel.on_close(conn, code, reason),
+        // An event before this one failed for the same reason, and has reported it.
+        Err(_) if conn.ending().is_some_and(|ending| ending == "guest-failure") => return,
+        Err(error) => Err(explained::<C>(bytes, error)),
+    };
+    if let Err(error) = closed {
         undone("on_close", &error);
     }
 }
@@ -186,13 +202,36 @@ fn answered<C: Channel>(
     session: &[u8],
     handler: impl FnOnce(&mut C) -> Result,
 ) -> Option<Vec<u8>> {
+    answer(name, conn, session, None, handler)
+}
+
+/// Runs the handler of a message like [`answered`]. An error that answers no message answers this
+/// one.
+fn answer<C: Channel>(
+    name: &str,
+    conn: &Connection,
+    session: &[u8],
+    reference: Option<Ref>,
+    handler: impl FnOnce(&mut C) -> Result,
+) -> Option<Vec<u8>> {
     handled(session, handler).unwrap_or_else(|error| {
         backend::discard();
         note(name, &error);
-        handled::<C>(session, |channel| channel.on_error(conn, error))
-            .unwrap_or_else(|error| undone("on_error", &error))
+        let error = match error.reference() {
+            None => error.in_reply_to(&reference),
+            Some(_) => error,
+        };
+        handled::<C>(session, |channel| channel.on_error(conn, error)).unwrap_or_else(|error| {
+            backend::discard();
+            // Nobody else hears of it, also if it is the client's mistake.
+            report("on_error", &error);
+            None
+        })
     })
 }
+
+/// The name of a session in errors.
+const SESSION: &str = "the session";
 
 /// Decodes the session, runs the handler, and encodes the session if it changed.
 fn handled<C: Channel>(
@@ -201,7 +240,7 @@ fn handled<C: Channel>(
 ) -> Result<Option<Vec<u8>>> {
     let mut channel = decoded::<C>(bytes);
     handler(&mut channel)?;
-    session::changed(&channel, bytes)
+    session::changed(SESSION, &channel, bytes)
 }
 
 /// Discards the effects of a failed handler, and reports the error to the operator. The session is
@@ -215,10 +254,14 @@ fn undone(handler: &str, error: &Error) -> Option<Vec<u8>> {
 /// Reports an error to the operator, unless it is the client's own mistake, which must not fill a
 /// log.
 fn note(handler: &str, error: &Error) {
-    match error.invalid() {
-        Some(_) => debug!(target: own_target(), "{handler} refused: {error}"),
+    match error.for_sender() {
+        Some(_) => noted(handler, error),
         None => report(handler, error),
     }
+}
+
+fn noted(handler: &str, error: &Error) {
+    debug!(target: own_target(), "{handler} refused: {error}");
 }
 
 fn report(handler: &str, error: &Error) {
@@ -231,16 +274,14 @@ fn report(handler: &str, error: &Error) {
 /// connection is closed. There is no session that `on_error` could run on.
 #[expect(clippy::panic, reason = "the event ends here; a handler cannot be run without a session")]
 fn decoded<C: Channel>(bytes: &[u8]) -> C {
-    session::decode(bytes)
-        .with_context(|| {
-            format!(
-                "the session that an earlier generation wrote does not fit `{}`: give new fields \
-                 `#[serde(default)]`, and new types to fields under new names only",
-                std::any::type_name::<C>(),
-            )
-        })
-        .unwrap_or_else(|error| {
-            backend::report_error(&error.to_string());
-            panic!("{error}")
-        })
+    session::decode(bytes).unwrap_or_else(|error| {
+        let error = explained::<C>(bytes, error).to_string();
+        backend::report_error(&error);
+        // The operator has the reason: without the panic's own text it is one line.
+        std::panic::resume_unwind(Box::new(error))
+    })
+}
+
+fn explained<C: Channel>(bytes: &[u8], error: Error) -> Error {
+    session::explained::<C>(SESSION, bytes, error, backend::generation())
 }

@@ -1,5 +1,6 @@
 //! Errors: one type that every error converts into, with the host's own errors inside it.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -7,6 +8,18 @@ use serde_json::{Map, Value, json};
 
 use crate::invalid::Invalid;
 use crate::reference::{Ref, in_reply_to};
+
+/// Codes of the host's refusals of a name, which mostly comes from a sender.
+const NAME_CODES: [&str; 5] = [
+    "label-invalid",
+    "presence-key-invalid",
+    "room-name-invalid",
+    "store-key-invalid",
+    "user-id-invalid",
+];
+
+/// Codes of the host's refusals because a name from a sender names nobody.
+const NOBODY_CODES: [&str; 2] = ["unknown-connection", "user-offline"];
 
 /// The result of handlers: `Result` alone is `Result<(), wharf::Error>`.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
@@ -89,14 +102,26 @@ impl Error {
         self.downcast_ref()
     }
 
-    /// Returns the public part of the error: the content of an [`Invalid`], and for every other
-    /// error only `{"type": "error", "code": "INTERNAL_ERROR"}`. It has the `ref` of the message
-    /// that it answers, if there is one.
+    /// Returns the mistake of the sender, whose content it may know: an [`Invalid`], or a name that
+    /// the host refused. Names of rooms, users, labels and keys mostly come from a sender, such as
+    /// one that is too long.
+    pub(crate) fn for_sender(&self) -> Option<Cow<'_, Invalid>> {
+        if let Some(invalid) = self.invalid() {
+            return Some(Cow::Borrowed(invalid));
+        }
+        let host = self.host_error().filter(|error| NAME_CODES.contains(&error.code.as_str()))?;
+        Some(Cow::Owned(Invalid::new(&host.detail)))
+    }
+
+    /// Returns the public part of the error: the content of an [`Invalid`], the host's sentence
+    /// about a name that is too long or empty, and for every other error only `{"type": "error",
+    /// "code": "INTERNAL_ERROR"}`. It has the `ref` of the message that it answers, if there is
+    /// one. Texts of more than 4 KiB are cut.
     ///
     /// The default [`on_error`](crate::Channel::on_error) sends this; one of your own can send it
     /// as well.
     pub fn for_client(&self) -> Value {
-        let mut error = match self.invalid() {
+        let mut error = match self.for_sender() {
             None => Map::from_iter([("code".to_owned(), json!("INTERNAL_ERROR"))]),
             Some(invalid) => invalid.to_json(),
         };
@@ -107,6 +132,11 @@ impl Error {
     /// Returns the host's refusal of a call, if the error is one.
     pub fn host_error(&self) -> Option<&HostError> {
         self.downcast_ref()
+    }
+
+    /// Returns true if the host refused a call because its subject is nobody.
+    pub(crate) fn names_nobody(&self) -> bool {
+        self.host_error().is_some_and(|error| NOBODY_CODES.contains(&error.code.as_str()))
     }
 
     /// Returns true if the host refused a call because its subject has ended: mostly the receiver
@@ -313,6 +343,21 @@ mod tests {
         assert_eq!(error.host_error(), Some(&gone));
         assert!(error.is_gone());
         assert!(!Error::msg("gone").is_gone());
+    }
+
+    #[test]
+    fn a_name_that_the_host_refuses_is_a_mistake_of_its_sender() {
+        let refused = |code: &str| {
+            let (code, detail) = (code.to_owned(), "at most 255 bytes".to_owned());
+            Error::from(HostError { remedy: Remedy::FixCall, code, detail }).context("joining")
+        };
+        for code in NAME_CODES {
+            let error = refused(code).for_client();
+            let expected =
+                json!({ "type": "error", "code": "INVALID", "message": "at most 255 bytes" });
+            assert_eq!(error, expected);
+        }
+        assert_eq!(refused("timer-name-invalid").for_client()["code"], "INTERNAL_ERROR");
     }
 
     #[test]

@@ -31,15 +31,21 @@ use crate::timers::Timer;
 /// The component of a channel.
 pub struct Component<C>(PhantomData<C>);
 
-/// Begins each export of an open connection.
-fn open<C>(conn: &LentConnection) -> Connection {
+/// Begins each export, since each may be the first that an instance is called for.
+fn begin<C: Channel>() {
     log::install::<C>();
+    backend::install::<C>();
+}
+
+/// Begins each export of an open connection.
+fn open<C: Channel>(conn: &LentConnection) -> Connection {
+    begin::<C>();
     Connection::new(backend::Connection::lent(conn), None)
 }
 
 impl<C: Channel> lifecycle::Guest for Component<C> {
     fn describe(into: &Description) {
-        log::install::<C>();
+        begin::<C>();
         for pattern in C::PATHS {
             into.path(pattern);
         }
@@ -50,7 +56,7 @@ impl<C: Channel> lifecycle::Guest for Component<C> {
     }
 
     fn on_connect(conn: &LentConnection, shake: &LentHandshake) -> Result<Session, Refusal> {
-        log::install::<C>();
+        begin::<C>();
         let conn =
             Connection::new(backend::Connection::lent(conn), Some(backend::Handshake::lent(shake)));
         dispatch::on_connect::<C>(&conn).map_err(Refusal::from)
@@ -109,7 +115,7 @@ impl<C: Channel> room_events::Guest for Component<C> {
         from: Option<String>,
         payload: Vec<u8>,
     ) -> Option<Vec<u8>> {
-        log::install::<C>();
+        begin::<C>();
         let _sender = backend::SenderGuard::set(from);
         dispatch::on_room_event::<C>(room, state.as_deref(), &payload)
     }
@@ -120,14 +126,14 @@ impl<C: Channel> room_events::Guest for Component<C> {
         name: String,
         payload: Vec<u8>,
     ) -> Option<Vec<u8>> {
-        log::install::<C>();
+        begin::<C>();
         dispatch::on_room_timer::<C>(room, state.as_deref(), Timer::new(name, payload))
     }
 }
 
 impl<C: Channel> presence_events::Guest for Component<C> {
     fn on_presence(room: String, sequence: u64, joins: Vec<Entry>, leaves: Vec<String>) {
-        log::install::<C>();
+        begin::<C>();
         let joins = joins.into_iter().map(|Entry { key, metas }| (key, metas)).collect();
         dispatch::on_presence::<C>(room, sequence, joins, leaves);
     }
@@ -135,14 +141,14 @@ impl<C: Channel> presence_events::Guest for Component<C> {
 
 impl<C: Channel> channel_timer_events::Guest for Component<C> {
     fn on_channel_timer(name: String, payload: Vec<u8>) {
-        log::install::<C>();
+        begin::<C>();
         dispatch::on_channel_timer::<C>(Timer::new(name, payload));
     }
 }
 
 impl<C: Channel> outside_events::Guest for Component<C> {
     fn on_outside_message(payload: Vec<u8>) -> Result<Vec<u8>, outside_events::OutsideRefusal> {
-        log::install::<C>();
+        begin::<C>();
         dispatch::on_outside_message::<C>(&payload).map_err(|refusal| {
             outside_events::OutsideRefusal {
                 status: refusal.status,

@@ -231,7 +231,7 @@ impl Response {
     /// Errors: the body is not a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         let what = || format!("the answer is not JSON of a {}", std::any::type_name::<T>());
-        serde_json::from_slice(&self.body).with_context(what)
+        crate::json::read_bytes(&self.body).with_context(what)
     }
 }
 

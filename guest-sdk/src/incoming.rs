@@ -5,8 +5,9 @@ use std::any::Any;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 
-use crate::reference::{Ref, in_reply_to};
-use crate::reply::Request;
+use crate::json;
+use crate::reference::{Ref, in_reply_to, reference_in};
+use crate::reply::Decoded;
 
 /// A message as it arrives, whole: fragments have been joined, text has been validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl InvalidMessage {
     /// little of the client's own text.
     pub fn explanation(&self) -> String {
         let mut explanation = match self.syntax_error() {
-            Some(error) => format!("not JSON: {error}"),
+            Some(why) => format!("not JSON: {why}"),
             None => format!("no message of this channel: {}", self.error),
         };
         if let Some((cut, _)) = explanation.char_indices().nth(LONGEST_EXPLANATION) {
@@ -56,10 +57,11 @@ impl InvalidMessage {
         explanation
     }
 
-    /// Returns the `ref` that the client gave the message, if the text is a JSON object with one,
-    /// so that the caller that waits for an answer gets the error.
+    /// Returns the `ref` that the client gave the message, so that the caller that waits for an
+    /// answer gets the error. The text is searched for it even if it is not JSON in other places,
+    /// such as a number with a leading zero or half an emoji.
     pub fn reference(&self) -> Option<Ref> {
-        serde_json::from_str::<Request<IgnoredAny>>(&self.text).ok()?.reference
+        reference_in(&self.text)
     }
 
     /// Returns the message of the default
@@ -76,10 +78,13 @@ impl InvalidMessage {
         in_reply_to(self.reference().as_ref(), error)
     }
 
-    /// Returns the syntax error in a text that is not JSON. The decoder stopped at the first
-    /// mismatch, so the rest of the text has not been looked at yet.
-    fn syntax_error(&self) -> Option<serde_json::Error> {
-        serde_json::from_str::<IgnoredAny>(&self.text).err()
+    /// Returns the reason why a text is not JSON. A decoder that stopped at the first mismatch has
+    /// not looked at the rest of the text yet.
+    fn syntax_error(&self) -> Option<String> {
+        match self.error.is_data() {
+            true => serde_json::from_str::<IgnoredAny>(&self.text).err().map(|e| e.to_string()),
+            false => Some(self.error.to_string()),
+        }
     }
 }
 
@@ -88,7 +93,10 @@ impl InvalidMessage {
 const LONGEST_EXPLANATION: usize = 300;
 
 /// Decodes a text message: a `String` is the text itself, every other type is read from JSON.
-pub(crate) fn decode<M: DeserializeOwned + 'static>(text: String) -> Result<M, InvalidMessage> {
+/// Returns the message, and its `ref` if it is a [`Request`](crate::Request) with one.
+pub(crate) fn decode<M: DeserializeOwned + 'static>(
+    text: String,
+) -> Result<(M, Option<Ref>), InvalidMessage> {
     let mut text = Some(text);
     let mut message: Option<M> = None;
     // No specialization is needed, and nothing is copied: the slot's type tells whether `M` is
@@ -97,10 +105,23 @@ pub(crate) fn decode<M: DeserializeOwned + 'static>(text: String) -> Result<M, I
         *slot = text.take();
     }
     match (message, text) {
-        (Some(message), _) => Ok(message),
+        (Some(message), _) => Ok((message, None)),
         (None, text) => {
             let text = text.unwrap_or_default();
-            serde_json::from_str(&text).map_err(|error| InvalidMessage { text, error })
+            Decoded::begin();
+            let read = match serde_json::from_str(&text) {
+                Ok(message) => Ok(message),
+                Err(error) => match Decoded::end().error {
+                    // A request has been read in every way already.
+                    Some(error) => Err(error),
+                    None => json::read_again(&text, error),
+                },
+            };
+            let reference = Decoded::end().reference();
+            match read {
+                Ok(message) => Ok((message, reference)),
+                Err(error) => Err(InvalidMessage { text, error }),
+            }
         }
     }
 }
@@ -122,12 +143,13 @@ mod tests {
 
     #[test]
     fn a_string_is_not_parsed() {
-        assert_eq!(decode::<String>("\"x".to_owned()).expect("any text is a String"), "\"x");
+        let (text, _) = decode::<String>("\"x".to_owned()).expect("any text is a String");
+        assert_eq!(text, "\"x");
     }
 
     #[test]
     fn other_types_are_read_from_json() {
-        assert!(matches!(decode(r#"{"type":"Ping"}"#.to_owned()), Ok(Message::Ping)));
+        assert!(matches!(decode(r#"{"type":"Ping"}"#.to_owned()), Ok((Message::Ping, None))));
     }
 
     #[test]

@@ -79,13 +79,17 @@ impl Invalid {
     }
 
     /// Returns the error for programs: `code`, `message` and, if there are any, `fields`.
+    ///
+    /// Texts are cut, so that one that repeats what a client sent can still be sent to it.
     pub(crate) fn to_json(&self) -> Map<String, Value> {
         let mut error = Map::from_iter([
             ("code".to_owned(), json!(self.code)),
-            ("message".to_owned(), json!(self.message)),
+            ("message".to_owned(), json!(cut(&self.message))),
         ]);
         if !self.fields.is_empty() {
-            error.insert("fields".to_owned(), json!(self.fields));
+            let fields = self.fields.iter().take(MOST_FIELDS);
+            let fields = fields.map(|(name, why)| (cut(name), json!(cut(why)))).collect();
+            error.insert("fields".to_owned(), fields);
         }
         error
     }
@@ -93,6 +97,19 @@ impl Invalid {
     /// Returns this error, unless no field was named: the end of a function that checks all fields.
     pub fn unless_fields_are_valid(self) -> Result<(), Self> {
         if self.fields.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+/// Longest text of an error for a client, in bytes.
+const LONGEST_TEXT: usize = 4096;
+
+/// Largest number of fields in an error for a client.
+const MOST_FIELDS: usize = 64;
+
+fn cut(text: &str) -> String {
+    match text.len() <= LONGEST_TEXT {
+        true => text.to_owned(),
+        false => format!("{}…", &text[..text.floor_char_boundary(LONGEST_TEXT)]),
     }
 }
 
@@ -112,6 +129,15 @@ impl std::error::Error for Invalid {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_it_repeats_of_a_message_is_bounded() {
+        let long = "ж".repeat(100_000);
+        let invalid = (0..1000).fold(Invalid::new(&long), |invalid, number| {
+            invalid.field(format!("{number}{long}"), &long)
+        });
+        assert!(invalid.to_json().to_string().len() < 1024 * 1024);
+    }
 
     #[test]
     fn it_says_everything_in_one_line() {

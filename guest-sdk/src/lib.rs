@@ -105,7 +105,6 @@
 //!   fail. An `Err` has recorded nothing, and the callback may go on.
 //! - Questions such as [`room_count`](rooms::room_count) see the commits of other events, and this
 //!   event's own joins and leaves.
-//!   this event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
 //! - Logging, writing into the [`store`] and [`http`] requests happen at once and are never undone.
@@ -184,7 +183,8 @@ pub mod log;
 pub mod store;
 
 mod dispatch;
-mod session;
+mod encoding;
+mod json;
 mod urlencoded;
 
 mod backend;

@@ -50,8 +50,8 @@
 use serde::Serialize;
 
 use crate::backend;
+use crate::encoding::payload;
 use crate::error::Result;
-use crate::timers::encode;
 
 /// Posts to one connection of this channel by its id.
 ///
@@ -59,7 +59,7 @@ use crate::timers::encode;
 /// `inbox-full` (too many notices wait for it), `payload-too-big`, `too-many-hops` (notices that
 /// cause each other), `no-handler` (there is no `on_notify`).
 pub fn notify(id: &str, notice: &impl Serialize) -> Result {
-    Ok(backend::notify(id, &encode(notice)?)?)
+    Ok(backend::notify(id, &payload::notice(notice)?)?)
 }
 
 /// Posts to every member of a room, the event's own connection included if it is one. Returns the
@@ -68,7 +68,7 @@ pub fn notify(id: &str, notice: &impl Serialize) -> Result {
 /// others get the notice. The errors are those of [`notify`] without `inbox-full`, and
 /// `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
 pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
-    Ok(backend::notify_room(room, &encode(notice)?, None)?)
+    Ok(backend::notify_room(room, &payload::notice(notice)?, None)?)
 }
 
 /// Posts to every connection of a user, on any device. Returns the number of receivers, as
@@ -76,5 +76,5 @@ pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
 /// `user-offline` if the user has no connection. To leave one out, such as the event's own:
 /// [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
 pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
-    Ok(backend::notify_user(user, &encode(notice)?, None)?)
+    Ok(backend::notify_user(user, &payload::notice(notice)?, None)?)
 }

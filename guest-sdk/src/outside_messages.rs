@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::invalid::Invalid;
+use crate::json;
 
 /// The refusal of a message from outside, as its sender gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +24,7 @@ impl OutsideRefusal {
 
     /// Makes the refusal from the public part of an error.
     pub(crate) fn of(error: &Error) -> Self {
-        match error.invalid() {
+        match error.for_sender() {
             None => Self::new(500, "channel-failed", "the channel failed"),
             Some(invalid) => Self { status: 422, body: json!({ "error": invalid.to_json() }) },
         }
@@ -40,7 +41,7 @@ impl From<wharf_contract::outside_messages::OutsideProblem> for OutsideRefusal {
 
 /// Returns the message in a payload. One that does not fit is its sender's mistake.
 pub(crate) fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M> {
-    serde_json::from_slice(payload).map_err(|error| {
+    json::read_bytes(payload).map_err(|error| {
         let mut message = format!("no message of this channel: {error}");
         message.truncate(message.floor_char_boundary(LONGEST_EXPLANATION));
         Invalid::new(message).code("INVALID_JSON").into()

@@ -6,6 +6,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::json;
+
 /// The `ref` of a message: the name that a client gives it, to find the answer to it. A text of at
 /// most 128 bytes or an integer of at most 64 bits, given back as it was.
 ///
@@ -75,6 +77,14 @@ impl<'de> Deserialize<'de> for Ref {
     }
 }
 
+/// Returns the `ref` of a message that could not be read, also if it is not JSON in other places.
+/// Of several the last one counts, as for most readers of JSON.
+pub(crate) fn reference_in(text: &str) -> Option<Ref> {
+    let member = json::members(text).filter(|member| member.is_named("ref")).last()?;
+    let is_whole = member.is_followed || member.value.starts_with('"');
+    serde_json::from_str::<Option<Ref>>(member.value).ok().flatten().filter(|_| is_whole)
+}
+
 /// Returns an error for a client, as the answer to its message if it is one.
 pub(crate) fn in_reply_to(reference: Option<&Ref>, mut error: Map<String, Value>) -> Value {
     if let Some(reference) = reference {
@@ -97,6 +107,26 @@ mod tests {
             assert_eq!(serde_json::to_value(&reference).expect("JSON"), value);
             let kept = rmp_serde::to_vec_named(&reference).expect("a session");
             assert_eq!(rmp_serde::from_slice::<Ref>(&kept).expect("the same"), reference);
+        }
+    }
+
+    #[test]
+    fn a_ref_is_read_beside_what_is_not_json() {
+        for (text, reference) in [
+            (r#"{"type":"buy","payload":{"tea":"green\ud83d","cups":1},"ref":7}"#, json!(7)),
+            (r#"{"ref":7,"type":"buy","payload":{"cups":01}}"#, json!(7)),
+            (r#"{"ref":"a","type":"buy"} and more"#, json!("a")),
+            (r#"{"payload":[1,},"ref":-7,}"#, json!(-7)),
+            (r#"{"ref":"whole""#, json!("whole")),
+            (r#"{"ref":1,"ref":2"#, json!(null)),
+            (r#"{"ref":1,"ref":2,"#, json!(2)),
+            (r#"{"ref":12"#, json!(null)),
+            (r#"{"ref":01}"#, json!(null)),
+            (r#"{"ref":"\ud83d"}"#, json!(null)),
+            (r#"{"payload":{"ref":7}}"#, json!(null)),
+            (r#"{"payload":{"ref":7}"#, json!(null)),
+        ] {
+            assert_eq!(json!(reference_in(text)), reference, "{text}");
         }
     }
 }

@@ -105,14 +105,24 @@ impl Refusal {
     }
 }
 
-/// Status 500. The client learns nothing more; the error goes to the host's log. For an
-/// [`Invalid`](crate::Invalid) it is status 400, with its public content as JSON.
+/// Status 500. The client learns nothing more; the error goes to the host's log.
+///
+/// What a stranger has done wrong is no failure of the channel, and not reported: for an
+/// [`Invalid`](crate::Invalid) it is status 400, with its public content as JSON. So it is for a name
+/// of a room, a user, a label, a presence or a key of the store that the host does not take, such as
+/// one that is too long. For a connection or a user that is not there it is status 404.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let refusal = match error.invalid() {
-            None => Self::http(500, "Internal Server Error"),
-            Some(_) => Self::bad_request(error.for_client().to_string())
-                .header("content-type", "application/json"),
+        let json = |status| {
+            Self::http(status, error.for_client().to_string())
+                .header("content-type", "application/json")
+        };
+        let refusal = if error.for_sender().is_some() {
+            json(400)
+        } else if error.names_nobody() {
+            Self::not_found("nobody is there")
+        } else {
+            Self::http(500, "Internal Server Error")
         };
         Self { cause: Some(error), ..refusal }
     }

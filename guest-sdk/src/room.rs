@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend;
+use crate::encoding::payload;
 use crate::error::Result;
 use crate::outgoing::Outgoing;
 use crate::rooms::{self, RoomMembers};
@@ -38,7 +39,7 @@ impl Room {
     /// `payload-too-big`, `too-many-room-states`, `too-many-hops` (events that cause each other),
     /// `no-handler` (there is no `on_room_event`).
     pub fn post(&self, event: &impl Serialize) -> Result {
-        Ok(backend::post(&self.name, &encode(event)?)?)
+        Ok(backend::post(&self.name, &payload::room_event(event)?)?)
     }
 
     /// Sends to every member, like [`broadcast_to_room`](rooms::broadcast_to_room).

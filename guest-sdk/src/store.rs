@@ -67,6 +67,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend;
+use crate::encoding::payload;
 use crate::error::{Context, Error, Result};
 use crate::pages::Pages;
 
@@ -173,7 +174,7 @@ pub fn try_update<T: Serialize + DeserializeOwned>(
         let version = before.as_ref().map(|entry| entry.version);
         let value = before.map(|entry| decode(key, &entry.value)).transpose()?;
         let value = change(value)?;
-        match compare_and_swap(key, version, &encode(key, &value)?, time) {
+        match compare_and_swap(key, version, &checked(key, &value)?, time) {
             Ok(_) => return Ok(value),
             Err(error) if !is_conflict(&error) => return Err(error),
             Err(error) if attempt == UPDATE_ATTEMPTS => {
@@ -261,9 +262,16 @@ fn milliseconds(time: Duration) -> u64 {
 
 fn decode<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T> {
     let what = || format!("the store's value of {key:?} is no {}", std::any::type_name::<T>());
-    serde_json::from_slice(value).with_context(what)
+    payload::from_json(value).with_context(what)
 }
 
 fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).with_context(|| format!("a value for {key:?} cannot be JSON"))
+    payload::to_json(&format!("the value for {key:?}"), value)
+}
+
+/// Encodes a value of a type that can be read back.
+fn checked<T: Serialize + DeserializeOwned>(key: &str, value: &T) -> Result<Vec<u8>> {
+    let encoded = encode(key, value)?;
+    payload::check_json::<T>(&format!("the value for {key:?}"), &encoded)?;
+    Ok(encoded)
 }

@@ -61,6 +61,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend;
+use crate::encoding::payload;
 use crate::error::{Context, Result};
 
 /// Sets a timer of the channel that fires once. The errors: `timer-name-invalid` (1 to 64 bytes),
@@ -111,19 +112,14 @@ impl Timer {
     /// Returns the payload given when it was set. Errors: the payload is of another type, which an
     /// older version of the plugin may have set.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T> {
-        decode(&self.payload).with_context(|| format!("the payload of the timer {:?}", self.name))
+        payload::decode(&self.payload)
+            .with_context(|| format!("the payload of the timer {:?}", self.name))
     }
 }
 
-/// Encodes the payload of a notice, a room event or a timer. It is JSON, so that other programs can
-/// post events too.
+/// Encodes the payload of a timer.
 pub(crate) fn encode(payload: &impl Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(payload).context("the payload cannot be written as JSON")
-}
-
-/// Decodes a payload.
-pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
-    Ok(serde_json::from_slice(payload)?)
+    payload::encode("the payload", payload)
 }
 
 /// Returns whole milliseconds, rounded up, so that nothing fires too early.

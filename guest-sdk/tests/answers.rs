@@ -211,6 +211,9 @@ fn whoever_waits_for_an_answer_hears_that_the_message_was_none() {
         (r#"{"type":"dance"}"#, json!(null)),
         (r#"{"type":"wait","ref":[3]}"#, json!(null)),
         (r#"{"type":"dance","ref":3"#, json!(null)),
+        (r#"{"type":"check","payload":{"name":"green\ud83d"},"ref":3}"#, json!(3)),
+        (r#"{"ref":3,"type":"double","payload":01}"#, json!(3)),
+        (r#"{"type":"wait","ref":3} trailing"#, json!(3)),
         (r#"[3]"#, json!(null)),
         (r#""ref""#, json!(null)),
     ] {
@@ -220,6 +223,22 @@ fn whoever_waits_for_an_answer_hears_that_the_message_was_none() {
         assert_eq!(answer["ref"], reference, "{text}");
         assert_eq!(answer.get("status").is_some(), !reference.is_null(), "{answer}");
     }
+}
+
+#[test]
+fn half_an_emoji_is_said_to_be_no_json() {
+    let (_, client) = desk();
+    client.send(r#"{"type":"check","payload":{"name":"green\ud83d"},"ref":3}"#);
+    let answer = client.next_json();
+    let message = answer["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("not JSON: "), "{message}");
+}
+
+#[test]
+fn the_content_may_stand_before_the_type() {
+    let (_, client) = desk();
+    client.send(r#"{"ref":3,"payload":{"name":"Ann"},"type":"check"}"#);
+    assert_eq!(client.next_json()["status"], "ok");
 }
 
 #[test]
@@ -298,4 +317,47 @@ fn an_on_error_of_ones_own_knows_which_message_failed() {
         "code": "BLUNT",
         "message": "invalid digit found in string",
     }));
+}
+
+/// Fails without a word about the message.
+#[derive(Serialize, Deserialize)]
+struct Curt;
+
+#[wharf::channel]
+impl Channel for Curt {
+    const PATHS: &[&str] = &["/curt"];
+
+    fn on_connect(_: &Connection) -> Result<Self, Refusal> {
+        Ok(Curt)
+    }
+
+    fn on_message(&mut self, conn: &Connection, request: Request<Dial>) -> Result {
+        let number: u8 = request.message.number.parse()?;
+        if number == 0 {
+            return Err(Invalid::new("nobody has this number").into());
+        }
+        // A name that the host does not take is the client's mistake.
+        conn.join(&"x".repeat(usize::from(number) + 200))?;
+        conn.reply(&request.reference, number)
+    }
+}
+
+#[test]
+fn an_error_that_names_no_message_answers_the_request_of_its_handler() {
+    let host = TestHost::new::<Curt>();
+    let client = host.connect("/curt").expect_open();
+    let answer = |number: &str| {
+        client.send(json!({ "number": number, "ref": 5 }));
+        let answer = client.next_json();
+        assert_eq!((&answer["ref"], &answer["status"]), (&json!(5), &json!("error")));
+        answer
+    };
+    assert_eq!(answer("x")["code"], "INTERNAL_ERROR");
+    assert_eq!(answer("0")["message"], "nobody has this number");
+    assert_eq!(host.errors().len(), 1);
+    let message = "a room's name has at most 255 bytes, this one has 256";
+    assert_eq!(answer("56")["message"], message);
+    assert!(host.errors().is_empty(), "a client must not fill the operator's log");
+    client.send(json!({ "number": "x" }));
+    client.assert_received(json!({ "type": "error", "code": "INTERNAL_ERROR" }));
 }

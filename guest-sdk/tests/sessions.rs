@@ -109,6 +109,7 @@ fn a_session_that_does_not_fit_ends_its_connection_and_says_what_to_do() {
     assert!(errors[0].contains("`sessions::Broken`"), "{errors:?}");
     assert!(errors[0].contains("`#[serde(default)]`"), "{errors:?}");
     assert!(errors[0].contains("missing field `needed`"), "{errors:?}");
+    assert_eq!(errors.len(), 2, "the error and the panic, and nothing of on_close: {errors:?}");
 }
 
 #[test]
@@ -159,4 +160,102 @@ fn a_session_that_is_too_big_fails_as_a_panic_does() {
     assert_eq!(client.session::<Hoarder>().kept, "");
     let target = format!("/kept?kept={}", "x".repeat(200));
     assert_eq!(host.connect(&target).expect_refused().status(), Some(500));
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Place {
+    Nowhere,
+    At { ip: std::net::IpAddr, seen: std::collections::BTreeMap<u32, String> },
+    Far { distance: u128 },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Inner {
+    ip: std::net::IpAddr,
+}
+
+/// Keeps what serde reads by way of a buffer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Traveller {
+    place: Place,
+    #[serde(flatten)]
+    inner: Option<Inner>,
+}
+
+#[wharf::channel]
+impl Channel for Traveller {
+    const PATHS: &[&str] = &["/travel/:to"];
+
+    fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+        let ip: std::net::IpAddr = "192.0.2.7".parse()?;
+        let place = match conn.param("to")?.as_str() {
+            "far" => Place::Far { distance: 7 },
+            "at" => Place::At { ip, seen: [(7, "seven".to_owned())].into() },
+            _ => Place::Nowhere,
+        };
+        Ok(Traveller { place, inner: Some(Inner { ip }) })
+    }
+
+    fn on_message(&mut self, conn: &Connection, to: String) -> Result {
+        if to == "far" {
+            self.place = Place::Far { distance: 7 };
+        }
+        conn.send(format!("{self:?}"))
+    }
+}
+
+#[test]
+fn what_on_connect_returned_is_what_later_callbacks_see() {
+    let host = TestHost::new::<Traveller>();
+    let ann = host.connect("/travel/at").expect_open();
+    let kept = ann.session::<Traveller>();
+    assert!(kept.inner.is_some());
+    ann.send("look");
+    ann.assert_received(format!("{kept:?}"));
+    assert!(host.errors().is_empty());
+}
+
+#[test]
+fn a_session_that_could_not_be_read_back_is_refused_where_it_is_made() {
+    let host = TestHost::new::<Traveller>();
+    assert_eq!(host.connect("/travel/far").expect_refused().status(), Some(500));
+    let errors = host.errors();
+    let said = "on_connect failed: the session `sessions::Traveller` would not be read back: its \
+                field `place.distance`: ";
+    assert!(errors[0].starts_with(said), "{errors:?}");
+
+    let ann = host.connect("/travel/nowhere").expect_open();
+    ann.send("far");
+    ann.assert_received(json!({ "type": "error", "code": "INTERNAL_ERROR" }));
+    assert!(host.errors()[0].contains("`place.distance`"));
+    assert_eq!(ann.session::<Traveller>().place, Place::Nowhere);
+    ann.send("look");
+    assert!(ann.is_open());
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Stage {
+    Lobby,
+}
+
+#[wharf::channel]
+impl Channel for Stage {
+    const PATHS: &[&str] = &["/stage"];
+
+    fn on_connect(_: &Connection) -> Result<Self, Refusal> {
+        Ok(Stage::Lobby)
+    }
+
+    fn on_message(&mut self, conn: &Connection, _: String) -> Result {
+        conn.send(format!("{self:?}"))
+    }
+}
+
+#[test]
+fn a_session_may_be_an_enum_with_one_variant() {
+    let ann = TestHost::new::<Stage>().connect("/stage").expect_open();
+    ann.send("look");
+    ann.assert_received("Lobby");
+    assert!(ann.is_open());
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use wharf_contract::presence::MAX_PAGE;
 
 use crate::audience::{self, Audience};
+use crate::encoding::payload::Readers;
 use crate::error::HostError;
 use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
 use crate::log::{Level, LevelFilter};
@@ -393,6 +394,10 @@ pub(crate) fn discard() {
 
 pub(crate) fn report_error(detail: &str) {
     host(|world| world.failed(detail.to_owned()));
+}
+
+pub(crate) fn readers() -> Readers {
+    host(|world| world.plugin.readers)
 }
 
 pub(crate) fn generation() -> u64 {

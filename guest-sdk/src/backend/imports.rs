@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
 
 use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
@@ -10,10 +11,23 @@ use crate::bindings::channel::wharf::channel::{
     audience, channels, event, labels, log as host_log, notices, presence, room_posts, rooms,
     settings, store, timers, types, users,
 };
+use crate::encoding::payload::Readers;
 use crate::error::{HostError, Remedy};
 use crate::log::{Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
+
+/// The readers of the component's channel.
+static READERS: OnceLock<Readers> = OnceLock::new();
+
+/// Sets the channel whose component this is.
+pub(crate) fn install<C: crate::Channel>() {
+    READERS.get_or_init(Readers::of::<C>);
+}
+
+pub(crate) fn readers() -> Readers {
+    READERS.get().copied().unwrap_or_default()
+}
 
 /// The handle of the connection that was lent to this event. The bindings give it back.
 pub(crate) struct Connection(ManuallyDrop<LentConnection>);

@@ -8,9 +8,9 @@ use wharf_contract::close::{MAX_CONTROL_BYTES, MAX_REASON_BYTES, Reason, is_clie
 use wharf_contract::kit::{Act, Violation};
 
 use crate::channel::{Channel, Fault};
+use crate::encoding::session;
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Payload};
-use crate::session;
 
 use super::component::ComponentHost;
 use super::run::{Ending, Happening, end, handle};

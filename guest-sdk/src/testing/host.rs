@@ -14,10 +14,11 @@ use wharf_contract::limits::Limits;
 use wharf_contract::outside_messages::OutsideProblem;
 
 use crate::channel::Channel;
+use crate::encoding::{payload, session};
 use crate::log::Level;
 use crate::outgoing::Outgoing;
 use crate::outside_messages::OutsideRefusal;
-use crate::{session, store};
+use crate::store;
 
 use super::client::{Received, expected, is_same};
 use super::component::{self, ComponentHost};
@@ -166,8 +167,8 @@ impl TestHost {
                 stored.unwrap_or_else(|error| panic!("{error}"));
             }
             Component(host) => {
-                let value = serde_json::to_vec(value).expect("a value that can be written as JSON");
-                host.store(key, &value);
+                let value = payload::to_json("the value", value);
+                host.store(key, &value.unwrap_or_else(|error| panic!("{error}")));
             }
         }
     }
@@ -179,7 +180,7 @@ impl TestHost {
         match &self.level {
             Native(_) => self.run(|| store::get(key)).unwrap_or_else(|error| panic!("{error}")),
             Component(host) => {
-                let value = serde_json::from_slice(&host.stored(key)?);
+                let value = payload::from_json(&host.stored(key)?);
                 Some(value.unwrap_or_else(|error| panic!("the store's value of {key:?}: {error}")))
             }
         }

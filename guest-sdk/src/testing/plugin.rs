@@ -3,6 +3,7 @@
 use crate::channel::{Channel, Exports, Fault};
 use crate::connection::Connection;
 use crate::dispatch;
+use crate::encoding::payload::Readers;
 use crate::incoming::Incoming;
 use crate::log;
 use crate::outside_messages::OutsideRefusal;
@@ -19,6 +20,7 @@ pub(crate) struct Plugin {
     pub(crate) paths: &'static [&'static str],
     pub(crate) subprotocols: &'static [&'static str],
     pub(crate) exports: Exports,
+    pub(crate) readers: Readers,
     pub(crate) on_connect: fn(&Connection) -> Result<Vec<u8>, Answer>,
     pub(crate) on_message: fn(&Connection, &[u8], Incoming) -> Handled,
     pub(crate) on_ping: fn(&Connection, &[u8], Vec<u8>) -> Handled,
@@ -41,6 +43,7 @@ impl Plugin {
             paths: C::PATHS,
             subprotocols: C::SUBPROTOCOLS,
             exports: C::__WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL,
+            readers: Readers::of::<C>(),
             on_connect: dispatch::on_connect::<C>,
             on_message: dispatch::on_message::<C>,
             on_ping: dispatch::on_ping::<C>,
