@@ -38,10 +38,17 @@ use crate::timers::Timer;
 /// }
 /// ```
 ///
-/// A session that cannot be read is reported and ends its connection. To find out before your users
-/// do, reload in a test, with [`TestHost::reload`](crate::testing::TestHost::reload).
+/// What is written can be read: a session that its own type would not read back is refused where it
+/// is made, in `on_connect` or in the handler that changed it, by the name of the field. A type must
+/// read what it writes. In tagged, untagged and flattened types serde reads no 128-bit numbers.
+/// `Some(None)` is written as `None` is, and refused.
 ///
-/// A channel without a memory is a struct without fields, whose session costs nothing. The operator
+/// A session of an older version that cannot be read is reported and ends its connection. To find
+/// out before your users do, reload in a test, with [`TestHost::reload`](crate::testing::TestHost::reload).
+///
+/// A channel without a memory is a struct without fields, whose session costs nothing. A `HashMap`
+/// or a `HashSet` is in another order each time, so that a session with one is written back after
+/// each event; a `BTreeMap` is not. The operator
 /// bounds the size of a session (`max_session_bytes`).
 ///
 /// # Messages
@@ -152,8 +159,10 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// [`Connection::set_response_header`]. A refusal drops all of it, and there is no `on_close`.
     ///
     /// `?` on any error refuses with status 500; the error is reported to the operator and no part
-    /// of it is sent. So does a panic. `?` on an [`Invalid`] refuses with status 400, and with its
-    /// content as JSON.
+    /// of it is sent. So does a panic. A stranger's mistake is not reported: `?` on an [`Invalid`]
+    /// refuses with status 400, and with its content as JSON. So does a name that the host does not
+    /// take, such as that of a room with more than 255 bytes. A user or a connection that is not
+    /// there is status 404.
     ///
     /// ```
     /// # use wharf::prelude::*;
@@ -424,12 +433,13 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// #       Ok(Orders)
     /// #   }
     ///     fn on_outside_message(Shipped { to, order }: Shipped) -> Result<Told> {
-    ///         let devices = user_connections(&to).count();
-    ///         if devices == 0 {
-    ///             return Err(Invalid::new("no device is online").code("OFFLINE").into());
+    ///         match send_to_user(&to, json!({ "type": "shipped", "order": order })) {
+    ///             Ok(()) => Ok(Told { devices: user_connections(&to).count() }),
+    ///             Err(error) if error.is_gone() => {
+    ///                 Err(Invalid::new("no device is online").code("OFFLINE").into())
+    ///             }
+    ///             Err(error) => Err(error),
     ///         }
-    ///         send_to_user(&to, json!({ "type": "shipped", "order": order }))?;
-    ///         Ok(Told { devices })
     ///     }
     /// #   // …
     /// }

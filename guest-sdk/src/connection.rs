@@ -1,6 +1,8 @@
 //! The connection that an event belongs to.
 
 use std::cell::OnceCell;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -108,6 +110,34 @@ impl Connection {
             })
     }
 
+    /// Returns a path parameter as another type, such as a number. Errors: the text is no such
+    /// value, which is an [`Invalid`]: `?` in `on_connect` refuses with status 400. And those of
+    /// [`param`](Connection::param).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result<(), Refusal> {
+    /// let game: u32 = conn.param_as("game")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn param_as<T>(&self, name: &str) -> Result<T>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        Ok(parsed(name, &self.param(name)?)?)
+    }
+
+    /// Returns the first value of a query parameter as another type, such as a number; `None` if
+    /// there is none. Errors: the text is no such value, which is an [`Invalid`]: `?` in
+    /// `on_connect` refuses with status 400.
+    pub fn query_as<T>(&self, name: &str) -> Result<Option<T>>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        Ok(self.query(name).map(|value| parsed(name, &value)).transpose()?)
+    }
+
     /// Returns the headers of the handshake request, in the order received: names in lower case,
     /// repeated headers kept, values as bytes (RFC 9110 does not promise UTF-8).
     pub fn headers(&self) -> &[(String, Vec<u8>)] {
@@ -140,6 +170,14 @@ impl Connection {
     pub fn ending(&self) -> Option<String> {
         self.raw.ending()
     }
+}
+
+/// Reads a value that a client has put into its address.
+fn parsed<T>(name: &str, value: &str) -> Result<T, Invalid>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    value.parse().map_err(|error| Invalid::new("the address is wrong").field(name, error))
 }
 
 /// The token that the host has checked, if the operator requires one with the table

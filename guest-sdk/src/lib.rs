@@ -127,7 +127,10 @@
 //! reload, or because it does not need them at the moment. Any of them may serve any event of any
 //! connection. So a `static`, a `thread_local!` or a leaked allocation is a cache of one instance:
 //! it can be empty or outdated at any time, and no other instance sees it. It is the right place
-//! for a compiled pattern or a parsed table, and the wrong one for data whose loss matters. The
+//! for a compiled pattern or a parsed table, and the wrong one for data whose loss matters. What is
+//! made at first use, as by a `LazyLock`, is made in the first event of each instance that needs it,
+//! and has to fit into that event's budgets (`cpu_budget_ms`): an event that misses its deadline
+//! drops the instance, and the next one begins anew. The
 //! data of a connection belongs in its session, shared data in the [`store`].
 //!
 //! # What a plugin can reach
@@ -218,6 +221,9 @@ pub use timers::Timer;
 /// [`on_pong`](Channel::on_pong), `faults` for [`on_fault`](Channel::on_fault), and so on. The host
 /// calls no others, so a callback that is not written costs nothing. A `type Message`, `Notice`,
 /// `RoomState`, `RoomEvent`, `OutsideMessage` or `OutsideReply` that is left out is added.
+///
+/// The code that it writes names this crate `wharf`, so the dependency must have that name, as in the
+/// `Cargo.toml` above.
 ///
 /// A plugin has one channel. If a crate has two, compiling it to WebAssembly fails: a symbol "is
 /// already defined". (In tests there may be any number.)

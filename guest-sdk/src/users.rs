@@ -23,9 +23,12 @@
 //!     }
 //!
 //!     fn on_message(&mut self, conn: &Connection, friend: String) -> Result {
-//!         match is_online(&friend) {
-//!             true => send_to_user(&friend, json!({ "type": "poke", "from": conn.user() })),
-//!             false => conn.send(json!({ "type": "offline", "user": friend })),
+//!         // Not asked first: a friend who is online may be gone a moment later.
+//!         match send_to_user(&friend, json!({ "type": "poke", "from": conn.user() })) {
+//!             Err(error) if error.is_gone() => {
+//!                 conn.send(json!({ "type": "offline", "user": friend }))
+//!             }
+//!             sent => sent,
 //!         }
 //!     }
 //! }

@@ -219,6 +219,11 @@ impl Client {
     }
 
     /// Returns the next message, text or binary, or the end of the connection.
+    pub async fn message_or_end(&mut self) -> Result<Message, Ended> {
+        soon("a message or the end", self.next()).await
+    }
+
+    /// Returns the next message, text or binary, or the end of the connection.
     async fn next(&mut self) -> Result<Message, Ended> {
         let mut ended = Ended::Cut;
         loop {

@@ -46,3 +46,4 @@ mod transactions;
 mod turned_away;
 mod users;
 mod waiting;
+mod written;

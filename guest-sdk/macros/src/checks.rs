@@ -8,8 +8,8 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::token::Paren;
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl,
-    PathArguments, Result, ReturnType, Type, TypeTuple,
+    Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Meta,
+    PathArguments, Result, ReturnType, Token, Type, TypeTuple, parse_quote,
 };
 
 /// The callbacks of `wharf::Channel`.
@@ -114,8 +114,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
                         shown.extend(ty.map(|ty| (name, ty)));
                     }
                 }
-                let cfgs = function.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-                callbacks.push((function.sig.ident.to_string(), cfgs.cloned().collect()));
+                callbacks.push((function.sig.ident.to_string(), conditions(&function.attrs)));
             }
             ImplItem::Const(constant) => {
                 errors.note(known(&constant.ident, "constant", &CONSTANTS));
@@ -161,6 +160,33 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     errors.finish()?;
     let paths = paths.unwrap_or_else(Span::call_site);
     Ok(Channel { item, types, paths, callbacks })
+}
+
+/// Returns the `#[cfg]`s among attributes. One in a `#[cfg_attr]` holds under the condition of that.
+pub fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
+    let mut conditions = Vec::new();
+    for attribute in attributes {
+        if attribute.path().is_ident("cfg") {
+            conditions.push(attribute.clone());
+        }
+        if !attribute.path().is_ident("cfg_attr") {
+            continue;
+        }
+        let list = Punctuated::<Meta, Token![,]>::parse_terminated;
+        // What cannot be read is for the compiler to say.
+        let Ok(list) = attribute.parse_args_with(list) else { continue };
+        let mut list = list.into_iter();
+        let Some(when) = list.next() else { continue };
+        for meta in list {
+            if let Meta::List(inner) = meta
+                && inner.path.is_ident("cfg")
+            {
+                let condition = inner.tokens;
+                conditions.push(parse_quote! { #[cfg(any(not(#when), #condition))] });
+            }
+        }
+    }
+    conditions
 }
 
 /// Returns the tokens `Channel for Chat`, for errors to point at.

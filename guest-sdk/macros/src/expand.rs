@@ -6,7 +6,7 @@ use syn::{Attribute, Meta, parse_quote};
 
 use wharf_contract::exports::{OPTIONAL_EXPORTS, OptionalExport};
 
-use crate::checks::Channel;
+use crate::checks::{Channel, conditions};
 use crate::exports::{macro_of, module_of};
 
 /// Returns the completed implementation, and the exports of the component.
@@ -23,18 +23,22 @@ pub fn expand(channel: Channel) -> TokenStream {
             ::wharf::__private::Exports { #(#fields),* };
     });
     let ty = &item.self_ty;
+    // What is added is there where the implementation is.
+    let here = conditions(&item.attrs);
     let checked = quote_spanned! { paths =>
+        #(#here)*
         const _: () = ::wharf::__private::check_paths(<#ty as ::wharf::Channel>::PATHS);
     };
     let exports = exports.iter().map(Export::item);
     quote! {
         #item
         #checked
+        #(#here)*
         #[cfg(target_family = "wasm")]
         const _: () = {
-            type WharfComponent = ::wharf::__private::Component<#ty>;
+            type __WharfComponentOfTheChannel = ::wharf::__private::Component<#ty>;
             ::wharf::__private::bindings::channel::export_channel!(
-                WharfComponent with_types_in ::wharf::__private::bindings::channel
+                __WharfComponentOfTheChannel with_types_in ::wharf::__private::bindings::channel
             );
             #(#exports)*
         };
@@ -63,7 +67,7 @@ impl Export {
         let (module, export) = (module_of(self.optional), macro_of(self.optional));
         self.written.item(quote! {
             ::wharf::__private::bindings::#module::#export!(
-                WharfComponent with_types_in ::wharf::__private::bindings::#module
+                __WharfComponentOfTheChannel with_types_in ::wharf::__private::bindings::#module
             );
         })
     }
@@ -167,6 +171,27 @@ mod tests {
         // If one of them has no condition, the export is always there.
         let always = expanded(quote! { #[cfg(a)] #on_ping #on_pong });
         assert!(always.contains("control_frames:true"), "{always}");
+    }
+
+    #[test]
+    fn a_condition_within_a_condition_is_seen() {
+        let on_ping = quote! { fn on_ping(&mut self, c: &Connection, d: Vec<u8>) -> Result {} };
+        let some = expanded(quote! { #[cfg_attr(a, cfg(b), allow(unused))] #on_ping });
+        assert!(some.contains("#[cfg(any(all(any(not(a),b))))]::wharf"), "{some}");
+    }
+
+    #[test]
+    fn what_is_added_is_there_where_the_implementation_is() {
+        let item = quote! {
+            #[cfg(feature = "chat")]
+            impl Channel for Chat {
+                const PATHS: &[&str] = &["/chat"];
+                fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat) }
+            }
+        };
+        let channel = check(TokenStream::new(), item).expect("nothing is wrong with it");
+        let expanded = expand(channel).to_string().replace(' ', "");
+        assert_eq!(expanded.matches("#[cfg(feature=\"chat\")]").count(), 3, "{expanded}");
     }
 
     #[test]

@@ -56,6 +56,9 @@ impl Pool {
     /// again, and surplus ones: the live instances, including idle ones, are about as many as may
     /// be in use.
     pub(crate) fn give_back(&self, instance: Box<Instance>) {
+        if self.channel.ports.one_event_an_instance {
+            return;
+        }
         if instance.is_reusable() && (self.channel.live.has_room() || self.idle.is_empty()) {
             self.idle.put(instance);
         }

@@ -35,6 +35,9 @@ pub struct Ports {
     pub sessions: Arc<dyn SessionObserver>,
     /// The observer of plugins' files.
     pub loads: Arc<dyn LoadObserver>,
+    /// True if an instance serves one event only. A test then sees what a busy host may do at any
+    /// time: the next event finds nothing of what a static held.
+    pub one_event_an_instance: bool,
 }
 
 impl Ports {
@@ -48,6 +51,7 @@ impl Ports {
             log: Arc::new(HostLog),
             sessions: Arc::new(Unobserved),
             loads: Arc::new(Unobserved),
+            one_event_an_instance: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! There are two ways into a room: connect to `/chat/:room_id`, or connect to `/chat` and send
 //! `{"type": "join", "room_id": "lobby"}`, which also changes rooms later. `?name=Ann` names the
-//! user. The default name is `user_` and the connection's id.
+//! user. The default name is `user_` and the connection's id. Names are not unique.
 //!
 //! | the client sends | the channel sends |
 //! | --- | --- |
@@ -48,6 +48,9 @@ impl Channel for Chat {
             Some(name) if name.chars().count() > LONGEST_NAME => {
                 let why = format!("a name has at most {LONGEST_NAME} characters");
                 return Err(Refusal::bad_request(why));
+            }
+            Some(name) if !messages::is_plain(&name) => {
+                return Err(Refusal::bad_request("a name has no control characters"));
             }
             Some(name) => name,
             None => format!("user_{}", conn.id()),
@@ -144,7 +147,8 @@ impl Chat {
         conn.join(room)?;
         self.room = Some(room.to_owned());
         let count = room_count(room);
-        info!(room, count; "user joined");
+        // A line that a stranger can cause is for the level `debug`.
+        debug!(room, count; "user joined");
         conn.others().broadcast_to_room(
             room,
             json!({
@@ -160,7 +164,7 @@ impl Chat {
     /// Tells the room that the user has left it.
     fn say_goodbye(&self, conn: &Connection, room: &str) -> Result {
         let count = room_count(room);
-        info!(room, count; "user left");
+        debug!(room, count; "user left");
         conn.others().broadcast_to_room(
             room,
             json!({

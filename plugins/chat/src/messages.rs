@@ -39,6 +39,17 @@ pub fn error(conn: &Connection, code: &str, message: &str) -> Result {
     }))
 }
 
+/// Returns true if a name has neither control characters nor such as change the direction of text,
+/// with which it could look like another one.
+pub fn is_plain(name: &str) -> bool {
+    let turns = ['\u{200e}', '\u{200f}', '\u{061c}'];
+    !name.chars().any(|char| {
+        char.is_control()
+            || turns.contains(&char)
+            || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    })
+}
+
 /// Checks the name of a room, as the host would.
 pub fn check_room(name: &str) -> Result<(), &'static str> {
     match name.len() {

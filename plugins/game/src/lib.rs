@@ -25,10 +25,15 @@ const LONGEST_NAME: usize = 40;
 
 /// Interval between two searches for empty seats.
 const ROUND: Duration = Duration::from_secs(10);
+/// Number of rounds after which a turn is over, also if not all have moved.
+const ROUNDS_A_TURN: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Player {
     game: String,
+    /// True once a client has asked to join: before that the room need not hear of it.
+    #[serde(default)]
+    has_joined: bool,
 }
 
 /// A message from a client, which is posted to the room unchanged.
@@ -48,6 +53,9 @@ struct Board {
     cells: BTreeMap<u16, String>,
     turn: u32,
     moves: u32,
+    /// Rounds that the turn has taken.
+    #[serde(default)]
+    rounds: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,15 +72,39 @@ impl Channel for Player {
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let game = conn.param("game_id")?;
         conn.join(&game)?;
-        Ok(Player { game })
+        Ok(Player { game, has_joined: false })
     }
 
-    fn on_message(&mut self, _: &Connection, action: Action) -> Result {
-        Room::new(&self.game).post(&action)
+    fn on_message(&mut self, conn: &Connection, action: Action) -> Result {
+        let refused = |rule: &str| conn.send(json!({ "type": "error", "message": rule }));
+        match &action {
+            Action::JoinGame { player_name, color } => {
+                // Checked before it is posted: an event of a room has a largest size.
+                if player_name.is_empty()
+                    || player_name.len() > LONGEST_NAME
+                    || color.len() > LONGEST_NAME
+                {
+                    return refused("A player needs a name of at most 40 bytes");
+                }
+                self.has_joined = true;
+            }
+            _ if !self.has_joined => return refused("Join the game first"),
+            Action::Move { .. } | Action::LeaveGame => {}
+        }
+        match Room::new(&self.game).post(&action) {
+            // More than the room can handle is nothing that the operator need hear of.
+            Err(error) if error.host_error().is_some_and(|error| error.code == "inbox-full") => {
+                refused("Too many moves at once")
+            }
+            posted => posted,
+        }
     }
 
     fn on_close(&mut self, _: &Connection, _: Option<u16>, _: &str) -> Result {
-        Room::new(&self.game).post(&Action::LeaveGame)
+        match self.has_joined {
+            true => Room::new(&self.game).post(&Action::LeaveGame),
+            false => Ok(()),
+        }
     }
 
     /// Removes players who left while the room's inbox was full.
@@ -82,6 +114,11 @@ impl Channel for Player {
             board.seats.keys().filter(|id| !present.contains(*id)).cloned().collect();
         for id in gone {
             let _ = board.leave(room, &id)?;
+        }
+        board.rounds += 1;
+        if board.rounds >= ROUNDS_A_TURN {
+            // Whoever has not moved until now has passed.
+            board.seats.values_mut().for_each(|seat| seat.has_moved = true);
         }
         board.next_turn(room)
     }
@@ -113,9 +150,6 @@ impl Board {
         }
         if self.seats.len() >= SEATS {
             return Ok(Err("Game is full"));
-        }
-        if name.is_empty() || name.len() > LONGEST_NAME || color.len() > LONGEST_NAME {
-            return Ok(Err("A player needs a name of at most 40 bytes"));
         }
         room.broadcast(json!({
             "type": "player_joined", "player": name, "color": color,
@@ -166,6 +200,11 @@ impl Board {
             return Ok(());
         }
         self.turn += 1;
+        self.rounds = 0;
+        if self.cells.len() == usize::from(WIDTH * HEIGHT) {
+            self.cells.clear();
+            room.broadcast(json!({ "type": "new_board" }))?;
+        }
         self.seats.values_mut().for_each(|seat| seat.has_moved = false);
         room.broadcast(json!({ "type": "turn", "turn": self.turn }))
     }
@@ -175,6 +214,38 @@ impl Board {
 mod tests {
     use super::*;
     use wharf::testing::TestHost;
+
+    #[test]
+    fn a_player_who_does_not_move_holds_nobody_up() {
+        let host = TestHost::new::<Player>();
+        let [ann, ben] = ["Ann", "Ben"].map(|name| {
+            let player = host.connect("/game/1").expect_open();
+            player.send(json!({ "type": "join_game", "player_name": name, "color": "red" }));
+            player
+        });
+        ann.send(json!({ "type": "move", "x": 0, "y": 0 }));
+        host.advance(ROUND * (ROUNDS_A_TURN - 1));
+        ann.received();
+        host.advance(ROUND);
+        ann.assert_received(json!({ "type": "turn", "turn": 1 }));
+        assert!(ben.is_open());
+    }
+
+    #[test]
+    fn a_visitor_who_does_not_join_leaves_nothing_behind() {
+        let host = TestHost::new::<Player>();
+        let visitor = host.connect("/game/1").expect_open();
+        visitor.send(json!({ "type": "move", "x": 0, "y": 0 }));
+        visitor.assert_received(json!({ "type": "error", "message": "Join the game first" }));
+        let name = "x".repeat(100_000);
+        visitor.send(json!({ "type": "join_game", "player_name": name, "color": "red" }));
+        assert_eq!(visitor.next_json()["type"], "error");
+        visitor.vanish();
+        assert_eq!(host.room_state::<Player>("1").moves, 0);
+        assert!(host.errors().is_empty());
+        let long = format!("/game/{}", "x".repeat(256));
+        assert_eq!(host.connect(&long).expect_refused().status(), Some(400));
+    }
 
     #[test]
     fn a_turn_is_over_when_all_have_moved_or_left() {

@@ -14,11 +14,18 @@
 //! `{"to": "ann", "from": "the shop", "text": …}` is answered with the number of devices that got
 //! it, or refused with the code `OFFLINE`.
 
+//!
+//! This example tells anybody who is online, by `delivered`. A real channel would tell friends only.
+
 use wharf::prelude::*;
 use wharf::users::user_connections;
 
 /// Largest number of users that one notification is for.
 const MOST_RECEIVERS: usize = 50;
+/// Longest text of a notification, in bytes.
+const LONGEST_TEXT: usize = 4000;
+/// Longest name of a user or of a notification, in bytes.
+const LONGEST_NAME: usize = 255;
 
 #[derive(Serialize, Deserialize)]
 struct Notifications {
@@ -66,6 +73,8 @@ impl Channel for Notifications {
     fn on_message(&mut self, conn: &Connection, message: Incoming) -> Result {
         match message {
             Incoming::Notify { to, text } => {
+                check("text", &text, LONGEST_TEXT)?;
+                to.iter().try_for_each(|user| check("to", user, LONGEST_NAME))?;
                 if to.len() > MOST_RECEIVERS {
                     let why = format!("a notification is for at most {MOST_RECEIVERS} users");
                     return conn.send(json!({ "type": "error", "message": why }));
@@ -75,30 +84,49 @@ impl Channel for Notifications {
                 conn.send(json!({ "type": "delivered", "online": online, "offline": offline }))
             }
             Incoming::Announce { text } => {
+                check("text", &text, LONGEST_TEXT)?;
                 to_all().except_user(&self.user).send(self.notification(&text))
             }
             Incoming::Read { id } => {
+                check("id", &id, LONGEST_NAME)?;
                 conn.others().send_to_user(&self.user, json!({ "type": "read", "id": id }))
             }
             Incoming::SignOutElsewhere => user_connections(&self.user)
                 .filter(|id| id != conn.id())
-                .try_for_each(|id| disconnect(&id, 4001, "signed out")),
+                .try_for_each(|id| match disconnect(&id, 4001, "signed out") {
+                    // That device has gone in the meantime.
+                    Err(error) if error.is_gone() => Ok(()),
+                    done => done,
+                }),
         }
     }
 
     fn on_outside_message(FromOutside { to, from, text }: FromOutside) -> Result<Delivered> {
-        let devices = user_connections(&to).count();
-        if devices == 0 {
-            return Err(Invalid::new(format!("{to} is on no device")).code("OFFLINE").into());
+        // Sending first: a device that is asked for may be gone a moment later.
+        match send_to_user(&to, json!({ "type": "notification", "from": from, "text": text })) {
+            Ok(()) => Ok(Delivered { devices: user_connections(&to).count() }),
+            Err(error) if error.is_gone() => {
+                Err(Invalid::new(format!("{to} is on no device")).code("OFFLINE").into())
+            }
+            Err(error) => Err(error),
         }
-        send_to_user(&to, json!({ "type": "notification", "from": from, "text": text }))?;
-        Ok(Delivered { devices })
     }
 }
 
 impl Notifications {
     fn notification(&self, text: &str) -> wharf::serde_json::Value {
         json!({ "type": "notification", "from": self.user, "text": text })
+    }
+}
+
+/// Checks the length of what a client has chosen, since others are sent it.
+fn check(field: &str, value: &str, most: usize) -> Result<(), Invalid> {
+    match value.len() <= most {
+        true => Ok(()),
+        false => {
+            let why = format_args!("has at most {most} bytes");
+            Err(Invalid::new("the message is too long").field(field, why))
+        }
     }
 }
 
@@ -154,6 +182,23 @@ mod tests {
         assert_eq!((refusal.status, &refusal.body["error"]["code"]), (422, &json!("OFFLINE")));
         let refusal = host.outside_message(json!({ "to": "bob" })).unwrap_err();
         assert_eq!(refusal.status, 422);
+    }
+
+    #[test]
+    fn what_is_too_long_is_the_clients_mistake() {
+        let host = TestHost::new::<Notifications>();
+        let ann = device(&host, "ann");
+        let long = "x".repeat(LONGEST_TEXT + 1);
+        for message in [
+            json!({ "type": "notify", "to": ["bob"], "text": long }),
+            json!({ "type": "notify", "to": [long], "text": "hi" }),
+            json!({ "type": "announce", "text": long }),
+            json!({ "type": "read", "id": long }),
+        ] {
+            ann.send(message);
+            assert_eq!(ann.next_json()["code"], "INVALID");
+        }
+        assert!(host.errors().is_empty());
     }
 
     #[test]

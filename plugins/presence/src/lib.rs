@@ -10,12 +10,15 @@
 //!
 //! - `{"type": "status", "status": "away"}`: changes the status of this tab;
 //! - `{"type": "hide"}` and `{"type": "show"}`: leaves the list without leaving the room, and returns;
-//! - `{"type": "who"}`: answered with `{"type": "who", "count": 2, "users": ["ann", "bob"]}`.
+//! - `{"type": "who"}`: answered with `{"type": "who", "count": 2, "users": ["ann", "bob"]}`, with at most
+//!   100 of the users.
 
 use wharf::prelude::*;
 
 /// Longest status, in bytes.
 const LONGEST_STATUS: usize = 100;
+/// Largest number of users that `who` lists.
+const MOST_LISTED: usize = 100;
 
 #[derive(Serialize, Deserialize)]
 struct Presence {
@@ -63,7 +66,8 @@ impl Channel for Presence {
             Incoming::Hide => conn.untrack(&self.room),
             Incoming::Show => self.show(conn),
             Incoming::Who => {
-                let users: Vec<String> = presence_list(&self.room).map(|user| user.key).collect();
+                let users: Vec<String> =
+                    presence_list(&self.room).map(|user| user.key).take(MOST_LISTED).collect();
                 let count = presence_count(&self.room);
                 conn.send(json!({ "type": "who", "count": count, "users": users }))
             }

@@ -13,6 +13,20 @@ use crate::Claims;
 #[derive(serde::Deserialize)]
 struct Header {
     alg: String,
+    /// Extensions that a reader must understand (RFC 7515, 4.1.11): there are none here.
+    #[serde(default)]
+    crit: Option<serde_json::Value>,
+}
+
+/// Shortest secret, in bytes: the size of the hash (RFC 7518, 3.2).
+const SHORTEST_SECRET: usize = 32;
+
+/// Checks that a secret is long enough to sign with.
+pub fn check_secret(secret: &str) -> wharf::Result {
+    if secret.len() < SHORTEST_SECRET {
+        wharf::bail!("the secret jwt_secret needs {SHORTEST_SECRET} bytes");
+    }
+    Ok(())
 }
 
 /// Returns the claims of a token that is signed with this secret and valid now.
@@ -24,6 +38,9 @@ pub fn check(token: &str, secret: &str) -> Result<Claims, &'static str> {
     // The algorithm that the token names is compared and never followed: `none` is not HS256.
     if header.alg != "HS256" {
         return Err("Unsupported algorithm");
+    }
+    if header.crit.is_some() {
+        return Err("Unsupported extension");
     }
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| "Bad secret")?;
     mac.update(signed.as_bytes());

@@ -59,6 +59,7 @@ impl Channel for Secure {
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let secret = wharf::setting("jwt_secret")?;
+        jwt::check_secret(&secret)?;
         let token = token(conn).ok_or_else(|| refusal(conn, 401, "Token is required"))?;
         let claims = jwt::check(&token, &secret).map_err(|why| refusal(conn, 401, why))?;
         let document = conn.params().first().map(|(_, id)| id.as_str());
@@ -110,7 +111,11 @@ impl Claims {
 
 /// Returns the token of a request: from the query, where browsers can put it, or from the header.
 fn token(conn: &Connection) -> Option<String> {
-    let in_header = || Some(conn.header("authorization")?.strip_prefix("Bearer ")?.to_owned());
+    let in_header = || {
+        // The scheme is in any case (RFC 9110, 11.1).
+        let (scheme, token) = conn.header("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start().to_owned())
+    };
     conn.query("token").or_else(in_header)
 }
 

@@ -52,7 +52,7 @@ fn a_token_in_the_query_or_in_the_header_opens_the_door() {
     let ann = host.connect(&format!("/secure?token={}", token(anns()))).expect_open();
     let welcome = json!({ "type": "authenticated", "user": "ann", "document": null });
     ann.assert_received(&welcome);
-    let bearer = format!("Bearer {}", token(anns()));
+    let bearer = format!("bearer {}", token(anns()));
     let ann = host.connect("/secure").header("authorization", bearer).expect_open();
     ann.assert_received(&welcome);
     assert!(host.is_online("ann"));

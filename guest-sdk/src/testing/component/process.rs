@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use wharf_contract::kit::{Command as Wanted, Ready, Reply};
@@ -14,13 +16,24 @@ pub(crate) const HOST: &str = "WHARF_TEST_HOST";
 /// Binary of the host if the variable is not set, looked for on the `PATH`.
 const DEFAULT_HOST: &str = "wharf";
 
+/// Longest time that a test waits for an answer. Compiling a large component on a busy machine
+/// takes a part of it.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Longest time that a host which has nothing more to do takes to end.
+const LONGEST_END: Duration = Duration::from_secs(10);
+
+/// Interval at which it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A running host. Dropping it ends it.
 pub(crate) struct Process {
     binary: PathBuf,
     child: Child,
     /// Standard input; taken to end the process.
     input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    /// Lines of its standard output.
+    output: Receiver<String>,
     /// Thread that collects its standard error.
     complaints: Option<JoinHandle<String>>,
 }
@@ -53,7 +66,16 @@ impl Process {
             let _ = errors.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        let (output, complaints) = (BufReader::new(output), Some(complaints));
+        // An answer that nobody waits for any more holds nobody up.
+        let (lines, output_lines) = sync_channel(1);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let (output, complaints) = (output_lines, Some(complaints));
         let mut process = Self { binary, child, input, output, complaints };
         process.check_version();
         process
@@ -85,13 +107,15 @@ impl Process {
 
     #[track_caller]
     fn read<T: DeserializeOwned>(&mut self) -> T {
-        let mut line = String::new();
-        match self.output.read_line(&mut line) {
-            Ok(1..) => match serde_json::from_str(&line) {
+        match self.output.recv_timeout(LONGEST_WAIT) {
+            Ok(line) => match serde_json::from_str(&line) {
                 Ok(value) => value,
                 Err(error) => self.has_died(&format!("It said ({error}): {line}")),
             },
-            _ => self.has_died(""),
+            Err(RecvTimeoutError::Timeout) => {
+                self.has_died(&format!("It has not answered within {LONGEST_WAIT:?}."))
+            }
+            Err(RecvTimeoutError::Disconnected) => self.has_died(""),
         }
     }
 
@@ -113,7 +137,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         // It ends when there are no more commands.
         drop(self.input.take());
-        let _ = self.child.wait();
+        let begun = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if begun.elapsed() > LONGEST_END {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
         if let Some(complaints) = self.complaints.take()
             && let Ok(complaints) = complaints.join()
         {

@@ -55,6 +55,7 @@ impl Script {
             log: self.log.clone(),
             sessions: self.sessions.clone(),
             loads,
+            one_event_an_instance: true,
         }
     }
 }
