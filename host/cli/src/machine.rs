@@ -68,7 +68,7 @@ pub fn examine() -> anyhow::Result<Machine> {
                 Err(error) => return Err(error),
             }
         }
-        // Where no process can be started, the first trap will show.
+        // If no process can be started, the first trap will show it.
         Err(error) => tracing::debug!(error = format!("{error:#}"), "traps are not tried out"),
     }
     // Limits need not be inherited by the other process.
