@@ -136,7 +136,7 @@ mod tests {
         let invalid = (0..1000).fold(Invalid::new(&long), |invalid, number| {
             invalid.field(format!("{number}{long}"), &long)
         });
-        assert!(invalid.to_json().to_string().len() < 1024 * 1024);
+        assert!(Value::Object(invalid.to_json()).to_string().len() < 1024 * 1024);
     }
 
     #[test]

@@ -90,8 +90,7 @@ fn trial(machine: Machine) -> anyhow::Result<Outcome> {
     let mut command = Command::new(program);
     command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let Machine { without_signals, scarce_addresses } = machine;
-    for (is_set, name) in
-        [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)]
+    for (is_set, name) in [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)]
     {
         if is_set {
             command.arg(format!("--{name}"));

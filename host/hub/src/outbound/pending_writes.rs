@@ -64,6 +64,28 @@ impl PendingWrites {
         self.list.len() > 1
     }
 
+    /// Takes the promises over to another list.
+    pub(crate) fn take(&mut self) -> PendingWrites {
+        PendingWrites {
+            list: std::mem::take(&mut self.list),
+            frames: std::mem::take(&mut self.frames),
+            bytes: std::mem::take(&mut self.bytes),
+            // The tasks that write the parts of this list are waited for by this one.
+            writers: None,
+        }
+    }
+
+    /// Adds the promises of another list.
+    pub(crate) fn adopt(&mut self, mut other: PendingWrites) {
+        if self.list.is_empty() {
+            std::mem::swap(&mut self.list, &mut other.list);
+        } else {
+            self.list.append(&mut other.list);
+        }
+        self.frames += std::mem::take(&mut other.frames);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Writes everything that is not passed on, without letting other tasks run.
     pub fn write_now(&mut self) {
         (self.frames, self.bytes) = (0, 0);

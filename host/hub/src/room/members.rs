@@ -23,6 +23,9 @@ use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
 /// them writes, and each member gets all of them in one write.
 pub(super) const AT_ONCE: usize = if cfg!(test) { 6 } else { WRITTEN_ALONE };
 
+/// Frames for the members of one room that may wait while further broadcasts queue theirs.
+const UNWRITTEN: usize = 64 * 1024;
+
 /// Members that a walk or a list reaches before it lets others have the lock. Unit tests have few
 /// members, and need walks.
 pub(super) const CHUNK: usize = if cfg!(test) { 6 } else { 1024 };
@@ -48,13 +51,17 @@ pub(super) enum State {
     Dissolved,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lined {
     list: MemberList,
     /// Lock that the broadcast in turn holds, and that the next ones wait for in their order.
     line: Arc<AsyncMutex<()>>,
     /// Broadcasts in the line, including the first.
     waiting: usize,
+    /// Frames that broadcasts of this line have queued, and that the next one is to write.
+    left: PendingWrites,
+    /// Broadcasts whose frames are among those.
+    unwritten: usize,
     /// Members that have come since the first one began, which it does not reach.
     late: BTreeSet<u64>,
 }
@@ -104,7 +111,10 @@ impl Members {
         let mut state = self.state.lock();
         let is_empty = state.list().is_none_or(|list| list.len() == 0);
         if is_empty {
-            *state = State::Dissolved;
+            // Dropping it may write to sockets, which is not for under the lock.
+            let last = std::mem::replace(&mut *state, State::Dissolved);
+            drop(state);
+            drop(last);
         }
         is_empty
     }
@@ -171,8 +181,7 @@ impl Members {
         let mut state = self.state.lock();
         if let State::Quiet(list) = &mut *state {
             let list = std::mem::take(list);
-            let (line, late) = Default::default();
-            *state = State::Lined(Box::new(Lined { list, line, waiting: 0, late }));
+            *state = State::Lined(Box::new(Lined { list, ..Lined::default() }));
         }
         let line = match &mut *state {
             State::Lined(lined) => {
@@ -185,15 +194,19 @@ impl Members {
         Turn { members: self, line, held: None }
     }
 
-    fn leave_line(&self) {
+    /// Leaves the line. Returns frames that nobody is left to write.
+    fn leave_line(&self) -> PendingWrites {
+        let mut left = PendingWrites::default();
         let mut state = self.state.lock();
         if let State::Lined(lined) = &mut *state {
             lined.waiting -= 1;
             if lined.waiting == 0 {
+                left = lined.left.take();
                 let list = std::mem::take(&mut lined.list);
                 *state = State::Quiet(list);
             }
         }
+        left
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -254,6 +267,31 @@ impl Turn<'_> {
         self.held.is_some()
     }
 
+    /// Leaves what this task has queued to the broadcast in turn, while this one waits.
+    pub(super) fn leave_writes(&self, writes: &mut PendingWrites) {
+        if let State::Lined(lined) = &mut *self.members.state.lock() {
+            lined.left.adopt(writes.take());
+        }
+    }
+
+    /// Ends the turn of a broadcast that has queued its frames. If they may be shared they are left to
+    /// the next one, so that each member gets the frames of several in one write. `writes` gets all
+    /// of them if nobody waits, or if so many are unwritten that the first ones must not wait any
+    /// longer.
+    pub(super) fn end(self, writes: &mut PendingWrites, is_shared: bool) {
+        let mut state = self.members.state.lock();
+        if let State::Lined(lined) = &mut *state {
+            lined.unwritten += 1;
+            let frames = lined.unwritten.saturating_mul(lined.list.len());
+            if is_shared && lined.waiting > 1 && frames < UNWRITTEN {
+                lined.left.adopt(writes.take());
+            } else {
+                lined.unwritten = 0;
+                writes.adopt(lined.left.take());
+            }
+        }
+    }
+
     /// Waits for the turn. Broadcasts get it in the order in which they asked.
     pub(super) async fn begin(&mut self) {
         self.held = Some(self.line.clone().lock_owned().await);
@@ -263,8 +301,10 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         // This runs before the next one gets its turn, which finds the line as it is left.
-        self.members.leave_line();
+        let left = self.members.leave_line();
         self.held = None;
+        // Dropping them writes them: this broadcast was the last, and has been given up.
+        drop(left);
     }
 }
 

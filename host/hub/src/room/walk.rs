@@ -13,7 +13,11 @@ use parking_lot::MutexGuard;
 
 use super::members::{AT_ONCE, CHUNK, Members, State};
 use crate::frame::Frame;
-use crate::outbound::{Outbound, PendingWrites, WRITTEN_ALONE};
+use crate::outbound::{Outbound, PendingWrites};
+
+/// Members of a room whose broadcasts leave their frames to one another. In a larger one the first
+/// members must not wait until the last one is reached.
+const SHARED: usize = 16 * 1024;
 
 /// Queues a frame for the wanted members of several rooms, once each. `rooms` has no duplicates and
 /// is in the order of locks. Returns the number of members.
@@ -36,12 +40,17 @@ pub(crate) async fn broadcast(
             return queued;
         }
     }
+    // Frames of others wait behind those that this task has queued before, so that they must not
+    // wait for long. In a room of this size somebody else writes them soon.
+    let is_shared = rooms.len() == 1 && members <= SHARED;
     let mut turns = Vec::with_capacity(rooms.len());
     for room in rooms {
         let mut turn = room.stand_in_line();
         if !turn.has_begun() {
-            // Frames of others wait behind those that this task has queued before.
-            writes.write().await;
+            match is_shared {
+                true => turn.leave_writes(writes),
+                false => writes.write().await,
+            }
             turn.begin().await;
         }
         turns.push(turn);
@@ -59,12 +68,15 @@ pub(crate) async fn broadcast(
                 }
             });
         }
-        if members > WRITTEN_ALONE {
+        if !is_shared {
             writes.pass_on_part();
         }
         if next.is_some() {
             tokio::task::yield_now().await;
         }
+    }
+    for turn in turns {
+        turn.end(writes, is_shared);
     }
     queued
 }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::connection_id::ConnectionId;
 use crate::frame::FrameKind;
+use crate::transport::{Transport, memory};
 
 const ROOMS: usize = 3;
 const CONNECTIONS: u64 = 24;
@@ -263,6 +264,39 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     while next.as_mut().poll(&mut cx).is_pending() {}
     assert_eq!((numbers(&newcomer), numbers(gone)), (vec![2], Vec::new()));
     assert!(outbounds[..LAST as usize - 1].iter().all(|outbound| numbers(outbound) == [1, 2]));
+}
+
+#[test]
+fn broadcasts_in_line_leave_their_frames_to_the_last_so_that_they_go_out_together() {
+    let (room, outbounds) = room(4 * AT_ONCE as u64);
+    let sockets = outbounds.iter().map(|outbound| {
+        let (server, client) = memory::pair(1024);
+        let (reader, writer) = Transport::from(server).into_split();
+        outbound.attach(writer);
+        (reader, client)
+    });
+    let _open: Vec<_> = sockets.collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (frames, rooms) = ([frame(1), frame(2), frame(3)], [&room]);
+    let mut writes = [(); 3].map(|()| PendingWrites::default());
+    let mut walks: Vec<_> = std::iter::zip(&frames, &mut writes)
+        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, |_, _| true)))
+        .collect();
+    let mut left = walks.len();
+    while left > 0 {
+        let polled = walks.iter_mut().map(|walk| walk.as_mut().poll(&mut cx));
+        // A walk that has ended is not asked again: they end in their order.
+        left -= polled.take(1).filter(std::task::Poll::is_ready).count();
+        if left < walks.len() {
+            drop(walks.remove(0));
+        }
+        for walk in walks.iter_mut().skip(1) {
+            assert!(walk.as_mut().poll(&mut cx).is_pending());
+        }
+    }
+    drop(walks);
+    assert!(outbounds.iter().all(|outbound| numbers(outbound) == [1, 2, 3]), "nothing is written");
+    assert_eq!(writes.map(|writes| writes.reaches_many()), [false, false, true]);
 }
 
 #[test]
