@@ -38,7 +38,7 @@ use crate::timers::Timer;
 /// }
 /// ```
 ///
-/// What is written can be read: a session that its own type would not read back is refused where it
+/// A session that is written can be read: one that its own type would not read back is refused where it
 /// is made, in `on_connect` or in the handler that changed it, by the name of the field. A type must
 /// read what it writes. In tagged, untagged and flattened types serde reads no 128-bit numbers.
 /// `Some(None)` is written as `None` is, and refused.

@@ -107,7 +107,7 @@ impl Refusal {
 
 /// Status 500. The client learns nothing more; the error goes to the host's log.
 ///
-/// What a stranger has done wrong is no failure of the channel, and not reported: for an
+/// A stranger's mistake is no failure of the channel, and not reported: for an
 /// [`Invalid`](crate::Invalid) it is status 400, with its public content as JSON. So it is for a name
 /// of a room, a user, a label, a presence or a key of the store that the host does not take, such as
 /// one that is too long. For a connection or a user that is not there it is status 404.

@@ -165,7 +165,7 @@ fn read<M: DeserializeOwned>(text: &str) -> Result<Request<M>, serde_json::Error
     let Beside { reference } = serde_json::from_str(text)?;
     let rest = without(text, &member);
     let message = json::read(&rest).or_else(|error| {
-        // What has no content, such as `()`, is no object.
+        // A value without content, such as `()`, is no object.
         let is_empty = json::members(&rest).next().is_none();
         is_empty.then(|| serde_json::from_str("null").ok()).flatten().ok_or(error)
     })?;

@@ -153,7 +153,7 @@ fn with_kit(host: &TestHost, acts: &[Act]) -> Seen {
     for (client, seen) in clients.iter().zip(&mut seen) {
         client.iter().for_each(|client| look(client, seen));
     }
-    // What could be noticed of a failure must be the same as well.
+    // The noticeable parts of a failure must be the same as well.
     let errors = host.errors().into_iter().map(|error| json!(error));
     seen.push(errors.collect());
     seen

@@ -1,4 +1,4 @@
-//! What a channel writes it can read, or it is refused where it is written.
+//! A channel can read all that it writes, or is refused where it writes it.
 
 use wharf_tests::{Client, Line, Value, Wharf, json};
 

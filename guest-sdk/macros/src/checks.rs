@@ -173,7 +173,7 @@ pub fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
             continue;
         }
         let list = Punctuated::<Meta, Token![,]>::parse_terminated;
-        // What cannot be read is for the compiler to say.
+        // The compiler complains about attributes that cannot be read.
         let Ok(list) = attribute.parse_args_with(list) else { continue };
         let mut list = list.into_iter();
         let Some(when) = list.next() else { continue };

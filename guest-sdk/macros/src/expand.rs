@@ -23,7 +23,7 @@ pub fn expand(channel: Channel) -> TokenStream {
             ::wharf::__private::Exports { #(#fields),* };
     });
     let ty = &item.self_ty;
-    // What is added is there where the implementation is.
+    // Added items are there where the implementation is.
     let here = conditions(&item.attrs);
     let checked = quote_spanned! { paths =>
         #(#here)*

@@ -88,7 +88,7 @@ pub(crate) fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
     };
     let len = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
     let (binary, json) = both.split_at_checked(len).context("the payload is cut off")?;
-    // Whoever reads it as another type than was written, such as a `Value`, reads the JSON.
+    // A reader with another type than was written, such as a `Value`, reads the JSON.
     read_bytes(binary).or_else(|error| json::read_bytes(json).map_err(|_| error))
 }
 

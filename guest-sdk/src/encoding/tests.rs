@@ -1,4 +1,4 @@
-//! What is written is read back, or refused where it is written: for values of every kind, in
+//! A written value is read back, or refused where it is written: for values of every kind, in
 //! comparison with `serde_json`.
 
 use std::collections::BTreeMap;
@@ -375,7 +375,7 @@ where
     Ok(())
 }
 
-/// The ways of values whose reader is not known when they are written.
+/// Checks the ways of values whose reader is not known when they are written.
 fn untyped_ways<T>(value: &T) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + Debug,

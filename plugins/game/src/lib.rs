@@ -117,7 +117,7 @@ impl Channel for Player {
         }
         board.rounds += 1;
         if board.rounds >= ROUNDS_A_TURN {
-            // Whoever has not moved until now has passed.
+            // A player who has not moved until now has passed.
             board.seats.values_mut().for_each(|seat| seat.has_moved = true);
         }
         board.next_turn(room)
