@@ -32,7 +32,7 @@ async fn what_on_connect_returned_is_what_later_callbacks_see() {
         let seen = answer["payload"].as_str().unwrap_or_default();
         assert!(seen.contains(kept), "{kind}: {answer}");
         client.close(1000, "").await;
-        wharf.log.wait_for("the last callback", |line| line.says("closed")).await;
+        wharf.log.wait_for("the last callback", |line| line.begins("closed")).await;
     }
     assert!(wharf.log.find(|line| line.message().contains("does not fit")).is_empty());
 }

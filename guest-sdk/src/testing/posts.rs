@@ -35,6 +35,8 @@ pub(crate) enum Post {
 /// A timer that is set.
 pub(crate) struct SetTimer {
     due: Duration,
+    /// Number of the setting, which orders the timers that fall due at one instant.
+    number: u64,
     interval: Option<Duration>,
     payload: Vec<u8>,
 }
@@ -313,7 +315,9 @@ impl World {
         payload: Vec<u8>,
     ) {
         self.stop_timer(scope.clone(), name.clone());
-        self.timers.insert((scope, name), SetTimer { due: self.now + delay, interval, payload });
+        self.last_timer += 1;
+        let (due, number) = (self.now + delay, self.last_timer);
+        self.timers.insert((scope, name), SetTimer { due, number, interval, payload });
     }
 
     /// Cancels a timer, and a firing that waits.
@@ -333,7 +337,7 @@ impl World {
 
     /// Moves the clock to the next timer that falls due by `until`, and lets it fire.
     fn fire_next(&mut self, until: Duration) -> bool {
-        let next = self.timers.iter().min_by_key(|(_, timer)| timer.due);
+        let next = self.timers.iter().min_by_key(|(_, timer)| (timer.due, timer.number));
         let Some((key, timer)) = next.filter(|(_, timer)| timer.due <= until) else {
             return false;
         };

@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Calls of `on_presence` that are still to be made.
     pub(crate) presence_events: VecDeque<PresenceEvent>,
     pub(crate) timers: Timers,
+    /// Number of the timer that was set last.
+    pub(crate) last_timer: u64,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
     /// Event that is running; `None` between events.
     pub(crate) event: Option<Event>,
@@ -170,6 +172,7 @@ impl World {
             presence: PresenceRooms::default(),
             presence_events: VecDeque::new(),
             timers: Timers::new(),
+            last_timer: 0,
             room_states: BTreeMap::new(),
             event: None,
         }
