@@ -70,12 +70,15 @@ reasons! {
     InvalidUtf8 = "invalid-utf8", Some(1007), No;
     /// A message was larger than `max_message_bytes` or a frame than `max_frame_bytes`.
     MessageTooBig = "message-too-big", Some(1009), No;
+    /// A message of the client was not whole `message_timeout_ms` after its beginning.
+    MessageTimeout = "message-timeout", Some(1008), No;
     /// A handler trapped, missed its deadline, or returned a value that the host cannot keep.
     GuestFailure = "guest-failure", Some(1011), Yes;
-    /// The client read too slowly: `outbound_queue_bytes` were waiting for it.
+    /// The client read too slowly: `outbound_queue_bytes` were waiting for it, or `max_client_bytes` for
+    /// all clients.
     SlowConsumer = "slow-consumer", Some(1013), Yes;
-    /// The host had no instance for the connection's event within `instance_wait_ms`, or its inbox
-    /// was full.
+    /// The host had no instance for the connection's event within `instance_wait_ms`, its inbox was
+    /// full, or all clients together made the host hold `max_client_bytes`.
     Overload = "overload", Some(1013), Yes;
     /// The host is shutting down.
     Shutdown = "shutdown", Some(1012), Yes;

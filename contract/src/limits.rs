@@ -136,8 +136,8 @@ limits! {
     /// MiB.
     room_inbox_bytes: Bytes = MIB, 1 => 1024 * MIB;
 
-    /// Bytes of the events that wait for all rooms of the channel. More is refused with
-    /// `inbox-full`. Default: 64 MiB.
+    /// Bytes of the events that wait for all rooms of the channel; each counts for at least 64. More
+    /// is refused with `inbox-full`. Default: 64 MiB.
     max_channel_inbox_bytes: Bytes = 64 * MIB, 1 => 1024 * 1024 * MIB;
 
     /// Bytes of the payload of one notice, room event or timer. More is refused with
@@ -200,6 +200,13 @@ impl Limits {
         raise(&mut limits.max_channel_presence_bytes, LIMITS.max_channel_presence_bytes, presence);
         limits
     }
+}
+
+/// Returns the charge of a waiting event among all of its channel, in bytes: about its cost, also if
+/// its payload is empty.
+pub const fn event_charge(payload_bytes: usize) -> usize {
+    const MIN: usize = 64;
+    if payload_bytes < MIN { MIN } else { payload_bytes }
 }
 
 #[cfg(test)]

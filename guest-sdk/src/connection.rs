@@ -165,8 +165,8 @@ impl Connection {
 
     /// Returns the reason for the end of the connection; `None` while it is open. It is one of the
     /// tokens `client-closed`, `channel-closed`, `network-lost`, `keep-alive-timeout`,
-    /// `protocol-error`, `invalid-utf8`, `message-too-big`, `guest-failure`, `slow-consumer`,
-    /// `overload`, `shutdown`, `removed`, `token-expired`. The set grows.
+    /// `protocol-error`, `invalid-utf8`, `message-too-big`, `message-timeout`, `guest-failure`,
+    /// `slow-consumer`, `overload`, `shutdown`, `removed`, `token-expired`. The set grows.
     pub fn ending(&self) -> Option<String> {
         self.raw.ending()
     }

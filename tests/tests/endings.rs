@@ -191,6 +191,20 @@ async fn by_what_breaks_the_protocol() {
 }
 
 #[tokio::test]
+async fn by_a_message_that_never_ends() {
+    let mut scene = Scene::set(&["--message-timeout-ms 300"]).await;
+    // The beginning of a message, then that of a frame.
+    for begun in [frame(0x01, b"begun"), frame(0x82, &[b'x'; 100])[..50].to_vec()] {
+        let mut raw = scene.wharf.raw_websocket("/ends?room=quay").await;
+        let id = greet_raw(&mut raw).await;
+        raw.write(begun).await;
+        let (_, close) = raw.until_close().await;
+        assert_eq!(close.expect("a close frame").close_code(), Some(1008));
+        check(&scene.report_of(&id).await, "message-timeout", Some(1008));
+    }
+}
+
+#[tokio::test]
 async fn by_silence() {
     let flags = ["--keep-alive-interval-ms 100", "--keep-alive-timeout-ms 300"];
     let mut scene = Scene::set(&flags).await;

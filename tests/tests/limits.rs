@@ -180,10 +180,56 @@ async fn a_client_that_provokes_the_smallest_frames_and_never_reads_costs_no_mor
 }
 
 #[tokio::test]
+async fn unfinished_messages_have_a_bound_over_all_clients() {
+    const CLIENTS: usize = 20;
+    const BYTES: usize = 900_000;
+    let wharf = Wharf::start(&["echo"], &["--max-client-bytes 4194304"]).await;
+    let mut held = Vec::new();
+    let mut refused = 0;
+    for _ in 0..CLIENTS {
+        let mut raw = wharf.raw_websocket("/echo").await;
+        // The host answers the ping if it holds what came before.
+        raw.try_write([frame(0x02, &[b'x'; BYTES]), frame(0x89, b"still there?")].concat()).await;
+        match raw.frame().await {
+            Some(answer) if answer.opcode == 10 => held.push(raw),
+            Some(answer) => {
+                assert_eq!((answer.opcode, answer.close_code()), (8, Some(1013)));
+                refused += 1;
+            }
+            None => refused += 1,
+        }
+    }
+    assert!(held.len() <= 4 * MIB / BYTES && !held.is_empty(), "{} are held", held.len());
+    assert_eq!(held.len() + refused, CLIENTS);
+    let says_so = |line: &Line| line.message().contains("max_client_bytes");
+    wharf.log.wait_for("a line about the limit", says_so).await;
+    // Small messages go on, and a message can still end.
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+    let mut first = held.swap_remove(0);
+    first.send_frame(0, b"").await;
+    drop(held);
+    let ending = async { while first.frame().await.is_some_and(|frame| frame.opcode != 2) {} };
+    wharf_tests::soon("the end of the first message", ending).await;
+    // What the others held is free again.
+    wharf_tests::eventually("a large message to be echoed", async || {
+        let mut raw = wharf.raw_websocket("/echo").await;
+        raw.try_write(frame(0x82, &[b'x'; BYTES])).await;
+        raw.frame().await.filter(|echo| echo.opcode == 2)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_sends_faster_than_it_reads_and_reads_at_last_loses_nothing() {
+    sends_faster_than_it_reads(&[]).await;
+    // One answer is larger than all that may wait of others' messages.
+    sends_faster_than_it_reads(&["--outbound-queue-bytes 65536"]).await;
+}
+
+async fn sends_faster_than_it_reads(flags: &[&str]) {
     const MESSAGES: usize = 40;
     const BYTES: usize = 500_000;
-    let wharf = Wharf::start(&["echo"], &[]).await;
+    let wharf = Wharf::start(&["echo"], flags).await;
     let client = wharf.raw_websocket("/echo").await;
     let (mut reader, mut writer) = client.socket.into_split();
     let writing = tokio::spawn(async move {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wharf_contract::CallRefusal;
 use wharf_contract::effects::MAX_HOPS;
 use wharf_contract::fault::TooBig;
+use wharf_contract::limits::event_charge;
 use wharf_contract::names::{check_room, check_timer};
 use wharf_contract::timers::Times;
 
@@ -48,12 +49,15 @@ pub(crate) type Timers = BTreeMap<(Scope, String), SetTimer>;
 struct Waiting {
     events: usize,
     bytes: usize,
+    /// Their charge among all events of the channel.
+    charge: usize,
 }
 
 impl Waiting {
     fn add(&mut self, payload: &[u8]) {
         self.events += 1;
         self.bytes += payload.len();
+        self.charge += event_charge(payload.len());
     }
 }
 
@@ -111,7 +115,7 @@ impl World {
     fn check_room_inbox(&self, room: &Scope, bytes: usize) -> Result<(), CallRefusal> {
         let of_all_rooms = self.waiting(|scope| matches!(scope, Scope::Room(_)));
         let limit = self.limits.max_channel_inbox_bytes;
-        if of_all_rooms.bytes.saturating_add(bytes) > limit {
+        if of_all_rooms.charge.saturating_add(event_charge(bytes)) > limit {
             return Err(CallRefusal::ChannelInboxFull { bytes: limit });
         }
         let limits = (self.limits.room_inbox_events, self.limits.room_inbox_bytes);

@@ -5,6 +5,7 @@
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`log`]: the lines to standard error, from a thread of their own.
 //! - [`machine`]: the trial of this machine at the start.
+//! - [`memory`]: the allocator's way with large blocks.
 //! - [`signals`]: the signals that end a server.
 //! - [`output`]: standard output and standard error, which may be closed or full.
 
@@ -18,6 +19,7 @@ mod author;
 
 mod log;
 mod machine;
+mod memory;
 mod output;
 mod serve;
 mod signals;
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 use arguments::Command;
 
 fn main() -> ExitCode {
+    memory::give_back_large_blocks();
     match Command::from_process() {
         Err(code) => code,
         Ok(Command::Config(config, sources)) => outcome(output::print(&config.effective(&sources))),

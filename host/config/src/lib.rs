@@ -160,10 +160,21 @@ settings! {
         /// for which more would have to wait reads too slowly and is closed with code 1013.
         outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
 
-        /// Silence of a client after which it is sent a ping.
+        /// Bytes that all clients together make the host hold: messages that are not whole or are
+        /// read ahead, what waits to be written, notices. Of each kind and connection the first
+        /// 16 KiB are free. At the limit a client for which more would be held is closed with code
+        /// 1013.
+        max_client_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
+
+        /// Time for a client to send the rest of a message that it has begun. A client that takes
+        /// longer is closed with code 1008. Time in which the host does not read is not counted.
+        message_timeout => "message_timeout_ms": Duration = ms(60_000), Millis(10..=DAY);
+
+        /// Time between two pings to a client, whatever it and the channel send, so that a proxy
+        /// between them always sees traffic.
         keep_alive_interval => "keep_alive_interval_ms": Duration = ms(25_000), Millis(10..=DAY);
 
-        /// Time for a client to answer that ping with any data. A client that does not is dropped
+        /// Time for a client to answer a ping with any data. A client that does not is dropped
         /// without a close frame, since it is no longer there.
         keep_alive_timeout => "keep_alive_timeout_ms": Duration = ms(20_000), Millis(10..=DAY);
 
@@ -265,8 +276,8 @@ settings! {
         /// with an error to the plugin.
         room_inbox_bytes: usize = LIMITS.room_inbox_bytes.default, LIMITS.room_inbox_bytes;
 
-        /// Bytes of the events that wait for all rooms of one channel together. At the limit
-        /// posting another is refused with an error to the plugin.
+        /// Bytes of the events that wait for all rooms of one channel together; each counts for at
+        /// least 64. At the limit posting another is refused with an error to the plugin.
         max_channel_inbox_bytes: usize = LIMITS.max_channel_inbox_bytes.default, LIMITS.max_channel_inbox_bytes;
 
         /// Bytes of the payload of one notice, room event or timer. More is refused with an error

@@ -109,7 +109,8 @@ fn join(hub: &Hub) -> Arc<ConnectionRecord> {
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };
-    let record = Arc::new(ConnectionRecord::new(request, Outbound::new(1024 * 1024, 0)));
+    let record =
+        Arc::new(ConnectionRecord::new(request, Outbound::new(1024 * 1024, Default::default())));
     hub.connect(&record);
     hub.join(&record, &room());
     record

@@ -4,6 +4,8 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
+use crate::client_bytes;
+
 /// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
@@ -58,7 +60,7 @@ impl Frame {
         wire.extend_from_slice(&[FINAL | kind.opcode(), second]);
         wire.extend_from_slice((length as u64).to_be_bytes().split_at(8 - extended).1);
         wire.extend_from_slice(payload);
-        Frame { wire: Bytes::from(wire), kind, header_bytes: 2 + extended as u8 }
+        Frame { wire: client_bytes::shared(wire), kind, header_bytes: 2 + extended as u8 }
     }
 
     /// Returns the kind.

@@ -10,6 +10,7 @@ mod membership;
 mod records;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::frame::Frame;
@@ -87,10 +88,13 @@ impl Hub {
         }
     }
 
-    /// Drops the states of rooms that have had no members, events and timers for `grace`.
-    pub fn sweep(&self, grace: Duration) {
-        self.states.sweep(grace, |name| {
-            self.rooms.get(name).is_some() || self.timers.has_any(&Scope::Room(name.clone()))
-        });
+    /// Drops the states of rooms that have had no members, events and timers for `grace`. Other tasks
+    /// get their turn in between.
+    pub async fn sweep(&self, grace: Duration) {
+        let has_members = |name: &str| self.rooms.get(name).is_some();
+        let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
+        while self.states.sweep(grace, has_members, has_timers) {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::connection_id::ConnectionId;
+use wharf_contract::limits::event_charge;
 
 /// The bounds of an inbox.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +25,7 @@ pub struct InboxLimits {
     /// Size of their payloads, in bytes.
     pub bytes: usize,
     /// Size of the payloads in all inboxes that share a [counter](Addressee::channel_bytes), in
-    /// bytes: those of a channel's rooms.
+    /// bytes: those of a channel's rooms. Each counts for at least 64.
     pub channel_bytes: usize,
 }
 
@@ -95,6 +97,35 @@ struct Content {
     /// Places taken, filled or not.
     places: usize,
     bytes: usize,
+    /// The part of them that counts for this connection in the sum of all clients.
+    small_bytes: usize,
+    share: Share,
+}
+
+impl Content {
+    /// Returns true if all clients together may make the host hold one more event for this one.
+    fn is_covered(&mut self, bytes: usize) -> bool {
+        let small = self.small_bytes + small_part(bytes);
+        if self.bytes + bytes <= FREE_BYTES && small <= FREE_BYTES {
+            return true;
+        }
+        !client_bytes::is_exhausted() && self.share.cover(small)
+    }
+
+    /// Notes that a place is free again.
+    fn free(&mut self, bytes: usize) {
+        self.places = self.places.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        // Nothing is counted for a room.
+        self.small_bytes = self.small_bytes.saturating_sub(small_part(bytes));
+        self.share.cover(self.small_bytes);
+    }
+}
+
+/// Returns the part of an event that counts for its receiver. A payload that is not small counts by
+/// itself.
+fn small_part(bytes: usize) -> usize {
+    event_charge(if client_bytes::is_small(bytes) { bytes } else { 0 })
 }
 
 impl State {
@@ -125,8 +156,8 @@ pub trait Addressee: Send + Sync {
     /// Returns the inbox.
     fn inbox(&self) -> &Inbox;
 
-    /// Returns the counter of the payload bytes in this inbox and others, if their sum is bounded
-    /// as well. The code that takes an event out of the inbox subtracts its bytes.
+    /// Returns the counter of the [charges](event_charge) in this inbox and others, if their sum is
+    /// bounded for the channel. The code that takes an event out of the inbox subtracts its charge.
     fn channel_bytes(&self) -> Option<&AtomicUsize> {
         None
     }
@@ -156,8 +187,7 @@ impl Inbox {
         };
         let posted = content.waiting.pop_front()?;
         if let Posted::Event { payload, .. } = &posted {
-            content.places -= 1;
-            content.bytes -= payload.len();
+            content.free(payload.len());
         }
         state.shrink();
         Some(posted)
@@ -173,12 +203,23 @@ impl Inbox {
         *self.0.lock() = State::Closed;
     }
 
-    fn take_place(&self, bytes: usize, limits: InboxLimits) -> Result<(), NoPlace> {
+    fn take_place(
+        &self,
+        bytes: usize,
+        limits: InboxLimits,
+        of_client: bool,
+    ) -> Result<(), NoPlace> {
         let mut state = self.0.lock();
         let content = state.open().ok_or(NoPlace::Closed)?;
-        if content.places >= limits.events || content.bytes.saturating_add(bytes) > limits.bytes {
+        let is_full = content.places >= limits.events
+            || content.bytes.saturating_add(bytes) > limits.bytes
+            || (of_client && !content.is_covered(bytes));
+        if is_full {
             state.shrink();
             return Err(NoPlace::Full);
+        }
+        if of_client {
+            content.small_bytes += small_part(bytes);
         }
         content.places += 1;
         content.bytes += bytes;
@@ -188,8 +229,7 @@ impl Inbox {
     fn give_place_back(&self, bytes: usize) {
         let mut state = self.0.lock();
         if let State::Open(content) = &mut *state {
-            content.places = content.places.saturating_sub(1);
-            content.bytes = content.bytes.saturating_sub(bytes);
+            content.free(bytes);
             state.shrink();
         }
     }
@@ -217,14 +257,17 @@ impl Place {
         bytes: usize,
         limits: InboxLimits,
     ) -> Result<Place, NoPlace> {
+        let charge = event_charge(bytes);
         if let Some(channel_bytes) = to.channel_bytes()
-            && channel_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+            && channel_bytes.fetch_add(charge, Ordering::Relaxed).saturating_add(charge)
                 > limits.channel_bytes
         {
-            channel_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            channel_bytes.fetch_sub(charge, Ordering::Relaxed);
             return Err(NoPlace::ChannelFull);
         }
-        if let Err(why) = to.inbox().take_place(bytes, limits) {
+        // Inboxes without a bound of their channel's are those of connections.
+        let of_client = to.channel_bytes().is_none();
+        if let Err(why) = to.inbox().take_place(bytes, limits, of_client) {
             count_off(&*to, bytes);
             return Err(why);
         }
@@ -254,7 +297,7 @@ impl Drop for Place {
 /// Subtracts a payload that is no longer in the inbox.
 fn count_off(to: &dyn Addressee, bytes: usize) {
     if let Some(channel_bytes) = to.channel_bytes() {
-        channel_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        channel_bytes.fetch_sub(event_charge(bytes), Ordering::Relaxed);
     }
 }
 
@@ -337,6 +380,33 @@ mod tests {
                 prop_assert_eq!(to.0.is_empty(), taken.is_empty() && waiting.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn the_inboxes_of_all_connections_are_bounded_together() {
+        let _alone = client_bytes::alone();
+        let before = client_bytes::counted();
+        client_bytes::set_limit(before + 200_000);
+        let limits = InboxLimits { events: 1000, bytes: 1 << 20, channel_bytes: usize::MAX };
+        let all: Vec<_> = (0..10).map(|_| Arc::new(Anybody::default())).collect();
+        let mut places = Vec::new();
+        let mut refused = 0;
+        for _ in 0..20 {
+            for to in &all {
+                match Place::take(to.clone(), 4_000, limits) {
+                    Ok(place) => places.push(place),
+                    Err(why) => {
+                        assert_eq!(why, NoPlace::Full);
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 0 && places.len() > 10 * 4, "the first 16 KiB of each are free");
+        assert!(client_bytes::counted() <= before + 200_000);
+        drop(places);
+        assert_eq!(client_bytes::counted(), before);
+        client_bytes::set_limit(usize::MAX);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
 //! - [`frame`]: a message, encoded once.
+//! - [`client_bytes`]: the bytes that clients make the host hold, in sum.
 //! - [`inbox`]: posted events, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
@@ -35,6 +36,7 @@ pub mod room_state;
 pub mod store;
 pub mod timer;
 
+pub mod client_bytes;
 pub mod inbox;
 
 pub mod frame;

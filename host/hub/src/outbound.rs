@@ -26,6 +26,7 @@ use std::task::{Context, Poll, Waker};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::frame::Frame;
 use crate::inbox::{Addressee, Inbox, Posted};
 use crate::transport::Writer;
@@ -41,7 +42,7 @@ pub(crate) use pending_writes::WRITTEN_ALONE;
 /// smallest frames, so that messages that fit do so with their frames' headers.
 const ROOM_FOR_HEADERS: usize = 16 * 1024;
 
-/// Bytes that control frames of the owner may take beyond that: a close frame must find room even
+/// Bytes that control frames of the owner may take beyond all others: a close frame must find room even
 /// if a message does not.
 const ROOM_FOR_CONTROL: usize = 4 * 1024;
 
@@ -61,8 +62,8 @@ pub enum Pushed {
     Queued,
     /// Not queued: the connection has ended.
     Refused,
-    /// Not queued: it would overrun the bound, and the connection ends for that reason. The caller
-    /// must call [`Outbound::flush`] soon, which tells the owner.
+    /// Not queued: it would overrun the bound, or that of all clients together, and the connection
+    /// ends for that reason. The caller must call [`Outbound::flush`] soon, which tells the owner.
     Overrun,
 }
 
@@ -71,6 +72,15 @@ impl Pushed {
     pub fn wants_flush(self) -> bool {
         matches!(self, Pushed::Flush | Pushed::Overrun)
     }
+}
+
+/// The most that one event may send.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventBounds {
+    /// Number of frames.
+    pub frames: usize,
+    /// Bytes of their payloads together.
+    pub bytes: usize,
 }
 
 /// The state of an outbound, as its owner checks it between two events.
@@ -91,6 +101,8 @@ pub struct OutboundStatus {
 pub struct Outbound {
     /// Bytes that may wait; a push beyond it ends the connection as a slow consumer.
     limit: usize,
+    /// Bytes that one event of the connection itself may add to that.
+    own: usize,
     /// The labels, which only broadcasts that name labels read; a null pointer if there are none.
     labels: ArcSwapOption<Labels>,
     state: Mutex<State>,
@@ -118,6 +130,9 @@ struct State {
     /// Sum of the [charges](charge) of all waiting frames, including those that a running write has
     /// taken out of the queue.
     queued_bytes: usize,
+    /// The part of them that counts for this receiver in the sum of all clients.
+    small_bytes: usize,
+    share: Share,
     written_bytes: u64,
     /// True if a task has promised to flush.
     claimed: bool,
@@ -155,17 +170,22 @@ enum Socket {
 
 impl Outbound {
     /// Makes an outbound without a socket, for at most `limit` waiting bytes of messages. A frame
-    /// counts for at least 64 bytes. There is room beyond the limit for `frames` of them, as many
-    /// as one event may cause.
-    pub fn new(limit: usize, frames: usize) -> Arc<Outbound> {
-        let room = ROOM_FOR_HEADERS.saturating_add(frames.saturating_mul(chunk::MIN_CHARGE));
+    /// counts for at least 64 bytes. There is room beyond the limit for the smallest frames of one
+    /// event. Messages that the connection causes itself have room for all of one event's: it does
+    /// not begin an event while more than half of the limit waits, so its own answers never overrun.
+    pub fn new(limit: usize, event: EventBounds) -> Arc<Outbound> {
+        let frames = event.frames.saturating_mul(chunk::MIN_CHARGE);
+        let room = ROOM_FOR_HEADERS.saturating_add(frames);
         Arc::new(Outbound {
             limit: limit.saturating_add(room),
+            own: event.bytes.saturating_add(room),
             labels: ArcSwapOption::empty(),
             state: Mutex::new(State {
                 socket: Socket::Awaited,
                 queue: VecDeque::new(),
                 queued_bytes: 0,
+                small_bytes: 0,
+                share: Share::default(),
                 written_bytes: 0,
                 claimed: false,
                 blocked: false,
@@ -208,11 +228,20 @@ impl Outbound {
 
     /// Queues a frame of a message. Never blocks and makes no system call.
     pub fn push(&self, frame: &Frame) -> Pushed {
+        self.push_within(self.limit, frame)
+    }
+
+    /// Queues a frame of a message that an event of the connection itself causes.
+    pub fn push_own(&self, frame: &Frame) -> Pushed {
+        self.push_within(self.limit.saturating_add(self.own), frame)
+    }
+
+    fn push_within(&self, limit: usize, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         if state.ended {
             return Pushed::Refused;
         }
-        if state.queued_bytes + charge(frame) > self.limit {
+        if state.queued_bytes + charge(frame) > limit {
             return state.overrun();
         }
         state.queue(frame)
@@ -222,7 +251,8 @@ impl Outbound {
     /// A client that provokes more of them than `limit` has room for is a slow consumer too.
     pub fn push_control(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
-        if state.queued_bytes + charge(frame) > self.limit + ROOM_FOR_CONTROL {
+        let limit = self.limit.saturating_add(self.own).saturating_add(ROOM_FOR_CONTROL);
+        if state.queued_bytes + charge(frame) > limit {
             return if state.ended { Pushed::Refused } else { state.overrun() };
         }
         state.queue(frame)
@@ -397,9 +427,11 @@ impl Outbound {
         state.ended = true;
         if discard {
             let keep = usize::from(state.head_is_rest);
-            let dropped: usize = state.queue.iter().skip(keep).map(|chunk| chunk.charge).sum();
-            state.queue.truncate(keep);
-            state.queued_bytes -= dropped;
+            while state.queue.len() > keep
+                && let Some(chunk) = state.queue.pop_back()
+            {
+                state.free(chunk.charge, chunk.is_small);
+            }
         }
     }
 
@@ -408,9 +440,7 @@ impl Outbound {
     pub fn shut(&self) {
         let mut state = self.state.lock();
         state.ended = true;
-        state.socket = Socket::Gone;
-        state.queue = VecDeque::new();
-        state.queued_bytes = 0;
+        state.drop_all();
         state.owner = None;
     }
 
@@ -435,7 +465,14 @@ impl State {
         if matches!(self.socket, Socket::Gone) {
             return Pushed::Refused;
         }
-        self.queued_bytes += charge(frame);
+        let charge = charge(frame);
+        if self.queued_bytes + charge > FREE_BYTES && !self.is_covered(charge) {
+            return if self.ended { Pushed::Refused } else { self.overrun() };
+        }
+        self.queued_bytes += charge;
+        if client_bytes::is_small(charge) {
+            self.small_bytes += charge;
+        }
         let is_appended = match self.queue.back_mut() {
             Some(last) => last.append(frame),
             None => false,
@@ -452,11 +489,35 @@ impl State {
         }
     }
 
+    /// Returns true if all clients together may make the host hold one more frame for this one.
+    fn is_covered(&mut self, charge: usize) -> bool {
+        let small = if client_bytes::is_small(charge) { charge } else { 0 };
+        !client_bytes::is_exhausted() && self.share.cover(self.small_bytes + small)
+    }
+
+    /// Notes that frames of this charge wait no longer.
+    fn free(&mut self, charge: usize, is_small: bool) {
+        self.queued_bytes -= charge;
+        if is_small {
+            self.small_bytes -= charge;
+            // Less than before is always allowed.
+            self.share.cover(self.small_bytes);
+        }
+    }
+
+    /// Gives up the socket and all that waits for it.
+    fn drop_all(&mut self) {
+        self.socket = Socket::Gone;
+        self.queue = VecDeque::new();
+        (self.queued_bytes, self.small_bytes) = (0, 0);
+        self.share = Share::default();
+    }
+
     /// Returns the rest of a batch, of which `written` bytes were written, to the queue's head.
     fn put_back(&mut self, batch: Batch, mut written: usize) {
         match batch {
             Batch::One(chunk) if chunk.len() == written => {
-                self.queued_bytes -= chunk.charge;
+                self.free(chunk.charge, chunk.is_small);
                 self.head_is_rest = false;
             }
             batch => {
@@ -465,11 +526,12 @@ impl State {
                 while let Some(mut chunk) = rest.pop() {
                     if written >= chunk.len() {
                         written -= chunk.len();
-                        self.queued_bytes -= chunk.charge;
+                        self.free(chunk.charge, chunk.is_small);
                         self.head_is_rest = false;
                     } else {
                         self.head_is_rest |= written > 0;
-                        self.queued_bytes -= chunk.advance(written);
+                        let less = chunk.advance(written);
+                        self.free(less, chunk.is_small);
                         rest.push(chunk);
                         break;
                     }
@@ -495,9 +557,7 @@ impl State {
 
     fn fail(&mut self) {
         self.ended = true;
-        self.socket = Socket::Gone;
-        self.queue = VecDeque::new();
-        self.queued_bytes = 0;
+        self.drop_all();
         self.end.get_or_insert(Reason::NetworkLost);
     }
 

@@ -3,7 +3,7 @@
 //! A room's state is separate from its members: it exists from the first post on, with or without
 //! members, and stays for a while after the last member has left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::inbox::{Addressee, Inbox, Posted};
+use wharf_contract::limits::event_charge;
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
@@ -36,7 +37,22 @@ struct Work {
     is_running: bool,
     /// Time since which there have been neither members nor events, as far as is known.
     idle_since: Option<Instant>,
+    /// True if the room is in one of the [queues](Idle) of rooms to look at.
+    is_queued: bool,
 }
+
+/// Rooms that may be idle, in the order of the times since which they were when they were queued. So
+/// a look for those to drop does not look at the others, however many there are.
+#[derive(Default)]
+struct Idle {
+    /// Rooms that had no state, and can be dropped without loss.
+    empty: BTreeSet<(Instant, Arc<str>)>,
+    /// Rooms with a state, which is kept for a while.
+    full: BTreeSet<(Instant, Arc<str>)>,
+}
+
+/// Rooms that one call of [`sweep`](RoomStates::sweep) looks at.
+const SWEPT_AT_ONCE: usize = 256;
 
 /// The data that the rooms of a channel share.
 #[derive(Default)]
@@ -48,6 +64,36 @@ struct Shared {
     inbox_bytes: AtomicUsize,
     /// Number of rooms with data, readable without the lock.
     rooms: AtomicUsize,
+    idle: Mutex<Idle>,
+}
+
+impl Shared {
+    /// Queues a room that is idle since then, as far as is known. Under the lock of its work.
+    fn queue(&self, name: &Arc<str>, work: &mut Work, since: Instant) {
+        work.idle_since = Some(since);
+        if std::mem::replace(&mut work.is_queued, true) {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        let queue = if work.state.is_some() { &mut idle.full } else { &mut idle.empty };
+        queue.insert((since, name.clone()));
+    }
+
+    /// Takes a room out of its queue that was idle since `empty` or `full` when it was queued.
+    fn next_idle(&self, empty: Instant, full: Option<Instant>) -> Option<Arc<str>> {
+        let mut idle = self.idle.lock();
+        let is_due = |queue: &BTreeSet<(Instant, Arc<str>)>, until: Instant| {
+            queue.first().is_some_and(|(since, _)| *since <= until)
+        };
+        let next = if is_due(&idle.empty, empty) {
+            idle.empty.pop_first()
+        } else if full.is_some_and(|full| is_due(&idle.full, full)) {
+            idle.full.pop_first()
+        } else {
+            None
+        };
+        next.map(|(_, name)| name)
+    }
 }
 
 impl fmt::Debug for RoomState {
@@ -103,15 +149,25 @@ impl RoomState {
         let posted = self.inbox.pop();
         match &posted {
             Some(Posted::Event { payload, .. }) => {
-                self.shared.inbox_bytes.fetch_sub(payload.len(), Ordering::Relaxed);
+                let charge = event_charge(payload.len());
+                self.shared.inbox_bytes.fetch_sub(charge, Ordering::Relaxed);
             }
             Some(Posted::Timer(_)) => {}
             None => {
                 work.is_running = false;
-                work.idle_since = Some(Instant::now());
+                self.queue(&mut work);
             }
         }
         posted
+    }
+}
+
+impl RoomState {
+    /// Notes that the room may be idle from now on. The channel's own queue is never dropped.
+    fn queue(&self, work: &mut Work) {
+        if !self.name.is_empty() {
+            self.shared.queue(&self.name, work, Instant::now());
+        }
     }
 }
 
@@ -204,6 +260,8 @@ impl RoomStates {
         let room = Arc::new(new_room(name.clone(), &self.shared));
         table.insert(name.clone(), room.clone());
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
+        // The event that needs it may still be discarded.
+        room.queue(&mut room.work.lock());
         Ok(room)
     }
 
@@ -218,45 +276,71 @@ impl RoomStates {
             return;
         }
         if let Some(room) = self.find(name) {
-            room.work.lock().idle_since = Some(Instant::now());
+            room.queue(&mut room.work.lock());
         }
     }
 
-    /// Drops the data of rooms that have been idle for `grace`. `is_needed` returns true if a room
-    /// has members or timers.
-    pub fn sweep(&self, grace: Duration, is_needed: impl Fn(&Arc<str>) -> bool) {
-        if self.count() == 0 {
-            return;
+    /// Drops the data of rooms that have been idle for `grace`; looks at [`SWEPT_AT_ONCE`] at most.
+    /// Returns true if there may be more. `has_members` and `has_timers` return true for rooms that
+    /// are needed.
+    pub fn sweep(
+        &self,
+        grace: Duration,
+        has_members: impl Fn(&str) -> bool,
+        has_timers: impl Fn(&Arc<str>) -> bool,
+    ) -> bool {
+        // A room that is queued again now is looked at the next time.
+        let Some(now) = Instant::now().checked_sub(Duration::from_nanos(1)) else {
+            return false;
+        };
+        let full = now.checked_sub(grace);
+        for _ in 0..SWEPT_AT_ONCE {
+            let Some(name) = self.shared.next_idle(now, full) else {
+                return false;
+            };
+            // The state is freed without the lock.
+            drop(self.sweep_one(&name, full, &has_members, &has_timers));
         }
-        let now = Instant::now();
-        let mut dropped = Vec::new();
+        true
+    }
+
+    /// Takes a room out of the table if it is idle.
+    fn sweep_one(
+        &self,
+        name: &Arc<str>,
+        full: Option<Instant>,
+        has_members: &impl Fn(&str) -> bool,
+        has_timers: &impl Fn(&Arc<str>) -> bool,
+    ) -> Option<Arc<RoomState>> {
         let mut table = self.table.lock();
-        table.retain(|name, room| {
-            let mut work = room.work.lock();
-            // This is asked first: a timer that is gone by then has its firing in the inbox.
-            let is_needed = is_needed(name);
-            // Another holder of the room is about to post to it or runs its events.
-            let is_held = Arc::strong_count(room) > 1 || !room.inbox.is_empty();
-            if is_needed || is_held || work.is_running {
-                work.idle_since = None;
-                return true;
-            }
-            // A room without a state can be dropped without loss.
-            let stays = work.state.is_some()
-                && now.duration_since(*work.idle_since.get_or_insert(now)) < grace;
-            drop(work);
-            if !stays {
-                dropped.push(room.clone());
-            }
-            stays
-        });
+        let room = table.get(name)?;
+        let mut work = room.work.lock();
+        work.is_queued = false;
+        // Its last member, and its last event, queue it again.
+        if has_members(name) || work.is_running {
+            return None;
+        }
+        // Another holder of the room is about to post to it or to set a timer. This is asked again
+        // after the timers: one that is gone by then has its firing in the inbox, and a holder that
+        // is gone by then may have set one.
+        let is_held = || Arc::strong_count(room) > 1 || !room.inbox.is_empty();
+        if is_held() || has_timers(name) || is_held() {
+            self.shared.queue(name, &mut work, Instant::now());
+            return None;
+        }
+        // It may have got a state, or had events, since it was queued.
+        let since = work.idle_since.unwrap_or_else(Instant::now);
+        if work.state.is_some() && full.is_none_or(|full| since > full) {
+            self.shared.queue(name, &mut work, since);
+            return None;
+        }
+        drop(work);
+        let room = table.remove(name);
         if table.capacity() > 64 && table.len() * 4 < table.capacity() {
             table.shrink_to_fit();
         }
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
-        drop(table);
-        // The states are freed without the lock.
-        drop(dropped);
+        room
     }
 }
 
@@ -265,22 +349,85 @@ mod tests {
     use super::*;
     use crate::inbox::{InboxLimits, NoPlace, Place};
 
+    const GRACE: Duration = Duration::from_secs(30);
+
+    fn sweep(rooms: &RoomStates, members: &[&str], timers: &[&str]) {
+        let has_timers = |name: &Arc<str>| timers.contains(&&**name);
+        while rooms.sweep(GRACE, |name| members.contains(&name), has_timers) {}
+    }
+
+    async fn pass(time: Duration) {
+        tokio::time::sleep(time + Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_loses_its_state_when_it_has_been_idle_for_the_grace_and_not_before() {
+        let rooms = RoomStates::default();
+        for number in 0..1000 {
+            let room = rooms.open(&number.to_string().into(), 1000).expect("a room");
+            // Half of the rooms get a state, and the others' event is discarded.
+            if number % 2 == 0 {
+                assert!(room.keep(Bytes::from_static(b"state"), 10_000) && room.next().is_none());
+            }
+        }
+        pass(Duration::ZERO).await;
+        sweep(&rooms, &[], &[]);
+        assert_eq!(rooms.count(), 500, "rooms without a state are dropped at once");
+        pass(GRACE / 2).await;
+        assert!(rooms.find("0").expect("it has a state").next().is_none(), "an event has run");
+        pass(GRACE / 2).await;
+        sweep(&rooms, &["2", "4"], &["6"]);
+        let names = ["0", "2", "4", "6", "8"].map(|name| rooms.find(name).is_some());
+        assert_eq!((names, rooms.count()), ([true, true, true, true, false], 4));
+        rooms.emptied("2");
+        pass(GRACE / 2).await;
+        sweep(&rooms, &["4"], &["6"]);
+        assert!(rooms.find("0").is_none(), "its last event was a grace ago");
+        assert!(rooms.find("2").is_some(), "its last member left half a grace ago");
+        pass(GRACE).await;
+        let held = rooms.find("6");
+        sweep(&rooms, &["4"], &[]);
+        assert_eq!(rooms.count(), 2, "one has members, and one is about to get an event");
+        drop(held);
+        rooms.emptied("4");
+        pass(GRACE).await;
+        sweep(&rooms, &[], &[]);
+        assert_eq!(rooms.count(), 0);
+        assert_eq!(rooms.shared.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn empty_events_count_among_all_rooms_of_a_channel() {
+        let limits = InboxLimits { events: 1000, bytes: 1000, channel_bytes: 10 * 64 };
+        let rooms = RoomStates::default();
+        let open = |name: u64| rooms.open(&name.to_string().into(), 20).expect("a room");
+        let places: Vec<_> = (0..10).map(|at| Place::take(open(at), 0, limits)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(Place::take(open(10), 0, limits).err(), Some(NoPlace::ChannelFull));
+        for place in places {
+            place.expect("a place").fill(None, Bytes::new(), 1);
+        }
+        assert!(open(0).next().is_some());
+        assert!(Place::take(open(10), 0, limits).is_ok());
+    }
+
     #[test]
     fn the_inboxes_of_all_rooms_are_bounded_together() {
-        let limits = InboxLimits { events: 10, bytes: 10, channel_bytes: 15 };
+        let limits = InboxLimits { events: 10, bytes: 100, channel_bytes: 150 };
         let rooms = RoomStates::default();
         let open = |name: &str| rooms.open(&Arc::from(name), 2).expect("a room");
         let place = |room: &Arc<RoomState>, bytes, limits| Place::take(room.clone(), bytes, limits);
         let (a, b) = (open("a"), open("b"));
-        let taken = place(&a, 10, limits).expect("there is nothing yet");
-        assert_eq!(place(&a, 1, limits).err(), Some(NoPlace::Full));
-        assert_eq!(place(&b, 6, limits).err(), Some(NoPlace::ChannelFull));
-        place(&b, 5, limits).expect("15 bytes").fill(None, Bytes::from_static(b"12345"), 1);
+        let taken = place(&a, 80, limits).expect("there is nothing yet");
+        assert_eq!(place(&a, 21, limits).err(), Some(NoPlace::Full));
+        assert_eq!(place(&b, 71, limits).err(), Some(NoPlace::ChannelFull));
+        let payload = Bytes::from_static(&[0; 70]);
+        place(&b, 70, limits).expect("150 bytes").fill(None, payload, 1);
         assert_eq!(place(&b, 1, limits).err(), Some(NoPlace::ChannelFull));
         drop(taken);
-        let again = place(&a, 10, limits).expect("as many as were given back");
+        let again = place(&a, 80, limits).expect("as many as were given back");
         assert!(b.next().is_some());
-        place(&b, 5, limits).expect("what was taken out waits no more");
+        place(&b, 70, limits).expect("what was taken out waits no more");
         drop(again);
     }
 }

@@ -78,5 +78,6 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> StoreAnswer<'a, Vec<String>>;
 
     /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
-    fn sweep(&self);
+    /// Returns true if there may be more.
+    fn sweep(&self) -> bool;
 }

@@ -36,7 +36,8 @@ fn member(hub: &Hub) -> Member {
     };
     let (server, client) = memory::pair(64 * 1024);
     let (reader, writer) = Transport::from(server).into_split();
-    let record = Arc::new(ConnectionRecord::new(request, Outbound::new(64 * 1024, 0)));
+    let record =
+        Arc::new(ConnectionRecord::new(request, Outbound::new(64 * 1024, Default::default())));
     record.outbound.attach(writer);
     hub.connect(&record);
     hub.join(&record, &Arc::from("lobby"));

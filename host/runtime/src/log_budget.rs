@@ -85,10 +85,9 @@ impl LogBudget {
                 dropped,
                 "log lines dropped: log_lines_per_second is {limit}"
             ),
-            None => tracing::warn!(
-                dropped,
-                "log lines about refused clients dropped: at most {limit} a second"
-            ),
+            None => {
+                tracing::warn!(dropped, "log lines about clients dropped: at most {limit} a second")
+            }
         }
     }
 }

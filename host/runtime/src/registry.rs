@@ -433,17 +433,19 @@ impl Registry {
         )
     }
 
-    fn sweep(&self) {
+    async fn sweep(&self) {
         for channel in self.channels() {
-            channel.context.hub.sweep(self.config.room_state_grace);
+            channel.context.hub.sweep(self.config.room_state_grace).await;
         }
     }
 
-    fn trim(&self) {
+    async fn trim(&self) {
         for channel in self.channels() {
             channel.slots.trim();
             channel.current().pool.trim();
-            channel.context.store.sweep();
+            while channel.context.store.sweep() {
+                tokio::task::yield_now().await;
+            }
             channel.context.log_budget.settle();
             channel.context.failure_budget.settle();
         }
@@ -464,8 +466,8 @@ async fn tidy_up(registry: Weak<Registry>) {
             _ = sweep.tick() => false,
         };
         match registry.upgrade() {
-            Some(registry) if is_trim => registry.trim(),
-            Some(registry) => registry.sweep(),
+            Some(registry) if is_trim => registry.trim().await,
+            Some(registry) => registry.sweep().await,
             None => return,
         }
     }

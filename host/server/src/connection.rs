@@ -12,6 +12,7 @@ mod call;
 mod frame;
 pub mod heartbeat;
 mod input;
+mod turn;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -27,6 +28,7 @@ use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_c
 use wharf_contract::fault::Fault;
 use wharf_contract::handshake::MAX_REFUSAL_MESSAGES;
 use wharf_contract::text::{cut, escape};
+use wharf_hub::client_bytes;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
@@ -35,6 +37,7 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Failure, Finished, GuestRefusal};
+use wharf_runtime::log_budget::LogBudget;
 
 use arrival::Arrival;
 use arrivals::Arrivals;
@@ -62,6 +65,8 @@ pub struct Opening {
     pub permit: Permit,
     /// Returns true if the host is shutting down; called once the connection can be told of it.
     pub is_closing: Box<dyn Fn() -> bool + Send>,
+    /// Budget of the log lines about clients that are cut.
+    pub log_lines: Arc<LogBudget>,
     /// True if the client asks for [heartbeats in messages](heartbeat).
     pub heartbeats: bool,
 }
@@ -103,16 +108,25 @@ pub async fn run(opening: Box<Opening>) {
             }
         },
     };
-    Box::pin(connection.finish(Some(arrivals), ending)).await;
+    finish(connection, Some(arrivals), ending).await;
+}
+
+/// Ends a connection. A panic of the host in one of the steps skips the others, but not the end.
+async fn finish(connection: Connection, arrivals: Option<Arrivals>, ending: Ending) {
+    let (channel, client) = (connection.channel.clone(), connection.client.clone());
+    let finish = AssertUnwindSafe(connection.finish(arrivals, ending));
+    if Box::pin(finish.catch_unwind()).await.is_err() {
+        log_panic(&channel, &client);
+    }
 }
 
 /// Asks the channel, and takes the socket over from HTTP. `None` if there is no connection: it is
 /// refused, or has ended already.
 async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
-    let Opening { config, channel, client, upgrade, answer, permit, is_closing, heartbeats } =
-        *opening;
+    let Opening { config, channel, client, upgrade, answer, permit, .. } = *opening;
+    let Opening { is_closing, log_lines, heartbeats, .. } = *opening;
     let client = Arc::new(client);
-    let mut writes = PendingWrites::default();
+    let mut writes = PendingWrites::of(&client.outbound);
     let connecting = AssertUnwindSafe(connect(&channel, &client, &mut writes));
     let accepted = match connecting.catch_unwind().await {
         Ok(Ok(accepted)) => accepted,
@@ -132,7 +146,9 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     };
     // The commit has made the connection visible: from here on only `finish` ends it.
     let session = accepted.session;
-    let connection = Connection { config, channel, client, session, writes, _permit: permit };
+    let place = InHub { channel: channel.clone(), client: client.clone(), is_left: false };
+    let connection =
+        Connection { config, channel, client, session, writes, log_lines, place, _permit: permit };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
@@ -149,7 +165,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     match arrivals {
         Some(arrivals) => Some((connection, arrivals, accepted.close)),
         None => {
-            connection.finish(None, Ending::of(Reason::NetworkLost)).await;
+            finish(connection, None, Ending::of(Reason::NetworkLost)).await;
             None
         }
     }
@@ -223,7 +239,7 @@ async fn refuse(
     let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, false).await else {
         return;
     };
-    let mut writes = PendingWrites::default();
+    let mut writes = PendingWrites::of(&client.outbound);
     let mut unsent = close.messages.len().saturating_sub(MAX_REFUSAL_MESSAGES);
     for message in close.messages.iter().take(MAX_REFUSAL_MESSAGES) {
         let (kind, data) = match message {
@@ -272,7 +288,32 @@ struct Connection {
     session: Box<[u8]>,
     /// Sockets that this task has promised to write.
     writes: PendingWrites,
+    log_lines: Arc<LogBudget>,
+    place: InHub,
     _permit: Permit,
+}
+
+/// The place of a connection in its hub, its rooms and its user, and its socket. Dropping it leaves
+/// all of them, also if the host has panicked.
+struct InHub {
+    channel: Arc<Channel>,
+    client: Arc<ConnectionRecord>,
+    is_left: bool,
+}
+
+impl InHub {
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_left, true) {
+            self.channel.context.hub.remove(&self.client);
+        }
+    }
+}
+
+impl Drop for InHub {
+    fn drop(&mut self) {
+        self.leave();
+        self.client.outbound.shut();
+    }
 }
 
 /// The end of a connection.
@@ -303,9 +344,10 @@ impl Ending {
     fn of(reason: Reason) -> Ending {
         let stream = match reason {
             Reason::NetworkLost | Reason::KeepAliveTimeout => StreamEnd::Gone,
-            Reason::ProtocolError | Reason::InvalidUtf8 | Reason::MessageTooBig => {
-                StreamEnd::Broken
-            }
+            Reason::ProtocolError
+            | Reason::InvalidUtf8
+            | Reason::MessageTooBig
+            | Reason::MessageTimeout => StreamEnd::Broken,
             _ => StreamEnd::Close,
         };
         let text = match stream {
@@ -367,6 +409,13 @@ impl Connection {
                     stream: StreamEnd::Answered,
                     ..Ending::of(Reason::ClientClosed)
                 }),
+                Arrival::Broken { reason: Reason::Overload, detail } => {
+                    if self.log_lines.take() {
+                        let (channel, connection) = (self.channel.name(), self.client.id);
+                        tracing::warn!(channel, %connection, "connection closed: {detail}");
+                    }
+                    Some(Ending::of(Reason::Overload))
+                }
                 Arrival::Broken { reason, detail } => Some(Ending::of_violation(reason, detail)),
                 Arrival::Ended(reason) => Some(match self.client.outbound.take_close() {
                     Some(close) => Ending::asked_for(close),
@@ -484,7 +533,7 @@ impl Connection {
                 StreamEnd::Gone => {}
             }
         }
-        self.channel.context.hub.remove(&self.client);
+        self.place.leave();
         self.writes.write().await;
         outbound.flush();
         let closing = async {
@@ -527,14 +576,22 @@ impl Connection {
         let (channel, connection) = (self.channel.name(), self.client.id);
         let detail = ending.fault.as_ref().map(|(_, detail)| escape(detail));
         match ending.reason {
-            Reason::SlowConsumer => tracing::warn!(
-                channel,
-                %connection,
-                outbound_queue_bytes = self.config.outbound_queue_bytes,
-                "slow consumer closed"
-            ),
+            Reason::SlowConsumer => {
+                if self.log_lines.take() {
+                    tracing::warn!(
+                        channel,
+                        %connection,
+                        outbound_queue_bytes = self.config.outbound_queue_bytes,
+                        client_bytes = client_bytes::counted(),
+                        max_client_bytes = self.config.max_client_bytes,
+                        "slow consumer closed"
+                    );
+                }
+            }
             Reason::KeepAliveTimeout => {
-                tracing::info!(channel, %connection, "connection dropped: keep-alive timeout");
+                if self.log_lines.take() {
+                    tracing::info!(channel, %connection, "connection dropped: keep-alive timeout");
+                }
             }
             reason => tracing::debug!(
                 channel,

@@ -25,8 +25,9 @@ use wharf_config::Config;
 use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
 use wharf_contract::text::{cut, escape};
+use wharf_hub::client_bytes;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
-use wharf_hub::outbound::Outbound;
+use wharf_hub::outbound::{EventBounds, Outbound};
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
@@ -66,14 +67,19 @@ pub struct Front {
     pub permits: Arc<Semaphore>,
     /// Budget of the log lines about clients that are not served.
     log_budget: LogBudget,
+    /// Budget of the log lines about clients that are cut.
+    ending_lines: Arc<LogBudget>,
 }
 
 impl Front {
     /// Makes the front of a host that is not shutting down.
     pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
         let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
+        let ending_lines = Arc::new(LogBudget::of_host(MAX_LINES_PER_SECOND));
+        client_bytes::set_limit(config.max_client_bytes);
         let permits = Arc::new(Semaphore::new(config.max_connections));
-        Front { config, registry, is_closing: AtomicBool::new(false), permits, log_budget }
+        let is_closing = AtomicBool::new(false);
+        Front { config, registry, is_closing, permits, log_budget, ending_lines }
     }
 
     /// Returns the number of connections, with those whose handshake is under way.
@@ -225,8 +231,11 @@ async fn handle(
         subprotocol: subprotocol.as_deref().map(Box::from),
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let Config { outbound_queue_bytes, max_effects_per_event, .. } = *front.config;
-    let outbound = Outbound::new(outbound_queue_bytes, max_effects_per_event);
+    let event = EventBounds {
+        frames: front.config.max_effects_per_event,
+        bytes: front.config.max_effect_bytes_per_event,
+    };
+    let outbound = Outbound::new(front.config.outbound_queue_bytes, event);
     let (answer, answered) = oneshot::channel();
     let is_closing = Box::new({
         let front = front.clone();
@@ -242,6 +251,7 @@ async fn handle(
         answer,
         permit,
         is_closing,
+        log_lines: front.ending_lines.clone(),
         heartbeats,
     })));
     // A client waits for this no longer than for the rest of its handshake. If the channel accepts

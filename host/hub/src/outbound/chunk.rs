@@ -9,6 +9,7 @@ use std::ops::Deref;
 
 use bytes::{Buf, Bytes};
 
+use crate::client_bytes::is_small;
 use crate::frame::Frame;
 
 /// Smallest charge of a waiting frame, in bytes: about its cost beside the payload. So a client
@@ -31,6 +32,8 @@ pub(super) struct Chunk {
     bytes: Waiting,
     /// Charge of its frames.
     pub(super) charge: usize,
+    /// True if it counts for this receiver, and not by itself.
+    pub(super) is_small: bool,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,8 @@ pub(super) fn charge(frame: &Frame) -> usize {
 impl Chunk {
     /// Makes a chunk of one frame.
     pub(super) fn of(frame: &Frame) -> Chunk {
-        Chunk { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()) }
+        let is_small = is_small(frame.len());
+        Chunk { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()), is_small }
     }
 
     /// Puts a frame behind the waiting ones, if all of them are small. Returns true if it did.

@@ -34,6 +34,8 @@ const BYTES_PER_RECEIVER: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct PendingWrites {
     list: Vec<Arc<Outbound>>,
+    /// Outbound of the connection whose events push the frames, if it is one.
+    own: Option<Arc<Outbound>>,
     /// Frames and bytes pushed since everything was last written.
     frames: usize,
     bytes: usize,
@@ -42,11 +44,20 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
+    /// Makes the empty list of a connection's own events. Messages to the connection itself find room
+    /// that those of others do not have.
+    pub fn of(own: &Arc<Outbound>) -> PendingWrites {
+        let mut writes = PendingWrites::default();
+        writes.own = Some(own.clone());
+        writes
+    }
+
     /// Pushes a frame and takes the responsibility for writing it. Returns true if it was queued.
     pub fn push(&mut self, to: &Arc<Outbound>, frame: &Frame) -> bool {
         self.frames += 1;
         self.bytes += frame.len();
-        let pushed = to.push(frame);
+        let is_own = self.own.as_ref().is_some_and(|own| Arc::ptr_eq(own, to));
+        let pushed = if is_own { to.push_own(frame) } else { to.push(frame) };
         if pushed.wants_flush() {
             self.list.push(to.clone());
         }

@@ -18,7 +18,7 @@ async fn pair(limit: usize) -> (Arc<Outbound>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let outbound = Outbound::new(limit, 0);
+    let outbound = Outbound::new(limit, Default::default());
     let (reader, writer) = Transport::tcp(server).into_split();
     // The stream must stay open for as long as the test reads.
     std::mem::forget(reader);
@@ -97,8 +97,55 @@ async fn a_receiver_that_does_not_read_overruns_at_the_bound_and_its_owner_is_to
 }
 
 #[tokio::test]
+async fn answers_of_one_event_find_room_beside_what_waits_already_and_those_of_others_do_not() {
+    let event = EventBounds { frames: 8, bytes: 50_000 };
+    let outbound = Outbound::new(40_000, event);
+    let frame = Frame::encode(FrameKind::Binary, &[0; 10_000]);
+    let mut of_others = PendingWrites::default();
+    assert!((0..5).all(|_| of_others.push(&outbound, &frame)));
+    let mut own = PendingWrites::of(&outbound);
+    assert!((0..5).all(|_| own.push(&outbound, &frame)), "as much as one event may send");
+    assert_eq!(outbound.push_control(&Frame::encode(FrameKind::Ping, b"")), Pushed::Queued);
+    assert!(outbound.status().end.is_none());
+    assert!(!of_others.push(&outbound, &frame));
+    assert_eq!(outbound.status().end, Some(Reason::SlowConsumer));
+}
+
+#[test]
+fn what_waits_for_all_clients_has_a_bound_together() {
+    let _alone = client_bytes::alone();
+    let before = client_bytes::counted();
+    client_bytes::set_limit(before + 500_000);
+    let small = Frame::encode(FrameKind::Binary, &[0; 1_000]);
+    let outbounds: Vec<_> = (0..100).map(|_| Outbound::new(1 << 20, Default::default())).collect();
+    let ended = |outbound: &Arc<Outbound>| outbound.status().end.is_some();
+    for _ in 0..16 {
+        assert!(outbounds.iter().all(|outbound| outbound.push(&small) == Pushed::Queued));
+    }
+    assert_eq!(client_bytes::counted(), before, "so much is free");
+    // A message to many counts once, however many it waits for.
+    let large = Frame::encode(FrameKind::Binary, &[0; 100_000]);
+    assert!(outbounds.iter().all(|outbound| outbound.push(&large) == Pushed::Queued));
+    assert_eq!(client_bytes::counted(), before + large.len());
+    for _ in 0..100 {
+        for outbound in &outbounds {
+            let _ = outbound.push(&small);
+        }
+    }
+    assert!(client_bytes::counted() <= before + 500_000);
+    assert!(outbounds.iter().any(ended) && !outbounds.iter().all(ended));
+    // One that has nothing waiting is served as ever.
+    let other = Outbound::new(1 << 20, Default::default());
+    assert_eq!(other.push(&small), Pushed::Queued);
+    outbounds.iter().for_each(|outbound| outbound.shut());
+    drop(large);
+    assert_eq!(client_bytes::counted(), before);
+    client_bytes::set_limit(usize::MAX);
+}
+
+#[tokio::test]
 async fn what_was_queued_before_the_upgrade_is_written_after_it() {
-    let outbound = Outbound::new(1000, 0);
+    let outbound = Outbound::new(1000, Default::default());
     assert_eq!(outbound.push(&Frame::encode(FrameKind::Text, b"early")), Pushed::Queued);
     let (other, mut client) = pair(1000).await;
     let Socket::Idle(writer) = std::mem::replace(&mut other.state.lock().socket, Socket::Gone)

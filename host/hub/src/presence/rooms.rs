@@ -1,7 +1,7 @@
 //! The lists of a channel's rooms: a list is made for the first connection that is tracked or
 //! watches, and dropped with the last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -69,11 +69,19 @@ pub struct PresenceRoom {
     state: Mutex<State>,
 }
 
+/// Newcomers that get the list in a row before others may change it.
+const WELCOMED_AT_ONCE: usize = 256;
+
 #[derive(Default)]
 struct State {
     roster: Roster,
     /// Message for a new watcher, as long as it is current.
     message: Option<(u64, Frame)>,
+    /// True if the list has been sent since the changes began that a diff waits for.
+    is_shown: bool,
+    /// New watchers that get the list together when that diff has been sent, by number. So the list
+    /// is encoded twice an interval at most, however many come and change it.
+    newcomers: BTreeMap<u64, Arc<Outbound>>,
     /// True if a task waits to send a diff, or is sending one to many watchers.
     diff_waits: bool,
     /// True if a task waits to remove entries.
@@ -160,7 +168,8 @@ impl PresenceRooms {
         self.change_known(room, |_, state| state.roster.untrack(id));
     }
 
-    /// Sends a connection the list and, from now on, its changes.
+    /// Sends a connection the list and, from now on, its changes. If others have just got the list,
+    /// and it has changed since, the connection gets it after the interval.
     pub fn watch(
         &self,
         room: &Arc<str>,
@@ -169,32 +178,23 @@ impl PresenceRooms {
         writes: &mut PendingWrites,
     ) {
         self.change(room, |of, state| {
-            of.watchers.add(id, outbound.clone());
-            state.roster.shown_between();
-            let sequence = state.roster.sequence();
-            let frame = match &state.message {
-                Some((of, frame)) if *of == sequence => frame.clone(),
-                _ => {
-                    let message = state.roster.message(room);
-                    Frame::encode(FrameKind::Text, message.as_bytes())
-                }
-            };
-            writes.push(outbound, &frame);
-            state.message = Some((sequence, frame));
+            if state.message.is_none() && state.diff_waits && state.is_shown {
+                state.newcomers.insert(id.number, outbound.clone());
+            } else {
+                of.welcome(state, id, outbound, writes);
+            }
         });
     }
 
     /// Stops sending a connection the changes.
     pub fn unwatch(&self, room: &str, id: ConnectionId) {
-        self.change_known(room, |of, _| {
-            of.watchers.remove(id);
-        });
+        self.change_known(room, |of, state| of.forget(state, id));
     }
 
     /// Notes that a connection has left a room.
     pub fn leave(&self, room: &str, id: ConnectionId) {
         self.change_known(room, |of, state| {
-            of.watchers.remove(id);
+            of.forget(state, id);
             state.roster.untrack(id);
         });
     }
@@ -203,7 +203,7 @@ impl PresenceRooms {
     pub fn end(&self, room: &str, id: ConnectionId) {
         let grace = self.0.timing.grace;
         self.change_known(room, |of, state| {
-            of.watchers.remove(id);
+            of.forget(state, id);
             state.roster.end(id, Instant::now(), grace);
         });
     }
@@ -267,6 +267,7 @@ impl PresenceRooms {
                 // A later watcher gets the whole list.
                 state.roster.take_changes();
             } else if !std::mem::replace(&mut state.diff_waits, true) {
+                state.is_shown = false;
                 tokio::spawn(self.clone().send_diff(room.clone()));
             }
         }
@@ -308,7 +309,8 @@ impl PresenceRooms {
         let mut writes = PendingWrites::default();
         let mut for_many = None;
         self.change_in(&room, |_, state| {
-            state.diff_waits = false;
+            // The next diff waits until this one has been sent, and newcomers have the list.
+            state.is_shown = false;
             let changes = state.roster.take_changes();
             let diff = state.roster.diff(&changes);
             if diff.is_empty() {
@@ -318,8 +320,6 @@ impl PresenceRooms {
                 let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
                 let queued = room.watchers.broadcast_at_once(&frame, None, &mut writes);
                 for_many = queued.is_none().then_some(frame);
-                // The next diff waits until this one has been sent.
-                state.diff_waits = for_many.is_some();
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
                 for (key, before) in changes {
@@ -333,9 +333,28 @@ impl PresenceRooms {
         if let Some(frame) = for_many {
             // A watcher that comes now has a list with a higher number, and ignores an older diff.
             broadcast(&[&room.watchers], &frame, &mut writes, |_, _| true).await;
-            self.change_in(&room, |_, state| state.diff_waits = false);
         }
         writes.write().await;
+        while self.welcome_some(&room, &mut writes) {
+            writes.write().await;
+            tokio::task::yield_now().await;
+        }
+        writes.write().await;
+    }
+
+    /// Sends the list to some of the newcomers. Returns true if there are more; otherwise the next
+    /// change has its own diff.
+    fn welcome_some(&self, room: &Arc<PresenceRoom>, writes: &mut PendingWrites) -> bool {
+        let mut is_more = false;
+        self.change_in(room, |of, state| {
+            for _ in 0..WELCOMED_AT_ONCE {
+                let Some((number, outbound)) = state.newcomers.pop_first() else { break };
+                of.welcome(state, ConnectionId::local(number), &outbound, writes);
+            }
+            is_more = !state.newcomers.is_empty();
+            state.diff_waits = is_more;
+        });
+        is_more
     }
 
     /// Waits until the grace of entries is over, and removes them.
@@ -367,6 +386,35 @@ impl PresenceRooms {
 }
 
 impl PresenceRoom {
+    /// Makes a connection a watcher, and sends it the list.
+    fn welcome(
+        &self,
+        state: &mut State,
+        id: ConnectionId,
+        outbound: &Arc<Outbound>,
+        writes: &mut PendingWrites,
+    ) {
+        self.watchers.add(id, outbound.clone());
+        state.roster.shown_between();
+        let sequence = state.roster.sequence();
+        let frame = match &state.message {
+            Some((of, frame)) if *of == sequence => frame.clone(),
+            _ => {
+                let message = state.roster.message(&self.name);
+                Frame::encode(FrameKind::Text, message.as_bytes())
+            }
+        };
+        writes.push(outbound, &frame);
+        state.is_shown = true;
+        state.message = Some((sequence, frame));
+    }
+
+    /// Forgets a watcher, or a newcomer.
+    fn forget(&self, state: &mut State, id: ConnectionId) {
+        self.watchers.remove(id);
+        state.newcomers.remove(&id.number);
+    }
+
     /// Returns true if it can be dropped.
     fn is_idle(&self, state: &State) -> bool {
         state.roster.is_empty()

@@ -174,7 +174,7 @@ mod tests {
                     list.remove(number);
                     model.remove(&number);
                 } else {
-                    let outbound = Outbound::new(10, 0);
+                    let outbound = Outbound::new(10, Default::default());
                     list.insert(number, outbound.clone());
                     model.insert(number, outbound);
                 }
@@ -201,7 +201,7 @@ mod tests {
     fn a_room_that_was_large_becomes_small_again() {
         let mut list = MemberList::default();
         for number in 0..1000 {
-            list.insert(number, Outbound::new(10, 0));
+            list.insert(number, Outbound::new(10, Default::default()));
         }
         assert!(matches!(list, MemberList::Many(_)));
         for number in 2..1000 {

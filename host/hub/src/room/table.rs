@@ -153,7 +153,7 @@ mod tests {
                 match step {
                     Step::Join(number, room) => {
                         let name: Arc<str> = room.to_string().into();
-                        table.join(&name, ConnectionId::local(number), &Outbound::new(10, 0));
+                        table.join(&name, ConnectionId::local(number), &Outbound::new(10, Default::default()));
                         model.entry(room.to_string()).or_default().insert(number);
                     }
                     Step::Leave(number, room) => {

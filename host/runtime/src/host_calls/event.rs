@@ -15,11 +15,12 @@ const MAX_DETAIL_BYTES: usize = 4 * 1024;
 impl Host for InstanceState {
     async fn flush(&mut self) -> Result<(), Error> {
         let hub = self.channel.hub.clone();
+        let own = self.client().map(|client| client.outbound.clone());
         let call = self.call()?;
         if call.phase == Phase::Connecting {
             return Err(CallRefusal::FlushWhileConnecting.into());
         }
-        let mut writes = PendingWrites::default();
+        let mut writes = own.as_ref().map(PendingWrites::of).unwrap_or_default();
         call.close = call.commit(&hub, &mut writes).await;
         // A progress message is of no use if it waits for the handler's end.
         writes.write().await;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::bindings::wharf::channel::notices::Host as NoticesHost;
 use super::bindings::wharf::channel::room_posts::Host as RoomPostsHost;
 use super::bindings::wharf::channel::types::Error;
@@ -12,6 +10,7 @@ use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::effects::MAX_HOPS;
 use wharf_contract::text::Shown;
+use wharf_hub::client_bytes;
 use wharf_hub::effects::Effect;
 use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
 use wharf_hub::recipients::Group;
@@ -30,7 +29,7 @@ impl NoticesHost for InstanceState {
             NoPlace::Closed => CallRefusal::UnknownConnection { id: Shown::id(&to) },
             _ => inbox_full(why, limits, "inbox_events, inbox_bytes"),
         })?;
-        Ok(self.record(Effect::Post(place, Bytes::from(payload)))?)
+        Ok(self.record(Effect::Post(place, client_bytes::shared(payload)))?)
     }
 
     async fn notify_room(
@@ -62,7 +61,7 @@ impl RoomPostsHost for InstanceState {
         let limits = self.channel.room_inbox_limits();
         let place = Place::take(room, payload.len(), limits)
             .map_err(|why| inbox_full(why, limits, "room_inbox_events, room_inbox_bytes"))?;
-        Ok(self.record(Effect::Post(place, Bytes::from(payload)))?)
+        Ok(self.record(Effect::Post(place, client_bytes::shared(payload)))?)
     }
 }
 
@@ -94,7 +93,7 @@ impl InstanceState {
             posting.take_place(own.outbound.clone(), payload.len(), limits);
         }
         let count = u32::try_from(posting.places.len()).unwrap_or(u32::MAX);
-        self.record(Effect::PostToSeveral(Box::new(posting), Bytes::from(payload)))?;
+        self.record(Effect::PostToSeveral(Box::new(posting), client_bytes::shared(payload)))?;
         Ok(count)
     }
 

@@ -14,7 +14,7 @@ use wharf_config::Config;
 use wharf_contract::description::Description;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::hub::Hub;
-use wharf_hub::outbound::{Outbound, PendingWrites};
+use wharf_hub::outbound::{EventBounds, Outbound, PendingWrites};
 use wharf_hub::store::Memory;
 use wharf_runtime::channel::{Channel, Generation};
 use wharf_runtime::channel_context::ChannelContext;
@@ -105,10 +105,11 @@ pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionReco
         remote: ([127, 0, 0, 1], 50_000).into(),
         subprotocol: None,
     };
-    ConnectionRecord::new(
-        request,
-        Outbound::new(config.outbound_queue_bytes, config.max_effects_per_event),
-    )
+    let event = EventBounds {
+        frames: config.max_effects_per_event,
+        bytes: config.max_effect_bytes_per_event,
+    };
+    ConnectionRecord::new(request, Outbound::new(config.outbound_queue_bytes, event))
 }
 
 /// Returns the target folder with a file that `cargo xtask plugins` makes: the one that this

@@ -20,8 +20,10 @@ use super::arrival::Arrival;
 use super::frame::Violation;
 use super::heartbeat;
 use super::input::{Input, InputEnd, Item};
+use super::turn::Turn;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
+use wharf_hub::client_bytes::Share;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::transport::{Reader, Transport};
@@ -38,6 +40,12 @@ pub(super) struct Arrivals {
     /// Arrivals that were read while a guest call was waiting.
     ahead: VecDeque<Arrival>,
     ahead_bytes: usize,
+    /// Bytes of the arrival that is being handled.
+    in_hand: usize,
+    /// The part of all these bytes, and of an unfinished message, in the sum of all clients.
+    share: Share,
+    /// Work that may be done before others get their turn.
+    turn: Turn,
     /// True if nothing more can be read.
     is_over: bool,
     /// The client's close frame, until it is answered.
@@ -53,14 +61,19 @@ pub(super) struct Arrivals {
     /// True if the last arrival was posted: the client's turn is next, so that neither starves the
     /// other.
     posted_was_last: bool,
+    /// Timer for the earliest of the times below.
     timer: Pin<Box<Sleep>>,
     /// Timer for the expiry of the client's token; `None` without a token.
     expiry: Option<Pin<Box<Sleep>>>,
     last_heard: Instant,
-    /// Time of the keep-alive ping after which nothing has been heard.
+    /// Time of the next keep-alive ping.
+    next_ping: Instant,
+    /// Time of the first keep-alive ping after which nothing has been heard.
     pinged: Option<Instant>,
-    /// Bytes written when the timer last fired with too much waiting.
-    written_bytes: Option<u64>,
+    /// Time since which a message of the client is not whole.
+    begun: Option<Instant>,
+    /// Bytes that were written when too much waited, and the time since which there were no more.
+    stuck: Option<(u64, Instant)>,
 }
 
 impl Arrivals {
@@ -88,6 +101,9 @@ impl Arrivals {
             config: config.clone(),
             ahead: VecDeque::new(),
             ahead_bytes: 0,
+            in_hand: 0,
+            share: Share::default(),
+            turn: Turn::new(),
             is_over: false,
             unanswered_close: None,
             client_has_closed: false,
@@ -98,14 +114,34 @@ impl Arrivals {
             timer: Box::pin(tokio::time::sleep_until(now + config.keep_alive_interval)),
             expiry: None,
             last_heard: now,
+            next_ping: now + config.keep_alive_interval,
             pinged: None,
-            written_bytes: None,
+            begun: None,
+            stuck: None,
         })
     }
 
     /// Returns the next arrival. While there is none, everything queued is being written, and the
     /// task is woken for whatever comes.
     pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        let polled = match self.turn.is_over() {
+            true => Poll::Pending,
+            false => self.poll_arrival_in_turn(cx),
+        };
+        if polled.is_pending() {
+            self.end_turn(cx);
+        }
+        polled
+    }
+
+    /// Begins a new turn, for a task that lets others have theirs now.
+    fn end_turn(&mut self, cx: &mut Context<'_>) {
+        if std::mem::replace(&mut self.turn, Turn::new()).is_over() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    fn poll_arrival_in_turn(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         self.end_if_expired();
         let mut status = self.client.outbound.status();
         if status.end.is_none() && status.is_backed_up {
@@ -181,10 +217,16 @@ impl Arrivals {
     /// Returns an arrival that was read ahead, then one that can be read.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         if let Some(arrival) = self.ahead.pop_front() {
-            self.ahead_bytes -= arrival.bytes();
+            self.in_hand = arrival.bytes();
+            self.ahead_bytes -= self.in_hand;
             return Poll::Ready(arrival);
         }
-        self.poll_read(cx)
+        self.in_hand = 0;
+        let polled = self.poll_read(cx);
+        if let Poll::Ready(arrival) = &polled {
+            self.in_hand = arrival.bytes();
+        }
+        polled
     }
 
     /// Returns the close frame that has been read, but whose turn has not come.
@@ -217,6 +259,7 @@ impl Arrivals {
             self.is_over = true;
             self.ahead.push_back(arrival);
         }
+        self.end_turn(cx);
     }
 
     /// Writes the queue, keeps the connection alive, and notices its end.
@@ -254,16 +297,17 @@ impl Arrivals {
         }
         loop {
             let mut heard = false;
-            let polled = self.input.poll_next(Pin::new(&mut self.reader), cx, &mut heard);
+            let (reader, turn) = (Pin::new(&mut self.reader), &mut self.turn);
+            let polled = self.input.poll_next(reader, cx, &mut heard, turn);
             if heard {
                 self.last_heard = Instant::now();
             }
+            self.note_beginning(polled.is_pending());
+            if polled.is_pending() && !self.is_covered(0) {
+                return Poll::Ready(self.too_much());
+            }
             let arrival = match ready!(polled) {
-                Ok(Some(Item::Text(data))) if self.is_heartbeat(&data) => {
-                    // A flood of them must not keep others from their turn.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Ok(Some(Item::Text(data))) if self.is_heartbeat(&data) => continue,
                 Ok(Some(Item::Text(data))) => Arrival::Text(data),
                 Ok(Some(Item::Binary(data))) => Arrival::Binary(data),
                 Ok(Some(Item::Ping(data))) => {
@@ -292,6 +336,9 @@ impl Arrivals {
                     self.broken(reason, detail.to_owned())
                 }
             };
+            if !self.is_covered(arrival.bytes()) {
+                return Poll::Ready(self.too_much());
+            }
             return Poll::Ready(arrival);
         }
     }
@@ -306,6 +353,21 @@ impl Arrivals {
             self.push_control(Frame::encode(FrameKind::Text, heartbeat::PONG));
         }
         true
+    }
+
+    /// Returns true if all clients together may make the host hold as much of this one as it does
+    /// now, with an arrival of so many bytes.
+    fn is_covered(&mut self, bytes: usize) -> bool {
+        let held = self.input.held_bytes() + self.ahead_bytes + self.in_hand + bytes;
+        self.share.cover(held)
+    }
+
+    fn too_much(&mut self) -> Arrival {
+        let limit = self.config.max_client_bytes;
+        let detail = format!("clients make the host hold max_client_bytes ({limit}) together");
+        self.input.give_up();
+        self.share.cover(self.ahead_bytes + self.in_hand);
+        self.broken(Reason::Overload, detail)
     }
 
     fn broken(&mut self, reason: Reason, detail: String) -> Arrival {

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::frame::{Header, MAX_HEADER_BYTES, Opcode, Violation, decode_close, unmask};
+use super::turn::Turn;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 
@@ -185,18 +186,46 @@ impl Input {
         Input { block: None, kept: early.to_vec(), partial: None, limits }
     }
 
+    /// Returns true if a frame or a message has begun and is not whole. Between two calls of
+    /// [`poll_next`](Input::poll_next), of which the last was pending.
+    pub(super) fn has_begun(&self) -> bool {
+        self.partial.is_some() || !self.kept.is_empty()
+    }
+
+    /// Returns true if the first frames of a message have come, but not its last.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.partial.is_some()
+    }
+
+    /// Drops an unfinished message, for a connection that ends with it.
+    pub(super) fn give_up(&mut self) {
+        self.partial = None;
+        self.kept = Vec::new();
+    }
+
+    /// Returns the memory that the input takes until the client sends more, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let partial = self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity());
+        partial + self.kept.len()
+    }
+
     /// Returns the client's next item; `None` at the end of the stream. Sets `heard` if anything
-    /// was read.
+    /// was read. If the turn is over it is pending, and nobody wakes the task.
     pub(super) fn poll_next(
         &mut self,
         mut reader: Pin<&mut impl AsyncRead>,
         cx: &mut Context<'_>,
         heard: &mut bool,
+        turn: &mut Turn,
     ) -> Poll<Result<Option<Item>, InputEnd>> {
         loop {
-            if let Some(item) = self.decode().map_err(InputEnd::Violation)? {
+            if let Some(item) = self.decode(turn).map_err(InputEnd::Violation)? {
                 return Poll::Ready(Ok(Some(item)));
             }
+            if turn.is_over() {
+                return Poll::Pending;
+            }
+            turn.read();
             let mut block = self.open_block();
             let mut buffer = ReadBuf::new(block.room());
             let read = reader.as_mut().poll_read(cx, &mut buffer);
@@ -237,12 +266,12 @@ impl Input {
     }
 
     /// Returns the next item of the bytes that have been read, if it is whole.
-    fn decode(&mut self) -> Result<Option<Item>, Violation> {
+    fn decode(&mut self, turn: &mut Turn) -> Result<Option<Item>, Violation> {
         if self.block.is_none() && !self.kept.is_empty() {
             // The bytes came with the handshake, or wait for the rest of their frame.
             self.block = Some(self.open_block());
         }
-        loop {
+        while !turn.is_over() {
             let Some(block) = &mut self.block else {
                 return Ok(None);
             };
@@ -290,6 +319,7 @@ impl Input {
                 partial.frame = Some(frame);
                 continue;
             }
+            turn.frame();
             block.consume(size);
             let (payload, _) = block.split_at_mut(length);
             unmask(payload, header.mask, 0);
@@ -318,6 +348,7 @@ impl Input {
                 }
             }
         }
+        Ok(None)
     }
 
     /// Returns the first `length` bytes of the block: the block itself if it holds nothing else.
@@ -408,7 +439,7 @@ pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason>
     let mut cx = Context::from_waker(Waker::noop());
     let mut count = 0;
     loop {
-        match input.poll_next(Pin::new(&mut sent), &mut cx, &mut false) {
+        match input.poll_next(Pin::new(&mut sent), &mut cx, &mut false, &mut Turn::endless()) {
             Poll::Ready(Ok(Some(_))) => count += 1,
             // Memory is always ready. The rest that it ends with is not waited for.
             Poll::Ready(Ok(None)) | Poll::Pending => return Ok(count),

@@ -13,7 +13,7 @@ use crate::transport::{Transport, memory};
 fn connections(count: usize) -> Vec<(Arc<Outbound>, memory::Stream)> {
     let connection = |_| {
         let (server, client) = memory::pair(1024);
-        let outbound = Outbound::new(1024, 0);
+        let outbound = Outbound::new(1024, Default::default());
         let (reader, writer) = Transport::from(server).into_split();
         // The stream must stay open for as long as the test reads.
         std::mem::forget(reader);
@@ -116,7 +116,7 @@ impl Wake for Wakes {
 
 #[test]
 fn an_owner_hears_of_an_overrun_when_the_list_is_written_and_not_under_the_locks_of_who_pushes() {
-    let outbound = Outbound::new(0, 0);
+    let outbound = Outbound::new(0, Default::default());
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(wakes.clone());
     let _ = outbound.poll_flushed(&mut Context::from_waker(&waker));

@@ -25,7 +25,7 @@ async fn pass(millis: u64) {
 #[tokio::test(start_paused = true)]
 async fn changes_are_told_together_and_what_changes_back_is_not_told() {
     let rooms = PresenceRooms::new(TIMING);
-    let (room, watcher) = (text("lobby"), Outbound::new(100_000, 0));
+    let (room, watcher) = (text("lobby"), Outbound::new(100_000, Default::default()));
     let mut writes = PendingWrites::default();
     rooms.watch(&room, id(1), &watcher, &mut writes);
     let state = waiting(&watcher);
@@ -64,7 +64,7 @@ async fn a_list_that_nobody_is_in_and_nobody_watches_is_forgotten_and_its_number
     pass(20).await;
     assert!(rooms.is_empty());
     assert_eq!(rooms.bytes(), 0);
-    let watcher = Outbound::new(100_000, 0);
+    let watcher = Outbound::new(100_000, Default::default());
     rooms.watch(&room, id(3), &watcher, &mut PendingWrites::default());
     rooms.end(&room, id(3));
     assert!(rooms.is_empty(), "a watcher that has ended watches no longer");
@@ -77,6 +77,40 @@ async fn no_time_to_come_back_is_possible() {
     rooms.track(&room, id(1), &ann, &text("{}"));
     rooms.end(&room, id(1));
     assert!(rooms.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_of_one_interval_get_one_list_together_with_all_of_them() {
+    const NEWCOMERS: u64 = 1000;
+    let rooms = PresenceRooms::new(TIMING);
+    let room = text("lobby");
+    let outbounds: Vec<_> =
+        (0..NEWCOMERS).map(|_| Outbound::new(1 << 20, Default::default())).collect();
+    let mut writes = PendingWrites::default();
+    for (number, outbound) in (0..).zip(&outbounds) {
+        rooms.track(&room, id(number), &text(&format!("key-{number}")), &text("{}"));
+        rooms.watch(&room, id(number), outbound, &mut writes);
+    }
+    let early = outbounds.iter().filter(|outbound| waiting(outbound) > 0).count();
+    assert_eq!(early, 1, "the first gets its list at once");
+    // One leaves again, and one is not interested any more.
+    rooms.leave(&room, id(7));
+    rooms.unwatch(&room, id(8));
+    pass(200).await;
+    let seen = |number: usize| String::from_utf8_lossy(&outbounds[number].waiting()).into_owned();
+    let lists = |number: usize| seen(number).matches("presence_state").count();
+    for number in (1..NEWCOMERS as usize).filter(|number| ![7, 8].contains(number)) {
+        assert_eq!(lists(number), 1, "of {number}");
+        assert!(seen(number).contains("key-0\"") && seen(number).contains("key-999\""));
+        assert!(!seen(number).contains("key-7\""));
+    }
+    assert_eq!((seen(7), seen(8)), (String::new(), String::new()));
+    assert_eq!(lists(0), 1);
+    assert!(seen(0).contains("key-999\""), "by a diff");
+    // They are watchers like any other from now on.
+    rooms.untrack(&room, id(3));
+    pass(200).await;
+    assert!(seen(500).contains("presence_diff"));
 }
 
 /// A listener that notes the changes.

@@ -62,7 +62,9 @@ impl Lab {
     fn new() -> Lab {
         let lab = Lab {
             rooms: Default::default(),
-            outbounds: (0..CONNECTIONS).map(|_| Outbound::new(1 << 20, 0)).collect(),
+            outbounds: (0..CONNECTIONS)
+                .map(|_| Outbound::new(1 << 20, Default::default()))
+                .collect(),
             clock: Cell::default(),
             sent: RefCell::default(),
             stays: RefCell::default(),
@@ -217,7 +219,8 @@ proptest! {
 /// Makes a room with `count` members. Returns it and their outbounds.
 fn room(count: u64) -> (Members, Vec<Arc<Outbound>>) {
     let members = Members::default();
-    let outbounds: Vec<_> = (0..count).map(|_| Outbound::new(1 << 20, 0)).collect();
+    let outbounds: Vec<_> =
+        (0..count).map(|_| Outbound::new(1 << 20, Default::default())).collect();
     for (number, outbound) in outbounds.iter().enumerate() {
         assert!(members.add(ConnectionId::local(number as u64), outbound.clone()));
     }
@@ -240,7 +243,7 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     assert!(walk.as_mut().poll(&mut cx).is_pending(), "others have their turn after a chunk");
     assert_eq!(numbers(&outbounds[0]), [1]);
 
-    let (newcomer, gone) = (Outbound::new(1000, 0), &outbounds[LAST as usize - 1]);
+    let (newcomer, gone) = (Outbound::new(1000, Default::default()), &outbounds[LAST as usize - 1]);
     room.add(ConnectionId::local(LAST), newcomer.clone());
     room.remove(ConnectionId::local(LAST - 1));
     assert_eq!(room.count(), LAST as usize);
@@ -340,7 +343,7 @@ fn a_room_that_is_dissolved_while_broadcasts_wait_lets_them_go() {
     for mut walk in walks {
         while walk.as_mut().poll(&mut cx).is_pending() {}
     }
-    assert!(!room.add(ConnectionId::local(1), Outbound::new(10, 0)));
+    assert!(!room.add(ConnectionId::local(1), Outbound::new(10, Default::default())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -350,7 +353,8 @@ async fn members_agree_on_the_order_when_broadcasts_run_on_several_threads() {
     /// Members of the first room, of the second, and of both; each.
     const EACH: u64 = 40;
     let rooms: Arc<[Members; 2]> = Arc::default();
-    let outbounds: Vec<_> = (0..4 * EACH).map(|_| Outbound::new(1 << 20, 0)).collect();
+    let outbounds: Vec<_> =
+        (0..4 * EACH).map(|_| Outbound::new(1 << 20, Default::default())).collect();
     let is_in = |number: u64, room: usize| number / EACH == room as u64 || number / EACH == 2;
     for number in 0..3 * EACH {
         for room in (0..2).filter(|room| is_in(number, *room)) {

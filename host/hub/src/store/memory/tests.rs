@@ -76,7 +76,7 @@ fn a_sweep_gives_back_the_memory_of_everything_that_has_expired() {
     }
     now(store.set("stays", value("x"), None)).expect("room");
     hands.advance(5);
-    store.sweep();
+    while store.sweep() {}
     assert_eq!(store.bytes(), ENTRY_OVERHEAD + 6);
 }
 
@@ -233,7 +233,7 @@ proptest! {
                     hands.advance(milliseconds);
                 }
                 Step::Sweep => {
-                    store.sweep();
+                    while store.sweep() {}
                     let size = |(key, (text, ..)): (&String, &(String, u64, Option<u64>))| {
                         key.len() + text.len() + ENTRY_OVERHEAD
                     };

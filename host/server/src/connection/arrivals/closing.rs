@@ -59,7 +59,10 @@ impl Arrivals {
                         }
                         Poll::Ready(_) => {}
                         Poll::Pending if self.is_over => client_is_done = true,
-                        Poll::Pending => break,
+                        Poll::Pending => {
+                            self.end_turn(cx);
+                            break;
+                        }
                     }
                 }
                 if std::mem::take(&mut self.owes_drain) {

@@ -137,7 +137,8 @@ fn ours(stream: &[u8], cuts: &[usize], early: usize, block: usize) -> Vec<Read> 
     let mut context = Context::from_waker(Waker::noop());
     let mut read = Vec::new();
     loop {
-        let polled = input.poll_next(Pin::new(&mut pieces), &mut context, &mut false);
+        let polled =
+            input.poll_next(Pin::new(&mut pieces), &mut context, &mut false, &mut Turn::endless());
         let Poll::Ready(next) = polled else {
             assert!(input.block.is_none(), "whoever waits holds no block");
             continue;
@@ -260,6 +261,30 @@ proptest! {
 }
 
 #[test]
+fn frames_that_need_no_handler_end_the_turn_and_nothing_is_lost() {
+    const FRAMES: usize = 10_000;
+    let fragment = |first: u8| [first, 0x80, 0, 0, 0, 0];
+    let mut stream = fragment(0x01).to_vec();
+    stream.extend((0..FRAMES).flat_map(|_| fragment(0x00)));
+    stream.extend(fragment(0x80));
+    let config = Config { read_buffer_bytes: 1 << 20, ..Config::default() };
+    let mut input = Input::new(&config, &[]);
+    let mut rest = &stream[..];
+    let mut context = Context::from_waker(Waker::noop());
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        let mut turn = Turn::new();
+        match input.poll_next(Pin::new(&mut rest), &mut context, &mut false, &mut turn) {
+            Poll::Pending => assert!(turn.is_over() && input.has_begun()),
+            Poll::Ready(Ok(Some(Item::Text(text)))) => break assert!(text.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(turns >= FRAMES / 256, "{turns} turns");
+}
+
+#[test]
 fn a_length_that_is_only_claimed_costs_no_memory() {
     let config =
         Config { max_frame_bytes: 1 << 30, max_message_bytes: 1 << 30, ..Config::default() };
@@ -269,7 +294,8 @@ fn a_length_that_is_only_claimed_costs_no_memory() {
     let mut input = Input::new(&config, &header);
     let mut nothing = Pieces { pieces: VecDeque::new(), pause: false };
     let mut context = Context::from_waker(Waker::noop());
-    let polled = input.poll_next(Pin::new(&mut nothing), &mut context, &mut false);
+    let polled =
+        input.poll_next(Pin::new(&mut nothing), &mut context, &mut false, &mut Turn::endless());
     assert!(polled.is_pending());
     let reserved = input.partial.map_or(0, |partial| partial.bytes.capacity());
     assert!((1..=1 << 20).contains(&reserved), "{reserved}");
