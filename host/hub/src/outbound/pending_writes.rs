@@ -79,6 +79,7 @@ impl PendingWrites {
     pub(crate) fn take(&mut self) -> PendingWrites {
         PendingWrites {
             list: std::mem::take(&mut self.list),
+            own: None,
             frames: std::mem::take(&mut self.frames),
             bytes: std::mem::take(&mut self.bytes),
             // The tasks that write the parts of this list are waited for by this one.
