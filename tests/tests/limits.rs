@@ -222,8 +222,13 @@ async fn unfinished_messages_have_a_bound_over_all_clients() {
 #[tokio::test]
 async fn a_client_that_sends_faster_than_it_reads_and_reads_at_last_loses_nothing() {
     sends_faster_than_it_reads(&[]).await;
-    // One answer is larger than all that may wait of others' messages.
-    sends_faster_than_it_reads(&["--outbound-queue-bytes 65536"]).await;
+    // One answer more is too much for what may wait of others' messages.
+    let flags = [
+        "--outbound-queue-bytes 600000",
+        "--max-outbound-message-bytes 600000",
+        "--max-effect-bytes-per-event 600000",
+    ];
+    sends_faster_than_it_reads(&flags).await;
 }
 
 async fn sends_faster_than_it_reads(flags: &[&str]) {

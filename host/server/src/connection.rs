@@ -15,7 +15,7 @@ mod input;
 mod turn;
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -112,12 +112,19 @@ pub async fn run(opening: Box<Opening>) {
 }
 
 /// Ends a connection. A panic of the host in one of the steps skips the others, but not the end.
-async fn finish(connection: Connection, arrivals: Option<Arrivals>, ending: Ending) {
-    let (channel, client) = (connection.channel.clone(), connection.client.clone());
-    let finish = AssertUnwindSafe(connection.finish(arrivals, ending));
-    if Box::pin(finish.catch_unwind()).await.is_err() {
-        log_panic(&channel, &client);
-    }
+/// Boxed at once, see above.
+fn finish(
+    connection: Connection,
+    arrivals: Option<Arrivals>,
+    ending: Ending,
+) -> Pin<Box<impl Future<Output = ()>>> {
+    Box::pin(async move {
+        let (channel, client) = (connection.channel.clone(), connection.client.clone());
+        let steps = AssertUnwindSafe(connection.finish(arrivals, ending));
+        if steps.catch_unwind().await.is_err() {
+            log_panic(&channel, &client);
+        }
+    })
 }
 
 /// Asks the channel, and takes the socket over from HTTP. `None` if there is no connection: it is

@@ -130,6 +130,10 @@ fn what_waits_for_all_clients_has_a_bound_together() {
     for _ in 0..100 {
         for outbound in &outbounds {
             let _ = outbound.push(&small);
+            if ended(outbound) {
+                // Its owner does so.
+                outbound.refuse_messages(true);
+            }
         }
     }
     assert!(client_bytes::counted() <= before + 500_000);
