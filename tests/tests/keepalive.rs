@@ -78,36 +78,6 @@ async fn a_client_is_pinged_also_while_it_sends() {
 }
 
 #[tokio::test]
-async fn pings_come_on_the_interval_also_where_the_timeout_is_longer() {
-    let flags = ["--keep-alive-interval-ms 100", "--keep-alive-timeout-ms 86400000"];
-    let wharf = Wharf::start(&["echo"], &flags).await;
-    let mut raw = wharf.raw_websocket("/echo").await;
-    for _ in 0..5 {
-        let payload = ping(&mut raw).await;
-        raw.send_frame(10, payload).await;
-    }
-}
-
-#[tokio::test]
-async fn a_client_is_pinged_also_while_it_sends() {
-    const PINGS: usize = 5;
-    let wharf = Wharf::start(&["echo"], &FLAGS).await;
-    let raw = wharf.raw_websocket("/echo").await;
-    let (mut reader, mut writer) = raw.socket.into_split();
-    let writing = tokio::spawn(async move {
-        // The channel answers none of these.
-        let pong = wharf_tests::raw::frame(0x8a, b"unasked");
-        while writer.write_all(&pong).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    let mut pings = vec![0; PINGS * (2 + "wharf-keep-alive".len())];
-    wharf_tests::soon("the pings", reader.read_exact(&mut pings)).await.expect("the pings");
-    assert!(pings.chunks(pings.len() / PINGS).all(|ping| ping[0] == 0x89));
-    writing.abort();
-}
-
-#[tokio::test]
 async fn anything_that_a_client_sends_is_a_sign_of_life() {
     let wharf = Wharf::start(&["echo"], &FLAGS).await;
     let mut raw = wharf.raw_websocket("/echo").await;

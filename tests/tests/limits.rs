@@ -210,7 +210,7 @@ async fn unfinished_messages_have_a_bound_over_all_clients() {
     drop(held);
     let ending = async { while first.frame().await.is_some_and(|frame| frame.opcode != 2) {} };
     wharf_tests::soon("the end of the first message", ending).await;
-    // What the others held is free again.
+    // The memory of the others is free again.
     wharf_tests::eventually("a large message to be echoed", async || {
         let mut raw = wharf.raw_websocket("/echo").await;
         raw.try_write(frame(0x82, &[b'x'; BYTES])).await;

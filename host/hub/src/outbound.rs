@@ -12,6 +12,7 @@
 //! The owner (the connection's task) is woken only if work is left for it: the kernel's buffer is
 //! full, the socket failed, or the connection has to end.
 
+mod batch;
 mod chunk;
 mod labels;
 mod pending_writes;
@@ -19,7 +20,7 @@ mod pending_writes;
 mod tests;
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -32,6 +33,7 @@ use crate::inbox::{Addressee, Inbox, Posted};
 use crate::transport::Writer;
 use wharf_contract::close::{Close, Reason};
 
+use batch::{Batch, CHUNKS_PER_WRITE};
 use chunk::{Chunk, charge};
 
 pub use labels::{Label, Labels};
@@ -42,12 +44,9 @@ pub(crate) use pending_writes::WRITTEN_ALONE;
 /// smallest frames, so that messages that fit do so with their frames' headers.
 const ROOM_FOR_HEADERS: usize = 16 * 1024;
 
-/// Bytes that control frames of the owner may take beyond all others: a close frame must find room even
-/// if a message does not.
+/// Bytes that control frames of the owner may take beyond all others: a close frame must find room
+/// even if a message does not.
 const ROOM_FOR_CONTROL: usize = 4 * 1024;
-
-/// Chunks that one `writev` takes at most; the rest needs another.
-const CHUNKS_PER_WRITE: usize = 16;
 
 /// Writes that one flush makes at most before it leaves the rest to the owner, so that one
 /// receiver, which reads as fast as others fill its queue, does not keep a sender busy.
@@ -574,42 +573,5 @@ impl State {
     /// Returns the owner, if it is there and something concerns it.
     fn owner(&self, concerns_it: bool) -> Option<Waker> {
         if concerns_it { self.owner.clone() } else { None }
-    }
-}
-
-/// The chunks of one write. One is by far the most common number, and costs no allocation.
-enum Batch {
-    One(Chunk),
-    Several(Vec<Chunk>),
-}
-
-impl Batch {
-    fn take(queue: &mut VecDeque<Chunk>) -> Option<Batch> {
-        if queue.len() > 1 {
-            let chunks = queue.len().min(CHUNKS_PER_WRITE);
-            return Some(Batch::Several(queue.drain(..chunks).collect()));
-        }
-        queue.pop_front().map(Batch::One)
-    }
-
-    fn write(&self, socket: &Writer) -> io::Result<usize> {
-        match self {
-            Batch::One(chunk) => socket.try_write(chunk),
-            Batch::Several(chunks) => {
-                let mut slices = [IoSlice::new(&[]); CHUNKS_PER_WRITE];
-                for (slice, chunk) in slices.iter_mut().zip(chunks) {
-                    *slice = IoSlice::new(chunk);
-                }
-                let (used, _) = slices.split_at(chunks.len().min(CHUNKS_PER_WRITE));
-                socket.try_write_vectored(used)
-            }
-        }
-    }
-
-    fn into_chunks(self) -> Vec<Chunk> {
-        match self {
-            Batch::One(chunk) => vec![chunk],
-            Batch::Several(chunks) => chunks,
-        }
     }
 }

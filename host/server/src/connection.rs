@@ -9,9 +9,11 @@
 mod arrival;
 mod arrivals;
 mod call;
+mod ending;
 mod frame;
 pub mod heartbeat;
 mod input;
+mod place;
 mod turn;
 
 use std::panic::AssertUnwindSafe;
@@ -36,12 +38,14 @@ use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
 use wharf_runtime::host_calls::{Call, Phase};
-use wharf_runtime::instance::{Event, Failure, Finished, GuestRefusal};
+use wharf_runtime::instance::{Event, Finished, GuestRefusal};
 use wharf_runtime::log_budget::LogBudget;
 
 use arrival::Arrival;
 use arrivals::Arrivals;
 use call::{attend, start};
+use ending::{Ending, StreamEnd};
+use place::InHub;
 
 pub use input::count_messages;
 
@@ -153,7 +157,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
     };
     // The commit has made the connection visible: from here on only `finish` ends it.
     let session = accepted.session;
-    let place = InHub { channel: channel.clone(), client: client.clone(), is_left: false };
+    let place = InHub::of(&channel, &client);
     let connection =
         Connection { config, channel, client, session, writes, log_lines, place, _permit: permit };
     if is_closing() {
@@ -298,87 +302,6 @@ struct Connection {
     log_lines: Arc<LogBudget>,
     place: InHub,
     _permit: Permit,
-}
-
-/// The place of a connection in its hub, its rooms and its user, and its socket. Dropping it leaves
-/// all of them, also if the host has panicked.
-struct InHub {
-    channel: Arc<Channel>,
-    client: Arc<ConnectionRecord>,
-    is_left: bool,
-}
-
-impl InHub {
-    fn leave(&mut self) {
-        if !std::mem::replace(&mut self.is_left, true) {
-            self.channel.context.hub.remove(&self.client);
-        }
-    }
-}
-
-impl Drop for InHub {
-    fn drop(&mut self) {
-        self.leave();
-        self.client.outbound.shut();
-    }
-}
-
-/// The end of a connection.
-struct Ending {
-    reason: Reason,
-    /// Code and reason of the first close frame, sent or received.
-    code: Option<u16>,
-    text: String,
-    /// Token and sentence for guests that handle faults.
-    fault: Option<(&'static str, String)>,
-    stream: StreamEnd,
-}
-
-/// The remaining steps for the socket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum StreamEnd {
-    /// Send a close frame and wait for the client's.
-    Close,
-    /// The client's close frame has been answered; only the queue remains to be written.
-    Answered,
-    /// Send a close frame; the client's input can no longer be understood.
-    Broken,
-    /// None: the socket is gone.
-    Gone,
-}
-
-impl Ending {
-    fn of(reason: Reason) -> Ending {
-        let stream = match reason {
-            Reason::NetworkLost | Reason::KeepAliveTimeout => StreamEnd::Gone,
-            Reason::ProtocolError
-            | Reason::InvalidUtf8
-            | Reason::MessageTooBig
-            | Reason::MessageTimeout => StreamEnd::Broken,
-            _ => StreamEnd::Close,
-        };
-        let text = match stream {
-            StreamEnd::Gone => String::new(),
-            _ => reason.token().to_owned(),
-        };
-        Ending { reason, code: reason.code(), text, fault: None, stream }
-    }
-
-    fn asked_for(close: Close) -> Ending {
-        let (code, text) = (Some(close.code), close.reason);
-        Ending { code, text, ..Ending::of(Reason::ChannelClosed) }
-    }
-
-    /// Makes the end of a connection whose client broke a rule, or is gone, which is not a fault.
-    fn of_violation(reason: Reason, detail: String) -> Ending {
-        let fault = reason.code().map(|_| (reason.token(), detail));
-        Ending { fault, ..Ending::of(reason) }
-    }
-
-    fn of_failure(failure: &Failure) -> Ending {
-        let fault = Some((failure.kind.token(), failure.detail.clone()));
-        Ending { fault, ..Ending::of(Reason::GuestFailure) }
-    }
 }
 
 impl Connection {
