@@ -6,7 +6,16 @@ mod interfaces;
 mod machine;
 pub mod watch;
 
+use wharf_contract::text::escape;
+
 pub use cache::Cache;
 pub use component::{Component, ComponentError, Engine, GuestExports};
 pub use interfaces::Interfaces;
 pub use machine::Machine;
+
+/// Returns an error and its causes in one line.
+fn one_line(error: &wasmtime::Error) -> String {
+    let mut line = escape(&format!("{error:#}"));
+    line.truncate(line.floor_char_boundary(1000));
+    line
+}

@@ -18,6 +18,7 @@ use crate::host_calls::{self, optional};
 use crate::instance::InstanceState;
 use crate::plugin::cache::{Cache, EntryKey, NativeCode};
 use crate::plugin::machine::Machine;
+use crate::plugin::one_line;
 
 /// The version of the contract that this host implements. Patches only add to it.
 const CONTRACT_VERSION: (u64, u64) =
@@ -327,13 +328,6 @@ fn fingerprint(engine: &wasmtime::Engine) -> [u8; 32] {
 
 fn setup(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("the compiler cannot be set up: {}", one_line(&error))
-}
-
-/// Returns an error and its causes in one line.
-pub(super) fn one_line(error: &wasmtime::Error) -> String {
-    let mut line = escape(&format!("{error:#}"));
-    line.truncate(line.floor_char_boundary(1000));
-    line
 }
 
 /// Makes the types for the optional exports: for each its place in a component, and its functions

@@ -2,7 +2,7 @@
 
 use wasmtime::{Config as EngineConfig, Instance, Module, Store, Trap};
 
-use super::component::one_line;
+use super::one_line;
 
 /// The compiler's settings that depend on the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
