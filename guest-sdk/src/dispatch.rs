@@ -272,7 +272,6 @@ fn report(handler: &str, error: &Error) {
 ///
 /// Panics if they do not fit, which the host answers like every panic: the event fails and the
 /// connection is closed. There is no session that `on_error` could run on.
-#[expect(clippy::panic, reason = "the event ends here; a handler cannot be run without a session")]
 fn decoded<C: Channel>(bytes: &[u8]) -> C {
     session::decode(bytes).unwrap_or_else(|error| {
         let error = explained::<C>(bytes, error).to_string();

@@ -3,6 +3,12 @@
 //! The rule: what is written can be read. A value that its own type would not read back is refused
 //! where it is written, by the name of its type and its field.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "places in a text or in bytes that were found there before"
+)]
+
 mod kind;
 pub(crate) mod payload;
 mod readback;

@@ -1,5 +1,7 @@
 //! The only kind of error that a client is told about.
 
+#![allow(clippy::string_slice, reason = "a boundary of a character is asked for first")]
+
 use std::collections::BTreeMap;
 use std::fmt;
 

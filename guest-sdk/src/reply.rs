@@ -1,5 +1,10 @@
 //! Answers: replies and errors that name a client's message.
 
+#![allow(
+    clippy::string_slice,
+    reason = "the ranges are those of members that were found in the text"
+)]
+
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;

@@ -4,6 +4,8 @@
 //! as MessagePack as well: serde takes such a key from JSON as text where it keeps a value before
 //! it knows its type.
 
+#![allow(clippy::cmp_owned, reason = "a value is compared as its text")]
+
 use std::any::type_name;
 
 use serde::de::DeserializeOwned;

@@ -124,11 +124,11 @@ impl<'b> Reader<'b> {
             Head::Array(len) => {
                 let (mut shape, mut last) = (mixed(SEED, 5), None);
                 for _ in 0..len {
-                    let element = Some(self.shape(depth + 1)?);
+                    let element = self.shape(depth + 1)?;
                     // Many elements of one shape are as one.
-                    if element != last {
-                        shape = mixed(shape, element.unwrap_or_default());
-                        last = element;
+                    if last != Some(element) {
+                        shape = mixed(shape, element);
+                        last = Some(element);
                     }
                 }
                 Some(shape)

@@ -7,7 +7,7 @@
 //! that all threads share.
 //!
 //! A frame or a payload that many receivers share is counted once, by itself, if it has more than
-//! [`SMALL_BYTES`]; smaller ones count for each receiver. The memory is that of the process, and so
+//! `SMALL_BYTES`; smaller ones count for each receiver. The memory is that of the process, and so
 //! is the counter.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -280,7 +280,7 @@ impl RoomStates {
         }
     }
 
-    /// Drops the data of rooms that have been idle for `grace`; looks at [`SWEPT_AT_ONCE`] at most.
+    /// Drops the data of rooms that have been idle for `grace`; looks at `SWEPT_AT_ONCE` at most.
     /// Returns true if there may be more. `has_members` and `has_timers` return true for rooms that
     /// are needed.
     pub fn sweep(
