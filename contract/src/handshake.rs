@@ -63,6 +63,8 @@ sentences! {
         ChannelBusy = "the channel did not answer in time";
         /// The host has as many connections as it may have.
         Full = "the server has as many connections as it may have";
+        /// The host has not looked at all plugins yet.
+        Starting = "the server is starting, and may serve this path in a moment";
         /// The host is shutting down.
         Stopping = "the server is shutting down";
     }
@@ -90,7 +92,10 @@ impl TurnedAway {
             TurnedAway::UnknownHost => 421,
             TurnedAway::NoUpgrade | TurnedAway::WebSocketVersion => 426,
             TurnedAway::ChannelFailed => 500,
-            TurnedAway::ChannelBusy | TurnedAway::Full | TurnedAway::Stopping => 503,
+            TurnedAway::ChannelBusy
+            | TurnedAway::Full
+            | TurnedAway::Starting
+            | TurnedAway::Stopping => 503,
         }
     }
 }

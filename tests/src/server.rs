@@ -190,6 +190,18 @@ impl Wharf {
         kibibytes * 1024
     }
 
+    /// Returns the number of the process's open files.
+    pub fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.expect("the process is running").count()
+    }
+
+    /// Returns the number of its mappings of memory.
+    pub fn mappings(&self) -> usize {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.child.id()));
+        maps.expect("the process is running").lines().count()
+    }
+
     /// Returns how often threads of the process have gone to sleep and so, with it, have woken up.
     pub fn wake_ups(&self) -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
@@ -233,8 +245,10 @@ impl Drop for Wharf {
 /// Makes the command of a server.
 fn serve_under(wrapper: &[&str], folder: &Path, flags: &[&str]) -> Command {
     let mut command = command_under(wrapper, folder);
-    command.args(["serve", "--plugins", "plugins"]);
-    for (flag, value) in [("--listen", "127.0.0.1:0"), ("--log-format", "json")] {
+    command.arg("serve");
+    let defaults =
+        [("--plugins", "plugins"), ("--listen", "127.0.0.1:0"), ("--log-format", "json")];
+    for (flag, value) in defaults {
         if !flags.iter().any(|given| given.starts_with(flag)) {
             command.args([flag, value]);
         }

@@ -19,6 +19,7 @@ mod handshake;
 mod keepalive;
 mod labels;
 mod limits;
+mod loading;
 mod logs;
 mod messages;
 mod notices;

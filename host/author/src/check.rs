@@ -79,13 +79,15 @@ pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Repo
         Engine::new(None, Machine::default())?,
         Ports::system(tokens),
     );
-    let mut files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    files.sort_by_key(|file| file.file_name());
+    // They are loaded in the order of their names, and reported in the order asked for.
+    let mut files: Vec<(usize, &Path)> = files.iter().map(PathBuf::as_path).enumerate().collect();
+    files.sort_by_key(|(_, file)| file.file_name());
     let mut reports = Vec::new();
-    for file in files {
-        reports.push(report(&registry, &config, file).await);
+    for (place, file) in files {
+        reports.push((place, report(&registry, &config, file).await));
     }
-    Ok(reports)
+    reports.sort_by_key(|(place, _)| *place);
+    Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
 async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {

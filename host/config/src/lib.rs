@@ -350,6 +350,15 @@ settings! {
         /// clients are closed with code 1001. Replacing a file by removing and copying takes less.
         removal_grace => "removal_grace_ms": Duration = ms(5_000), Millis(0..=DAY);
 
+        /// Time for which the whole folder must be empty before its channels are removed, if it had
+        /// several plugins or is another folder than before: a volume that is not mounted, or a
+        /// deployment that clears the folder first, is no wish to remove them all.
+        emptied_grace => "emptied_grace_ms": Duration = ms(600_000), Millis(0..=DAY);
+
+        /// Time for which the store and the states of the rooms of a removed channel are kept, for
+        /// when its plugin comes back. They are dropped earlier when more than 16 channels are gone.
+        removed_data_grace => "removed_data_grace_ms": Duration = ms(600_000), Millis(0..=DAY);
+
         /// Time for which a file must be unchanged before it is read. A copy that pauses for longer
         /// is read half done, and refused until it is complete.
         settle => "settle_ms": Duration = ms(50), Millis(1..=60_000);
@@ -360,6 +369,10 @@ settings! {
     }
 
     "Compiled plugins" {
+        /// Time for compiling a plugin. After that the log says so, and others are compiled beside it;
+        /// it is loaded when it is done.
+        compile_timeout => "compile_timeout_ms": Duration = ms(60_000), Millis(100..=DAY);
+
         /// Folder for compiled plugins, so that each is compiled only once; `""` for none. Without
         /// `XDG_CACHE_HOME` the default is `$HOME/.cache/wharf`, and without `HOME` none. The host
         /// makes it for this user alone, and does not use it if others may write to it. A relative

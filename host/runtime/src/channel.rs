@@ -5,7 +5,7 @@
 //! dropped afterwards like the rest of the old generation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -27,6 +27,34 @@ pub struct Generation {
     pub description: Description,
     /// Instances.
     pub pool: Pool,
+    /// Outcomes of its first events.
+    pub(crate) beginning: Beginning,
+}
+
+/// Failures in a row from the first event of a generation on after which the operator is warned.
+const BAD_BEGINNING: u32 = 5;
+
+/// The outcomes of a generation's first events: one that describes itself well may still fail in
+/// each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Beginning {
+    /// True once an event has not failed. Written once, since all workers read it with each event.
+    is_good: AtomicBool,
+    failures: AtomicU32,
+}
+
+impl Beginning {
+    /// Notes the outcome of an event. Returns true once: when all of the first events have failed.
+    fn is_bad(&self, is_ok: bool) -> bool {
+        if self.is_good.load(Ordering::Relaxed) {
+            return false;
+        }
+        if is_ok {
+            self.is_good.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.failures.fetch_add(1, Ordering::Relaxed) + 1 == BAD_BEGINNING
+    }
 }
 
 /// A mounted channel. It outlives its generations, and its removal for as long as connections are
@@ -71,18 +99,38 @@ impl Channel {
         if current.number == instance.generation() {
             current.pool.give_back(instance);
         }
+        self.context.memory.wake();
+    }
+
+    /// Notes the outcome of an event, and warns the operator if all events of a generation fail.
+    pub(crate) fn note_outcome(&self, generation: u64, is_ok: bool) {
+        let current = self.current();
+        if current.number == generation && current.beginning.is_bad(is_ok) {
+            tracing::warn!(
+                channel = self.name(),
+                generation,
+                "the first {BAD_BEGINNING} events of this generation have all failed; put back the \
+                 plugin's last good file if it goes on"
+            );
+        }
     }
 
     /// Serves from now on with another generation. A removed channel comes back with it.
-    pub fn swap(&self, next: Generation) {
-        self.current.store(Arc::new(next));
+    /// Returns the generation before: to drop it may take long.
+    pub fn swap(&self, next: Generation) -> Arc<Generation> {
+        let before = self.current.swap(Arc::new(next));
         self.removed.store(false, Ordering::SeqCst);
+        before
     }
 
-    /// Takes the channel out of service: its timers are cancelled and its connections end. The
-    /// generation stays for their last events.
-    pub fn remove(&self) {
+    /// Takes the channel out of service. The generation stays for the last events of its connections,
+    /// which [end](Channel::end) once the paths are gone.
+    pub(crate) fn retire(&self) {
         self.removed.store(true, Ordering::SeqCst);
+    }
+
+    /// Cancels the timers of a channel that is out of service, and ends its connections.
+    pub(crate) fn end(&self) {
         self.context.hub.cancel_timers();
         self.context.hub.end_all(Reason::Removed);
     }
@@ -90,5 +138,20 @@ impl Channel {
     /// Returns true if the channel is out of service.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_beginning_without_a_success_is_bad_and_only_once() {
+        let bad = Beginning::default();
+        let told: Vec<bool> = (0..8).map(|_| bad.is_bad(false)).collect();
+        assert_eq!(told.iter().filter(|told| **told).count(), 1);
+        let good = Beginning::default();
+        assert!(!good.is_bad(false) && !good.is_bad(true));
+        assert!((0..8).all(|_| !good.is_bad(false)));
     }
 }

@@ -1,10 +1,12 @@
 //! The part of a channel that outlives its generations.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::channel::Channel;
+use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::ports::{GuestLine, Ports, TokenVerifier};
@@ -36,8 +38,10 @@ pub struct ChannelContext {
     pub failure_budget: LogBudget,
     /// Permits for outgoing HTTP requests.
     pub http_requests: Arc<Semaphore>,
-    /// Size of the memory of its instances together, in bytes.
-    pub memory_bytes: AtomicUsize,
+    /// Memory of its instances together.
+    pub memory: ChannelMemory,
+    /// The channel itself, as long as it is mounted: one that was removed may come back as another.
+    pub mounted: Mutex<Weak<Channel>>,
     /// Counter of the instances of all channels.
     pub live: LiveInstances,
     /// Ports of the host.
@@ -49,6 +53,11 @@ impl ChannelContext {
     /// the channel's secrets.
     pub fn shown(&self, text: &str, limit: usize) -> String {
         escape(&self.own.secrets.hide(text, limit))
+    }
+
+    /// Returns the channel itself, as long as it is mounted.
+    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
+        self.mounted.lock().upgrade()
     }
 
     /// Returns the bounds of the inbox of one connection.

@@ -5,9 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::channel::Channel;
+use crate::channel_context::ChannelContext;
 use crate::instance::{Failure, Instance, bounded};
 use crate::slots::Slot;
+use wharf_contract::fault::Fault;
 use wharf_hub::connection::ConnectionRecord;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
@@ -52,11 +56,20 @@ pub enum Patience {
     Persistent,
 }
 
+/// The thing that an event has waited for in vain.
+#[derive(Debug)]
+pub enum Shortage {
+    /// A slot.
+    Slots,
+    /// Memory for an instance; the failure names the limit.
+    Memory(Failure),
+}
+
 /// The reason why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// There was no slot for `instance_wait_ms`.
-    Exhausted,
+    /// There was no slot, or no memory for an instance, for `instance_wait_ms`.
+    Exhausted(Shortage),
     /// No instance could be made, and the guest was not called.
     NotStarted {
         /// The number of the generation.
@@ -95,6 +108,7 @@ impl GuestCall<'_> {
             Ok(mut lease) => {
                 let result = call(&mut lease.instance).await;
                 let generation = lease.instance.generation();
+                self.channel.note_outcome(generation, result.is_ok());
                 self.channel.give_back(lease.instance);
                 result.map_err(|failure| CallError::Failed { generation, failure })
             }
@@ -126,8 +140,10 @@ impl GuestCall<'_> {
                 let wait = self.channel.context.config.instance_wait;
                 match bounded(wait, slot.as_mut()).await {
                     Some(slot) => break slot,
-                    None if self.patience == Patience::Bounded => return Err(CallError::Exhausted),
-                    None => self.log(&CallError::Exhausted),
+                    None if self.patience == Patience::Bounded => {
+                        return Err(CallError::Exhausted(Shortage::Slots));
+                    }
+                    None => self.log(&CallError::Exhausted(Shortage::Slots)),
                 }
             }
         };
@@ -140,7 +156,39 @@ impl GuestCall<'_> {
         Ok(Lease { instance, _slot: slot })
     }
 
+    /// Starts an instance. If others have the memory for it, the event waits like for a slot.
     async fn start(&self) -> Result<Box<Instance>, CallError> {
+        match self.start_once().await {
+            Err(CallError::NotStarted { failure, .. }) if is_shortage(&failure) => {}
+            started => return started,
+        }
+        let ChannelContext { memory, config, .. } = &*self.channel.context;
+        let waiting = memory.wait();
+        let mut until = Instant::now() + config.instance_wait;
+        loop {
+            let mut sign = pin!(waiting.sign());
+            sign.as_mut().enable();
+            if let Some(instance) = self.channel.current().pool.take_warm() {
+                return Ok(instance);
+            }
+            match self.start_once().await {
+                Err(CallError::NotStarted { failure, .. }) if is_shortage(&failure) => {
+                    if Instant::now() >= until {
+                        let exhausted = CallError::Exhausted(Shortage::Memory(failure));
+                        if self.patience == Patience::Bounded {
+                            return Err(exhausted);
+                        }
+                        self.log(&exhausted);
+                        until = Instant::now() + config.instance_wait;
+                    }
+                }
+                started => return started,
+            }
+            waiting.until(sign, until).await;
+        }
+    }
+
+    async fn start_once(&self) -> Result<Box<Instance>, CallError> {
         // It is cloned, because a swap may come before there is an instance.
         let generation = Arc::clone(&self.channel.current());
         let started = generation.pool.start().await;
@@ -164,7 +212,18 @@ impl GuestCall<'_> {
             _ => None,
         };
         let (generation, event, failure) = match error {
-            CallError::Exhausted => {
+            CallError::Exhausted(Shortage::Memory(failure)) => {
+                tracing::warn!(
+                    channel = name,
+                    connection,
+                    room,
+                    event,
+                    detail = failure.detail,
+                    "no memory for another instance within instance_wait_ms"
+                );
+                return;
+            }
+            CallError::Exhausted(Shortage::Slots) => {
                 tracing::warn!(
                     channel = name,
                     connection,
@@ -192,15 +251,7 @@ impl GuestCall<'_> {
     }
 }
 
-/// Tells the operator, within the channel's budget of such lines, that the serving generation has
-/// no handler for an event that an earlier one has caused. The event is dropped.
-pub fn log_unhandled(channel: &Channel, handler: &str) {
-    if channel.context.failure_budget.take() {
-        tracing::warn!(
-            channel = channel.name(),
-            generation = channel.current().number,
-            handler,
-            "an event was dropped: an earlier generation caused it, and this one has no handler"
-        );
-    }
+/// Returns true if an instance could not be started because others have the memory.
+fn is_shortage(failure: &Failure) -> bool {
+    failure.is_passing && failure.kind == Fault::OutOfMemory
 }

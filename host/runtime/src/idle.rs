@@ -71,6 +71,11 @@ impl<T> Idle<T> {
         self.0.all().all(|stack| stack.count.load(Relaxed) == 0)
     }
 
+    /// Returns the number of values of all workers.
+    pub(crate) fn count(&self) -> usize {
+        self.0.all().map(|stack| stack.count.load(Relaxed)).sum()
+    }
+
     /// Takes out the values that no worker has needed since the last trim, the coldest first. At
     /// least `min` values stay.
     pub(crate) fn trim(&self, min: usize) -> Vec<T> {

@@ -5,6 +5,7 @@
 
 mod budget;
 mod event;
+mod failure;
 mod limits;
 
 use std::fmt;
@@ -28,8 +29,9 @@ use wharf_contract::exports::Exports;
 use wharf_contract::fault::{Fault, TooBig};
 use wharf_contract::text::{cut, escape};
 
-use budget::{Budget, CpuSpent, Meter, begin_budget, metered, on_epoch};
-use limits::{Denied, InstanceLimits};
+use budget::{Budget, Meter, begin_budget, metered, on_epoch};
+use failure::failure;
+use limits::InstanceLimits;
 
 pub use budget::bounded;
 pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
@@ -99,6 +101,9 @@ pub struct Failure {
     pub detail: String,
     /// Guest's functions at the time, innermost first; empty if it had none.
     pub backtrace: String,
+    /// True if the reason is not the guest, and may be gone in a moment: others have the memory, or
+    /// the machine was too busy.
+    pub is_passing: bool,
 }
 
 impl fmt::Display for Failure {
@@ -110,7 +115,7 @@ impl fmt::Display for Failure {
 impl From<TooBig> for Failure {
     fn from(too_big: TooBig) -> Failure {
         let detail = too_big.to_string();
-        Failure { kind: too_big.fault(), detail, backtrace: String::new() }
+        Failure { kind: too_big.fault(), detail, backtrace: String::new(), is_passing: false }
     }
 }
 
@@ -136,6 +141,25 @@ impl Instance {
         channel: &Arc<ChannelContext>,
         generation: u64,
     ) -> Result<Instance, Failure> {
+        Instance::start_within(component, channel, generation, false).await
+    }
+
+    /// Makes the first instance of a generation, and asks it for its description. Memory that the
+    /// channel's other instances have used up does not keep it out.
+    pub(crate) async fn start_trial(
+        component: &Component,
+        channel: &Arc<ChannelContext>,
+        generation: u64,
+    ) -> Result<Instance, Failure> {
+        Instance::start_within(component, channel, generation, true).await
+    }
+
+    async fn start_within(
+        component: &Component,
+        channel: &Arc<ChannelContext>,
+        generation: u64,
+        is_trial: bool,
+    ) -> Result<Instance, Failure> {
         let config = &channel.config;
         let meter = Arc::new(Meter::default());
         let state = InstanceState {
@@ -152,6 +176,7 @@ impl Instance {
             _live: channel.live.add(),
         };
         let mut store = Store::new(component.engine(), state);
+        store.data_mut().limits.set_trial(is_trial);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(config.hostcall_bytes);
         store.data_mut().table.set_max_capacity(MAX_HANDLES);
@@ -176,6 +201,7 @@ impl Instance {
         let call = lifecycle.call_describe(&mut self.store, borrowed_description());
         let result = metered(&self.clock, &self.meter, budget.wall, call).await;
         self.check(result, budget)?;
+        self.store.data_mut().limits.set_trial(false);
         Ok(std::mem::take(&mut self.store.data_mut().description))
     }
 
@@ -203,6 +229,7 @@ impl Instance {
         session: &[u8],
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
+        self.log_unhandled(event.unhandled(&self.exports));
         let budget = self.begin(call);
         let call = event::dispatch(&self.exports, &mut self.store, session, event);
         let result = metered(&self.clock, &self.meter, budget.wall, call).await;
@@ -221,6 +248,7 @@ impl Instance {
         state: Option<&[u8]>,
         event: &Detached<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
+        self.log_unhandled(event.unhandled(&self.exports));
         let budget = self.begin(call);
         let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
         let result = metered(&self.clock, &self.meter, budget.wall, call).await;
@@ -252,6 +280,22 @@ impl Instance {
         !self.poisoned && !self.store.data().limits.is_worn()
     }
 
+    /// Tells the operator, within the channel's budget of such lines, that this generation has no
+    /// handler for an event that an earlier one has caused. The event is dropped.
+    fn log_unhandled(&self, handler: Option<&'static str>) {
+        let InstanceState { channel, generation, .. } = self.store.data();
+        if let Some(handler) = handler
+            && channel.failure_budget.take()
+        {
+            tracing::warn!(
+                channel = &*channel.name,
+                generation,
+                handler,
+                "an event was dropped: an earlier generation caused it, and this one has no handler"
+            );
+        }
+    }
+
     fn begin(&mut self, call: Call) -> Budget {
         let budget = Budget::event(&self.store.data().channel.config);
         begin_budget(&mut self.store, budget);
@@ -275,6 +319,7 @@ impl Instance {
                 kind: Fault::Trap,
                 detail: "the event was lost".to_owned(),
                 backtrace: String::new(),
+                is_passing: false,
             }),
         }
     }
@@ -334,43 +379,9 @@ fn missed(budget: Budget) -> Failure {
         kind: Fault::Deadline,
         detail: format!("no answer within {wall:?}, waiting included ({wall_key})"),
         backtrace: String::new(),
+        // The guest has used less than its CPU time, which is counted apart.
+        is_passing: true,
     }
-}
-
-fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> Failure {
-    let limits = &store.data().limits;
-    let kind = if error.is::<CpuSpent>() {
-        Fault::Deadline
-    } else if limits.memory_denied.is_some() {
-        Fault::OutOfMemory
-    } else {
-        Fault::Trap
-    };
-    let cause = error.root_cause().to_string();
-    let mut detail = store.data().channel.shown(&cause, usize::MAX);
-    // The runtime has no type of its own for this one, and its text does not name the remedy.
-    if cause.contains("fuel allocated for hostcalls") {
-        detail = format!(
-            "more than {} bytes were passed at once, to the host or from it (hostcall_bytes); send and \
-             store less at a time: {detail}",
-            store.data().channel.config.hostcall_bytes
-        );
-    }
-    if kind == Fault::OutOfMemory {
-        let config = &store.data().channel.config;
-        detail = match limits.memory_denied {
-            Some(Denied::Channel) => format!(
-                "all instances of the channel together asked for more than {} bytes of memory \
-                 (max_channel_memory_bytes): {detail}",
-                config.max_channel_memory_bytes
-            ),
-            _ => format!(
-                "it asked for more than {} bytes of memory (max_memory_bytes): {detail}",
-                config.max_memory_bytes
-            ),
-        };
-    }
-    Failure { kind, detail, backtrace: backtrace(error) }
 }
 
 /// Returns the guest's functions, innermost first, on one line.

@@ -11,6 +11,7 @@
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`channel_context`]: the part of a channel that outlives its generations.
+//! - [`channel_memory`]: the memory of a channel's instances, and the events that wait for some.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`slots`]: the right to use an instance, of one channel and of all together.
 //! - [`pool`]: warm instances of one generation, kept for the workers that used them (`idle`).
@@ -40,6 +41,7 @@ pub mod guest_call;
 
 pub mod channel;
 pub mod channel_context;
+pub mod channel_memory;
 
 pub mod plugin;
 

@@ -1,6 +1,7 @@
 //! A plugin's way from a file in the folder to a component that is fit to serve.
 
 mod cache;
+mod compiler;
 mod component;
 mod interfaces;
 mod machine;
@@ -9,6 +10,8 @@ pub mod watch;
 use wharf_contract::text::escape;
 
 pub use cache::Cache;
+pub(crate) use cache::LastGood;
+pub(crate) use compiler::WorkError;
 pub use component::{Component, ComponentError, Engine, GuestExports};
 pub use interfaces::Interfaces;
 pub use machine::Machine;

@@ -52,6 +52,21 @@ impl Pool {
         Instance::start(&self.component, &self.channel, self.generation).await.map(Box::new)
     }
 
+    /// Returns the number of warm instances.
+    pub(crate) fn idle_count(&self) -> usize {
+        self.idle.count()
+    }
+
+    /// Starts instances until `count` are warm, or one cannot be started: events will show that again.
+    pub(crate) async fn warm_up(&self, count: usize) {
+        while self.idle.count() < count {
+            match self.start().await {
+                Ok(instance) => self.idle.put(instance),
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Keeps an instance of this generation for a later event. Drops one that may not be used
     /// again, and surplus ones: the live instances, including idle ones, are about as many as may
     /// be in use.
@@ -64,8 +79,9 @@ impl Pool {
         }
     }
 
-    /// Drops the instances that no worker has needed since the last trim.
-    pub fn trim(&self) {
-        drop(self.idle.trim(MIN_IDLE));
+    /// Takes out the instances that no worker has needed since the last trim. To drop them may take
+    /// long.
+    pub fn trim(&self) -> Vec<Box<Instance>> {
+        self.idle.trim(MIN_IDLE)
     }
 }

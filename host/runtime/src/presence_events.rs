@@ -3,9 +3,13 @@
 //! A task exists only while there are changes to tell. A call that fails is logged, and the next
 //! one goes on.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
+use futures_util::FutureExt;
+
 use crate::channel::Channel;
+use crate::channel_context::ChannelContext;
 use crate::guest_call::{About, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::Detached;
@@ -13,23 +17,27 @@ use wharf_hub::outbound::PendingWrites;
 use wharf_hub::presence::{Diff, Listener, PresenceRoom};
 
 /// The listener of a channel, as long as the channel exists and has a handler.
-pub struct PresenceTeller(Weak<Channel>);
+pub struct PresenceTeller(Weak<ChannelContext>);
 
 impl PresenceTeller {
     /// Makes the listener for the rooms of this channel.
-    pub fn new(channel: &Arc<Channel>) -> PresenceTeller {
-        PresenceTeller(Arc::downgrade(channel))
+    pub fn new(context: &Arc<ChannelContext>) -> PresenceTeller {
+        PresenceTeller(Arc::downgrade(context))
+    }
+
+    fn channel(&self) -> Option<Arc<Channel>> {
+        self.0.upgrade()?.channel()
     }
 }
 
 impl Listener for PresenceTeller {
     fn listens(&self) -> bool {
-        let channel = self.0.upgrade();
+        let channel = self.channel();
         channel.is_some_and(|channel| channel.current().pool.component().exports().presence_events)
     }
 
     fn tell(&self, room: Arc<PresenceRoom>) {
-        if let Some(channel) = self.0.upgrade() {
+        if let Some(channel) = self.channel() {
             tokio::spawn(tell_all(channel, room));
         }
     }
@@ -37,7 +45,14 @@ impl Listener for PresenceTeller {
 
 async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
     while let Some(diff) = channel.context.hub.next_untold(&room) {
-        tell_one(&channel, &room, &diff).await;
+        // A panic of the host is a bug of the host, and must not be the end of the room's events.
+        let told = AssertUnwindSafe(tell_one(&channel, &room, &diff)).catch_unwind();
+        if told.await.is_err() {
+            tracing::error!(
+                channel = channel.name(),
+                "the host panicked while it told of a room's presence; please report it"
+            );
+        }
     }
 }
 
@@ -48,7 +63,8 @@ async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
         channel,
         about: About::Room(room.name()),
         event: event.name(),
-        patience: Patience::Unbounded,
+        // Changes must not be lost because there is no instance for them.
+        patience: Patience::Persistent,
     };
     let finished = guest_call.run(async |instance| {
         let mut call = Call::detached();

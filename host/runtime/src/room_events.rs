@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::channel::Channel;
-use crate::guest_call::{About, GuestCall, Patience, log_unhandled};
+use crate::channel_context::ChannelContext;
+use crate::guest_call::{About, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::{Detached, Failure};
 use wharf_config::Config;
@@ -23,7 +24,7 @@ use wharf_hub::room_state::{RoomState, Runner};
 
 /// The runner of the events of a channel's rooms, as long as the channel exists.
 pub struct RoomRunner {
-    channel: Weak<Channel>,
+    context: Weak<ChannelContext>,
     working: Working,
 }
 
@@ -41,14 +42,14 @@ impl Working {
 
 impl RoomRunner {
     /// Makes the runner for the rooms of this channel.
-    pub fn new(channel: &Arc<Channel>, working: Working) -> RoomRunner {
-        RoomRunner { channel: Arc::downgrade(channel), working }
+    pub fn new(context: &Arc<ChannelContext>, working: Working) -> RoomRunner {
+        RoomRunner { context: Arc::downgrade(context), working }
     }
 }
 
 impl Runner for RoomRunner {
     fn run(&self, room: Arc<RoomState>) {
-        if let Some(channel) = self.channel.upgrade() {
+        if let Some(channel) = self.context.upgrade().and_then(|context| context.channel()) {
             self.working.0.fetch_add(1, Ordering::SeqCst);
             let working = self.working.clone();
             tokio::spawn(async move {
@@ -84,9 +85,7 @@ async fn run_posted(
     posted: Posted,
     writes: &mut PendingWrites,
 ) {
-    let exports = channel.current().pool.component().exports();
     match &posted {
-        Posted::Event { .. } if !exports.room_events => log_unhandled(channel, "on_room_event"),
         Posted::Event { from, payload, hops } => {
             let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
             run_one(channel, room, &event, *hops, writes).await;
@@ -98,14 +97,11 @@ async fn run_posted(
                 return;
             };
             let (name, payload) = (&firing.name, &payload);
-            let (event, is_handled) = match &**room.name() {
-                "" => (Detached::ChannelTimer { name, payload }, exports.channel_timer_events),
-                room => (Detached::RoomTimer { room, name, payload }, exports.room_events),
+            let event = match &**room.name() {
+                "" => Detached::ChannelTimer { name, payload },
+                room => Detached::RoomTimer { room, name, payload },
             };
-            match is_handled {
-                true => run_one(channel, room, &event, 0, writes).await,
-                false => log_unhandled(channel, event.name()),
-            }
+            run_one(channel, room, &event, 0, writes).await;
         }
     }
 }
@@ -119,7 +115,6 @@ async fn run_one(
     writes: &mut PendingWrites,
 ) {
     let context = &channel.context;
-    let state = room.state();
     let guest_call = GuestCall {
         channel,
         about: About::Room(room.name()),
@@ -132,6 +127,8 @@ async fn run_one(
         call.hops = hops;
         // The state without a name is that of the channel itself.
         call.room = (!room.name().is_empty()).then(|| room.name().clone());
+        // An operator may have reset the state while the event waited.
+        let state = room.state();
         let finished = instance.handle_detached(call, state.as_deref(), event).await?;
         if let Some(state) = finished.returned {
             keep(room, state, &context.config)?;

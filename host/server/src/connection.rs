@@ -36,7 +36,7 @@ use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience, log_unhandled};
+use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
 use wharf_runtime::log_budget::LogBudget;
@@ -217,7 +217,7 @@ async fn connect(
             let headers = std::mem::take(&mut call.response_headers);
             Ok(Accepted { session, headers, close })
         }
-        Err(CallError::Exhausted) => Err(NotAccepted::Unavailable),
+        Err(CallError::Exhausted(_)) => Err(NotAccepted::Unavailable),
         Err(CallError::Failed { failure, .. }) if failure.kind == Fault::Deadline => {
             Err(NotAccepted::Unavailable)
         }
@@ -379,21 +379,12 @@ impl Connection {
 
     /// Handles a posted event of this connection, or a timer.
     async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
-        let exports = self.channel.current().pool.component().exports();
         match posted {
-            Posted::Event { .. } if !exports.notice_events => {
-                log_unhandled(&self.channel, "on_notify");
-                None
-            }
             Posted::Event { from, payload, hops } => {
                 self.handle(arrivals, Event::Notice { from, payload: &payload, hops }).await
             }
             Posted::Timer(firing) => {
                 let payload = self.channel.context.hub.begin_timer(&firing)?;
-                if !exports.timer_events {
-                    log_unhandled(&self.channel, "on_timer");
-                    return None;
-                }
                 let (name, payload) = (&firing.name, &payload);
                 self.handle(arrivals, Event::Timer { name, payload }).await
             }
@@ -423,7 +414,7 @@ impl Connection {
                 let close = call.commit(&self.channel.context.hub, &mut self.writes).await;
                 close.map(Ending::asked_for)
             }
-            Err(CallError::Exhausted) => Some(Ending::of(Reason::Overload)),
+            Err(CallError::Exhausted(_)) => Some(Ending::of(Reason::Overload)),
             Err(CallError::NotStarted { failure, .. } | CallError::Failed { failure, .. }) => {
                 Some(Ending::of_failure(&failure))
             }

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::connection::{self, HandshakeAnswer, Opening, Permit, heartbeat};
 use crate::page;
 use crate::pending::Seat;
+use crate::readiness;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
 use wharf_config::Config;
 use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
@@ -181,6 +182,9 @@ async fn handle(
         return Err(TurnedAway::TargetTooLong.into());
     }
     let host = origin::host(&request);
+    if path == readiness::READY && !upgrade::is_wanted(request.headers()) {
+        return Ok(readiness::reply(&front, request.method()));
+    }
     if !upgrade::is_wanted(request.headers())
         && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
     {
@@ -191,6 +195,8 @@ async fn handle(
     let routes = front.registry.routes();
     let (channel, params) = match routes.at(path) {
         Match::Found { value, params } => (Arc::clone(value), params),
+        // One of the plugins that are not loaded yet may have this path.
+        Match::NotFound if front.registry.is_starting() => return Err(TurnedAway::Starting.into()),
         Match::NotFound => return Err(TurnedAway::NotFound.into()),
         Match::BadEncoding => return Err(TurnedAway::BadEncoding.into()),
     };

@@ -11,6 +11,7 @@
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `page`: the demo page and the health check.
+//! - `readiness`: the answer to the question if the host is ready.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.
@@ -29,6 +30,7 @@ pub mod operator;
 
 pub mod handshake;
 mod page;
+mod readiness;
 mod reply;
 
 pub mod connection;

@@ -96,7 +96,7 @@ fn append(to: &mut HeaderMap, headers: impl IntoIterator<Item = (String, Vec<u8>
 }
 
 /// Returns a plain response with one line of text.
-fn text(status: StatusCode, line: &str) -> Reply {
+pub(crate) fn text(status: StatusCode, line: &str) -> Reply {
     let mut reply = Response::new(Full::from(format!("{line}\n")));
     *reply.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -39,8 +39,8 @@ const ROOMS_PAUSE: Duration = Duration::from_millis(5);
 /// Serves the plugins of a folder until `shutdown` completes, then ends every connection and waits
 /// for them, at most `drain_timeout_ms`.
 ///
-/// The listener may be bound to any port. No connection is accepted before the plugins in the
-/// folder have been looked at.
+/// The listener may be bound to any port. Plugins serve as they are loaded; until all files of the start
+/// have been looked at, other paths are answered with status 503.
 ///
 /// # Errors
 ///
@@ -77,6 +77,7 @@ pub async fn run_observed(
         settle: config.settle,
         reconcile: config.reconcile,
         removal_grace: config.removal_grace,
+        emptied_grace: config.emptied_grace,
     };
     let folder = config.plugins.clone();
     // The watcher stops when it is dropped at the end of this function.
@@ -92,14 +93,6 @@ pub async fn run_observed(
             );
         }
     });
-    tokio::pin!(shutdown);
-    tokio::select! {
-        _ = first_scan => {}
-        () = &mut shutdown => return Ok(()),
-    }
-    announce(address, &folder, &registry);
-    operator::announce(operator.as_ref());
-
     let front = Arc::new(Front::new(config.clone(), registry.clone()));
     let server = Server {
         config: config.clone(),
@@ -107,13 +100,21 @@ pub async fn run_observed(
         pending: Pending::new(MAX_PENDING, PENDING_PATIENCE),
         closing: watch::channel(()).0,
     };
-    if let Some(operator) = operator {
-        let closing = server.closing.subscribe();
-        tokio::spawn(operator.serve(config.clone(), registry.clone(), closing));
-    }
+    let announced = async {
+        // The sender is gone only if loading has panicked, which the log has.
+        let _ = first_scan.await;
+        announce(address, &folder, &registry);
+        operator::announce(operator.as_ref());
+        if let Some(operator) = operator {
+            let closing = server.closing.subscribe();
+            tokio::spawn(operator.serve(config.clone(), registry.clone(), closing));
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = server.accept(&listener) => {}
-        () = &mut shutdown => {}
+        () = announced => {}
+        () = shutdown => {}
     }
 
     drop(listener);

@@ -141,7 +141,8 @@ impl LineWriter {
     }
 
     fn log(&self, line: &[u8]) {
-        if line.is_empty() {
+        // A guest has no environment in which it could follow this advice of Rust's panics.
+        if line.is_empty() || line.starts_with(b"note: run with `RUST_BACKTRACE=1`") {
             return;
         }
         let (level, source) = match self.output.stream {

@@ -67,6 +67,16 @@ impl Event<'_> {
         }
     }
 
+    /// Returns the name of its handler if these exports lack it, and an earlier generation has caused the
+    /// event: control frames and faults are for those that want them.
+    pub(super) fn unhandled(&self, exports: &GuestExports) -> Option<&'static str> {
+        match self {
+            Event::Notice { .. } if exports.notice_events.is_none() => Some("on_notify"),
+            Event::Timer { .. } if exports.timer_events.is_none() => Some("on_timer"),
+            _ => None,
+        }
+    }
+
     /// Returns the number of notices and room events that led to it.
     pub fn hops(&self) -> u8 {
         match self {
@@ -121,6 +131,18 @@ impl Detached<'_> {
             Detached::RoomTimer { .. } => "on-room-timer",
             Detached::Presence { .. } => "on-presence",
             Detached::ChannelTimer { .. } => "on-channel-timer",
+        }
+    }
+
+    /// Returns the name of its handler if these exports lack it.
+    pub(super) fn unhandled(&self, exports: &GuestExports) -> Option<&'static str> {
+        match self {
+            Detached::RoomEvent { .. } if exports.room_events.is_none() => Some("on_room_event"),
+            Detached::RoomTimer { .. } if exports.room_events.is_none() => Some("on_room_timer"),
+            Detached::ChannelTimer { .. } if exports.channel_timer_events.is_none() => {
+                Some("on_channel_timer")
+            }
+            _ => None,
         }
     }
 }

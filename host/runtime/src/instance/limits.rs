@@ -1,7 +1,6 @@
 //! The limits of an instance, and its consumption.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use wasmtime::ResourceLimiter;
 
@@ -9,10 +8,11 @@ use super::budget::{Budget, Meter};
 use crate::channel_context::ChannelContext;
 
 /// Largest number of core instances, memories and tables of one component. One written in Rust has
-/// four instances (its module and its adapters), one memory and two tables.
-const MAX_CORE_INSTANCES: usize = 32;
-const MAX_MEMORIES: usize = 4;
-const MAX_TABLES: usize = 16;
+/// four instances (its module and its adapters), one memory and two tables; one that is composed of
+/// others, or made of many modules like Python's, has more. Each memory reserves addresses.
+pub(super) const MAX_CORE_INSTANCES: usize = 512;
+pub(super) const MAX_MEMORIES: usize = 8;
+pub(super) const MAX_TABLES: usize = 64;
 
 /// The limits of one instance.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ pub(super) struct InstanceLimits {
     channel: Arc<ChannelContext>,
     /// Largest size of all memories of the instance together, in bytes.
     memory_bytes: usize,
+    /// True while the instance may have memory beyond the channel's limit: new code must be tried out
+    /// when the old code has used up everything.
+    is_trial: bool,
     /// The limit of memory that the present call has met, if any.
     pub(super) memory_denied: Option<Denied>,
     /// Budget of the present call.
@@ -39,10 +42,16 @@ impl InstanceLimits {
         InstanceLimits {
             channel: channel.clone(),
             memory_bytes: 0,
+            is_trial: false,
             memory_denied: None,
             budget: Budget::start(&channel.config),
             meter,
         }
+    }
+
+    /// Lets the instance have memory beyond the channel's limit, or ends that.
+    pub(super) fn set_trial(&mut self, is_trial: bool) {
+        self.is_trial = is_trial;
     }
 
     /// Returns true if the instance has used up so much that replacing it is better.
@@ -53,7 +62,7 @@ impl InstanceLimits {
 
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
-        self.channel.memory_bytes.fetch_sub(self.memory_bytes, Ordering::Relaxed);
+        self.channel.memory.give_back(self.memory_bytes);
     }
 }
 
@@ -71,10 +80,10 @@ impl ResourceLimiter for InstanceLimits {
             self.memory_denied = Some(Denied::Instance);
             return Ok(false);
         }
-        let of_channel = &self.channel.memory_bytes;
-        let before = of_channel.fetch_add(growth, Ordering::Relaxed);
-        if before.saturating_add(growth) > config.max_channel_memory_bytes {
-            of_channel.fetch_sub(growth, Ordering::Relaxed);
+        let of_channel = &self.channel.memory;
+        if self.is_trial {
+            of_channel.take_anyway(growth);
+        } else if !of_channel.take(growth, config.max_channel_memory_bytes) {
             self.memory_denied = Some(Denied::Channel);
             return Ok(false);
         }

@@ -29,6 +29,10 @@ const MAGIC: &[u8; 8] = b"wharf\0c\x01";
 const HEADER_BYTES: usize = 8 + 32 + 32 + 8;
 /// Ending of the names of entries, after the key.
 const ENTRY: &str = ".native";
+/// Ending of the names of notes about the last good code of a channel, after their key.
+const NOTE: &str = ".last";
+/// Largest number of such notes.
+const MAX_NOTES: usize = 1_000;
 /// Ending of the names of files that are being written.
 const PARTIAL: &str = ".partial";
 /// Largest number of entries in the folder, whatever their size: more than any host has at the same
@@ -39,6 +43,22 @@ const STALE: Duration = Duration::from_secs(60 * 60);
 
 /// The key of an entry: the hash of everything that its code depends on.
 pub type EntryKey = [u8; 32];
+
+/// The place of a channel: a plugin folder, and the channel's name.
+#[derive(Clone, Debug)]
+pub(crate) struct LastGood {
+    pub(crate) folder: PathBuf,
+    pub(crate) channel: String,
+}
+
+impl LastGood {
+    /// Returns the key of the note about this place, which is that of no code.
+    fn key(&self) -> EntryKey {
+        let folder = self.folder.as_os_str().as_encoded_bytes();
+        let note = Sha256::new().chain_update(b"last good\0").chain_update(folder);
+        note.chain_update(b"\0").chain_update(self.channel.as_bytes()).finalize().into()
+    }
+}
 
 /// The folder.
 #[derive(Debug)]
@@ -87,7 +107,7 @@ impl Cache {
 
     /// Returns the code under this key, if it is there and can be trusted. Reads files.
     pub fn get(&self, key: &EntryKey) -> Option<NativeCode> {
-        match self.read(key) {
+        match self.read(key, ENTRY) {
             Ok(code) => return Some(NativeCode(code)),
             Err(Trouble::Absent) => {}
             Err(Trouble::Broken(reason)) => {
@@ -108,7 +128,7 @@ impl Cache {
             tracing::debug!(bytes, limit, "a compiled plugin is larger than max_cache_bytes");
             return;
         }
-        match self.write(key, code) {
+        match self.write(key, ENTRY, code) {
             Ok(()) => tracing::debug!(entry = %self.entry(key).display(), "compiled plugin kept"),
             Err(Trouble::Unfit(reason)) => return self.warn(&reason),
             Err(Trouble::Broken(_) | Trouble::Absent) => return,
@@ -118,14 +138,39 @@ impl Cache {
         }
     }
 
-    fn entry(&self, key: &EntryKey) -> PathBuf {
-        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(name + ENTRY)
+    /// Returns the hash of the last good file of a channel, if it is known. Reads files.
+    pub(crate) fn last_good(&self, place: &LastGood) -> Option<[u8; 32]> {
+        self.read(&place.key(), NOTE).ok()?.try_into().ok()
     }
 
-    fn read(&self, key: &EntryKey) -> Result<Vec<u8>, Trouble> {
+    /// Notes the hash of the last good file of a channel, or that there is none. Writes files. Without
+    /// the note, bad code that is there at a start is served by nothing: a failure is not worth a
+    /// warning that entries would not have as well.
+    pub(crate) fn note_last_good(&self, place: &LastGood, sha256: Option<&[u8; 32]>) {
+        let key = place.key();
+        match sha256 {
+            Some(sha256) if self.last_good(place).as_ref() == Some(sha256) => {}
+            Some(sha256) => {
+                if let Err(Trouble::Unfit(reason)) = self.write(&key, NOTE, sha256) {
+                    self.warn(&reason);
+                }
+            }
+            None => drop(remove(&self.path(&key, NOTE))),
+        }
+    }
+
+    fn entry(&self, key: &EntryKey) -> PathBuf {
+        self.path(key, ENTRY)
+    }
+
+    fn path(&self, key: &EntryKey, ending: &str) -> PathBuf {
+        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name + ending)
+    }
+
+    fn read(&self, key: &EntryKey, ending: &str) -> Result<Vec<u8>, Trouble> {
         self.check_folder()?;
-        let path = self.entry(key);
+        let path = self.path(key, ending);
         let broken = |error: io::Error| Trouble::Broken(error.to_string());
         // If the file is a pipe, opening it must not wait for its writer.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -164,7 +209,7 @@ impl Cache {
         Ok(body)
     }
 
-    fn write(&self, key: &EntryKey, code: &[u8]) -> Result<(), Trouble> {
+    fn write(&self, key: &EntryKey, ending: &str, code: &[u8]) -> Result<(), Trouble> {
         if let Err(Trouble::Absent) = self.check_folder() {
             // Missing folders above it are made for this user alone as well.
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
@@ -179,7 +224,7 @@ impl Cache {
             file.write_all(code)?;
             // The file is not forced to the disk: its hash detects one that a crash of the system
             // left half done.
-            fs::rename(&partial, self.entry(key))
+            fs::rename(&partial, self.path(key, ending))
         })();
         written.map_err(|error| {
             let _ = fs::remove_file(&partial);
@@ -216,7 +261,7 @@ impl Cache {
     /// Removes the least recently used entries until the rest fits, and the files that crashed
     /// writers have left. Other files are left alone.
     fn prune(&self) -> io::Result<()> {
-        let mut entries = Vec::new();
+        let (mut entries, mut notes) = (Vec::new(), Vec::new());
         for file in fs::read_dir(&self.folder)? {
             let file = file?;
             // Another host may have removed it just now.
@@ -225,13 +270,19 @@ impl Cache {
             };
             let used = metadata.modified().unwrap_or(UNIX_EPOCH);
             match file.file_name().to_str() {
-                Some(name) if is_entry(name) => entries.push((used, metadata.len(), file.path())),
+                Some(name) if is_named(name, ENTRY) => {
+                    entries.push((used, metadata.len(), file.path()))
+                }
+                Some(name) if is_named(name, NOTE) => notes.push((used, file.path())),
                 Some(name) if is_partial(name) && used.elapsed().is_ok_and(|age| age > STALE) => {
                     remove(&file.path())?;
                 }
                 _ => {}
             }
         }
+        notes.sort_unstable();
+        let surplus = notes.len().saturating_sub(MAX_NOTES);
+        notes.iter().take(surplus).try_for_each(|(_, path)| remove(path))?;
         entries.sort_unstable();
         let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
         let mut count = entries.len();
@@ -279,9 +330,9 @@ fn distrust(metadata: &Metadata) -> Option<&'static str> {
     (metadata.mode() & 0o022 != 0).then_some("can be written to by others (chmod go-w)")
 }
 
-fn is_entry(name: &str) -> bool {
+fn is_named(name: &str, ending: &str) -> bool {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    name.strip_suffix(ENTRY).is_some_and(|key| key.len() == 64 && key.bytes().all(is_hex))
+    name.strip_suffix(ending).is_some_and(|key| key.len() == 64 && key.bytes().all(is_hex))
 }
 
 fn is_partial(name: &str) -> bool {

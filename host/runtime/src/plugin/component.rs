@@ -4,9 +4,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::task::JoinError;
 use wasmtime::component::{Instance, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
 use wharf_contract::exports::Exports;
@@ -16,13 +16,13 @@ use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, optional};
 use crate::instance::InstanceState;
-use crate::plugin::cache::{Cache, EntryKey, NativeCode};
+use crate::plugin::cache::{Cache, EntryKey, LastGood, NativeCode};
+use crate::plugin::compiler::{Compiler, WorkError, on_thread};
 use crate::plugin::machine::Machine;
 use crate::plugin::one_line;
 
 /// The version of the contract that this host implements. Patches only add to it.
-const CONTRACT_VERSION: (u64, u64) =
-    (wharf_contract::exports::CONTRACT_VERSION.0, wharf_contract::exports::CONTRACT_VERSION.1);
+const OURS: (u64, u64, u64) = wharf_contract::exports::CONTRACT_VERSION;
 
 /// Size of the native stack of a guest, in bytes. Beside it, Rust's own default for wasm is a stack
 /// of 1 MiB in linear memory.
@@ -39,6 +39,7 @@ pub struct Engine {
     fingerprint: [u8; 32],
     /// Number of tasks that wait for a component.
     loading: Arc<AtomicUsize>,
+    compiler: Compiler,
 }
 
 impl std::fmt::Debug for Engine {
@@ -63,8 +64,8 @@ pub enum ComponentError {
     Broken(String),
     /// It was built against a contract that this host does not implement.
     #[error(
-        "it was built for wharf:channel {theirs}, this host speaks {}.{}; {}",
-        CONTRACT_VERSION.0, CONTRACT_VERSION.1, advice(*newer)
+        "it was built for wharf:channel {theirs}, this host speaks {}.{}.{}; {}",
+        OURS.0, OURS.1, OURS.2, advice(*newer)
     )]
     OtherContract {
         /// Version that it names.
@@ -81,6 +82,15 @@ pub enum ComponentError {
     /// The lifecycle differs from the contract, or the host does not offer an import.
     #[error("it does not fit the contract: {0}")]
     Misfit(String),
+}
+
+impl ComponentError {
+    /// Returns true if the reason is not the file, and may be gone in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        // The compiler has no type for it.
+        let is_system = |reason: &str| reason.contains("os error");
+        matches!(self, ComponentError::Broken(reason) if is_system(reason))
+    }
 }
 
 fn advice(newer: bool) -> &'static str {
@@ -100,10 +110,11 @@ impl Engine {
             .max_wasm_stack(GUEST_STACK_BYTES)
             .async_stack_size(2 * GUEST_STACK_BYTES)
             .memory_init_cow(true)
-            // Proposals that no plugin written in Rust needs.
+            // Composed components need several memories: the compiler itself makes adapters of them.
+            .wasm_multi_memory(true)
+            // Proposals that no plugin needs.
             .wasm_tail_call(false)
             .wasm_memory64(false)
-            .wasm_multi_memory(false)
             .wasm_relaxed_simd(false)
             .wasm_custom_page_sizes(false)
             .wasm_wide_arithmetic(false);
@@ -123,6 +134,7 @@ impl Engine {
             cache: cache.map(Arc::new),
             fingerprint,
             loading: Arc::default(),
+            compiler: Compiler::new(),
         })
     }
 
@@ -136,30 +148,99 @@ impl Engine {
         bytes: &[u8],
         sha256: &[u8; 32],
     ) -> Result<(Component, bool), ComponentError> {
-        check_preamble(bytes)?;
-        if let Some(component) = self.cached(sha256) {
-            return Ok((self.fit(&component)?, true));
+        match self.look_up(bytes, sha256) {
+            Some(found) => Ok((found?, true)),
+            None => Ok((self.compile(bytes)?, false)),
         }
-        let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
-            .map_err(|error| ComponentError::Broken(one_line(&error)))?;
-        Ok((self.fit(&component)?, false))
     }
 
-    /// Loads a component like [`load`](Engine::load), on a thread for work that blocks.
+    /// Loads a component like [`load`](Engine::load), on threads of its own. What is in the cache
+    /// waits for nothing; what is to be compiled waits for its turn. Compiled code is put into the
+    /// cache, also if nobody waits for it any more.
+    ///
+    /// `is_late` is called if it takes longer than `limit`, from when it has its turn; then the turn
+    /// is over, and others are compiled.
     ///
     /// # Errors
     ///
-    /// The compiler has panicked.
+    /// There is no thread for it, or the compiler has panicked.
     pub(crate) async fn load_in_background(
         &self,
         bytes: Arc<[u8]>,
         sha256: [u8; 32],
-    ) -> Result<Result<(Component, bool), ComponentError>, JoinError> {
+        limit: Duration,
+        is_late: impl Fn(),
+    ) -> Result<Result<(Component, bool), ComponentError>, WorkError> {
         // The task is counted until it goes on, not until the work is done: in between it is about
         // to be woken.
         let _loading = Loading::begin(self.loading.clone());
         let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.load(&bytes, &sha256)).await
+        let look_up = on_thread({
+            let bytes = bytes.clone();
+            move |found| drop(found.send(engine.look_up(&bytes, &sha256)))
+        });
+        if let Some(found) = timely(look_up, limit, &is_late).await? {
+            return Ok(found.map(|component| (component, true)));
+        }
+        let Some((turn, running)) = self.compiler.turn().await else {
+            return Err(WorkError::Panicked("there are no turns".to_owned()));
+        };
+        let engine = self.clone();
+        let compile = on_thread(move |compiled| {
+            let component = running.compile(|| engine.compile(&bytes));
+            let kept = component.as_ref().ok().cloned();
+            let _ = compiled.send(component);
+            // The pool's threads have ended, and the result is on its way.
+            if let Some(component) = kept {
+                engine.keep(&component, &sha256);
+            }
+            drop(running);
+        });
+        let compiled = timely(compile, limit, || {
+            is_late();
+            drop(turn);
+        });
+        Ok(compiled.await?.map(|component| (component, false)))
+    }
+
+    /// Returns the component that is in the cache, or the reason why the bytes cannot be one.
+    fn look_up(
+        &self,
+        bytes: &[u8],
+        sha256: &[u8; 32],
+    ) -> Option<Result<Component, ComponentError>> {
+        if let Err(error) = check_preamble(bytes) {
+            return Some(Err(error));
+        }
+        self.cached(sha256).map(|component| self.fit(&component))
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Component, ComponentError> {
+        let component = wasmtime::component::Component::from_binary(&self.engine, bytes)
+            .map_err(|error| ComponentError::Broken(one_line(&error)))?;
+        self.fit(&component)
+    }
+
+    /// Loads the last code of a channel that was good, if it is in the cache. Returns it with the
+    /// hash of its file.
+    pub(crate) async fn load_last_good(&self, place: LastGood) -> Option<(Component, [u8; 32])> {
+        let _loading = Loading::begin(self.loading.clone());
+        let engine = self.clone();
+        let look_up = on_thread(move |found| {
+            let sha256 = engine.cache.as_ref().and_then(|cache| cache.last_good(&place));
+            let component = sha256
+                .and_then(|sha256| Some((engine.fit(&engine.cached(&sha256)?).ok()?, sha256)));
+            let _ = found.send(component);
+        });
+        look_up.await.ok().flatten()
+    }
+
+    /// Notes that a file is the last good one of its channel, or that there is none any more, because
+    /// the channel was removed. Writes files.
+    pub(crate) fn note_last_good(&self, place: &LastGood, sha256: Option<&[u8; 32]>) {
+        if let Some(cache) = &self.cache {
+            cache.note_last_good(place, sha256);
+        }
     }
 
     /// Returns true if a task waits for `load_in_background`.
@@ -197,23 +278,27 @@ impl Engine {
 
     /// Compares a component with the contract.
     fn fit(&self, component: &wasmtime::component::Component) -> Result<Component, ComponentError> {
-        self.check_contract(component)?;
-        let pre = self
-            .linker
-            .instantiate_pre(component)
-            .map_err(|error| ComponentError::Misfit(one_line(&error)))?;
+        let newer_patch = self.check_contract(component)?;
+        let pre = self.linker.instantiate_pre(component).map_err(|error| match &newer_patch {
+            // Patches only add to the contract, and this plugin uses an addition.
+            Some(theirs) => ComponentError::OtherContract { theirs: theirs.clone(), newer: true },
+            None => ComponentError::Misfit(one_line(&error)),
+        })?;
         let optional = OptionalIndices::find(self, component, &pre)?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| ComponentError::Misfit(one_line(&error)))?;
         Ok(Component { pre, clock: self.clock.clone(), lifecycle, optional })
     }
 
+    /// Checks the versions of the contract in its world. Returns the version if it is a newer patch,
+    /// which may work.
     fn check_contract(
         &self,
         component: &wasmtime::component::Component,
-    ) -> Result<(), ComponentError> {
+    ) -> Result<Option<String>, ComponentError> {
         let ty = component.component_type();
         let mut has_lifecycle = false;
+        let mut newer_patch = None;
         let names = ty.imports(&self.engine).map(|(name, _)| (name.to_owned(), false));
         let names = names.chain(ty.exports(&self.engine).map(|(name, _)| (name.to_owned(), true)));
         for (name, is_export) in names {
@@ -225,15 +310,18 @@ impl Engine {
             };
             let mut numbers = version.split('.').map(|number| number.parse::<u64>().unwrap_or(0));
             let theirs = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-            if theirs != CONTRACT_VERSION {
+            if theirs != (OURS.0, OURS.1) {
                 return Err(ComponentError::OtherContract {
                     theirs: escape(version),
-                    newer: theirs > CONTRACT_VERSION,
+                    newer: theirs > (OURS.0, OURS.1),
                 });
+            }
+            if numbers.next().unwrap_or(0) > OURS.2 {
+                newer_patch = Some(escape(version));
             }
             has_lifecycle |= is_export && interface == "lifecycle";
         }
-        if has_lifecycle { Ok(()) } else { Err(ComponentError::NoChannel) }
+        if has_lifecycle { Ok(newer_patch) } else { Err(ComponentError::NoChannel) }
     }
 
     /// Returns the indices of an optional interface, if the component exports it.
@@ -268,6 +356,18 @@ impl Loading {
 impl Drop for Loading {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits for work as long as it takes. Calls `is_late` if that is longer than `limit`.
+async fn timely<R>(work: impl Future<Output = R>, limit: Duration, is_late: impl FnOnce()) -> R {
+    let mut work = std::pin::pin!(work);
+    match tokio::time::timeout(limit, work.as_mut()).await {
+        Ok(done) => done,
+        Err(_) => {
+            is_late();
+            work.await
+        }
     }
 }
 

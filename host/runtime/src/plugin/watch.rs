@@ -9,7 +9,7 @@
 //! same bytes: a copy that is still running is not handed on half done. A file that was moved into
 //! the folder is complete already and does not wait.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -22,15 +22,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
+use wharf_contract::text::escape;
 
+mod events;
 mod file;
 #[cfg(test)]
 mod tests;
+mod watched_file;
 
+use events::{Events, Signal};
 use file::{Read, Seen};
+use watched_file::{WatchedFile, look_closer};
 
 /// Changes that wait for the receiver. Each may hold a whole plugin, and the folder can be read
 /// again later.
@@ -53,7 +56,12 @@ pub struct WatchTiming {
     /// Time for which a file must be absent, from a folder that can be listed, before it counts as
     /// removed.
     pub removal_grace: Duration,
+    /// The same for a folder from which everything has vanished at once.
+    pub emptied_grace: Duration,
 }
+
+/// Largest number of file names that are told to be passed over.
+const MAX_PASSED_OVER: usize = 100;
 
 /// A change of a plugin's file. The name is the file's stem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +143,9 @@ pub fn watch(
         last_scan: now,
         first_scan_until: Some(now + timing.settle * FIRST_SCAN_SETTLES),
         can_list: true,
+        is_emptied: false,
+        inhabited: None,
+        passed_over: BTreeSet::new(),
     };
     thread::Builder::new()
         .name("plugin-folder".to_owned())
@@ -171,172 +182,6 @@ pub fn look_once(path: &Path) -> Change {
     }
 }
 
-/// The three kinds of the system's events.
-#[derive(Debug)]
-enum Signal {
-    /// An event: list the folder.
-    Look,
-    /// An event of this file.
-    Touched { file: OsString, moved_here: bool },
-    /// An event of the folder itself; its watch may be dead.
-    Folder,
-}
-
-/// The source of events for the folder, as long as there is one.
-struct Events {
-    folder: PathBuf,
-    watcher: Option<RecommendedWatcher>,
-    /// Device and inode of the watched folder: another one may be mounted or moved there.
-    watched: Option<(u64, u64)>,
-    /// True if signals were dropped, perhaps the one that the watch is dead.
-    have_overrun: Arc<AtomicBool>,
-    has_warned: bool,
-}
-
-impl Events {
-    fn new(folder: PathBuf, signals: SyncSender<Signal>) -> Events {
-        let base = folder.clone();
-        let have_overrun = Arc::new(AtomicBool::new(false));
-        let overrun = have_overrun.clone();
-        let handler = move |event: notify::Result<notify::Event>| {
-            for signal in signals_of(&base, event) {
-                if signals.try_send(signal).is_err() {
-                    overrun.store(true, Ordering::Release);
-                }
-            }
-        };
-        let watched = None;
-        let mut events = Events { folder, watcher: None, watched, have_overrun, has_warned: false };
-        match notify::recommended_watcher(handler) {
-            Ok(watcher) => events.watcher = Some(watcher),
-            Err(error) => events.warn(&error),
-        }
-        events
-    }
-
-    /// Makes the watched folder the one that is there now. Called before each listing, so that no
-    /// change between the two is missed.
-    fn renew(&mut self) {
-        let Ok(metadata) = fs::metadata(&self.folder) else {
-            self.watched = None;
-            return;
-        };
-        let there = Some((metadata.dev(), metadata.ino()));
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let have_overrun = self.have_overrun.swap(false, Ordering::AcqRel);
-        if self.watched == there && !have_overrun {
-            return;
-        }
-        // The old watch is of no use, and mostly gone with its folder.
-        let _ = watcher.unwatch(&self.folder);
-        match watcher.watch(&self.folder, RecursiveMode::NonRecursive) {
-            Ok(()) => (self.watched, self.has_warned) = (there, false),
-            Err(error) => self.warn(&error),
-        }
-    }
-
-    fn warn(&mut self, error: &notify::Error) {
-        if !self.has_warned {
-            self.has_warned = true;
-            tracing::warn!(
-                folder = %self.folder.display(),
-                %error,
-                "the system does not report changes of the plugin folder; \
-                 it is listed every reconcile_ms instead"
-            );
-        }
-    }
-}
-
-fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal> {
-    let Ok(event) = event else {
-        return vec![Signal::Look];
-    };
-    let moved_here = match event.kind {
-        _ if event.need_rescan() => return vec![Signal::Look],
-        // The host's own reading must not look like a change.
-        EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => {
-            return Vec::new();
-        }
-        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
-            event.paths.last()
-        }
-        _ => None,
-    };
-    let mut signals = Vec::new();
-    for path in &event.paths {
-        match path.file_name() {
-            _ if path == folder => signals.push(Signal::Folder),
-            Some(file) if is_plugin(file) => signals.push(Signal::Touched {
-                file: file.to_owned(),
-                moved_here: moved_here == Some(path),
-            }),
-            _ => {}
-        }
-    }
-    // Each of the others is a reason to look as well. Ahead of them, this one would have the folder
-    // listed before the event of the file is known.
-    if signals.is_empty() {
-        signals.push(Signal::Look);
-    }
-    signals
-}
-
-/// The state of one file.
-struct WatchedFile {
-    seen: Seen,
-    /// Time since which it has looked like that.
-    since: Instant,
-    /// True if it came by being moved, and so at once.
-    moved_here: bool,
-    /// True if it has been reported as it looks now.
-    is_reported: bool,
-    /// True if it was reported at all, so that its removal is news.
-    is_known: bool,
-    /// Last reported reason, if it was one.
-    reason: Option<String>,
-    /// Time to try again after a failure, even if nothing has changed.
-    retry: Option<Instant>,
-    missing_since: Option<Instant>,
-}
-
-impl WatchedFile {
-    fn new(seen: Seen, moved_here: bool, now: Instant) -> WatchedFile {
-        WatchedFile {
-            seen,
-            since: now,
-            moved_here,
-            is_reported: false,
-            is_known: false,
-            reason: None,
-            retry: None,
-            missing_since: None,
-        }
-    }
-
-    fn changed(&mut self, moved_here: bool, now: Instant) {
-        (self.since, self.moved_here) = (now, moved_here);
-        (self.is_reported, self.retry) = (false, None);
-    }
-
-    /// Returns the time at which the file is due, if nothing happens before.
-    fn due(&self, timing: &WatchTiming) -> Option<Instant> {
-        if let Some(missing_since) = self.missing_since {
-            return Some(missing_since + timing.removal_grace);
-        }
-        if self.is_reported {
-            return self.retry;
-        }
-        let settle = match self.moved_here {
-            true => Duration::ZERO,
-            false => timing.settle,
-        };
-        Some(self.since + settle)
-    }
-}
-
 /// The receiver of changes is gone, or has stopped the watcher.
 struct Stopped;
 
@@ -354,6 +199,12 @@ struct Scanner {
     /// End of the first scan; `None` when that is over.
     first_scan_until: Option<Instant>,
     can_list: bool,
+    /// True while all files have vanished at once.
+    is_emptied: bool,
+    /// Device and inode of the folder when there was last a plugin in it.
+    inhabited: Option<(u64, u64)>,
+    /// Names that differ from a plugin's only in the case of their ending, and have been told.
+    passed_over: BTreeSet<OsString>,
 }
 
 impl Scanner {
@@ -405,7 +256,8 @@ impl Scanner {
         if !self.can_list {
             return reconcile;
         }
-        let files = self.files.values().filter_map(|file| file.due(&self.timing));
+        let grace = self.removal_grace();
+        let files = self.files.values().filter_map(|file| file.due(&self.timing, grace));
         files.chain(self.first_scan_until).fold(reconcile, Instant::min)
     }
 
@@ -416,7 +268,10 @@ impl Scanner {
         let now = Instant::now();
         self.last_scan = now;
         let mut names = match listed {
-            Ok(names) => names,
+            Ok(Listed { plugins, others }) => {
+                self.tell_passed_over(others);
+                plugins
+            }
             Err(error) => {
                 if self.can_list {
                     tracing::warn!(
@@ -449,24 +304,30 @@ impl Scanner {
                 }
                 Some(file) => {
                     file.missing_since = None;
-                    if event.is_some() || file.seen != seen {
+                    file.warn(&self.folder.join(name), &seen, now);
+                    if event.is_some() || !file.seen.is_like(&seen) {
                         file.changed(event == Some(true), now);
-                        file.seen = seen;
+                    } else if file.seen != seen && file.is_reported && file.sha256.is_some() {
+                        // Perhaps another file with the same times: only its content can tell.
+                        file.retry.get_or_insert(now + self.timing.reconcile);
                     }
+                    file.seen = seen;
                 }
             }
             true
         });
 
         names.sort_unstable();
+        self.notice_emptied(names.is_empty(), now);
+        let removal_grace = self.removal_grace();
         let mut removed = Vec::new();
         self.files.retain(|name, file| {
             if names.binary_search(name).is_ok() {
                 return true;
             }
             let missing_since = *file.missing_since.get_or_insert(now);
-            let is_removed = now.duration_since(missing_since) >= self.timing.removal_grace;
-            if is_removed && file.is_known {
+            let is_removed = now.duration_since(missing_since) >= removal_grace;
+            if is_removed && (file.is_known || file.reason.is_some()) {
                 removed.push(stem(name));
             }
             !is_removed
@@ -474,18 +335,68 @@ impl Scanner {
         removed.into_iter().try_for_each(|name| self.send(Change::Removed { name }))
     }
 
+    /// Returns the time for which a file must be absent.
+    fn removal_grace(&self) -> Duration {
+        match self.is_emptied {
+            true => self.timing.emptied_grace.max(self.timing.removal_grace),
+            false => self.timing.removal_grace,
+        }
+    }
+
+    /// Finds out if everything has vanished at once: that is hardly a removal of each plugin, but a
+    /// volume that is not mounted, or a folder that is filled anew.
+    fn notice_emptied(&mut self, is_empty: bool, now: Instant) {
+        let there = fs::metadata(&self.folder).ok().map(|found| (found.dev(), found.ino()));
+        if !is_empty {
+            self.inhabited = there;
+            if std::mem::take(&mut self.is_emptied) {
+                tracing::info!(folder = %self.folder.display(), "plugins are back in the plugin folder");
+                // The others may follow: their time begins now.
+                let missing = self.files.values_mut().filter(|file| file.missing_since.is_some());
+                missing.for_each(|file| file.missing_since = Some(now));
+            }
+            return;
+        }
+        let is_other_folder = self.inhabited.is_some() && self.inhabited != there;
+        let known = self.files.values().filter(|file| file.is_known).count();
+        if !self.is_emptied && (known > 1 || (known == 1 && is_other_folder)) {
+            self.is_emptied = true;
+            tracing::warn!(
+                folder = %self.folder.display(),
+                plugins = known,
+                "all plugins have vanished from the plugin folder at once; their channels go on for \
+                 emptied_grace_ms"
+            );
+        }
+    }
+
+    /// Tells of files that are hardly meant to be passed over, once each.
+    fn tell_passed_over(&mut self, names: Vec<OsString>) {
+        for name in names {
+            if self.passed_over.len() < MAX_PASSED_OVER && !self.passed_over.contains(&name) {
+                let file = escape(&self.folder.join(&name).display().to_string());
+                tracing::warn!(
+                    file,
+                    "a file is passed over: names of plugins end in .wasm, in small letters"
+                );
+                self.passed_over.insert(name);
+            }
+        }
+    }
+
     /// Reads and reports the files that have settled.
     fn report(&mut self) -> Result<(), Stopped> {
         if !self.can_list {
             return Ok(());
         }
+        let removal_grace = self.removal_grace();
         let names: Vec<OsString> = self.files.keys().cloned().collect();
         for name in names {
             let Some(file) = self.files.get_mut(&name) else {
                 continue;
             };
             let now = Instant::now();
-            let is_due = file.due(&self.timing).is_some_and(|due| due <= now);
+            let is_due = file.due(&self.timing, removal_grace).is_some_and(|due| due <= now);
             if file.missing_since.is_some() || !is_due {
                 continue;
             }
@@ -511,47 +422,25 @@ impl Scanner {
     }
 }
 
-/// Reads a file that has not changed for long enough. Returns the news about it.
-fn look_closer(path: &Path, file: &mut WatchedFile, timing: &WatchTiming) -> Option<Change> {
-    let name = stem(path.file_name()?);
-    let reason = match &file.seen {
-        Seen::Unfit(reason) => reason.clone(),
-        Seen::File(stamp) => match file::read(path, stamp) {
-            Read::Settled { bytes, sha256 } => {
-                (file.is_reported, file.is_known) = (true, true);
-                (file.reason, file.retry) = (None, None);
-                let path = path.to_owned();
-                return Some(Change::Settled { name, path, bytes, sha256 });
-            }
-            Read::Changed => {
-                file.changed(false, Instant::now());
-                return None;
-            }
-            Read::Failed(reason) => {
-                // Too many open files, a network that is down: it may pass without a change.
-                file.retry = Some(Instant::now() + timing.reconcile);
-                reason
-            }
-        },
-    };
-    file.is_reported = true;
-    if file.reason.as_ref() == Some(&reason) {
-        return None;
-    }
-    file.reason = Some(reason.clone());
-    Some(Change::Unreadable { name, path: path.to_owned(), reason })
+/// The names in a folder.
+struct Listed {
+    /// Possible plugins.
+    plugins: Vec<OsString>,
+    /// Names that differ from those of plugins only in the case of their ending.
+    others: Vec<OsString>,
 }
 
-/// Returns the names of possible plugins in a folder.
-fn list(folder: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
+fn list(folder: &Path) -> io::Result<Listed> {
+    let mut listed = Listed { plugins: Vec::new(), others: Vec::new() };
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         if is_plugin(&name) {
-            names.push(name);
+            listed.plugins.push(name);
+        } else if is_plugin(&name.to_ascii_lowercase()) {
+            listed.others.push(name);
         }
     }
-    Ok(names)
+    Ok(listed)
 }
 
 /// Returns true if a file is to be looked at. Editors and copying programs call their temporary

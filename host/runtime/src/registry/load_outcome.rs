@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{PluginFile, Registry};
+use super::follow::tell_mounted;
+use super::mount::Waiting;
+use super::{PluginFile, Refusal, Registry};
 use crate::channel::Channel;
 use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
@@ -18,8 +20,15 @@ impl Registry {
         file: &Path,
         sha256: Option<[u8; 32]>,
         reason: &str,
+        is_passing: bool,
     ) {
-        let reason = self.shown(name, reason);
+        let mut reason = self.shown(name, reason);
+        if is_passing {
+            reason.push_str("; it is tried again");
+        }
+        let refusal =
+            Refusal { name: escape(name), reason: reason.clone(), is_passing, serving: None };
+        self.refusals.lock().insert(name.to_owned(), refusal);
         let (name, file) = (escape(name), escape(&file.display().to_string()));
         let serving = self.serving(&name);
         match serving {
@@ -54,9 +63,17 @@ impl Registry {
         sha256: [u8; 32],
     ) -> Result<Arc<Channel>, String> {
         let file = PluginFile { name: name.to_owned(), path: path.to_owned(), bytes, sha256 };
-        self.load(&file).await.map_err(|refusal| self.shown(name, &refusal.reason))?;
-        let channels = self.channels.lock();
-        let mounted = channels.get(name).map(|mounted| mounted.channel.clone());
-        mounted.ok_or_else(|| "it is gone again".to_owned())
+        // Somebody waits for this one file, as long as it takes.
+        let prepared = self.prepare(&file, || ()).await;
+        let ready = prepared.map_err(|refusal| self.shown(name, &refusal.reason))?;
+        let mut waiting = Waiting::from([(name.to_owned(), ready)]);
+        let news = self.change(None, &mut waiting).pop();
+        if let Some(ready) = waiting.get(name) {
+            let reason = self.conflict(ready).unwrap_or_default();
+            return Err(self.shown(name, &reason));
+        }
+        let news = news.ok_or_else(|| "it is gone again".to_owned())?;
+        tell_mounted(&news);
+        Ok(news.channel)
     }
 }

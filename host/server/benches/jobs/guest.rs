@@ -4,7 +4,6 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use anyhow::{Context, anyhow, bail};
@@ -72,7 +71,8 @@ impl Guest {
             log_budget: LogBudget::new(name, 0),
             failure_budget: LogBudget::new(name, 0),
             http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
-            memory_bytes: AtomicUsize::new(0),
+            memory: Default::default(),
+            mounted: Default::default(),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
             ports: Ports::system(Arc::new(ChannelTokenRules::new(config.clone())?)),

@@ -22,10 +22,18 @@ const MAX_PAGE: usize = 1000;
 /// Longest part of a name that a message repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 255;
 
-/// Returns all channels in service.
+/// Returns all channels in service, and the files that are not served.
 pub fn channels(registry: &Registry) -> Bytes {
     let channels: Vec<Value> = registry.in_service().iter().map(|c| overview(c)).collect();
-    body(json!({ "channels": channels }))
+    let refused = registry.refusals().into_iter().map(|refusal| {
+        json!({
+            "name": refusal.name,
+            "reason": refusal.reason,
+            "serving": refusal.serving,
+            "is_tried_again": refusal.is_passing,
+        })
+    });
+    body(json!({ "channels": channels, "refused": refused.collect::<Vec<_>>() }))
 }
 
 /// Answers a question about a channel.

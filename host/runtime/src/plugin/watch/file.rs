@@ -29,6 +29,8 @@ pub(super) enum Seen {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FileStamp {
     device: u64,
+    /// Some file systems, over networks or in user space, have another number at each look. So a
+    /// file that differs only in this is read again, and does not count as changing.
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
@@ -36,6 +38,25 @@ pub(super) struct FileStamp {
 }
 
 impl FileStamp {
+    /// Returns true if nothing but the inode's number differs.
+    pub(super) fn is_like(&self, other: &FileStamp) -> bool {
+        let of = |stamp: &FileStamp| (stamp.device, stamp.bytes, stamp.modified, stamp.changed);
+        of(self) == of(other)
+    }
+
+    /// Returns the names of the properties in which another stamp differs.
+    fn differences(&self, other: &FileStamp) -> String {
+        let differences = [
+            (self.device != other.device, "device"),
+            (self.inode != other.inode, "inode"),
+            (self.bytes != other.bytes, "size"),
+            (self.modified != other.modified, "time of modification"),
+            (self.changed != other.changed, "time of change"),
+        ];
+        let names = differences.iter().filter(|(differs, _)| *differs).map(|(_, name)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     fn of(metadata: &Metadata) -> FileStamp {
         FileStamp {
             device: metadata.dev(),
@@ -48,6 +69,22 @@ impl FileStamp {
 }
 
 impl Seen {
+    /// Returns true if nothing but the inode's number differs.
+    pub(super) fn is_like(&self, other: &Seen) -> bool {
+        match (self, other) {
+            (Seen::File(one), Seen::File(other)) => one.is_like(other),
+            _ => self == other,
+        }
+    }
+
+    /// Returns the names of the properties in which another look at a file differs.
+    pub(super) fn differences(&self, other: &Seen) -> String {
+        match (self, other) {
+            (Seen::File(one), Seen::File(other)) => one.differences(other),
+            _ => "kind".to_owned(),
+        }
+    }
+
     /// Looks at the entry at `path`, following links; `None` if there is none.
     pub(super) fn look(path: &Path) -> Option<Seen> {
         let metadata = match fs::metadata(path) {
@@ -139,5 +176,11 @@ pub(super) fn read(path: &Path, stamp: &FileStamp) -> Read {
 
 fn is_still(file: &File, stamp: &FileStamp) -> io::Result<bool> {
     let metadata = file.metadata()?;
-    Ok(metadata.is_file() && FileStamp::of(&metadata) == *stamp)
+    Ok(metadata.is_file() && FileStamp::of(&metadata).is_like(stamp))
+}
+
+/// Returns true if the entry is a mount of its own whose source was removed or replaced: the path goes
+/// on showing the old file.
+pub(super) fn is_stale_mount(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 0)
 }

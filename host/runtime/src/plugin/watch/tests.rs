@@ -15,6 +15,7 @@ const QUICK: WatchTiming = WatchTiming {
     settle: Duration::from_millis(30),
     reconcile: Duration::from_millis(150),
     removal_grace: Duration::from_millis(300),
+    emptied_grace: Duration::from_millis(1500),
 };
 
 /// A watched folder.
@@ -320,6 +321,33 @@ fn a_file_counts_as_removed_after_the_grace_period() {
     // The report is news although the file is the same as before: the receiver has dropped the
     // channel.
     watched.expect_settled("a", "one");
+}
+
+#[test]
+fn everything_gone_at_once_is_a_removal_only_much_later() {
+    let mut watched = Watched::scanned(QUICK, &[("a.wasm", "one"), ("b.wasm", "two")]);
+    let begun = Instant::now();
+    let aside = watched.folder.path().join("aside");
+    fs::rename(watched.folder.path().join("plugins"), &aside).expect("moved");
+    fs::create_dir(watched.folder.path().join("plugins")).expect("made anew");
+    let gone = [watched.next(), watched.next()];
+    assert!(begun.elapsed() >= QUICK.emptied_grace);
+    let names = ["a", "b"].map(|name| Change::Removed { name: name.to_owned() });
+    assert_eq!(gone, names);
+}
+
+#[test]
+fn a_single_file_of_another_folder_is_missed_for_longer_too() {
+    let timing = WatchTiming { emptied_grace: NEVER, ..QUICK };
+    let mut watched = Watched::scanned(timing, &[("a.wasm", "one")]);
+    let aside = watched.folder.path().join("aside");
+    fs::rename(watched.folder.path().join("plugins"), &aside).expect("moved");
+    fs::create_dir(watched.folder.path().join("plugins")).expect("made anew");
+    thread::sleep(QUICK.removal_grace * 3);
+    watched.write("b.wasm", "two");
+    watched.expect_settled("b", "two");
+    // The folder is in use again, and `a` is missed like any other file from then on.
+    watched.expect_removed("a");
 }
 
 #[test]

@@ -1,0 +1,412 @@
+//! The changes of the folder, in order for each file.
+//!
+//! Files are loaded beside one another, each in a task of its own, so that none waits for the
+//! compilation of another. A file that changes while it is loaded begins anew. Everything that mounts
+//! or removes a channel happens here, one after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::load::{FileRefusal, Ready};
+use super::mount::{News, Waiting};
+use super::{PluginFile, Registry, hex, tidy};
+use crate::plugin::watch::Change;
+use crate::ports::LoadOutcome;
+
+/// Time before a file that was refused for a passing reason is tried again. It doubles with each
+/// attempt, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Bytes of the files that are being loaded. With more, further changes wait in the folder.
+const MAX_LOADING_BYTES: usize = 256 << 20;
+
+/// Longest time without a timer that is due.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A file that is being loaded.
+struct Loading {
+    ticket: u64,
+    file: PluginFile,
+    /// Number of earlier attempts.
+    tries: u32,
+    task: AbortHandle,
+}
+
+/// The end of a task that loads a file.
+struct Loaded {
+    name: String,
+    ticket: u64,
+    result: Result<Ready, FileRefusal>,
+}
+
+/// A file that is not served.
+struct Refused {
+    sha256: Option<[u8; 32]>,
+    /// Logged reason, so that looking again does not repeat it.
+    reason: String,
+    /// The file and the time of the next attempt, if the reason may pass.
+    retry: Option<(PluginFile, Instant)>,
+    tries: u32,
+}
+
+/// The state of the loading of all files.
+struct Follower {
+    registry: Arc<Registry>,
+    tasks: JoinSet<Loaded>,
+    loading: BTreeMap<String, Loading>,
+    /// Tasks that look for the last good code in place of refused files of the start.
+    fallbacks: JoinSet<(String, Option<Ready>)>,
+    waiting: Waiting,
+    refused: BTreeMap<String, Refused>,
+    next_ticket: u64,
+    /// Tells of compilations that take longer than their limit.
+    late: mpsc::UnboundedSender<(String, u64)>,
+    /// Receiver of the end of the first scan, until it is told.
+    scanned: Option<oneshot::Sender<()>>,
+    /// True once all files of the start are known.
+    is_listed: bool,
+    /// Names of files of the start that are not served or refused yet.
+    first: BTreeSet<String>,
+}
+
+impl Registry {
+    /// Handles changes until the folder's watcher is gone. `scanned` completes when the files of
+    /// the start have been looked at. Until then the registry [is starting](Registry::is_starting).
+    pub fn follow(
+        self: Arc<Registry>,
+        changes: mpsc::Receiver<Change>,
+        scanned: oneshot::Sender<()>,
+    ) -> impl Future<Output = ()> + Send {
+        self.is_starting.store(true, Ordering::SeqCst);
+        async move {
+            tokio::spawn(tidy::tidy_up(Arc::downgrade(&self)));
+            let (late, told_late) = mpsc::unbounded_channel();
+            let follower = Follower {
+                registry: self,
+                tasks: JoinSet::new(),
+                loading: BTreeMap::new(),
+                fallbacks: JoinSet::new(),
+                waiting: Waiting::new(),
+                refused: BTreeMap::new(),
+                next_ticket: 0,
+                late,
+                scanned: Some(scanned),
+                is_listed: false,
+                first: BTreeSet::new(),
+            };
+            follower.run(changes, told_late).await;
+        }
+    }
+}
+
+impl Follower {
+    async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut late: mpsc::UnboundedReceiver<(String, u64)>,
+    ) {
+        loop {
+            self.end_first_scan();
+            let retry = self.next_retry();
+            tokio::select! {
+                change = changes.recv(), if self.has_room() => match change {
+                    Some(change) => self.changed(change),
+                    None => {
+                        // The watcher ends with the server, and then this line has no reader.
+                        tracing::error!(
+                            "the folder's watcher has ended; plugins stay as they are"
+                        );
+                        return;
+                    }
+                },
+                Some(loaded) = self.tasks.join_next() => {
+                    // A superseded task was aborted.
+                    if let Ok(loaded) = loaded {
+                        self.loaded(loaded);
+                    }
+                }
+                Some(fallback) = self.fallbacks.join_next() => {
+                    if let Ok((name, ready)) = fallback {
+                        self.fallen_back(name, ready);
+                    }
+                }
+                Some((name, ticket)) = late.recv() => self.is_late(&name, ticket),
+                () = tokio::time::sleep_until(retry) => self.try_again(),
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.loading.values().map(|loading| loading.file.bytes.len()).sum();
+        bytes < MAX_LOADING_BYTES
+    }
+
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Scanned => self.is_listed = true,
+            Change::Settled { name, path, bytes, sha256 } => {
+                self.consider(PluginFile { name, path, bytes, sha256 });
+            }
+            Change::Unreadable { name, path, reason } => {
+                self.refuse(&name, path, None, FileRefusal::of(reason), None);
+                self.fall_back(&name);
+            }
+            Change::Removed { name } => {
+                self.forget(&name);
+                self.refused.remove(&name);
+                self.registry.refusals.lock().remove(&name);
+                self.change(Some(&name));
+                self.note_last_good(name, None);
+            }
+        }
+    }
+
+    /// Begins to load a new or changed file, unless it is the one that serves or is loaded already.
+    fn consider(&mut self, file: PluginFile) {
+        let is_same = |sha256: [u8; 32]| sha256 == file.sha256;
+        if self.loading.get(&file.name).is_some_and(|loading| is_same(loading.file.sha256))
+            || self.waiting.get(&file.name).is_some_and(|ready| is_same(ready.next.sha256))
+        {
+            return;
+        }
+        self.forget(&file.name);
+        let serving = self.registry.find(&file.name).map(|channel| channel.current().clone());
+        if let Some(generation) = serving.filter(|generation| is_same(generation.sha256)) {
+            self.is_served(file.name, generation.sha256, generation.number);
+            return;
+        }
+        self.load(file, 0);
+    }
+
+    fn load(&mut self, file: PluginFile, tries: u32) {
+        if !self.is_listed {
+            self.first.insert(file.name.clone());
+        }
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let (registry, late, name) = (self.registry.clone(), self.late.clone(), file.name.clone());
+        let task = self.tasks.spawn({
+            let file = file.clone();
+            async move {
+                let is_late = || drop(late.send((name.clone(), ticket)));
+                // A panic of the host is a bug of the host, and must not be the end of loading.
+                let prepared = AssertUnwindSafe(registry.prepare(&file, is_late)).catch_unwind();
+                let result = prepared.await.unwrap_or_else(|_| {
+                    Err(FileRefusal::passing(
+                        "the host panicked while it loaded it; please report it",
+                    ))
+                });
+                Loaded { name, ticket, result }
+            }
+        });
+        self.loading.insert(file.name.clone(), Loading { ticket, file, tries, task });
+    }
+
+    /// Stops loading a file, which has changed or is gone. What is being compiled goes into the cache.
+    fn forget(&mut self, name: &str) {
+        if let Some(loading) = self.loading.remove(name) {
+            loading.task.abort();
+        }
+        self.waiting.remove(name);
+        self.first.remove(name);
+    }
+
+    fn loaded(&mut self, Loaded { name, ticket, result }: Loaded) {
+        if self.loading.get(&name).is_none_or(|loading| loading.ticket != ticket) {
+            return;
+        }
+        let Some(Loading { file, tries, .. }) = self.loading.remove(&name) else {
+            return;
+        };
+        match result {
+            Ok(ready) => {
+                self.waiting.insert(name.clone(), ready);
+                self.change(None);
+                if let Some(reason) =
+                    self.waiting.get(&name).and_then(|ready| self.registry.conflict(ready))
+                {
+                    let refusal = FileRefusal::of(reason);
+                    self.refuse(&name, file.path, Some(file.sha256), refusal, None);
+                }
+                self.first.remove(&name);
+            }
+            Err(refusal) => {
+                let retry = refusal.is_passing.then(|| {
+                    let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
+                    (file.clone(), Instant::now() + pause)
+                });
+                self.refuse(&name, file.path, Some(file.sha256), refusal, retry);
+                if let Some(refused) = self.refused.get_mut(&name) {
+                    refused.tries = tries;
+                }
+                self.first.remove(&name);
+                self.fall_back(&name);
+            }
+        }
+    }
+
+    /// Tells that a compilation takes longer than its limit. It goes on.
+    fn is_late(&mut self, name: &str, ticket: u64) {
+        let Some(loading) = self.loading.get(name).filter(|loading| loading.ticket == ticket)
+        else {
+            return;
+        };
+        let (path, sha256) = (loading.file.path.clone(), loading.file.sha256);
+        let limit = self.registry.config.compile_timeout;
+        let reason = format!(
+            "it has not been compiled within {limit:?} (compile_timeout_ms); it is loaded once it is"
+        );
+        self.refuse(name, path, Some(sha256), FileRefusal::of(reason), None);
+        self.first.remove(name);
+        self.fall_back(name);
+    }
+
+    /// Takes note of a file that is not served, and tells if that is news.
+    fn refuse(
+        &mut self,
+        name: &str,
+        path: PathBuf,
+        sha256: Option<[u8; 32]>,
+        refusal: FileRefusal,
+        retry: Option<(PluginFile, Instant)>,
+    ) {
+        let FileRefusal { reason, is_passing } = refusal;
+        let known = self.refused.get(name);
+        let is_news = known.is_none_or(|known| known.reason != reason || known.sha256 != sha256);
+        if is_news {
+            self.registry.tell_refused(name, &path, sha256, &reason, is_passing);
+        }
+        let refused = Refused { sha256, reason, retry, tries: 0 };
+        self.refused.insert(name.to_owned(), refused);
+    }
+
+    /// Returns the time of the next attempt with a refused file.
+    fn next_retry(&self) -> Instant {
+        let retries = self.refused.values().filter_map(|refused| refused.retry.as_ref());
+        let times = retries.map(|(_, at)| *at);
+        times.min().unwrap_or_else(|| Instant::now() + FAR)
+    }
+
+    fn try_again(&mut self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for refused in self.refused.values_mut() {
+            if let Some((file, _)) = refused.retry.take_if(|(_, at)| *at <= now) {
+                due.push((file, refused.tries + 1));
+            }
+        }
+        for (file, tries) in due {
+            self.load(file, tries);
+        }
+    }
+
+    /// Looks for the last good code of a channel whose file of the start is refused: what was bad
+    /// before a restart does not replace good code by it.
+    fn fall_back(&mut self, name: &str) {
+        if self.scanned.is_none() || self.registry.find(name).is_some() {
+            return;
+        }
+        self.first.insert(name.to_owned());
+        let (registry, name) = (self.registry.clone(), name.to_owned());
+        self.fallbacks.spawn(async move {
+            let prepared = AssertUnwindSafe(registry.prepare_last_good(&name)).catch_unwind();
+            let ready = prepared.await.ok().flatten();
+            (name, ready)
+        });
+    }
+
+    fn fallen_back(&mut self, name: String, ready: Option<Ready>) {
+        if !self.loading.contains_key(&name) {
+            self.first.remove(&name);
+        }
+        // The file may have become good, or be gone, meanwhile.
+        let Some(ready) = ready.filter(|_| self.refused.contains_key(&name)) else {
+            return;
+        };
+        if self.registry.find(&name).is_some() || self.waiting.contains_key(&name) {
+            return;
+        }
+        let mut waiting = Waiting::from([(name.clone(), ready)]);
+        for news in self.registry.change(None, &mut waiting) {
+            tell_mounted(&news);
+            tracing::warn!(
+                channel = %name,
+                "the last good code serves in place of a file that is refused"
+            );
+        }
+    }
+
+    /// Takes a channel out of service, and mounts what can be mounted.
+    fn change(&mut self, removed: Option<&str>) {
+        for news in self.registry.change(removed, &mut self.waiting) {
+            tell_mounted(&news);
+            let name = news.channel.name().to_owned();
+            self.note_last_good(name.clone(), Some(news.sha256));
+            self.is_served(name, news.sha256, news.number);
+        }
+    }
+
+    fn is_served(&mut self, name: String, sha256: [u8; 32], generation: u64) {
+        self.refused.remove(&name);
+        self.registry.refusals.lock().remove(&name);
+        self.registry.ports.loads.loaded(LoadOutcome {
+            name,
+            sha256: Some(sha256),
+            serving: Some(generation),
+            refused: None,
+        });
+    }
+
+    /// Notes the last good file of a channel, or that there is none.
+    fn note_last_good(&self, name: String, sha256: Option<[u8; 32]>) {
+        let registry = self.registry.clone();
+        let note = move || registry.engine.note_last_good(&registry.place(&name), sha256.as_ref());
+        // Without a thread there is no note, which is of use only after a restart.
+        let _ = std::thread::Builder::new().name("note".to_owned()).spawn(note);
+    }
+
+    fn end_first_scan(&mut self) {
+        if self.is_listed
+            && self.first.is_empty()
+            && let Some(scanned) = self.scanned.take()
+        {
+            self.registry.log_unused_tables();
+            self.registry.is_starting.store(false, Ordering::SeqCst);
+            // A host that was complete once stays ready, also if nobody has asked by then.
+            self.registry.readiness();
+            // The server may be stopping already.
+            let _ = scanned.send(());
+        }
+    }
+}
+
+/// Logs that a generation serves.
+pub(super) fn tell_mounted(news: &News) {
+    let generation = news.channel.current();
+    let context = &news.channel.context;
+    let paths = context.shown(&generation.description.paths.join(" "), usize::MAX);
+    let sha256 = hex(&news.sha256);
+    tracing::info!(
+        channel = %news.channel.name(),
+        generation = news.number,
+        paths,
+        session_format = generation.description.session_format,
+        sha256 = sha256.get(..16),
+        bytes = news.bytes,
+        cached = news.is_cached,
+        compile_ms = news.compile_ms,
+        swap_ms = news.swap_ms,
+        "{}", if news.is_swap { "plugin swapped" } else { "plugin loaded" }
+    );
+}
