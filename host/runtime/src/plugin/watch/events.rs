@@ -92,7 +92,7 @@ impl Events {
     }
 }
 
-fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal> {
+pub(super) fn signals_of(folder: &Path, event: notify::Result<notify::Event>) -> Vec<Signal> {
     let Ok(event) = event else {
         return vec![Signal::Look];
     };

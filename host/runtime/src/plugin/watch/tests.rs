@@ -1,9 +1,11 @@
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
+use notify::event::{EventKind, ModifyKind, RenameMode};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::events::signals_of;
 use super::*;
 
 /// Far more time than any step takes; reached only if the expected change never comes.
@@ -175,8 +177,8 @@ fn a_file_that_is_moved_in_does_not_wait_to_settle() {
 fn a_file_that_is_moved_in_is_taken_at_once() {
     let (now, timing) = (Instant::now(), WatchTiming { settle: NEVER, ..QUICK });
     let seen = || Seen::Unfit(String::new());
-    assert_eq!(WatchedFile::new(seen(), true, now).due(&timing), Some(now));
-    assert_eq!(WatchedFile::new(seen(), false, now).due(&timing), Some(now + NEVER));
+    assert_eq!(WatchedFile::new(seen(), true, now).due(&timing, NEVER), Some(now));
+    assert_eq!(WatchedFile::new(seen(), false, now).due(&timing, NEVER), Some(now + NEVER));
     // The move is known before the folder is listed.
     let event = notify::Event::new(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
     let signals = signals_of(Path::new("/p"), Ok(event.add_path(PathBuf::from("/p/a.wasm"))));
