@@ -28,7 +28,7 @@ pub struct Generation {
     /// Instances.
     pub pool: Pool,
     /// Outcomes of its first events.
-    pub(crate) beginning: Beginning,
+    pub beginning: Beginning,
 }
 
 /// Failures in a row from the first event of a generation on after which the operator is warned.
@@ -37,7 +37,7 @@ const BAD_BEGINNING: u32 = 5;
 /// The outcomes of a generation's first events: one that describes itself well may still fail in
 /// each of them.
 #[derive(Debug, Default)]
-pub(crate) struct Beginning {
+pub struct Beginning {
     /// True once an event has not failed. Written once, since all workers read it with each event.
     is_good: AtomicBool,
     failures: AtomicU32,

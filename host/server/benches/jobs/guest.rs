@@ -209,6 +209,7 @@ pub fn pool() -> anyhow::Result<Box<dyn Job>> {
         sha256: [0; 32],
         description: Description::default(),
         pool: Pool::new(component, context.clone(), instance.generation(), instance),
+        beginning: Default::default(),
     };
     Ok(Box::new(TakeGive(Channel::new(context, slots, generation))))
 }
