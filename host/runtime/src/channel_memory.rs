@@ -42,10 +42,10 @@ impl ChannelMemory {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Gives bytes back.
+    /// Gives bytes back. That is no sign for the events that wait: an attempt that fails gives back as
+    /// well, and would wake the next one for nothing.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.wake();
     }
 
     /// Wakes one of the events that wait: an instance is free, or its memory.
@@ -115,6 +115,7 @@ mod tests {
             let mut sign = pin!(waiting.sign());
             sign.as_mut().enable();
             memory.give_back(10);
+            memory.wake();
             assert!(sign.as_mut().enable(), "the sign is there");
         }
         assert_eq!(memory.waiting.load(Ordering::SeqCst), 0);

@@ -119,6 +119,11 @@ impl Cache {
         None
     }
 
+    /// Returns true if there is an entry under this key.
+    pub(crate) fn has(&self, key: &EntryKey) -> bool {
+        self.entry(key).exists()
+    }
+
     /// Keeps code under this key, in place of an earlier entry. If there is too much, removes the
     /// entries that have not been used for the longest time. Writes and lists files.
     pub fn put(&self, key: &EntryKey, code: &[u8]) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Instance, InstancePre, Linker, types::ComponentItem};
 use wasmtime::{Config as EngineConfig, Store};
@@ -40,6 +41,8 @@ pub struct Engine {
     /// Number of tasks that wait for a component.
     loading: Arc<AtomicUsize>,
     compiler: Compiler,
+    /// Held while code that is in use already is put into the cache.
+    keeping: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -135,6 +138,7 @@ impl Engine {
             fingerprint,
             loading: Arc::default(),
             compiler: Compiler::new(),
+            keeping: Arc::default(),
         })
     }
 
@@ -189,12 +193,13 @@ impl Engine {
         let compile = on_thread(move |compiled| {
             let component = running.compile(|| engine.compile(&bytes));
             let kept = component.as_ref().ok().cloned();
+            let keeping = engine.keeping.lock();
             let _ = compiled.send(component);
             // The pool's threads have ended, and the result is on its way.
             if let Some(component) = kept {
                 engine.keep(&component, &sha256);
             }
-            drop(running);
+            drop((keeping, running));
         });
         let compiled = timely(compile, limit, || {
             is_late();
@@ -238,7 +243,12 @@ impl Engine {
     /// Notes that a file is the last good one of its channel, or that there is none any more, because
     /// the channel was removed. Writes files.
     pub(crate) fn note_last_good(&self, place: &LastGood, sha256: Option<&[u8; 32]>) {
-        if let Some(cache) = &self.cache {
+        let Some(cache) = &self.cache else {
+            return;
+        };
+        // A note without the code is of no use.
+        let _kept = self.keeping.lock();
+        if sha256.is_none_or(|sha256| cache.has(&self.key(sha256))) {
             cache.note_last_good(place, sha256);
         }
     }

@@ -78,6 +78,8 @@ struct Follower {
     is_listed: bool,
     /// Names of files of the start that are not served or refused yet.
     first: BTreeSet<String>,
+    /// Files of the start that serve, until its end.
+    first_served: BTreeMap<String, PluginFile>,
 }
 
 impl Registry {
@@ -104,6 +106,7 @@ impl Registry {
                 scanned: Some(scanned),
                 is_listed: false,
                 first: BTreeSet::new(),
+                first_served: BTreeMap::new(),
             };
             follower.run(changes, told_late).await;
         }
@@ -190,7 +193,7 @@ impl Follower {
     }
 
     fn load(&mut self, file: PluginFile, tries: u32) {
-        if !self.is_listed {
+        if self.scanned.is_some() {
             self.first.insert(file.name.clone());
         }
         self.next_ticket += 1;
@@ -220,6 +223,7 @@ impl Follower {
         }
         self.waiting.remove(name);
         self.first.remove(name);
+        self.first_served.remove(name);
     }
 
     fn loaded(&mut self, Loaded { name, ticket, result }: Loaded) {
@@ -231,8 +235,17 @@ impl Follower {
         };
         match result {
             Ok(ready) => {
+                let displaced = self.displaced_by(&ready);
                 self.waiting.insert(name.clone(), ready);
+                for holder in &displaced {
+                    self.change(Some(&holder.name));
+                }
                 self.change(None);
+                if self.scanned.is_some() && self.registry.find(&name).is_some() {
+                    self.first_served.insert(name.clone(), file.clone());
+                }
+                // They are told why they do not serve any more.
+                displaced.into_iter().for_each(|file| self.load(file, 0));
                 if let Some(reason) =
                     self.waiting.get(&name).and_then(|ready| self.registry.conflict(ready))
                 {
@@ -254,6 +267,20 @@ impl Follower {
                 self.fall_back(&name);
             }
         }
+    }
+
+    /// Returns the files of the start that give way to this code: where two claim a path, the names
+    /// of their files decide, and not which of them was loaded first.
+    fn displaced_by(&mut self, ready: &Ready) -> Vec<PluginFile> {
+        if self.scanned.is_none() {
+            return Vec::new();
+        }
+        let holders = self.registry.holders(ready);
+        let gives_way = |name: &String| *name > ready.name && self.first_served.contains_key(name);
+        if !holders.iter().all(gives_way) {
+            return Vec::new();
+        }
+        holders.iter().filter_map(|name| self.first_served.remove(name)).collect()
     }
 
     /// Tells that a compilation takes longer than its limit. It goes on.
@@ -381,6 +408,7 @@ impl Follower {
             && self.first.is_empty()
             && let Some(scanned) = self.scanned.take()
         {
+            self.first_served.clear();
             self.registry.log_unused_tables();
             self.registry.is_starting.store(false, Ordering::SeqCst);
             // A host that was complete once stays ready, also if nobody has asked by then.

@@ -65,6 +65,19 @@ impl Registry {
         news
     }
 
+    /// Returns the names of the channels that hold paths of this code.
+    pub(super) fn holders(&self, ready: &Ready) -> Vec<String> {
+        let channels = self.channels.lock();
+        let others = channels
+            .iter()
+            .filter(|(name, mounted)| **name != ready.name && !mounted.channel.is_removed());
+        let holds = |mounted: &Mounted| {
+            let one = BTreeMap::from([(String::new(), mounted.clone())]);
+            claim(&one, &[ready]).is_err()
+        };
+        others.filter(|(_, mounted)| holds(mounted)).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns the reason why code cannot be mounted now.
     pub(super) fn conflict(&self, ready: &Ready) -> Option<String> {
         claim(&self.channels.lock(), &[ready]).err().map(|claimed| claimed.to_string())
