@@ -173,24 +173,26 @@ async fn events_that_get_no_memory_in_time_end_as_an_overload() {
     let flags =
         ["--max-memory-bytes 2MiB", "--max-channel-memory-bytes 2MiB", "--instance-wait-ms 100"];
     let wharf = Wharf::start(&["waits"], &flags).await;
+    let mut observer = wharf.connect("/waits?observe").await;
     let (mut first, mut second) = (wharf.connect("/waits").await, wharf.connect("/waits").await);
-    first.send("wait 1500").await;
+    first.send("tell 1500").await;
+    assert_eq!(observer.text().await, "waiting");
     second.send("now").await;
     assert_eq!(second.ended().await, Ended::Closed(1013, "overload".to_owned()));
     let line = wharf.log.wait_for("a warning", |line| line.begins("no memory for")).await;
     assert!(line.str("detail").contains("max_channel_memory_bytes"), "{line}");
-    assert_eq!(first.json().await["count"], 1);
+    assert_eq!(observer.text().await, "waited", "the event that had the memory goes on");
 }
 
 #[tokio::test]
 async fn a_plugin_of_a_newer_patch_that_uses_an_addition_names_both_versions() {
     let wharf = Wharf::start(&[], &[]).await;
-    let newer = replaced(&component("counts"), b"@0.1.1", b"@0.1.9");
-    wharf.swap("counts", &newer).await;
+    let newer = replaced(&component("rooms"), b"@0.1.1", b"@0.1.9");
+    wharf.swap("rooms", &newer).await;
     let using = replaced(&newer, b"broadcast-to-room", b"broadcast-to-best");
     let start = wharf.log.len();
-    wharf.install("counts", &using);
-    let line = wharf.refused_after(start, "counts").await;
+    wharf.install("rooms", &using);
+    let line = wharf.refused_after(start, "rooms").await;
     let reason = "it was built for wharf:channel 0.1.9, this host speaks 0.1.1; update the host";
     assert_eq!(line.str("reason"), reason);
 }

@@ -5,7 +5,6 @@
 
 use std::any::Any;
 use std::fs;
-use std::io;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use std::thread;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinError;
 
 /// Compilations that are waited for at a time.
 const TURNS: usize = 2;
@@ -37,7 +37,7 @@ const LIMITS: [&str; 2] =
 pub(crate) enum WorkError {
     /// The system starts no thread.
     #[error("no thread can be started for it: {0}")]
-    NoThread(io::Error),
+    NoThread(String),
     /// The work has panicked.
     #[error("the compiler gave up: {0}")]
     Panicked(String),
@@ -99,24 +99,23 @@ impl Running {
     }
 }
 
-/// Does work that blocks on a thread of its own. A shared pool of threads could be full of work that
-/// hangs.
+/// Does work that blocks on a thread of the runtime's pool, whose clock, if it is a test's, stands still
+/// meanwhile. The work may go on after it has sent its result.
 pub(crate) async fn on_thread<R: Send + 'static>(
     work: impl FnOnce(oneshot::Sender<R>) + Send + 'static,
 ) -> Result<R, WorkError> {
     let (sender, done) = oneshot::channel();
-    let (panicked, panic) = oneshot::channel();
-    let run = move || {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(sender))) {
-            let _ = panicked.send(text_of(&*payload));
-        }
-    };
-    let started = thread::Builder::new().name("plugin".to_owned()).spawn(run);
-    started.map_err(WorkError::NoThread)?;
-    match done.await {
-        Ok(result) => Ok(result),
-        Err(_) => Err(WorkError::Panicked(panic.await.unwrap_or_else(|_| "no result".to_owned()))),
+    // The runtime panics if it cannot start the first thread of the pool.
+    let begin = AssertUnwindSafe(|| tokio::task::spawn_blocking(move || work(sender)));
+    let working = catch_unwind(begin).map_err(|payload| WorkError::NoThread(text_of(&*payload)))?;
+    if let Ok(result) = done.await {
+        return Ok(result);
     }
+    let text = match working.await.map_err(JoinError::try_into_panic) {
+        Err(Ok(payload)) => text_of(&*payload),
+        _ => "no result".to_owned(),
+    };
+    Err(WorkError::Panicked(text))
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {

@@ -1,4 +1,4 @@
-//! What is not used is dropped: instances, states of rooms, removed channels.
+//! Unused things, which are dropped: instances, states of rooms, removed channels.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
