@@ -103,9 +103,13 @@ pub async fn run_observed(
     let announced = async {
         // The sender is gone only if loading has panicked, which the log has.
         let _ = first_scan.await;
+        // The first line with an address is that of the clients, and the last of all without the API.
+        if operator.is_none() {
+            operator::announce(None);
+        }
         announce(address, &folder, &registry);
-        operator::announce(operator.as_ref());
         if let Some(operator) = operator {
+            operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
             tokio::spawn(operator.serve(config.clone(), registry.clone(), closing));
         }

@@ -93,6 +93,8 @@ impl Host {
         tokio::spawn(registry.clone().follow(changed, scanned));
         drop(entered);
         load(&clockwork, &changes, &mut outcomes, file, &name)?;
+        // There are no other files: a path without a channel stays one.
+        let _ = clockwork.wait(changes.send(Change::Scanned));
         let channel = registry.find(&name).ok_or("the plugin is gone again")?;
         let mut neighbours = BTreeMap::new();
         for name in publish_to {
