@@ -66,7 +66,7 @@ async fn the_channel_in_the_readme_answers_everybody_in_the_room() {
         assert_eq!(client.json().await, said);
     }
     let nameless = wharf.try_connect("/hello/lobby", &[]).await.expect_err("a name is needed");
-    assert_eq!(nameless.status, 401);
+    assert_eq!(nameless.status, 400);
 }
 
 #[tokio::test]
