@@ -38,7 +38,6 @@ use chunk::{Chunk, charge};
 
 pub use labels::{Label, Labels};
 pub use pending_writes::PendingWrites;
-pub(crate) use pending_writes::WRITTEN_ALONE;
 
 /// Bytes that may wait beyond the configured bytes of messages and the charges of one event's
 /// smallest frames, so that messages that fit do so with their frames' headers.

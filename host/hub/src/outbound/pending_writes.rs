@@ -22,7 +22,7 @@ const WRITES_PER_TURN: usize = 128;
 const WRITES_PER_PART: usize = if cfg!(test) { 64 } else { 1024 };
 
 /// Sockets that one task writes alone. Unit tests have few sockets, and need several tasks.
-pub(crate) const WRITTEN_ALONE: usize = if cfg!(test) { 256 } else { 4096 };
+const WRITTEN_ALONE: usize = if cfg!(test) { 256 } else { 4096 };
 
 /// Frames that may be pushed before they are written, even if more follow soon.
 const FRAMES_PER_TURN: usize = 8 * 1024;
@@ -129,7 +129,7 @@ impl PendingWrites {
     /// Writes everything, and waits for the tasks that write a part of it. Other tasks get their
     /// turn now and then.
     pub async fn write(&mut self) {
-        if self.list.len() > WRITTEN_ALONE {
+        if self.list.len() > WRITTEN_ALONE && other_threads() > 0 {
             while !self.list.is_empty() {
                 let rest = self.list.len().saturating_sub(WRITES_PER_PART);
                 let part = self.list.split_off(rest);
@@ -166,6 +166,11 @@ impl Drop for PendingWrites {
     fn drop(&mut self) {
         self.write_now();
     }
+}
+
+/// Returns the number of threads that could write beside this one.
+fn other_threads() -> usize {
+    Handle::try_current().map_or(0, |runtime| runtime.metrics().num_workers().saturating_sub(1))
 }
 
 /// Outbounds that one task writes. Dropping the part writes what is left of it.

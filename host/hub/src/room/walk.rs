@@ -15,10 +15,6 @@ use super::members::{AT_ONCE, CHUNK, Members, State};
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites};
 
-/// Members of a room whose broadcasts leave their frames to one another. In a larger one the first
-/// members must not wait until the last one is reached.
-const SHARED: usize = 16 * 1024;
-
 /// Queues a frame for the wanted members of several rooms, once each. `rooms` has no duplicates and
 /// is in the order of locks. Returns the number of members.
 pub(crate) async fn broadcast(
@@ -42,7 +38,7 @@ pub(crate) async fn broadcast(
     }
     // Frames of others wait behind those that this task has queued before, so that they must not
     // wait for long. In a room of this size somebody else writes them soon.
-    let is_shared = rooms.len() == 1 && members <= SHARED;
+    let is_shared = rooms.len() == 1;
     let mut turns = Vec::with_capacity(rooms.len());
     for room in rooms {
         let mut turn = room.stand_in_line();
