@@ -15,6 +15,8 @@ mod features;
 mod lints;
 #[path = "tidy/pages.rs"]
 mod pages;
+#[path = "tidy/reliability.rs"]
+mod reliability;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -247,7 +247,7 @@ settings! {
         /// which ends the connection whose event the instance serves with code 1011.
         max_channel_memory_bytes: usize = 1024 * MIB, Bytes(64 * KIB..=1024 * 1024 * MIB);
 
-        /// Elements (function references) of one table of an instance; it has 16 tables at most.
+        /// Elements (function references) of one table of an instance; it has 64 tables at most.
         /// A plugin that declares more cannot be loaded.
         max_table_elements: usize = 20_000, Count(1..=10_000_000);
 
