@@ -9,6 +9,7 @@
 //! - [`storm`]: CPU time of the server per connection opened and closed;
 //! - [`reload`]: time from new code in the folder to the first event that it serves;
 //! - [`swaps`]: latency of steady messages while their plugin is swapped;
+//! - [`spin`]: latency of steady messages while another channel computes;
 //! - [`guests`]: the cost of further plugins;
 //! - [`mod@json`]: the cost of a message that is parsed, above an echo;
 //! - [`mixed`]: CPU time of the server for the traffic of a chat;
@@ -85,6 +86,7 @@ mod handshake;
 mod dialect;
 
 mod socket;
+mod spin;
 
 mod visitor;
 
@@ -148,6 +150,8 @@ enum Job {
     Reload(reload::Options),
     /// Latency of steady messages while their plugin is swapped
     Swaps(swaps::Options),
+    /// Latency of steady messages while handlers of another channel compute
+    Spin(spin::Options),
     /// Cost of further plugins: memory, CPU per echo, time to start
     Guests(guests::Options),
     /// Cost of parsing, checking, broadcasting and storing a message, above an echo
@@ -177,6 +181,7 @@ fn main() -> ExitCode {
         Job::Storm(options) => storm::run(&options, &mut report),
         Job::Reload(options) => reload::run(&options, &mut report),
         Job::Swaps(options) => swaps::run(&options, &mut report),
+        Job::Spin(options) => spin::run(&options, &mut report),
         Job::Guests(options) => guests::run(&options, &mut report),
         Job::Json(options) => json::run(&options, &mut report),
         Job::Mixed(options) => mixed::run(&options, &mut report),

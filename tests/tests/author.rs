@@ -181,6 +181,25 @@ fn checked(files: &[(&str, &[u8])], settings: &str) -> (Vec<Value>, Option<i32>)
 }
 
 #[test]
+fn a_file_is_checked_beside_the_plugins_of_the_folder_that_it_is_for() {
+    let place = empty_folder("beside");
+    fs::create_dir_all(place.join("plugins")).expect("a folder");
+    fs::write(place.join("plugins/counts.wasm"), component("counts")).expect("a file");
+    fs::write(place.join("claims.wasm"), component("claims")).expect("a file");
+    let check = |file| {
+        let output = run_in(&place, &["check", file], &[]);
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = check("claims.wasm");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("would not load it") && text.contains("counts"), "{text}");
+    // Under the other's name it takes the other's place.
+    fs::rename(place.join("claims.wasm"), place.join("counts.wasm")).expect("it is renamed");
+    let (code, text) = check("counts.wasm");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
 fn a_good_plugin_is_described() {
     let chat = component("chat");
     let (reports, code) = checked(&[("chat.wasm", &chat)], "");

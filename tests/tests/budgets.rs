@@ -161,8 +161,28 @@ async fn a_single_broadcast_may_reach_everybody() {
 }
 
 #[tokio::test]
-async fn instances_of_a_channel_share_its_memory() {
-    let flags = ["--max-memory-bytes 32MiB", "--max-channel-memory-bytes 48MiB"];
+async fn an_event_waits_for_memory_that_other_instances_of_its_channel_have() {
+    let flags = ["--max-memory-bytes 48MiB", "--max-channel-memory-bytes 48MiB"];
+    let wharf = Wharf::start(&["allocates"], &flags).await;
+    let hold =
+        |milliseconds: u64| json!({ "do": "hold", "mebibytes": 20, "milliseconds": milliseconds });
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = wharf.connect("/allocates").await;
+        client.send_json(hold(200)).await;
+        clients.push(client);
+    }
+    // Two instances at a time have room for this much. The warm ones that have had it make way.
+    for client in &mut clients {
+        assert_eq!(client.text().await, "holding");
+        assert_eq!(client.json().await, json!({ "held": 20 }));
+    }
+}
+
+#[tokio::test]
+async fn an_event_fails_that_waits_for_memory_in_vain() {
+    let flags =
+        ["--max-memory-bytes 32MiB", "--max-channel-memory-bytes 48MiB", "--instance-wait-ms 100"];
     let wharf = Wharf::start(&["allocates"], &flags).await;
     let hold =
         |milliseconds: u64| json!({ "do": "hold", "mebibytes": 24, "milliseconds": milliseconds });

@@ -179,7 +179,7 @@ async fn events_that_get_no_memory_in_time_end_as_an_overload() {
     assert_eq!(observer.text().await, "waiting");
     second.send("now").await;
     assert_eq!(second.ended().await, Ended::Closed(1013, "overload".to_owned()));
-    let line = wharf.log.wait_for("a warning", |line| line.begins("no memory for")).await;
+    let line = wharf.log.wait_for("a warning", |line| line.begins("no other instance")).await;
     assert!(line.str("detail").contains("max_channel_memory_bytes"), "{line}");
     assert_eq!(observer.text().await, "waited", "the event that had the memory goes on");
 }

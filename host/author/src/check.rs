@@ -65,20 +65,29 @@ pub struct Need {
     pub is_there: bool,
 }
 
-/// Checks files like a server with this configuration.
+/// Checks files like a server with this configuration, to whose folder they are added. A file that
+/// has the name of another one takes its place.
 ///
 /// # Errors
 ///
 /// The compiler cannot be set up. A mistake in a file is in its report.
-pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Report>> {
+pub async fn check(
+    config: Config,
+    machine: Machine,
+    files: &[PathBuf],
+) -> anyhow::Result<Vec<Report>> {
     // Nothing is put into the cache.
     let config = Arc::new(Config { cache: None, ..config });
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry = Registry::new(
-        config.clone(),
-        Engine::new(None, Machine::default())?,
-        Ports::system(tokens),
-    );
+    let registry =
+        Registry::new(config.clone(), Engine::new(None, machine)?, Ports::system(tokens));
+    // Plugins that serve keep their paths, whatever is added.
+    for file in others(&config.plugins, files) {
+        if let Change::Settled { name, path, bytes, sha256 } = look_once(&file) {
+            // One that would not load has no paths, and a report of its own when it is asked for.
+            let _ = registry.load_file(&name, &path, bytes, sha256).await;
+        }
+    }
     // They are loaded in the order of their names, and reported in the order asked for.
     let mut files: Vec<(usize, &Path)> = files.iter().map(PathBuf::as_path).enumerate().collect();
     files.sort_by_key(|(_, file)| file.file_name());
@@ -88,6 +97,21 @@ pub async fn check(config: Config, files: &[PathBuf]) -> anyhow::Result<Vec<Repo
     }
     reports.sort_by_key(|(place, _)| *place);
     Ok(reports.into_iter().map(|(_, report)| report).collect())
+}
+
+/// Returns the plugins of a folder that none of these files replaces, in the order of their names.
+fn others(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    let is_replaced = |other: &Path| files.iter().any(|file| file.file_name() == other.file_name());
+    let is_plugin = |file: &Path| file.extension().is_some_and(|extension| extension == "wasm");
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        // Without a folder there are no others.
+        return Vec::new();
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut others: Vec<PathBuf> =
+        paths.filter(|path| is_plugin(path) && !is_replaced(path)).collect();
+    others.sort();
+    others
 }
 
 async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {
@@ -197,7 +221,7 @@ fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Nee
             [] => "name = \"value\"".to_owned(),
             names => names.iter().map(|name| format!("{name} = …")).collect::<Vec<_>>().join("; "),
         };
-        let why = "it reads settings; write secret ones under `.secrets` instead";
+        let why = "it reads settings, which its author names; secret ones go under `.secrets`";
         needs.push(Need { table: format!("{table}.settings"), line, why, is_there });
     }
     needs
@@ -248,7 +272,12 @@ impl fmt::Display for Report {
                 writeln!(f, "    [{}]", need.table)?;
                 table = &need.table;
             }
-            let state = if need.is_there { "is there" } else { "is missing" };
+            let state = match (need.is_there, need.table.ends_with(".settings")) {
+                (false, _) => "is missing",
+                (true, false) => "is there",
+                // A file does not tell the names of the settings that it reads.
+                (true, true) => "some are there",
+            };
             writeln!(f, "    {:<36}  # {state}; {}", need.line, need.why)?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::package::{Cargo, Package};
-use super::{MISSING_TARGET, lacks_target};
+use super::{MISSING_TARGET, lacks_target, test_host};
 use wharf_config::Config;
 use wharf_runtime::plugin::watch::{Change, look_once};
 use wharf_runtime::plugin::{Cache, Engine, Machine};
@@ -35,7 +35,12 @@ const KILLED: u8 = 1;
 ///
 /// The folder has no plugin's crate; the toolchain lacks the target; or no host would load the
 /// component. A plugin that does not compile is the exit code 1: cargo has printed the reason.
-pub fn test(folder: &Path, arguments: &[OsString], cache: Option<PathBuf>) -> anyhow::Result<u8> {
+pub fn test(
+    folder: &Path,
+    arguments: &[OsString],
+    machine: Machine,
+    cache: Option<PathBuf>,
+) -> anyhow::Result<u8> {
     let cargo = Cargo::in_foreground();
     let package = Package::find(&cargo, folder)?;
     if lacks_target(folder) {
@@ -44,7 +49,7 @@ pub fn test(folder: &Path, arguments: &[OsString], cache: Option<PathBuf>) -> an
     let Some(component) = package.compile(&cargo)? else {
         return Ok(KILLED);
     };
-    load_once(&component, cache)?;
+    load_once(&component, machine, cache)?;
     let host = std::env::current_exe().context("this program does not know where it is")?;
     let status = Command::new("cargo")
         .args(["test", "--manifest-path"])
@@ -53,6 +58,7 @@ pub fn test(folder: &Path, arguments: &[OsString], cache: Option<PathBuf>) -> an
         .current_dir(folder)
         .env(COMPONENT, &component)
         .env(HOST, host)
+        .env(test_host::MACHINE, test_host::words(machine))
         .status()
         .context("cargo does not run")?;
     Ok(code(status))
@@ -65,13 +71,12 @@ fn code(status: ExitStatus) -> u8 {
 
 /// Loads the component as each test will, so that an error is reported once, and compiling is done
 /// once.
-fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
+fn load_once(component: &Path, machine: Machine, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::default();
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
     let config = Arc::new(config);
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry =
-        Registry::new(config, Engine::new(cache, Machine::default())?, Ports::system(tokens));
+    let registry = Registry::new(config, Engine::new(cache, machine)?, Ports::system(tokens));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaded = match look_once(component) {
         Change::Settled { name, path, bytes, sha256 } => {

@@ -22,10 +22,32 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 use wharf_contract::kit::{Command, Ready, Reply};
+use wharf_runtime::plugin::Machine;
 
 use happenings::Happenings;
 use host::Host;
 use lines::Lines;
+
+/// Variable by which `wharf test` tells the hosts of its tests the settings for this machine.
+pub(crate) const MACHINE: &str = "WHARF_TEST_MACHINE";
+
+/// The words in that variable.
+const WITHOUT_SIGNALS: &str = "without-signals";
+const SCARCE_ADDRESSES: &str = "scarce-addresses";
+
+/// Writes a machine's settings into one variable.
+pub(crate) fn words(machine: Machine) -> String {
+    let Machine { without_signals, scarce_addresses } = machine;
+    let words = [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)];
+    let set = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
+    set.collect::<Vec<_>>().join(" ")
+}
+
+/// Reads what [`words`] has written.
+fn machine(words: &str) -> Machine {
+    let is_set = |word| words.split(' ').any(|known| known == word);
+    Machine { without_signals: is_set(WITHOUT_SIGNALS), scarce_addresses: is_set(SCARCE_ADDRESSES) }
+}
 
 /// Runs the component of a file until there are no more commands.
 ///
@@ -38,6 +60,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let lines = Lines::hear(happened.clone());
     let mut output = io::stdout().lock();
     say(&mut output, &Ready { wharf: env!("CARGO_PKG_VERSION").to_owned() })?;
+    let machine = machine(&std::env::var(MACHINE).unwrap_or_default());
     let mut state = State::New(cache);
     for line in io::stdin().lock().lines() {
         let line = line.context("standard input cannot be read")?;
@@ -47,7 +70,7 @@ pub fn run(file: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
                 Err(format!("it is not a command: {error}"))
             }
             (Ok(Command::Start(setup)), State::New(cache)) => {
-                let started = Host::start(file, cache, setup, happened.clone(), &lines);
+                let started = Host::start(file, (machine, cache), setup, happened.clone(), &lines);
                 match started {
                     Ok((host, answer)) => {
                         state = State::Started(Box::new(host));
@@ -88,4 +111,19 @@ fn say(output: &mut impl Write, line: &impl Serialize) -> anyhow::Result<()> {
     let line = serde_json::to_string(line).context("a line cannot be written as JSON")?;
     let said = writeln!(output, "{line}").and_then(|()| output.flush());
     said.context("standard output is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_a_machine_are_read_as_they_were_written() {
+        for without_signals in [false, true] {
+            for scarce_addresses in [false, true] {
+                let written = Machine { without_signals, scarce_addresses };
+                assert_eq!(machine(&words(written)), written);
+            }
+        }
+    }
 }

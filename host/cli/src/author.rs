@@ -7,6 +7,7 @@ use wharf_author::{check, dev, new, test, test_host};
 use wharf_config::Config;
 
 use crate::arguments::AuthorCommand;
+use crate::machine::examine;
 use crate::outcome;
 use crate::output::print;
 use crate::serve::{end, runtime, serve};
@@ -29,7 +30,7 @@ pub fn run(command: AuthorCommand) -> ExitCode {
             outcome(serve(dev::prepared(config, &sources), dev))
         }
         AuthorCommand::Test { folder, arguments, cache } => {
-            match test::test(&folder, &arguments, cache) {
+            match examine().and_then(|machine| test::test(&folder, &arguments, machine, cache)) {
                 Ok(code) => ExitCode::from(code),
                 Err(error) => outcome(Err(error)),
             }
@@ -40,8 +41,9 @@ pub fn run(command: AuthorCommand) -> ExitCode {
 
 /// Prints reports of files. Returns true if all of them would be loaded.
 fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
+    let machine = examine()?;
     let runtime = runtime(&config)?;
-    let reports = runtime.block_on(check::check(config, files))?;
+    let reports = runtime.block_on(check::check(config, machine, files))?;
     end(runtime);
     if json {
         print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;

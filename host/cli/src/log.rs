@@ -34,7 +34,7 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// The log directives are wrong.
+    /// The log directives are wrong, or the system lets the host have no thread for the log.
     pub fn open(config: &Config) -> anyhow::Result<Log> {
         // A bare level is for this program. The libraries below it log only warnings and errors.
         let directives = match config.log.parse::<tracing::Level>() {
@@ -42,6 +42,10 @@ impl Log {
             Err(_) => config.log.clone(),
         };
         let filter = EnvFilter::try_new(directives).context("the log directives are wrong")?;
+        // The library would panic.
+        thread::Builder::new().spawn(|| ()).context(
+            "no thread can be started; allow the host more of them (ulimit -u, TasksMax, pids.max)",
+        )?;
         let is_stuck = Arc::new(AtomicBool::new(false));
         let (writer, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(BUFFERED_LINES)

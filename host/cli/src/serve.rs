@@ -17,6 +17,9 @@ use crate::signals::{Shutdown, shutdown};
 /// Open files that are not connections: the log, plugins being read, the runtime's own.
 const FILES_BESIDE_CONNECTIONS: u64 = 100;
 
+/// Mappings of memory that an instance has: its memory, its tables and its stack, each with a guard.
+const MAPPINGS_PER_INSTANCE: usize = 8;
+
 /// Time limit for the runtime to end the tasks that are left after the shutdown.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
@@ -28,6 +31,7 @@ where
 {
     let _log = Log::open(&config)?;
     raise_open_files(&config);
+    compare_mappings(&config);
     let machine = machine::examine()?;
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
@@ -55,6 +59,22 @@ pub fn runtime(config: &Config) -> anyhow::Result<Runtime> {
 /// Ends a runtime. Does not wait for a plugin that is still being compiled.
 pub fn end(runtime: Runtime) {
     runtime.shutdown_timeout(LAST_MOMENT);
+}
+
+/// Warns if the system lets a process have fewer mappings of memory than the instances need.
+fn compare_mappings(config: &Config) {
+    // Other systems than Linux have no such limit.
+    let Ok(text) = std::fs::read_to_string("/proc/sys/vm/max_map_count") else { return };
+    let Ok(limit) = text.trim().parse::<usize>() else { return };
+    let needed = config.max_instances.saturating_mul(MAPPINGS_PER_INSTANCE);
+    if limit < needed {
+        tracing::warn!(
+            limit,
+            max_instances = config.max_instances,
+            "the system allows fewer mappings of memory than max_instances needs; raise it \
+             (sysctl vm.max_map_count={needed}) or lower max_instances"
+        );
+    }
 }
 
 /// Raises the limit of open files to the one that the system allows, since every connection is an

@@ -243,8 +243,9 @@ settings! {
         /// Memory of one instance. Beyond the limit an allocation fails, which mostly traps.
         max_memory_bytes: usize = 64 * MIB, Bytes(64 * KIB..=4096 * MIB);
 
-        /// Memory of all instances of one channel together. Beyond the limit an allocation fails,
-        /// which ends the connection whose event the instance serves with code 1011.
+        /// Memory of all instances of one channel together. Beyond the limit an event waits until
+        /// others have given memory back, for half of `wall_budget_ms` at most. Then its allocation
+        /// fails, which ends its connection with code 1011.
         max_channel_memory_bytes: usize = 1024 * MIB, Bytes(64 * KIB..=1024 * 1024 * MIB);
 
         /// Elements (function references) of one table of an instance; it has 64 tables at most.

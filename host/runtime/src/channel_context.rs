@@ -9,6 +9,7 @@ use crate::channel::Channel;
 use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
+use crate::long_calls::LongCalls;
 use crate::ports::{GuestLine, Ports, TokenVerifier};
 use wharf_config::{ChannelConfig, Config};
 use wharf_contract::text::escape;
@@ -40,6 +41,8 @@ pub struct ChannelContext {
     pub http_requests: Arc<Semaphore>,
     /// Memory of its instances together.
     pub memory: ChannelMemory,
+    /// Turns of the calls that compute for long.
+    pub long_calls: Arc<LongCalls>,
     /// The channel itself, as long as it is mounted: one that was removed may come back as another.
     pub mounted: Mutex<Weak<Channel>>,
     /// Counter of the instances of all channels.

@@ -11,7 +11,6 @@ use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
 use crate::instance::{Failure, Instance, bounded};
 use crate::slots::Slot;
-use wharf_contract::fault::Fault;
 use wharf_hub::connection::ConnectionRecord;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
@@ -52,7 +51,7 @@ pub enum Patience {
     /// As long as necessary. The event keeps its place, and the operator is told of each
     /// `instance_wait_ms` that it waits.
     Unbounded,
-    /// The same, and an instance that cannot be started is tried again.
+    /// The same, and an instance that cannot be started for a reason of its own is tried again.
     Persistent,
 }
 
@@ -61,14 +60,15 @@ pub enum Patience {
 pub enum Shortage {
     /// A slot.
     Slots,
-    /// Memory for an instance; the failure names the limit.
-    Memory(Failure),
+    /// An instance: memory for it, or time to start it. The failure names the limit.
+    Start(Failure),
 }
 
 /// The reason why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// There was no slot, or no memory for an instance, for `instance_wait_ms`.
+    /// There was no slot, or an instance could not be started for a passing reason, for
+    /// `instance_wait_ms`.
     Exhausted(Shortage),
     /// No instance could be made, and the guest was not called.
     NotStarted {
@@ -156,10 +156,11 @@ impl GuestCall<'_> {
         Ok(Lease { instance, _slot: slot })
     }
 
-    /// Starts an instance. If others have the memory for it, the event waits like for a slot.
+    /// Starts an instance. If others have the memory for it, or the machine is too busy, the event waits
+    /// like for a slot.
     async fn start(&self) -> Result<Box<Instance>, CallError> {
         match self.start_once().await {
-            Err(CallError::NotStarted { failure, .. }) if is_shortage(&failure) => {}
+            Err(CallError::NotStarted { failure, .. }) if failure.is_passing => {}
             started => return started,
         }
         let ChannelContext { memory, config, .. } = &*self.channel.context;
@@ -172,9 +173,9 @@ impl GuestCall<'_> {
                 return Ok(instance);
             }
             match self.start_once().await {
-                Err(CallError::NotStarted { failure, .. }) if is_shortage(&failure) => {
+                Err(CallError::NotStarted { failure, .. }) if failure.is_passing => {
                     if Instant::now() >= until {
-                        let exhausted = CallError::Exhausted(Shortage::Memory(failure));
+                        let exhausted = CallError::Exhausted(Shortage::Start(failure));
                         if self.patience == Patience::Bounded {
                             return Err(exhausted);
                         }
@@ -212,14 +213,15 @@ impl GuestCall<'_> {
             _ => None,
         };
         let (generation, event, failure) = match error {
-            CallError::Exhausted(Shortage::Memory(failure)) => {
+            CallError::Exhausted(Shortage::Start(failure)) => {
                 tracing::warn!(
                     channel = name,
                     connection,
                     room,
                     event,
+                    kind = failure.kind.token(),
                     detail = failure.detail,
-                    "no memory for another instance within instance_wait_ms"
+                    "no other instance could be started within instance_wait_ms"
                 );
                 return;
             }
@@ -249,9 +251,4 @@ impl GuestCall<'_> {
             "guest call failed"
         );
     }
-}
-
-/// Returns true if an instance could not be started because others have the memory.
-fn is_shortage(failure: &Failure) -> bool {
-    failure.is_passing && failure.kind == Fault::OutOfMemory
 }

@@ -161,7 +161,7 @@ impl Instance {
         is_trial: bool,
     ) -> Result<Instance, Failure> {
         let config = &channel.config;
-        let meter = Arc::new(Meter::default());
+        let meter = Arc::new(Meter::new(channel.long_calls.clone()));
         let state = InstanceState {
             channel: channel.clone(),
             generation,
@@ -177,7 +177,7 @@ impl Instance {
         };
         let mut store = Store::new(component.engine(), state);
         store.data_mut().limits.set_trial(is_trial);
-        store.limiter(|state| &mut state.limits);
+        store.limiter_async(|state| &mut state.limits);
         store.set_hostcall_fuel(config.hostcall_bytes);
         store.data_mut().table.set_max_capacity(MAX_HANDLES);
         store.set_max_component_handles(MAX_HANDLES);
@@ -185,7 +185,7 @@ impl Instance {
         let budget = Budget::start(config);
         begin_budget(&mut store, budget);
         let clock = component.clock().clone();
-        let made = metered(&clock, &meter, budget.wall, component.instantiate(&mut store)).await;
+        let made = metered(&clock, &meter, budget, component.instantiate(&mut store)).await;
         match made {
             Some(Ok(exports)) => Ok(Instance { store, exports, meter, clock, poisoned: false }),
             Some(Err(error)) => Err(failure(&store, &error)),
@@ -199,7 +199,7 @@ impl Instance {
         begin_budget(&mut self.store, budget);
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_describe(&mut self.store, borrowed_description());
-        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget, call).await;
         self.check(result, budget)?;
         self.store.data_mut().limits.set_trial(false);
         Ok(std::mem::take(&mut self.store.data_mut().description))
@@ -214,7 +214,7 @@ impl Instance {
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_on_connect(&mut self.store, connection, handshake);
-        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
         if let Ok(session) = &returned {
             self.check_session(session.len())?;
@@ -232,7 +232,7 @@ impl Instance {
         self.log_unhandled(event.unhandled(&self.exports));
         let budget = self.begin(call);
         let call = event::dispatch(&self.exports, &mut self.store, session, event);
-        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
         if let Some(session) = &returned {
             self.check_session(session.len())?;
@@ -251,7 +251,7 @@ impl Instance {
         self.log_unhandled(event.unhandled(&self.exports));
         let budget = self.begin(call);
         let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
-        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)
     }
@@ -264,7 +264,7 @@ impl Instance {
     ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
         let budget = self.begin(call);
         let call = event::dispatch_outside(&self.exports, &mut self.store, payload);
-        let result = metered(&self.clock, &self.meter, budget.wall, call).await;
+        let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
         self.finish(returned)
     }

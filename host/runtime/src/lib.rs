@@ -62,6 +62,7 @@ mod interleaving;
 
 pub mod instance;
 pub mod live_instances;
+pub mod long_calls;
 
 pub mod log_budget;
 

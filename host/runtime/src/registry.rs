@@ -22,6 +22,7 @@ use crate::channel_context::ChannelContext;
 use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
+use crate::long_calls::LongCalls;
 use crate::plugin::Engine;
 use crate::ports::Ports;
 use crate::presence_events::PresenceTeller;
@@ -183,6 +184,7 @@ impl Registry {
             failure_budget: LogBudget::new(name, lines),
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             memory: ChannelMemory::default(),
+            long_calls: Arc::new(LongCalls::new(self.config.workers)),
             mounted: Mutex::default(),
             live: self.live.clone(),
             ports: self.ports.clone(),

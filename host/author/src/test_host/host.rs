@@ -70,7 +70,7 @@ impl Host {
     /// Loads a component, and returns its paths.
     pub(super) fn start(
         file: &Path,
-        cache: Option<PathBuf>,
+        (machine, cache): (Machine, Option<PathBuf>),
         setup: Setup,
         happened: Happenings,
         lines: &Lines,
@@ -78,8 +78,7 @@ impl Host {
         let (name, config) = configured(file, setup);
         let publish_to = config.channel(&name).grants.publish_to.clone();
         let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
-        let engine =
-            Engine::new(cache, Machine::default()).map_err(|error| format!("{error:#}"))?;
+        let engine = Engine::new(cache, machine).map_err(|error| format!("{error:#}"))?;
         let loading = engine.clone();
         let clockwork = Clockwork::new(move || loading.is_loading());
         let clockwork = clockwork.map_err(|error| format!("{error:#}"))?;

@@ -72,6 +72,9 @@ pub struct PresenceRoom {
 /// Newcomers that get the list in a row before others may change it.
 const WELCOMED_AT_ONCE: usize = 256;
 
+/// Changes for the listener that are kept without a look at them.
+const FEW_UNTOLD: usize = if cfg!(test) { 8 } else { 1024 };
+
 #[derive(Default)]
 struct State {
     roster: Roster,
@@ -89,6 +92,8 @@ struct State {
     /// Changes that the listener has not been told, and whether a task is telling it.
     untold: Changes,
     is_telling: bool,
+    /// Number of those changes after the last search for keys that are again what they were.
+    untold_net: usize,
     /// True if the table has dropped the room.
     dissolved: bool,
 }
@@ -322,9 +327,7 @@ impl PresenceRooms {
                 for_many = queued.is_none().then_some(frame);
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
-                for (key, before) in changes {
-                    state.untold.entry(key).or_insert(before);
-                }
+                state.keep_untold(changes);
                 if !std::mem::replace(&mut state.is_telling, true) {
                     listener.tell(room.clone());
                 }
@@ -382,6 +385,20 @@ impl PresenceRooms {
             state.is_telling = diff.is_some();
         });
         diff
+    }
+}
+
+impl State {
+    /// Keeps changes for the listener. While it is slow, keys come and go: those that are again what
+    /// they were are forgotten whenever the others could be half of all.
+    fn keep_untold(&mut self, changes: Changes) {
+        for (key, before) in changes {
+            self.untold.entry(key).or_insert(before);
+        }
+        if self.untold.len() > FEW_UNTOLD.max(2 * self.untold_net) {
+            self.roster.keep_net(&mut self.untold);
+            self.untold_net = self.untold.len();
+        }
     }
 }
 

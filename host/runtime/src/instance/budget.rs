@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
 use super::InstanceState;
 use crate::epoch::{EPOCH_TICK, EpochClock};
+use crate::long_calls::{LongCall, LongCalls};
 use wharf_config::Config;
 
 /// The times that one call may use, and the settings that limit them.
@@ -26,6 +28,8 @@ pub(super) struct Budget {
     pub(super) wall_key: &'static str,
     cpu: Duration,
     cpu_key: &'static str,
+    /// True for making an instance, and for `describe`.
+    pub(super) is_start: bool,
 }
 
 impl Budget {
@@ -36,19 +40,24 @@ impl Budget {
             wall_key: "wall_budget_ms",
             cpu: config.cpu_budget,
             cpu_key: "cpu_budget_ms",
+            is_start: false,
         }
     }
 
     /// Returns the budget of making an instance, and of `describe`.
     pub(super) fn start(config: &Config) -> Budget {
         let (budget, key) = (config.start_budget, "start_budget_ms");
-        Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key }
+        Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key, is_start: true }
     }
 }
 
-/// Counts the CPU time of a call.
-#[derive(Debug, Default)]
+/// Counts the CPU time of a call, and knows its turns.
+#[derive(Debug)]
 pub(super) struct Meter {
+    /// The turns of the channel's long calls.
+    long_calls: Arc<LongCalls>,
+    /// The call's part in them.
+    long_call: LongCall,
     /// CPU time of earlier polls of the call, in nanoseconds.
     spent: AtomicU64,
 }
@@ -59,6 +68,20 @@ thread_local! {
 }
 
 impl Meter {
+    pub(super) fn new(long_calls: Arc<LongCalls>) -> Meter {
+        Meter { long_calls, long_call: LongCall::default(), spent: AtomicU64::new(0) }
+    }
+
+    /// Waits for the call's turn.
+    async fn turn(&self) {
+        self.long_calls.turn(&self.long_call).await;
+    }
+
+    /// Ends the call's turn, if it has one.
+    fn pause(&self) {
+        self.long_calls.pause(&self.long_call);
+    }
+
     pub(super) fn reset(&self) {
         self.spent.store(0, Ordering::Relaxed);
     }
@@ -101,9 +124,13 @@ pub(super) fn on_epoch(
     if limits.meter.spent() + in_this_poll >= limits.budget.cpu {
         return Err(CpuSpent { budget: limits.budget.cpu, key: limits.budget.cpu_key }.into());
     }
-    // tokio's yield lets the runtime look at its sockets and timers before it comes back here,
-    // which a plain wake-up would not.
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    let meter = limits.meter.clone();
+    if limits.budget.is_start {
+        // It is over soon, and has little time.
+        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
+    }
+    let next_turn = async move { meter.long_calls.next_turn(&meter.long_call).await };
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_turn)))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,16 +140,24 @@ pub(super) struct CpuSpent {
     key: &'static str,
 }
 
-/// Waits for a guest call, at most `wall`, and counts its CPU time.
+/// Waits for a guest call, within its budget, and counts its CPU time.
 pub(super) async fn metered<F: Future>(
     clock: &EpochClock,
     meter: &Meter,
-    wall: Duration,
+    Budget { wall, is_start, .. }: Budget,
     call: F,
 ) -> Option<F::Output> {
+    let _end = End(meter);
     let mut call = pin!(call);
     let mut is_first = true;
+    // Boxed: it is rare, and other calls need not carry the room for it.
+    let waits = !is_start && meter.long_calls.is_crowded();
+    let mut turn = waits.then(|| Box::pin(meter.turn()));
     let measured = std::future::poll_fn(|cx| {
+        if let Some(waiting) = &mut turn {
+            std::task::ready!(waiting.as_mut().poll(cx));
+            turn = None;
+        }
         let _turn = clock.turn();
         if is_first {
             POLL_BEGAN.set(None);
@@ -130,6 +165,7 @@ pub(super) async fn metered<F: Future>(
             if polled.is_pending() {
                 is_first = false;
                 meter.add(EPOCH_TICK);
+                meter.pause();
             }
             return polled;
         }
@@ -137,9 +173,19 @@ pub(super) async fn metered<F: Future>(
         POLL_BEGAN.set(Some(began));
         let polled = call.as_mut().poll(cx);
         meter.add(thread_cpu_time().saturating_sub(began));
+        meter.pause();
         polled
     });
     bounded(wall, measured).await
+}
+
+/// Ends the turns of a call, also of one that is given up.
+struct End<'a>(&'a Meter);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.long_calls.end(&self.0.long_call);
+    }
 }
 
 /// Waits for a future, at most `wall`. The timer is only made if it is not ready at once.

@@ -1,8 +1,11 @@
 //! The limits of an instance, and its consumption.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use wasmtime::ResourceLimiter;
+use async_trait::async_trait;
+use tokio::time::Instant;
+use wasmtime::ResourceLimiterAsync;
 
 use super::budget::{Budget, Meter};
 use crate::channel_context::ChannelContext;
@@ -54,6 +57,43 @@ impl InstanceLimits {
         self.is_trial = is_trial;
     }
 
+    /// Takes memory for the instance, and waits for it if others of the channel have it. Returns false
+    /// if it has none after that. An instance that starts does not wait here: its event would rather
+    /// have a warm one.
+    async fn take(&self, bytes: usize) -> bool {
+        let ChannelContext { memory, config, .. } = &*self.channel;
+        let limit = config.max_channel_memory_bytes;
+        if memory.take(bytes, limit) {
+            return true;
+        }
+        if self.budget.is_start {
+            return false;
+        }
+        let waiting = memory.wait();
+        // The call has some of its time left after that, for an error that names the memory.
+        let until = Instant::now() + config.instance_wait.min(self.budget.wall / 2);
+        loop {
+            let mut sign = pin!(waiting.sign());
+            sign.as_mut().enable();
+            // Warm instances have memory too, and events get new ones.
+            while let Some(warm) =
+                self.channel.channel().and_then(|it| it.current().pool.take_warm())
+            {
+                drop(warm);
+                if memory.take(bytes, limit) {
+                    return true;
+                }
+            }
+            if memory.take(bytes, limit) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            waiting.until(sign, until).await;
+        }
+    }
+
     /// Returns true if the instance has used up so much that replacing it is better.
     pub(super) fn is_worn(&self) -> bool {
         self.memory_bytes > self.channel.config.max_memory_bytes / 2
@@ -66,8 +106,9 @@ impl Drop for InstanceLimits {
     }
 }
 
-impl ResourceLimiter for InstanceLimits {
-    fn memory_growing(
+#[async_trait]
+impl ResourceLimiterAsync for InstanceLimits {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -80,10 +121,9 @@ impl ResourceLimiter for InstanceLimits {
             self.memory_denied = Some(Denied::Instance);
             return Ok(false);
         }
-        let of_channel = &self.channel.memory;
         if self.is_trial {
-            of_channel.take_anyway(growth);
-        } else if !of_channel.take(growth, config.max_channel_memory_bytes) {
+            self.channel.memory.take_anyway(growth);
+        } else if !self.take(growth).await {
             self.memory_denied = Some(Denied::Channel);
             return Ok(false);
         }
@@ -91,7 +131,7 @@ impl ResourceLimiter for InstanceLimits {
         Ok(true)
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         _current: usize,
         desired: usize,

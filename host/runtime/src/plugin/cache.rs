@@ -310,7 +310,8 @@ impl Cache {
                 folder = %self.folder.display(),
                 reason,
                 "the cache of compiled plugins cannot be used as it is, so that plugins are \
-                 compiled instead; fix the folder, name another with --cache, or none with --cache=''"
+                 compiled instead; fix the folder, name another with --cache (a folder inside this one \
+                 that is not there yet will do: the host makes it), or none with --cache=''"
             );
         }
     }

@@ -22,6 +22,7 @@ use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Instance};
 use wharf_runtime::live_instances::LiveInstances;
 use wharf_runtime::log_budget::LogBudget;
+use wharf_runtime::long_calls::LongCalls;
 use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::pool::Pool;
 use wharf_runtime::ports::Ports;
@@ -72,6 +73,7 @@ impl Guest {
             failure_budget: LogBudget::new(name, 0),
             http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
             memory: Default::default(),
+            long_calls: Arc::new(LongCalls::new(1)),
             mounted: Default::default(),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),

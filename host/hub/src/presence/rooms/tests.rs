@@ -135,6 +135,33 @@ impl Listener for Arc<Notes> {
     }
 }
 
+/// A listener that is told of changes and asks for none.
+struct Busy;
+
+impl Listener for Busy {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn tell(&self, _: Arc<PresenceRoom>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_come_and_go_while_the_listener_is_busy_are_forgotten() {
+    let rooms = PresenceRooms::new(TIMING);
+    rooms.tell_to(Box::new(Busy));
+    let room = text("lobby");
+    rooms.track(&room, id(0), &text("stays"), &text("{}"));
+    for number in 1..100u64 {
+        rooms.track(&room, id(number), &text(&number.to_string()), &text("{}"));
+        pass(200).await;
+        rooms.leave(&room, id(number));
+        pass(5_000).await;
+        let kept = rooms.0.by_name.read().get(&room).map(|room| room.state.lock().untold.len());
+        assert!(kept.is_some_and(|kept| kept <= 2 * FEW_UNTOLD), "{kept:?} after {number}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_is_slow_hears_everything_in_fewer_pieces() {
     let rooms = PresenceRooms::new(TIMING);
