@@ -279,8 +279,8 @@ fn files_that_claim_one_path_are_told_as_a_folder_of_them_would_be() {
     let files: [(&str, &[u8]); 2] = [("counts.wasm", &counts), ("claims.wasm", &claims)];
     let (reports, code) = checked(&files, "");
     assert_eq!(code, Some(1), "{reports:?}");
-    // The order of their names decides.
-    let [first, second] = reports.as_slice() else { panic!("{reports:?}") };
+    // The order of their names decides. They are reported as they were asked for.
+    let [second, first] = reports.as_slice() else { panic!("{reports:?}") };
     assert_eq!((&first["channel"], &first["loads"]), (&json!("claims"), &json!(true)));
     assert_eq!(second["channel"], "counts");
     let reason = second["reason"].as_str().expect("a reason");
