@@ -220,6 +220,38 @@ async fn unfinished_messages_have_a_bound_over_all_clients() {
 }
 
 #[tokio::test]
+async fn sessions_and_requests_have_a_bound_over_all_clients() {
+    const CLIENTS: usize = 60;
+    const KEPT: usize = 60_000;
+    let wharf = Wharf::start(&["allocates"], &["--max-client-bytes 1048576"]).await;
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for _ in 0..CLIENTS {
+        match wharf.try_connect(&format!("/allocates?keep={KEPT}"), &[]).await {
+            Ok(client) => held.push(client),
+            Err(answer) => {
+                assert_eq!(answer.status, 503);
+                refused += 1;
+            }
+        }
+    }
+    // The first 16 KiB of each are free.
+    assert!(held.len() <= (1 << 20) / (KEPT - 16 * 1024) && refused > 0, "{} held", held.len());
+    let says_so = |line: &Line| line.message().contains("max_client_bytes");
+    wharf.log.wait_for("a line about the limit", says_so).await;
+    // A session that grows has the same bound. Small ones go on.
+    let mut small = wharf.connect("/allocates").await;
+    assert_eq!(small.ask_json(json!({ "do": "kept" })).await, json!({ "kept": 0 }));
+    small.send_json(json!({ "do": "keep", "bytes": KEPT })).await;
+    assert_eq!(small.ended().await, Ended::Closed(1013, "overload".to_owned()));
+    // The room of those that go is free again.
+    drop(held);
+    wharf_tests::eventually("a large session", async || {
+        wharf.try_connect(&format!("/allocates?keep={KEPT}"), &[]).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_sends_faster_than_it_reads_and_reads_at_last_loses_nothing() {
     sends_faster_than_it_reads(&[]).await;
     // One answer more is too much for what may wait of others' messages.

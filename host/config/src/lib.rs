@@ -163,9 +163,10 @@ settings! {
         outbound_queue_bytes: usize = MIB, Bytes(KIB..=1024 * MIB);
 
         /// Bytes that all clients together make the host hold: messages that are not whole or are
-        /// read ahead, what waits to be written, notices. Of each kind and connection the first
-        /// 16 KiB are free. At the limit a client for which more would be held is closed with code
-        /// 1013.
+        /// read ahead, what waits to be written, notices, and sessions with the heads of their
+        /// requests and their claims. Of each kind and connection the first 16 KiB are free. At the
+        /// limit a client for which more would be held is closed with code 1013, or answered with
+        /// status 503 while it connects.
         max_client_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
 
         /// Time for a client to send the rest of a message that it has begun. A client that takes

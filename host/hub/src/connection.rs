@@ -62,6 +62,11 @@ impl ConnectionRecord {
         ConnectionRecord { token: token.unwrap_or_default(), ..self }
     }
 
+    /// Returns the number of bytes that its request and its token hold for as long as it is open.
+    pub fn kept_bytes(&self) -> usize {
+        self.request.bytes() + self.token.get().map_or(0, |token| token.lock().claims.len())
+    }
+
     /// Returns the claims of its token, as JSON, if it has one.
     pub fn claims(&self) -> Option<String> {
         Some(self.token.get()?.lock().claims.to_string())
@@ -145,6 +150,14 @@ pub struct UpgradeRequest {
     pub remote: SocketAddr,
     /// The subprotocol agreed upon.
     pub subprotocol: Option<Box<str>>,
+}
+
+impl UpgradeRequest {
+    /// Returns the number of bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        let params = self.params.iter().map(|(name, value)| name.len() + value.len());
+        self.path.len() + self.query.len() + params.sum::<usize>() + self.headers.bytes.len()
+    }
 }
 
 /// Request headers in one piece of memory: thousands of idle connections keep theirs.

@@ -30,12 +30,13 @@ use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_c
 use wharf_contract::fault::Fault;
 use wharf_contract::handshake::MAX_REFUSAL_MESSAGES;
 use wharf_contract::text::{cut, escape};
-use wharf_hub::client_bytes;
+use wharf_hub::client_bytes::{self, Share};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
+use wharf_runtime::channel_context::ChannelContext;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
@@ -156,10 +157,19 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
         }
     };
     // The commit has made the connection visible: from here on only `finish` ends it.
-    let session = accepted.session;
+    let (session, share) = (accepted.session, accepted.share);
     let place = InHub::of(&channel, &client);
-    let connection =
-        Connection { config, channel, client, session, writes, log_lines, place, _permit: permit };
+    let connection = Connection {
+        config,
+        channel,
+        client,
+        session,
+        share,
+        writes,
+        log_lines,
+        place,
+        _permit: permit,
+    };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
@@ -184,6 +194,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
 
 struct Accepted {
     session: Box<[u8]>,
+    share: Share,
     headers: Vec<(String, Vec<u8>)>,
     close: Option<Close>,
 }
@@ -209,13 +220,18 @@ async fn connect(
     match connected {
         Ok(Finished { mut call, returned }) => {
             let session: Box<[u8]> = returned.map_err(NotAccepted::Refused)?.into();
+            let mut share = Share::default();
+            if !share.cover(client.kept_bytes() + session.len()) {
+                log_exhausted(channel, client);
+                return Err(NotAccepted::Unavailable);
+            }
             channel.context.ports.sessions.committed(client, &session);
             let hub = &channel.context.hub;
             hub.connect(client);
             let close = call.commit(hub, writes).await;
             writes.write().await;
             let headers = std::mem::take(&mut call.response_headers);
-            Ok(Accepted { session, headers, close })
+            Ok(Accepted { session, share, headers, close })
         }
         Err(CallError::Exhausted(_)) => Err(NotAccepted::Unavailable),
         Err(CallError::Failed { failure, .. }) if failure.kind == Fault::Deadline => {
@@ -297,6 +313,8 @@ struct Connection {
     client: Arc<ConnectionRecord>,
     /// State of the author, as last committed.
     session: Box<[u8]>,
+    /// The counted part of the session, the request and the token.
+    share: Share,
     /// Sockets that this task has promised to write.
     writes: PendingWrites,
     log_lines: Arc<LogBudget>,
@@ -408,6 +426,10 @@ impl Connection {
         match answered {
             Ok(Finished { mut call, returned }) => {
                 if let Some(session) = returned {
+                    if !self.share.cover(self.client.kept_bytes() + session.len()) {
+                        log_exhausted(&self.channel, &self.client);
+                        return Some(Ending::of(Reason::Overload));
+                    }
                     self.channel.context.ports.sessions.committed(&self.client, &session);
                     self.session = session.into();
                 }
@@ -523,6 +545,20 @@ impl Connection {
                 "connection ends"
             ),
         }
+    }
+}
+
+/// Logs that a session is refused because of what all clients make the host hold.
+fn log_exhausted(channel: &Channel, client: &ConnectionRecord) {
+    let ChannelContext { config, failure_budget, .. } = &*channel.context;
+    if failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            connection = %client.id,
+            client_bytes = client_bytes::counted(),
+            max_client_bytes = config.max_client_bytes,
+            "no room for a session: clients make the host hold max_client_bytes together"
+        );
     }
 }
 
