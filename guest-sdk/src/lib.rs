@@ -129,9 +129,10 @@
 //! it can be empty or outdated at any time, and no other instance sees it. It is the right place
 //! for a compiled pattern or a parsed table, and the wrong one for data whose loss matters. What is
 //! made at first use, as by a `LazyLock`, is made in the first event of each instance that needs it,
-//! and has to fit into that event's budgets (`cpu_budget_ms`): an event that misses its deadline
-//! drops the instance, and the next one begins anew. The
-//! data of a connection belongs in its session, shared data in the [`store`].
+//! and should fit into that event's budget (`cpu_budget_ms`): an event that misses its deadline
+//! drops the instance, and the next one begins anew. After three such failures the host lets each
+//! instance take `start_budget_ms` once. The data of a connection belongs in its session, shared
+//! data in the [`store`].
 //!
 //! # What a plugin can reach
 //!

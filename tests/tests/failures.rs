@@ -283,3 +283,24 @@ async fn an_error_of_a_handler_is_logged_on_one_line_and_the_connection_goes_on(
     assert!(!line.str("error").contains('\n'), "{line}");
     assert_eq!(line.str("channel"), "faulty");
 }
+
+#[tokio::test]
+async fn a_table_that_is_made_at_first_use_is_made_after_a_few_failures() {
+    let flags = ["--cpu-budget-ms 30", "--start-budget-ms 10000", "--wall-budget-ms 20000"];
+    let wharf = Wharf::start(&["spins"], &flags).await;
+    let look_up = async || {
+        let mut client = wharf.connect("/spins").await;
+        client.send("look it up").await;
+        client.message_or_end().await.map(|_| ())
+    };
+    let mut failures = 0;
+    while let Err(ended) = look_up().await {
+        assert_eq!(ended, Ended::Closed(1011, "guest-failure".to_owned()));
+        failures += 1;
+        assert!(failures <= 3, "the table is never made");
+    }
+    for _ in 0..5 {
+        look_up().await.expect("it is made, or may be made again");
+    }
+    wharf.log.wait_for("a warning", |line| line.begins("events have used up")).await;
+}

@@ -7,6 +7,7 @@ mod budget;
 mod event;
 mod failure;
 mod limits;
+mod slow_start;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,11 +30,13 @@ use wharf_contract::exports::Exports;
 use wharf_contract::fault::{Fault, TooBig};
 use wharf_contract::text::{cut, escape};
 
-use budget::{Budget, Meter, begin_budget, metered, on_epoch};
+use budget::{Budget, Meter, begin_budget, is_cpu_spent, metered, on_epoch};
 use failure::failure;
 use limits::InstanceLimits;
 
 pub use budget::bounded;
+pub(crate) use slow_start::SlowStart;
+
 pub use event::{Detached, Event, OutsideAnswer, OutsideRefusal};
 
 /// Largest number of host-side handles (streams, pollables) that a guest may hold at a time, and of
@@ -125,6 +128,9 @@ pub struct Instance {
     exports: GuestExports,
     meter: Arc<Meter>,
     clock: EpochClock,
+    slow_start: Arc<SlowStart>,
+    /// True once it has taken longer for an event than `cpu_budget_ms`.
+    has_overdrawn: bool,
     poisoned: bool,
 }
 
@@ -187,7 +193,11 @@ impl Instance {
         let clock = component.clock().clone();
         let made = metered(&clock, &meter, budget, component.instantiate(&mut store)).await;
         match made {
-            Some(Ok(exports)) => Ok(Instance { store, exports, meter, clock, poisoned: false }),
+            Some(Ok(exports)) => {
+                let slow_start = component.slow_start().clone();
+                let (has_overdrawn, poisoned) = (false, false);
+                Ok(Instance { store, exports, meter, clock, slow_start, has_overdrawn, poisoned })
+            }
             Some(Err(error)) => Err(failure(&store, &error)),
             None => Err(missed(budget)),
         }
@@ -297,7 +307,10 @@ impl Instance {
     }
 
     fn begin(&mut self, call: Call) -> Budget {
-        let budget = Budget::event(&self.store.data().channel.config);
+        let mut budget = Budget::event(&self.store.data().channel.config);
+        if self.slow_start.is_allowed() && !self.has_overdrawn {
+            budget.allow_slow_start(&self.store.data().channel.config);
+        }
         begin_budget(&mut self.store, budget);
         self.store.data_mut().call = Some(call);
         // It is set until the call has returned well: a call that is dropped half-way leaves it
@@ -330,9 +343,16 @@ impl Instance {
         budget: Budget,
     ) -> Result<R, Failure> {
         match result {
-            Some(Ok(returned)) => Ok(returned),
+            Some(Ok(returned)) => {
+                let usual = self.store.data().channel.config.cpu_budget;
+                self.has_overdrawn |= budget.is_slow_start && self.meter.has_spent(usual);
+                Ok(returned)
+            }
             Some(Err(error)) => {
                 self.poisoned = true;
+                if !budget.is_start && is_cpu_spent(&error) {
+                    self.note_slow(budget);
+                }
                 Err(failure(&self.store, &error))
             }
             None => {
@@ -340,6 +360,20 @@ impl Instance {
                 Err(missed(budget))
             }
         }
+    }
+
+    /// Notes an event that has used up its CPU time, and tells the operator what follows.
+    fn note_slow(&self, budget: Budget) {
+        if !self.slow_start.note_failure(budget.is_slow_start) {
+            return;
+        }
+        let InstanceState { channel, generation, .. } = self.store.data();
+        tracing::warn!(
+            channel = &*channel.name,
+            generation,
+            "events have used up cpu_budget_ms; in case they make something at first use, such as a \
+             table, each instance may now take start_budget_ms for one event"
+        );
     }
 
     fn check_session(&self, bytes: usize) -> Result<(), Failure> {

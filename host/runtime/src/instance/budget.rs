@@ -30,6 +30,8 @@ pub(super) struct Budget {
     cpu_key: &'static str,
     /// True for making an instance, and for `describe`.
     pub(super) is_start: bool,
+    /// True for an event that may take the time of a start.
+    pub(super) is_slow_start: bool,
 }
 
 impl Budget {
@@ -41,13 +43,25 @@ impl Budget {
             cpu: config.cpu_budget,
             cpu_key: "cpu_budget_ms",
             is_start: false,
+            is_slow_start: false,
         }
     }
 
     /// Returns the budget of making an instance, and of `describe`.
     pub(super) fn start(config: &Config) -> Budget {
         let (budget, key) = (config.start_budget, "start_budget_ms");
-        Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key, is_start: true }
+        let (is_start, is_slow_start) = (true, false);
+        Budget { wall: budget, wall_key: key, cpu: budget, cpu_key: key, is_start, is_slow_start }
+    }
+}
+
+impl Budget {
+    /// Allows an event the CPU time of a start.
+    pub(super) fn allow_slow_start(&mut self, config: &Config) {
+        if config.start_budget > self.cpu {
+            (self.cpu, self.cpu_key) = (config.start_budget, "start_budget_ms");
+            self.is_slow_start = true;
+        }
     }
 }
 
@@ -84,6 +98,11 @@ impl Meter {
 
     pub(super) fn reset(&self) {
         self.spent.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns true if a call has used this much CPU time or more.
+    pub(super) fn has_spent(&self, time: Duration) -> bool {
+        self.spent() >= time
     }
 
     fn spent(&self) -> Duration {
@@ -135,9 +154,14 @@ pub(super) fn on_epoch(
 
 #[derive(Debug, thiserror::Error)]
 #[error("the guest ran for {budget:?} without returning ({key})")]
-pub(super) struct CpuSpent {
+struct CpuSpent {
     budget: Duration,
     key: &'static str,
+}
+
+/// Returns true if a call has ended because its CPU time was used up.
+pub(super) fn is_cpu_spent(error: &wasmtime::Error) -> bool {
+    error.is::<CpuSpent>()
 }
 
 /// Waits for a guest call, within its budget, and counts its CPU time.

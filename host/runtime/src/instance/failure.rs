@@ -2,7 +2,7 @@
 
 use wasmtime::{Store, Trap};
 
-use super::budget::CpuSpent;
+use super::budget::is_cpu_spent;
 use super::limits::{Denied, MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::{Failure, InstanceState, MAX_HANDLES, MAX_RANDOM_BYTES, backtrace};
 use wharf_contract::fault::Fault;
@@ -19,7 +19,7 @@ pub(super) fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> 
     let shown = state.channel.shown(&cause, usize::MAX);
     let backtrace = backtrace(error);
     let mut failure = Failure { kind: Fault::Trap, detail: shown, backtrace, is_passing: false };
-    if error.is::<CpuSpent>() {
+    if is_cpu_spent(error) {
         failure.kind = Fault::Deadline;
     } else if let Some(denied) = state.limits.memory_denied {
         failure.kind = Fault::OutOfMemory;

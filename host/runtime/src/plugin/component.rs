@@ -16,7 +16,7 @@ use wharf_contract::text::escape;
 use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{self, optional};
-use crate::instance::InstanceState;
+use crate::instance::{InstanceState, SlowStart};
 use crate::plugin::cache::{Cache, EntryKey, LastGood, NativeCode};
 use crate::plugin::compiler::{Compiler, WorkError, on_thread};
 use crate::plugin::machine::Machine;
@@ -297,7 +297,8 @@ impl Engine {
         let optional = OptionalIndices::find(self, component, &pre)?;
         let lifecycle = lifecycle::GuestIndices::new(&pre)
             .map_err(|error| ComponentError::Misfit(one_line(&error)))?;
-        Ok(Component { pre, clock: self.clock.clone(), lifecycle, optional })
+        let (clock, slow_start) = (self.clock.clone(), Arc::default());
+        Ok(Component { pre, clock, slow_start, lifecycle, optional })
     }
 
     /// Checks the versions of the contract in its world. Returns the version if it is a newer patch,
@@ -506,6 +507,7 @@ wharf_contract::optional_exports!(optional_exports);
 pub struct Component {
     pre: InstancePre<InstanceState>,
     clock: EpochClock,
+    slow_start: Arc<SlowStart>,
     lifecycle: lifecycle::GuestIndices,
     optional: OptionalIndices,
 }
@@ -522,6 +524,11 @@ impl Component {
     /// Returns the engine that compiled it.
     pub fn engine(&self) -> &wasmtime::Engine {
         self.pre.engine()
+    }
+
+    /// Returns the failures of its events that took too long.
+    pub(crate) fn slow_start(&self) -> &Arc<SlowStart> {
+        &self.slow_start
     }
 
     /// Returns the clock that preempts its instances.
