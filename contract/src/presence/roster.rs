@@ -1,6 +1,6 @@
 //! The presence list of one room. It is pure: its caller gives it the time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::ops::Add;
 use std::sync::Arc;
@@ -15,11 +15,8 @@ pub struct Roster<I, T> {
     entries: BTreeMap<Arc<str>, Entry<I, T>>,
     /// Key of each connection that is tracked.
     keys: HashMap<I, Arc<str>>,
-    /// Times at which entries without a connection end, soonest first. An entry to which a
-    /// connection came back in time is skipped.
-    expiries: VecDeque<(T, Arc<str>)>,
-    /// Number of entries without a connection.
-    lingering: usize,
+    /// Times at which entries without a connection end, one for each such entry.
+    expiries: BTreeSet<(T, Arc<str>)>,
     sequence: u64,
     bytes: usize,
     /// Changes since the last diff: keys, with their state then.
@@ -44,13 +41,15 @@ pub enum Before {
 struct Entry<I, T> {
     /// Metadata by connection, in ascending order of their ids.
     metas: Vec<(I, Meta)>,
+    /// Bytes of all metadata, so that a change need not add them up again.
+    meta_bytes: usize,
     /// End of an entry without connections, which stays until then with its last metadata.
     until: Option<T>,
 }
 
 impl<I, T> Default for Entry<I, T> {
     fn default() -> Entry<I, T> {
-        Entry { metas: Vec::new(), until: None }
+        Entry { metas: Vec::new(), meta_bytes: 0, until: None }
     }
 }
 
@@ -60,8 +59,12 @@ impl<I: Copy + Ord, T> Entry<I, T> {
     }
 
     fn bytes(&self, key: &str) -> usize {
-        let metas: usize = self.metas.iter().map(|(_, meta)| meta_bytes(meta)).sum();
-        key_bytes(key) + metas
+        key_bytes(key) + self.meta_bytes
+    }
+
+    fn of(&self, id: I) -> Option<&Meta> {
+        let at = self.metas.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        self.metas.get(at).map(|(_, meta)| meta)
     }
 
     /// Puts a connection's metadata in its place. Returns true if that changed anything.
@@ -69,12 +72,15 @@ impl<I: Copy + Ord, T> Entry<I, T> {
         match self.metas.binary_search_by_key(&id, |(known, _)| *known) {
             Ok(at) => match self.metas.get_mut(at) {
                 Some((_, known)) if *known != *meta => {
+                    self.meta_bytes += meta_bytes(meta);
+                    self.meta_bytes -= meta_bytes(known);
                     *known = meta.clone();
                     true
                 }
                 _ => false,
             },
             Err(at) => {
+                self.meta_bytes += meta_bytes(meta);
                 self.metas.insert(at, (id, meta.clone()));
                 true
             }
@@ -82,7 +88,15 @@ impl<I: Copy + Ord, T> Entry<I, T> {
     }
 
     fn take(&mut self, id: I) {
-        self.metas.retain(|(known, _)| *known != id);
+        if let Ok(at) = self.metas.binary_search_by_key(&id, |(known, _)| *known) {
+            let (_, meta) = self.metas.remove(at);
+            self.meta_bytes -= meta_bytes(&meta);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.metas.clear();
+        self.meta_bytes = 0;
     }
 }
 
@@ -100,8 +114,7 @@ impl<I, T> Default for Roster<I, T> {
         Roster {
             entries: BTreeMap::new(),
             keys: HashMap::new(),
-            expiries: VecDeque::new(),
-            lingering: 0,
+            expiries: BTreeSet::new(),
             sequence: 0,
             bytes: 0,
             changed: Changes::new(),
@@ -143,14 +156,13 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
     /// Returns the bytes that a connection takes, counted as [`charge`] does.
     pub fn charge_of(&self, id: I) -> usize {
         let Some(key) = self.keys.get(&id) else { return 0 };
-        let metas = self.entries.get(key).map(|entry| &entry.metas);
-        let meta = metas.into_iter().flatten().find(|(known, _)| *known == id);
-        meta.map_or(0, |(_, meta)| charge(key, meta))
+        let meta = self.entries.get(key).and_then(|entry| entry.of(id));
+        meta.map_or(0, |meta| charge(key, meta))
     }
 
     /// Returns the number of keys with a connection.
     pub fn count(&self, own: Option<&OwnChanges<I>>) -> usize {
-        let live = self.entries.len() - self.lingering;
+        let live = self.entries.len() - self.expiries.len();
         let Some(own) = own else { return live };
         let key = own.track.as_ref().map(|(key, _)| key);
         let old = self.keys.get(&own.id);
@@ -201,7 +213,8 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
             if entry.until.take().is_some() {
                 // A connection is back. The list showed the last state of others meanwhile.
                 let is_same = matches!(&entry.metas[..], [(_, last)] if last == meta);
-                entry.metas = vec![(id, meta.clone())];
+                entry.clear();
+                entry.put(id, meta);
                 return !is_same;
             }
             entry.put(id, meta)
@@ -231,25 +244,24 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
                 entry.until = Some(until);
                 false
             });
-            self.expiries.push_back((until, key));
         }
     }
 
     /// Returns the earliest time at which an entry ends.
     pub fn next_expiry(&self) -> Option<T> {
-        self.expiries.front().map(|(at, _)| *at)
+        self.expiries.first().map(|(at, _)| *at)
     }
 
     /// Removes the entries whose time is over.
     pub fn expire(&mut self, now: T) {
-        while let Some((at, key)) = self.expiries.pop_front_if(|(at, _)| *at <= now) {
-            if self.entries.get(&key).is_some_and(|entry| entry.until == Some(at)) {
-                self.change(&key, |entry| {
-                    entry.until = None;
-                    entry.metas.clear();
-                    true
-                });
-            }
+        while self.next_expiry().is_some_and(|at| at <= now)
+            && let Some((_, key)) = self.expiries.pop_first()
+        {
+            self.change(&key, |entry| {
+                entry.until = None;
+                entry.clear();
+                true
+            });
         }
     }
 
@@ -308,9 +320,14 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         if !is_new {
             self.bytes -= entry.bytes(key);
         }
-        self.lingering -= usize::from(entry.until.is_some());
+        let until = entry.until;
         let is_shown = change(entry);
-        self.lingering += usize::from(entry.until.is_some());
+        if until != entry.until {
+            self.expiries.extend(entry.until.map(|until| (until, key.clone())));
+            if let Some(until) = until {
+                self.expiries.remove(&(until, key.clone()));
+            }
+        }
         if entry.metas.is_empty() {
             self.entries.remove(key);
         } else {

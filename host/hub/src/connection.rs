@@ -111,6 +111,11 @@ impl ConnectionRecord {
         self.groups.lock().joined.iter().map(|room| room.name().clone()).collect()
     }
 
+    /// Returns the number of its rooms.
+    pub fn room_count(&self) -> usize {
+        self.groups.lock().joined.len()
+    }
+
     /// Returns true if it is in the room.
     pub fn is_in(&self, name: &str) -> bool {
         self.groups.lock().joined.iter().any(|room| &**room.name() == name)

@@ -50,7 +50,7 @@ impl ConnectionId {
     }
 
     /// Returns the id of this node with a number.
-    pub(crate) fn local(number: u64) -> ConnectionId {
+    pub fn local(number: u64) -> ConnectionId {
         ConnectionId { node: NodeId::local(), number }
     }
 

@@ -3,6 +3,7 @@
 //! Each effect is checked when it is recorded, so that a commit cannot fail. A receiver that
 //! overruns its outbound queue at the commit is ended; others are not affected.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -135,6 +136,15 @@ pub struct Effects {
     list: Vec<Effect>,
     recorded: Recorded,
     close: Option<Close>,
+    /// The last join or leave of each room: true for a join. Without it an event with many joins
+    /// would look through all of them for each.
+    memberships: BTreeMap<Arc<str>, bool>,
+    /// Number of the connection's rooms after the event, less that before it.
+    more_rooms: isize,
+    /// The last change of each timer: true if it is set.
+    timers: BTreeMap<(Scope, Arc<str>), bool>,
+    /// Number of each scope's timers after the event, less that before it.
+    more_timers: BTreeMap<Scope, isize>,
 }
 
 impl Effects {
@@ -153,8 +163,23 @@ impl Effects {
         let receivers = effect.is_broadcast().then_some(|| effect.receivers(hub));
         let recorded = self.recorded.with(payload, names, receivers, limits);
         self.recorded = recorded.ok_or_else(|| limits.exceeded())?;
+        self.note(&effect);
         self.list.push(effect);
         Ok(())
+    }
+
+    /// Notes the state in which an effect leaves a membership or a timer.
+    fn note(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Join(room) => drop(self.memberships.insert(room.clone(), true)),
+            Effect::Leave(room) => drop(self.memberships.insert(room.clone(), false)),
+            Effect::SetTimer(timer) => {
+                let key = (timer.scope.clone(), timer.name.clone());
+                self.timers.insert(key, true);
+            }
+            Effect::CancelTimer(timer) => drop(self.timers.insert((**timer).clone(), false)),
+            _ => {}
+        }
     }
 
     /// Records the wish to close; the first one stays.
@@ -165,11 +190,36 @@ impl Effects {
     /// Returns the result of the recorded joins and leaves for a membership: `Some(true)` joined,
     /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
-        self.list.iter().rev().find_map(|effect| match effect {
-            Effect::Join(name) if &**name == room => Some(true),
-            Effect::Leave(name) if &**name == room => Some(false),
-            _ => None,
-        })
+        self.memberships.get(room).copied()
+    }
+
+    /// Counts a recorded join of a room that the connection was not in (1), or a recorded leave of
+    /// one that it was in (-1).
+    pub fn count_room(&mut self, change: isize) {
+        self.more_rooms += change;
+    }
+
+    /// Returns the number of the connection's rooms as the recorded joins and leaves make them.
+    pub fn room_count(&self, connection: &ConnectionRecord) -> usize {
+        connection.room_count().saturating_add_signed(self.more_rooms)
+    }
+
+    /// Returns the result of the recorded changes for a timer: `Some(true)` set, `Some(false)`
+    /// cancelled, `None` untouched.
+    pub fn timer(&self, scope: &Scope, name: &Arc<str>) -> Option<bool> {
+        self.timers.get(&(scope.clone(), name.clone())).copied()
+    }
+
+    /// Counts a recorded timer that there was not (1), or the end of one that there was (-1).
+    pub fn count_timer(&mut self, scope: Scope, change: isize) {
+        *self.more_timers.entry(scope).or_default() += change;
+    }
+
+    /// Returns the number of a scope's timers, of which there are `before` without the event, as the
+    /// recorded changes make them. One that fires meanwhile may be counted for the event.
+    pub fn timer_count(&self, scope: &Scope, before: usize) -> usize {
+        let more = self.more_timers.get(scope).copied().unwrap_or_default();
+        before.saturating_add_signed(more)
     }
 
     /// Returns the user of the connection, if the event identifies it.
@@ -208,34 +258,32 @@ impl Effects {
         })
     }
 
-    /// Returns the connection's rooms as the recorded joins and leaves make them.
+    /// Returns the connection's rooms as the recorded joins and leaves make them, in the order
+    /// joined.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
-        for effect in &self.list {
+        if self.memberships.is_empty() {
+            return rooms;
+        }
+        // A room that was left and joined again is the last one, so the last effect of each counts.
+        let mut left: BTreeSet<&str> = BTreeSet::new();
+        let mut joined: BTreeMap<&str, (usize, &Arc<str>)> = BTreeMap::new();
+        for (at, effect) in self.list.iter().enumerate() {
             match effect {
-                Effect::Join(name) if !rooms.contains(name) => rooms.push(name.clone()),
-                Effect::Leave(name) => rooms.retain(|room| room != name),
+                Effect::Join(name) => _ = joined.entry(name).or_insert((at, name)),
+                Effect::Leave(name) => {
+                    joined.remove(&**name);
+                    left.insert(name);
+                }
                 _ => {}
             }
         }
+        rooms.retain(|room| !left.contains(&**room));
+        // A join of a room that the connection is in changes nothing.
+        rooms.iter().for_each(|room| _ = joined.remove(&**room));
+        let mut joined: Vec<(usize, &Arc<str>)> = joined.into_values().collect();
+        joined.sort_unstable();
+        rooms.extend(joined.into_iter().map(|(_, name)| name.clone()));
         rooms
-    }
-
-    /// Returns the names of a scope's timers as the recorded changes make them.
-    pub fn timers(&self, scope: &Scope, mut names: Vec<Arc<str>>) -> Vec<Arc<str>> {
-        for effect in &self.list {
-            match effect {
-                Effect::SetTimer(timer)
-                    if timer.scope == *scope && !names.contains(&timer.name) =>
-                {
-                    names.push(timer.name.clone());
-                }
-                Effect::CancelTimer(cancelled) if cancelled.0 == *scope => {
-                    names.retain(|name| *name != cancelled.1);
-                }
-                _ => {}
-            }
-        }
-        names
     }
 
     /// Discards everything.

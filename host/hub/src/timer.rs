@@ -150,13 +150,14 @@ impl Timers {
         payload
     }
 
-    /// Returns the names of a scope's timers.
-    pub fn names(&self, scope: &Scope) -> Vec<Arc<str>> {
+    /// Returns the number of a scope's timers, and true if one of them has this name.
+    pub fn count_of(&self, scope: &Scope, name: &str) -> (usize, bool) {
         if self.is_empty() {
-            return Vec::new();
+            return (0, false);
         }
         let state = self.0.state.lock();
-        state.by_scope.get(scope).map(|of| of.keys().cloned().collect()).unwrap_or_default()
+        let of_scope = state.by_scope.get(scope);
+        of_scope.map_or((0, false), |timers| (timers.len(), timers.contains_key(name)))
     }
 
     /// Returns true if a scope has a timer.

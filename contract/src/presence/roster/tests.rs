@@ -163,7 +163,7 @@ proptest! {
         }
         roster.expire(now + GRACE);
         prop_assert!(roster.is_empty() && roster.bytes() == 0 && roster.next_expiry().is_none());
-        prop_assert!(roster.keys.is_empty() && roster.lingering == 0);
+        prop_assert!(roster.keys.is_empty() && roster.expiries.is_empty());
     }
 
     #[test]
@@ -257,4 +257,16 @@ fn messages_are_json_whatever_is_in_names_and_keys() {
     let diff = roster.diff(&changes).message(room);
     let diff: serde_json::Value = serde_json::from_str(&diff).expect("JSON");
     assert_eq!(diff["leaves"], serde_json::json!(["\\\n\u{1}"]));
+}
+
+#[test]
+fn a_key_that_comes_and_goes_often_leaves_one_expiry() {
+    let mut roster = Roster::default();
+    for n in 0..1_000_u64 {
+        roster.track(n, &text("ann"), &text("{}"));
+        roster.end(n, Duration::from_millis(n), GRACE);
+        assert_eq!(roster.expiries.len(), 1);
+    }
+    roster.track(1_000, &text("ann"), &text("{}"));
+    assert_eq!((roster.next_expiry(), roster.count(None)), (None, 1));
 }

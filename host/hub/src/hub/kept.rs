@@ -61,9 +61,9 @@ impl Hub {
         self.timers.cancel(scope, name);
     }
 
-    /// Returns the names of a scope's timers.
-    pub fn timer_names(&self, scope: &Scope) -> Vec<Arc<str>> {
-        self.timers.names(scope)
+    /// Returns the number of a scope's timers, and true if one of them has this name.
+    pub fn count_timers(&self, scope: &Scope, name: &str) -> (usize, bool) {
+        self.timers.count_of(scope, name)
     }
 
     /// Returns the size of all timers' payloads, in bytes.

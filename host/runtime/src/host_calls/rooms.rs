@@ -30,16 +30,23 @@ impl Host for InstanceState {
         if is_in {
             return Ok(());
         }
-        if effects.rooms(client.rooms()).len() >= limit {
+        if effects.room_count(client) >= limit {
             return Err(CallRefusal::TooManyRooms { limit }.into());
         }
-        Ok(self.record(Effect::Join(name))?)
+        self.record(Effect::Join(name))?;
+        self.call()?.effects.count_room(1);
+        Ok(())
     }
 
     fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {
         let name = checked(room)?;
-        self.own()?;
-        Ok(self.record(Effect::Leave(name))?)
+        let OwnConnection { client, effects, .. } = self.own()?;
+        let was_in = effects.membership(&name).unwrap_or_else(|| client.is_in(&name));
+        self.record(Effect::Leave(name))?;
+        if was_in {
+            self.call()?.effects.count_room(-1);
+        }
+        Ok(())
     }
 
     fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {

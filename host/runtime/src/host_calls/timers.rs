@@ -91,9 +91,10 @@ impl InstanceState {
     ) -> Result<(), CallRefusal> {
         let name = timer_name(name)?;
         self.check_payload(payload.len())?;
-        let names = self.channel.hub.timer_names(&scope);
-        let names = self.call()?.effects.timers(&scope, names);
-        if names.len() >= limit && !names.contains(&name) {
+        let (before, was_set) = self.channel.hub.count_timers(&scope, &name);
+        let effects = &self.call()?.effects;
+        let is_new = !effects.timer(&scope, &name).unwrap_or(was_set);
+        if is_new && effects.timer_count(&scope, before) >= limit {
             return Err(CallRefusal::TooManyTimers { limit, setting });
         }
         let max_bytes = self.channel.config.max_channel_state_bytes;
@@ -101,13 +102,24 @@ impl InstanceState {
             return Err(CallRefusal::TimersTooBig { limit: max_bytes });
         }
         let payload = Bytes::from(payload);
+        let counted = is_new.then(|| scope.clone());
         let timer = NewTimer { scope, name, delay, interval, payload, to };
-        self.record(Effect::SetTimer(Box::new(timer)))
+        self.record(Effect::SetTimer(Box::new(timer)))?;
+        if let Some(scope) = counted {
+            self.call()?.effects.count_timer(scope, 1);
+        }
+        Ok(())
     }
 
     fn cancel_timer(&mut self, scope: Scope, name: String) -> Result<(), CallRefusal> {
         let name = timer_name(name)?;
-        self.record(Effect::CancelTimer(Box::new((scope, name))))
+        let (_, was_set) = self.channel.hub.count_timers(&scope, &name);
+        let is_set = self.call()?.effects.timer(&scope, &name).unwrap_or(was_set);
+        self.record(Effect::CancelTimer(Box::new((scope.clone(), name))))?;
+        if is_set {
+            self.call()?.effects.count_timer(scope, -1);
+        }
+        Ok(())
     }
 }
 
