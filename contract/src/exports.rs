@@ -6,7 +6,7 @@
 use crate::refusal::CallRefusal;
 
 /// The version of the contract, as `wit/` has it.
-pub const CONTRACT_VERSION: (u64, u64, u64) = (0, 1, 1);
+pub const CONTRACT_VERSION: (u64, u64, u64) = (0, 1, 2);
 
 /// Calls a macro with the list of the optional exports.
 ///

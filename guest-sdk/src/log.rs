@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Fields come first, if any, then `;`, then the message as for [`format!`]. A field is a
-//! variable's name or `name = value`, of a text, a number or a `bool`; `:%` takes
-//! whatever can be displayed, `:?` whatever can be debugged.
+//! variable's name or `name = value`, of a text, a number or a `bool`, which keeps its type in the
+//! host's log; `:%` takes whatever can be displayed, `:?` whatever can be debugged, as text.
 //!
 //! Lines are written at once and stay even if the event fails. They are marked with the channel's
 //! name, and those with another target than the plugin's own crate have it as the field `target`.
@@ -27,10 +27,11 @@
 //! The SDK installs its logger before an instance's first event, so a plugin cannot install
 //! another, and need not.
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::log::kv::{self, Key, Value, VisitSource};
+use ::log::kv::{self, Key, Value, VisitSource, VisitValue};
 use ::log::{Log, Metadata};
 
 pub use ::log::{
@@ -93,22 +94,85 @@ impl Log for HostLog {
         }
         let mut fields = Fields(Vec::new());
         if !is_own(record.target()) {
-            fields.0.push(("target".to_owned(), record.target().to_owned()));
+            let target = FieldValue::Text(record.target().to_owned());
+            fields.0.push(("target".to_owned(), target));
         }
         // `Fields` refuses nothing, so this cannot fail.
         let _ = record.key_values().visit(&mut fields);
-        backend::log(record.level(), &record.args().to_string(), &fields.0);
+        backend::log(record.level(), &record.args().to_string(), fields.0);
     }
 
     fn flush(&self) {}
 }
 
+/// A field's value in the host's form.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FieldValue {
+    None,
+    Text(String),
+    Integer(i64),
+    Natural(u64),
+    Number(f64),
+    Boolean(bool),
+}
+
+impl fmt::Display for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FieldValue::None => f.write_str("None"),
+            FieldValue::Text(text) => f.write_str(text),
+            FieldValue::Integer(value) => value.fmt(f),
+            FieldValue::Natural(value) => value.fmt(f),
+            FieldValue::Number(value) => value.fmt(f),
+            FieldValue::Boolean(value) => value.fmt(f),
+        }
+    }
+}
+
 /// Key-values in the host's form.
-struct Fields(Vec<(String, String)>);
+struct Fields(Vec<(String, FieldValue)>);
 
 impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push((key.to_string(), value.to_string()));
+        let mut typed = Typed(None);
+        // A visitor that refuses nothing cannot fail.
+        let _ = value.visit(&mut typed);
+        let value = typed.0.unwrap_or_else(|| FieldValue::Text(value.to_string()));
+        self.0.push((key.to_string(), value));
+        Ok(())
+    }
+}
+
+/// A value with its type, once it has been visited; `None` if its text is all there is.
+struct Typed(Option<FieldValue>);
+
+impl<'v> VisitValue<'v> for Typed {
+    fn visit_any(&mut self, _: Value) -> Result<(), kv::Error> {
+        Ok(())
+    }
+
+    fn visit_null(&mut self) -> Result<(), kv::Error> {
+        self.0 = Some(FieldValue::None);
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.0 = Some(FieldValue::Integer(value));
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.0 = Some(FieldValue::Natural(value));
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.0 = Some(FieldValue::Number(value));
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.0 = Some(FieldValue::Boolean(value));
         Ok(())
     }
 }
@@ -118,6 +182,39 @@ mod tests {
     use super::*;
 
     struct Channel;
+
+    #[test]
+    fn a_field_keeps_its_type() {
+        let fields: &[(&str, Value)] = &[
+            ("text", "3".into()),
+            ("small", Value::from(-3)),
+            ("large", u64::MAX.into()),
+            ("half", 0.5.into()),
+            ("yes", true.into()),
+            ("letter", 'x'.into()),
+            ("huge", u128::MAX.into()),
+            ("shown", Value::from_display(&3)),
+            ("debugged", Value::from_debug(&[1, 2])),
+            ("none", Value::null()),
+        ];
+        let mut typed = Fields(Vec::new());
+        for (name, value) in fields {
+            let _ = typed.visit_pair(Key::from(*name), value.clone());
+        }
+        let text = |text: &str| FieldValue::Text(text.to_owned());
+        let expected = [
+            text("3"),
+            FieldValue::Integer(-3),
+            FieldValue::Natural(u64::MAX),
+            FieldValue::Number(0.5),
+            FieldValue::Boolean(true),
+            text("x"),
+            text(&u128::MAX.to_string()),
+        ];
+        let values: Vec<FieldValue> = typed.0.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(values[..expected.len()], expected);
+        assert_eq!(values[expected.len()..], [text("3"), text("[1, 2]"), FieldValue::None]);
+    }
 
     #[test]
     fn the_plugins_own_lines_are_told_from_those_of_others() {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::eventually;
 
@@ -22,6 +27,7 @@ use crate::eventually;
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -64,6 +70,16 @@ struct Cut;
 impl Backend {
     /// Starts a server on a free loopback port.
     pub async fn start() -> Backend {
+        Backend::start_with(None).await
+    }
+
+    /// Starts such a server that speaks TLS. Its certificate is one for 127.0.0.1 and `localhost`, of
+    /// the authority in [`authority`].
+    pub async fn start_tls() -> Backend {
+        Backend::start_with(Some(acceptor())).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State {
@@ -72,7 +88,7 @@ impl Backend {
             most: AtomicUsize::new(0),
             held: Semaphore::new(0),
         });
-        let shared = state.clone();
+        let (shared, is_tls) = (state.clone(), tls.is_some());
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let state = shared.clone();
@@ -81,10 +97,20 @@ impl Backend {
                     async move { answer(request, under_way).await }
                 });
                 let builder = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(builder.serve_connection(TokioIo::new(socket), service));
+                match tls.clone() {
+                    None => {
+                        drop(tokio::spawn(builder.serve_connection(TokioIo::new(socket), service)))
+                    }
+                    Some(tls) => drop(tokio::spawn(async move {
+                        if let Ok(stream) = tls.accept(socket).await {
+                            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                        }
+                    })),
+                }
             }
         });
-        Backend { address, state, task }
+        let scheme = if is_tls { "https" } else { "http" };
+        Backend { address, scheme, state, task }
     }
 
     /// Returns its host and port.
@@ -94,7 +120,7 @@ impl Backend {
 
     /// Returns one of its URLs.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Returns the number of requests so far.
@@ -129,6 +155,24 @@ impl Backend {
         let _ = (&mut self.task).await;
         self.host()
     }
+}
+
+/// Returns the file with the certificate of the authority that the tests' servers have theirs from.
+pub fn authority() -> PathBuf {
+    certificates().join("authority.pem")
+}
+
+fn certificates() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("certificates")
+}
+
+fn acceptor() -> TlsAcceptor {
+    let read = |name: &str| std::fs::read(certificates().join(name)).expect(name);
+    let certificate = CertificateDer::from_pem_slice(&read("server.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(&read("server.key")).expect("a key");
+    let config = ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate], key).expect("they fit");
+    TlsAcceptor::from(Arc::new(config))
 }
 
 impl Drop for Backend {

@@ -32,7 +32,7 @@ pub mod tokens;
 use std::future::Future;
 use std::time::Duration;
 
-pub use backend::Backend;
+pub use backend::{Backend, authority};
 pub use browser::Browser;
 pub use client::{Client, Ended, Rejected};
 pub use dev::Dev;

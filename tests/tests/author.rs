@@ -208,7 +208,7 @@ fn a_good_plugin_is_described() {
     assert_eq!((&report["loads"], &report["reason"]), (&json!(true), &Value::Null));
     assert_eq!(report["channel"], "chat");
     assert_eq!(report["paths"], json!(["/chat", "/chat/:room_id"]));
-    assert_eq!(report["contract"], "0.1.1");
+    assert_eq!(report["contract"], "0.1.2");
     assert_eq!(report["bytes"], chat.len());
     assert_eq!(report["sha256"].as_str().map(str::len), Some(64));
     assert_eq!(report["session_format"], 0);
@@ -249,7 +249,7 @@ fn what_a_plugin_needs_is_the_line_to_write() {
 
 #[test]
 fn what_no_host_would_load_is_refused_for_the_reasons_of_its_log() {
-    let newer = replaced(&component("echo"), b"@0.1.1", b"@0.9.0");
+    let newer = replaced(&component("echo"), b"@0.1.2", b"@0.9.0");
     let echo = component("echo");
     let files: [(&str, &[u8], &str); 9] = [
         ("core.wasm", b"\0asm\x01\0\0\0", "--target wasm32-wasip2"),

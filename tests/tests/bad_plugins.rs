@@ -62,7 +62,7 @@ async fn a_component_of_another_contract_names_both_versions() {
     let mut client = wharf.connect("/counts/a").await;
     // The version is part of the interfaces' names, throughout the component.
     for (theirs, advice) in [("@0.9.0", "update the host"), ("@0.0.9", "newer SDK")] {
-        let bytes = replaced(&component("counts"), b"@0.1.1", theirs.as_bytes());
+        let bytes = replaced(&component("counts"), b"@0.1.2", theirs.as_bytes());
         let line = refused(&wharf, &mut client, &bytes, 1).await;
         let reason = line.str("reason");
         assert!(reason.contains(&theirs[1..]) && reason.contains("0.1"), "{reason}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use wharf_tests::{Wharf, run, run_in};
+use wharf_tests::{Line, Wharf, run, run_in};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -79,6 +79,27 @@ fn config_shows_what_is_in_effect_and_where_it_comes_from() {
         let setting = line.split(" #").next().unwrap_or_default().trim_end();
         assert!(again.contains(setting), "{setting} has changed");
     }
+}
+
+#[tokio::test]
+async fn variables_of_somebody_else_are_told_and_do_not_keep_the_host_from_starting() {
+    let environment =
+        [("WHARF_NAME", "/web/wharf"), ("WHARF_IMAGE", "x"), ("WHARF_ENV_PATH", "/bin")];
+    let output = run(&["config"], &environment);
+    assert_eq!(output.status.code(), Some(0), "{}", complained(&output));
+    for (name, _) in environment {
+        assert!(complained(&output).contains(name), "{}", complained(&output));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("plugins")).expect("a folder for plugins");
+    let variables = environment.map(|(name, value)| format!("{name}={value}"));
+    let mut wrapper = vec!["env"];
+    wrapper.extend(variables.iter().map(String::as_str));
+    let wharf = Wharf::start_under(&wrapper, folder, &[]).await;
+    let is_told = |line: &Line| line.message().contains("WHARF_IMAGE");
+    let line = wharf.log.wait_for("the warning", is_told).await;
+    assert_eq!(line.str("level"), "WARN");
+    assert_eq!(wharf.log.find(is_told).len(), 1, "one line for all of them");
 }
 
 #[test]

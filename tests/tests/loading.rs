@@ -187,13 +187,13 @@ async fn events_that_get_no_memory_in_time_end_as_an_overload() {
 #[tokio::test]
 async fn a_plugin_of_a_newer_patch_that_uses_an_addition_names_both_versions() {
     let wharf = Wharf::start(&[], &[]).await;
-    let newer = replaced(&component("rooms"), b"@0.1.1", b"@0.1.9");
+    let newer = replaced(&component("rooms"), b"@0.1.2", b"@0.1.9");
     wharf.swap("rooms", &newer).await;
     let using = replaced(&newer, b"broadcast-to-room", b"broadcast-to-best");
     let start = wharf.log.len();
     wharf.install("rooms", &using);
     let line = wharf.refused_after(start, "rooms").await;
-    let reason = "it was built for wharf:channel 0.1.9, this host speaks 0.1.1; update the host";
+    let reason = "it was built for wharf:channel 0.1.9, this host speaks 0.1.2; update the host";
     assert_eq!(line.str("reason"), reason);
 }
 

@@ -53,6 +53,31 @@ async fn a_sigterm_ends_every_connection_with_1012_and_its_on_close() {
 }
 
 #[tokio::test]
+async fn a_load_balancer_can_notice_the_end_before_it_comes() {
+    let mut wharf = Wharf::start(&["echo"], &["--shutdown-delay-ms 3000"]).await;
+    let mut early = wharf.connect("/echo").await;
+    let status = async |path: &str| {
+        let mut raw = wharf.raw().await;
+        raw.request(&format!("GET {path}"), &[]).await;
+        raw.answer().await.status
+    };
+    assert_eq!((status("/healthz").await, status("/readyz").await), (200, 200));
+    wharf.signal("TERM");
+    wharf.log.wait_for("the beginning", |line| line.begins("not ready any more")).await;
+    assert_eq!((status("/healthz").await, status("/readyz").await), (503, 503));
+    // Nobody notices anything else.
+    assert_eq!(early.ask("still here").await, "still here");
+    let mut late = wharf.connect("/echo").await;
+    assert_eq!(late.ask("welcome").await, "welcome");
+    assert!(wharf.log.find(|line| line.says("shutting down")).is_empty());
+    assert_eq!(early.ended().await, Ended::Closed(1012, "shutdown".to_owned()));
+    assert_eq!(late.close_code().await, 1012);
+    let stopped = wharf.stopped().await;
+    assert_eq!(stopped.status.code(), Some(0));
+    wharf.log.wait_for("the end", |line| line.says("stopped")).await;
+}
+
+#[tokio::test]
 async fn a_closed_terminal_ends_every_connection_with_1012_and_its_on_close() {
     stops_well_on("HUP").await;
 }

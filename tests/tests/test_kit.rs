@@ -100,7 +100,10 @@ fn a_panic_is_a_trap_of_the_component() {
     ann.send("panic");
     ann.assert_closed(1011);
     ann.assert_received_nothing();
-    assert_eq!(host.errors(), ["on_message panicked: the floor of on_message"]);
+    assert_eq!(
+        host.errors(),
+        ["on_message panicked: the floor of on_message\ngave way\\u{1b}[31m"]
+    );
     let closed = observer.next_json();
     assert_eq!((&closed["closed"], &closed["count"]), (&json!(ann.id()), &json!(1)));
     assert_eq!(host.connect("/panics?panic").expect_refused().status(), Some(500));

@@ -13,6 +13,8 @@ mod english;
 mod features;
 #[path = "tidy/lints.rs"]
 mod lints;
+#[path = "tidy/logs.rs"]
+mod logs;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/reliability.rs"]

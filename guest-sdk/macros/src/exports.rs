@@ -41,7 +41,7 @@ mod tests {
         let one = concat!(
             r#"control_frames="with-control-frames","export_control_frames","#,
             r#""::wharf::__private::bindings::control_frames","#,
-            r#"uses["wharf:channel/types@0.1.1":types,"wharf:channel/connection@0.1.1":connection];"#,
+            r#"uses["wharf:channel/types@0.1.2":types,"wharf:channel/connection@0.1.2":connection];"#,
         );
         assert!(list.starts_with("bindings!{"), "{list}");
         assert!(list.contains(one), "{list}");

@@ -12,7 +12,7 @@ use crate::audience::{self, Audience};
 use crate::encoding::payload::Readers;
 use crate::error::HostError;
 use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
-use crate::log::{Level, LevelFilter};
+use crate::log::{FieldValue, Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
 use crate::testing::effects::Effect;
@@ -410,12 +410,14 @@ pub(crate) fn max_level() -> LevelFilter {
 }
 
 /// Writes a line. Code that logs should be testable without a host, so none is needed here.
-pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+pub(crate) fn log(level: Level, message: &str, fields: Vec<(String, FieldValue)>) {
+    let fields: Vec<(String, String)> =
+        fields.into_iter().map(|(name, value)| (name, value.to_string())).collect();
     let fields_text: String =
         fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
     // The test runner shows it for tests that fail.
     eprintln!("{level:?}: {message}{fields_text}");
     if let Some(world) = CURRENT.with_borrow(Clone::clone) {
-        world.borrow_mut().log(level, message, fields);
+        world.borrow_mut().log(level, message, &fields);
     }
 }

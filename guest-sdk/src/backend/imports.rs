@@ -13,7 +13,7 @@ use crate::bindings::channel::wharf::channel::{
 };
 use crate::encoding::payload::Readers;
 use crate::error::{HostError, Remedy};
-use crate::log::{Level, LevelFilter};
+use crate::log::{FieldValue, Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
 
@@ -425,7 +425,7 @@ pub(crate) fn max_level() -> LevelFilter {
     }
 }
 
-pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
+pub(crate) fn log(level: Level, message: &str, fields: Vec<(String, FieldValue)>) {
     let level = match level {
         Level::Error => host_log::Level::Error,
         Level::Warn => host_log::Level::Warn,
@@ -433,7 +433,21 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
         Level::Debug => host_log::Level::Debug,
         Level::Trace => host_log::Level::Trace,
     };
-    host_log::log(level, message, fields);
+    let fields: Vec<(String, host_log::Value)> = fields
+        .into_iter()
+        .map(|(name, value)| {
+            let value = match value {
+                FieldValue::None => host_log::Value::None,
+                FieldValue::Text(text) => host_log::Value::Text(text),
+                FieldValue::Integer(value) => host_log::Value::Integer(value),
+                FieldValue::Natural(value) => host_log::Value::Natural(value),
+                FieldValue::Number(value) => host_log::Value::Number(value),
+                FieldValue::Boolean(value) => host_log::Value::Boolean(value),
+            };
+            (name, value)
+        })
+        .collect();
+    host_log::write(level, message, &fields);
 }
 
 impl From<Kind> for types::Kind {

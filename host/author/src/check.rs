@@ -79,8 +79,8 @@ pub async fn check(
     // Nothing is put into the cache.
     let config = Arc::new(Config { cache: None, ..config });
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry =
-        Registry::new(config.clone(), Engine::new(None, machine)?, Ports::system(tokens));
+    let ports = Ports::system(&config, tokens)?;
+    let registry = Registry::new(config.clone(), Engine::new(None, machine)?, ports);
     // Plugins that serve keep their paths, whatever is added.
     for file in others(&config.plugins, files) {
         if let Change::Settled { name, path, bytes, sha256 } = look_once(&file) {
@@ -297,12 +297,12 @@ mod tests {
     #[test]
     fn what_is_imported_and_granted_by_nobody_is_a_line_to_write() {
         let own = ChannelConfig::default();
-        assert_eq!(needs_of(&["wasi:io/poll@0.2.6", "wharf:channel/rooms@0.1.1"], &own), []);
+        assert_eq!(needs_of(&["wasi:io/poll@0.2.6", "wharf:channel/rooms@0.1.2"], &own), []);
         let needs = needs_of(
             &[
                 "wasi:http/outgoing-handler@0.2.4",
-                "wharf:channel/channels@0.1.1",
-                "wharf:channel/settings@0.1.1",
+                "wharf:channel/channels@0.1.2",
+                "wharf:channel/settings@0.1.2",
             ],
             &own,
         );

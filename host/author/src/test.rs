@@ -76,7 +76,8 @@ fn load_once(component: &Path, machine: Machine, cache: Option<PathBuf>) -> anyh
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
     let config = Arc::new(config);
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let registry = Registry::new(config, Engine::new(cache, machine)?, Ports::system(tokens));
+    let ports = Ports::system(&config, tokens)?;
+    let registry = Registry::new(config, Engine::new(cache, machine)?, ports);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let loaded = match look_once(component) {
         Change::Settled { name, path, bytes, sha256 } => {

@@ -27,7 +27,7 @@ pub fn run(command: AuthorCommand) -> ExitCode {
             let dev = |config, machine, listener, shutdown| {
                 dev::dev(config, crates, machine, listener, shutdown)
             };
-            outcome(serve(dev::prepared(config, &sources), dev))
+            outcome(serve(dev::prepared(config, &sources), &sources, dev))
         }
         AuthorCommand::Test { folder, arguments, cache } => {
             match examine().and_then(|machine| test::test(&folder, &arguments, machine, cache)) {

@@ -1,5 +1,7 @@
 //! The log: lines to standard error, from a thread of its own.
 
+mod json;
+
 use std::io::{self, IsTerminal, Stderr, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +12,8 @@ use anyhow::Context;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use wharf_config::{Config, LogFormat};
+
+use json::JsonLines;
 
 /// Lines that may wait to be written while the reader of the log is slow. Further ones are dropped.
 const BUFFERED_LINES: usize = 4096;
@@ -55,7 +59,7 @@ impl Log {
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match config.log_format {
             LogFormat::Human => lines.with_ansi(wants_colours()).with_target(false).init(),
-            LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).init(),
+            LogFormat::Json => lines.event_format(JsonLines).init(),
         }
         Ok(Log { writing: Some(guard), is_stuck })
     }

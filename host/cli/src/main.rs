@@ -32,9 +32,14 @@ fn main() -> ExitCode {
     memory::give_back_large_blocks();
     match Command::from_process() {
         Err(code) => code,
-        Ok(Command::Config(config, sources)) => outcome(output::print(&config.effective(&sources))),
+        Ok(Command::Config(config, sources)) => {
+            sources.ignored().into_iter().for_each(output::complain);
+            outcome(output::print(&config.effective(&sources)))
+        }
         Ok(Command::TryMachine(machine)) => outcome(machine::try_out(machine)),
-        Ok(Command::Serve(config, _)) => outcome(serve::serve(config, wharf_server::run)),
+        Ok(Command::Serve(config, sources)) => {
+            outcome(serve::serve(config, &sources, wharf_server::run))
+        }
         #[cfg(feature = "author")]
         Ok(Command::Author(command)) => author::run(command),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use wharf_config::Config;
+use wharf_config::{Config, Sources};
 use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
 use wharf_server::operator::MAX_CONNECTIONS;
@@ -24,12 +24,15 @@ const MAPPINGS_PER_INSTANCE: usize = 8;
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// Runs `server` with the configuration's listener until it ends.
-pub fn serve<S, F>(config: Config, server: S) -> anyhow::Result<()>
+pub fn serve<S, F>(config: Config, sources: &Sources, server: S) -> anyhow::Result<()>
 where
     S: FnOnce(Config, Machine, Listener, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let _log = Log::open(&config)?;
+    if let Some(ignored) = sources.ignored() {
+        tracing::warn!("{ignored}");
+    }
     raise_open_files(&config);
     compare_mappings(&config);
     let machine = machine::examine()?;
@@ -93,6 +96,8 @@ fn raise_open_files(config: &Config) {
                 );
             }
         }
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        Err(error) => {
+            tracing::warn!(error = error.to_string(), "the limit of open files cannot be raised");
+        }
     }
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use wharf_contract::limits::{Limit, Unit};
 
-use super::{AllowedOrigin, HostPattern, Listen, Secret, SecretOrigin};
+use super::{AllowedOrigin, HostPattern, Listen, Network, Secret, SecretOrigin};
 
 /// Milliseconds, for defaults.
 pub(super) const fn ms(milliseconds: u64) -> Duration {
@@ -232,6 +232,29 @@ impl Kind for OptionalFolder {
     }
 }
 
+/// A file, or none, which is written as empty text.
+pub(super) struct OptionalFile;
+
+impl Kind for OptionalFile {
+    type Value = Option<PathBuf>;
+
+    fn read(&self, given: &Value) -> Option<Option<PathBuf>> {
+        OptionalFolder("").read(given)
+    }
+
+    fn show(&self, value: &Option<PathBuf>) -> toml::Value {
+        OptionalFolder("").show(value)
+    }
+
+    fn allowed(&self) -> String {
+        "the path of a file, or `\"\"` for none".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "FILE"
+    }
+}
+
 /// A secret that is sent in a header, or none, which is written as empty text. A secret that is
 /// kept elsewhere is read once all sources are merged.
 pub(super) struct OperatorToken;
@@ -435,6 +458,38 @@ impl Kind for HostPatterns {
         "NAME,…"
     }
 }
+
+/// Addresses and networks.
+pub(super) struct Networks;
+
+impl List for Networks {
+    type Item = Network;
+
+    fn parse(text: &str) -> Option<Network> {
+        Network::parse(text)
+    }
+}
+
+impl Kind for Networks {
+    type Value = Vec<Network>;
+
+    fn read(&self, given: &Value) -> Option<Vec<Network>> {
+        Networks::read_all(given)
+    }
+
+    fn show(&self, value: &Vec<Network>) -> toml::Value {
+        Networks::show_all(value)
+    }
+
+    fn allowed(&self) -> String {
+        "IP addresses and networks, such as `127.0.0.1`, `10.0.0.0/8` or `fd00::/8`".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "ADDRESS,…"
+    }
+}
+
 /// Returns a size with a unit, such as `64KiB` or `1 MB`.
 fn with_unit(text: &str) -> Option<u128> {
     let text = text.trim();

@@ -24,6 +24,7 @@ mod kind;
 mod listen;
 mod load;
 mod mistake;
+mod network;
 mod origin;
 mod secret;
 mod setting;
@@ -37,6 +38,7 @@ pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_k
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
+pub use network::Network;
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
@@ -44,8 +46,8 @@ pub use sources::{Source, Sources};
 pub use token::{ChannelToken, TokenConfig, TokenKey};
 
 use kind::{
-    Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, OneOf, OperatorToken,
-    OptionalFolder, Origins, Switch, ms,
+    Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, Networks, OneOf,
+    OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
@@ -100,6 +102,12 @@ settings! {
         /// Size of the request line and headers together. Larger ones are answered with
         /// status 431.
         max_header_bytes: usize = 16 * KIB, Bytes(8 * KIB..=MIB);
+
+        /// Proxies in front of the host, by address or network. The address of a client that comes
+        /// through one is the last one in its `X-Forwarded-For` that is not another's of these: in
+        /// `remote_address`, in the operator's API and in the log. It has port 0 if the proxy names none.
+        /// Nobody else's header is believed.
+        trusted_proxies: Vec<Network> = Vec::new(), Networks;
 
         /// Names by which clients reach the host, such as `example.com`, or `*.example.com` for all
         /// subdomains; `*` means any. IP addresses, `localhost` and the hosts of `allowed_origins` need
@@ -347,6 +355,15 @@ settings! {
         /// being read. Further ones are refused with an error to the plugin. The grant `http_hosts`
         /// lists the hosts that a channel may call.
         max_http_requests_per_channel: usize = 256, Count(1..=100_000);
+
+        /// File with certificates (PEM) of authorities that `https` trusts besides those that browsers
+        /// trust. It is read when the host starts. A relative path in a file is relative to that file.
+        http_extra_roots: Option<PathBuf> = None, OptionalFile;
+
+        /// True if requests take the proxies that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
+        /// `NO_PROXY` name in the host's environment. `http_hosts` decides about the server, not about
+        /// the proxy. Proxies are addresses of `http://`, and may have a name and a password.
+        http_proxy_from_environment: bool = false, Switch;
     }
 
     "Plugin folder" {
@@ -389,7 +406,12 @@ settings! {
     }
 
     "Shutdown" {
-        /// Time for open connections to end after the server was asked to stop. They are closed
+        /// Time for load balancers to notice that the host is about to stop. After it was asked to
+        /// stop, `/readyz` and `/healthz` are answered with status 503, and clients are served as
+        /// before, also new ones. When the time is over, the host accepts no more connections.
+        shutdown_delay => "shutdown_delay_ms": Duration = ms(0), Millis(0..=DAY);
+
+        /// Time for open connections to end after the host has stopped accepting. They are closed
         /// with code 1012 at once. After that time the process ends the rest.
         drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
     }

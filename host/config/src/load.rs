@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::mistake::{excerpt, unknown};
+use super::mistake::{excerpt, unknown, unknown_variable};
 use super::sources::{Source, Sources};
 use super::tables::{self, Contents, Tables};
 use super::{Config, ConfigError, SETTINGS, Stated};
@@ -45,7 +45,8 @@ pub struct Given {
 ///
 /// The first mistake: a file, a key, a value, or two values that do not fit.
 pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
-    let (file, environment) = (read_file(given)?, read_environment(given)?);
+    let mut sources = Sources::default();
+    let (file, environment) = (read_file(given)?, read_environment(given, &mut sources)?);
     let flags = given.flags.iter().map(|(key, text)| Layer {
         source: Source::Flag(key.replace('_', "-")),
         values: Dict::from([((*key).to_owned(), Value::from(text.as_str()))]),
@@ -75,7 +76,6 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     };
 
     let mut config = Config::default();
-    let mut sources = Sources::default();
     let variable = |name: &str| {
         let mut variables = given.environment.iter();
         variables.find(|(known, _)| known == name).map(|(_, value)| value.clone())
@@ -114,6 +114,9 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     beside("plugins", &mut config.plugins);
     if let Some(cache) = &mut config.cache {
         beside("cache", cache);
+    }
+    if let Some(roots) = &mut config.http_extra_roots {
+        beside("http_extra_roots", roots);
     }
     if *sources.of("cache") == Source::Default {
         config.cache = user_cache(&given.environment);
@@ -201,8 +204,9 @@ fn not_toml(text: &str, error: &toml::de::Error) -> String {
     format!("not valid TOML{place}: {}", error.message())
 }
 
-/// Returns the environment, one layer a variable, so that each is known by its name.
-fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
+/// Returns the environment, one layer a variable, so that each is known by its name. Notes the
+/// variables that are not the host's.
+fn read_environment(given: &Given, sources: &mut Sources) -> Result<Vec<Layer>, ConfigError> {
     let mut layers = Vec::new();
     for (name, value) in &given.environment {
         let Some(name) = name.to_str().filter(|name| name.starts_with("WHARF_")) else {
@@ -226,7 +230,11 @@ fn read_environment(given: &Given) -> Result<Vec<Layer>, ConfigError> {
                 continue;
             }
             let key = name.trim_start_matches("WHARF_").to_lowercase();
-            return Err(unknown(key, source));
+            match unknown_variable(&key, &source) {
+                Some(error) => return Err(error),
+                None => sources.note_ignored(name),
+            }
+            continue;
         };
         let Some(value) = value.to_str() else {
             let stated = Stated { key: setting.key, value: format!("{value:?}"), source };

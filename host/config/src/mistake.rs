@@ -5,6 +5,9 @@ use figment::value::Value;
 use super::sources::Source;
 use super::{ConfigError, SETTINGS, Setting};
 
+/// Letters of the shortest part of a key that is taken for that key without its end.
+const MIN_BEGINNING: usize = 5;
+
 /// Returns the start of a value as it would be written in a file, for errors.
 pub(super) fn excerpt(value: &Value) -> String {
     let mut text =
@@ -14,6 +17,18 @@ pub(super) fn excerpt(value: &Value) -> String {
         text.push('…');
     }
     text
+}
+
+/// Returns the error for a variable that no setting has, if it resembles one. Others are somebody
+/// else's: `WHARF_VERSION` of an image, or the variables of a deployment's other programs.
+pub(super) fn unknown_variable(key: &str, given: &Source) -> Option<ConfigError> {
+    let letters = key.chars().count();
+    let setting = SETTINGS.iter().find(|setting| {
+        let lacks_unit = letters >= MIN_BEGINNING && setting.key.starts_with(key);
+        lacks_unit || distance(key, setting.key) <= (letters / 4).max(1)
+    })?;
+    let (key, given) = (key.to_owned(), given.clone());
+    Some(ConfigError::Unknown { key, given, nearest: Some(setting.key) })
 }
 
 /// Returns the error for a key that no setting has.

@@ -33,24 +33,42 @@ impl fmt::Display for Source {
 
 /// The source of each value of a [`Config`](super::Config).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources(BTreeMap<String, Source>);
+pub struct Sources {
+    by_key: BTreeMap<String, Source>,
+    ignored: Vec<String>,
+}
 
 impl Sources {
     /// Returns the source of this key's value. A value of a channel has a key such as
     /// `channels.chat.settings.greeting`.
     pub fn of(&self, key: &str) -> &Source {
-        self.0.get(key).unwrap_or(&Source::Default)
+        self.by_key.get(key).unwrap_or(&Source::Default)
     }
 
     /// Returns the source of the first value of this table.
     pub(super) fn under(&self, table: &str) -> &Source {
-        let first = self.0.range(format!("{table}.")..).next();
+        let first = self.by_key.range(format!("{table}.")..).next();
         let first = first.filter(|(key, _)| key.starts_with(table));
         first.map_or(&Source::Default, |(_, source)| source)
     }
 
     /// Notes the source of a value.
     pub(super) fn note(&mut self, key: &str, source: &Source) {
-        self.0.insert(key.to_owned(), source.clone());
+        self.by_key.insert(key.to_owned(), source.clone());
+    }
+
+    /// Notes a variable that begins like the host's and is not one of them.
+    pub(super) fn note_ignored(&mut self, variable: &str) {
+        self.ignored.push(variable.escape_debug().to_string());
+    }
+
+    /// Returns a sentence about the variables that begin like the host's, and name no setting and
+    /// nothing similar; `None` if there are none.
+    pub fn ignored(&self) -> Option<String> {
+        let (first, others) = self.ignored.split_first()?;
+        let names = others.iter().fold(first.clone(), |names, name| names + ", " + name);
+        let verb =
+            if others.is_empty() { "names no setting and is" } else { "name no setting and are" };
+        Some(format!("{names} {verb} ignored; `wharf serve --help` lists all settings"))
     }
 }

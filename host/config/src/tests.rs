@@ -182,8 +182,42 @@ fn variables_that_kubernetes_makes_for_a_service_are_no_settings() {
     ])
     .expect("nothing that is ours");
     assert_eq!(config, Config::default());
-    // The same name with a value that is not Kubernetes' is a mistake worth an error.
-    refusal(from_environment(&[("WHARF_PORT", "4000")]));
+}
+
+#[test]
+fn variables_that_resemble_no_setting_are_told_and_ignored() {
+    let (config, sources) = from_environment(&[
+        ("WHARF_NAME", "/web/wharf"),
+        ("WHARF_IMAGE", "x"),
+        ("WHARF_PORT", "4000"),
+        ("WHARF_ENV_PATH", "/bin"),
+    ])
+    .expect("nothing that is ours");
+    assert_eq!(config, Config::default());
+    let told = sources.ignored().expect("a sentence");
+    for name in ["WHARF_NAME", "WHARF_IMAGE", "WHARF_PORT", "WHARF_ENV_PATH", "--help"] {
+        assert!(told.contains(name), "{told}");
+    }
+    let (_, sources) = from_environment(&[("WHARF_VERSION", "1")]).expect("not ours");
+    let told = sources.ignored().expect("a sentence");
+    assert!(told.starts_with("WHARF_VERSION names no setting and is ignored"), "{told}");
+    assert_eq!(from_environment(&[]).expect("defaults").1.ignored(), None);
+}
+
+#[test]
+fn variables_that_resemble_a_setting_are_mistakes() {
+    for (name, meant) in [
+        ("WHARF_LISTN", "WHARF_LISTEN"),
+        ("WHARF_PAGES", "WHARF_PAGE"),
+        ("WHARF_MAX_MESSAGE", "WHARF_MAX_MESSAGE_BYTES"),
+        ("WHARF_MAX_CONNECTION", "WHARF_MAX_CONNECTIONS"),
+        ("WHARF_HANDSHAKE_TIMEOUT", "WHARF_HANDSHAKE_TIMEOUT_MS"),
+    ] {
+        let error = refusal(from_environment(&[(name, "1")]));
+        assert!(error.contains(name) && error.contains(&format!("`{meant}`")), "{error}");
+    }
+    // A table is the host's, whatever is wrong in it.
+    refusal(from_environment(&[("WHARF_CHANNELS__CHAT__SETINGS__X", "1")]));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct ChannelContext {
     pub failure_budget: LogBudget,
     /// Permits for outgoing HTTP requests.
     pub http_requests: Arc<Semaphore>,
+    /// Permits for looking up the names of other servers.
+    pub lookups: Arc<Semaphore>,
     /// Memory of its instances together.
     pub memory: ChannelMemory,
     /// Turns of the calls that compute for long.

@@ -247,6 +247,7 @@ impl GuestCall<'_> {
             event,
             kind = failure.kind.token(),
             detail = failure.detail,
+            place = failure.place,
             backtrace = failure.backtrace,
             "guest call failed"
         );

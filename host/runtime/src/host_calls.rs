@@ -16,6 +16,7 @@ mod log;
 mod notices;
 pub(crate) mod optional;
 mod presence;
+mod printing;
 mod rooms;
 mod settings;
 mod store;
@@ -40,6 +41,7 @@ use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
 pub use http::Http;
+pub use printing::Printing;
 pub(crate) use wasi::guest_clocks;
 pub use wasi::{GuestOutput, OutputName};
 

@@ -21,7 +21,7 @@ use crate::epoch::EpochClock;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, OutputName,
-    guest_clocks,
+    Printing, guest_clocks,
 };
 use crate::live_instances::Live;
 use crate::plugin::{Component, GuestExports};
@@ -57,6 +57,10 @@ pub struct InstanceState {
     pub generation: u64,
     /// Event being handled.
     pub call: Option<Call>,
+    /// Name of that event's export, or of the last one's.
+    pub event: &'static str,
+    /// What its printed lines need to know.
+    pub printing: Arc<Printing>,
     /// Description so far, during `describe`.
     pub description: Description,
     /// Optional exports of the plugin.
@@ -102,11 +106,20 @@ pub struct Failure {
     pub kind: Fault,
     /// Description on one line.
     pub detail: String,
+    /// Place in the source code where it panicked, if it did.
+    pub place: Option<String>,
     /// Guest's functions at the time, innermost first; empty if it had none.
     pub backtrace: String,
     /// True if the reason is not the guest, and may be gone in a moment: others have the memory, or
     /// the machine was too busy.
     pub is_passing: bool,
+}
+
+impl Failure {
+    /// Makes a failure of the guest in no place.
+    fn new(kind: Fault, detail: String) -> Failure {
+        Failure { kind, detail, place: None, backtrace: String::new(), is_passing: false }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -118,7 +131,7 @@ impl fmt::Display for Failure {
 impl From<TooBig> for Failure {
     fn from(too_big: TooBig) -> Failure {
         let detail = too_big.to_string();
-        Failure { kind: too_big.fault(), detail, backtrace: String::new(), is_passing: false }
+        Failure::new(too_big.fault(), detail)
     }
 }
 
@@ -168,15 +181,18 @@ impl Instance {
     ) -> Result<Instance, Failure> {
         let config = &channel.config;
         let meter = Arc::new(Meter::new(channel.long_calls.clone()));
+        let printing = Arc::new(Printing::default());
         let state = InstanceState {
             channel: channel.clone(),
             generation,
             call: None,
+            event: "start",
             description: Description::default(),
             exports: component.exports(),
             table: ResourceTable::new(),
             audiences: 0,
-            wasi: wasi(channel, generation),
+            wasi: wasi(channel, generation, &printing),
+            printing,
             http: None,
             limits: InstanceLimits::new(channel, meter.clone()),
             _live: channel.live.add(),
@@ -220,7 +236,7 @@ impl Instance {
         &mut self,
         call: Call,
     ) -> Result<Finished<Result<Vec<u8>, GuestRefusal>>, Failure> {
-        let budget = self.begin(call);
+        let budget = self.begin(call, "on-connect");
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_on_connect(&mut self.store, connection, handshake);
@@ -240,7 +256,7 @@ impl Instance {
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         self.log_unhandled(event.unhandled(&self.exports));
-        let budget = self.begin(call);
+        let budget = self.begin(call, event.name());
         let call = event::dispatch(&self.exports, &mut self.store, session, event);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
@@ -259,7 +275,7 @@ impl Instance {
         event: &Detached<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         self.log_unhandled(event.unhandled(&self.exports));
-        let budget = self.begin(call);
+        let budget = self.begin(call, event.name());
         let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
@@ -272,7 +288,7 @@ impl Instance {
         call: Call,
         payload: &[u8],
     ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
-        let budget = self.begin(call);
+        let budget = self.begin(call, "on-outside-message");
         let call = event::dispatch_outside(&self.exports, &mut self.store, payload);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
@@ -306,13 +322,15 @@ impl Instance {
         }
     }
 
-    fn begin(&mut self, call: Call) -> Budget {
+    fn begin(&mut self, call: Call, event: &'static str) -> Budget {
         let mut budget = Budget::event(&self.store.data().channel.config);
         if self.slow_start.is_allowed() && !self.has_overdrawn {
             budget.allow_slow_start(&self.store.data().channel.config);
         }
         begin_budget(&mut self.store, budget);
-        self.store.data_mut().call = Some(call);
+        let state = self.store.data_mut();
+        state.printing.begin(call.client.as_deref());
+        (state.call, state.event) = (Some(call), event);
         // It is set until the call has returned well: a call that is dropped half-way leaves it
         // set.
         self.poisoned = true;
@@ -325,15 +343,16 @@ impl Instance {
         if let Some(http) = &mut state.http {
             http.end_event();
         }
+        // They were not the last, as it turns out.
+        if let Some(words) = state.printing.take_words() {
+            let InstanceState { channel, generation, printing, .. } = state;
+            let output = GuestOutput::new(channel, *generation, printing, OutputName::Stderr);
+            words.lines.iter().for_each(|line| output.log(line));
+        }
         match state.call.take() {
             Some(call) => Ok(Finished { call, returned }),
             // `begin` has put it there and no other code takes it.
-            None => Err(Failure {
-                kind: Fault::Trap,
-                detail: "the event was lost".to_owned(),
-                backtrace: String::new(),
-                is_passing: false,
-            }),
+            None => Err(Failure::new(Fault::Trap, "the event was lost".to_owned())),
         }
     }
 
@@ -394,8 +413,8 @@ fn borrowed_description() -> Resource<DescriptionHandle> {
     Resource::new_borrow(0)
 }
 
-fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
-    let output = |stream| GuestOutput::new(channel.clone(), generation, stream);
+fn wasi(channel: &Arc<ChannelContext>, generation: u64, printing: &Arc<Printing>) -> WasiCtx {
+    let output = |stream| GuestOutput::new(channel, generation, printing, stream);
     let mut builder = WasiCtxBuilder::new();
     builder.max_random_size(MAX_RANDOM_BYTES);
     guest_clocks(&mut builder, &channel.ports.clock);
@@ -409,13 +428,9 @@ fn wasi(channel: &Arc<ChannelContext>, generation: u64) -> WasiCtx {
 
 fn missed(budget: Budget) -> Failure {
     let Budget { wall, wall_key, .. } = budget;
-    Failure {
-        kind: Fault::Deadline,
-        detail: format!("no answer within {wall:?}, waiting included ({wall_key})"),
-        backtrace: String::new(),
-        // The guest has used less than its CPU time, which is counted apart.
-        is_passing: true,
-    }
+    let detail = format!("no answer within {wall:?}, waiting included ({wall_key})");
+    // The guest has used less than its CPU time, which is counted apart.
+    Failure { is_passing: true, ..Failure::new(Fault::Deadline, detail) }
 }
 
 /// Returns the guest's functions, innermost first, on one line.

@@ -1,6 +1,6 @@
 //! WebAssembly components of the Wharf host: from a file in the plugin folder to a guest call.
 //!
-//! This is the only crate that names wasmtime. It knows no sockets and no HTTP server.
+//! This is the only crate that names wasmtime. It knows no sockets of clients and no HTTP server.
 //!
 //! # Layout
 //!

@@ -3,32 +3,51 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// Lines about failures of a channel in a second, at the least.
+const MIN_FAILURE_LINES: u32 = 10;
+
 /// The number of lines that may still be written in this second: by a channel, whose instances
 /// share it, or about strangers.
 #[derive(Debug)]
 pub struct LogBudget {
-    /// Channel of the lines; `None` for the host's own.
-    channel: Option<Box<str>>,
+    subject: Subject,
     start: Instant,
     lines_per_second: u32,
     /// Second since `start` in the upper half, lines of that second in the lower.
     window: AtomicU64,
 }
 
+/// The subject of a budget's lines.
+#[derive(Debug)]
+enum Subject {
+    /// Lines of a channel itself.
+    Channel(Box<str>),
+    /// Failures of a channel.
+    Failures(Box<str>),
+    /// Clients of the host.
+    Clients,
+}
+
 impl LogBudget {
-    /// Makes a budget of a channel's lines in each second.
-    pub fn new(channel: &str, lines_per_second: u32) -> LogBudget {
-        LogBudget { channel: Some(channel.into()), ..LogBudget::of_host(lines_per_second) }
+    /// Makes a budget of a channel's own lines in each second.
+    pub fn of_channel(channel: &str, lines_per_second: u32) -> LogBudget {
+        LogBudget::of(Subject::Channel(channel.into()), lines_per_second)
     }
 
-    /// Makes a budget of the host's own lines in each second.
-    pub fn of_host(lines_per_second: u32) -> LogBudget {
-        LogBudget {
-            channel: None,
-            start: Instant::now(),
-            lines_per_second,
-            window: AtomicU64::new(0),
-        }
+    /// Makes a budget of the host's lines about failures of a channel in each second. There are some
+    /// also for a channel that may log nothing itself.
+    pub fn of_failures(channel: &str, lines_per_second: u32) -> LogBudget {
+        let lines = lines_per_second.max(MIN_FAILURE_LINES);
+        LogBudget::of(Subject::Failures(channel.into()), lines)
+    }
+
+    /// Makes a budget of the host's lines about clients in each second.
+    pub fn of_clients(lines_per_second: u32) -> LogBudget {
+        LogBudget::of(Subject::Clients, lines_per_second)
+    }
+
+    fn of(subject: Subject, lines_per_second: u32) -> LogBudget {
+        LogBudget { subject, start: Instant::now(), lines_per_second, window: AtomicU64::new(0) }
     }
 
     /// Takes one line; `false` if it must be dropped. When a second in which lines were dropped is
@@ -78,15 +97,24 @@ impl LogBudget {
 
     fn tell(&self, dropped: u64) {
         let limit = self.lines_per_second;
-        let channel = self.channel.as_deref();
-        match channel {
-            Some(_) => tracing::warn!(
+        match &self.subject {
+            Subject::Channel(channel) => {
+                tracing::warn!(
+                    channel,
+                    dropped,
+                    "log lines dropped: log_lines_per_second is {limit}"
+                );
+            }
+            Subject::Failures(channel) => tracing::warn!(
                 channel,
                 dropped,
-                "log lines dropped: log_lines_per_second is {limit}"
+                "log lines about failures dropped: at most {limit} a second"
             ),
-            None => {
-                tracing::warn!(dropped, "log lines about clients dropped: at most {limit} a second")
+            Subject::Clients => {
+                tracing::warn!(
+                    dropped,
+                    "log lines about clients dropped: at most {limit} a second"
+                );
             }
         }
     }
@@ -98,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_budget_ends_and_does_not_go_below_zero() {
-        let budget = LogBudget::new("test", 3);
+        let budget = LogBudget::of_channel("test", 3);
         let taken = (0..10).filter(|_| budget.take()).count();
         // The clock may enter a second second during this loop, but hardly a third.
         assert!((3..=6).contains(&taken), "{taken}");

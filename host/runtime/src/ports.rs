@@ -11,11 +11,15 @@ mod tokens;
 
 use std::sync::Arc;
 
+use wharf_config::Config;
+
 pub use clock::{Clock, SystemClock};
-pub use guest_log::{GuestLine, GuestLog, HostLog, LineSource};
+pub use guest_log::{
+    FieldValue, GUEST_FIELDS, GUEST_TARGET, GuestLine, GuestLog, HostLog, LineSource,
+};
 pub use http_client::{
-    HttpBody, HttpClient, HttpError, HttpIo, NetworkClient, RequestOptions, Sending, http_error,
-    http_refused,
+    HttpBody, HttpClient, HttpError, HttpIo, MAX_LOOKUPS_PER_CHANNEL, NetworkClient,
+    RequestOptions, Sending, http_error, http_refused,
 };
 pub use observers::{LoadObserver, LoadOutcome, SessionObserver, Unobserved};
 pub use tokens::{TokenVerifier, TokenVerifiers, Unacceptable};
@@ -43,15 +47,19 @@ pub struct Ports {
 impl Ports {
     /// Returns the ports of a server, whose clients' tokens are checked by `tokens`: the clock of
     /// the system, the network, the host's log, and no observers.
-    pub fn system(tokens: Arc<dyn TokenVerifiers>) -> Ports {
-        Ports {
+    ///
+    /// # Errors
+    ///
+    /// The file of `http_extra_roots` cannot be used.
+    pub fn system(config: &Config, tokens: Arc<dyn TokenVerifiers>) -> anyhow::Result<Ports> {
+        Ok(Ports {
             clock: Arc::new(SystemClock::default()),
-            http: Arc::new(NetworkClient),
+            http: Arc::new(NetworkClient::new(config)?),
             tokens,
-            log: Arc::new(HostLog),
+            log: Arc::new(HostLog { format: config.log_format }),
             sessions: Arc::new(Unobserved),
             loads: Arc::new(Unobserved),
             one_event_an_instance: false,
-        }
+        })
     }
 }

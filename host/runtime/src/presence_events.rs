@@ -47,7 +47,7 @@ async fn tell_all(channel: Arc<Channel>, room: Arc<PresenceRoom>) {
     while let Some(diff) = channel.context.hub.next_untold(&room) {
         // A panic of the host is a bug of the host, and must not be the end of the room's events.
         let told = AssertUnwindSafe(tell_one(&channel, &room, &diff)).catch_unwind();
-        if told.await.is_err() {
+        if told.await.is_err() && channel.context.failure_budget.take() {
             tracing::error!(
                 channel = channel.name(),
                 "the host panicked while it told of a room's presence; please report it"

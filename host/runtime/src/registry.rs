@@ -24,7 +24,7 @@ use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::long_calls::LongCalls;
 use crate::plugin::Engine;
-use crate::ports::Ports;
+use crate::ports::{MAX_LOOKUPS_PER_CHANNEL, Ports};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::{RoomRunner, Working};
 use crate::slots::{ChannelSlots, SharedSlots};
@@ -161,7 +161,7 @@ impl Registry {
         for name in self.config.channels.keys() {
             if !mounted.iter().any(|channel| self.config.is_table_of(name, channel.name())) {
                 tracing::warn!(
-                    channel = %escape(name),
+                    channel = escape(name),
                     "the configuration has a table for a channel whose plugin is not there"
                 );
             }
@@ -180,9 +180,10 @@ impl Registry {
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
             own: self.config.channel(name),
-            log_budget: LogBudget::new(name, lines),
-            failure_budget: LogBudget::new(name, lines),
+            log_budget: LogBudget::of_channel(name, lines),
+            failure_budget: LogBudget::of_failures(name, lines),
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
             mounted: Mutex::default(),

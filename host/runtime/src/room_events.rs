@@ -66,7 +66,7 @@ async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
     while let Some(posted) = room.next() {
         // A panic of the host is a bug of the host, and must not be the end of the room.
         let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
-        if run.catch_unwind().await.is_err() {
+        if run.catch_unwind().await.is_err() && channel.context.failure_budget.take() {
             tracing::error!(
                 channel = channel.name(),
                 "the host panicked while it ran an event of a room; please report it"

@@ -359,8 +359,9 @@ impl Connection {
                 }),
                 Arrival::Broken { reason: Reason::Overload, detail } => {
                     if self.log_lines.take() {
-                        let (channel, connection) = (self.channel.name(), self.client.id);
-                        tracing::warn!(channel, %connection, "connection closed: {detail}");
+                        let (channel, connection) =
+                            (self.channel.name(), self.client.id.to_string());
+                        tracing::warn!(channel, connection, "connection closed: {detail}");
                     }
                     Some(Ending::of(Reason::Overload))
                 }
@@ -516,14 +517,14 @@ impl Connection {
     }
 
     fn log_ending(&self, ending: &Ending) {
-        let (channel, connection) = (self.channel.name(), self.client.id);
+        let (channel, connection) = (self.channel.name(), self.client.id.to_string());
         let detail = ending.fault.as_ref().map(|(_, detail)| escape(detail));
         match ending.reason {
             Reason::SlowConsumer => {
                 if self.log_lines.take() {
                     tracing::warn!(
                         channel,
-                        %connection,
+                        connection,
                         outbound_queue_bytes = self.config.outbound_queue_bytes,
                         client_bytes = client_bytes::counted(),
                         max_client_bytes = self.config.max_client_bytes,
@@ -533,13 +534,13 @@ impl Connection {
             }
             Reason::KeepAliveTimeout => {
                 if self.log_lines.take() {
-                    tracing::info!(channel, %connection, "connection dropped: keep-alive timeout");
+                    tracing::info!(channel, connection, "connection dropped: keep-alive timeout");
                 }
             }
             reason => tracing::debug!(
                 channel,
-                %connection,
-                %reason,
+                connection,
+                reason = reason.to_string(),
                 code = ending.code,
                 detail,
                 "connection ends"
@@ -565,11 +566,13 @@ fn log_exhausted(channel: &Channel, client: &ConnectionRecord) {
 /// Logs a panic in the host, which is a bug of the host. It ends its own connection, and other
 /// members and `on-close` see the end like any other.
 fn log_panic(channel: &Channel, client: &ConnectionRecord) {
-    tracing::error!(
-        channel = channel.name(),
-        connection = %client.id,
-        "the host panicked while serving this connection; please report it"
-    );
+    if channel.context.failure_budget.take() {
+        tracing::error!(
+            channel = channel.name(),
+            connection = client.id.to_string(),
+            "the host panicked while serving this connection; please report it"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
+mod forwarded;
 mod origin;
 mod token;
 mod upgrade;
@@ -62,6 +63,8 @@ pub struct Front {
     pub config: Arc<Config>,
     /// The channels.
     pub registry: Arc<Registry>,
+    /// True if the host was asked to stop, and serves on for `shutdown_delay_ms`.
+    pub is_leaving: AtomicBool,
     /// True if the host is shutting down.
     pub is_closing: AtomicBool,
     /// Permits, one for each connection, from its handshake with a channel to its end.
@@ -75,12 +78,12 @@ pub struct Front {
 impl Front {
     /// Makes the front of a host that is not shutting down.
     pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
-        let log_budget = LogBudget::of_host(MAX_LINES_PER_SECOND);
-        let ending_lines = Arc::new(LogBudget::of_host(MAX_LINES_PER_SECOND));
+        let log_budget = LogBudget::of_clients(MAX_LINES_PER_SECOND);
+        let ending_lines = Arc::new(LogBudget::of_clients(MAX_LINES_PER_SECOND));
         client_bytes::set_limit(config.max_client_bytes);
         let permits = Arc::new(Semaphore::new(config.max_connections));
-        let is_closing = AtomicBool::new(false);
-        Front { config, registry, is_closing, permits, log_budget, ending_lines }
+        let (is_leaving, is_closing) = (AtomicBool::new(false), AtomicBool::new(false));
+        Front { config, registry, is_leaving, is_closing, permits, log_budget, ending_lines }
     }
 
     /// Returns the number of connections, with those whose handshake is under way.
@@ -98,10 +101,12 @@ impl Front {
             }
         } else if error.is_parse() {
             if self.log_budget.take() {
-                tracing::info!(%remote, %error, "request refused: it is not HTTP/1.1");
+                let error = error.to_string();
+                tracing::info!(%remote, error, "request refused: it is not HTTP/1.1");
             }
         } else {
-            tracing::debug!(%remote, %error, "an HTTP connection ended badly");
+            let error = error.to_string();
+            tracing::debug!(%remote, error, "an HTTP connection ended badly");
         }
     }
 
@@ -151,14 +156,16 @@ impl Visit {
 /// Answers a request. A client that gets a `101` has a connection task from then on.
 pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
-    let mut reply = match handle(front.clone(), visit, request).await {
+    let remote = forwarded::client(&front.config.trusted_proxies, visit.remote, request.headers());
+    let mut reply = match handle(front.clone(), visit, remote, request).await {
         Ok(reply) => reply,
         Err(Ended::Refused(reply)) => *reply,
         Err(Ended::Logged(why)) => turned_away(&why),
         Err(Ended::TurnedAway(why)) => {
             if front.log_budget.take() {
                 let (status, path) = (why.status(), escape(cut(&path, MAX_SHOWN_BYTES)));
-                tracing::info!(remote = %visit.remote, status, path, %why, "client turned away");
+                let why = why.to_string();
+                tracing::info!(%remote, status, path, why, "client turned away");
             }
             turned_away(&why)
         }
@@ -174,15 +181,16 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
 async fn handle(
     front: Arc<Front>,
     visit: &Visit,
+    remote: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Reply, Ended> {
-    let remote = visit.remote;
     let path = request.uri().path();
     if request.uri().path_and_query().map_or(0, |target| target.as_str().len()) > MAX_TARGET_BYTES {
         return Err(TurnedAway::TargetTooLong.into());
     }
     let host = origin::host(&request);
-    if path == readiness::READY && !upgrade::is_wanted(request.headers()) {
+    let is_health = path == page::HEALTH && readiness::is_stopping(&front);
+    if (path == readiness::READY || is_health) && !upgrade::is_wanted(request.headers()) {
         return Ok(readiness::reply(&front, request.method()));
     }
     if !upgrade::is_wanted(request.headers())
@@ -214,13 +222,13 @@ async fn handle(
         Some(token) => token.clone(),
         None => token::check(&channel, &request).map_err(|unacceptable| {
             if front.log_budget.take() {
-                let (channel, why) = (channel.name(), &unacceptable);
-                tracing::info!(channel, %remote, %why, "token refused");
+                let (channel, why) = (channel.name(), unacceptable.to_string());
+                tracing::info!(channel, %remote, why, "token refused");
             }
             Ended::Logged(token::turned_away(&unacceptable))
         })?,
     };
-    let subprotocol = agree_on_subprotocol(&front, &channel, visit, request.headers())?;
+    let subprotocol = agree_on_subprotocol(&front, &channel, remote, request.headers())?;
     let Some(permit) = visit.admit(&front) else {
         front.log_full(remote);
         return Err(Ended::Logged(TurnedAway::Full));
@@ -292,7 +300,7 @@ async fn handle(
 fn agree_on_subprotocol(
     front: &Front,
     channel: &Channel,
-    visit: &Visit,
+    remote: SocketAddr,
     headers: &HeaderMap,
 ) -> Result<Option<String>, Ended> {
     let generation = channel.current();
@@ -309,7 +317,7 @@ fn agree_on_subprotocol(
         let (channel, offered) = (channel.name(), offered.join(", "));
         tracing::info!(
             channel,
-            remote = %visit.remote,
+            %remote,
             asked,
             offered,
             "the client asks for no subprotocol of the channel's"

@@ -43,7 +43,7 @@ impl Listener {
         loop {
             match bind_all(listen) {
                 Ok((sockets, address)) => {
-                    let failures = LogBudget::of_host(1);
+                    let failures = LogBudget::of_clients(1);
                     return Ok(Listener { sockets, address, failures, clients });
                 }
                 // A port that was free for the first socket need not be free for the second.
@@ -72,7 +72,8 @@ impl Listener {
                 Err(error) => {
                     if self.failures.take() {
                         let clients = self.clients;
-                        tracing::warn!(%error, clients, "accepting a connection failed");
+                        let error = error.to_string();
+                        tracing::warn!(error, clients, "accepting a connection failed");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -94,7 +95,8 @@ fn bind_all(listen: &Listen) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
                 sockets.push(socket);
             }
             Err(error) if first.is_some() && is_unknown_here(&error) => {
-                tracing::debug!(%error, address = %wanted, "this machine has no such address");
+                let error = error.to_string();
+                tracing::debug!(error, address = %wanted, "this machine has no such address");
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot listen on {wanted}"));

@@ -122,7 +122,7 @@ impl Operator {
             config,
             registry,
             token: digest(self.token.expose().as_bytes()),
-            log_budget: LogBudget::of_host(MAX_LINES_PER_SECOND),
+            log_budget: LogBudget::of_clients(MAX_LINES_PER_SECOND),
         });
         tokio::select! {
             () = accept(&self.listener, api, closing.clone()) => {}
@@ -144,7 +144,8 @@ async fn accept(listener: &Listener, api: Arc<Api>, closing: watch::Receiver<()>
                 |request, deadline: Arc<SocketDeadline>| api.reply(remote, seat, deadline, request);
             let transport = Transport::tcp(stream);
             if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
-                tracing::debug!(%remote, %error, "a connection of the operator's ended badly");
+                let error = error.to_string();
+                tracing::debug!(%remote, error, "a connection of the operator's ended badly");
             }
         });
     }
@@ -183,7 +184,7 @@ impl Api {
             Err(problem) => problem.reply(),
         };
         let (path, status) = (escape(cut(&path, MAX_SHOWN_BYTES)), reply.status().as_u16());
-        tracing::debug!(%remote, %method, path, status, "operator's request");
+        tracing::debug!(%remote, method = method.as_str(), path, status, "operator's request");
         reply
     }
 

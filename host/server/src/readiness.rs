@@ -20,7 +20,7 @@ pub(crate) fn reply(front: &Front, method: &Method) -> Reply {
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return reply;
     }
-    let is_stopping = front.is_closing.load(Ordering::SeqCst);
+    let is_stopping = is_stopping(front);
     let readiness = front.registry.readiness();
     let is_ready = !is_stopping && readiness.is_ready();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -31,6 +31,11 @@ pub(crate) fn reply(front: &Front, method: &Method) -> Reply {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     reply
+}
+
+/// Returns true if the host stops, or was asked to and still serves.
+pub(crate) fn is_stopping(front: &Front) -> bool {
+    front.is_closing.load(Ordering::SeqCst) || front.is_leaving.load(Ordering::SeqCst)
 }
 
 fn text(readiness: &Readiness, is_stopping: bool) -> String {

@@ -71,7 +71,7 @@ pub async fn run_observed(
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let ports = Ports { loads, ..Ports::system(tokens) };
+    let ports = Ports { loads, ..Ports::system(&config, tokens)? };
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
         settle: config.settle,
@@ -118,7 +118,7 @@ pub async fn run_observed(
     tokio::select! {
         () = server.accept(&listener) => {}
         () = announced => {}
-        () = shutdown => {}
+        () = leave(&front, shutdown) => {}
     }
 
     drop(listener);
@@ -132,18 +132,33 @@ pub async fn run_observed(
     Ok(())
 }
 
+/// Waits until the host is asked to stop, and then for load balancers to notice.
+async fn leave(front: &Front, shutdown: impl Future<Output = ()>) {
+    shutdown.await;
+    let delay = front.config.shutdown_delay;
+    if !delay.is_zero() {
+        front.is_leaving.store(true, Ordering::SeqCst);
+        let shutdown_delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            shutdown_delay_ms,
+            "not ready any more; clients are served until the delay is over"
+        );
+        tokio::time::sleep(delay).await;
+    }
+}
+
 fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) {
     let channels = registry.channels();
     let names: Vec<&str> = channels.iter().map(|channel| channel.name()).collect();
     if names.is_empty() {
         tracing::warn!(
-            plugins = %folder.display(),
+            plugins = folder.display().to_string(),
             "no plugin is loaded; copy a .wasm file into the folder and it will be"
         );
     }
     tracing::info!(
         %address,
-        plugins = %folder.display(),
+        plugins = folder.display().to_string(),
         channels = names.join(" "),
         version = env!("CARGO_PKG_VERSION"),
         "listening"

@@ -102,7 +102,7 @@ impl Host {
             registry.hubs().add(&name, &hub);
             neighbours.insert(name, hub);
         }
-        lines.tell(script.log.clone());
+        lines.tell();
         clockwork.settle();
         let paths = channel.current().description.paths.clone();
         let front = Arc::new(Front::new(config, registry.clone()));

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -13,22 +14,24 @@ use tracing_subscriber::util::SubscriberInitExt;
 use wharf_contract::kit::Happened;
 
 use super::happenings::Happenings;
-use super::script::HeardLog;
 
 /// Fields of every line that no test needs.
-const KNOWN: [&str; 4] = ["channel", "generation", "connection", "backtrace"];
+const KNOWN: [&str; 5] = ["channel", "generation", "connection", "place", "backtrace"];
 
-/// A listener for the host's log. It reports nothing before there is a log of guests.
+/// The beginning of the detail of a panic.
+const PANICKED: &str = "panicked: ";
+
+/// A listener for the host's log. It reports nothing to a test before it is told to.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     happened: Happenings,
-    log: Arc<OnceLock<Arc<HeardLog>>>,
+    is_telling: Arc<AtomicBool>,
 }
 
 impl Lines {
     /// Makes a listener for all lines of this process from now on.
     pub(super) fn hear(happened: Happenings) -> Lines {
-        let lines = Lines { happened, log: Arc::default() };
+        let lines = Lines { happened, is_telling: Arc::default() };
         // In a test of this crate another listener may be set already.
         let layer = lines.clone().with_filter(LevelFilter::WARN);
         let _ = tracing_subscriber::registry().with(layer).try_init();
@@ -36,8 +39,8 @@ impl Lines {
     }
 
     /// Reports lines from now on.
-    pub(super) fn tell(&self, log: Arc<HeardLog>) {
-        let _ = self.log.set(log);
+    pub(super) fn tell(&self) {
+        self.is_telling.store(true, Ordering::SeqCst);
     }
 }
 
@@ -50,9 +53,9 @@ impl<S: Subscriber> Layer<S> for Lines {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        match self.log.get() {
-            Some(log) => self.happened.note(Happened::Warned(line.sentence(log))),
-            None => {
+        match self.is_telling.load(Ordering::SeqCst) {
+            true => self.happened.note(Happened::Warned(line.sentence())),
+            false => {
                 let text = format!("{} {}\n", line.message, line.rest);
                 // Nobody may read standard error any more.
                 let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
@@ -102,14 +105,15 @@ impl Line {
     }
 
     /// Returns the sentence in the kit's native form, if there is the same sentence.
-    fn sentence(&self, log: &HeardLog) -> String {
+    fn sentence(&self) -> String {
         let handler = self.event.replace('-', "_");
         match (self.message.as_str(), self.kind.as_str()) {
             ("handler failed", _) => self.error.clone(),
-            ("guest call failed", "trap") => match log.take_panic() {
-                Some(said) => format!("{handler} panicked: {said}"),
-                None => format!("{handler} trapped: {}", self.detail),
-            },
+            ("guest call failed", "trap") if self.detail.starts_with(PANICKED) => {
+                // The log has it on one line, and the kit's native level as it is.
+                format!("{handler} {}", self.detail.replace("\\n", "\n"))
+            }
+            ("guest call failed", "trap") => format!("{handler} trapped: {}", self.detail),
             ("guest call failed", kind) => format!("{handler} failed: {kind}: {}", self.detail),
             (message, _) => {
                 let parts = [message, &handler, &self.kind, &self.detail, &self.error];

@@ -20,7 +20,8 @@ use http::ScriptedHttp;
 use sessions::Sessions;
 use tokens::ScriptedTokens;
 
-pub(super) use log::HeardLog;
+use log::HeardLog;
+
 pub(super) use sessions::KeptSession;
 
 /// The scripted world around a tested plugin.
@@ -29,7 +30,7 @@ pub(super) struct Script {
     clock: Arc<MovedClock>,
     pub(super) http: Arc<ScriptedHttp>,
     pub(super) tokens: Arc<ScriptedTokens>,
-    pub(super) log: Arc<HeardLog>,
+    log: Arc<HeardLog>,
     pub(super) sessions: Arc<Sessions>,
 }
 

@@ -40,7 +40,7 @@ impl InstanceState {
         let how = channel.own.grants.how_to_allow_publishing(&channel.name, &to);
         if channel.failure_budget.take() {
             tracing::warn!(
-                channel = %channel.name,
+                channel = &*channel.name,
                 generation = self.generation,
                 to,
                 "publishing refused: {how}"

@@ -41,11 +41,12 @@ impl Host for InstanceState {
             let room = self.call.as_ref().and_then(|call| call.room.as_deref());
             let room = room.map(|room| self.channel.shown(room, MAX_NAME_BYTES));
             tracing::warn!(
-                channel = %self.channel.name,
+                channel = &*self.channel.name,
                 generation = self.generation,
                 connection,
                 room,
-                error = %detail,
+                event = self.event,
+                error = detail,
                 "handler failed"
             );
         }

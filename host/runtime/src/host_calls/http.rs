@@ -82,8 +82,9 @@ impl WasiHttpHooks for Hooks {
         };
         let wall = self.channel.config.wall_budget;
         let options = bounded(options.unwrap_or_default(), wall);
-        let event = self.event.subscribe();
-        let sending = Box::into_pin(self.channel.ports.http.clone().send(request, options));
+        let (event, lookups) = (self.event.subscribe(), self.channel.lookups.clone());
+        let sending =
+            Box::into_pin(self.channel.ports.http.clone().send(request, options, lookups));
         Box::new(async move {
             let (response, io) = match during(event.clone(), sending).await {
                 Some(Ok(sent)) => sent,
@@ -137,9 +138,9 @@ impl Hooks {
         let how = channel.own.grants.how_to_allow_call(&channel.name, &shown, port);
         if channel.failure_budget.take() {
             tracing::warn!(
-                channel = %channel.name,
+                channel = &*channel.name,
                 generation = self.generation,
-                host = %shown,
+                host = shown,
                 port,
                 "HTTP request refused: {how}"
             );

@@ -15,6 +15,8 @@ use crate::channel_context::ChannelContext;
 use crate::instance::InstanceState;
 use crate::ports::{Clock, GuestLine, LineSource};
 
+use super::printing::Printing;
+
 /// Longest printed line that is kept, in bytes; a longer one is broken there.
 const MAX_LINE_BYTES: usize = 4 * 1024;
 
@@ -69,7 +71,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 pub enum OutputName {
     /// Lines are logged as `info`.
     Stdout,
-    /// Lines are logged as `warn`; panics arrive here.
+    /// Lines are logged as `warn`. A panic arrives here, and is told with the failure.
     Stderr,
 }
 
@@ -78,13 +80,38 @@ pub enum OutputName {
 pub struct GuestOutput {
     channel: Arc<ChannelContext>,
     generation: u64,
+    printing: Arc<Printing>,
     stream: OutputName,
 }
 
 impl GuestOutput {
     /// Returns the output of one instance.
-    pub fn new(channel: Arc<ChannelContext>, generation: u64, stream: OutputName) -> GuestOutput {
-        GuestOutput { channel, generation, stream }
+    pub fn new(
+        channel: &Arc<ChannelContext>,
+        generation: u64,
+        printing: &Arc<Printing>,
+        stream: OutputName,
+    ) -> GuestOutput {
+        let (channel, printing) = (channel.clone(), printing.clone());
+        GuestOutput { channel, generation, printing, stream }
+    }
+
+    /// Writes a printed line.
+    pub(crate) fn log(&self, line: &str) {
+        let (level, source) = match self.stream {
+            OutputName::Stdout => (Level::INFO, LineSource::Stdout),
+            OutputName::Stderr => (Level::WARN, LineSource::Stderr),
+        };
+        self.channel.log(&GuestLine {
+            channel: &self.channel.name,
+            generation: self.generation,
+            connection: self.printing.connection(),
+            secrets: &self.channel.own.secrets,
+            source,
+            level,
+            message: line,
+            fields: &[],
+        });
     }
 }
 
@@ -145,21 +172,13 @@ impl LineWriter {
         if line.is_empty() || line.starts_with(b"note: run with `RUST_BACKTRACE=1`") {
             return;
         }
-        let (level, source) = match self.output.stream {
-            OutputName::Stdout => (Level::INFO, LineSource::Stdout),
-            OutputName::Stderr => (Level::WARN, LineSource::Stderr),
-        };
-        let channel = &self.output.channel;
-        channel.log(&GuestLine {
-            channel: &channel.name,
-            generation: self.output.generation,
-            connection: None,
-            secrets: &channel.own.secrets,
-            source,
-            level,
-            message: &String::from_utf8_lossy(line),
-            fields: &[],
-        });
+        let (output, line) = (&self.output, String::from_utf8_lossy(line));
+        let is_error = output.stream == OutputName::Stderr;
+        // Last words are cut, and the part of a secret before the cut could not be found any more.
+        let hidden = || output.channel.own.secrets.hide(&line, usize::MAX);
+        if !(is_error && output.printing.keep(&hidden())) {
+            output.log(&line);
+        }
     }
 }
 

@@ -16,9 +16,17 @@ pub(super) fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> 
     let state = store.data();
     let config = &state.channel.config;
     let cause = error.root_cause().to_string();
-    let shown = state.channel.shown(&cause, usize::MAX);
-    let backtrace = backtrace(error);
-    let mut failure = Failure { kind: Fault::Trap, detail: shown, backtrace, is_passing: false };
+    let shown = |text: &str| state.channel.shown(text, usize::MAX);
+    let mut failure = Failure::new(Fault::Trap, shown(&cause));
+    failure.backtrace = backtrace(error);
+    if let Some(words) = state.printing.take_words() {
+        // The guest's own words say more than the trap that follows them.
+        failure.place = words.place.as_deref().map(shown);
+        failure.detail = match failure.place {
+            Some(_) => format!("panicked: {}", shown(&words.reason)),
+            None => shown(&words.reason),
+        };
+    }
     if is_cpu_spent(error) {
         failure.kind = Fault::Deadline;
     } else if let Some(denied) = state.limits.memory_denied {

@@ -112,7 +112,8 @@ impl Cache {
             Err(Trouble::Absent) => {}
             Err(Trouble::Broken(reason)) => {
                 let entry = self.entry(key);
-                tracing::debug!(entry = %entry.display(), reason, "a cached plugin is not usable");
+                let entry = entry.display().to_string();
+                tracing::debug!(entry, reason, "a cached plugin is not usable");
             }
             Err(Trouble::Unfit(reason)) => self.warn(&reason),
         }
@@ -134,7 +135,10 @@ impl Cache {
             return;
         }
         match self.write(key, ENTRY, code) {
-            Ok(()) => tracing::debug!(entry = %self.entry(key).display(), "compiled plugin kept"),
+            Ok(()) => {
+                let entry = self.entry(key).display().to_string();
+                tracing::debug!(entry, "compiled plugin kept");
+            }
             Err(Trouble::Unfit(reason)) => return self.warn(&reason),
             Err(Trouble::Broken(_) | Trouble::Absent) => return,
         }
@@ -297,7 +301,8 @@ impl Cache {
             }
             remove(&path)?;
             (bytes, count) = (bytes - its_bytes, count - 1);
-            tracing::debug!(entry = %path.display(), "a cached plugin was removed to make room");
+            let entry = path.display().to_string();
+            tracing::debug!(entry, "a cached plugin was removed to make room");
         }
         Ok(())
     }
@@ -307,7 +312,7 @@ impl Cache {
         if *warned != reason {
             reason.clone_into(&mut warned);
             tracing::warn!(
-                folder = %self.folder.display(),
+                folder = self.folder.display().to_string(),
                 reason,
                 "the cache of compiled plugins cannot be used as it is, so that plugins are \
                  compiled instead; fix the folder, name another with --cache (a folder inside this one \

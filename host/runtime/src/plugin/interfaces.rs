@@ -2,7 +2,7 @@
 
 use wasmparser::{Parser, Payload};
 
-/// The names in a component's world, as they are written in it: `wharf:channel/rooms@0.1.1`.
+/// The names in a component's world, as they are written in it: `wharf:channel/rooms@0.1.2`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     /// Names of its imports.

@@ -275,8 +275,8 @@ impl Scanner {
             Err(error) => {
                 if self.can_list {
                     tracing::warn!(
-                        folder = %self.folder.display(),
-                        %error,
+                        folder = self.folder.display().to_string(),
+                        error = error.to_string(),
                         "cannot list the plugin folder; nothing is loaded or removed until it is back"
                     );
                 }
@@ -287,7 +287,8 @@ impl Scanner {
             }
         };
         if !self.can_list {
-            tracing::info!(folder = %self.folder.display(), "the plugin folder can be listed again");
+            let folder = self.folder.display().to_string();
+            tracing::info!(folder, "the plugin folder can be listed again");
         }
         self.can_list = true;
 
@@ -350,7 +351,8 @@ impl Scanner {
         if !is_empty {
             self.inhabited = there;
             if std::mem::take(&mut self.is_emptied) {
-                tracing::info!(folder = %self.folder.display(), "plugins are back in the plugin folder");
+                let folder = self.folder.display().to_string();
+                tracing::info!(folder, "plugins are back in the plugin folder");
                 // The others may follow: their time begins now.
                 let missing = self.files.values_mut().filter(|file| file.missing_since.is_some());
                 missing.for_each(|file| file.missing_since = Some(now));
@@ -362,7 +364,7 @@ impl Scanner {
         if !self.is_emptied && (known > 1 || (known == 1 && is_other_folder)) {
             self.is_emptied = true;
             tracing::warn!(
-                folder = %self.folder.display(),
+                folder = self.folder.display().to_string(),
                 plugins = known,
                 "all plugins have vanished from the plugin folder at once; their channels go on for \
                  emptied_grace_ms"

@@ -368,7 +368,7 @@ impl Follower {
         for news in self.registry.change(None, &mut waiting) {
             tell_mounted(&news);
             tracing::warn!(
-                channel = %name,
+                channel = name,
                 "the last good code serves in place of a file that is refused"
             );
         }
@@ -426,7 +426,7 @@ pub(super) fn tell_mounted(news: &News) {
     let paths = context.shown(&generation.description.paths.join(" "), usize::MAX);
     let sha256 = hex(&news.sha256);
     tracing::info!(
-        channel = %news.channel.name(),
+        channel = news.channel.name(),
         generation = news.number,
         paths,
         session_format = generation.description.session_format,
@@ -435,6 +435,7 @@ pub(super) fn tell_mounted(news: &News) {
         cached = news.is_cached,
         compile_ms = news.compile_ms,
         swap_ms = news.swap_ms,
-        "{}", if news.is_swap { "plugin swapped" } else { "plugin loaded" }
+        "{}",
+        if news.is_swap { "plugin swapped" } else { "plugin loaded" }
     );
 }

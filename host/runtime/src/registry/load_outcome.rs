@@ -33,13 +33,13 @@ impl Registry {
         let serving = self.serving(&name);
         match serving {
             Some(generation) => tracing::error!(
-                channel = %name,
+                channel = name,
                 file,
                 reason,
                 serving = generation,
                 "plugin refused; generation {generation} keeps serving"
             ),
-            None => tracing::error!(channel = %name, file, reason, "plugin refused"),
+            None => tracing::error!(channel = name, file, reason, "plugin refused"),
         }
         self.ports.loads.loaded(LoadOutcome { name, sha256, serving, refused: Some(reason) });
     }

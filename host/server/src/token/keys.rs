@@ -176,14 +176,14 @@ impl KeySet {
             return;
         }
         self.stamp = stamp;
-        let file = self.path.display();
+        let file = self.path.display().to_string();
         match read_set(&self.config, &self.path) {
             Ok(keys) => {
-                tracing::info!(%file, keys = keys.len(), "the keys for tokens were read again");
+                tracing::info!(file, keys = keys.len(), "the keys for tokens were read again");
                 self.keys = keys;
             }
             Err(reason) => {
-                tracing::error!(%file, reason, "the keys for tokens stay as they were");
+                tracing::error!(file, reason, "the keys for tokens stay as they were");
             }
         }
     }

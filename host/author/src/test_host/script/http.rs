@@ -6,6 +6,7 @@ use ::http::request::Parts;
 use ::http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use wharf_contract::CallRefusal;
 use wharf_contract::kit::{Happened, HexBytes, HttpAnswer, is_scripted};
 use wharf_runtime::ports::{
@@ -56,7 +57,12 @@ impl ScriptedHttp {
 }
 
 impl HttpClient for ScriptedHttp {
-    fn send(self: Arc<Self>, request: Request<HttpBody>, _: RequestOptions) -> Sending {
+    fn send(
+        self: Arc<Self>,
+        request: Request<HttpBody>,
+        _: RequestOptions,
+        _: Arc<Semaphore>,
+    ) -> Sending {
         Box::new(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes().to_vec();

@@ -83,8 +83,8 @@ impl Events {
         if !self.has_warned {
             self.has_warned = true;
             tracing::warn!(
-                folder = %self.folder.display(),
-                %error,
+                folder = self.folder.display().to_string(),
+                error = error.to_string(),
                 "the system does not report changes of the plugin folder; \
                  it is listed every reconcile_ms instead"
             );
