@@ -55,7 +55,7 @@ async fn a_channel_of_contract_0_1_0_runs_unchanged() {
     assert!(fields.values().all(Value::is_string) && fields["count"] == "1", "{line}");
 }
 
-/// Between them they import every interface of the contract, and have every optional export.
+/// Loads components that together import every interface of the contract, and have every optional export.
 #[tokio::test]
 async fn channels_of_contract_0_1_1_run_unchanged() {
     let names = ["operated", "posts", "prints", "provokes", "tracks"];

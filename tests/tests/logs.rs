@@ -123,7 +123,7 @@ async fn fields_are_readable_for_people_too() {
     assert!(line.text.contains(fields), "{line}");
 }
 
-/// A client's text may be in a plugin's message and in its fields.
+/// Puts a client's text into a plugin's message, its fields and what it prints.
 #[tokio::test]
 async fn a_client_cannot_forge_a_field() {
     let forged = "hi\" user=\"root\" channel=\"admin\" connection=\"1-1\",\"level\":\"ERROR";
@@ -164,7 +164,7 @@ async fn a_client_cannot_forge_a_field() {
     }
 }
 
-/// One field has one spelling in all lines.
+/// Shows that one field has one spelling in all lines.
 #[tokio::test]
 async fn names_are_spelled_alike_in_lines_of_the_host_and_of_guests() {
     let wharf = Wharf::start(&["prints", "faulty"], &["--log-format human", "--log debug"]).await;
@@ -265,7 +265,7 @@ async fn a_printed_line_is_marked_with_the_connection_of_its_event() {
     assert_ne!(ids[0], ids[1]);
 }
 
-/// A handler that prints what a panic prints, and goes on, has printed it.
+/// Shows that a handler which prints what a panic prints, and goes on, has printed it.
 #[tokio::test]
 async fn a_panic_that_ends_nothing_is_printed_text() {
     let wharf = Wharf::start(&["prints"], &[]).await;

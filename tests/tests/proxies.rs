@@ -10,7 +10,7 @@ async fn the_address_of_a_client_behind_a_trusted_proxy_is_its_own() {
     let wharf = Wharf::start(&["inspects"], &flags).await;
     let mut client = wharf.try_connect("/inspects", &[FORWARDED]).await.expect("it is let in");
     assert_eq!(client.ask_for_json("request").await["remote_address"], "192.0.2.7:0");
-    // Who is turned away is named as well.
+    // A client that is turned away is named as well.
     let _ = wharf.try_connect("/nowhere", &[FORWARDED]).await;
     let is_told = |line: &Line| line.says("client turned away");
     assert_eq!(wharf.log.wait_for("a line", is_told).await.str("remote"), "192.0.2.7:0");

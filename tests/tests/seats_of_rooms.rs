@@ -25,7 +25,7 @@ async fn no_more_clients_are_let_in_than_a_room_has_seats_however_many_come_at_o
         }
         seats.sort_unstable();
         assert_eq!(seats, [0, 1]);
-        // Who goes leaves a seat.
+        // A client that goes leaves a seat.
         drop(let_in.pop());
         eventually("the seat is free", async || wharf.try_connect(path, &[]).await.ok()).await;
     }

@@ -59,7 +59,7 @@ pub struct InstanceState {
     pub call: Option<Call>,
     /// Name of that event's export, or of the last one's.
     pub event: &'static str,
-    /// What its printed lines need to know.
+    /// The connection and the last words of its printed lines.
     pub printing: Arc<Printing>,
     /// Description so far, during `describe`.
     pub description: Description,

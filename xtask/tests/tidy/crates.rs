@@ -33,6 +33,9 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("figment", "config"),
 ];
 
+/// The folder of the one other crate that names hyper, and only as a client.
+const HTTP_CLIENT: &str = "host/runtime/src/ports/http_client";
+
 /// Libraries that must not be found anywhere below a crate.
 const ABSENT_BELOW: &[(&str, &[&str])] = &[
     ("wharf-contract", &["wasmtime", "hyper", "tokio"]),
@@ -94,7 +97,8 @@ fn a_library_is_named_where_it_belongs_only() {
     let mut found = Vec::new();
     for (name, _) in MAY_DEPEND_ON {
         for library in dependencies(name) {
-            if ONLY_IN.iter().any(|(l, only)| *l == library && only != name) {
+            let is_client = *name == "runtime" && ["hyper", "hyper-util"].contains(&&*library);
+            if !is_client && ONLY_IN.iter().any(|(l, only)| *l == library && only != name) {
                 found.push(format!("host/{name}: {library}"));
             }
         }
@@ -103,6 +107,21 @@ fn a_library_is_named_where_it_belongs_only() {
         &found,
         "these crates must not know these libraries (docs/architecture.md, Invariants):",
     );
+}
+
+#[test]
+fn the_runtime_speaks_http_as_a_client_only() {
+    let mut found = Vec::new();
+    for source in Source::all_under("host/runtime/src") {
+        for (line, name, after) in source.identifiers() {
+            let is_hyper = name == "hyper" || name == "hyper_util";
+            let is_client = source.path.starts_with(HTTP_CLIENT) && !after.starts_with("::server");
+            if is_hyper && !is_client {
+                found.push(format!("{}:{line}", source.path));
+            }
+        }
+    }
+    assert_none(&found, "only the port for HTTP requests names hyper in host/runtime, as a client:");
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl GuestLine<'_> {
     /// Every text of a guest that could be taken for a field is in quotes.
     fn text(&self) -> String {
         let mut text = self.shown_message();
-        // Whatever looks like a field is one, unless it is in quotes. The message may have a client's text.
+        // The message may have a client's text. A part of it that looks like a field must not be one.
         if text.contains(['=', '"']) {
             text = quoted(&text, MAX_LINE_BYTES);
         }
@@ -289,11 +289,13 @@ mod tests {
     fn a_line_is_bounded_however_long_its_parts_are() {
         let secrets = Secrets::default();
         let fields: Vec<_> = (0..20)
-            .map(|n| text(&format!("{n}{}", "é".repeat(2_000)), &"\n".repeat(2_000)))
+            .map(|n| text(&format!("{n}{}", "é".repeat(200)), &"\n".repeat(200)))
             .collect();
         let message = "m".repeat(5_000);
         let line = line(&secrets, &message, &fields);
         assert!(line.text().len() <= MAX_LINE_BYTES);
+        let huge = [text(&"é".repeat(2_000), &"\n".repeat(2_000))];
+        assert!(GuestLine { fields: &huge, ..line }.text().len() <= MAX_LINE_BYTES);
         let quotes = GuestLine { message: &"\"".repeat(5_000), ..line }.text();
         assert!(quotes.len() <= MAX_LINE_BYTES && quotes.ends_with("\\\"\""), "{quotes}");
         assert!(line.text().starts_with(&"m".repeat(MAX_MESSAGE_BYTES)));
@@ -332,7 +334,7 @@ mod tests {
     }
 
     proptest! {
-        /// Outside of quotes there is nothing that a client has written, if it looks like a field.
+        /// Shows that a text of a client that looks like a field is in quotes.
         #[test]
         fn no_text_of_a_client_looks_like_a_field(
             said in "(\\PC|[ =\"\\\\]){0,20}", value in "(\\PC|[ =\"\\\\]){0,20}",

@@ -22,7 +22,7 @@ pub(super) fn client(trusted: &[Network], peer: SocketAddr, headers: &HeaderMap)
     for item in items {
         match std::str::from_utf8(item).ok().and_then(|item| parse(item.trim())) {
             Some(address) => client = address,
-            // Whoever wrote this, nothing before it can be told from a client's.
+            // Nothing before it can be told from a client's text.
             None => break,
         }
         if !is_trusted(client.ip()) {

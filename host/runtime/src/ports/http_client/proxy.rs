@@ -85,7 +85,7 @@ impl Proxy {
             if answer.len() >= MAX_ANSWER_BYTES {
                 return Err(io::Error::other("the proxy's answer is too long"));
             }
-            // What follows the head belongs to the tunnel, so it must not be read here.
+            // The bytes behind the head belong to the tunnel, so they must not be read here.
             answer.push(stream.read_u8().await?);
         }
         let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
