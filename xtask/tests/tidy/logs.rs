@@ -24,7 +24,7 @@ const WITHOUT_BUDGET: [&str; 15] = [
 ];
 
 /// Fields that are written as they are: addresses have no spaces and no quotes.
-const BARE: [&str; 2] = ["%remote", "address = %"];
+const BARE: [&str; 3] = ["%remote", "%address", "address = %"];
 
 /// Macros whose lines operators see without asking for details.
 const MACROS: [&str; 3] = ["tracing::error!(", "tracing::warn!(", "tracing::info!("];

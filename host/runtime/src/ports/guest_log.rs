@@ -288,9 +288,8 @@ mod tests {
     #[test]
     fn a_line_is_bounded_however_long_its_parts_are() {
         let secrets = Secrets::default();
-        let fields: Vec<_> = (0..20)
-            .map(|n| text(&format!("{n}{}", "é".repeat(200)), &"\n".repeat(200)))
-            .collect();
+        let fields: Vec<_> =
+            (0..20).map(|n| text(&format!("{n}{}", "é".repeat(200)), &"\n".repeat(200))).collect();
         let message = "m".repeat(5_000);
         let line = line(&secrets, &message, &fields);
         assert!(line.text().len() <= MAX_LINE_BYTES);
