@@ -555,7 +555,7 @@ fn log_exhausted(channel: &Channel, client: &ConnectionRecord) {
     if failure_budget.take() {
         tracing::warn!(
             channel = channel.name(),
-            connection = %client.id,
+            connection = client.id.to_string(),
             client_bytes = client_bytes::counted(),
             max_client_bytes = config.max_client_bytes,
             "no room for a session: clients make the host hold max_client_bytes together"
