@@ -90,7 +90,7 @@ address=$(logged 'listening address=' | sed 's/.*listening address=\([^ ]*\).*/\
     last=$(grep -c . <<< "$commands")
     while IFS= read -r command; do
         number=$((number + 1))
-        [ "$number" -lt "$last" ] || echo 'logged "plugin loaded.* channel=hello " > /dev/null'
+        [ "$number" -lt "$last" ] || echo 'logged "plugin loaded.* channel=.hello. " > /dev/null'
         command=${command//127.0.0.1:4000/$address}
         printf 'echo %q >&2\n%s\n' "\$ $command" "$command"
         [ -z "$cache" ] || [ "$number" -gt 1 ] || echo "ln -s '$cache' hello/target"
