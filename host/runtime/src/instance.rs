@@ -383,10 +383,10 @@ impl Instance {
 
     /// Notes an event that has used up its CPU time, and tells the operator what follows.
     fn note_slow(&self, budget: Budget) {
-        if !self.slow_start.note_failure(budget.is_slow_start) {
+        let InstanceState { channel, generation, .. } = self.store.data();
+        if !self.slow_start.note_failure(budget.is_slow_start) || !channel.failure_budget.take() {
             return;
         }
-        let InstanceState { channel, generation, .. } = self.store.data();
         tracing::warn!(
             channel = &*channel.name,
             generation,
