@@ -121,7 +121,10 @@ fn the_runtime_speaks_http_as_a_client_only() {
             }
         }
     }
-    assert_none(&found, "only the port for HTTP requests names hyper in host/runtime, as a client:");
+    assert_none(
+        &found,
+        "only the port for HTTP requests names hyper in host/runtime, as a client:",
+    );
 }
 
 #[test]
