@@ -29,6 +29,7 @@ mod operator_examples;
 mod origins;
 mod page;
 mod presence;
+mod protocol;
 mod publish;
 mod refusals;
 mod robust;

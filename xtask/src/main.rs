@@ -8,6 +8,7 @@
 //! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
+//! - [`autobahn`]: runs the Autobahn testsuite against the host;
 //! - [`leaks`]: looks for leaks of the host;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`chromium`]: finds or installs the browser that tests drive;
@@ -24,6 +25,8 @@ mod host;
 mod serve;
 
 mod bench;
+
+mod autobahn;
 
 mod leaks;
 
@@ -54,6 +57,7 @@ Commands:
   plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   bench [JOB...]     Measure what the host costs, beside other servers
+  autobahn           Run the Autobahn testsuite for WebSockets against the host
   leaks              Drive the host with many connections, swaps and channels, and watch it
   instructions       Count what single steps cost, and compare with the last count
   test [FILTER...]   Check formatting, lints, documentation and run every test
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         "plugins" => plugins::command,
         "serve" => serve::command,
         "bench" => bench::command,
+        "autobahn" => autobahn::command,
         "leaks" => leaks::command,
         "instructions" => instructions::command,
         "test" => test::command,
@@ -118,6 +123,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
         "bench" => bench::HELP,
+        "autobahn" => autobahn::HELP,
         "leaks" => leaks::HELP,
         "instructions" => instructions::HELP,
         "test" => test::HELP,
