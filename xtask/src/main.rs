@@ -9,6 +9,7 @@
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`autobahn`]: runs the Autobahn testsuite against the host;
+//! - [`fuzz`]: runs fuzz targets for longer than the tests do;
 //! - [`leaks`]: looks for leaks of the host;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`chromium`]: finds or installs the browser that tests drive;
@@ -27,6 +28,8 @@ mod serve;
 mod bench;
 
 mod autobahn;
+
+mod fuzz;
 
 mod leaks;
 
@@ -58,6 +61,7 @@ Commands:
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   bench [JOB...]     Measure what the host costs, beside other servers
   autobahn           Run the Autobahn testsuite for WebSockets against the host
+  fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
   leaks              Drive the host with many connections, swaps and channels, and watch it
   instructions       Count what single steps cost, and compare with the last count
   test [FILTER...]   Check formatting, lints, documentation and run every test
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         "serve" => serve::command,
         "bench" => bench::command,
         "autobahn" => autobahn::command,
+        "fuzz" => fuzz::command,
         "leaks" => leaks::command,
         "instructions" => instructions::command,
         "test" => test::command,
@@ -124,6 +129,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "serve" => serve::HELP,
         "bench" => bench::HELP,
         "autobahn" => autobahn::HELP,
+        "fuzz" => fuzz::HELP,
         "leaks" => leaks::HELP,
         "instructions" => instructions::HELP,
         "test" => test::HELP,

@@ -4,6 +4,9 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
+#[cfg(test)]
+mod fuzz;
+
 mod origin;
 mod token;
 mod upgrade;
