@@ -15,17 +15,16 @@
 //! - [`mixed`]: CPU time of the server for the traffic of a chat;
 //! - [`joined`]: resident memory of the host per joined room;
 //! - [`suite`]: all of these, into a document and a chart;
+//! - [`leaks`]: growth of the host over many swaps, connections and channels;
 //! - [`setting`] and [`comparison`]: servers that take turns, and the report of their figures;
 //! - [`server`]: the measured servers: the host, a [`peer`] in this program, or an [`installed`]
 //!   one;
-//!   is [`installed`];
 //! - [`artefact`] and [`component`]: the host's program and plugins, and changes to a plugin;
 //! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and the
 //!   resources that it may use;
-//!   it may use;
 //! - [`system_calls`]: the number of system calls that a server makes;
-//! - [`generator`] (echoes), [`crowd`] (rooms), [`socket`], [`visitor`], [`probe`], [`message`],
-//!   [`dialect`], [`handshake`] and [`frame`]: the clients;
+//! - [`generator`] (echoes), [`crowd`] (rooms), [`socket`], [`visitor`], [`visitors`], [`probe`],
+//!   [`message`], [`dialect`], [`handshake`] and [`frame`]: the clients;
 //! - [`statistics`] and [`report`]: the evaluation of the figures.
 //!
 //! A further peer is a variant of [`server::Kind`]; a further job is a file and a variant of
@@ -50,6 +49,8 @@ mod json;
 mod mixed;
 
 mod joined;
+
+mod leaks;
 
 mod suite;
 
@@ -89,6 +90,8 @@ mod socket;
 mod spin;
 
 mod visitor;
+
+mod visitors;
 
 mod frame;
 
@@ -162,6 +165,8 @@ enum Job {
     Joined(joined::Options),
     /// All of these, one after the other, into a document and a chart
     Suite(suite::Options),
+    /// Growth of the host over many connections, swaps and names of channels; fails if there is any
+    Leaks(leaks::Options),
     /// Be one of the servers that the host is compared with.
     #[command(hide = true)]
     Peer(peer::Options),
@@ -187,6 +192,7 @@ fn main() -> ExitCode {
         Job::Mixed(options) => mixed::run(&options, &mut report),
         Job::Joined(options) => joined::run(&options, &mut report),
         Job::Suite(options) => return exit(suite::run(&options)),
+        Job::Leaks(options) => return exit(leaks::run(&options, report)),
         Job::Peer(options) => return exit(peer::run(&options)),
         Job::Launch(launch) => return exit(launch.exec()),
     };

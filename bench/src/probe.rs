@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -30,6 +31,18 @@ pub struct Pong {
     pub at: Instant,
     /// Time since its ping was sent.
     pub latency: Duration,
+}
+
+/// The pings from the rename of new code to its first pong.
+pub struct Turnover {
+    /// The generation of the new code.
+    pub generation: u64,
+    /// Time from the rename to the first pong of the new code.
+    pub took: Duration,
+    /// Number of pings answered, including the first by the new code.
+    pub pongs: u64,
+    /// Longest time that a pong took.
+    pub longest: Duration,
 }
 
 impl Probe {
@@ -82,6 +95,39 @@ impl Probe {
             })?;
             ensure!(read > 0, "the server ended the connection");
             self.unparsed.extend(&chunk[..read]);
+        }
+    }
+
+    /// Pings until a later generation than `before` answers, with a pause after each pong.
+    ///
+    /// # Errors
+    ///
+    /// A ping has no pong, an older generation answers, or a later one does not within `limit` of
+    /// the rename.
+    pub fn follow(
+        &mut self,
+        renamed: Instant,
+        before: u64,
+        pause: Duration,
+        limit: Duration,
+    ) -> anyhow::Result<Turnover> {
+        let (mut pongs, mut longest) = (0, Duration::ZERO);
+        loop {
+            let pong = self.ping()?;
+            pongs += 1;
+            longest = longest.max(pong.latency);
+            let generation = pong.generation;
+            ensure!(
+                generation >= before,
+                "generation {generation} answered after generation {before} had"
+            );
+            let took = pong.at.duration_since(renamed);
+            if generation > before {
+                return Ok(Turnover { generation, took, pongs, longest });
+            }
+            ensure!(took < limit, "{limit:?} after the rename, generation {before} still answers");
+            // The pause bounds the error of the measurement; nothing relies on it.
+            thread::sleep(pause);
         }
     }
 }

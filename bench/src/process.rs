@@ -172,6 +172,25 @@ impl Process {
         }
     }
 
+    /// Returns the things of the system that the process holds once its memory is stable, as
+    /// [`settled_memory`](Process::settled_memory) waits for it.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or belongs to another user.
+    pub fn settled_footprint(&self) -> anyhow::Result<Footprint> {
+        let resident_bytes = self.settled_memory()?;
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let descriptors = fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?;
+        let file = format!("/proc/{}/maps", self.child.id());
+        let maps = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        Ok(Footprint {
+            resident_bytes,
+            descriptors: descriptors.count(),
+            mappings: maps.lines().count(),
+        })
+    }
+
     /// Returns the resident memory, in bytes. The sums of `smaps_rollup` are exact; those of
     /// `statm` lag behind by some pages a thread.
     fn memory(&self) -> anyhow::Result<u64> {
@@ -202,6 +221,17 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The things of the system that a process holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Number of open descriptors.
+    pub descriptors: usize,
+    /// Number of mappings of memory.
+    pub mappings: usize,
 }
 
 /// Keeps the last lines, and reports the address when it comes.

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
 
@@ -182,30 +181,15 @@ fn follow(
     renamed: Instant,
 ) -> anyhow::Result<Swap> {
     let limit = Duration::from_secs(options.limit);
-    let (mut pongs, mut longest) = (0, Duration::ZERO);
-    loop {
-        let pong = probe.ping()?;
-        pongs += 1;
-        longest = longest.max(pong.latency);
-        let generation = pong.generation;
-        ensure!(
-            generation >= before,
-            "generation {generation} answered after generation {before} had"
-        );
-        let waited = pong.at.duration_since(renamed);
-        if generation > before {
-            return Ok(Swap {
-                run,
-                generation,
-                milliseconds: waited.as_secs_f64() * 1e3,
-                pongs,
-                longest_pong_ms: longest.as_secs_f64() * 1e3,
-            });
-        }
-        ensure!(waited < limit, "{limit:?} after the rename, generation {before} still answers");
-        // The pause bounds the error of the measurement; nothing relies on it.
-        thread::sleep(Duration::from_millis(options.pause_ms));
-    }
+    let pause = Duration::from_millis(options.pause_ms);
+    let turnover = probe.follow(renamed, before, pause, limit)?;
+    Ok(Swap {
+        run,
+        generation: turnover.generation,
+        milliseconds: turnover.took.as_secs_f64() * 1e3,
+        pongs: turnover.pongs,
+        longest_pong_ms: turnover.longest.as_secs_f64() * 1e3,
+    })
 }
 
 /// Returns a number that makes the changed plugins of one run of this program differ from those of

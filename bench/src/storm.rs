@@ -1,7 +1,5 @@
 //! CPU time of the server per connection that comes and goes.
 
-mod visitors;
-
 use anyhow::Context;
 use serde::Serialize;
 
@@ -12,7 +10,7 @@ use crate::report::Report;
 use crate::server::Server;
 use crate::setting::Setting;
 use crate::statistics::percentile_us;
-use visitors::Visitors;
+use crate::visitors::Visitors;
 
 const EXPLANATION: &str = "\
 Each connection is opened with the request of a browser (about 700 bytes), waits for the 101, \

@@ -17,4 +17,7 @@ mod strict;
 mod tree;
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -223,7 +224,8 @@ impl Client {
         soon("a message or the end", self.next()).await
     }
 
-    /// Returns the next message, text or binary, or the end of the connection.
+    /// Returns the next message, text or binary, or the end of the connection. Bytes that break the
+    /// protocol fail the test, also behind a close frame.
     async fn next(&mut self) -> Result<Message, Ended> {
         let mut ended = Ended::Cut;
         loop {
@@ -236,7 +238,14 @@ impl Client {
                 Some(Ok(Message::Close(None))) => ended = Ended::ClosedWithoutCode,
                 Some(Ok(_)) => {}
                 // After a close frame the stream may end in any way: the frame counts.
-                Some(Err(_)) | None => return Err(ended),
+                None
+                | Some(Err(
+                    Error::ConnectionClosed
+                    | Error::AlreadyClosed
+                    | Error::Io(_)
+                    | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                )) => return Err(ended),
+                Some(Err(error)) => panic!("the server broke the protocol: {error}"),
             }
         }
     }

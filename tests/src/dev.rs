@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::artefacts;
@@ -23,6 +24,9 @@ pub struct Dev {
     pub progress: Log,
     /// Log of the server, and output of cargo.
     pub log: Log,
+    /// Number of lines of both up to the last one that a test has waited for: the next event may have
+    /// the same words.
+    seen: [AtomicUsize; 2],
 }
 
 impl Dev {
@@ -41,27 +45,38 @@ impl Dev {
         let mut child = command.spawn().expect("it starts");
         let progress = Log::collect(child.stdout.take().expect("standard output is a pipe"));
         let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
-        let mut dev = Dev { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), progress, log };
+        let address_so_far = SocketAddr::from(([127, 0, 0, 1], 0));
+        let seen = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        let mut dev = Dev { child, address: address_so_far, progress, log, seen };
         let line = dev.logged("listening").await;
         dev.address = address(&line);
         dev
     }
 
-    /// Waits for a line about builds with all of these words in it.
+    /// Waits for the next line about builds with all of these words in it.
     pub async fn tells(&self, words: &[&str]) -> Line {
         let is_it = |line: &Line| words.iter().all(|word| line.text.contains(word));
-        self.wait(&self.progress, &format!("{words:?}"), is_it).await
+        self.wait(&self.progress, &self.seen[0], &format!("{words:?}"), is_it).await
     }
 
-    /// Waits for a line of the log with this in it.
+    /// Waits for the next line of the log with this in it.
     pub async fn logged(&self, text: &str) -> Line {
-        self.wait(&self.log, text, |line| line.text.contains(text)).await
+        self.wait(&self.log, &self.seen[1], text, |line| line.text.contains(text)).await
     }
 
-    async fn wait(&self, log: &Log, what: &str, is_it: impl Fn(&Line) -> bool) -> Line {
+    async fn wait(
+        &self,
+        log: &Log,
+        seen: &AtomicUsize,
+        what: &str,
+        is_it: impl Fn(&Line) -> bool,
+    ) -> Line {
         let waiting = async {
             loop {
-                if let Some(line) = log.find(&is_it).pop() {
+                let start = seen.load(Ordering::Relaxed);
+                let mut lines = log.lines().into_iter().enumerate().skip(start);
+                if let Some((at, line)) = lines.find(|(_, line)| is_it(line)) {
+                    seen.store(at + 1, Ordering::Relaxed);
                     return line;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;

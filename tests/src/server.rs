@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -306,14 +307,16 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 pub fn run_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = command(folder);
     command.stdout(Stdio::piped()).args(arguments).envs(environment.iter().copied());
-    let mut child = command.spawn().expect("the binary runs");
-    let begun = Instant::now();
-    while child.try_wait().expect("the process can be waited for").is_none() {
-        if begun.elapsed() > PATIENCE {
-            let _ = child.kill();
+    let child = command.spawn().expect("the binary runs");
+    let id = child.id();
+    // Its output is read while it runs: a pipe takes no more than 64 KiB.
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match ended.recv_timeout(PATIENCE) {
+        Ok(output) => output.expect("its output can be read"),
+        Err(_) => {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
             panic!("{arguments:?} has not ended in {PATIENCE:?}");
         }
-        std::thread::sleep(Duration::from_millis(5));
     }
-    child.wait_with_output().expect("its output can be read")
 }

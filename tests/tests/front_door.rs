@@ -31,6 +31,7 @@ mod origins;
 mod page;
 mod presence;
 mod proxies;
+mod protocol;
 mod publish;
 mod refusals;
 mod robust;

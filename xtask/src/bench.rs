@@ -1,5 +1,6 @@
 //! Measures the host beside its peers and writes the figures into the documents.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use crate::host::{self, Build};
@@ -49,41 +50,33 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
         Some(at) => (&arguments[..at], &arguments[at + 1..]),
         None => (arguments, &[][..]),
     };
-    let mut command = Command::new(
-        workspace
-            .target
-            .join("release")
-            .join(format!("wharf-bench{}", std::env::consts::EXE_SUFFIX)),
-    );
-    command.arg("suite");
+    let mut for_suite = vec![OsString::from("suite")];
     let mut writes = true;
     for argument in own {
         match argument.as_str() {
             "--no-write" => writes = false,
-            "--quick" => drop(command.arg("--quick")),
+            "--quick" => for_suite.push("--quick".into()),
             option if option.starts_with('-') => {
                 return Err(format!(
                     "there is no option `{option}`: `cargo xtask help bench` lists them, and \
                      those of `wharf-bench suite` stand behind `--`"
                 ));
             }
-            job => drop(command.arg(job)),
+            job => for_suite.push(job.into()),
         }
     }
     if writes {
-        command.arg("--write").arg(workspace.root.join("docs").join("performance.md"));
+        let page = workspace.root.join("docs").join("performance.md");
+        for_suite.extend(["--write".into(), page.into()]);
     }
-    command.arg("--host").arg(host::program(workspace, Build::Optimised));
-    command.arg("--plugins").arg(plugins::examples_folder(workspace)).args(given);
 
     setup::ensure(workspace)?;
     println!("bench: compiling the plugins");
     plugins::build(workspace, Selection::All)?;
     println!("bench: compiling the host and the instrument with optimisations");
-    run(cargo(&["build", "--release", "--package", "wharf", "--package", "wharf-bench"])
-        .current_dir(&workspace.root)
-        .env("CARGO_TARGET_DIR", &workspace.target))?;
-    run(&mut command)
+    let mut command = Command::new(host::compile_instrument(workspace)?);
+    command.args(for_suite).arg("--host").arg(host::program(workspace, Build::Optimised));
+    run(command.arg("--plugins").arg(plugins::examples_folder(workspace)).args(given))
 }
 
 /// Measures the time of single steps.

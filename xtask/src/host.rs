@@ -8,6 +8,9 @@ use crate::workspace::Workspace;
 /// The package of the program.
 const PACKAGE: &str = "wharf";
 
+/// The package of the measuring instrument.
+const INSTRUMENT: &str = "wharf-bench";
+
 /// A build of the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Build {
@@ -24,6 +27,16 @@ pub fn program(workspace: &Workspace, build: Build) -> PathBuf {
         Build::Optimised => "release",
     };
     workspace.target.join(folder).join(format!("wharf{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Compiles the program and the measuring instrument with all optimisations, and returns the latter's
+/// path.
+pub fn compile_instrument(workspace: &Workspace) -> Outcome<PathBuf> {
+    run(cargo(&["build", "--release", "--package", PACKAGE, "--package", INSTRUMENT])
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_DIR", &workspace.target))?;
+    let name = format!("{INSTRUMENT}{}", std::env::consts::EXE_SUFFIX);
+    Ok(workspace.target.join("release").join(name))
 }
 
 /// Compiles the program, and returns its path.

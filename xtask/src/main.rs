@@ -8,6 +8,9 @@
 //! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
+//! - [`autobahn`]: runs the Autobahn testsuite against the host;
+//! - [`fuzz`]: runs fuzz targets for longer than the tests do;
+//! - [`leaks`]: looks for leaks of the host;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`chromium`]: finds or installs the browser that tests drive;
 //! - [`lint`]: runs clippy and rustdoc;
@@ -23,6 +26,12 @@ mod host;
 mod serve;
 
 mod bench;
+
+mod autobahn;
+
+mod fuzz;
+
+mod leaks;
 
 mod instructions;
 
@@ -51,6 +60,9 @@ Commands:
   plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   bench [JOB...]     Measure what the host costs, beside other servers
+  autobahn           Run the Autobahn testsuite for WebSockets against the host
+  fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
+  leaks              Drive the host with many connections, swaps and channels, and watch it
   instructions       Count what single steps cost, and compare with the last count
   test [FILTER...]   Check formatting, lints, documentation and run every test
   help [COMMAND]     Explain a command
@@ -82,6 +94,9 @@ fn main() -> ExitCode {
         "plugins" => plugins::command,
         "serve" => serve::command,
         "bench" => bench::command,
+        "autobahn" => autobahn::command,
+        "fuzz" => fuzz::command,
+        "leaks" => leaks::command,
         "instructions" => instructions::command,
         "test" => test::command,
         other => {
@@ -113,6 +128,9 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
         "bench" => bench::HELP,
+        "autobahn" => autobahn::HELP,
+        "fuzz" => fuzz::HELP,
+        "leaks" => leaks::HELP,
         "instructions" => instructions::HELP,
         "test" => test::HELP,
         _ => HELP,

@@ -35,7 +35,7 @@ pub fn run(command: &mut Command) -> Outcome {
     judge(command, wait(child, None)?)
 }
 
-/// Runs a program like [`run`], but kills it once `limit` has passed.
+/// Runs a program like [`run`], but kills it and all that it has started once `limit` has passed.
 pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     let child = spawn(command)?;
     judge(command, wait(child, Some(limit))?)
@@ -111,8 +111,7 @@ fn wait(mut child: Child, limit: Option<Duration>) -> Outcome<Ended> {
             return Ok(Ended::By(status));
         }
         if start.elapsed() >= limit {
-            // It may have ended just now; then there is nothing to kill.
-            let _ = child.kill();
+            kill_with_children(&mut child);
             child.wait().map_err(lost)?;
             return Ok(Ended::Late(limit));
         }
@@ -120,6 +119,48 @@ fn wait(mut child: Child, limit: Option<Duration>) -> Outcome<Ended> {
         // work.
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Kills a program and those that it has started, and theirs. Left alone, the compilers of a cargo and
+/// the downloads of an npm would go on.
+///
+/// The programs are in the group of this one, so that Ctrl-C reaches them; so there is no group of
+/// their own to kill.
+fn kill_with_children(child: &mut Child) {
+    let mut family = vec![child.id()];
+    let mut next = 0;
+    while let Some(&process) = family.get(next) {
+        // It must not start another between the look at its children and its end.
+        signal("STOP", &[process]);
+        family.extend(children(process));
+        next += 1;
+    }
+    signal("KILL", &family);
+    // There may be no `sh`. The program may have ended just now; then there is nothing to kill.
+    let _ = child.kill();
+}
+
+/// Sends a signal to processes, those that have ended excepted.
+fn signal(name: &str, processes: &[u32]) {
+    let processes = processes.iter().map(u32::to_string);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "kill -s \"$0\" \"$@\"", name]).args(processes);
+    let _ = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// Returns the processes that a process has started and that have not ended; none on systems other than
+/// Linux.
+fn children(process: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads.flatten().filter_map(|thread| {
+        // A thread that has just ended has no list any more.
+        std::fs::read_to_string(thread.path().join("children")).ok()
+    });
+    lists
+        .flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
 }
 
 fn judge(command: &Command, ended: Ended) -> Outcome {
@@ -161,4 +202,36 @@ fn tail(text: &str) -> String {
         .map(|line| format!("    {line}"))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns true while a process runs; one that has ended and waits to be collected does not.
+    fn is_running(process: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    #[test]
+    fn what_a_program_has_started_ends_with_it_at_the_limit() {
+        let folder = std::env::temp_dir().join(format!("xtask-limit-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("processes");
+        // A child and a grandchild, whose parent waits for it.
+        let script = "sleep 600 & echo $! > \"$0\"; sh -c 'sleep 600 & echo $! >> \"$0\"; wait' \"$0\"; wait";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&file);
+        let begun = Instant::now();
+        let failure = run_within(&mut command, Duration::from_secs(2)).expect_err("a limit");
+        assert!(failure.contains("was stopped"), "{failure}");
+        let processes = std::fs::read_to_string(&file).expect("a list");
+        std::fs::remove_dir_all(&folder).expect("the folder is removed");
+        assert_eq!(processes.lines().count(), 2, "{processes}");
+        while processes.lines().any(is_running) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{processes} run still");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::autobahn;
 use crate::chromium;
 use crate::host::{self, Build};
 use crate::instructions;
@@ -21,10 +22,11 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests,
+Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests, autobahn,
 instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
+`autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
 variable CI is set, that is a failure.
 The tests run under cargo-nextest where it is installed, else under `cargo test`.
@@ -40,20 +42,25 @@ struct Step {
     for_filtered: bool,
     /// The reason why it cannot be run on this machine, if there is one.
     obstacle: fn() -> Option<String>,
+    /// True if an obstacle is a failure where the variable CI is set: in the log of an automatic run a
+    /// note would go unread.
+    is_needed: bool,
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "setup",
         for_filtered: true,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| setup::ensure(workspace),
     },
     Step {
         name: "format",
         for_filtered: false,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| {
             run(&mut in_root(workspace, &["fmt", "--all", "--check"]))
                 .map_err(|failure| format!("{failure}\nRun `cargo fmt --all`."))
@@ -63,53 +70,70 @@ const STEPS: [Step; 11] = [
         name: "lint",
         for_filtered: false,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| lint::check(workspace),
     },
     Step {
         name: "plugins",
         for_filtered: true,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| plugins::build(workspace, Selection::All),
     },
     Step {
         name: "host",
         for_filtered: true,
         obstacle: none,
-        run: |workspace, _| {
-            // All targets, as the tests need them: the host alone would want other features of its
-            // dependencies, and all of wasmtime would be compiled once more.
-            run(&mut in_root(workspace, &["build", "--workspace", "--all-targets"]))
-        },
+        is_needed: true,
+        run: |workspace, _| build_host(workspace),
     },
     Step {
         name: "clients",
         for_filtered: true,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| clients(workspace),
     },
     Step {
         name: "javascript",
         for_filtered: false,
         obstacle: none,
+        is_needed: true,
         run: |workspace, _| {
             let folder = workspace.root.join("clients/js/test");
             let names = entries(&folder)?.into_iter().filter(|name| name.ends_with(".test.js"));
             run(Command::new("node").arg("--test").args(names.map(|name| folder.join(name))))
         },
     },
-    Step { name: "tests", for_filtered: true, obstacle: none, run: tests },
-    Step { name: "browser", for_filtered: true, obstacle: none, run: browser_tests },
+    Step { name: "tests", for_filtered: true, obstacle: none, is_needed: true, run: tests },
+    Step {
+        name: "browser",
+        for_filtered: true,
+        obstacle: none,
+        is_needed: true,
+        run: browser_tests,
+    },
     Step {
         name: "doctests",
         for_filtered: false,
         obstacle: none,
+        is_needed: true,
         // nextest runs no doc tests.
         run: |workspace, _| run(&mut in_root(workspace, &["test", "--doc", "--workspace"])),
+    },
+    Step {
+        name: "autobahn",
+        for_filtered: false,
+        obstacle: autobahn::obstacle,
+        // Python 2.7 is not to be had everywhere; the tests of `protocol` have the same cases.
+        is_needed: false,
+        run: |workspace, _| autobahn::check(workspace),
     },
     Step {
         name: "instructions",
         for_filtered: false,
         obstacle: instructions::obstacle,
+        is_needed: true,
         run: |workspace, _| instructions::check(workspace),
     },
 ];
@@ -134,8 +158,7 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
         let (start, cpu_start) = (Instant::now(), process::cpu_time());
         let result = match (step.obstacle)() {
             None => (step.run)(workspace, filters),
-            // A note in the log of an automatic run would go unread.
-            Some(obstacle) if std::env::var_os("CI").is_some() => Err(obstacle),
+            Some(obstacle) if step.is_needed && std::env::var_os("CI").is_some() => Err(obstacle),
             Some(obstacle) => {
                 println!("NOT RUN: {obstacle}");
                 not_run.push(step.name);
@@ -167,27 +190,43 @@ pub fn command(workspace: &Workspace, filters: &[String]) -> Outcome {
 
 /// Returns a call of cargo in the repository, with the target folder in which tests look for
 /// plugins and the host.
-fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
+pub fn in_root(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
     command.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
     command
 }
 
+/// Compiles the host for the tests.
+pub fn build_host(workspace: &Workspace) -> Outcome {
+    // All targets, as the tests need them: the host alone would want other features of its
+    // dependencies, and all of wasmtime would be compiled once more.
+    run(&mut in_root(workspace, &["build", "--workspace", "--all-targets"]))
+}
+
 /// Runs the tests of all crates, including those through a real socket.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    let has_browser_tests =
+        !filters.is_empty() && !browser_tests_named(workspace, filters)?.is_empty();
     let command = match is_installed("cargo-nextest") {
         true => {
             let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
             nextest.arg("--no-fail-fast");
             // The filters may name tests of the next step.
-            if !filters.is_empty() && !browser_tests_named(workspace, filters)?.is_empty() {
+            if has_browser_tests {
                 nextest.arg("--no-tests=pass");
             }
             nextest
         }
         false => {
             println!("cargo-nextest is not installed; running the tests with `cargo test`");
-            in_root(workspace, &["test", "--workspace", "--tests", "--no-fail-fast", "--"])
+            // Unlike nextest, it succeeds where a filter matches nothing.
+            if !filters.is_empty()
+                && !has_browser_tests
+                && named(in_root(workspace, &ALL_TESTS), filters)?.is_empty()
+            {
+                return Err(format!("no test has a name with {}", filters.join(" or ")));
+            }
+            in_root(workspace, &ALL_TESTS)
         }
     };
     run_tests(workspace, command, filters)
@@ -205,6 +244,9 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
+/// The tests as `cargo test` runs them.
+const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast", "--"];
+
 /// The whole workspace, as for the other tests: another selection would compile with other
 /// features.
 const BROWSER_TESTS: [&str; 7] =
@@ -212,23 +254,31 @@ const BROWSER_TESTS: [&str; 7] =
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {
-    let mut list = in_root(workspace, &BROWSER_TESTS);
+    named(in_root(workspace, &BROWSER_TESTS), filters)
+}
+
+/// Returns the tests that a call of cargo would run and that the filters let through.
+pub fn named(mut list: Command, filters: &[String]) -> Outcome<Vec<String>> {
     let list = capture(list.args(["--list", "--format", "terse"]).args(filters))?;
     Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 /// Runs a test program of cargo with the variables that the tests read.
 fn run_tests(workspace: &Workspace, mut command: Command, filters: &[String]) -> Outcome {
-    command
-        .args(filters)
-        .env("WHARF_BIN", host::program(workspace, Build::Quick))
-        .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
-        .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace))
-        .env("WHARF_SCREENSHOTS_DIR", workspace.target.join("screenshots"));
+    with_artefacts(workspace, command.args(filters));
     if let Some(python) = python(workspace)? {
         command.env("WHARF_PYTHON", python);
     }
     run(&mut command)
+}
+
+/// Adds the variables with the places of what has been compiled, as the tests read them.
+pub fn with_artefacts<'a>(workspace: &Workspace, command: &'a mut Command) -> &'a mut Command {
+    command
+        .env("WHARF_BIN", host::program(workspace, Build::Quick))
+        .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
+        .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace))
+        .env("WHARF_SCREENSHOTS_DIR", workspace.target.join("screenshots"))
 }
 
 /// Installs the client libraries of other languages that the tests use, if they have changed since
@@ -267,7 +317,7 @@ fn node_clients(workspace: &Workspace) -> Outcome {
     println!("installing the Node.js clients (npm {verb})");
     let log = workspace.scratch("test")?.join("npm.log");
     let mut npm = Command::new("npm");
-    npm.args([verb, "--no-audit", "--no-fund"]).current_dir(&folder);
+    npm.args([verb, "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
     run_logged(&mut npm, &log, CLIENTS_LIMIT)?;
     write_by_rename(&installed, wanted.as_bytes())
 }
@@ -298,7 +348,8 @@ fn python_clients(workspace: &Workspace) -> Outcome {
     venv.args(["-m", "venv", "--clear"]).arg(&environment);
     run_logged(&mut venv, &log, CLIENTS_LIMIT)?;
     let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "-r"]).arg(&requirements);
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r"])
+        .arg(&requirements);
     run_logged(&mut pip, &log, CLIENTS_LIMIT)?;
     write_by_rename(&installed, wanted.as_bytes())
 }

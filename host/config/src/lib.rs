@@ -20,6 +20,8 @@ use std::time::Duration;
 
 mod channel;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod kind;
 mod listen;
 mod load;

@@ -12,11 +12,11 @@ fn folder_with(file: &str) -> tempfile::TempDir {
     folder
 }
 
-fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+pub(super) fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-fn from_file(file: &str) -> Result<(Config, Sources), ConfigError> {
+pub(super) fn from_file(file: &str) -> Result<(Config, Sources), ConfigError> {
     let folder = folder_with(file);
     load(&Given { working_folder: folder.path().to_owned(), ..Given::default() })
 }

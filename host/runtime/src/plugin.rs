@@ -3,6 +3,8 @@
 mod cache;
 mod compiler;
 mod component;
+#[cfg(test)]
+mod fuzz;
 mod interfaces;
 mod machine;
 pub mod watch;

@@ -5,6 +5,9 @@
 //! checks here follow RFC 6455, 4.2.
 
 mod forwarded;
+#[cfg(test)]
+mod fuzz;
+
 mod origin;
 mod token;
 mod upgrade;

@@ -112,4 +112,7 @@ fn why(kind: &ErrorKind) -> Unacceptable {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

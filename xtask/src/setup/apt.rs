@@ -76,17 +76,8 @@ impl Suite {
         for part in ["lists/partial", "cache/archives/partial"] {
             create_folder(&folder.join(part))?;
         }
-        let keyrings: Vec<&str> = DEBIAN_KEYRINGS
-            .into_iter()
-            .find(|file| Path::new(file).is_file())
-            .into_iter()
-            .chain(mirror.signed_by.as_deref())
-            .collect();
-        let options = match keyrings.is_empty() {
-            true => String::new(),
-            false => format!("[signed-by={}] ", keyrings.join(",")),
-        };
-        let source = format!("deb {options}{} {name} main\n", mirror.uri);
+        let present = DEBIAN_KEYRINGS.into_iter().find(|file| Path::new(file).is_file());
+        let source = source_line(mirror, name, present)?;
         let configuration = folder.join("apt.conf");
         for (file, text) in [
             (folder.join("sources.list"), source),
@@ -153,6 +144,25 @@ fn main_complaint(log: &Path) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// Returns the entry of a suite, with the keyrings that its signature is checked with.
+///
+/// # Errors
+///
+/// There is no keyring: apt would take any key that the machine trusts, those of other archives
+/// included.
+fn source_line(mirror: &Mirror, name: &str, debian_keyring: Option<&str>) -> Outcome<String> {
+    let keyrings: Vec<&str> =
+        debian_keyring.into_iter().chain(mirror.signed_by.as_deref()).collect();
+    if keyrings.is_empty() {
+        return Err(format!(
+            "there is no keyring for {}: install Debian's (`apt-get install \
+             debian-archive-keyring`), or name one with `signed-by` in apt's sources",
+            mirror.uri
+        ));
+    }
+    Ok(format!("deb [signed-by={}] {} {name} main\n", keyrings.join(","), mirror.uri))
+}
+
 /// Returns the settings that apt reads after the machine's own, whose proxies and the like stay in
 /// force.
 fn settings(folder: &Path) -> String {
@@ -169,6 +179,12 @@ Dir::Cache \"{folder}/cache\";
 APT::Sandbox::User \"root\";
 // A list that could not be fetched is a failure, not a warning.
 APT::Update::Error-Mode \"any\";
+// Signatures are checked whatever the machine allows for its own packages: what is fetched here is
+// compiled into every plugin.
+APT::Get::AllowUnauthenticated \"false\";
+Acquire::AllowInsecureRepositories \"false\";
+Acquire::AllowDowngradeToInsecureRepositories \"false\";
+Acquire::AllowWeakRepositories \"false\";
 // Commands that the machine runs after its own updates, and lists that only they need.
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -278,6 +294,31 @@ mod tests {
 
     fn mirror(uri: &str, signed_by: Option<&str>) -> Mirror {
         Mirror { uri: uri.to_owned(), signed_by: signed_by.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_suite_is_fetched_with_a_keyring_or_not_at_all() {
+        let uri = "http://plain.invalid/debian";
+        let line = |signed_by, present| source_line(&mirror(uri, signed_by), "sid", present);
+        let with = |keyrings| Ok(format!("deb [signed-by={keyrings}] {uri} sid main\n"));
+        assert_eq!(line(None, Some("/debian.gpg")), with("/debian.gpg"));
+        assert_eq!(line(Some("/own.gpg"), None), with("/own.gpg"));
+        assert_eq!(line(Some("/own.gpg"), Some("/debian.gpg")), with("/debian.gpg,/own.gpg"));
+        let failure = line(None, None).expect_err("no keyring");
+        assert!(failure.contains("debian-archive-keyring"), "{failure}");
+    }
+
+    #[test]
+    fn the_machine_cannot_switch_the_check_of_signatures_off() {
+        let settings = settings(Path::new("/work"));
+        for option in [
+            "APT::Get::AllowUnauthenticated",
+            "Acquire::AllowInsecureRepositories",
+            "Acquire::AllowDowngradeToInsecureRepositories",
+            "Acquire::AllowWeakRepositories",
+        ] {
+            assert!(settings.contains(&format!("\n{option} \"false\";\n")), "{option}");
+        }
     }
 
     #[test]

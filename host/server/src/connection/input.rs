@@ -450,4 +450,7 @@ pub fn count_messages(config: &Config, mut sent: &[u8]) -> Result<usize, Reason>
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ const MAX_MESSAGE: usize = 5_000;
 
 /// The items that were read, up to the end or the first violation.
 #[derive(Debug, PartialEq, Eq)]
-enum Read {
+pub(super) enum Read {
     Text(Vec<u8>),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -112,7 +112,7 @@ impl AsyncRead for Pieces {
     }
 }
 
-fn ours(stream: &[u8], cuts: &[usize], early: usize, block: usize) -> Vec<Read> {
+pub(super) fn ours(stream: &[u8], cuts: &[usize], early: usize, block: usize) -> Vec<Read> {
     let config = Config {
         max_frame_bytes: MAX_FRAME,
         max_message_bytes: MAX_MESSAGE,
@@ -162,7 +162,7 @@ fn ours(stream: &[u8], cuts: &[usize], early: usize, block: usize) -> Vec<Read> 
     }
 }
 
-fn theirs(stream: &[u8]) -> Vec<Read> {
+pub(super) fn theirs(stream: &[u8]) -> Vec<Read> {
     let config = WebSocketConfig::default()
         .max_frame_size(Some(MAX_FRAME))
         .max_message_size(Some(MAX_MESSAGE));
@@ -221,7 +221,7 @@ impl io::Write for Duplex {
 /// Returns true if both end alike. A frame may break several rules, and either of them may be
 /// named. The other implementation accepts a close code that must not be sent, and answers it with
 /// 1002 itself.
-fn end_alike(theirs: Option<&Read>, ours: Option<&Read>) -> bool {
+pub(super) fn end_alike(theirs: Option<&Read>, ours: Option<&Read>) -> bool {
     match (theirs, ours) {
         (Some(Read::Violated(theirs)), Some(Read::Violated(ours))) => {
             theirs == ours || [theirs, ours].contains(&&Reason::ProtocolError)
