@@ -85,6 +85,12 @@ impl Channel {
         &self.context.name
     }
 
+    /// Returns the channel that has its data now: this one, or the one that came back after this one
+    /// was removed and freed. A task that goes on for long asks before each event.
+    pub(crate) fn successor(self: Arc<Channel>) -> Arc<Channel> {
+        self.context.channel().unwrap_or(self)
+    }
+
     /// Returns the generation that serves the next event.
     ///
     /// It is lent for a moment and not counted, since all workers would write the same count with

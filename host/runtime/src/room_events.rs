@@ -48,22 +48,26 @@ impl RoomRunner {
 }
 
 impl Runner for RoomRunner {
-    fn run(&self, room: Arc<RoomState>) {
-        if let Some(channel) = self.context.upgrade().and_then(|context| context.channel()) {
-            self.working.0.fetch_add(1, Ordering::SeqCst);
-            let working = self.working.clone();
-            tokio::spawn(async move {
-                run_all(channel, room).await;
-                working.0.fetch_sub(1, Ordering::SeqCst);
-            });
-        }
+    fn run(&self, room: Arc<RoomState>) -> bool {
+        // A removed channel that is freed has no code. Its rooms are attended again if it comes back.
+        let Some(channel) = self.context.upgrade().and_then(|context| context.channel()) else {
+            return false;
+        };
+        self.working.0.fetch_add(1, Ordering::SeqCst);
+        let working = self.working.clone();
+        tokio::spawn(async move {
+            run_all(channel, room).await;
+            working.0.fetch_sub(1, Ordering::SeqCst);
+        });
+        true
     }
 }
 
 /// Runs a room's events until none waits.
-async fn run_all(channel: Arc<Channel>, room: Arc<RoomState>) {
+async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>) {
     let mut writes = PendingWrites::default();
     while let Some(posted) = room.next() {
+        channel = channel.successor();
         // A panic of the host is a bug of the host, and must not be the end of the room.
         let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
         if run.catch_unwind().await.is_err() {

@@ -55,6 +55,9 @@ impl Registry {
         }
         self.routes.store(Arc::new(routes(&channels)));
         drop(channels);
+        for back in news.iter().filter(|news| !news.is_swap) {
+            back.channel.context.hub.attend_rooms();
+        }
         if let Some(Mounted { channel, .. }) = removed {
             let connections = channel.context.hub.connection_count();
             tracing::info!(channel = channel.name(), connections, "plugin removed");
@@ -96,6 +99,8 @@ impl Registry {
                 (channel.clone(), is_swap, Some(channel.swap(next)))
             }
             None => {
+                // Its last events may have set timers after it was freed.
+                context.hub.cancel_timers();
                 let channel = Arc::new(Channel::new(context, self.slots(), next));
                 *channel.context.mounted.lock() = Arc::downgrade(&channel);
                 (channel, false, None)

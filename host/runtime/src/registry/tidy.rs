@@ -95,6 +95,8 @@ impl Registry {
         let mut kept = self.kept.lock();
         for (name, mounted) in &freed {
             let channel = &mounted.channel;
+            // Those that were set while its connections ended: nobody could handle their firings.
+            channel.context.hub.cancel_timers();
             kept.put(name.clone(), channel.context.clone(), channel.current().number);
         }
         let expired = kept.expired(self.config.removed_data_grace);
