@@ -75,3 +75,39 @@ pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+/// Returns a component that does the same and takes some seconds to compile, on one core: it has a
+/// module besides, of which nothing makes an instance. `salt` makes it another file each time.
+pub fn slow_to_compile(component: &[u8], salt: u8) -> Vec<u8> {
+    const STEPS: usize = 60_000;
+    // A function (i64) -> i64 without further variables.
+    let mut body = vec![0];
+    for step in 0..STEPS {
+        // Constants of four bytes as signed LEB128, in which each byte but the last has the high bit.
+        let [a, b, ..] = step.to_le_bytes();
+        let constant = [a | 0x80, b | 0x80, salt | 0x80, 0x01];
+        // local.get 0, i64.const, i64.mul, local.get 0, i64.xor, local.set 0
+        body.extend([0x20, 0, 0x42].iter().chain(&constant).chain(&[0x7e, 0x20, 0, 0x85, 0x21, 0]));
+    }
+    body.extend([0x20, 0, 0x0b]);
+    let code = [vec![1], sized(&body)].concat();
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    for (id, content) in [(1, &[1, 0x60, 1, 0x7e, 1, 0x7e][..]), (3, &[1, 0]), (10, &code)] {
+        module.push(id);
+        module.extend(sized(content));
+    }
+    // Section 1 of a component is a core module.
+    [component, &[1], &sized(&module)].concat()
+}
+
+/// Returns bytes behind their number as unsigned LEB128.
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    let mut sized = Vec::new();
+    let mut left = bytes.len();
+    while left >= 0x80 {
+        sized.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    sized.push(left as u8);
+    [&sized, bytes].concat()
+}

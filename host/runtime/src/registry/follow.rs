@@ -23,6 +23,10 @@ use super::{PluginFile, Registry, hex, tidy};
 use crate::plugin::watch::Change;
 use crate::ports::LoadOutcome;
 
+mod departures;
+
+use departures::Departures;
+
 /// Time before a file that was refused for a passing reason is tried again. It doubles with each
 /// attempt, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +44,8 @@ struct Loading {
     file: PluginFile,
     /// Number of earlier attempts.
     tries: u32,
+    /// True if compiling it takes longer than its limit.
+    is_late: bool,
     task: AbortHandle,
 }
 
@@ -60,6 +66,16 @@ struct Refused {
     tries: u32,
 }
 
+/// The channels that give way to new code with their paths.
+#[derive(Default)]
+struct Displaced {
+    /// Names of those whose file is gone.
+    departing: Vec<String>,
+    /// Files of the start: where two claim a path, the names of their files decide, and not which of
+    /// them was loaded first.
+    of_start: Vec<PluginFile>,
+}
+
 /// The state of the loading of all files.
 struct Follower {
     registry: Arc<Registry>,
@@ -68,6 +84,7 @@ struct Follower {
     /// Tasks that look for the last good code in place of refused files of the start.
     fallbacks: JoinSet<(String, Option<Ready>)>,
     waiting: Waiting,
+    departures: Departures,
     refused: BTreeMap<String, Refused>,
     next_ticket: u64,
     /// Tells of compilations that take longer than their limit.
@@ -100,6 +117,7 @@ impl Registry {
                 loading: BTreeMap::new(),
                 fallbacks: JoinSet::new(),
                 waiting: Waiting::new(),
+                departures: Departures::default(),
                 refused: BTreeMap::new(),
                 next_ticket: 0,
                 late,
@@ -121,7 +139,9 @@ impl Follower {
     ) {
         loop {
             self.end_first_scan();
-            let retry = self.next_retry();
+            self.end_departures();
+            let (retry, departure) = (self.next_retry(), self.departures.next());
+            let departure = departure.unwrap_or_else(|| Instant::now() + FAR);
             tokio::select! {
                 change = changes.recv(), if self.has_room() => match change {
                     Some(change) => self.changed(change),
@@ -146,6 +166,8 @@ impl Follower {
                 }
                 Some((name, ticket)) = late.recv() => self.is_late(&name, ticket),
                 () = tokio::time::sleep_until(retry) => self.try_again(),
+                // The next round ends it.
+                () = tokio::time::sleep_until(departure) => {}
             }
         }
     }
@@ -162,6 +184,7 @@ impl Follower {
                 self.consider(PluginFile { name, path, bytes, sha256 });
             }
             Change::Unreadable { name, path, reason } => {
+                self.departures.call_off(&name);
                 self.refuse(&name, path, None, FileRefusal::of(reason), None);
                 self.fall_back(&name);
             }
@@ -169,10 +192,43 @@ impl Follower {
                 self.forget(&name);
                 self.refused.remove(&name);
                 self.registry.refusals.lock().remove(&name);
-                self.change(Some(&name));
-                self.note_last_good(name, None);
+                self.depart(name);
             }
         }
+    }
+
+    /// Takes a channel whose file is gone out of service; later, if files are being loaded to one of
+    /// which its paths may move.
+    fn depart(&mut self, name: String) {
+        let loading = self.loading.iter().filter(|(_, loading)| !loading.is_late);
+        let awaited: BTreeSet<String> = loading.map(|(name, _)| name.clone()).collect();
+        if awaited.is_empty() || self.registry.find(&name).is_none() {
+            self.remove(vec![name]);
+            return;
+        }
+        let longest = self.registry.config.compile_timeout;
+        tracing::info!(
+            channel = %name,
+            loading = awaited.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
+            "a plugin's file is gone; it serves until the files that are being loaded are ready, at \
+             most for compile_timeout_ms, since its paths may move to one of them"
+        );
+        self.departures.add(name, awaited, longest);
+    }
+
+    /// Removes the channels for which nothing is loaded any more that could take over their paths.
+    fn end_departures(&mut self) {
+        let loading = &self.loading;
+        let due =
+            self.departures.due(|name| loading.get(name).is_some_and(|loading| !loading.is_late));
+        if !due.is_empty() {
+            self.remove(due);
+        }
+    }
+
+    fn remove(&mut self, names: Vec<String>) {
+        self.change(&names);
+        names.into_iter().for_each(|name| self.note_last_good(name, None));
     }
 
     /// Begins to load a new or changed file, unless it is the one that serves or is loaded already.
@@ -181,6 +237,7 @@ impl Follower {
         if self.loading.get(&file.name).is_some_and(|loading| is_same(loading.file.sha256))
             || self.waiting.get(&file.name).is_some_and(|ready| is_same(ready.next.sha256))
         {
+            self.departures.call_off(&file.name);
             return;
         }
         self.forget(&file.name);
@@ -213,7 +270,8 @@ impl Follower {
                 Loaded { name, ticket, result }
             }
         });
-        self.loading.insert(file.name.clone(), Loading { ticket, file, tries, task });
+        self.loading
+            .insert(file.name.clone(), Loading { ticket, file, tries, is_late: false, task });
     }
 
     /// Stops loading a file, which has changed or is gone. What is being compiled goes into the cache.
@@ -222,6 +280,7 @@ impl Follower {
             loading.task.abort();
         }
         self.waiting.remove(name);
+        self.departures.call_off(name);
         self.first.remove(name);
         self.first_served.remove(name);
     }
@@ -235,12 +294,11 @@ impl Follower {
         };
         match result {
             Ok(ready) => {
-                let displaced = self.displaced_by(&ready);
+                let Displaced { departing, of_start: displaced } = self.displaced_by(&ready);
                 self.waiting.insert(name.clone(), ready);
-                for holder in &displaced {
-                    self.change(Some(&holder.name));
-                }
-                self.change(None);
+                let displaced_names = displaced.iter().map(|file| file.name.clone());
+                self.change(&departing.iter().cloned().chain(displaced_names).collect::<Vec<_>>());
+                departing.into_iter().for_each(|name| self.note_last_good(name, None));
                 if self.scanned.is_some() && self.registry.find(&name).is_some() {
                     self.first_served.insert(name.clone(), file.clone());
                 }
@@ -269,26 +327,34 @@ impl Follower {
         }
     }
 
-    /// Returns the files of the start that give way to this code: where two claim a path, the names
-    /// of their files decide, and not which of them was loaded first.
-    fn displaced_by(&mut self, ready: &Ready) -> Vec<PluginFile> {
-        if self.scanned.is_none() {
-            return Vec::new();
-        }
+    /// Takes note of the channels that give way to this code, if all do that hold its paths.
+    fn displaced_by(&mut self, ready: &Ready) -> Displaced {
         let holders = self.registry.holders(ready);
-        let gives_way = |name: &String| *name > ready.name && self.first_served.contains_key(name);
-        if !holders.iter().all(gives_way) {
-            return Vec::new();
+        let is_of_start = |name: &String| {
+            self.scanned.is_some() && *name > ready.name && self.first_served.contains_key(name)
+        };
+        if !holders.iter().all(|name| self.departures.has(name) || is_of_start(name)) {
+            return Displaced::default();
         }
-        holders.iter().filter_map(|name| self.first_served.remove(name)).collect()
+        let mut displaced = Displaced::default();
+        for name in holders {
+            if self.departures.has(&name) {
+                self.departures.call_off(&name);
+                displaced.departing.push(name);
+            } else {
+                displaced.of_start.extend(self.first_served.remove(&name));
+            }
+        }
+        displaced
     }
 
     /// Tells that a compilation takes longer than its limit. It goes on.
     fn is_late(&mut self, name: &str, ticket: u64) {
-        let Some(loading) = self.loading.get(name).filter(|loading| loading.ticket == ticket)
-        else {
+        let loading = self.loading.get_mut(name).filter(|loading| loading.ticket == ticket);
+        let Some(loading) = loading else {
             return;
         };
+        loading.is_late = true;
         let (path, sha256) = (loading.file.path.clone(), loading.file.sha256);
         let limit = self.registry.config.compile_timeout;
         let reason = format!(
@@ -365,7 +431,7 @@ impl Follower {
             return;
         }
         let mut waiting = Waiting::from([(name.clone(), ready)]);
-        for news in self.registry.change(None, &mut waiting) {
+        for news in self.registry.change(&[], &mut waiting) {
             tell_mounted(&news);
             tracing::warn!(
                 channel = %name,
@@ -374,8 +440,8 @@ impl Follower {
         }
     }
 
-    /// Takes a channel out of service, and mounts what can be mounted.
-    fn change(&mut self, removed: Option<&str>) {
+    /// Takes channels out of service, and mounts what can be mounted, in one step.
+    fn change(&mut self, removed: &[String]) {
         for news in self.registry.change(removed, &mut self.waiting) {
             tell_mounted(&news);
             let name = news.channel.name().to_owned();

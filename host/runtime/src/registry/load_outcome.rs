@@ -67,7 +67,7 @@ impl Registry {
         let prepared = self.prepare(&file, || ()).await;
         let ready = prepared.map_err(|refusal| self.shown(name, &refusal.reason))?;
         let mut waiting = Waiting::from([(name.to_owned(), ready)]);
-        let news = self.change(None, &mut waiting).pop();
+        let news = self.change(&[], &mut waiting).pop();
         if let Some(ready) = waiting.get(name) {
             let reason = self.conflict(ready).unwrap_or_default();
             return Err(self.shown(name, &reason));
