@@ -79,12 +79,13 @@ struct Mounted {
     patterns: Vec<Pattern>,
 }
 
-/// A plugin's file with its content.
+/// A plugin's file. Its content is kept only while it is loaded.
 #[derive(Clone)]
 struct PluginFile {
     name: String,
     path: PathBuf,
-    bytes: Arc<[u8]>,
+    /// Size in bytes.
+    size: usize,
     sha256: [u8; 32],
 }
 

@@ -17,20 +17,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::load::{FileRefusal, Ready};
-use super::mount::{News, Waiting};
-use super::{PluginFile, Registry, hex, tidy};
+use super::load::{FileRefusal, Ready, read_again};
+use super::load_outcome::tell_mounted;
+use super::mount::Waiting;
+use super::{PluginFile, Registry, tidy};
 use crate::plugin::watch::Change;
 use crate::ports::LoadOutcome;
 
 mod departures;
+mod refused;
 
 use departures::Departures;
-
-/// Time before a file that was refused for a passing reason is tried again. It doubles with each
-/// attempt, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+use refused::RefusedFiles;
 
 /// Bytes of the files that are being loaded. With more, further changes wait in the folder.
 const MAX_LOADING_BYTES: usize = 256 << 20;
@@ -56,16 +54,6 @@ struct Loaded {
     result: Result<Ready, FileRefusal>,
 }
 
-/// A file that is not served.
-struct Refused {
-    sha256: Option<[u8; 32]>,
-    /// Logged reason, so that looking again does not repeat it.
-    reason: String,
-    /// The file and the time of the next attempt, if the reason may pass.
-    retry: Option<(PluginFile, Instant)>,
-    tries: u32,
-}
-
 /// The channels that give way to new code with their paths.
 #[derive(Default)]
 struct Displaced {
@@ -85,7 +73,7 @@ struct Follower {
     fallbacks: JoinSet<(String, Option<Ready>)>,
     waiting: Waiting,
     departures: Departures,
-    refused: BTreeMap<String, Refused>,
+    refused: RefusedFiles,
     next_ticket: u64,
     /// Tells of compilations that take longer than their limit.
     late: mpsc::UnboundedSender<(String, u64)>,
@@ -118,7 +106,7 @@ impl Registry {
                 fallbacks: JoinSet::new(),
                 waiting: Waiting::new(),
                 departures: Departures::default(),
-                refused: BTreeMap::new(),
+                refused: RefusedFiles::default(),
                 next_ticket: 0,
                 late,
                 scanned: Some(scanned),
@@ -140,8 +128,9 @@ impl Follower {
         loop {
             self.end_first_scan();
             self.end_departures();
-            let (retry, departure) = (self.next_retry(), self.departures.next());
-            let departure = departure.unwrap_or_else(|| Instant::now() + FAR);
+            let far = Instant::now() + FAR;
+            let retry = self.refused.next_retry().unwrap_or(far);
+            let departure = self.departures.next().unwrap_or(far);
             tokio::select! {
                 change = changes.recv(), if self.has_room() => match change {
                     Some(change) => self.changed(change),
@@ -165,7 +154,7 @@ impl Follower {
                     }
                 }
                 Some((name, ticket)) = late.recv() => self.is_late(&name, ticket),
-                () = tokio::time::sleep_until(retry) => self.try_again(),
+                () = tokio::time::sleep_until(retry), if self.has_room() => self.try_again(),
                 // The next round ends it.
                 () = tokio::time::sleep_until(departure) => {}
             }
@@ -173,7 +162,7 @@ impl Follower {
     }
 
     fn has_room(&self) -> bool {
-        let bytes: usize = self.loading.values().map(|loading| loading.file.bytes.len()).sum();
+        let bytes: usize = self.loading.values().map(|loading| loading.file.size).sum();
         bytes < MAX_LOADING_BYTES
     }
 
@@ -181,11 +170,12 @@ impl Follower {
         match change {
             Change::Scanned => self.is_listed = true,
             Change::Settled { name, path, bytes, sha256 } => {
-                self.consider(PluginFile { name, path, bytes, sha256 });
+                let size = bytes.len();
+                self.consider(PluginFile { name, path, size, sha256 }, bytes);
             }
             Change::Unreadable { name, path, reason } => {
                 self.departures.call_off(&name);
-                self.refuse(&name, path, None, FileRefusal::of(reason), None);
+                self.refuse(&name, path, None, FileRefusal::of(reason));
                 self.fall_back(&name);
             }
             Change::Removed { name } => {
@@ -232,7 +222,7 @@ impl Follower {
     }
 
     /// Begins to load a new or changed file, unless it is the one that serves or is loaded already.
-    fn consider(&mut self, file: PluginFile) {
+    fn consider(&mut self, file: PluginFile, bytes: Arc<[u8]>) {
         let is_same = |sha256: [u8; 32]| sha256 == file.sha256;
         if self.loading.get(&file.name).is_some_and(|loading| is_same(loading.file.sha256))
             || self.waiting.get(&file.name).is_some_and(|ready| is_same(ready.next.sha256))
@@ -246,10 +236,11 @@ impl Follower {
             self.is_served(file.name, generation.sha256, generation.number);
             return;
         }
-        self.load(file, 0);
+        self.load(file, Some(bytes), 0);
     }
 
-    fn load(&mut self, file: PluginFile, tries: u32) {
+    /// Begins to load a file, which is read again without its content.
+    fn load(&mut self, file: PluginFile, bytes: Option<Arc<[u8]>>, tries: u32) {
         if self.scanned.is_some() {
             self.first.insert(file.name.clone());
         }
@@ -260,8 +251,15 @@ impl Follower {
             let file = file.clone();
             async move {
                 let is_late = || drop(late.send((name.clone(), ticket)));
+                let prepared = async {
+                    let bytes = match bytes {
+                        Some(bytes) => bytes,
+                        None => read_again(&file).await?,
+                    };
+                    registry.prepare(&file, bytes, is_late).await
+                };
                 // A panic of the host is a bug of the host, and must not be the end of loading.
-                let prepared = AssertUnwindSafe(registry.prepare(&file, is_late)).catch_unwind();
+                let prepared = AssertUnwindSafe(prepared).catch_unwind();
                 let result = prepared.await.unwrap_or_else(|_| {
                     Err(FileRefusal::passing(
                         "the host panicked while it loaded it; please report it",
@@ -279,6 +277,7 @@ impl Follower {
         if let Some(loading) = self.loading.remove(name) {
             loading.task.abort();
         }
+        self.refused.call_off(name);
         self.waiting.remove(name);
         self.departures.call_off(name);
         self.first.remove(name);
@@ -303,23 +302,20 @@ impl Follower {
                     self.first_served.insert(name.clone(), file.clone());
                 }
                 // They are told why they do not serve any more.
-                displaced.into_iter().for_each(|file| self.load(file, 0));
+                displaced.into_iter().for_each(|file| self.load(file, None, 0));
                 if let Some(reason) =
                     self.waiting.get(&name).and_then(|ready| self.registry.conflict(ready))
                 {
                     let refusal = FileRefusal::of(reason);
-                    self.refuse(&name, file.path, Some(file.sha256), refusal, None);
+                    self.refuse(&name, file.path, Some(file.sha256), refusal);
                 }
                 self.first.remove(&name);
             }
             Err(refusal) => {
-                let retry = refusal.is_passing.then(|| {
-                    let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
-                    (file.clone(), Instant::now() + pause)
-                });
-                self.refuse(&name, file.path, Some(file.sha256), refusal, retry);
-                if let Some(refused) = self.refused.get_mut(&name) {
-                    refused.tries = tries;
+                let is_passing = refusal.is_passing;
+                self.refuse(&name, file.path.clone(), Some(file.sha256), refusal);
+                if is_passing {
+                    self.refused.retry(file, tries);
                 }
                 self.first.remove(&name);
                 self.fall_back(&name);
@@ -360,7 +356,7 @@ impl Follower {
         let reason = format!(
             "it has not been compiled within {limit:?} (compile_timeout_ms); it is loaded once it is"
         );
-        self.refuse(name, path, Some(sha256), FileRefusal::of(reason), None);
+        self.refuse(name, path, Some(sha256), FileRefusal::of(reason));
         self.first.remove(name);
         self.fall_back(name);
     }
@@ -372,35 +368,18 @@ impl Follower {
         path: PathBuf,
         sha256: Option<[u8; 32]>,
         refusal: FileRefusal,
-        retry: Option<(PluginFile, Instant)>,
     ) {
         let FileRefusal { reason, is_passing } = refusal;
-        let known = self.refused.get(name);
-        let is_news = known.is_none_or(|known| known.reason != reason || known.sha256 != sha256);
-        if is_news {
+        if self.refused.note(name, sha256, &reason) {
             self.registry.tell_refused(name, &path, sha256, &reason, is_passing);
         }
-        let refused = Refused { sha256, reason, retry, tries: 0 };
-        self.refused.insert(name.to_owned(), refused);
-    }
-
-    /// Returns the time of the next attempt with a refused file.
-    fn next_retry(&self) -> Instant {
-        let retries = self.refused.values().filter_map(|refused| refused.retry.as_ref());
-        let times = retries.map(|(_, at)| *at);
-        times.min().unwrap_or_else(|| Instant::now() + FAR)
     }
 
     fn try_again(&mut self) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for refused in self.refused.values_mut() {
-            if let Some((file, _)) = refused.retry.take_if(|(_, at)| *at <= now) {
-                due.push((file, refused.tries + 1));
-            }
-        }
-        for (file, tries) in due {
-            self.load(file, tries);
+        while self.has_room()
+            && let Some((file, tries)) = self.refused.take_due()
+        {
+            self.load(file, None, tries);
         }
     }
 
@@ -424,7 +403,7 @@ impl Follower {
             self.first.remove(&name);
         }
         // The file may have become good, or be gone, meanwhile.
-        let Some(ready) = ready.filter(|_| self.refused.contains_key(&name)) else {
+        let Some(ready) = ready.filter(|_| self.refused.has(&name)) else {
             return;
         };
         if self.registry.find(&name).is_some() || self.waiting.contains_key(&name) {
@@ -483,24 +462,4 @@ impl Follower {
             let _ = scanned.send(());
         }
     }
-}
-
-/// Logs that a generation serves.
-pub(super) fn tell_mounted(news: &News) {
-    let generation = news.channel.current();
-    let context = &news.channel.context;
-    let paths = context.shown(&generation.description.paths.join(" "), usize::MAX);
-    let sha256 = hex(&news.sha256);
-    tracing::info!(
-        channel = %news.channel.name(),
-        generation = news.number,
-        paths,
-        session_format = generation.description.session_format,
-        sha256 = sha256.get(..16),
-        bytes = news.bytes,
-        cached = news.is_cached,
-        compile_ms = news.compile_ms,
-        swap_ms = news.swap_ms,
-        "{}", if news.is_swap { "plugin swapped" } else { "plugin loaded" }
-    );
 }
