@@ -100,6 +100,13 @@ pub fn slow_to_compile(component: &[u8], salt: u8) -> Vec<u8> {
     [component, &[1], &sized(&module)].concat()
 }
 
+/// Returns a component that does the same and is larger by about this number of bytes.
+pub fn padded(component: &[u8], bytes: usize) -> Vec<u8> {
+    let content = [&b"\x07padding"[..], &vec![0; bytes]].concat();
+    // Section 0 is for whatever tools want to add.
+    [component, &[0], &sized(&content)].concat()
+}
+
 /// Returns bytes behind their number as unsigned LEB128.
 fn sized(bytes: &[u8]) -> Vec<u8> {
     let mut sized = Vec::new();

@@ -28,6 +28,7 @@ mod operator_access;
 mod operator_examples;
 mod origins;
 mod page;
+mod passing;
 mod presence;
 mod publish;
 mod refusals;
