@@ -256,6 +256,11 @@ impl RoomStates {
         self.shared.rooms.load(Ordering::Relaxed)
     }
 
+    /// Returns the size of all states together, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns the data of a room, which is made if there was none.
     ///
     /// # Errors

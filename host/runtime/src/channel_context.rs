@@ -63,6 +63,12 @@ impl ChannelContext {
         self.mounted.lock().upgrade()
     }
 
+    /// Returns the size of the data that is kept when the channel is removed: its store and the states
+    /// of its rooms.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.store.bytes().saturating_add(self.hub.room_state_bytes())
+    }
+
     /// Returns the bounds of the inbox of one connection.
     pub fn inbox_limits(&self) -> InboxLimits {
         let (events, bytes) = (self.config.inbox_events, self.config.inbox_bytes);

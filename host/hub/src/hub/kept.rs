@@ -47,6 +47,11 @@ impl Hub {
         self.states.find(room)?.state()
     }
 
+    /// Returns the size of all rooms' states, in bytes.
+    pub fn room_state_bytes(&self) -> usize {
+        self.states.bytes()
+    }
+
     /// Drops the state of a room, so that its next event begins anew. Returns true if there was
     /// one.
     pub fn reset_room(&self, room: &str) -> bool {
