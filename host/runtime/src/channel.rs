@@ -135,10 +135,11 @@ impl Channel {
         self.removed.store(true, Ordering::SeqCst);
     }
 
-    /// Cancels the timers of a channel that is out of service, and ends its connections.
-    pub(crate) fn end(&self) {
+    /// Cancels the timers of a channel that is out of service, and ends its connections, which may go
+    /// on for a while where there are many.
+    pub(crate) fn end(self: Arc<Channel>) {
         self.context.hub.cancel_timers();
-        self.context.hub.end_all(Reason::Removed);
+        tokio::spawn(async move { self.context.hub.end_all(Reason::Removed).await });
     }
 
     /// Returns true if the channel is out of service.

@@ -142,9 +142,9 @@ impl Registry {
     }
 
     /// Asks every connection of every channel to end.
-    pub fn end_all(&self, reason: Reason) {
+    pub async fn end_all(&self, reason: Reason) {
         for channel in self.channels() {
-            channel.context.hub.end_all(reason);
+            channel.context.hub.end_all(reason).await;
         }
     }
 

@@ -125,7 +125,7 @@ pub async fn run_observed(
     tracing::info!(connections = front.connections(), "shutting down");
     front.is_closing.store(true, Ordering::SeqCst);
     server.closing.send_replace(());
-    registry.end_all(Reason::Shutdown);
+    registry.end_all(Reason::Shutdown).await;
     server.drain().await;
     following.abort();
     tracing::info!("stopped");

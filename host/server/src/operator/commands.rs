@@ -99,7 +99,7 @@ async fn run(
                 }
                 To::User(name) => {
                     online(&channel, name)?;
-                    hub.disconnect_user(name, &close)
+                    hub.disconnect_user(name, &close).await
                 }
             };
             done(StatusCode::OK, "disconnected", disconnected)
