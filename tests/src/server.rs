@@ -66,6 +66,23 @@ impl Wharf {
         wharf
     }
 
+    /// Starts a server like [`Wharf::start_in`], and does not wait until it has loaded its plugins. Its
+    /// address is chosen here, since it announces it only then.
+    pub async fn start_early(folder: TempDir, flags: &[&str]) -> Wharf {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let address = free.local_addr().expect("it is bound");
+        drop(free);
+        let listen = format!("--listen {address}");
+        let mut command = serve_under(&[], folder.path(), &[flags, &[&listen]].concat());
+        let mut child = command.spawn().expect("the server starts");
+        let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
+        eventually("the server to listen", async || {
+            tokio::net::TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Wharf { child, address, log, folder }
+    }
+
     /// Starts a server like [`Wharf::start_in`], whose log is read no further than to its address.
     pub async fn start_unread(folder: TempDir, flags: &[&str]) -> Wharf {
         let mut command = serve_under(&[], folder.path(), flags);

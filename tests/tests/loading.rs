@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use wharf_tests::artefacts::{component, replaced};
+use wharf_tests::artefacts::{component, replaced, slow_to_compile};
 use wharf_tests::operator::Operated;
-use wharf_tests::{Ended, Wharf, eventually};
+use wharf_tests::{Ended, Line, Wharf, eventually};
 
 /// Returns the status and the lines of the answer to a request for a page.
 async fn asked(wharf: &Wharf, path: &str) -> (u16, Vec<String>) {
@@ -107,6 +107,58 @@ async fn a_path_that_moves_to_another_file_is_never_out() {
 }
 
 #[tokio::test]
+async fn a_path_is_not_out_while_the_code_of_another_file_that_takes_it_over_is_compiled() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let flag = format!("--cache {}", cache.path().join("cache").display());
+    let wharf = Wharf::start(&["echo"], &[&flag, "--removal-grace-ms 10"]).await;
+    let mut client = wharf.connect("/echo").await;
+    let start = wharf.log.len();
+    wharf.install("other", &slow_to_compile(&component("echo"), 1));
+    fs::remove_file(wharf.plugin("echo")).expect("removed");
+    let is_loaded = |line: &Line| line.says("plugin loaded") && line.str("channel") == "other";
+    while wharf.log.find(is_loaded).is_empty() {
+        // The old channel or the new one: never 404.
+        wharf.connect("/echo").await.try_send("hello".into()).await;
+    }
+    assert_eq!(client.close_code().await, 1001, "the old channel is gone");
+    let put_off = |line: &Line| line.begins("a plugin's file is gone; it serves until");
+    assert_eq!(wharf.log.wait_for_after(start, "a line", put_off).await.str("loading"), "other");
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+}
+
+#[tokio::test]
+async fn a_removal_waits_no_longer_than_a_compilation_may_take() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let flag = format!("--cache {}", cache.path().join("cache").display());
+    let flags = [&flag, "--removal-grace-ms 10", "--compile-timeout-ms 100"];
+    let wharf = Wharf::start(&["echo"], &flags).await;
+    wharf.in_service_after(0, "echo").await;
+    let start = wharf.log.len();
+    wharf.install("slow", &slow_to_compile(&component("rooms"), 2));
+    fs::remove_file(wharf.plugin("echo")).expect("removed");
+    let removed = |line: &Line| line.says("plugin removed") && line.str("channel") == "echo";
+    wharf.log.wait_for_after(start, "the removal", removed).await;
+    let slow = |line: &Line| line.says("plugin loaded") && line.str("channel") == "slow";
+    assert!(wharf.log.find(slow).is_empty(), "the other file is not ready by then");
+}
+
+#[tokio::test]
+async fn a_file_that_is_back_before_its_removal_was_never_gone() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let flag = format!("--cache {}", cache.path().join("cache").display());
+    let wharf = Wharf::start(&["echo"], &[&flag, "--removal-grace-ms 10"]).await;
+    let mut client = wharf.connect("/echo").await;
+    wharf.install("slow", &slow_to_compile(&component("rooms"), 3));
+    fs::remove_file(wharf.plugin("echo")).expect("removed");
+    let put_off = |line: &Line| line.begins("a plugin's file is gone; it serves until");
+    wharf.log.wait_for("a line", put_off).await;
+    wharf.install("echo", &component("echo"));
+    wharf.in_service_after(0, "slow").await;
+    assert_eq!(client.ask("hello").await, "hello");
+    assert!(wharf.log.find(|line| line.says("plugin removed")).is_empty());
+}
+
+#[tokio::test]
 async fn names_that_come_and_go_leave_nothing_behind() {
     const NAMES: usize = 60;
     let flags = ["--removal-grace-ms 10", "--removed-data-grace-ms 0"];
@@ -118,7 +170,7 @@ async fn names_that_come_and_go_leave_nothing_behind() {
         assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
         let start = wharf.log.len();
         fs::remove_file(wharf.plugin(&name)).expect("removed");
-        let is_removed = |line: &wharf_tests::Line| line.says("plugin removed");
+        let is_removed = |line: &Line| line.says("plugin removed");
         wharf.log.wait_for_after(start, "the removal", is_removed).await;
     };
     for number in 0..10 {
@@ -146,7 +198,7 @@ async fn everything_gone_at_once_is_no_removal() {
     assert_eq!(client.ask("still here").await, "still here");
     fs::rename(aside.join("echo.wasm"), wharf.plugin("echo")).expect("back");
     wharf.log.wait_for("a line", |line| line.begins("plugins are back")).await;
-    let removed = |line: &wharf_tests::Line| line.says("plugin removed");
+    let removed = |line: &Line| line.says("plugin removed");
     let line = wharf.log.wait_for("the other's removal", removed).await;
     assert_eq!(line.str("channel"), "counts");
     assert_eq!(client.ask("still here").await, "still here");
@@ -202,10 +254,10 @@ async fn a_compilation_that_comes_late_is_used() {
     let cache = tempfile::tempdir().expect("a folder");
     let flag = format!("--cache {}", cache.path().join("cache").display());
     let wharf = Wharf::start(&[], &[&flag, "--compile-timeout-ms 100"]).await;
-    // A component takes longer than that, or not, as the machine is: it serves either way.
-    wharf.swap("chat", &component("chat")).await;
-    wharf.swap("counts", &component("counts")).await;
+    wharf.swap("counts", &slow_to_compile(&component("counts"), 4)).await;
     assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["count"], 1);
     let refused = wharf.log.find(|line| line.begins("plugin refused"));
-    assert!(refused.iter().all(|line| line.str("reason").contains("compile_timeout_ms")));
+    let [late] = refused.as_slice() else { panic!("one line says that it is late: {refused:?}") };
+    assert!(late.str("reason").contains("compile_timeout_ms"), "{late}");
+    readiness(&wharf, 200, "refused 0").await;
 }

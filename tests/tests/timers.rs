@@ -186,3 +186,29 @@ async fn the_timers_of_a_removed_plugin_are_gone() {
     client.ask_json(after(json!("me"), "mine", 200, "")).await;
     assert_eq!(client.json().await["timer"], "mine", "and not the channel's");
 }
+
+#[tokio::test]
+async fn a_timer_that_is_set_while_a_removed_channel_ends_does_not_make_its_room_deaf() {
+    // Looks at removed channels come each half of the grace.
+    let flags = ["--removal-grace-ms 10", "--room-state-grace-ms 20"];
+    let wharf = Wharf::start(&["posts", "echo"], &flags).await;
+    let mut client = wharf.connect("/posts/a?leaves_after_ms=1000").await;
+    std::fs::remove_file(wharf.plugin("posts")).expect("the plugin is removed");
+    let (_, ended) = client.rest().await;
+    assert_eq!(ended, Ended::Closed(1001, "removed".to_owned()));
+    wharf.log.wait_for("its on_close", |line| line.says("timers are set at the end")).await;
+    // The timers fall due while nothing is there that could handle them.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    wharf.swap("posts", &component("posts")).await;
+    let mut client = wharf.connect("/posts/a").await;
+    client.send_json(json!({ "do": "post", "room": "a", "add": 7 })).await;
+    while client.json().await["sum"] != 7 {}
+    client.send_json(after(json!("channel"), "mine", 1, "")).await;
+    let fired = loop {
+        let message = client.json().await;
+        if message.get("timer").is_some() {
+            break message;
+        }
+    };
+    assert_eq!(fired["timer"], "mine", "and not one of before");
+}

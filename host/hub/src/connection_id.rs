@@ -42,11 +42,20 @@ pub struct ConnectionId {
     pub number: u64,
 }
 
+/// Number of the connection that has come last.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
 impl ConnectionId {
     /// Returns a new id of this node.
     pub fn next() -> ConnectionId {
-        static LAST: AtomicU64 = AtomicU64::new(0);
         ConnectionId::local(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Returns a function that returns true for the ids of this node until now, and false for those of
+    /// connections that come later.
+    pub(crate) fn all_until_now() -> impl Fn(ConnectionId) -> bool {
+        let last = LAST.load(Ordering::Relaxed);
+        move |id| id.number <= last
     }
 
     /// Returns the id of this node with a number.

@@ -382,7 +382,8 @@ impl Effects {
                     hub.disconnect(id, &close);
                 }
                 Effect::DisconnectUser(user, close) => {
-                    hub.disconnect_user(&user, &close);
+                    // Boxed, so that the future of every commit is not as large as this one.
+                    Box::pin(hub.disconnect_user(&user, &close)).await;
                 }
                 Effect::Post(place, payload) => hub.post(place, from, payload, hops + 1),
                 Effect::PostToSeveral(posting, payload) => {

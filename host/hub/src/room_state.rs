@@ -18,8 +18,11 @@ use wharf_contract::limits::event_charge;
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
-    /// Runs the events that wait in this room, which no task is running.
-    fn run(&self, room: Arc<RoomState>);
+    /// Begins to run the events that wait in this room, which no task is running. Returns false if
+    /// they have to wait, because no code is there that could handle them.
+    ///
+    /// It is called under a lock of the room, which it must not ask for anything.
+    fn run(&self, room: Arc<RoomState>) -> bool;
 }
 
 /// A room's state and the events that wait for it. The room without a name is the channel itself,
@@ -188,12 +191,12 @@ impl Addressee for RoomState {
     }
 
     fn attend(self: Arc<Self>) {
-        if std::mem::replace(&mut self.work.lock().is_running, true) {
-            return;
-        }
-        match self.shared.runner.get() {
-            Some(runner) => runner.run(self.clone()),
-            None => self.work.lock().is_running = false,
+        // Held until the runner has answered: of two that attend at the same time, the second one
+        // must not take the first one's refusal for a run.
+        let mut work = self.work.lock();
+        if !work.is_running {
+            let runner = self.shared.runner.get();
+            work.is_running = runner.is_some_and(|runner| runner.run(self.clone()));
         }
     }
 }
@@ -239,9 +242,23 @@ impl RoomStates {
         &self.channel
     }
 
+    /// Runs the events that had to wait, since code is there now that can handle them.
+    pub(crate) fn attend_all(&self) {
+        let table = self.table.lock();
+        let rooms = table.values().chain([&self.channel]);
+        let waiting: Vec<_> = rooms.filter(|room| !room.inbox.is_empty()).cloned().collect();
+        drop(table);
+        waiting.into_iter().for_each(Addressee::attend);
+    }
+
     /// Returns the number of rooms with data.
     pub fn count(&self) -> usize {
         self.shared.rooms.load(Ordering::Relaxed)
+    }
+
+    /// Returns the size of all states together, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::Relaxed)
     }
 
     /// Returns the data of a room, which is made if there was none.
@@ -348,6 +365,7 @@ impl RoomStates {
 mod tests {
     use super::*;
     use crate::inbox::{InboxLimits, NoPlace, Place};
+    use std::sync::atomic::AtomicBool;
 
     const GRACE: Duration = Duration::from_secs(30);
 
@@ -409,6 +427,45 @@ mod tests {
         }
         assert!(open(0).next().is_some());
         assert!(Place::take(open(10), 0, limits).is_ok());
+    }
+
+    /// A runner that can be asked for nothing until it is ready, and counts the runs after that.
+    #[derive(Clone, Default)]
+    struct Later {
+        is_ready: Arc<AtomicBool>,
+        runs: Arc<AtomicUsize>,
+    }
+
+    impl Runner for Later {
+        fn run(&self, _: Arc<RoomState>) -> bool {
+            let is_ready = self.is_ready.load(Ordering::Relaxed);
+            self.runs.fetch_add(usize::from(is_ready), Ordering::Relaxed);
+            is_ready
+        }
+    }
+
+    #[test]
+    fn events_that_no_code_can_handle_wait_until_there_is_some() {
+        let limits = InboxLimits { events: 10, bytes: 100, channel_bytes: 1000 };
+        let (rooms, runner) = (RoomStates::default(), Later::default());
+        rooms.run_with(Box::new(runner.clone()));
+        let room = rooms.open(&Arc::from("a"), 1).expect("a room");
+        let post = |to: &Arc<RoomState>| {
+            let place = Place::take(to.clone(), 1, limits).expect("a place");
+            place.fill(None, Bytes::from_static(b"1"), 1);
+        };
+        post(&room);
+        post(rooms.channel());
+        assert_eq!(runner.runs.load(Ordering::Relaxed), 0);
+        runner.is_ready.store(true, Ordering::Relaxed);
+        rooms.attend_all();
+        rooms.attend_all();
+        assert_eq!(runner.runs.load(Ordering::Relaxed), 2, "the room and the channel, once each");
+        post(&room);
+        assert_eq!(runner.runs.load(Ordering::Relaxed), 2, "its events are being run");
+        assert!(room.next().is_some() && room.next().is_some() && room.next().is_none());
+        post(&room);
+        assert_eq!(runner.runs.load(Ordering::Relaxed), 3);
     }
 
     #[test]

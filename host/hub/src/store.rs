@@ -77,6 +77,10 @@ pub trait Store: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> StoreAnswer<'a, Vec<String>>;
 
+    /// Returns the size of the entries in the memory of this process, in bytes, with those that have
+    /// expired and were not dropped yet.
+    fn bytes(&self) -> usize;
+
     /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
     /// Returns true if there may be more.
     fn sweep(&self) -> bool;

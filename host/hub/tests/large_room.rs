@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::io::AsyncReadExt;
+use wharf_contract::close::Reason;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
@@ -104,4 +105,29 @@ async fn all_members_get_all_broadcasts_in_one_order_and_a_sender_its_own_answer
         let own = order.iter().filter(|number| **number / BROADCASTS == sender);
         assert!(own.is_sorted(), "a sender's broadcasts keep its order: {order:?}");
     }
+}
+
+#[tokio::test]
+async fn ending_all_connections_lets_other_tasks_run_and_spares_those_that_come_meanwhile() {
+    let hub = Arc::new(Hub::default());
+    let members: Vec<Member> = (0..MEMBERS).map(|_| member(&hub)).collect();
+    let newcomers = tokio::spawn({
+        let hub = hub.clone();
+        async move {
+            let mut newcomers = Vec::new();
+            loop {
+                newcomers.push(member(&hub));
+                if newcomers.len() == 4 {
+                    return newcomers;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    hub.end_all(Reason::Removed).await;
+    assert!(newcomers.is_finished(), "it had a turn after each 1,024 connections");
+    let ended = |member: &&Member| member.record.outbound.status().end.is_some();
+    assert_eq!(members.iter().filter(ended).count(), MEMBERS);
+    let newcomers = newcomers.await.expect("it does not panic");
+    assert_eq!(newcomers.iter().filter(ended).count(), 0);
 }

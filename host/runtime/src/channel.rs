@@ -85,6 +85,12 @@ impl Channel {
         &self.context.name
     }
 
+    /// Returns the channel that has its data now: this one, or the one that came back after this one
+    /// was removed and freed. A task that goes on for long asks before each event.
+    pub(crate) fn successor(self: Arc<Channel>) -> Arc<Channel> {
+        self.context.channel().unwrap_or(self)
+    }
+
     /// Returns the generation that serves the next event.
     ///
     /// It is lent for a moment and not counted, since all workers would write the same count with
@@ -129,10 +135,11 @@ impl Channel {
         self.removed.store(true, Ordering::SeqCst);
     }
 
-    /// Cancels the timers of a channel that is out of service, and ends its connections.
-    pub(crate) fn end(&self) {
+    /// Cancels the timers of a channel that is out of service, and ends its connections, which may go
+    /// on for a while where there are many.
+    pub(crate) fn end(self: Arc<Channel>) {
         self.context.hub.cancel_timers();
-        self.context.hub.end_all(Reason::Removed);
+        tokio::spawn(async move { self.context.hub.end_all(Reason::Removed).await });
     }
 
     /// Returns true if the channel is out of service.

@@ -13,7 +13,7 @@ use wharf_contract::text::escape;
 
 pub use cache::Cache;
 pub(crate) use cache::LastGood;
-pub(crate) use compiler::WorkError;
+pub(crate) use compiler::{WorkError, on_thread};
 pub use component::{Component, ComponentError, Engine, GuestExports};
 pub use interfaces::Interfaces;
 pub use machine::Machine;

@@ -26,8 +26,9 @@ use crate::long_calls::LongCalls;
 use crate::plugin::Engine;
 use crate::ports::{MAX_LOOKUPS_PER_CHANNEL, Ports};
 use crate::presence_events::PresenceTeller;
-use crate::room_events::{RoomRunner, Working};
+use crate::room_events::RoomRunner;
 use crate::slots::{ChannelSlots, SharedSlots};
+use crate::working::Working;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_contract::pattern::Pattern;
@@ -79,12 +80,13 @@ struct Mounted {
     patterns: Vec<Pattern>,
 }
 
-/// A plugin's file with its content.
+/// A plugin's file. Its content is kept only while it is loaded.
 #[derive(Clone)]
 struct PluginFile {
     name: String,
     path: PathBuf,
-    bytes: Arc<[u8]>,
+    /// Size in bytes.
+    size: usize,
     sha256: [u8; 32],
 }
 
@@ -135,15 +137,15 @@ impl Registry {
         channel.filter(|channel| !channel.is_removed())
     }
 
-    /// Returns the number of rooms whose events are being run.
-    pub fn working_rooms(&self) -> usize {
-        self.working.count()
+    /// Returns the counter of the work that a host which stops waits for.
+    pub fn working(&self) -> &Working {
+        &self.working
     }
 
     /// Asks every connection of every channel to end.
-    pub fn end_all(&self, reason: Reason) {
+    pub async fn end_all(&self, reason: Reason) {
         for channel in self.channels() {
-            channel.context.hub.end_all(reason);
+            channel.context.hub.end_all(reason).await;
         }
     }
 
@@ -187,10 +189,11 @@ impl Registry {
             memory: ChannelMemory::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
             mounted: Mutex::default(),
+            working: self.working.clone(),
             live: self.live.clone(),
             ports: self.ports.clone(),
         });
-        context.hub.run_room_events_with(Box::new(RoomRunner::new(&context, self.working.clone())));
+        context.hub.run_room_events_with(Box::new(RoomRunner::new(&context)));
         context.hub.tell_of_presence(Box::new(PresenceTeller::new(&context)));
         context
     }

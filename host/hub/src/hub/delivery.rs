@@ -24,8 +24,9 @@ use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
 use wharf_contract::close::{Close, Reason};
 
-/// Inboxes that are filled in a row before other tasks get their turn.
-const POSTS_PER_TURN: usize = 1024;
+/// Inboxes that are filled, or connections that are closed, in a row before other tasks get their
+/// turn.
+const VISITS_PER_TURN: usize = 1024;
 
 /// Rooms of a sender that are compared by name before a room is looked up in the table.
 const ROOMS_LOOKED_THROUGH: usize = 8;
@@ -192,20 +193,36 @@ impl Hub {
         outbound.is_some()
     }
 
-    /// Asks all present connections of a user to close. Returns their number.
-    pub fn disconnect_user(&self, user: &str, close: &Close) -> usize {
-        let Some(user) = self.users.get(user) else {
-            return 0;
-        };
-        user.members.iter().map(|(_, outbound)| outbound.close(close.clone())).count()
-    }
-
-    /// Asks every connection to end.
-    pub fn end_all(&self, reason: Reason) {
-        for (_, outbound) in self.everyone.iter() {
-            outbound.end(reason);
+    /// Asks all present connections of a user to close. Other tasks get their turn in between. Returns
+    /// their number.
+    pub async fn disconnect_user(&self, user: &str, close: &Close) -> usize {
+        match self.users.get(user) {
+            Some(user) => visit(&user.members, |outbound| outbound.close(close.clone())).await,
+            None => 0,
         }
     }
+
+    /// Asks every present connection to end. Other tasks get their turn in between.
+    pub async fn end_all(&self, reason: Reason) {
+        visit(&self.everyone, |outbound| outbound.end(reason)).await;
+    }
+}
+
+/// Visits the members that are there now, and lets other tasks run in between. Returns their number.
+async fn visit(members: &Members, act: impl Fn(&Outbound)) -> usize {
+    let was_there = ConnectionId::all_until_now();
+    let mut visited = 0;
+    for (id, outbound) in members.iter() {
+        if !was_there(id) {
+            break;
+        }
+        act(&outbound);
+        visited += 1;
+        if visited % VISITS_PER_TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    visited
 }
 
 /// Notices, and events of rooms.
@@ -241,7 +258,7 @@ impl Hub {
             if !except.contains(&id) {
                 posting.take_place(outbound, bytes, limits);
             }
-            if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
+            if at % VISITS_PER_TURN == VISITS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
@@ -269,7 +286,7 @@ impl Hub {
         let count = posting.places.len();
         for (at, place) in posting.places.into_iter().enumerate() {
             place.fill(from, payload.clone(), hops);
-            if at % POSTS_PER_TURN == POSTS_PER_TURN - 1 {
+            if at % VISITS_PER_TURN == VISITS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }

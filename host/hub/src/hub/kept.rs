@@ -37,9 +37,19 @@ impl Hub {
         self.states.channel().clone()
     }
 
+    /// Runs the events of rooms that had to wait for code, which is there now.
+    pub fn attend_rooms(&self) {
+        self.states.attend_all();
+    }
+
     /// Returns the last committed state of a room, if it has one.
     pub fn room_state(&self, room: &str) -> Option<Bytes> {
         self.states.find(room)?.state()
+    }
+
+    /// Returns the size of all rooms' states, in bytes.
+    pub fn room_state_bytes(&self) -> usize {
+        self.states.bytes()
     }
 
     /// Drops the state of a room, so that its next event begins anew. Returns true if there was

@@ -38,8 +38,9 @@ pub trait Listener: Send + Sync {
     fn listens(&self) -> bool;
 
     /// Notes that a room has changes which no task is telling. Call
-    /// [`next_untold`](PresenceRooms::next_untold) until it returns `None`.
-    fn tell(&self, room: Arc<PresenceRoom>);
+    /// [`next_untold`](PresenceRooms::next_untold) until it returns `None`. Returns false if they have
+    /// to wait for the next change, because it listens no more.
+    fn tell(&self, room: Arc<PresenceRoom>) -> bool;
 }
 
 /// The lists of a channel's rooms. Cheap to clone.
@@ -328,9 +329,7 @@ impl PresenceRooms {
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
                 state.keep_untold(changes);
-                if !std::mem::replace(&mut state.is_telling, true) {
-                    listener.tell(room.clone());
-                }
+                state.is_telling = state.is_telling || listener.tell(room.clone());
             }
         });
         if let Some(frame) = for_many {

@@ -49,11 +49,6 @@ impl Memory {
         Memory { max_bytes, clock, entries: Mutex::default() }
     }
 
-    /// Returns the size of the entries, including expired ones that were not dropped yet.
-    pub fn bytes(&self) -> usize {
-        self.entries.lock().bytes
-    }
-
     /// Performs one step: drops some of the expired entries, then calls `step`. The lock is held
     /// only for that, and never while a task waits.
     fn step<'a, T: Send + 'a>(
@@ -138,6 +133,10 @@ impl Store for Memory {
                 .filter(|(_, kept)| kept.is_live(now));
             Ok(keys.take(limit).map(|(key, _)| key.to_string()).collect())
         })
+    }
+
+    fn bytes(&self) -> usize {
+        self.entries.lock().bytes
     }
 
     fn sweep(&self) -> bool {

@@ -17,16 +17,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::load::{FileRefusal, Ready};
-use super::mount::{News, Waiting};
-use super::{PluginFile, Registry, hex, tidy};
+use super::load::{FileRefusal, Ready, read_again};
+use super::load_outcome::tell_mounted;
+use super::mount::Waiting;
+use super::{PluginFile, Registry, tidy};
 use crate::plugin::watch::Change;
 use crate::ports::LoadOutcome;
 
-/// Time before a file that was refused for a passing reason is tried again. It doubles with each
-/// attempt, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+mod departures;
+mod refused;
+
+use departures::Departures;
+use refused::RefusedFiles;
 
 /// Bytes of the files that are being loaded. With more, further changes wait in the folder.
 const MAX_LOADING_BYTES: usize = 256 << 20;
@@ -40,6 +42,8 @@ struct Loading {
     file: PluginFile,
     /// Number of earlier attempts.
     tries: u32,
+    /// True if compiling it takes longer than its limit.
+    is_late: bool,
     task: AbortHandle,
 }
 
@@ -50,14 +54,14 @@ struct Loaded {
     result: Result<Ready, FileRefusal>,
 }
 
-/// A file that is not served.
-struct Refused {
-    sha256: Option<[u8; 32]>,
-    /// Logged reason, so that looking again does not repeat it.
-    reason: String,
-    /// The file and the time of the next attempt, if the reason may pass.
-    retry: Option<(PluginFile, Instant)>,
-    tries: u32,
+/// The channels that give way to new code with their paths.
+#[derive(Default)]
+struct Displaced {
+    /// Names of those whose file is gone.
+    departing: Vec<String>,
+    /// Files of the start: where two claim a path, the names of their files decide, and not which of
+    /// them was loaded first.
+    of_start: Vec<PluginFile>,
 }
 
 /// The state of the loading of all files.
@@ -68,7 +72,8 @@ struct Follower {
     /// Tasks that look for the last good code in place of refused files of the start.
     fallbacks: JoinSet<(String, Option<Ready>)>,
     waiting: Waiting,
-    refused: BTreeMap<String, Refused>,
+    departures: Departures,
+    refused: RefusedFiles,
     next_ticket: u64,
     /// Tells of compilations that take longer than their limit.
     late: mpsc::UnboundedSender<(String, u64)>,
@@ -100,7 +105,8 @@ impl Registry {
                 loading: BTreeMap::new(),
                 fallbacks: JoinSet::new(),
                 waiting: Waiting::new(),
-                refused: BTreeMap::new(),
+                departures: Departures::default(),
+                refused: RefusedFiles::default(),
                 next_ticket: 0,
                 late,
                 scanned: Some(scanned),
@@ -121,7 +127,10 @@ impl Follower {
     ) {
         loop {
             self.end_first_scan();
-            let retry = self.next_retry();
+            self.end_departures();
+            let far = Instant::now() + FAR;
+            let retry = self.refused.next_retry().unwrap_or(far);
+            let departure = self.departures.next().unwrap_or(far);
             tokio::select! {
                 change = changes.recv(), if self.has_room() => match change {
                     Some(change) => self.changed(change),
@@ -145,13 +154,15 @@ impl Follower {
                     }
                 }
                 Some((name, ticket)) = late.recv() => self.is_late(&name, ticket),
-                () = tokio::time::sleep_until(retry) => self.try_again(),
+                () = tokio::time::sleep_until(retry), if self.has_room() => self.try_again(),
+                // The next round ends it.
+                () = tokio::time::sleep_until(departure) => {}
             }
         }
     }
 
     fn has_room(&self) -> bool {
-        let bytes: usize = self.loading.values().map(|loading| loading.file.bytes.len()).sum();
+        let bytes: usize = self.loading.values().map(|loading| loading.file.size).sum();
         bytes < MAX_LOADING_BYTES
     }
 
@@ -159,28 +170,64 @@ impl Follower {
         match change {
             Change::Scanned => self.is_listed = true,
             Change::Settled { name, path, bytes, sha256 } => {
-                self.consider(PluginFile { name, path, bytes, sha256 });
+                let size = bytes.len();
+                self.consider(PluginFile { name, path, size, sha256 }, bytes);
             }
             Change::Unreadable { name, path, reason } => {
-                self.refuse(&name, path, None, FileRefusal::of(reason), None);
+                self.departures.call_off(&name);
+                self.refuse(&name, path, None, FileRefusal::of(reason));
                 self.fall_back(&name);
             }
             Change::Removed { name } => {
                 self.forget(&name);
                 self.refused.remove(&name);
                 self.registry.refusals.lock().remove(&name);
-                self.change(Some(&name));
-                self.note_last_good(name, None);
+                self.depart(name);
             }
         }
     }
 
+    /// Takes a channel whose file is gone out of service; later, if files are being loaded to one of
+    /// which its paths may move.
+    fn depart(&mut self, name: String) {
+        let loading = self.loading.iter().filter(|(_, loading)| !loading.is_late);
+        let awaited: BTreeSet<String> = loading.map(|(name, _)| name.clone()).collect();
+        if awaited.is_empty() || self.registry.find(&name).is_none() {
+            self.remove(vec![name]);
+            return;
+        }
+        let longest = self.registry.config.compile_timeout;
+        tracing::info!(
+            channel = %name,
+            loading = awaited.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
+            "a plugin's file is gone; it serves until the files that are being loaded are ready, at \
+             most for compile_timeout_ms, since its paths may move to one of them"
+        );
+        self.departures.add(name, awaited, longest);
+    }
+
+    /// Removes the channels for which nothing is loaded any more that could take over their paths.
+    fn end_departures(&mut self) {
+        let loading = &self.loading;
+        let due =
+            self.departures.due(|name| loading.get(name).is_some_and(|loading| !loading.is_late));
+        if !due.is_empty() {
+            self.remove(due);
+        }
+    }
+
+    fn remove(&mut self, names: Vec<String>) {
+        self.change(&names);
+        names.into_iter().for_each(|name| self.note_last_good(name, None));
+    }
+
     /// Begins to load a new or changed file, unless it is the one that serves or is loaded already.
-    fn consider(&mut self, file: PluginFile) {
+    fn consider(&mut self, file: PluginFile, bytes: Arc<[u8]>) {
         let is_same = |sha256: [u8; 32]| sha256 == file.sha256;
         if self.loading.get(&file.name).is_some_and(|loading| is_same(loading.file.sha256))
             || self.waiting.get(&file.name).is_some_and(|ready| is_same(ready.next.sha256))
         {
+            self.departures.call_off(&file.name);
             return;
         }
         self.forget(&file.name);
@@ -189,10 +236,11 @@ impl Follower {
             self.is_served(file.name, generation.sha256, generation.number);
             return;
         }
-        self.load(file, 0);
+        self.load(file, Some(bytes), 0);
     }
 
-    fn load(&mut self, file: PluginFile, tries: u32) {
+    /// Begins to load a file, which is read again without its content.
+    fn load(&mut self, file: PluginFile, bytes: Option<Arc<[u8]>>, tries: u32) {
         if self.scanned.is_some() {
             self.first.insert(file.name.clone());
         }
@@ -203,8 +251,15 @@ impl Follower {
             let file = file.clone();
             async move {
                 let is_late = || drop(late.send((name.clone(), ticket)));
+                let prepared = async {
+                    let bytes = match bytes {
+                        Some(bytes) => bytes,
+                        None => read_again(&file).await?,
+                    };
+                    registry.prepare(&file, bytes, is_late).await
+                };
                 // A panic of the host is a bug of the host, and must not be the end of loading.
-                let prepared = AssertUnwindSafe(registry.prepare(&file, is_late)).catch_unwind();
+                let prepared = AssertUnwindSafe(prepared).catch_unwind();
                 let result = prepared.await.unwrap_or_else(|_| {
                     Err(FileRefusal::passing(
                         "the host panicked while it loaded it; please report it",
@@ -213,7 +268,8 @@ impl Follower {
                 Loaded { name, ticket, result }
             }
         });
-        self.loading.insert(file.name.clone(), Loading { ticket, file, tries, task });
+        self.loading
+            .insert(file.name.clone(), Loading { ticket, file, tries, is_late: false, task });
     }
 
     /// Stops loading a file, which has changed or is gone. What is being compiled goes into the cache.
@@ -221,7 +277,9 @@ impl Follower {
         if let Some(loading) = self.loading.remove(name) {
             loading.task.abort();
         }
+        self.refused.call_off(name);
         self.waiting.remove(name);
+        self.departures.call_off(name);
         self.first.remove(name);
         self.first_served.remove(name);
     }
@@ -235,33 +293,29 @@ impl Follower {
         };
         match result {
             Ok(ready) => {
-                let displaced = self.displaced_by(&ready);
+                let Displaced { departing, of_start: displaced } = self.displaced_by(&ready);
                 self.waiting.insert(name.clone(), ready);
-                for holder in &displaced {
-                    self.change(Some(&holder.name));
-                }
-                self.change(None);
+                let displaced_names = displaced.iter().map(|file| file.name.clone());
+                self.change(&departing.iter().cloned().chain(displaced_names).collect::<Vec<_>>());
+                departing.into_iter().for_each(|name| self.note_last_good(name, None));
                 if self.scanned.is_some() && self.registry.find(&name).is_some() {
                     self.first_served.insert(name.clone(), file.clone());
                 }
                 // They are told why they do not serve any more.
-                displaced.into_iter().for_each(|file| self.load(file, 0));
+                displaced.into_iter().for_each(|file| self.load(file, None, 0));
                 if let Some(reason) =
                     self.waiting.get(&name).and_then(|ready| self.registry.conflict(ready))
                 {
                     let refusal = FileRefusal::of(reason);
-                    self.refuse(&name, file.path, Some(file.sha256), refusal, None);
+                    self.refuse(&name, file.path, Some(file.sha256), refusal);
                 }
                 self.first.remove(&name);
             }
             Err(refusal) => {
-                let retry = refusal.is_passing.then(|| {
-                    let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
-                    (file.clone(), Instant::now() + pause)
-                });
-                self.refuse(&name, file.path, Some(file.sha256), refusal, retry);
-                if let Some(refused) = self.refused.get_mut(&name) {
-                    refused.tries = tries;
+                let is_passing = refusal.is_passing;
+                self.refuse(&name, file.path.clone(), Some(file.sha256), refusal);
+                if is_passing {
+                    self.refused.retry(file, tries);
                 }
                 self.first.remove(&name);
                 self.fall_back(&name);
@@ -269,32 +323,40 @@ impl Follower {
         }
     }
 
-    /// Returns the files of the start that give way to this code: where two claim a path, the names
-    /// of their files decide, and not which of them was loaded first.
-    fn displaced_by(&mut self, ready: &Ready) -> Vec<PluginFile> {
-        if self.scanned.is_none() {
-            return Vec::new();
-        }
+    /// Takes note of the channels that give way to this code, if all do that hold its paths.
+    fn displaced_by(&mut self, ready: &Ready) -> Displaced {
         let holders = self.registry.holders(ready);
-        let gives_way = |name: &String| *name > ready.name && self.first_served.contains_key(name);
-        if !holders.iter().all(gives_way) {
-            return Vec::new();
+        let is_of_start = |name: &String| {
+            self.scanned.is_some() && *name > ready.name && self.first_served.contains_key(name)
+        };
+        if !holders.iter().all(|name| self.departures.has(name) || is_of_start(name)) {
+            return Displaced::default();
         }
-        holders.iter().filter_map(|name| self.first_served.remove(name)).collect()
+        let mut displaced = Displaced::default();
+        for name in holders {
+            if self.departures.has(&name) {
+                self.departures.call_off(&name);
+                displaced.departing.push(name);
+            } else {
+                displaced.of_start.extend(self.first_served.remove(&name));
+            }
+        }
+        displaced
     }
 
     /// Tells that a compilation takes longer than its limit. It goes on.
     fn is_late(&mut self, name: &str, ticket: u64) {
-        let Some(loading) = self.loading.get(name).filter(|loading| loading.ticket == ticket)
-        else {
+        let loading = self.loading.get_mut(name).filter(|loading| loading.ticket == ticket);
+        let Some(loading) = loading else {
             return;
         };
+        loading.is_late = true;
         let (path, sha256) = (loading.file.path.clone(), loading.file.sha256);
         let limit = self.registry.config.compile_timeout;
         let reason = format!(
             "it has not been compiled within {limit:?} (compile_timeout_ms); it is loaded once it is"
         );
-        self.refuse(name, path, Some(sha256), FileRefusal::of(reason), None);
+        self.refuse(name, path, Some(sha256), FileRefusal::of(reason));
         self.first.remove(name);
         self.fall_back(name);
     }
@@ -306,35 +368,18 @@ impl Follower {
         path: PathBuf,
         sha256: Option<[u8; 32]>,
         refusal: FileRefusal,
-        retry: Option<(PluginFile, Instant)>,
     ) {
         let FileRefusal { reason, is_passing } = refusal;
-        let known = self.refused.get(name);
-        let is_news = known.is_none_or(|known| known.reason != reason || known.sha256 != sha256);
-        if is_news {
+        if self.refused.note(name, sha256, &reason) {
             self.registry.tell_refused(name, &path, sha256, &reason, is_passing);
         }
-        let refused = Refused { sha256, reason, retry, tries: 0 };
-        self.refused.insert(name.to_owned(), refused);
-    }
-
-    /// Returns the time of the next attempt with a refused file.
-    fn next_retry(&self) -> Instant {
-        let retries = self.refused.values().filter_map(|refused| refused.retry.as_ref());
-        let times = retries.map(|(_, at)| *at);
-        times.min().unwrap_or_else(|| Instant::now() + FAR)
     }
 
     fn try_again(&mut self) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for refused in self.refused.values_mut() {
-            if let Some((file, _)) = refused.retry.take_if(|(_, at)| *at <= now) {
-                due.push((file, refused.tries + 1));
-            }
-        }
-        for (file, tries) in due {
-            self.load(file, tries);
+        while self.has_room()
+            && let Some((file, tries)) = self.refused.take_due()
+        {
+            self.load(file, None, tries);
         }
     }
 
@@ -358,14 +403,14 @@ impl Follower {
             self.first.remove(&name);
         }
         // The file may have become good, or be gone, meanwhile.
-        let Some(ready) = ready.filter(|_| self.refused.contains_key(&name)) else {
+        let Some(ready) = ready.filter(|_| self.refused.has(&name)) else {
             return;
         };
         if self.registry.find(&name).is_some() || self.waiting.contains_key(&name) {
             return;
         }
         let mut waiting = Waiting::from([(name.clone(), ready)]);
-        for news in self.registry.change(None, &mut waiting) {
+        for news in self.registry.change(&[], &mut waiting) {
             tell_mounted(&news);
             tracing::warn!(
                 channel = name,
@@ -374,8 +419,8 @@ impl Follower {
         }
     }
 
-    /// Takes a channel out of service, and mounts what can be mounted.
-    fn change(&mut self, removed: Option<&str>) {
+    /// Takes channels out of service, and mounts what can be mounted, in one step.
+    fn change(&mut self, removed: &[String]) {
         for news in self.registry.change(removed, &mut self.waiting) {
             tell_mounted(&news);
             let name = news.channel.name().to_owned();
@@ -417,25 +462,4 @@ impl Follower {
             let _ = scanned.send(());
         }
     }
-}
-
-/// Logs that a generation serves.
-pub(super) fn tell_mounted(news: &News) {
-    let generation = news.channel.current();
-    let context = &news.channel.context;
-    let paths = context.shown(&generation.description.paths.join(" "), usize::MAX);
-    let sha256 = hex(&news.sha256);
-    tracing::info!(
-        channel = news.channel.name(),
-        generation = news.number,
-        paths,
-        session_format = generation.description.session_format,
-        sha256 = sha256.get(..16),
-        bytes = news.bytes,
-        cached = news.is_cached,
-        compile_ms = news.compile_ms,
-        swap_ms = news.swap_ms,
-        "{}",
-        if news.is_swap { "plugin swapped" } else { "plugin loaded" }
-    );
 }

@@ -7,7 +7,8 @@ use super::{PluginFile, Registry};
 use crate::channel::{Beginning, Generation};
 use crate::channel_context::ChannelContext;
 use crate::instance::{Failure, Instance};
-use crate::plugin::{Component, LastGood, WorkError};
+use crate::plugin::watch::{Change, look_once};
+use crate::plugin::{Component, LastGood, WorkError, on_thread};
 use crate::pool::Pool;
 use wharf_contract::description::Description;
 use wharf_contract::pattern::Pattern;
@@ -62,10 +63,11 @@ impl Registry {
     pub(super) async fn prepare(
         &self,
         file: &PluginFile,
+        bytes: Arc<[u8]>,
         is_late: impl Fn(),
     ) -> Result<Ready, FileRefusal> {
         let begun = Instant::now();
-        let (bytes, sha256) = (file.bytes.clone(), file.sha256);
+        let sha256 = file.sha256;
         let limit = self.config.compile_timeout;
         let loaded = self.engine.load_in_background(bytes, sha256, limit, is_late).await;
         let (component, is_cached) = match loaded {
@@ -80,9 +82,8 @@ impl Registry {
             Err(error @ WorkError::Panicked(_)) => return Err(FileRefusal::of(error.to_string())),
         };
         let compile_time = begun.elapsed();
-        let bytes = Some(file.bytes.len());
         let ready = self.try_out(&file.name, component, file.sha256).await?;
-        Ok(Ready { bytes, is_cached, compile_time, ..ready })
+        Ok(Ready { bytes: Some(file.size), is_cached, compile_time, ..ready })
     }
 
     /// Prepares the last good code of a channel, if it is in the cache.
@@ -145,6 +146,22 @@ impl Registry {
             Some((context, last)) => (context, last + 1, 0),
             None => (self.context(name), 1, 0),
         }
+    }
+}
+
+/// Reads the content of a file again.
+///
+/// # Errors
+///
+/// It has changed, or cannot be read. The folder's watcher tells of it if that lasts.
+pub(super) async fn read_again(file: &PluginFile) -> Result<Arc<[u8]>, FileRefusal> {
+    let path = file.path.clone();
+    let read = on_thread(move |read| drop(read.send(look_once(&path)))).await;
+    match read {
+        Ok(Change::Settled { bytes, sha256, .. }) if sha256 == file.sha256 => Ok(bytes),
+        Ok(Change::Unreadable { reason, .. }) => Err(FileRefusal::passing(reason)),
+        Ok(_) => Err(FileRefusal::passing("it is being replaced")),
+        Err(error) => Err(FileRefusal::passing(error.to_string())),
     }
 }
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::follow::tell_mounted;
-use super::mount::Waiting;
-use super::{PluginFile, Refusal, Registry};
+use super::mount::{News, Waiting};
+use super::{PluginFile, Refusal, Registry, hex};
 use crate::channel::Channel;
 use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
@@ -62,12 +61,14 @@ impl Registry {
         bytes: Arc<[u8]>,
         sha256: [u8; 32],
     ) -> Result<Arc<Channel>, String> {
-        let file = PluginFile { name: name.to_owned(), path: path.to_owned(), bytes, sha256 };
+        let (name, path, size) = (name.to_owned(), path.to_owned(), bytes.len());
+        let file = PluginFile { name, path, size, sha256 };
+        let name = &*file.name;
         // Somebody waits for this one file, as long as it takes.
-        let prepared = self.prepare(&file, || ()).await;
+        let prepared = self.prepare(&file, bytes, || ()).await;
         let ready = prepared.map_err(|refusal| self.shown(name, &refusal.reason))?;
         let mut waiting = Waiting::from([(name.to_owned(), ready)]);
-        let news = self.change(None, &mut waiting).pop();
+        let news = self.change(&[], &mut waiting).pop();
         if let Some(ready) = waiting.get(name) {
             let reason = self.conflict(ready).unwrap_or_default();
             return Err(self.shown(name, &reason));
@@ -76,4 +77,25 @@ impl Registry {
         tell_mounted(&news);
         Ok(news.channel)
     }
+}
+
+/// Logs that a generation serves.
+pub(super) fn tell_mounted(news: &News) {
+    let generation = news.channel.current();
+    let context = &news.channel.context;
+    let paths = context.shown(&generation.description.paths.join(" "), usize::MAX);
+    let sha256 = hex(&news.sha256);
+    tracing::info!(
+        channel = news.channel.name(),
+        generation = news.number,
+        paths,
+        session_format = generation.description.session_format,
+        sha256 = sha256.get(..16),
+        bytes = news.bytes,
+        cached = news.is_cached,
+        compile_ms = news.compile_ms,
+        swap_ms = news.swap_ms,
+        "{}",
+        if news.is_swap { "plugin swapped" } else { "plugin loaded" }
+    );
 }

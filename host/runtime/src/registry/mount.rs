@@ -28,15 +28,16 @@ pub(super) struct News {
 }
 
 impl Registry {
-    /// Takes a channel out of service, if one is named, and mounts what waits and has its paths now.
-    /// To clients it is one step: a path that moves between channels is never out.
-    pub(super) fn change(&self, removed: Option<&str>, waiting: &mut Waiting) -> Vec<News> {
+    /// Takes the named channels out of service, and mounts what waits and has its paths now. To clients
+    /// it is one step: a path that moves between channels is never out.
+    pub(super) fn change(&self, removed: &[String], waiting: &mut Waiting) -> Vec<News> {
         let mut news = Vec::new();
         let mut old = Vec::new();
         let mut channels = self.channels.lock();
-        let removed = removed.and_then(|name| channels.get(name)).cloned();
-        let removed = removed.filter(|mounted| !mounted.channel.is_removed());
-        if let Some(Mounted { channel, .. }) = &removed {
+        let removed = removed.iter().filter_map(|name| channels.get(name)).cloned();
+        let is_there = |mounted: &Mounted| !mounted.channel.is_removed();
+        let removed: Vec<Mounted> = removed.filter(is_there).collect();
+        for Mounted { channel, .. } in &removed {
             self.hubs.remove(channel.name());
             channel.retire();
         }
@@ -55,7 +56,10 @@ impl Registry {
         }
         self.routes.store(Arc::new(routes(&channels)));
         drop(channels);
-        if let Some(Mounted { channel, .. }) = removed {
+        for back in news.iter().filter(|news| !news.is_swap) {
+            back.channel.context.hub.attend_rooms();
+        }
+        for Mounted { channel, .. } in removed {
             let connections = channel.context.hub.connection_count();
             tracing::info!(channel = channel.name(), connections, "plugin removed");
             // The paths are gone before the connections: a client that comes back at once is told so.
@@ -96,6 +100,8 @@ impl Registry {
                 (channel.clone(), is_swap, Some(channel.swap(next)))
             }
             None => {
+                // Its last events may have set timers after it was freed.
+                context.hub.cancel_timers();
                 let channel = Arc::new(Channel::new(context, self.slots(), next));
                 *channel.context.mounted.lock() = Arc::downgrade(&channel);
                 (channel, false, None)

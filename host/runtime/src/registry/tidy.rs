@@ -16,7 +16,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Largest number of removed channels whose data is kept: each store may have tens of mebibytes.
+/// Largest number of removed channels whose data is kept.
 const MAX_KEPT: usize = 16;
 
 /// The data of removed channels, for when their plugins come back.
@@ -34,13 +34,24 @@ struct Kept {
 impl KeptChannels {
     fn put(&mut self, name: String, context: Arc<ChannelContext>, generation: u64) {
         self.0.insert(name, Kept { context, generation, since: Instant::now() });
-        while self.0.len() > MAX_KEPT {
+    }
+
+    /// Takes out the oldest ones until the rest is within the bounds: all of them together may have as
+    /// many bytes as one channel. To drop them may take long.
+    fn surplus(&mut self, config: &Config) -> Vec<Arc<ChannelContext>> {
+        let most = config.max_store_bytes.saturating_add(config.max_channel_state_bytes);
+        let mut surplus = Vec::new();
+        let mut bytes: usize = self.0.values().map(|kept| kept.context.kept_bytes()).sum();
+        while self.0.len() > MAX_KEPT || (bytes > most && self.0.len() > 1) {
             let oldest = self.0.iter().min_by_key(|(_, kept)| kept.since);
-            let Some(name) = oldest.map(|(name, _)| name.clone()) else {
-                return;
+            let oldest = oldest.map(|(name, _)| name.clone());
+            let Some(kept) = oldest.and_then(|name| self.0.remove(&name)) else {
+                break;
             };
-            self.0.remove(&name);
+            bytes = bytes.saturating_sub(kept.context.kept_bytes());
+            surplus.push(kept.context);
         }
+        surplus
     }
 
     /// Returns the data of a channel, and the number of its last generation.
@@ -95,12 +106,17 @@ impl Registry {
         let mut kept = self.kept.lock();
         for (name, mounted) in &freed {
             let channel = &mounted.channel;
+            // Those that were set while its connections ended: nobody could handle their firings.
+            channel.context.hub.cancel_timers();
             kept.put(name.clone(), channel.context.clone(), channel.current().number);
         }
-        let expired = kept.expired(self.config.removed_data_grace);
+        let mut dropped = kept.expired(self.config.removed_data_grace);
+        if !freed.is_empty() {
+            dropped.extend(kept.surplus(&self.config));
+        }
         drop((kept, channels));
         discard(freed);
-        discard(expired);
+        discard(dropped);
     }
 }
 
@@ -137,4 +153,47 @@ pub(super) async fn tidy_up(registry: Weak<Registry>) {
 /// Returns the time between two looks at rooms that may have been empty for long enough.
 fn sweep_interval(config: &Config) -> Duration {
     (config.room_state_grace / 2).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{Engine, Machine};
+    use crate::ports::{Ports, TokenVerifier, TokenVerifiers};
+
+    #[derive(Debug)]
+    struct NoTokens;
+
+    impl TokenVerifiers for NoTokens {
+        fn of_channel(&self, _: &str) -> Option<Arc<dyn TokenVerifier>> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn what_removed_channels_keep_is_bounded_together_and_the_oldest_makes_room() {
+        let mut config = Config::default();
+        (config.max_store_bytes, config.max_channel_state_bytes) = (10_000, 1_000);
+        let engine = Engine::new(None, Machine::default()).expect("an engine");
+        let ports = Ports::system(Arc::new(NoTokens));
+        let registry = Registry::new(Arc::new(config), engine, ports);
+        let mut kept = KeptChannels::default();
+        let mut remove = async |name: &str, bytes: usize| -> (usize, Vec<String>) {
+            let context = registry.context(name);
+            let stored = context.store.set("key", vec![0; bytes].into(), None).await;
+            stored.expect("it fits");
+            kept.put(name.to_owned(), context, 1);
+            let surplus = kept.surplus(&registry.config);
+            (kept.0.len(), surplus.iter().map(|context| context.name.to_string()).collect())
+        };
+        assert_eq!(remove("a", 4_000).await, (1, vec![]));
+        assert_eq!(remove("b", 4_000).await, (2, vec![]));
+        assert_eq!(remove("c", 4_000).await, (2, vec!["a".to_owned()]));
+        assert_eq!(remove("d", 9_500).await, (1, vec!["b".to_owned(), "c".to_owned()]));
+        assert_eq!(remove("e", 9_500).await, (1, vec!["d".to_owned()]));
+        for number in 0..MAX_KEPT {
+            remove(&number.to_string(), 1).await;
+        }
+        assert_eq!(remove("last", 1).await, (MAX_KEPT, vec!["0".to_owned()]));
+    }
 }

@@ -122,7 +122,7 @@ impl Listener for Arc<Notes> {
         true
     }
 
-    fn tell(&self, room: Arc<PresenceRoom>) {
+    fn tell(&self, room: Arc<PresenceRoom>) -> bool {
         let notes = self.clone();
         tokio::spawn(async move {
             let rooms = notes.1.get().expect("it is set");
@@ -132,6 +132,7 @@ impl Listener for Arc<Notes> {
                 notes.0.lock().push(diff);
             }
         });
+        true
     }
 }
 
@@ -143,7 +144,9 @@ impl Listener for Busy {
         true
     }
 
-    fn tell(&self, _: Arc<PresenceRoom>) {}
+    fn tell(&self, _: Arc<PresenceRoom>) -> bool {
+        true
+    }
 }
 
 #[tokio::test(start_paused = true)]
