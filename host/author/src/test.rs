@@ -69,7 +69,7 @@ fn load_once(component: &Path, cache: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::default();
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
     let config = Arc::new(config);
-    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let registry =
         Registry::new(config, Engine::new(cache, Machine::default())?, Ports::system(tokens));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -44,7 +44,7 @@ const ROOMS_PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 ///
-/// The folder cannot be watched, a file of keys cannot be used, or the compiler cannot be set up.
+/// The folder cannot be watched, or the compiler cannot be set up.
 pub async fn run(
     config: Config,
     machine: Machine,
@@ -70,8 +70,9 @@ pub async fn run_observed(
     let address = listener.address();
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
-    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let ports = Ports { loads, ..Ports::system(tokens) };
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
+    let ports = Ports { loads, ..Ports::system(tokens.clone()) };
+    tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
         settle: config.settle,

@@ -75,7 +75,7 @@ impl Guest {
             mounted: Default::default(),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
-            ports: Ports::system(Arc::new(ChannelTokenRules::new(config.clone())?)),
+            ports: Ports::system(Arc::new(ChannelTokenRules::new(config.clone()))),
             config,
         });
         let started = finish(Instance::start(&component, &context, 1));
