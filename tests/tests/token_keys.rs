@@ -203,8 +203,7 @@ async fn a_file_of_a_key_may_change_in_every_way_and_the_last_good_key_stays() {
 }
 
 #[tokio::test]
-async fn a_file_that_never_answers_holds_up_nothing_but_its_channel() {
-    // A pipe without a writer stands for a file system that hangs; it is not even opened.
+async fn a_pipe_in_place_of_a_key_is_not_waited_for() {
     let file = "[channels.vouched.token]\npublic_key = \"pipe\"\n";
     let folder = folder(file);
     let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();

@@ -133,4 +133,16 @@ async fn a_token_without_room_leaves_one_line_of_the_log() {
     let line = wharf.log.wait_for("the refusal", is_line).await;
     assert_eq!(line.number("max_header_bytes"), Some(16 * 1024));
     assert_eq!(wharf.log.find(is_line).len(), 1);
+
+    let file = format!("max_header_bytes = 65536\n[channels.vouched.token]\n{}", secret());
+    let wharf = Wharf::start_in(folder(&file), &[]).await;
+    let mut raw = wharf.raw().await;
+    let target = format!("GET /vouched?token={}", "x".repeat(33 * 1024));
+    raw.request(&target, &upgrade_headers()).await;
+    assert_eq!(raw.answer().await.status, 414);
+    let is_line =
+        |line: &Line| line.says("client turned away") && line.number("status") == Some(414);
+    let line = wharf.log.wait_for("the refusal", is_line).await;
+    assert!(!line.text.contains("xxxx"), "{line}");
+    assert_eq!(wharf.log.find(is_line).len(), 1);
 }

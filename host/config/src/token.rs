@@ -347,7 +347,7 @@ impl TokenParts {
         let issuers = self.own.issuers.clone().unwrap_or_default();
         let audiences = self.own.audiences.clone().unwrap_or_default();
         let mut keys = Vec::new();
-        if !(self.own.has_no_key() && !self.keys.is_empty()) {
+        if !self.own.has_no_key() || self.keys.is_empty() {
             let (issuers, audiences) = (issuers.clone(), audiences.clone());
             keys.push(TokenKeys { name: None, key: self.own.key()?, issuers, audiences });
         }

@@ -406,7 +406,7 @@ async fn follow_address(
 }
 
 /// Returns true for an address on this machine.
-fn is_loopback(address: &Uri) -> bool {
+pub(super) fn is_loopback(address: &Uri) -> bool {
     let host = address.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let ip = host.parse::<std::net::IpAddr>();
