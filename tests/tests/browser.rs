@@ -152,7 +152,7 @@ async fn wharf_js_brings_its_token_as_a_subprotocol() {
     let claims = format!(
         "import('/_wharf/wharf.js').then(({{ connect }}) => new Promise((resolve) => {{
             const channel = connect('/vouched', {{ token: () => '{token}', tokenProtocol: 'bearer' }});
-            channel.onMessage((message) => resolve(message.claims.sub));
+            channel.onText((text) => resolve(JSON.parse(text).claims.sub));
             channel.onClose(({{ code }}) => resolve(code));
         }}))"
     );
