@@ -37,6 +37,11 @@ export interface Options {
   token?: (end: End | undefined) => string | null | undefined | Promise<string | null | undefined>;
   /** The parameter that has the token. Default: `"token"`. */
   tokenParameter?: string;
+  /**
+   * The subprotocol that announces the token, such as `"bearer"`: the token is then asked for as the next subprotocol
+   * and is not added to the URL, which ends up in logs. It must be the word that the operator has set for the channel.
+   */
+  tokenProtocol?: string;
   /** The codes that call for another token, if `token` is given. Default: `[1008, 3000]`. */
   tokenCodes?: number[];
   /** Returns true to connect again. Default: {@link shouldReconnect}, which also decides if this function throws. */

@@ -232,7 +232,7 @@ export class Channel {
   async #connect() {
     if (this.#isAway) return;
     this.#state = "connecting";
-    const { openTimeout, query, protocols, token, tokenParameter, heartbeat, WebSocket } = this.#options;
+    const { openTimeout, query, protocols, token, tokenParameter, tokenProtocol, heartbeat, WebSocket } = this.#options;
     const opening = (this.#socket = { lacksToken: Boolean(token), close() {} });
     const failed = (reason, willReconnect) => this.#ended({ code: 1006, reason }, willReconnect);
     this.#after(openTimeout, () => failed(`not open within ${openTimeout} ms`));
@@ -253,9 +253,10 @@ export class Channel {
     let socket;
     try {
       const parameters = Object.entries(query ?? {});
-      if (token) parameters.push([tokenParameter, fresh]);
+      if (token && !tokenProtocol) parameters.push([tokenParameter, fresh]);
       if (heartbeat) parameters.push([HEARTBEAT, 1]);
-      socket = new WebSocket(withParameters(this.#url, parameters), protocols ?? []);
+      const asked = token && tokenProtocol ? [protocols ?? [], tokenProtocol, `${fresh}`].flat() : protocols ?? [];
+      socket = new WebSocket(withParameters(this.#url, parameters), asked);
       socket.binaryType = "arraybuffer";
     } catch (error) {
       if (this.#socket === opening) failed(textOf(error), false);

@@ -57,6 +57,8 @@ sentences! {
         TokenExpired = "the token has expired";
         /// An invalid token.
         TokenInvalid = "the token is not valid";
+        /// A token that the host has no keys for, which is not the client's fault.
+        TokenUnchecked = "the server cannot check tokens at present";
         /// The channel failed.
         ChannelFailed = "the channel failed";
         /// The channel took too long.
@@ -92,7 +94,8 @@ impl TurnedAway {
             TurnedAway::UnknownHost => 421,
             TurnedAway::NoUpgrade | TurnedAway::WebSocketVersion => 426,
             TurnedAway::ChannelFailed => 500,
-            TurnedAway::ChannelBusy
+            TurnedAway::TokenUnchecked
+            | TurnedAway::ChannelBusy
             | TurnedAway::Full
             | TurnedAway::Starting
             | TurnedAway::Stopping => 503,

@@ -12,6 +12,7 @@
 //! - [`effects`]: the bounds of one event's effects
 //! - [`store`]: checks and accounting of the key-value store
 //! - [`timers`]: delays and intervals
+//! - `token`: the identity that a token speaks of
 //! - `presence`: accounting of presence lists, and the messages that watchers get
 //! - [`header`]: headers that a channel may set
 //! - [`close`]: the reasons for the end of connections, with close codes
@@ -27,7 +28,7 @@
 //! `refusal` and the modules with rules use one another: a rule returns a refusal, and the sentence
 //! of the refusal names the rule's number.
 //!
-//! `presence`, `outside_messages` and `kit` are there with the feature `json`.
+//! `presence`, `outside_messages`, `token` and `kit` are there with the feature `json`.
 //!
 //! This crate knows no runtime, no sockets and no WebAssembly. A plugin's component does not
 //! contain it: the SDK uses it only natively.
@@ -60,5 +61,7 @@ pub mod router;
 pub mod store;
 pub mod text;
 pub mod timers;
+#[cfg(feature = "json")]
+pub mod token;
 
 pub use refusal::{CallRefusal, Remedy};

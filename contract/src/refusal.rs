@@ -335,7 +335,8 @@ refusals! {
     }
     "token-subject-changed" Other {
         /// A token of another subject.
-        TokenSubjectChanged = "the token has another subject (sub) than the one before";
+        TokenSubjectChanged =
+            "the token has another subject (sub) or issuer (iss) than the one before, or no subject";
     }
     "too-many-effects" ShedLoad {
         /// An event with too many effects.

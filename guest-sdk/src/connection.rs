@@ -240,8 +240,8 @@ impl Connection {
     /// from now on. The change happens at once and stays even if the event fails. A connection
     /// whose token expires is closed with code 1008.
     ///
-    /// Errors: `token-invalid`, `token-subject-changed` (its `sub` is not that of the token
-    /// before), `no-token-rules`, `connection-ended`.
+    /// Errors: `token-invalid`, `token-subject-changed` (its `sub` or `iss` is not that of the token
+    /// before, or it has no `sub`), `no-token-rules`, `connection-ended`.
     pub fn renew_token(&self, token: &str) -> Result {
         Ok(self.raw.renew_token(token)?)
     }

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
@@ -40,6 +40,8 @@ struct State {
     most: AtomicUsize,
     /// Permits for requests of `/held`.
     held: Semaphore,
+    /// Content of `/content`; without it the answer has status 503.
+    content: Mutex<Option<String>>,
 }
 
 /// One open request.
@@ -87,6 +89,7 @@ impl Backend {
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             held: Semaphore::new(0),
+            content: Mutex::default(),
         });
         let (shared, is_tls) = (state.clone(), tls.is_some());
         let task = tokio::spawn(async move {
@@ -136,6 +139,11 @@ impl Backend {
     /// Returns the largest number of requests that were open at a time.
     pub fn most_at_once(&self) -> usize {
         self.state.most.load(Ordering::SeqCst)
+    }
+
+    /// Changes the content of `/content`. Without it the answer has status 503.
+    pub fn set_content(&self, content: Option<String>) {
+        *self.state.content.lock().expect("no holder panics") = content;
     }
 
     /// Answers all requests of `/held`, waiting and later ones.
@@ -200,6 +208,11 @@ async fn answer(
     match &*path {
         "/never" => std::future::pending().await,
         "/held" => drop(under_way.0.held.acquire().await),
+        "/content" => {
+            let content = under_way.0.content.lock().expect("no holder panics").clone();
+            let response = Response::builder().status(if content.is_some() { 200 } else { 503 });
+            return Ok(response.body(full(content.unwrap_or_default())).expect("a response"));
+        }
         "/redirect" => {
             let response = Response::builder().status(302).header("location", "/hello");
             return Ok(response.body(full("")).expect("a response"));

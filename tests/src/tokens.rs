@@ -44,6 +44,21 @@ pub fn hs256_with(secret: &str, claims: Value) -> String {
     encode(&Header::new(Algorithm::HS256), &lasting(claims), &key).expect("a token")
 }
 
+/// Longest token that the host takes, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Makes a token of a length that base64 can have, or one byte less than that.
+pub fn hs256_of_length(secret: &str, bytes: usize) -> String {
+    let with =
+        |filling: usize| hs256_with(secret, json!({ "sub": "ann", "f": "x".repeat(filling) }));
+    // Three bytes of claims are four of the token.
+    let filling = (bytes - with(0).len()) * 3 / 4;
+    let tokens = (filling.saturating_sub(4)..=filling + 4).map(with);
+    let token = tokens.rev().find(|token| token.len() <= bytes).expect("a token");
+    assert!(bytes - token.len() <= 2, "{} instead of {bytes}", token.len());
+    token
+}
+
 /// Makes a token that is signed with one of the private keys, with or without a key's name.
 pub fn signed(algorithm: Algorithm, kid: Option<&str>, claims: Value) -> String {
     let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
@@ -71,6 +86,7 @@ fn private_key(algorithm: Algorithm) -> EncodingKey {
     let read = |name: &str| std::fs::read(key_file(name)).expect("a key of the tests");
     match algorithm {
         Algorithm::ES256 => EncodingKey::from_ec_pem(&read("ec.pem")),
+        Algorithm::EdDSA => EncodingKey::from_ed_pem(&read("ed25519.pem")),
         _ => EncodingKey::from_rsa_pem(&read("rsa.pem")),
     }
     .expect("a private key")

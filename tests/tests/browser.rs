@@ -1,7 +1,10 @@
 //! The client for browsers in a real browser. `cargo test` leaves these tests out, since they need
 //! Chromium. `cargo xtask test` finds or installs one and runs them, and those in `page.rs`.
 
+use wharf_tests::tokens::hs256;
 use wharf_tests::{Backend, Browser, Client, Wharf, json};
+
+use crate::tokens::{secret, started};
 
 /// Opens a page of the server from which a script can import the client.
 async fn page(wharf: &Wharf) -> Browser {
@@ -138,4 +141,20 @@ async fn a_page_that_is_frozen_is_away_and_comes_back_when_it_goes_on() {
     browser.wait_for("eve.state === 'open'").await;
     let life = json!([["open", false], ["close", 1006, true], ["open", true]]);
     assert_eq!(browser.evaluate("events").await, life);
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: cargo xtask test"]
+async fn wharf_js_brings_its_token_as_a_subprotocol() {
+    let wharf = started(&secret()).await;
+    let mut browser = page(&wharf).await;
+    let token = hs256(json!({ "sub": "ann" }));
+    let claims = format!(
+        "import('/_wharf/wharf.js').then(({{ connect }}) => new Promise((resolve) => {{
+            const channel = connect('/vouched', {{ token: () => '{token}', tokenProtocol: 'bearer' }});
+            channel.onText((text) => resolve(JSON.parse(text).claims.sub));
+            channel.onClose(({{ code }}) => resolve(code));
+        }}))"
+    );
+    assert_eq!(browser.evaluate(&claims).await, "ann");
 }

@@ -286,7 +286,11 @@ fn tokens_hold_where_the_test_says_so() {
     host.accept_token("new", json!({ "sub": "ann", "exp": 99_999_999_999_u64 }));
     host.accept_token("bobs", json!({ "sub": "bob" }));
     assert_eq!(renew(&ann, "new")["claims"]["exp"], 99_999_999_999_u64);
-    assert_eq!(renew(&ann, "bobs")["code"], "token-subject-changed");
+    host.accept_token("anybodys", json!({}));
+    host.accept_token("another issuer's", json!({ "sub": "ann", "iss": "them" }));
+    for token in ["bobs", "anybodys", "another issuer's"] {
+        assert_eq!(renew(&ann, token)["code"], "token-subject-changed", "{token}");
+    }
 
     // A token with an expiry expires.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -9,7 +9,7 @@ use wharf_tests::tokens::{self, Algorithm, hs256, hs256_with, in_seconds, key_fi
 use wharf_tests::{Client, Ended, Line, Rejected, Value, Wharf, artefacts, json, run_in};
 
 /// Makes a folder with the plugins `vouched` and `echo`, and this configuration.
-fn folder(file: &str) -> TempDir {
+pub(crate) fn folder(file: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::create_dir(folder.path().join("plugins")).expect("a folder");
     for name in ["vouched", "echo"] {
@@ -21,29 +21,29 @@ fn folder(file: &str) -> TempDir {
 }
 
 /// Starts a host whose channel `vouched` has a table `token` with these lines.
-async fn started(lines: &str) -> Wharf {
+pub(crate) async fn started(lines: &str) -> Wharf {
     let file = format!("[channels.vouched.token]\n{lines}\n");
     Wharf::start_in(folder(&file), &[]).await
 }
 
 /// Returns the line for [`tokens::SECRET`].
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("secret = \"{}\"\n", tokens::SECRET)
 }
 
-async fn with_header(wharf: &Wharf, token: &str) -> Result<Client, Rejected> {
+pub(crate) async fn with_header(wharf: &Wharf, token: &str) -> Result<Client, Rejected> {
     wharf.try_connect("/vouched", &[("authorization", &format!("Bearer {token}"))]).await
 }
 
 /// Connects with a token that must be accepted, and returns the claims that the plugin sees.
-async fn admitted(wharf: &Wharf, token: &str) -> (Client, Value) {
+pub(crate) async fn admitted(wharf: &Wharf, token: &str) -> (Client, Value) {
     let mut client = with_header(wharf, token).await.expect("a token that holds");
     let claims = client.json().await["claims"].clone();
     (client, claims)
 }
 
 /// Connects with a token that must be refused, and returns the reason in the log.
-async fn refused(wharf: &Wharf, token: &str) -> String {
+pub(crate) async fn refused(wharf: &Wharf, token: &str) -> String {
     let start = wharf.log.len();
     let rejected = with_header(wharf, token).await.expect_err("a token that does not hold");
     assert_eq!(rejected.status, 401);
@@ -143,6 +143,9 @@ async fn a_public_key_decides_the_algorithm_and_is_never_taken_for_a_secret() {
     for (file, good, bad) in [
         ("rsa.public.pem", Algorithm::RS256, Algorithm::ES256),
         ("ec.public.pem", Algorithm::ES256, Algorithm::RS256),
+        ("ed25519.public.pem", Algorithm::EdDSA, Algorithm::RS256),
+        ("rsa.certificate.pem", Algorithm::RS256, Algorithm::EdDSA),
+        ("ed25519.certificate.pem", Algorithm::EdDSA, Algorithm::ES256),
     ] {
         let path = key_file(file);
         let wharf = started(&format!("public_key = {:?}", path.display().to_string())).await;
@@ -295,6 +298,31 @@ async fn a_renewed_token_has_new_claims_and_a_later_end() {
 }
 
 #[tokio::test]
+async fn a_renewed_token_is_of_the_same_subject_and_issuer() {
+    let wharf = started(&format!("{}issuer = [\"us\", \"them\"]", secret())).await;
+    let ours = |sub: Value| json!({ "sub": sub, "iss": "us" });
+    let theirs = |sub: Value| json!({ "sub": sub, "iss": "them" });
+    for (first, second, is_same) in [
+        (ours(json!(1)), ours(json!(1)), true),
+        (ours(json!("ann")), ours(json!("ann")), true),
+        (ours(json!(1)), ours(json!(2)), false),
+        (ours(json!(1)), ours(json!("1")), false),
+        (ours(json!("ann")), theirs(json!("ann")), false),
+        (json!({ "iss": "us" }), json!({ "iss": "us" }), false),
+        (json!({ "iss": "us" }), ours(json!("ann")), false),
+        (ours(json!(null)), ours(json!(null)), false),
+    ] {
+        let (mut client, claims) = admitted(&wharf, &hs256(first)).await;
+        let renew = json!({ "type": "renew", "token": hs256(second.clone()) });
+        let answer = client.ask_json(renew).await;
+        match is_same {
+            true => assert_eq!(answer["claims"]["sub"], second["sub"], "{answer}"),
+            false => assert_eq!(answer["code"], "token-subject-changed", "{claims} {second}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_channel_without_rules_has_no_claims_and_renews_nothing() {
     let wharf = Wharf::start_in(folder(""), &[]).await;
     let mut client = wharf.connect("/vouched?token=x").await;
@@ -349,31 +377,7 @@ async fn a_token_for_an_audience_is_not_for_a_channel_that_names_none() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_keep_the_host_from_starting() {
-    for (file, contents, words) in [
-        ("nowhere.pem", None, ["nowhere.pem", "No such file"]),
-        ("a.pem", Some("nonsense".to_owned()), ["a.pem", "no public key"]),
-        ("p384.public.pem", None, ["p384.public.pem", "ES256"]),
-        ("rsa1024.public.pem", None, ["rsa1024.public.pem", "2048"]),
-        ("rsa.pem", None, ["rsa.pem", "private key"]),
-    ] {
-        let given = key_file(file);
-        let name = if given.exists() { given.display().to_string() } else { file.to_owned() };
-        let folder = folder(&format!("[channels.vouched.token]\npublic_key = {name:?}\n"));
-        if let Some(contents) = contents {
-            fs::write(folder.path().join(file), contents).expect("a file");
-        }
-        complains(&folder, Some(1), &words);
-    }
-    for (contents, words) in [
-        ("[]", ["keys.json", "Key Set"]),
-        (r#"{"keys":[]}"#, ["keys.json", "no public key"]),
-        (r#"{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}"#, ["keys.json", "no public key"]),
-    ] {
-        let folder = folder("[token]\njwks = \"keys.json\"\n");
-        fs::write(folder.path().join("keys.json"), contents).expect("a file");
-        complains(&folder, Some(1), &words);
-    }
+fn a_mistake_in_the_rules_keeps_the_host_from_starting() {
     for (lines, words) in [
         ("", ["channels.vouched.token", "give one of `secret`"]),
         ("issuer = \"us\"", ["channels.vouched.token", "wharf.toml"]),
@@ -390,7 +394,7 @@ fn keys_that_cannot_be_used_keep_the_host_from_starting() {
 
 /// Asserts that the host does not start, with these words in its error.
 #[track_caller]
-fn complains(folder: &TempDir, code: Option<i32>, words: &[&str]) {
+pub(crate) fn complains(folder: &TempDir, code: Option<i32>, words: &[&str]) {
     let output = run_in(folder.path(), &["serve", "--listen", "127.0.0.1:0"], &[]);
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), code, "{complaint}");

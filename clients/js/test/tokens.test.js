@@ -20,6 +20,21 @@ test("a token is asked for at each attempt, with how the last one ended", async 
   assert.deepEqual(asked, [undefined, 1012, 1008]);
 });
 
+test("a token can be asked for as a subprotocol, and is not in the URL then", async () => {
+  for (const [protocols, asked] of [
+    [undefined, ["bearer", "a.b.c"]],
+    ["chat.v1", ["chat.v1", "bearer", "a.b.c"]],
+    [["chat.v1", "chat.v2"], ["chat.v1", "chat.v2", "bearer", "a.b.c"]],
+  ]) {
+    channel({ token: () => "a.b.c", tokenProtocol: "bearer", protocols });
+    await settled();
+    assert.deepEqual(socket().protocols, asked);
+    assert.equal(new URL(socket().url).searchParams.has("token"), false);
+  }
+  channel({ protocols: "chat.v1", tokenProtocol: "bearer" });
+  assert.equal(socket().protocols, "chat.v1", "without a token there is no word for it");
+});
+
 test("a token that was refused is not tried twice", async () => {
   const one = channel({ token: () => "the only one" });
   const events = life(one);

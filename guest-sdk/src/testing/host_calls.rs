@@ -9,6 +9,7 @@ use wharf_contract::effects::Recorded;
 use wharf_contract::header;
 use wharf_contract::names::{MAX_LABELS, check_label, check_room, check_user};
 use wharf_contract::text::{MAX_SHOWN_CHANNEL_BYTES, MAX_SHOWN_SETTING_BYTES, Shown};
+use wharf_contract::token::Identity;
 
 use crate::audience::{self, Audience};
 use crate::error::HostError;
@@ -263,11 +264,8 @@ impl World {
             let why = "the test has not said so (TestHost::accept_token)".to_owned();
             CallRefusal::TokenInvalid { why }
         })?;
-        let subject = |claims: &str| {
-            let claims: serde_json::Value = serde_json::from_str(claims).unwrap_or_default();
-            claims.get("sub").and_then(|subject| subject.as_str()).map(str::to_owned)
-        };
-        if before.is_some_and(|before| subject(before) != subject(&claims)) {
+        let is_other = |before| !Identity::of(&claims).may_follow(&Identity::of(before));
+        if before.is_some_and(is_other) {
             return Err(CallRefusal::TokenSubjectChanged.into());
         }
         Ok(claims)

@@ -75,7 +75,7 @@ fn load_once(component: &Path, machine: Machine, cache: Option<PathBuf>) -> anyh
     let config = Config::default();
     let cache = cache.map(|folder| Cache::new(folder, config.max_cache_bytes));
     let config = Arc::new(config);
-    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let ports = Ports::system(&config, tokens)?;
     let registry = Registry::new(config, Engine::new(cache, machine)?, ports);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -46,14 +46,14 @@ impl ChannelConfig {
         let secrets = self.secrets.iter();
         let secrets = secrets.map(|(name, secret)| (name.to_owned(), secret.as_toml()));
         let token = match &self.token {
-            ChannelToken::Own(token) => token.lines(),
-            ChannelToken::Inherited | ChannelToken::Off => Vec::new(),
+            ChannelToken::Own(token) => token.effective(&format!("{table}.token"), sources),
+            ChannelToken::Inherited | ChannelToken::Off => String::new(),
         };
         [
             section(&table, own.into_iter().flatten().collect(), sources),
             section(&format!("{table}.settings"), settings.collect(), sources),
             section(&format!("{table}.secrets"), secrets.collect(), sources),
-            section(&format!("{table}.token"), token, sources),
+            token,
         ]
         .concat()
     }

@@ -25,6 +25,7 @@ mod fuzz;
 mod kind;
 mod listen;
 mod load;
+mod material;
 mod mistake;
 mod network;
 mod origin;
@@ -40,12 +41,15 @@ pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_k
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
+pub use material::Material;
 pub use network::Network;
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use sources::{Source, Sources};
-pub use token::{ChannelToken, TokenConfig, TokenKey};
+pub use token::{
+    ChannelToken, SecretEncoding, SecretPlace, TokenConfig, TokenKey, TokenKeys, TokenSecret,
+};
 
 use kind::{
     Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, Networks, OneOf,
@@ -541,7 +545,7 @@ impl Config {
             text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
         }
         if let Some(token) = &self.token {
-            text.push_str(&channel::section("token", token.lines(), sources));
+            text.push_str(&token.effective("token", sources));
         }
         for (name, channel) in &self.channels {
             text.push_str(&channel.effective(name, sources));

@@ -15,7 +15,11 @@ use super::kind::is_sendable;
 use super::mistake::{distance, excerpt};
 use super::secret::{HIDDEN, Secret, SecretOrigin};
 use super::sources::{Source, Sources};
-use super::token::{ChannelToken, MAX_LEEWAY_SECONDS, TokenConfig, TokenParts};
+use super::token::{ChannelToken, TokenConfig};
+
+mod token;
+
+use token::TokenSoFar;
 
 /// The key in the file, and the part of a variable after `WHARF_`.
 const KEY: &str = "channels";
@@ -30,16 +34,6 @@ const MAX_VALUE_BYTES: usize = 64 * 1024;
 const MAX_NAME_BYTES: usize = 64;
 
 const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to", TOKEN_KEY];
-const TOKEN_KEYS: &[&str] = &[
-    "secret",
-    "public_key",
-    "jwks",
-    "issuer",
-    "audience",
-    "leeway_seconds",
-    "query_parameter",
-    "required",
-];
 const SECRET_KEYS: &[&str] = &["env", "file"];
 
 /// The operator's input for channels, before it is read.
@@ -92,15 +86,6 @@ struct Parts {
     token: TokenSoFar,
 }
 
-/// The token rules so far.
-#[derive(Default)]
-enum TokenSoFar {
-    #[default]
-    Nothing,
-    Off,
-    Parts(TokenParts),
-}
-
 impl Tables<'_> {
     /// Reads the values of all sources, by their keys, the weakest source first.
     pub(super) fn read(
@@ -135,17 +120,6 @@ impl Tables<'_> {
                 self.read_channel(GivenValue { key, value, source }, parts, sources)?;
             }
         }
-        let finish_token = |token: TokenSoFar, key: String| match token {
-            TokenSoFar::Nothing => Ok(ChannelToken::Inherited),
-            TokenSoFar::Off => Ok(ChannelToken::Off),
-            TokenSoFar::Parts(parts) => match parts.finish() {
-                Ok(token) => Ok(ChannelToken::Own(Arc::new(token))),
-                Err(reason) => {
-                    let given = sources.under(&key).clone();
-                    Err(ConfigError::Refused { key, given, reason })
-                }
-            },
-        };
         let finish = |(name, parts): (String, Parts)| {
             if let Some(both) = parts.settings.keys().find(|n| parts.secrets.contains_key(*n)) {
                 let table = format!("{KEY}.{}", channel::key(&name));
@@ -157,11 +131,12 @@ impl Tables<'_> {
             }
             let Parts { settings, secrets, grants, token } = parts;
             let secrets = secrets.into_iter().collect();
-            let token = finish_token(token, format!("{KEY}.{}.{TOKEN_KEY}", channel::key(&name)))?;
+            let token =
+                token.finish(&format!("{KEY}.{}.{TOKEN_KEY}", channel::key(&name)), sources)?;
             Ok((name, Arc::new(ChannelConfig { settings, secrets, grants, token })))
         };
         let channels = channels.into_iter().map(finish).collect::<Result<_, _>>()?;
-        let token = match finish_token(token, TOKEN_KEY.to_owned())? {
+        let token = match token.finish(TOKEN_KEY, sources)? {
             ChannelToken::Own(token) => Some(token),
             ChannelToken::Inherited | ChannelToken::Off => None,
         };
@@ -209,59 +184,6 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn read_token(
-        &self,
-        given: &GivenValue<'_>,
-        token: &mut TokenSoFar,
-        sources: &mut Sources,
-    ) -> Result<(), ConfigError> {
-        if given.switch() == Some(false) {
-            *token = TokenSoFar::Off;
-            sources.note(&given.key, given.source);
-            return Ok(());
-        }
-        let mut parts = match std::mem::take(token) {
-            TokenSoFar::Parts(parts) => parts,
-            TokenSoFar::Nothing | TokenSoFar::Off => TokenParts::default(),
-        };
-        for (name, value) in given.table("a table, or `false` for none")? {
-            let given = given.inner(name, value);
-            let path = || {
-                let path = given.value.as_str().filter(|path| !path.is_empty());
-                let path = path.ok_or_else(|| given.refused("it must be a path".to_owned()))?;
-                Ok(self.beside(given.source, Path::new(path)))
-            };
-            let texts = || {
-                let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                given.list("text, or a list of texts", text)
-            };
-            match name.as_str() {
-                "secret" => parts.secret = Some(self.secret(&given)?),
-                "public_key" => parts.public_key = Some(path()?),
-                "jwks" => parts.jwks = Some(path()?),
-                "issuer" => parts.issuers = texts()?,
-                "audience" => parts.audiences = texts()?,
-                "leeway_seconds" => {
-                    let seconds = given.text()?.trim().parse().ok();
-                    let seconds = seconds.filter(|seconds| *seconds <= MAX_LEEWAY_SECONDS);
-                    parts.leeway_seconds = seconds.ok_or_else(|| {
-                        given.refused(format!("it must be 0 to {MAX_LEEWAY_SECONDS} seconds"))
-                    })?;
-                }
-                "query_parameter" => parts.query_parameter = Some(given.text()?),
-                "required" => {
-                    let switch = given.switch();
-                    let refused = || given.refused("it must be `true` or `false`".to_owned());
-                    parts.required = Some(switch.ok_or_else(refused)?);
-                }
-                _ => return Err(given.unknown(name, TOKEN_KEYS)),
-            }
-            sources.note(&given.key, given.source);
-        }
-        *token = TokenSoFar::Parts(parts);
-        Ok(())
-    }
-
     /// Returns a secret that does not belong to a channel.
     pub(super) fn secret_of_host(
         &self,
@@ -279,40 +201,19 @@ impl Tables<'_> {
 
     /// Returns a secret, which is plain or kept elsewhere.
     fn secret(&self, given: &GivenValue<'_>) -> Result<Secret, ConfigError> {
-        const ALLOWED: &str = "text, `{ env = \"VARIABLE\" }` or `{ file = \"PATH\" }`";
-        let (value, origin) = match given.value {
-            Value::String(_, text) if text == HIDDEN => {
-                return Err(given.refused(format!(
-                    "{HIDDEN} is what `wharf config` shows in place of a secret; write the secret"
-                )));
+        let (value, origin) = match given.secret_place()? {
+            SecretValue::Text(text) => (text.to_owned(), SecretOrigin::Plain),
+            SecretValue::Variable(variable) => {
+                let value = self.in_variable(given, variable)?;
+                (value, SecretOrigin::Environment(variable.to_owned()))
             }
-            Value::String(_, text) => (text.clone(), SecretOrigin::Plain),
-            Value::Dict(_, table) => {
-                if let Some((key, value)) =
-                    table.iter().find(|(key, _)| !SECRET_KEYS.contains(&key.as_str()))
-                {
-                    return Err(given.inner(key, value).unknown(key, SECRET_KEYS));
-                }
-                let reference = table.iter().next().filter(|_| table.len() == 1);
-                match reference.and_then(|(key, value)| Some((key.as_str(), value.as_str()?))) {
-                    Some(("env", variable)) => {
-                        let value = self.in_variable(given, variable)?;
-                        (value, SecretOrigin::Environment(variable.to_owned()))
-                    }
-                    Some((_, path)) => {
-                        let path = self.beside(given.source, Path::new(path));
-                        let value = in_file(given, &self.working_folder.join(&path))?;
-                        (value, SecretOrigin::File(path))
-                    }
-                    None => return Err(given.refused(format!("it must be {ALLOWED}"))),
-                }
+            SecretValue::File(path) => {
+                let path = self.beside(given.source, Path::new(path));
+                let value = in_file(given, &self.working_folder.join(&path))?;
+                (value, SecretOrigin::File(path))
             }
-            _ => return Err(given.refused(format!("it must be {ALLOWED}"))),
         };
-        if value.is_empty() {
-            return Err(given.refused("it is empty".to_owned()));
-        }
-        given.check_size(&value)?;
+        given.check_secret(&value)?;
         Ok(Secret::new(value, origin))
     }
 
@@ -345,7 +246,50 @@ fn in_file(given: &GivenValue<'_>, path: &Path) -> Result<String, ConfigError> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
+/// A secret as it is written in the configuration.
+enum SecretValue<'a> {
+    /// The secret itself.
+    Text(&'a str),
+    /// An environment variable's name.
+    Variable(&'a str),
+    /// A file's path.
+    File(&'a str),
+}
+
 impl<'a> GivenValue<'a> {
+    /// Returns the secret, or the place where it is kept.
+    fn secret_place(&self) -> Result<SecretValue<'a>, ConfigError> {
+        const ALLOWED: &str = "text, `{ env = \"VARIABLE\" }` or `{ file = \"PATH\" }`";
+        let odd = || self.refused(format!("it must be {ALLOWED}"));
+        match self.value {
+            Value::String(_, text) if text == HIDDEN => Err(self.refused(format!(
+                "{HIDDEN} is what `wharf config` shows in place of a secret; write the secret"
+            ))),
+            Value::String(_, text) => Ok(SecretValue::Text(text)),
+            Value::Dict(_, table) => {
+                let unknown = table.iter().find(|(key, _)| !SECRET_KEYS.contains(&key.as_str()));
+                if let Some((key, value)) = unknown {
+                    return Err(self.inner(key, value).unknown(key, SECRET_KEYS));
+                }
+                let reference = table.iter().next().filter(|_| table.len() == 1);
+                match reference.and_then(|(key, value)| Some((key.as_str(), value.as_str()?))) {
+                    Some(("env", variable)) => Ok(SecretValue::Variable(variable)),
+                    Some((_, path)) => Ok(SecretValue::File(path)),
+                    None => Err(odd()),
+                }
+            }
+            _ => Err(odd()),
+        }
+    }
+
+    /// Checks the size of a secret.
+    fn check_secret(&self, secret: &str) -> Result<(), ConfigError> {
+        match secret.is_empty() {
+            true => Err(self.refused("it is empty".to_owned())),
+            false => self.check_size(secret),
+        }
+    }
+
     /// Returns a value in this table.
     fn inner(&self, name: &str, value: &'a Value) -> GivenValue<'a> {
         GivenValue {

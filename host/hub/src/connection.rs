@@ -30,7 +30,7 @@ pub struct ConnectionRecord {
     token: OnceLock<Box<Mutex<Token>>>,
 }
 
-/// A token has another subject than the one before it.
+/// A token has another subject or issuer than the one before it, or no subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubjectChanged;
 
@@ -81,7 +81,7 @@ impl ConnectionRecord {
     ///
     /// # Errors
     ///
-    /// The token has another subject; nothing has changed.
+    /// The token has another subject or issuer, or no subject; nothing has changed.
     pub fn renew_token(&self, token: Token) -> Result<(), SubjectChanged> {
         // Only the connection's own events come here, and they run one at a time.
         let Some(known) = self.token.get() else {
@@ -89,7 +89,7 @@ impl ConnectionRecord {
             return Ok(());
         };
         let mut known = known.lock();
-        if known.subject != token.subject {
+        if !token.identity.may_follow(&known.identity) {
             return Err(SubjectChanged);
         }
         *known = token;

@@ -1,14 +1,15 @@
 //! The claims that a connection was let in with.
 
 use tokio::time::Instant;
+use wharf_contract::token::Identity;
 
 /// A valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Claims, as JSON.
     pub claims: Box<str>,
-    /// Subject (`sub`).
-    pub subject: Option<Box<str>>,
+    /// Subject and issuer.
+    pub identity: Identity,
     /// Time of expiry, including leeway.
     pub expires: Instant,
 }

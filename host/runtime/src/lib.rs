@@ -21,6 +21,7 @@
 //! - `epoch`: the clock that preempts guests, which stands still while none runs.
 //! - [`host_calls`]: one small file for each interface of the contract.
 //! - [`ports`]: the clock, the HTTP client, token verifiers, the log of guests, observers.
+//! - [`file_stamp`]: the state of a file that is watched, and looks at small ones.
 //!
 //! `plugin::component`, `instance` and `host_calls` use one another: a component is linked to the
 //! host calls, which are methods of the state in an instance's store, and an instance is made from
@@ -72,3 +73,5 @@ pub mod log_budget;
 pub mod host_calls;
 
 pub mod ports;
+
+pub mod file_stamp;

@@ -22,7 +22,7 @@ pub use http_client::{
     RequestOptions, Sending, http_error, http_refused,
 };
 pub use observers::{LoadObserver, LoadOutcome, SessionObserver, Unobserved};
-pub use tokens::{TokenVerifier, TokenVerifiers, Unacceptable};
+pub use tokens::{Checking, TokenVerifier, TokenVerifiers, Unacceptable, UnusableKeys};
 
 /// One implementation of each port. Cheap to clone.
 #[derive(Clone, Debug)]

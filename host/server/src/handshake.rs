@@ -9,6 +9,7 @@ mod forwarded;
 mod fuzz;
 
 mod origin;
+mod subprotocol;
 mod token;
 mod upgrade;
 
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, StatusCode};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -27,7 +28,7 @@ use crate::pending::Seat;
 use crate::readiness;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
 use wharf_config::Config;
-use wharf_contract::handshake::{self, MAX_TARGET_BYTES, TurnedAway};
+use wharf_contract::handshake::{MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
 use wharf_contract::text::{cut, escape};
 use wharf_hub::client_bytes;
@@ -38,6 +39,8 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
+use subprotocol::{Agreed, Subprotocols};
+use token::BroughtToken;
 pub use upgrade::check_upgrade;
 
 /// The end of a request that is not upgraded.
@@ -221,9 +224,13 @@ async fn handle(
     if front.is_closing.load(Ordering::SeqCst) {
         return Err(TurnedAway::Stopping.into());
     }
+    let rules = channel.context.token_verifier();
+    let word = rules.as_ref().and_then(|rules| rules.subprotocol());
+    let subprotocols = Subprotocols::read(request.headers(), word);
+    let brought = BroughtToken::find(rules.clone(), &request, &subprotocols);
     let token = match &visit.checked {
         Some(token) => token.clone(),
-        None => token::check(&channel, &request).map_err(|unacceptable| {
+        None => brought.check().await.map_err(|unacceptable| {
             if front.log_budget.take() {
                 let (channel, why) = (channel.name(), unacceptable.to_string());
                 tracing::info!(channel, %remote, why, "token refused");
@@ -231,7 +238,7 @@ async fn handle(
             Ended::Logged(token::turned_away(&unacceptable))
         })?,
     };
-    let subprotocol = agree_on_subprotocol(&front, &channel, remote, request.headers())?;
+    let agreed = agree_on_subprotocol(&front, &channel, remote, &subprotocols)?;
     let Some(permit) = visit.admit(&front) else {
         front.log_full(remote);
         return Err(Ended::Logged(TurnedAway::Full));
@@ -245,7 +252,7 @@ async fn handle(
         params: params.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
         headers: RequestHeaders::collect(&headers),
         remote,
-        subprotocol: subprotocol.as_deref().map(Box::from),
+        subprotocol: agreed.of_channel.map(String::into_boxed_str),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let event = EventBounds {
@@ -284,7 +291,9 @@ async fn handle(
         return Err(Ended::Logged(TurnedAway::ChannelBusy));
     };
     match answered {
-        Ok(HandshakeAnswer::Accept(headers)) => Ok(reply::accepted(&accept, subprotocol, headers)),
+        Ok(HandshakeAnswer::Accept(headers)) => {
+            Ok(reply::accepted(&accept, agreed.in_answer, headers))
+        }
         Ok(HandshakeAnswer::Refuse { status, headers, body }) => {
             Err(Ended::Refused(Box::new(reply::refused(&channel, status, headers, body))))
         }
@@ -304,20 +313,16 @@ fn agree_on_subprotocol(
     front: &Front,
     channel: &Channel,
     remote: SocketAddr,
-    headers: &HeaderMap,
-) -> Result<Option<String>, Ended> {
+    asked: &Subprotocols<'_>,
+) -> Result<Agreed, Ended> {
     let generation = channel.current();
     let offered = &generation.description.subprotocols;
-    let asked = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let asked: Vec<&[u8]> = asked.map(HeaderValue::as_bytes).collect();
-    let agreed = handshake::agree_on_subprotocol(offered, &asked).cloned();
-    if agreed.is_some() || asked.is_empty() {
+    let agreed = asked.agree(offered);
+    if agreed.of_channel.is_some() || asked.is_empty() {
         return Ok(agreed);
     }
     if front.log_budget.take() {
-        let asked = asked.join(&b", "[..]);
-        let asked = escape(cut(&String::from_utf8_lossy(&asked), MAX_SHOWN_BYTES));
-        let (channel, offered) = (channel.name(), offered.join(", "));
+        let (channel, asked, offered) = (channel.name(), asked.shown(), offered.join(", "));
         tracing::info!(
             channel,
             %remote,
@@ -328,7 +333,7 @@ fn agree_on_subprotocol(
     }
     match front.config.require_subprotocol {
         true => Err(Ended::Logged(TurnedAway::Subprotocol)),
-        false => Ok(None),
+        false => Ok(agreed),
     }
 }
 

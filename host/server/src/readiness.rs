@@ -39,7 +39,7 @@ pub(crate) fn is_stopping(front: &Front) -> bool {
 }
 
 fn text(readiness: &Readiness, is_stopping: bool) -> String {
-    let Readiness { is_starting, channels, refused, missing, .. } = *readiness;
+    let Readiness { is_starting, channels, refused, missing, unusable_keys, .. } = *readiness;
     let state = match readiness.is_ready() {
         _ if is_stopping => "stopping",
         _ if is_starting => "starting",
@@ -48,7 +48,8 @@ fn text(readiness: &Readiness, is_stopping: bool) -> String {
         false => "not ready",
     };
     format!(
-        "{state}\nchannels {channels}\nrefused {refused}\nrefused, and nothing serves instead {missing}"
+        "{state}\nchannels {channels}\nrefused {refused}\nrefused, and nothing serves instead {missing}\n\
+         keys for tokens that cannot be read {unusable_keys}"
     )
 }
 
@@ -56,8 +57,14 @@ fn text(readiness: &Readiness, is_stopping: bool) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: Readiness =
-        Readiness { is_starting: false, channels: 2, refused: 0, missing: 0, was_complete: true };
+    const GOOD: Readiness = Readiness {
+        is_starting: false,
+        channels: 2,
+        refused: 0,
+        missing: 0,
+        was_complete: true,
+        unusable_keys: 0,
+    };
 
     #[test]
     fn the_first_line_is_the_state() {

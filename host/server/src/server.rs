@@ -46,7 +46,7 @@ const WORK_PAUSE: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 ///
-/// The folder cannot be watched, a file of keys cannot be used, or the compiler cannot be set up.
+/// The folder cannot be watched, or the compiler cannot be set up.
 pub async fn run(
     config: Config,
     machine: Machine,
@@ -72,8 +72,9 @@ pub async fn run_observed(
     let address = listener.address();
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
-    let tokens = Arc::new(ChannelTokenRules::new(config.clone())?);
-    let ports = Ports { loads, ..Ports::system(&config, tokens)? };
+    let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
+    let ports = Ports { loads, ..Ports::system(&config, tokens.clone())? };
+    tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
         settle: config.settle,

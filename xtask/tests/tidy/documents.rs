@@ -90,10 +90,15 @@ fn explained_codes() -> BTreeSet<String> {
 #[test]
 fn every_reason_to_refuse_a_plugin_or_a_client_is_explained() {
     // Each file, the text at which to begin, and the texts that precede a reason.
-    let sources: [(&str, &str, &[&str]); 6] = [
+    let sources: [(&str, &str, &[&str]); 7] = [
         ("host/runtime/src/plugin/watch/file.rs", "", &["Some(", "format!(", "true => "]),
         ("host/runtime/src/plugin/component.rs", "pub enum ComponentError {", &["#[error("]),
-        ("host/server/src/token.rs", "", &["Unacceptable::Invalid(", "=> "]),
+        (
+            "host/server/src/token.rs",
+            "",
+            &["Algorithm, ", "Claims, ", "Expiry, ", "Issuer, ", "Signature, ", "let why = "],
+        ),
+        ("host/runtime/src/ports/tokens.rs", "", &["=> "]),
         ("host/runtime/src/plugin/compiler.rs", "pub(crate) enum WorkError {", &["#[error("]),
         ("host/runtime/src/registry/load.rs", "", &["FileRefusal::of_failure("]),
         ("host/runtime/src/registry/follow.rs", "", &["FileRefusal::passing(", "format!("]),

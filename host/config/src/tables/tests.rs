@@ -2,7 +2,9 @@ use std::ffi::OsString;
 
 use proptest::prelude::*;
 
-use super::super::{ChannelToken, Config, ConfigError, Given, Sources, TokenKey, load};
+use super::super::{
+    ChannelToken, Config, ConfigError, Given, SecretPlace, Sources, TokenKey, load,
+};
 
 const SECRET: &str = "correct-horse";
 
@@ -174,7 +176,7 @@ fn rules_for_tokens_are_read_shown_and_switched_off() {
     let (config, sources) = loaded(file, &variables).expect("a configuration");
     let token = config.token.as_ref().expect("a table");
     assert_eq!(
-        (&*token.issuers, &*token.audiences),
+        (&*token.keys[0].issuers, &*token.keys[0].audiences),
         (&["us".into()][..], &["a".into(), "b".into()][..])
     );
     assert_eq!((token.query_parameter.as_deref(), token.required), (Some("token"), true));
@@ -183,8 +185,8 @@ fn rules_for_tokens_are_read_shown_and_switched_off() {
     }
     let ChannelToken::Own(own) = &config.channel("own").token else { panic!("no table") };
     // A channel's own table does not inherit from the general one.
-    assert_eq!((own.leeway.as_secs(), own.issuers.len()), (5, 0));
-    assert_eq!(own.key, TokenKey::Jwks("keys.json".into()));
+    assert_eq!((own.leeway.as_secs(), own.keys[0].issuers.len()), (5, 0));
+    assert_eq!(own.keys[0].key, TokenKey::Jwks("keys.json".into()));
     assert_eq!(config.channel("whatever").token, ChannelToken::Inherited);
 
     let text = config.effective(&sources);
@@ -197,11 +199,117 @@ fn rules_for_tokens_are_read_shown_and_switched_off() {
         "token = false # WHARF_CHANNELS__OTHER__TOKEN",
         "leeway_seconds = 5 # WHARF_CHANNELS__OWN__TOKEN__LEEWAY_SECONDS",
         "required = true # default",
+        "subprotocol = \"bearer\" # default",
+        "jwks_refresh_seconds = 300 # default",
     ] {
         assert!(lines.iter().any(|shown| shown == line), "no {line:?} in {text}");
     }
     let (again, _) = loaded(&text.replace("***", SECRET), &[]).expect("what was printed");
     assert_eq!((again.token, again.channels), (config.token, config.channels));
+}
+
+#[test]
+fn several_sets_of_keys_have_tables_and_rules_of_their_own() {
+    let file = "[channels.chat.token]\naudience = \"chat\"\nsubprotocol = \"\"\n\
+                [channels.chat.token.keys.login]\njwks = \"https://login.example.com/keys\"\n\
+                issuer = \"https://login.example.com\"\n\
+                [channels.chat.token.keys.old]\npublic_key = \"old.pem\"\naudience = [\"a\"]\n";
+    let variable = ("WHARF_CHANNELS__CHAT__TOKEN__KEYS__OURS__SECRET", SECRET);
+    let (config, sources) = loaded(file, &[variable]).expect("a configuration");
+    let ChannelToken::Own(token) = &config.channel("chat").token else { panic!("no table") };
+    let names: Vec<_> = token.keys.iter().map(|keys| keys.name.as_deref()).collect();
+    assert_eq!(names, [Some("login"), Some("old"), Some("ours")]);
+    let audiences: Vec<_> = token.keys.iter().map(|keys| keys.audiences.join(",")).collect();
+    assert_eq!(
+        audiences,
+        ["chat", "a", "chat"],
+        "a table without a rule has that of the table above"
+    );
+    assert_eq!(token.keys[0].key, TokenKey::JwksUrl("https://login.example.com/keys".to_owned()));
+    assert_eq!((token.keys[0].issuers.len(), token.keys[1].issuers.len()), (1, 0));
+    assert_eq!(token.subprotocol, None);
+    let text = config.effective(&sources);
+    assert!(text.contains("[channels.chat.token.keys.login]"), "{text}");
+    let (again, _) = loaded(&text.replace("***", SECRET), &[]).expect("what was printed");
+    assert_eq!(again.channels, config.channels);
+}
+
+#[test]
+fn secrets_of_tokens_are_text_or_base64_and_files_of_them_are_read_later() {
+    let secret = |lines: &str| {
+        let config = config(&format!("[token]\n{lines}\n"), &[("KEY", "Y29ycmVjdC1ob3JzZQ")]);
+        let TokenKey::Secret(secret) = &config.token.expect("a table").keys[0].key else {
+            panic!("no secret")
+        };
+        assert!(!format!("{secret:?}").contains("horse"));
+        secret.place.clone()
+    };
+    let given = |variable: Option<&str>| {
+        SecretPlace::Given(SECRET.as_bytes().into(), variable.map(str::to_owned))
+    };
+    for (lines, variable) in [
+        ("secret = \"correct-horse\"", None),
+        ("secret = \"correct-horse\"\nsecret_encoding = \"text\"", None),
+        ("secret = \"Y29ycmVjdC1ob3JzZQ==\"\nsecret_encoding = \"base64\"", None),
+        ("secret = \"\"\"\nY29ycmVjdC1o\nb3JzZQ==\n\"\"\"\nsecret_encoding = \"base64\"", None),
+        ("secret = { env = \"KEY\" }\nsecret_encoding = \"base64url\"", Some("KEY")),
+    ] {
+        assert!(secret(lines) == given(variable), "{lines}");
+    }
+    let file = "secret = { file = \"nowhere\" }\nsecret_encoding = \"bytes\"";
+    assert!(matches!(secret(file), SecretPlace::File(path) if path.ends_with("nowhere")));
+}
+
+#[test]
+fn what_is_no_key_is_named_by_its_kind_and_the_key_that_it_is_for() {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----";
+    let secret = |value: &str| format!("secret = '''{value}'''");
+    let base64 = |value: &str| format!("{}\nsecret_encoding = \"base64\"", secret(value));
+    for (lines, words) in [
+        (secret(pem), ["token.secret", "a public key in PEM (Ed25519)", "`public_key`"]),
+        (
+            secret("-----BEGIN CERTIFICATE-----\nAA"),
+            ["token.secret", "a certificate in PEM", "`public_key`"],
+        ),
+        (secret("{\"keys\":[]}"), ["token.secret", "a JSON Web Key Set", "`jwks`"]),
+        (
+            secret("{\"kty\":\"oct\",\"k\":\"AA\"}"),
+            ["token.secret", "a single JSON Web Key", "base64url"],
+        ),
+        (secret("eyJhbGciOiJub25lIn0.e30.AAAA"), ["token.secret", "a token", "secret is expected"]),
+        (base64("a-b_cQ=="), ["token.secret", "not base64 but base64url", "secret_encoding"]),
+        (base64("%"), ["token.secret", "not base64", "another form"]),
+        (
+            base64("LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0="),
+            ["token.secret", "in base64", "public key"],
+        ),
+        (
+            base64("AA==").replace("base64", "base65"),
+            ["token.secret_encoding", "`base64url`", "`bytes`"],
+        ),
+        (base64("AA==").replace("base64", "bytes"), ["token.secret", "bytes", "file = "]),
+        (format!("public_key = '''{pem}'''"), ["token.public_key", "itself", "write it to a file"]),
+        ("jwks = '{\"keys\":[]}'".to_owned(), ["token.jwks", "a JSON Web Key Set", "to a file"]),
+        ("jwks = \"ftp://a/b\"".to_owned(), ["token.jwks", "`https://`", "path"]),
+        ("jwks = \"https://ann@a/b\"".to_owned(), ["token.jwks", "no user", "host"]),
+        (
+            "jwks = \"a\"\nsecret_encoding = \"text\"".to_owned(),
+            ["token.secret_encoding", "`secret`", "none"],
+        ),
+        ("jwks_refresh_seconds = 0".to_owned(), ["jwks_refresh_seconds", "1 to 86400", "seconds"]),
+        ("subprotocol = \"a b\"".to_owned(), ["token.subprotocol", "subprotocol's name", "none"]),
+        ("[token.keys.a]\nissuer = \"us\"".to_owned(), ["token.keys.a", "give one of", "`jwks`"]),
+        (
+            "[token.keys.a]\nrequired = true".to_owned(),
+            ["token.keys.a.required", "there are secret", "jwks"],
+        ),
+        ("[token.keys.A]\njwks = \"a\"".to_owned(), ["token.keys.A", "lower-case", "name"]),
+    ] {
+        let error = refusal(&format!("[token]\n{lines}\n"), &[]);
+        for word in words {
+            assert!(error.contains(word), "no {word:?} about {lines:?}: {error}");
+        }
+    }
 }
 
 proptest! {

@@ -2,9 +2,14 @@
 
 use std::fmt;
 use std::fmt::Debug;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use wharf_hub::token::Token;
+
+/// A check of a token that may have to wait for keys.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Result<Token, Unacceptable>> + Send + 'a>>;
 
 /// A verifier of the tokens of one channel's clients.
 pub trait TokenVerifier: Debug + Send + Sync {
@@ -14,18 +19,48 @@ pub trait TokenVerifier: Debug + Send + Sync {
     /// Returns the query parameter in which a token may be, besides the header `Authorization`.
     fn query_parameter(&self) -> Option<&str>;
 
-    /// Checks a token that a client brought.
+    /// Returns the subprotocol that announces a token: the next one that the client asks for.
+    fn subprotocol(&self) -> Option<&str> {
+        None
+    }
+
+    /// Checks a token that a client brought, with the keys that are there.
     ///
     /// # Errors
     ///
     /// The reason why the token is not valid.
     fn check(&self, token: &str) -> Result<Token, Unacceptable>;
+
+    /// Checks a token like `check`, and waits a moment if keys that are on their way may decide
+    /// otherwise.
+    fn check_patiently<'a>(&'a self, token: &'a str) -> Checking<'a> {
+        Box::pin(ready(self.check(token)))
+    }
 }
 
 /// The token verifiers of all channels.
 pub trait TokenVerifiers: Debug + Send + Sync {
     /// Returns the verifier of a channel; `None` if tokens are not checked.
     fn of_channel(&self, channel: &str) -> Option<Arc<dyn TokenVerifier>>;
+
+    /// Returns the keys that cannot be used at present.
+    fn unusable_keys(&self) -> Vec<UnusableKeys> {
+        Vec::new()
+    }
+}
+
+/// Keys for tokens that cannot be used, or not as they are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableKeys {
+    /// Tables of the configuration that name them.
+    pub tables: Vec<String>,
+    /// Path or address.
+    pub place: String,
+    /// The reason, on one line.
+    pub reason: String,
+    /// True if earlier keys from the same place are used meanwhile. Otherwise their channels refuse
+    /// tokens.
+    pub has_earlier: bool,
 }
 
 /// A reason to refuse a client. The texts are for the log and never repeat the client's input.
@@ -37,6 +72,10 @@ pub enum Unacceptable {
     Expired,
     /// The token is not valid, for this reason.
     Invalid(&'static str),
+    /// The token names a key that is not known.
+    UnknownKey,
+    /// The host has no keys that the token could be checked with. That is not the client's fault.
+    NoKeys,
 }
 
 impl fmt::Display for Unacceptable {
@@ -45,6 +84,8 @@ impl fmt::Display for Unacceptable {
             Unacceptable::Missing => "there is none",
             Unacceptable::Expired => "it has expired",
             Unacceptable::Invalid(reason) => reason,
+            Unacceptable::UnknownKey => "its key (kid) is not in the key set",
+            Unacceptable::NoKeys => "the host has no usable keys for it at present",
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Registry;
+use crate::ports::UnusableKeys;
 
 /// A file that is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Readiness {
     pub missing: usize,
     /// True once every file of the folder was served.
     pub was_complete: bool,
+    /// Number of places of keys for tokens that cannot be read.
+    pub unusable_keys: usize,
 }
 
 impl Readiness {
@@ -49,6 +52,11 @@ impl Registry {
         refusals.into_iter().map(serving).collect()
     }
 
+    /// Returns the keys for tokens that cannot be read.
+    pub fn unusable_keys(&self) -> Vec<UnusableKeys> {
+        self.ports.tokens.unusable_keys()
+    }
+
     /// Returns true until the files of the start have been looked at.
     pub fn is_starting(&self) -> bool {
         self.is_starting.load(Ordering::SeqCst)
@@ -63,6 +71,7 @@ impl Registry {
             self.was_complete.store(true, Ordering::SeqCst);
         }
         let was_complete = self.was_complete.load(Ordering::SeqCst);
-        Readiness { is_starting, channels, refused: refusals.len(), missing, was_complete }
+        let (refused, unusable_keys) = (refusals.len(), self.unusable_keys().len());
+        Readiness { is_starting, channels, refused, missing, was_complete, unusable_keys }
     }
 }

@@ -76,9 +76,10 @@ impl Guest {
             memory: Default::default(),
             long_calls: Arc::new(LongCalls::new(1)),
             mounted: Default::default(),
+            working: Default::default(),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
-            ports: Ports::system(&config, Arc::new(ChannelTokenRules::new(config.clone())?))?,
+            ports: Ports::system(&config, Arc::new(ChannelTokenRules::new(config.clone())))?,
             config,
         });
         let started = finish(Instance::start(&component, &context, 1));

@@ -1,37 +1,54 @@
 //! The token of a client's request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use percent_encoding::percent_decode_str;
 use wharf_contract::handshake::TurnedAway;
 use wharf_hub::token::Token;
-use wharf_runtime::channel::Channel;
-use wharf_runtime::ports::Unacceptable;
+use wharf_runtime::ports::{TokenVerifier, Unacceptable};
 
-/// Checks the client's token, if the channel has token rules. `None` if it has no token and needs
-/// none.
-///
-/// # Errors
-///
-/// The token is not acceptable, or is missing.
-pub(super) fn check<B>(
-    channel: &Channel,
-    request: &Request<B>,
-) -> Result<Option<Token>, Unacceptable> {
-    let Some(verifier) = channel.context.token_verifier() else {
-        return Ok(None);
-    };
-    let parameter = verifier.query_parameter();
-    let found = bearer(request.headers()).map(Cow::Borrowed).or_else(|| {
-        let query = request.uri().query().unwrap_or_default();
-        query_value(query, parameter?)
-    });
-    match found {
-        Some(token) => verifier.check(&token).map(Some),
-        None if verifier.is_required() => Err(Unacceptable::Missing),
-        None => Ok(None),
+use super::subprotocol::Subprotocols;
+
+/// The client's token, and the rules that it must satisfy.
+pub(super) struct BroughtToken {
+    rules: Option<Arc<dyn TokenVerifier>>,
+    token: Option<String>,
+}
+
+impl BroughtToken {
+    /// Finds the token in a request: in the header `Authorization`, among the subprotocols, or in the
+    /// query. It is not looked for if the channel has no token rules.
+    pub(super) fn find<B>(
+        rules: Option<Arc<dyn TokenVerifier>>,
+        request: &Request<B>,
+        subprotocols: &Subprotocols,
+    ) -> BroughtToken {
+        let token = rules.as_ref().and_then(|rules| {
+            let in_query = || {
+                let query = request.uri().query().unwrap_or_default();
+                query_value(query, rules.query_parameter()?)
+            };
+            let in_header = bearer(request.headers()).or(subprotocols.token());
+            in_header.map(Cow::Borrowed).or_else(in_query).map(Cow::into_owned)
+        });
+        BroughtToken { rules, token }
+    }
+
+    /// Checks the token, if the channel has token rules. `None` if there is no token, and none is
+    /// needed.
+    ///
+    /// # Errors
+    ///
+    /// The token is not acceptable, or is missing.
+    pub(super) async fn check(self) -> Result<Option<Token>, Unacceptable> {
+        match (self.rules, self.token) {
+            (Some(rules), Some(token)) => rules.check_patiently(&token).await.map(Some),
+            (Some(rules), None) if rules.is_required() => Err(Unacceptable::Missing),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -40,7 +57,8 @@ pub(super) fn turned_away(unacceptable: &Unacceptable) -> TurnedAway {
     match unacceptable {
         Unacceptable::Missing => TurnedAway::TokenRequired,
         Unacceptable::Expired => TurnedAway::TokenExpired,
-        Unacceptable::Invalid(_) => TurnedAway::TokenInvalid,
+        Unacceptable::Invalid(_) | Unacceptable::UnknownKey => TurnedAway::TokenInvalid,
+        Unacceptable::NoKeys => TurnedAway::TokenUnchecked,
     }
 }
 

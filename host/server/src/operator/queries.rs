@@ -22,7 +22,7 @@ const MAX_PAGE: usize = 1000;
 /// Longest part of a name that a message repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 255;
 
-/// Returns all channels in service, and the files that are not served.
+/// Returns all channels in service, the files that are not served, and the keys that cannot be read.
 pub fn channels(registry: &Registry) -> Bytes {
     let channels: Vec<Value> = registry.in_service().iter().map(|c| overview(c)).collect();
     let refused = registry.refusals().into_iter().map(|refusal| {
@@ -33,7 +33,19 @@ pub fn channels(registry: &Registry) -> Bytes {
             "is_tried_again": refusal.is_passing,
         })
     });
-    body(json!({ "channels": channels, "refused": refused.collect::<Vec<_>>() }))
+    let unusable_keys = registry.unusable_keys().into_iter().map(|keys| {
+        json!({
+            "tables": keys.tables,
+            "place": keys.place,
+            "reason": keys.reason,
+            "earlier_keys_serve": keys.has_earlier,
+        })
+    });
+    body(json!({
+        "channels": channels,
+        "refused": refused.collect::<Vec<_>>(),
+        "unusable_keys": unusable_keys.collect::<Vec<_>>(),
+    }))
 }
 
 /// Answers a question about a channel.

@@ -1,29 +1,15 @@
 //! The fuzz targets `token` and `keys`.
 
-use std::sync::Arc;
+use wharf_config::SecretEncoding;
 
-use wharf_config::{Secret, SecretOrigin, TokenConfig, TokenKey};
-
+use super::key_set::{Form, KeySet};
+use super::tests::rules;
 use super::*;
-
-const SECRET: &str = "a secret that is long enough for HS256";
-
-fn config(key: TokenKey) -> Arc<TokenConfig> {
-    Arc::new(TokenConfig {
-        key,
-        issuers: Vec::new(),
-        audiences: Vec::new(),
-        leeway: Duration::ZERO,
-        query_parameter: None,
-        required: true,
-    })
-}
 
 /// Checks that only the token of the corpus is accepted, which was signed with the secret.
 #[test]
 fn fuzz_token() {
-    let secret = Secret::new(SECRET, SecretOrigin::Plain);
-    let rules = TokenRules::new(config(TokenKey::Secret(secret))).expect("a secret");
+    let rules = rules(0);
     // `{"alg":"HS256"}`, `{"alg":"none"}`, `{"exp":4102444800}` and the like, in base64.
     let words = [
         ".",
@@ -50,11 +36,9 @@ fn fuzz_token() {
     });
 }
 
-/// Checks that a file of keys is used or refused with a reason.
+/// Checks that the bytes of keys are used or refused with a reason.
 #[test]
 fn fuzz_keys() {
-    let folder = std::env::temp_dir().join(format!("wharf-fuzz-keys-{}", std::process::id()));
-    std::fs::write(&folder, "").expect("a file");
     let words = [
         "-----BEGIN PUBLIC KEY-----",
         "-----END PUBLIC KEY-----",
@@ -73,17 +57,15 @@ fn fuzz_keys() {
         "AAAA",
     ];
     wharf_fuzz::run("keys", &words.map(str::as_bytes), |input| {
-        std::fs::write(&folder, input).expect("a file");
-        let of = |key: fn(std::path::PathBuf) -> TokenKey| match Keys::read(&config(key(
-            folder.clone()
-        ))) {
-            Ok(keys) => keys.find(None).is_ok().to_string(),
-            Err(error) => {
-                assert!(!error.reason.is_empty());
-                error.reason.chars().filter(char::is_ascii_alphabetic).take(60).collect()
+        let of = |form| match KeySet::read(input, form) {
+            Ok(keys) => keys.len().to_string(),
+            Err(reason) => {
+                assert!(!reason.is_empty());
+                reason.chars().filter(char::is_ascii_alphabetic).take(60).collect()
             }
         };
-        (of(TokenKey::PublicKey), of(TokenKey::Jwks))
+        let secret = |encoding| of(Form::Secret(encoding));
+        let secrets = [SecretEncoding::Text, SecretEncoding::Base64Url].map(secret);
+        (of(Form::Pem), of(Form::Jwks), secrets)
     });
-    std::fs::remove_file(&folder).expect("the file is removed");
 }

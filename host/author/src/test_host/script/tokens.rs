@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
+use wharf_contract::token::Identity;
 use wharf_hub::token::Token;
 use wharf_runtime::ports::{Clock, TokenVerifier, TokenVerifiers, Unacceptable};
 
@@ -85,7 +86,7 @@ impl Rules {
         let left = expiry.map_or(LONG, |at| at.saturating_sub(self.clock.wall()).min(LONG));
         Token {
             claims: claims.into(),
-            subject: known.get("sub").and_then(Value::as_str).map(Box::from),
+            identity: Identity::of(claims),
             expires: Instant::now() + left,
         }
     }

@@ -1,8 +1,8 @@
 //! One file: its state from outside, and reading it.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use wharf_contract::names::{MAX_CHANNEL_NAME_BYTES, is_channel};
 
 use super::stem;
+use crate::file_stamp::{FileStamp, open};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -21,51 +22,6 @@ pub(super) enum Seen {
     File(FileStamp),
     /// An entry that cannot be a plugin, with the reason.
     Unfit(String),
-}
-
-/// The properties in which two versions of a file differ. The time of change is one of them, since
-/// copying programs may set the time of modification to any value, and because permissions only
-/// change the former.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct FileStamp {
-    device: u64,
-    /// Some file systems, over networks or in user space, have another number at each look. So a
-    /// file that differs only in this is read again, and does not count as changing.
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStamp {
-    /// Returns true if nothing but the inode's number differs.
-    pub(super) fn is_like(&self, other: &FileStamp) -> bool {
-        let of = |stamp: &FileStamp| (stamp.device, stamp.bytes, stamp.modified, stamp.changed);
-        of(self) == of(other)
-    }
-
-    /// Returns the names of the properties in which another stamp differs.
-    fn differences(&self, other: &FileStamp) -> String {
-        let differences = [
-            (self.device != other.device, "device"),
-            (self.inode != other.inode, "inode"),
-            (self.bytes != other.bytes, "size"),
-            (self.modified != other.modified, "time of modification"),
-            (self.changed != other.changed, "time of change"),
-        ];
-        let names = differences.iter().filter(|(differs, _)| *differs).map(|(_, name)| *name);
-        names.collect::<Vec<_>>().join(", ")
-    }
-
-    fn of(metadata: &Metadata) -> FileStamp {
-        FileStamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
 
 impl Seen {
@@ -145,10 +101,7 @@ pub(super) enum Read {
 /// Reads a file that looked like `stamp`, twice: it is complete only if both are the same.
 pub(super) fn read(path: &Path, stamp: &FileStamp) -> Read {
     let read = || -> io::Result<Option<Vec<u8>>> {
-        // If a pipe has taken the file's place, waiting for its writer to open it could take
-        // forever.
-        let mut options = OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let file = open(path)?;
         if !is_still(&file, stamp)? {
             return Ok(None);
         }
@@ -157,7 +110,7 @@ pub(super) fn read(path: &Path, stamp: &FileStamp) -> Read {
         if !is_still(&file, stamp)? {
             return Ok(None);
         }
-        match bytes.len() as u64 == stamp.bytes {
+        match bytes.len() as u64 == stamp.bytes() {
             true => Ok(Some(bytes)),
             false => Err(io::Error::other("it is not as long as the file system says")),
         }
