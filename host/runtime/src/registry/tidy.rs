@@ -175,7 +175,7 @@ mod tests {
         let mut config = Config::default();
         (config.max_store_bytes, config.max_channel_state_bytes) = (10_000, 1_000);
         let engine = Engine::new(None, Machine::default()).expect("an engine");
-        let ports = Ports::system(Arc::new(NoTokens));
+        let ports = Ports::system(&config, Arc::new(NoTokens)).expect("the ports");
         let registry = Registry::new(Arc::new(config), engine, ports);
         let mut kept = KeptChannels::default();
         let mut remove = async |name: &str, bytes: usize| -> (usize, Vec<String>) {
