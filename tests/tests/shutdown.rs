@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wharf_tests::operator::{Operated, answered, authorization};
 use wharf_tests::{Client, Ended, Line, Raw, Wharf, eventually, json};
 
 /// Finds reports of `on_close` in the log.
@@ -195,4 +196,34 @@ async fn a_second_signal_ends_it_at_once() {
     let stopped = wharf.stopped().await;
     assert_ne!(stopped.status.code(), Some(0), "it was not done");
     assert!(stopped.took < Duration::from_secs(5), "it took {:?}", stopped.took);
+}
+
+#[tokio::test]
+async fn a_request_of_the_operator_that_is_under_way_is_answered() {
+    let mut it = Operated::start(&["operated"], &[]).await;
+    let mut raw = Raw::open(it.api).await;
+    let body = json!({ "do": "wait", "ms": 1000 }).to_string();
+    let length = body.len().to_string();
+    let headers =
+        [authorization(), ("Content-Type", "application/json"), ("Content-Length", &length)];
+    raw.request("POST /api/channels/operated/messages", &headers).await;
+    raw.try_write(body.as_bytes()).await;
+    it.wharf.log.wait_for("the channel to be asked", |line| line.says("waiting")).await;
+    it.wharf.signal("TERM");
+    assert_eq!(answered(raw.answer().await), (200, json!("waited")));
+    assert_eq!(it.wharf.stopped().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_call_about_presence_that_is_under_way_comes_to_its_end() {
+    let mut wharf = Wharf::start(&["tracks"], &["--presence-interval-ms 10"]).await;
+    let mut client = wharf.connect("/tracks").await;
+    client.ask_json(json!({ "do": "join", "room": "slow" })).await;
+    client.ask_json(json!({ "do": "track", "room": "slow", "key": "ann", "meta": 1 })).await;
+    wharf.log.wait_for("the channel to be told", |line| line.says("hearing of 1 joins")).await;
+    // Nobody but the call holds up the end.
+    drop(client);
+    wharf.signal("TERM");
+    assert_eq!(wharf.stopped().await.status.code(), Some(0));
+    wharf.log.wait_for("the end of the call", |line| line.says("heard")).await;
 }

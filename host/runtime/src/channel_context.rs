@@ -11,6 +11,7 @@ use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::long_calls::LongCalls;
 use crate::ports::{GuestLine, Ports, TokenVerifier};
+use crate::working::Working;
 use wharf_config::{ChannelConfig, Config};
 use wharf_contract::text::escape;
 use wharf_hub::hub::{Channels, Hub};
@@ -45,6 +46,8 @@ pub struct ChannelContext {
     pub long_calls: Arc<LongCalls>,
     /// The channel itself, as long as it is mounted: one that was removed may come back as another.
     pub mounted: Mutex<Weak<Channel>>,
+    /// Counter of the work that a host which stops waits for.
+    pub working: Working,
     /// Counter of the instances of all channels.
     pub live: LiveInstances,
     /// Ports of the host.

@@ -8,6 +8,7 @@
 //! - [`outside_messages`]: messages from outside that channels answer.
 //! - `room_events`: events of rooms, and of channels themselves: run, commit.
 //! - `presence_events`: tells channels the changes of their rooms' presence lists.
+//! - [`working`]: a counter of the work that a host which stops waits for.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`channel_context`]: the part of a channel that outlives its generations.
@@ -36,6 +37,8 @@ pub mod outside_messages;
 mod room_events;
 
 mod presence_events;
+
+pub mod working;
 
 pub mod guest_call;
 

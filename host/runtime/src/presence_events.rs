@@ -13,6 +13,7 @@ use crate::channel_context::ChannelContext;
 use crate::guest_call::{About, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::Detached;
+use crate::working::Work;
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::presence::{Diff, Listener, PresenceRoom};
 
@@ -40,12 +41,13 @@ impl Listener for PresenceTeller {
         let Some(channel) = self.channel() else {
             return false;
         };
-        tokio::spawn(tell_all(channel, room));
+        let work = channel.context.working.begin();
+        tokio::spawn(tell_all(channel, room, work));
         true
     }
 }
 
-async fn tell_all(mut channel: Arc<Channel>, room: Arc<PresenceRoom>) {
+async fn tell_all(mut channel: Arc<Channel>, room: Arc<PresenceRoom>, _work: Work) {
     while let Some(diff) = channel.context.hub.next_untold(&room) {
         channel = channel.successor();
         // A panic of the host is a bug of the host, and must not be the end of the room's events.

@@ -26,8 +26,9 @@ use crate::long_calls::LongCalls;
 use crate::plugin::Engine;
 use crate::ports::Ports;
 use crate::presence_events::PresenceTeller;
-use crate::room_events::{RoomRunner, Working};
+use crate::room_events::RoomRunner;
 use crate::slots::{ChannelSlots, SharedSlots};
+use crate::working::Working;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_contract::pattern::Pattern;
@@ -136,9 +137,9 @@ impl Registry {
         channel.filter(|channel| !channel.is_removed())
     }
 
-    /// Returns the number of rooms whose events are being run.
-    pub fn working_rooms(&self) -> usize {
-        self.working.count()
+    /// Returns the counter of the work that a host which stops waits for.
+    pub fn working(&self) -> &Working {
+        &self.working
     }
 
     /// Asks every connection of every channel to end.
@@ -187,10 +188,11 @@ impl Registry {
             memory: ChannelMemory::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
             mounted: Mutex::default(),
+            working: self.working.clone(),
             live: self.live.clone(),
             ports: self.ports.clone(),
         });
-        context.hub.run_room_events_with(Box::new(RoomRunner::new(&context, self.working.clone())));
+        context.hub.run_room_events_with(Box::new(RoomRunner::new(&context)));
         context.hub.tell_of_presence(Box::new(PresenceTeller::new(&context)));
         context
     }

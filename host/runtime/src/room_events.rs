@@ -5,7 +5,6 @@
 //! together. One that fails is logged and changes nothing, and the next one goes on.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::channel_context::ChannelContext;
 use crate::guest_call::{About, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::{Detached, Failure};
+use crate::working::Work;
 use wharf_config::Config;
 use wharf_contract::fault::TooBig;
 use wharf_hub::inbox::Posted;
@@ -23,48 +23,29 @@ use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
 
 /// The runner of the events of a channel's rooms, as long as the channel exists.
-pub struct RoomRunner {
-    context: Weak<ChannelContext>,
-    working: Working,
-}
-
-/// Counter of the rooms whose events are being run, so that a host that stops can wait for them.
-/// Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Working(Arc<AtomicUsize>);
-
-impl Working {
-    /// Returns the number of rooms whose events are being run.
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
+pub struct RoomRunner(Weak<ChannelContext>);
 
 impl RoomRunner {
     /// Makes the runner for the rooms of this channel.
-    pub fn new(context: &Arc<ChannelContext>, working: Working) -> RoomRunner {
-        RoomRunner { context: Arc::downgrade(context), working }
+    pub fn new(context: &Arc<ChannelContext>) -> RoomRunner {
+        RoomRunner(Arc::downgrade(context))
     }
 }
 
 impl Runner for RoomRunner {
     fn run(&self, room: Arc<RoomState>) -> bool {
         // A removed channel that is freed has no code. Its rooms are attended again if it comes back.
-        let Some(channel) = self.context.upgrade().and_then(|context| context.channel()) else {
+        let Some(channel) = self.0.upgrade().and_then(|context| context.channel()) else {
             return false;
         };
-        self.working.0.fetch_add(1, Ordering::SeqCst);
-        let working = self.working.clone();
-        tokio::spawn(async move {
-            run_all(channel, room).await;
-            working.0.fetch_sub(1, Ordering::SeqCst);
-        });
+        let work = channel.context.working.begin();
+        tokio::spawn(run_all(channel, room, work));
         true
     }
 }
 
 /// Runs a room's events until none waits.
-async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>) {
+async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
     let mut writes = PendingWrites::default();
     while let Some(posted) = room.next() {
         channel = channel.successor();

@@ -111,7 +111,7 @@ pub fn announce(operator: Option<&Operator>) {
 }
 
 impl Operator {
-    /// Serves until `closing` completes.
+    /// Serves until `closing` completes, and then until the requests under way are answered.
     pub async fn serve(
         self,
         config: Arc<Config>,
@@ -124,15 +124,22 @@ impl Operator {
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_host(MAX_LINES_PER_SECOND),
         });
+        let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
         tokio::select! {
-            () = accept(&self.listener, api, closing.clone()) => {}
+            () = accept(&self.listener, &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
         }
+        drop(self.listener);
+        pending.all_free().await;
     }
 }
 
-async fn accept(listener: &Listener, api: Arc<Api>, closing: watch::Receiver<()>) {
-    let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
+async fn accept(
+    listener: &Listener,
+    pending: &Arc<Pending>,
+    api: Arc<Api>,
+    closing: watch::Receiver<()>,
+) {
     loop {
         let (stream, remote) = listener.accept().await;
         let seat = pending.take().await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline};
@@ -33,8 +34,9 @@ pub const MAX_PENDING: usize = 1024;
 /// Time that a socket keeps its seat while newer ones wait, long enough for a slow network.
 const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Time between two looks at the rooms whose last events are awaited when the host stops.
-const ROOMS_PAUSE: Duration = Duration::from_millis(5);
+/// Time between two looks at the work that is awaited when the host stops, such as the last events of
+/// rooms.
+const WORK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Serves the plugins of a folder until `shutdown` completes, then ends every connection and waits
 /// for them, at most `drain_timeout_ms`.
@@ -100,6 +102,7 @@ pub async fn run_observed(
         pending: Pending::new(MAX_PENDING, PENDING_PATIENCE),
         closing: watch::channel(()).0,
     };
+    let mut operating = None;
     let announced = async {
         // The sender is gone only if loading has panicked, which the log has.
         let _ = first_scan.await;
@@ -111,7 +114,8 @@ pub async fn run_observed(
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
-            tokio::spawn(operator.serve(config.clone(), registry.clone(), closing));
+            let serving = operator.serve(config.clone(), registry.clone(), closing);
+            operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;
     };
@@ -126,7 +130,7 @@ pub async fn run_observed(
     front.is_closing.store(true, Ordering::SeqCst);
     server.closing.send_replace(());
     registry.end_all(Reason::Shutdown).await;
-    server.drain().await;
+    server.drain(operating).await;
     following.abort();
     tracing::info!("stopped");
     Ok(())
@@ -169,16 +173,21 @@ impl Server {
         }
     }
 
-    /// Waits until every connection has ended and every room's events have run.
-    async fn drain(&self) {
+    /// Waits until every connection has ended, the operator's requests are answered, and what these
+    /// have caused is done.
+    async fn drain(&self, operating: Option<JoinHandle<()>>) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
             self.pending.all_free().await;
             let _ = self.front.permits.acquire_many(all).await;
+            if let Some(operating) = operating {
+                // It ends badly only by a panic, which the log has.
+                let _ = operating.await;
+            }
             // Events that the last connections have posted to their rooms were accepted, and are
             // run.
-            while self.front.registry.working_rooms() > 0 {
-                tokio::time::sleep(ROOMS_PAUSE).await;
+            while self.front.registry.working().count() > 0 {
+                tokio::time::sleep(WORK_PAUSE).await;
             }
         };
         if tokio::time::timeout(self.config.drain_timeout, everybody_is_gone).await.is_err() {

@@ -75,6 +75,7 @@ impl Guest {
             memory: Default::default(),
             long_calls: Arc::new(LongCalls::new(1)),
             mounted: Default::default(),
+            working: Default::default(),
             live: LiveInstances::new(config.max_instances),
             own: Arc::default(),
             ports: Ports::system(Arc::new(ChannelTokenRules::new(config.clone())?)),

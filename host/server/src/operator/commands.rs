@@ -35,7 +35,9 @@ const HOPS: u8 = 1;
 
 /// Runs a command to its end, even if the client no longer waits for the answer.
 pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> OperatorAnswer {
+    let work = channel.context.working.begin();
     let done = tokio::spawn(async move {
+        let _work = work;
         let mut writes = PendingWrites::default();
         let answer = run(channel, command, body, &mut writes).await;
         writes.write().await;
