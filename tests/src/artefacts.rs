@@ -100,6 +100,40 @@ pub fn slow_to_compile(component: &[u8], salt: u8) -> Vec<u8> {
     [component, &[1], &sized(&module)].concat()
 }
 
+/// Returns a component that does the same and has this number of core instances more, of a module that
+/// does nothing, and has a memory or none. One that is composed of others has as many.
+pub fn with_core_instances(component: &[u8], count: usize, has_memory: bool) -> Vec<u8> {
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    if has_memory {
+        // One memory of one page.
+        module.extend([5, 3, 1, 0, 1]);
+    }
+    // The new module is the next one after those of the component's own sections.
+    let modules = sections(component).filter(|id| *id == 1).count();
+    let index = u8::try_from(modules).expect("a few modules");
+    let mut instances = number(count);
+    instances.extend([0, index, 0].repeat(count));
+    [component, &[1], &sized(&module), &[2], &sized(&instances)].concat()
+}
+
+/// Returns the ids of the sections of a component.
+fn sections(component: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = &component[8..];
+    std::iter::from_fn(move || {
+        let (&id, after) = rest.split_first()?;
+        let (mut size, mut shift, mut at) = (0_usize, 0, 0);
+        loop {
+            size |= usize::from(after[at] & 0x7f) << shift;
+            (shift, at) = (shift + 7, at + 1);
+            if after[at - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        rest = &after[at + size..];
+        Some(id)
+    })
+}
+
 /// Returns a component that does the same and is larger by about this number of bytes.
 pub fn padded(component: &[u8], bytes: usize) -> Vec<u8> {
     let content = [&b"\x07padding"[..], &vec![0; bytes]].concat();
@@ -107,14 +141,18 @@ pub fn padded(component: &[u8], bytes: usize) -> Vec<u8> {
     [component, &[0], &sized(&content)].concat()
 }
 
-/// Returns bytes behind their number as unsigned LEB128.
+/// Returns bytes behind their number.
 fn sized(bytes: &[u8]) -> Vec<u8> {
-    let mut sized = Vec::new();
-    let mut left = bytes.len();
-    while left >= 0x80 {
-        sized.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
+    [&number(bytes.len()), bytes].concat()
+}
+
+/// Returns a number as unsigned LEB128.
+fn number(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
     }
-    sized.push(left as u8);
-    [&sized, bytes].concat()
+    bytes.push(number as u8);
+    bytes
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use wharf_tests::artefacts::{component, replaced};
+use wharf_tests::artefacts::{component, replaced, with_core_instances};
 use wharf_tests::{Client, Line, Wharf};
 
 /// An empty component: only the binary format's preamble.
@@ -276,4 +276,22 @@ async fn what_is_no_regular_file_or_enormous_is_refused() {
     let line = wharf.refused_after(0, "pipe").await;
     assert!(line.str("reason").contains("regular"), "{line}");
     assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+}
+
+#[tokio::test]
+async fn a_component_of_many_modules_serves_within_the_limits_and_is_told_which_one_it_exceeds() {
+    let wharf = Wharf::start(&[], &[]).await;
+    let counts = component("counts");
+    for (count, has_memory) in [(480, false), (6, true)] {
+        let many = with_core_instances(&counts, count, has_memory);
+        wharf.swap("counts", &many).await;
+        assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["count"], 1);
+    }
+    let cases = [(520, false, "more than 512 core instances"), (9, true, "more than 8 memories")];
+    for (count, has_memory, reason) in cases {
+        let start = wharf.log.len();
+        wharf.install("counts", &with_core_instances(&counts, count, has_memory));
+        let line = wharf.refused_after(start, "counts").await;
+        assert!(line.str("reason").contains(reason), "{line}");
+    }
 }

@@ -40,6 +40,7 @@ mod secure;
 mod settings;
 mod shutdown;
 mod stores;
+mod surroundings;
 mod swaps;
 mod test_command;
 mod timers;

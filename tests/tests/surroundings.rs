@@ -1,0 +1,134 @@
+//! Hard surroundings: few addresses, no memory that can be made executable, file systems whose inode
+//! numbers change.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use wharf_tests::artefacts::{binary, component};
+use wharf_tests::{Line, Wharf, eventually};
+
+fn folder_with(plugin: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
+    let path = folder.path().join("plugins").join(format!("{plugin}.wasm"));
+    fs::write(path, component(plugin)).expect("a plugin");
+    folder
+}
+
+#[tokio::test]
+async fn a_host_with_few_addresses_compiles_and_serves() {
+    // Each memory of a guest reserves four gibibytes where there is no such limit.
+    let limited = "ulimit -v 1500000; exec \"$0\" \"$@\"";
+    let flags = ["--cache "];
+    let wharf = Wharf::start_under(&["sh", "-c", limited], folder_with("counts"), &flags).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(wharf.connect("/counts/a").await);
+    }
+    for client in &mut clients {
+        client.feed("hello").await;
+    }
+    for mut client in clients {
+        client.flush().await;
+        assert_eq!(client.json().await["count"], 1);
+    }
+}
+
+#[test]
+fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
+    // As `MemoryDenyWriteExecute` of systemd does, with Linux 6.3 or later.
+    let script = "import ctypes, os, sys\n\
+                  assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0, 'PR_SET_MDWE is not there'\n\
+                  os.execv(sys.argv[1], sys.argv[1:])";
+    let folder = folder_with("echo");
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(binary()).args(["serve", "--plugins", "plugins"]);
+    let output = command.current_dir(folder.path()).env_clear().output().expect("Python runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// Makes two files of the same times in folders of their own: another look may find the other one, and
+/// nothing but its inode's number tells.
+fn alike(folder: &Path, bytes: &[u8]) {
+    for _ in 0..10_000 {
+        let files = ["a", "b"].map(|name| folder.join(name).join("echo.wasm"));
+        for file in &files {
+            let place = file.parent().expect("a folder");
+            let _ = fs::remove_dir_all(place);
+            fs::create_dir(place).expect("a folder");
+            fs::write(file, bytes).expect("a file");
+        }
+        // Changes of one tick of the clock have one time.
+        for file in &files {
+            let file = fs::File::options().write(true).open(file).expect("a file");
+            file.set_modified(SystemTime::UNIX_EPOCH).expect("it is ours");
+        }
+        let [a, b] = files.map(|file| fs::metadata(file).expect("a file"));
+        let times = |of: &fs::Metadata| (of.ctime(), of.ctime_nsec(), of.mtime(), of.mtime_nsec());
+        if times(&a) == times(&b) && a.ino() != b.ino() {
+            return;
+        }
+    }
+    panic!("no two files of one time");
+}
+
+#[tokio::test]
+async fn a_file_whose_inode_number_differs_at_each_look_is_loaded_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (root, plugins) = (folder.path().to_owned(), folder.path().join("plugins"));
+    fs::create_dir(&plugins).expect("a folder");
+    alike(&root, &component("echo"));
+    symlink("a", root.join("current")).expect("a link");
+    symlink("../current/echo.wasm", plugins.join("echo.wasm")).expect("a link");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let flipping = std::thread::spawn({
+        let (root, is_over) = (root.clone(), is_over.clone());
+        move || {
+            // A link is replaced in one step, so that the file is always there.
+            while !is_over.load(Ordering::SeqCst) {
+                for name in ["b", "a"] {
+                    symlink(name, root.join("next")).expect("a link");
+                    fs::rename(root.join("next"), root.join("current")).expect("it is replaced");
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+            }
+        }
+    });
+    let wharf = Wharf::start_in(folder, &["--reconcile-ms 100"]).await;
+    wharf.in_service_after(0, "echo").await;
+    let mut client = wharf.connect("/echo").await;
+    // It is looked at some more times.
+    let begun = std::time::Instant::now();
+    eventually("further looks", async || {
+        assert_eq!(client.ask("hello").await, "hello");
+        (begun.elapsed() > Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    is_over.store(true, Ordering::SeqCst);
+    flipping.join().expect("it does not panic");
+    let news = |line: &Line| line.begins("plugin ") || line.text.contains("keeps changing");
+    assert_eq!(wharf.log.find(news).len(), 1, "it was loaded once");
+}
+
+#[tokio::test]
+async fn a_file_that_hardly_is_meant_to_be_passed_over_is_told_of_once() {
+    let wharf = Wharf::start(&["echo"], &["--reconcile-ms 100"]).await;
+    let passed_over = |line: &Line| line.begins("a file is passed over");
+    fs::write(wharf.folder().join("plugins/Counts.WASM"), component("counts")).expect("a file");
+    let line = wharf.log.wait_for("a warning", passed_over).await;
+    assert!(line.str("file").ends_with("plugins/Counts.WASM"), "{line}");
+    // Looked at again.
+    wharf.swap("rooms", &component("rooms")).await;
+    wharf.swap("posts", &component("posts")).await;
+    assert_eq!(wharf.log.find(passed_over).len(), 1);
+    assert!(wharf.log.find(|line| line.str("channel") == "Counts").is_empty());
+}
