@@ -156,3 +156,27 @@ async fn a_client_turned_away_leaves_one_line_of_the_log() {
         assert_eq!(found.len(), 1, "{request}: {found:?}");
     }
 }
+
+#[tokio::test]
+async fn clients_that_are_cut_together_leave_a_few_lines() {
+    const CLIENTS: usize = 200;
+    const LINES_PER_SECOND: usize = 10;
+    let flags = ["--keep-alive-interval-ms 100", "--keep-alive-timeout-ms 300"];
+    let wharf = Wharf::start(&["echo"], &flags).await;
+    let mut sockets = Vec::new();
+    for _ in 0..CLIENTS {
+        sockets.push(wharf.raw().await);
+    }
+    let begun = Instant::now();
+    for socket in &mut sockets {
+        socket.request("GET /echo", &upgrade_headers()).await;
+    }
+    // None of them answers a ping.
+    for mut socket in sockets {
+        soon("the end of the socket", socket.ended()).await;
+    }
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    let lines = wharf.log.find(|line| line.begins("connection dropped: keep-alive timeout"));
+    assert!(!lines.is_empty(), "some are logged");
+    assert!(lines.len() <= LINES_PER_SECOND * seconds, "{} in {seconds} s", lines.len());
+}
