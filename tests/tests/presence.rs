@@ -88,7 +88,7 @@ async fn somebody_with_several_tabs_is_present_until_the_last_one_goes() {
 }
 
 #[tokio::test]
-async fn whoever_reconnects_within_the_grace_was_never_away() {
+async fn a_client_that_reconnects_within_the_grace_was_never_away() {
     let wharf = Wharf::start(&["tracks"], PATIENT).await;
     let mut watcher = wharf.connect("/tracks?room=lobby&watch=1").await;
     assert_eq!(watcher.json().await["type"], "presence_state");
