@@ -1,5 +1,7 @@
 //! The real server: a `wharf` process in a folder of its own.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -220,8 +222,17 @@ impl Wharf {
         maps.expect("the process is running").lines().count()
     }
 
-    /// Returns how often threads of the process have gone to sleep and so, with it, have woken up.
-    pub fn wake_ups(&self) -> u64 {
+    /// Returns how often threads of the process have gone to sleep during `time`, and so, with it, have
+    /// woken up. Threads that end meanwhile do not count.
+    pub async fn wake_ups_in(&self, time: Duration) -> u64 {
+        let before = self.wake_ups();
+        tokio::time::sleep(time).await;
+        let more = |(thread, count)| count - before.get(&thread).copied().unwrap_or(0);
+        self.wake_ups().into_iter().map(more).sum()
+    }
+
+    /// Returns how often each thread of the process has gone to sleep, by the thread's number.
+    fn wake_ups(&self) -> BTreeMap<OsString, u64> {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let threads = threads.expect("the process is running").flatten();
         let wake_ups = threads.filter_map(|thread| {
@@ -229,9 +240,10 @@ impl Wharf {
             let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
             let mut lines = status.lines();
             let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            Some(count.expect("a count").trim().parse::<u64>().expect("a number"))
+            let count = count.expect("a count").trim().parse().expect("a number");
+            Some((thread.file_name(), count))
         });
-        wake_ups.sum()
+        wake_ups.collect()
     }
 
     /// Returns the CPU time that the process has used, in all of its threads.

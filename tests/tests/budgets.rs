@@ -51,9 +51,7 @@ async fn a_host_that_has_nothing_to_do_sleeps() {
     let mut waiting = wharf.connect("/waits").await;
     waiting.send("tell 5000").await;
     assert_eq!(observer.text().await, "waiting");
-    let before = wharf.wake_ups();
-    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
-    let wake_ups = wharf.wake_ups() - before;
+    let wake_ups = wharf.wake_ups_in(Duration::from_secs(SECONDS)).await;
     println!("{wake_ups} wake-ups in {SECONDS} s");
     // The clock that preempts guests has a thousand ticks a second. What is left are timers that look
     // after things.

@@ -20,7 +20,7 @@ const WITHOUT_BUDGET: [&str; 15] = [
     "host/server/src/operator.rs",
     "host/server/src/operator/commands.rs",
     "host/server/src/server.rs",
-    "host/server/src/token/keys.rs",
+    "host/server/src/token/source.rs",
 ];
 
 /// Fields that are written as they are: addresses have no spaces and no quotes.

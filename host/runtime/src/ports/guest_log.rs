@@ -295,7 +295,7 @@ mod tests {
         assert!(line.text().len() <= MAX_LINE_BYTES);
         let huge = [text(&"é".repeat(2_000), &"\n".repeat(2_000))];
         assert!(GuestLine { fields: &huge, ..line }.text().len() <= MAX_LINE_BYTES);
-        let quotes = GuestLine { message: &"\"".repeat(5_000), ..line }.text();
+        let quotes = GuestLine { message: &"\"".repeat(5_000), fields: &[], ..line }.text();
         assert!(quotes.len() <= MAX_LINE_BYTES && quotes.ends_with("\\\"\""), "{quotes}");
         assert!(line.text().starts_with(&"m".repeat(MAX_MESSAGE_BYTES)));
         assert!(!line.text().starts_with(&"m".repeat(MAX_MESSAGE_BYTES + 1)));

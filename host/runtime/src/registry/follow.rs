@@ -198,7 +198,7 @@ impl Follower {
         }
         let longest = self.registry.config.compile_timeout;
         tracing::info!(
-            channel = %name,
+            channel = name,
             loading = awaited.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
             "a plugin's file is gone; it serves until the files that are being loaded are ready, at \
              most for compile_timeout_ms, since its paths may move to one of them"
