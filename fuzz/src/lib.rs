@@ -7,9 +7,9 @@
 //!
 //! A test runs for a second. `cargo xtask fuzz [TARGET...] --seconds N` runs targets for longer.
 //!
-//! - [`corpus`]: the kept inputs;
-//! - [`mutation`]: changes of them;
-//! - [`watch`]: inputs that end the process or never end.
+//! - `corpus`: the kept inputs;
+//! - `mutation`: changes of them;
+//! - `watch`: inputs that end the process or never end.
 
 mod corpus;
 mod mutation;
