@@ -44,11 +44,9 @@ impl LongCalls {
         self.count.load(Ordering::Relaxed) >= self.limit
     }
 
-    /// Waits for a turn. Calls get it in the order in which they asked.
+    /// Waits for a turn. Calls get it in the order in which they asked. A call that asks before its
+    /// first tick is not counted: otherwise short calls would keep one another waiting for ever.
     pub(crate) async fn turn(&self, call: &LongCall) {
-        if !call.is_counted.swap(true, Ordering::Relaxed) {
-            self.count.fetch_add(1, Ordering::Relaxed);
-        }
         // The semaphore is never closed, and without a turn the call would go on all the same.
         if let Ok(permit) = self.turns.acquire().await {
             permit.forget();
@@ -65,6 +63,9 @@ impl LongCalls {
         // next call before, that one would run first: the queue would never be empty, and the runtime
         // looks at sockets when it is.
         call.is_yielding.store(true, Ordering::Relaxed);
+        if !call.is_counted.swap(true, Ordering::Relaxed) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
         // tokio's yield waits for that, which a plain wake-up would not.
         tokio::task::yield_now().await;
         call.is_yielding.store(false, Ordering::Relaxed);
@@ -88,14 +89,17 @@ impl LongCalls {
     /// Ends the call.
     pub(crate) fn end(&self, call: &LongCall) {
         // Most calls end within their first tick, and write nothing here.
-        if !call.is_counted.load(Ordering::Relaxed) {
+        let is_counted = call.is_counted.load(Ordering::Relaxed);
+        if !is_counted && !call.has_turn.load(Ordering::Relaxed) {
             return;
         }
         // It may be given up while it yields.
         call.is_yielding.store(false, Ordering::Relaxed);
         self.give_up(call);
-        call.is_counted.store(false, Ordering::Relaxed);
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        if is_counted {
+            call.is_counted.store(false, Ordering::Relaxed);
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -136,6 +140,8 @@ mod tests {
         let (first, second, third) =
             (LongCall::default(), LongCall::default(), LongCall::default());
         calls.turn(&first).await;
+        assert!(!calls.is_crowded(), "it has not computed for a tick yet");
+        calls.next_turn(&first).await;
         // It waits in vain, and is dropped in the line.
         let waited = tokio::time::timeout(std::time::Duration::ZERO, calls.turn(&second)).await;
         assert!(waited.is_err());
