@@ -48,16 +48,14 @@ impl LongCalls {
         self.count.load(Ordering::Relaxed) >= CROWD.saturating_mul(self.limit)
     }
 
-    /// Waits for a turn. Calls get it in the order in which they asked. A call that asks before its
-    /// first tick is not counted: otherwise short calls would keep one another waiting for ever.
+    /// Waits for a turn, for a call that has none. Calls get it in the order in which they asked. A
+    /// call that asks before its first tick is not counted: otherwise short calls would keep one
+    /// another waiting for ever.
     pub(crate) async fn turn(&self, call: &LongCall) {
         // The semaphore is never closed, and without a turn the call would go on all the same.
         if let Ok(permit) = self.turns.acquire().await {
             permit.forget();
-            if call.has_turn.swap(true, Ordering::Relaxed) {
-                // It had one already.
-                self.turns.add_permits(1);
-            }
+            call.has_turn.store(true, Ordering::Relaxed);
         }
     }
 
@@ -136,6 +134,32 @@ mod tests {
         }
         assert_eq!(calls.turns.available_permits(), 2);
         assert!(!calls.is_crowded());
+    }
+
+    #[tokio::test]
+    async fn only_many_calls_that_have_computed_for_a_tick_make_new_ones_wait() {
+        let calls = LongCalls::new(2);
+        let ask = async |call: &LongCall| {
+            calls.turn(call).await;
+            calls.pause(call);
+        };
+        let short: Vec<_> = (0..4 * CROWD).map(|_| LongCall::default()).collect();
+        for call in &short {
+            ask(call).await;
+            assert!(!calls.is_crowded(), "calls that may be short make no crowd");
+        }
+        let long: Vec<_> = (0..2 * CROWD).map(|_| LongCall::default()).collect();
+        for call in &long {
+            assert!(!calls.is_crowded());
+            calls.next_turn(call).await;
+            calls.pause(call);
+        }
+        assert!(calls.is_crowded());
+        calls.end(&long[0]);
+        assert!(!calls.is_crowded());
+        short.iter().chain(&long).for_each(|call| calls.end(call));
+        assert_eq!(calls.count.load(Ordering::Relaxed), 0);
+        assert_eq!(calls.turns.available_permits(), 2);
     }
 
     #[tokio::test]
