@@ -517,14 +517,14 @@ impl Connection {
     }
 
     fn log_ending(&self, ending: &Ending) {
-        let (channel, connection) = (self.channel.name(), self.client.id.to_string());
-        let detail = ending.fault.as_ref().map(|(_, detail)| escape(detail));
+        let (channel, id) = (self.channel.name(), self.client.id);
+        // The texts are made in the lines, which are mostly not wanted.
         match ending.reason {
             Reason::SlowConsumer => {
                 if self.log_lines.take() {
                     tracing::warn!(
                         channel,
-                        connection,
+                        connection = id.to_string(),
                         outbound_queue_bytes = self.config.outbound_queue_bytes,
                         client_bytes = client_bytes::counted(),
                         max_client_bytes = self.config.max_client_bytes,
@@ -534,15 +534,16 @@ impl Connection {
             }
             Reason::KeepAliveTimeout => {
                 if self.log_lines.take() {
+                    let connection = id.to_string();
                     tracing::info!(channel, connection, "connection dropped: keep-alive timeout");
                 }
             }
             reason => tracing::debug!(
                 channel,
-                connection,
+                connection = id.to_string(),
                 reason = reason.to_string(),
                 code = ending.code,
-                detail,
+                detail = ending.fault.as_ref().map(|(_, detail)| escape(detail)),
                 "connection ends"
             ),
         }

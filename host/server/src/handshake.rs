@@ -111,8 +111,7 @@ impl Front {
                 tracing::info!(%remote, error, "request refused: it is not HTTP/1.1");
             }
         } else {
-            let error = error.to_string();
-            tracing::debug!(%remote, error, "an HTTP connection ended badly");
+            tracing::debug!(%remote, error = error.to_string(), "an HTTP connection ended badly");
         }
     }
 
@@ -227,16 +226,18 @@ async fn handle(
     let rules = channel.context.token_verifier();
     let word = rules.as_ref().and_then(|rules| rules.subprotocol());
     let subprotocols = Subprotocols::read(request.headers(), word);
-    let brought = BroughtToken::find(rules.clone(), &request, &subprotocols);
     let token = match &visit.checked {
         Some(token) => token.clone(),
-        None => brought.check().await.map_err(|unacceptable| {
-            if front.log_budget.take() {
-                let (channel, why) = (channel.name(), unacceptable.to_string());
-                tracing::info!(channel, %remote, why, "token refused");
-            }
-            Ended::Logged(token::turned_away(&unacceptable))
-        })?,
+        None => {
+            let brought = BroughtToken::find(rules.clone(), &request, &subprotocols);
+            brought.check().await.map_err(|unacceptable| {
+                if front.log_budget.take() {
+                    let (channel, why) = (channel.name(), unacceptable.to_string());
+                    tracing::info!(channel, %remote, why, "token refused");
+                }
+                Ended::Logged(token::turned_away(&unacceptable))
+            })?
+        }
     };
     let agreed = agree_on_subprotocol(&front, &channel, remote, &subprotocols)?;
     let Some(permit) = visit.admit(&front) else {

@@ -95,8 +95,11 @@ fn bind_all(listen: &Listen) -> anyhow::Result<(Vec<TcpListener>, SocketAddr)> {
                 sockets.push(socket);
             }
             Err(error) if first.is_some() && is_unknown_here(&error) => {
-                let error = error.to_string();
-                tracing::debug!(error, address = %wanted, "this machine has no such address");
+                tracing::debug!(
+                    error = error.to_string(),
+                    address = %wanted,
+                    "this machine has no such address"
+                );
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot listen on {wanted}"));

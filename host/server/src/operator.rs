@@ -151,8 +151,11 @@ async fn accept(
                 |request, deadline: Arc<SocketDeadline>| api.reply(remote, seat, deadline, request);
             let transport = Transport::tcp(stream);
             if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
-                let error = error.to_string();
-                tracing::debug!(%remote, error, "a connection of the operator's ended badly");
+                tracing::debug!(
+                    %remote,
+                    error = error.to_string(),
+                    "a connection of the operator's ended badly"
+                );
             }
         });
     }
@@ -190,8 +193,13 @@ impl Api {
             Ok((status, body)) => json(status, body),
             Err(problem) => problem.reply(),
         };
-        let (path, status) = (escape(cut(&path, MAX_SHOWN_BYTES)), reply.status().as_u16());
-        tracing::debug!(%remote, method = method.as_str(), path, status, "operator's request");
+        tracing::debug!(
+            %remote,
+            method = method.as_str(),
+            path = escape(cut(&path, MAX_SHOWN_BYTES)),
+            status = reply.status().as_u16(),
+            "operator's request"
+        );
         reply
     }
 

@@ -37,7 +37,7 @@ pub(crate) async fn broadcast(
         }
     }
     // Frames of others wait behind those that this task has queued before, so that they must not
-    // wait for long. In a room of this size somebody else writes them soon.
+    // wait for long. In the line of a single room the next one writes them soon.
     let is_shared = rooms.len() == 1;
     let mut turns = Vec::with_capacity(rooms.len());
     for room in rooms {

@@ -112,8 +112,8 @@ impl Cache {
             Err(Trouble::Absent) => {}
             Err(Trouble::Broken(reason)) => {
                 let entry = self.entry(key);
-                let entry = entry.display().to_string();
-                tracing::debug!(entry, reason, "a cached plugin is not usable");
+                let entry = entry.display();
+                tracing::debug!(entry = entry.to_string(), reason, "a cached plugin is not usable");
             }
             Err(Trouble::Unfit(reason)) => self.warn(&reason),
         }
@@ -136,8 +136,8 @@ impl Cache {
         }
         match self.write(key, ENTRY, code) {
             Ok(()) => {
-                let entry = self.entry(key).display().to_string();
-                tracing::debug!(entry, "compiled plugin kept");
+                let entry = self.entry(key);
+                tracing::debug!(entry = entry.display().to_string(), "compiled plugin kept");
             }
             Err(Trouble::Unfit(reason)) => return self.warn(&reason),
             Err(Trouble::Broken(_) | Trouble::Absent) => return,
@@ -301,8 +301,8 @@ impl Cache {
             }
             remove(&path)?;
             (bytes, count) = (bytes - its_bytes, count - 1);
-            let entry = path.display().to_string();
-            tracing::debug!(entry, "a cached plugin was removed to make room");
+            let entry = path.display();
+            tracing::debug!(entry = entry.to_string(), "a cached plugin was removed to make room");
         }
         Ok(())
     }
