@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 use mio::{Events, Poll, Token};
 
 use crate::dialect::Dialect;
-use crate::message::Messages;
+use crate::message::{Messages, STAMP_BYTES};
 use crate::socket::Socket;
 use log::Log;
 
@@ -38,6 +38,19 @@ pub struct Plan {
     pub size: usize,
     /// The protocol around a message.
     pub dialect: Dialect,
+}
+
+impl Plan {
+    /// Returns a plan of connections that each hear their own messages only.
+    pub fn alone(connections: u32) -> Plan {
+        Plan {
+            rooms: connections as usize,
+            members: 1,
+            senders: 1,
+            size: 4 * STAMP_BYTES,
+            dialect: Dialect::Plain,
+        }
+    }
 }
 
 /// The rule for when the next message is sent.

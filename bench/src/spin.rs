@@ -10,10 +10,8 @@ use serde::Serialize;
 use crate::artefact;
 use crate::comparison::{Figure, Figures, compare};
 use crate::crowd::{Crowd, Pace, Plan};
-use crate::dialect::Dialect;
 use crate::frame::{self, Opcode};
 use crate::handshake;
-use crate::message::STAMP_BYTES;
 use crate::report::Report;
 use crate::server::{Contestant, Kind, Server};
 use crate::setting::Setting;
@@ -99,14 +97,8 @@ pub fn run(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 }
 
 fn measure(options: &Options, server: &Server) -> anyhow::Result<Figures> {
-    let plan = Plan {
-        rooms: options.connections as usize,
-        members: 1,
-        senders: 1,
-        size: 4 * STAMP_BYTES,
-        dialect: Dialect::Plain,
-    };
-    let mut crowd = Crowd::open(server.address(), plan, |_| "/echo".to_owned())?;
+    let mut crowd =
+        Crowd::open(server.address(), Plan::alone(options.connections), |_| "/echo".to_owned())?;
     let pace = Pace::Open { rate: f64::from(options.rate) };
     let messages = u64::from(options.rate) * u64::from(options.seconds);
     crowd.run(u64::from(options.rate), pace, false).context("warming up")?;

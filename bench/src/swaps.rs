@@ -11,8 +11,6 @@ use serde::Serialize;
 use crate::comparison::{Figure, Figures, compare_starts};
 use crate::component;
 use crate::crowd::{Crowd, Pace, Plan};
-use crate::dialect::Dialect;
-use crate::message::STAMP_BYTES;
 use crate::reload::nanoseconds_since_1970;
 use crate::report::Report;
 use crate::server::{Contestant, Host, Server};
@@ -110,14 +108,8 @@ fn measure(options: &Options, host: &Host, server: &Server) -> anyhow::Result<Fi
         nexts.push(next);
     }
 
-    let plan = Plan {
-        rooms: options.connections as usize,
-        members: 1,
-        senders: 1,
-        size: 4 * STAMP_BYTES,
-        dialect: Dialect::Plain,
-    };
-    let mut crowd = Crowd::open(server.address(), plan, |_| "/echo".to_owned())?;
+    let mut crowd =
+        Crowd::open(server.address(), Plan::alone(options.connections), |_| "/echo".to_owned())?;
     let pace = Pace::Open { rate: f64::from(options.rate) };
     crowd.run(u64::from(options.rate), pace, false).context("warming up")?;
 

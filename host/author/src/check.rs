@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use wharf_config::{ChannelConfig, Config, table_key as key};
-use wharf_runtime::plugin::watch::{Change, look_once};
+use wharf_runtime::plugin::watch::{Change, look_once, plugins_in};
 use wharf_runtime::plugin::{Engine, Interfaces, Machine};
 use wharf_runtime::ports::Ports;
 use wharf_runtime::registry::{Registry, hex};
@@ -102,15 +102,9 @@ pub async fn check(
 /// Returns the plugins of a folder that none of these files replaces, in the order of their names.
 fn others(folder: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     let is_replaced = |other: &Path| files.iter().any(|file| file.file_name() == other.file_name());
-    let is_plugin = |file: &Path| file.extension().is_some_and(|extension| extension == "wasm");
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        // Without a folder there are no others.
-        return Vec::new();
-    };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut others: Vec<PathBuf> =
-        paths.filter(|path| is_plugin(path) && !is_replaced(path)).collect();
-    others.sort();
+    // Without a folder there are no others.
+    let mut others = plugins_in(folder).unwrap_or_default();
+    others.retain(|other| !is_replaced(other));
     others
 }
 

@@ -31,22 +31,14 @@ use lines::Lines;
 /// Variable by which `wharf test` tells the hosts of its tests the settings for this machine.
 pub(crate) const MACHINE: &str = "WHARF_TEST_MACHINE";
 
-/// The words in that variable.
-const WITHOUT_SIGNALS: &str = "without-signals";
-const SCARCE_ADDRESSES: &str = "scarce-addresses";
-
 /// Writes a machine's settings into one variable.
 pub(crate) fn words(machine: Machine) -> String {
-    let Machine { without_signals, scarce_addresses } = machine;
-    let words = [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)];
-    let set = words.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
-    set.collect::<Vec<_>>().join(" ")
+    machine.settings().collect::<Vec<_>>().join(" ")
 }
 
 /// Reads what [`words`] has written.
 fn machine(words: &str) -> Machine {
-    let is_set = |word| words.split(' ').any(|known| known == word);
-    Machine { without_signals: is_set(WITHOUT_SIGNALS), scarce_addresses: is_set(SCARCE_ADDRESSES) }
+    Machine::with(|name| words.split(' ').any(|known| known == name))
 }
 
 /// Runs the component of a file until there are no more commands.

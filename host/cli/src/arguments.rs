@@ -81,10 +81,7 @@ impl Command {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
         if name == machine::COMMAND {
-            return Ok(Command::TryMachine(Machine {
-                without_signals: matches.get_flag(machine::WITHOUT_SIGNALS),
-                scarce_addresses: matches.get_flag(machine::SCARCE_ADDRESSES),
-            }));
+            return Ok(Command::TryMachine(Machine::with(|name| matches.get_flag(name))));
         }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
@@ -173,12 +170,9 @@ fn parser() -> clap::Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
         .subcommand(with_settings(config))
-        .subcommand(
-            clap::Command::new(machine::COMMAND).hide(true).args(
-                [machine::WITHOUT_SIGNALS, machine::SCARCE_ADDRESSES]
-                    .map(|name| Arg::new(name).long(name).action(ArgAction::SetTrue)),
-            ),
-        );
+        .subcommand(clap::Command::new(machine::COMMAND).hide(true).args(
+            Machine::SETTINGS.map(|name| Arg::new(name).long(name).action(ArgAction::SetTrue)),
+        ));
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf

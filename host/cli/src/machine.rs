@@ -12,13 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use wharf_runtime::plugin::Machine;
 
-/// Name of the hidden command for a process that may die of it.
+/// Name of the hidden command for a process that may die of it. Its flags are
+/// [`Machine::SETTINGS`].
 pub const COMMAND: &str = "try-machine";
-
-/// Arguments of that command: the settings of the same names.
-pub const WITHOUT_SIGNALS: &str = "without-signals";
-/// See [`WITHOUT_SIGNALS`].
-pub const SCARCE_ADDRESSES: &str = "scarce-addresses";
 
 /// Time for the trial. Emulated processors compile a hundred times slower.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -89,13 +85,7 @@ fn trial(machine: Machine) -> anyhow::Result<Outcome> {
     let program = std::env::current_exe().context("the program's file is unknown")?;
     let mut command = Command::new(program);
     command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let Machine { without_signals, scarce_addresses } = machine;
-    for (is_set, name) in [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)]
-    {
-        if is_set {
-            command.arg(format!("--{name}"));
-        }
-    }
+    command.args(machine.settings().map(|name| format!("--{name}")));
     let mut child = command.spawn().context("no process can be started")?;
     let status = match ended(&mut child)? {
         Some(status) => status,

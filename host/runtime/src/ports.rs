@@ -17,6 +17,7 @@ pub use clock::{Clock, SystemClock};
 pub use guest_log::{
     FieldValue, GUEST_FIELDS, GUEST_TARGET, GuestLine, GuestLog, HostLog, LineSource,
 };
+pub(crate) use http_client::without_brackets;
 pub use http_client::{
     HttpBody, HttpClient, HttpError, HttpIo, MAX_LOOKUPS_PER_CHANNEL, NetworkClient,
     RequestOptions, Sending, http_error, http_refused,

@@ -17,7 +17,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpVi
 
 use crate::channel_context::ChannelContext;
 use crate::instance::InstanceState;
-use crate::ports::{HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_refused};
+use crate::ports::{
+    HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_refused, without_brackets,
+};
 use wharf_config::AllowedHost;
 use wharf_contract::CallRefusal;
 
@@ -165,7 +167,7 @@ fn host_and_port(authority: &Authority, is_https: bool) -> Result<(&str, u16), H
     if host.contains('*') || AllowedHost::parse(host).is_none() {
         return Err(HttpError::HttpRequestUriInvalid);
     }
-    Ok((host.trim_start_matches('[').trim_end_matches(']'), port))
+    Ok((without_brackets(host), port))
 }
 
 /// Limits the timeouts of a request to the time of the event.

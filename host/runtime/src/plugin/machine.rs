@@ -15,6 +15,30 @@ pub struct Machine {
     pub scarce_addresses: bool,
 }
 
+/// The names of the settings.
+const WITHOUT_SIGNALS: &str = "without-signals";
+const SCARCE_ADDRESSES: &str = "scarce-addresses";
+
+impl Machine {
+    /// Names of all settings, by which one process tells them another.
+    pub const SETTINGS: [&str; 2] = [WITHOUT_SIGNALS, SCARCE_ADDRESSES];
+
+    /// Returns the names of the settings that are on.
+    pub fn settings(self) -> impl Iterator<Item = &'static str> {
+        let Machine { without_signals, scarce_addresses } = self;
+        let settings = [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)];
+        settings.into_iter().filter_map(|(is_on, name)| is_on.then_some(name))
+    }
+
+    /// Makes the machine whose settings are on where `is_on` returns true for their names.
+    pub fn with(is_on: impl Fn(&str) -> bool) -> Machine {
+        Machine {
+            without_signals: is_on(WITHOUT_SIGNALS),
+            scarce_addresses: is_on(SCARCE_ADDRESSES),
+        }
+    }
+}
+
 /// A module with `f`, which reads a number from one page of memory:
 /// `(memory 1) (func (export "f") (param i32) (result i32) (i32.load (local.get 0)))`.
 const TINY: &[u8] = &[

@@ -432,6 +432,17 @@ struct Listed {
     others: Vec<OsString>,
 }
 
+/// Returns the files in a folder that are plugins by their names, in the order of these.
+///
+/// # Errors
+///
+/// The folder cannot be listed.
+pub fn plugins_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = list(folder)?.plugins;
+    names.sort();
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
 fn list(folder: &Path) -> io::Result<Listed> {
     let mut listed = Listed { plugins: Vec::new(), others: Vec::new() };
     for entry in fs::read_dir(folder)? {

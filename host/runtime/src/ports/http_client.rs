@@ -114,12 +114,17 @@ struct Target {
     is_https: bool,
 }
 
+/// Returns the host of an address without the brackets of IPv6.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 impl Target {
     fn of(uri: &Uri) -> Result<Target, HttpError> {
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
         let is_https = uri.scheme() == Some(&Scheme::HTTPS);
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = without_brackets(host).to_owned();
         Ok(Target { host, port, is_https })
     }
 

@@ -8,6 +8,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::without_brackets;
+
 /// Longest answer of a proxy to a request for a tunnel, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024;
 
@@ -58,7 +60,7 @@ impl Proxies {
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         };
         Ok(Some(Proxy {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: without_brackets(host).to_owned(),
             port: address.port_u16().unwrap_or(80),
             authorization: proxy.basic_auth().cloned(),
         }))
