@@ -136,8 +136,15 @@ pub struct Effects {
     list: Vec<Effect>,
     recorded: Recorded,
     close: Option<Close>,
-    /// The last join or leave of each room: true for a join. Without it an event with many joins
-    /// would look through all of them for each.
+    /// Boxed: few events change memberships or timers.
+    noted: Option<Box<Noted>>,
+}
+
+/// The state in which the effects leave memberships and timers. Without it an event with many joins
+/// would look through all of them for each.
+#[derive(Debug, Default)]
+struct Noted {
+    /// The last join or leave of each room: true for a join.
     memberships: BTreeMap<Arc<str>, bool>,
     /// Number of the connection's rooms after the event, less that before it.
     more_rooms: isize,
@@ -171,15 +178,21 @@ impl Effects {
     /// Notes the state in which an effect leaves a membership or a timer.
     fn note(&mut self, effect: &Effect) {
         match effect {
-            Effect::Join(room) => drop(self.memberships.insert(room.clone(), true)),
-            Effect::Leave(room) => drop(self.memberships.insert(room.clone(), false)),
+            Effect::Join(room) => drop(self.noted().memberships.insert(room.clone(), true)),
+            Effect::Leave(room) => drop(self.noted().memberships.insert(room.clone(), false)),
             Effect::SetTimer(timer) => {
                 let key = (timer.scope.clone(), timer.name.clone());
-                self.timers.insert(key, true);
+                self.noted().timers.insert(key, true);
             }
-            Effect::CancelTimer(timer) => drop(self.timers.insert((**timer).clone(), false)),
+            Effect::CancelTimer(timer) => {
+                self.noted().timers.insert((**timer).clone(), false);
+            }
             _ => {}
         }
+    }
+
+    fn noted(&mut self) -> &mut Noted {
+        self.noted.get_or_insert_default()
     }
 
     /// Records the wish to close; the first one stays.
@@ -190,35 +203,38 @@ impl Effects {
     /// Returns the result of the recorded joins and leaves for a membership: `Some(true)` joined,
     /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
-        self.memberships.get(room).copied()
+        self.noted.as_ref()?.memberships.get(room).copied()
     }
 
     /// Counts a recorded join of a room that the connection was not in (1), or a recorded leave of
     /// one that it was in (-1).
     pub fn count_room(&mut self, change: isize) {
-        self.more_rooms += change;
+        self.noted().more_rooms += change;
     }
 
     /// Returns the number of the connection's rooms as the recorded joins and leaves make them.
     pub fn room_count(&self, connection: &ConnectionRecord) -> usize {
-        connection.room_count().saturating_add_signed(self.more_rooms)
+        let more = self.noted.as_ref().map_or(0, |noted| noted.more_rooms);
+        connection.room_count().saturating_add_signed(more)
     }
 
     /// Returns the result of the recorded changes for a timer: `Some(true)` set, `Some(false)`
     /// cancelled, `None` untouched.
     pub fn timer(&self, scope: &Scope, name: &Arc<str>) -> Option<bool> {
-        self.timers.get(&(scope.clone(), name.clone())).copied()
+        self.noted.as_ref()?.timers.get(&(scope.clone(), name.clone())).copied()
     }
 
     /// Counts a recorded timer that there was not (1), or the end of one that there was (-1).
     pub fn count_timer(&mut self, scope: Scope, change: isize) {
-        *self.more_timers.entry(scope).or_default() += change;
+        *self.noted().more_timers.entry(scope).or_default() += change;
     }
 
     /// Returns the number of a scope's timers, of which there are `before` without the event, as the
     /// recorded changes make them. One that fires meanwhile may be counted for the event.
     pub fn timer_count(&self, scope: &Scope, before: usize) -> usize {
-        let more = self.more_timers.get(scope).copied().unwrap_or_default();
+        let noted = self.noted.as_ref();
+        let more = noted.and_then(|noted| noted.more_timers.get(scope).copied());
+        let more = more.unwrap_or_default();
         before.saturating_add_signed(more)
     }
 
@@ -261,7 +277,7 @@ impl Effects {
     /// Returns the connection's rooms as the recorded joins and leaves make them, in the order
     /// joined.
     pub fn rooms(&self, mut rooms: Vec<Arc<str>>) -> Vec<Arc<str>> {
-        if self.memberships.is_empty() {
+        if self.noted.as_ref().is_none_or(|noted| noted.memberships.is_empty()) {
             return rooms;
         }
         // A room that was left and joined again is the last one, so the last effect of each counts.
@@ -318,7 +334,9 @@ impl Effects {
         hub: &Hub,
         writes: &mut PendingWrites,
     ) -> Option<Close> {
-        let Effects { list, close, .. } = std::mem::take(self);
+        let Effects { list, recorded, close, noted } = self;
+        (*recorded, *noted) = (Recorded::default(), None);
+        let (list, close) = (std::mem::take(list), close.take());
         let from = connection.map(|connection| connection.id);
         for effect in list {
             match effect {

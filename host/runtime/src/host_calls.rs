@@ -144,21 +144,26 @@ pub struct Call {
 
 impl Call {
     /// Begins an event of a connection.
-    pub fn new(client: Arc<ConnectionRecord>, phase: Phase) -> Call {
-        Call { client: Some(client), phase, ..Call::detached() }
+    pub fn new(client: Arc<ConnectionRecord>, phase: Phase) -> Box<Call> {
+        Call::begin(Some(client), phase)
     }
 
     /// Begins an event without a connection.
-    pub(crate) fn detached() -> Call {
-        Call {
-            client: None,
+    pub(crate) fn detached() -> Box<Call> {
+        Call::begin(None, Phase::Detached)
+    }
+
+    /// Boxed, because it moves through every future of a guest call.
+    fn begin(client: Option<Arc<ConnectionRecord>>, phase: Phase) -> Box<Call> {
+        Box::new(Call {
+            client,
             room: None,
-            phase: Phase::Detached,
+            phase,
             effects: Effects::default(),
             close: None,
             response_headers: Vec::new(),
             hops: 0,
-        }
+        })
     }
 
     /// Performs the effects. Returns the wish to close, of these or of an earlier flush.
@@ -192,12 +197,13 @@ impl From<CallRefusal> for Error {
 impl InstanceState {
     /// Returns the event being handled; there is none during the description.
     fn call(&mut self) -> Result<&mut Call, CallRefusal> {
-        self.call.as_mut().ok_or(CallRefusal::NoEvent)
+        self.call.as_deref_mut().ok_or(CallRefusal::NoEvent)
     }
 
     /// Returns the event's own connection, which must be able to receive messages.
     fn own(&mut self) -> Result<OwnConnection<'_>, CallRefusal> {
-        let Some(Call { client: Some(client), effects, phase, .. }) = &mut self.call else {
+        let Some(Call { client: Some(client), effects, phase, .. }) = self.call.as_deref_mut()
+        else {
             return Err(CallRefusal::NoEvent);
         };
         if *phase == Phase::Closing {
@@ -215,7 +221,7 @@ impl InstanceState {
     fn record(&mut self, effect: Effect) -> Result<(), CallRefusal> {
         let limits = effect_limits(&self.channel.config);
         // The call is borrowed apart from `self.call`, so that no counter goes up and down for it.
-        let call = self.call.as_mut().ok_or(CallRefusal::NoEvent)?;
+        let call = self.call.as_deref_mut().ok_or(CallRefusal::NoEvent)?;
         call.effects.record(effect, &self.channel.hub, limits)
     }
 

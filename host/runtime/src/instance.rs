@@ -56,7 +56,7 @@ pub struct InstanceState {
     /// Generation of the instance.
     pub generation: u64,
     /// Event being handled.
-    pub call: Option<Call>,
+    pub call: Option<Box<Call>>,
     /// Name of that event's export, or of the last one's.
     pub event: &'static str,
     /// The connection and the last words of its printed lines.
@@ -94,7 +94,7 @@ pub type GuestRefusal = lifecycle::Refusal;
 #[derive(Debug)]
 pub struct Finished<R> {
     /// Event with its effects.
-    pub call: Call,
+    pub call: Box<Call>,
     /// Answer of the guest.
     pub returned: R,
 }
@@ -234,7 +234,7 @@ impl Instance {
     /// Runs `on-connect`.
     pub async fn connect(
         &mut self,
-        call: Call,
+        call: Box<Call>,
     ) -> Result<Finished<Result<Vec<u8>, GuestRefusal>>, Failure> {
         let budget = self.begin(call, "on-connect");
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
@@ -251,7 +251,7 @@ impl Instance {
     /// Runs the handler of an event. Returns the changed session, if it changed.
     pub async fn handle(
         &mut self,
-        call: Call,
+        call: Box<Call>,
         session: &[u8],
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
@@ -270,7 +270,7 @@ impl Instance {
     /// changed state, if it changed.
     pub(crate) async fn handle_detached(
         &mut self,
-        call: Call,
+        call: Box<Call>,
         state: Option<&[u8]>,
         event: &Detached<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
@@ -285,7 +285,7 @@ impl Instance {
     /// Runs the handler of a message from outside; `None` if the plugin has none.
     pub(crate) async fn handle_outside(
         &mut self,
-        call: Call,
+        call: Box<Call>,
         payload: &[u8],
     ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
         let budget = self.begin(call, "on-outside-message");
@@ -322,7 +322,7 @@ impl Instance {
         }
     }
 
-    fn begin(&mut self, call: Call, event: &'static str) -> Budget {
+    fn begin(&mut self, call: Box<Call>, event: &'static str) -> Budget {
         let mut budget = Budget::event(&self.store.data().channel.config);
         if self.slow_start.is_allowed() && !self.has_overdrawn {
             budget.allow_slow_start(&self.store.data().channel.config);

@@ -50,7 +50,7 @@ impl Host for InstanceState {
     }
 
     fn joined(&mut self, _: Resource<ConnectionHandle>) -> Vec<String> {
-        let Some(Call { client: Some(client), effects, .. }) = &self.call else {
+        let Some(Call { client: Some(client), effects, .. }) = self.call.as_deref() else {
             return Vec::new();
         };
         let rooms = effects.rooms(client.rooms());
