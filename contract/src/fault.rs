@@ -11,6 +11,8 @@ pub enum Fault {
     Deadline,
     /// It asked for more memory than it may have, and gave up.
     OutOfMemory,
+    /// The session that earlier code wrote does not fit the code.
+    SessionUnreadable,
     /// The session that it returned is larger than the host keeps.
     SessionTooBig,
     /// The room's state that it returned is larger than the host keeps.
@@ -19,10 +21,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind, for tables and tests.
-    pub const ALL: [Fault; 5] = [
+    pub const ALL: [Fault; 6] = [
         Fault::Trap,
         Fault::Deadline,
         Fault::OutOfMemory,
+        Fault::SessionUnreadable,
         Fault::SessionTooBig,
         Fault::RoomStateTooBig,
     ];
@@ -33,6 +36,7 @@ impl Fault {
             Fault::Trap => "trap",
             Fault::Deadline => "deadline",
             Fault::OutOfMemory => "out-of-memory",
+            Fault::SessionUnreadable => "session-unreadable",
             Fault::SessionTooBig => "session-too-big",
             Fault::RoomStateTooBig => "room-state-too-big",
         }

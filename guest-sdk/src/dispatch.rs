@@ -152,15 +152,13 @@ fn with_state<C: Channel>(
     let handled = || {
         let mut state: C::RoomState = match before {
             Some(bytes) => session::decode(bytes).map_err(|error| {
-                let generation = backend::generation();
-                let what = "the room's state";
-                session::explained::<C::RoomState>(what, bytes, error, generation)
-                    .context("the operator's API can reset the room")
+                let error = explained_state::<C>(bytes, error);
+                error.context("the operator's API can reset the room")
             })?,
             None => Default::default(),
         };
         handler(&mut state)?;
-        session::changed("the room's state", &state, before.unwrap_or_default())
+        session::changed(ROOM_STATE, &state, before.unwrap_or_default())
     };
     handled().unwrap_or_else(|error| undone(name, &error))
 }
@@ -233,6 +231,9 @@ fn answer<C: Channel>(
 /// The name of a session in errors.
 const SESSION: &str = "the session";
 
+/// The name of a room's state in errors.
+const ROOM_STATE: &str = "the room's state";
+
 /// Decodes the session, runs the handler, and encodes the session if it changed.
 fn handled<C: Channel>(
     bytes: &[u8],
@@ -275,10 +276,28 @@ fn report(handler: &str, error: &Error) {
 fn decoded<C: Channel>(bytes: &[u8]) -> C {
     session::decode(bytes).unwrap_or_else(|error| {
         let error = explained::<C>(bytes, error).to_string();
-        backend::report_error(&error);
+        backend::report_unreadable_session(&error);
         // The operator has the reason: without the panic's own text it is one line.
         std::panic::resume_unwind(Box::new(error))
     })
+}
+
+/// Tries to read a session that earlier code wrote.
+#[cfg(target_family = "wasm")]
+pub(crate) fn check_session<C: Channel>(bytes: &[u8]) -> Result<(), String> {
+    let read = session::decode::<C>(bytes);
+    read.map(drop).map_err(|error| explained::<C>(bytes, error).to_string())
+}
+
+/// Tries to read a room's state that earlier code wrote.
+#[cfg(target_family = "wasm")]
+pub(crate) fn check_room_state<C: Channel>(bytes: &[u8]) -> Result<(), String> {
+    let read = session::decode::<C::RoomState>(bytes);
+    read.map(drop).map_err(|error| explained_state::<C>(bytes, error).to_string())
+}
+
+fn explained_state<C: Channel>(bytes: &[u8], error: Error) -> Error {
+    session::explained::<C::RoomState>(ROOM_STATE, bytes, error, backend::generation())
 }
 
 fn explained<C: Channel>(bytes: &[u8], error: Error) -> Error {

@@ -18,6 +18,7 @@ use crate::bindings::notice_events::exports::wharf::channel::notice_events;
 use crate::bindings::outside_events::exports::wharf::channel::outside_events;
 use crate::bindings::presence_events::exports::wharf::channel::presence_events;
 use crate::bindings::room_events::exports::wharf::channel::room_events;
+use crate::bindings::saved_checks::exports::wharf::channel::saved_checks;
 use crate::bindings::timer_events::exports::wharf::channel::timer_events;
 use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
@@ -155,6 +156,18 @@ impl<C: Channel> outside_events::Guest for Component<C> {
                 body: refusal.body.to_string().into_bytes(),
             }
         })
+    }
+}
+
+impl<C: Channel> saved_checks::Guest for Component<C> {
+    fn check_session(session: Vec<u8>) -> Result<(), String> {
+        begin::<C>();
+        dispatch::check_session::<C>(&session)
+    }
+
+    fn check_room_state(state: Vec<u8>) -> Result<(), String> {
+        begin::<C>();
+        dispatch::check_room_state::<C>(&state)
     }
 }
 

@@ -101,12 +101,14 @@ pub fn slow_to_compile(component: &[u8], salt: u8) -> Vec<u8> {
 }
 
 /// Returns a component that does the same and has this number of core instances more, of a module that
-/// does nothing, and has a memory or none. One that is composed of others has as many.
-pub fn with_core_instances(component: &[u8], count: usize, has_memory: bool) -> Vec<u8> {
+/// does nothing and has this number of memories. One that is composed of others has as many, and modules
+/// between them that use the memories of both.
+pub fn with_core_instances(component: &[u8], count: usize, memories: u8) -> Vec<u8> {
     let mut module = b"\0asm\x01\0\0\0".to_vec();
-    if has_memory {
-        // One memory of one page.
-        module.extend([5, 3, 1, 0, 1]);
+    if memories > 0 {
+        // Each has one page.
+        module.extend([5, 1 + 2 * memories, memories]);
+        module.extend([0, 1].repeat(memories.into()));
     }
     // The new module is the next one after those of the component's own sections.
     let modules = sections(component).filter(|id| *id == 1).count();

@@ -40,7 +40,7 @@ pub use foreign::ForeignClient;
 pub use log::{Line, Log};
 pub use operator::Operated;
 pub use raw::{Frame, HttpAnswer, Raw};
-pub use server::{Stopped, Wharf, run, run_in};
+pub use server::{Stopped, Wharf, mounts, run, run_in};
 
 pub use serde_json::{Value, json};
 

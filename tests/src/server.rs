@@ -332,6 +332,12 @@ pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     run_in(folder.path(), arguments, environment)
 }
 
+/// Returns a program for [`Wharf::start_under`] that runs a script in a namespace of mounts of its own
+/// first. The script ends with `exec "$0" "$@"`. It needs no rights, but user namespaces.
+pub fn mounts(script: &str) -> [&str; 7] {
+    ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+}
+
 /// Runs the binary to its end in this folder.
 pub fn run_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = command(folder);

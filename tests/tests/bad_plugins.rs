@@ -282,15 +282,15 @@ async fn what_is_no_regular_file_or_enormous_is_refused() {
 async fn a_component_of_many_modules_serves_within_the_limits_and_is_told_which_one_it_exceeds() {
     let wharf = Wharf::start(&[], &[]).await;
     let counts = component("counts");
-    for (count, has_memory) in [(480, false), (6, true)] {
-        let many = with_core_instances(&counts, count, has_memory);
+    for (count, memories) in [(480, 0), (6, 1), (3, 2)] {
+        let many = with_core_instances(&counts, count, memories);
         wharf.swap("counts", &many).await;
         assert_eq!(wharf.connect("/counts/a").await.ask_for_json("hello").await["count"], 1);
     }
-    let cases = [(520, false, "more than 512 core instances"), (9, true, "more than 8 memories")];
-    for (count, has_memory, reason) in cases {
+    let cases = [(520, 0, "more than 512 core instances"), (9, 1, "more than 8 memories")];
+    for (count, memories, reason) in cases {
         let start = wharf.log.len();
-        wharf.install("counts", &with_core_instances(&counts, count, has_memory));
+        wharf.install("counts", &with_core_instances(&counts, count, memories));
         let line = wharf.refused_after(start, "counts").await;
         assert!(line.str("reason").contains(reason), "{line}");
     }

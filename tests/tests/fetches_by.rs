@@ -5,10 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use wharf_tests::{Backend, Client, Value, Wharf, artefacts, authority, json, run_in};
+use wharf_tests::{Backend, Client, Value, Wharf, artefacts, authority, json, mounts, run_in};
 
 /// Starts a server with the fixture, whose channel may call these hosts, in this environment.
 async fn server(hosts: &[&str], settings: &str, environment: &[&str]) -> Wharf {
+    let wrapper = [&["env"], environment].concat();
+    Wharf::start_under(&wrapper, folder(hosts, settings), &[]).await
+}
+
+/// Makes a folder with the fixture, whose channel may call these hosts.
+fn folder(hosts: &[&str], settings: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
     std::fs::write(folder.path().join("plugins/fetches.wasm"), artefacts::component("fetches"))
@@ -16,8 +22,7 @@ async fn server(hosts: &[&str], settings: &str, environment: &[&str]) -> Wharf {
     std::fs::copy(authority(), folder.path().join("authority.pem")).expect("a certificate");
     let file = format!("{settings}\n[channels.fetches]\nhttp_hosts = {}\n", json!(hosts));
     std::fs::write(folder.path().join("wharf.toml"), file).expect("a configuration");
-    let wrapper = [&["env"], environment].concat();
-    Wharf::start_under(&wrapper, folder, &[]).await
+    folder
 }
 
 async fn get(client: &mut Client, url: &str) -> Value {
@@ -129,4 +134,30 @@ async fn https_goes_through_a_tunnel_of_the_proxy() {
     let answer = get(&mut client, &backend.url("/hello")).await;
     assert_eq!(answer["refused"], "http-unreachable");
     assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("407")), "{answer}");
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_does_not_hold_up_a_request() {
+    let backend = Backend::start().await;
+    let port = backend.host().split(':').next_back().expect("a port").to_owned();
+    // A server whose backlog is full drops what comes, as a dead machine does.
+    let dead = tokio::net::TcpSocket::new_v4().expect("a socket");
+    dead.bind(format!("127.0.0.9:{port}").parse().expect("an address")).expect("a free port");
+    let dead = dead.listen(1).expect("a listener");
+    let address = dead.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    let brief = std::time::Duration::from_millis(300);
+    while let Ok(socket) = tokio::time::timeout(brief, TcpStream::connect(address)).await {
+        waiting.push(socket.expect("the backlog has room"));
+        assert!(waiting.len() < 16, "the backlog has an end");
+    }
+    // The name has both addresses, the dead one first.
+    let folder = folder(&[&format!("two.test:{port}")], "");
+    let hosts = "127.0.0.9 two.test\n127.0.0.1 two.test\n";
+    std::fs::write(folder.path().join("hosts"), hosts).expect("a table of names");
+    let mounted = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";
+    let wharf = Wharf::start_under(&mounts(mounted), folder, &[]).await;
+    let mut client = wharf.connect("/fetches").await;
+    let answer = get(&mut client, &format!("http://two.test:{port}/hello")).await;
+    assert_eq!(answer["text"], "GET /hello, 0 bytes", "{answer}");
 }

@@ -394,3 +394,31 @@ async fn a_thousand_idle_connections_cost_little() {
     // An instance for each connection would take a mebibyte or more.
     assert!(each < 100 * 1024, "{each} bytes each");
 }
+
+#[tokio::test]
+async fn memory_goes_back_to_the_system_after_a_burst_of_large_messages() {
+    const CLIENTS: usize = 64;
+    const MESSAGE: usize = MIB;
+    let wharf = Wharf::start(&["echo"], &["--max-message-bytes 2097152"]).await;
+    let before = wharf.resident_bytes();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::open(wharf.address).await;
+        raw.upgrade("/echo").await;
+        // All but the end of each message is there, so that the host holds all of them at once.
+        raw.write(&frame(0x02, &vec![b'm'; MESSAGE])).await;
+        clients.push(raw);
+    }
+    let burst = CLIENTS * MESSAGE;
+    wharf_tests::eventually("the messages to arrive", async || {
+        (wharf.resident_bytes() > before + burst / 2).then_some(())
+    })
+    .await;
+    for raw in clients {
+        raw.reset();
+    }
+    wharf_tests::eventually("the memory to go back", async || {
+        (wharf.resident_bytes() < before + burst / 4).then_some(())
+    })
+    .await;
+}

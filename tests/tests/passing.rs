@@ -93,6 +93,22 @@ async fn code_that_was_compiled_before_overtakes_compilations() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_takes_long_to_load_is_told_of_meanwhile() {
+    let (_cache, flag) = cache();
+    let wharf = Wharf::start(&["counts"], &[&flag]).await;
+    let mut slow = component("echo");
+    for salt in 40..52 {
+        slow = slow_to_compile(&slow, salt);
+    }
+    wharf.install("echo", &slow);
+    let told =
+        |line: &Line| line.begins("a plugin is being compiled") && line.str("channel") == "echo";
+    wharf.log.wait_for("a line meanwhile", told).await;
+    wharf.in_service_after(0, "echo").await;
+    assert_eq!(wharf.log.find(told).len(), 1);
+}
+
+#[tokio::test]
 async fn a_path_that_is_asked_for_while_the_host_starts_is_not_there_yet() {
     let (_cache, flag) = cache();
     let folder = tempfile::tempdir().expect("a folder");

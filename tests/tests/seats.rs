@@ -56,6 +56,26 @@ async fn a_socket_that_goes_on_with_plain_requests_is_closed_in_time() {
     raw.ended().await;
 }
 
+/// Clients that come at once, unless the system lets fewer wait.
+const AT_ONCE: usize = 1_500;
+
+#[tokio::test]
+async fn clients_that_come_at_once_are_kept_in_the_backlog_until_the_host_has_time() {
+    let wharf = Wharf::start(&["echo"], &["--max-connections 2000"]).await;
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("a limit");
+    let count = AT_ONCE.min(most.trim().parse().expect("a number"));
+    // A host that has no time at all.
+    wharf.signal("STOP");
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        sockets.push(Raw::open(wharf.address).await);
+    }
+    wharf.signal("CONT");
+    for socket in &mut sockets {
+        socket.upgrade("/echo").await;
+    }
+}
+
 #[tokio::test]
 async fn a_socket_that_takes_no_answers_is_closed_in_time_and_holds_no_seat_of_others() {
     let flags = ["--max-connections 1", "--handshake-timeout-ms 400", "--close-timeout-ms 200"];

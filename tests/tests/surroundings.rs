@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use wharf_tests::artefacts::{binary, component};
-use wharf_tests::{Line, Wharf, eventually};
+use wharf_tests::{Line, Wharf, eventually, mounts};
 
 fn folder_with(plugin: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -40,6 +40,25 @@ async fn a_host_with_few_addresses_compiles_and_serves() {
     }
 }
 
+#[tokio::test]
+async fn a_file_that_is_a_mount_of_its_own_and_was_replaced_outside_is_told_of() {
+    let folder = folder_with("echo");
+    let [outside, plugin] =
+        ["outside.wasm", "plugins/echo.wasm"].map(|name| folder.path().join(name));
+    fs::rename(&plugin, &outside).expect("a file outside");
+    fs::write(&plugin, "").expect("a place for the mount");
+    // As a container that is given one file.
+    let mounted = "mount --bind outside.wasm plugins/echo.wasm && exec \"$0\" \"$@\"";
+    let wharf = Wharf::start_under(&mounts(mounted), folder, &[]).await;
+    assert_eq!(wharf.connect("/echo").await.ask("served").await, "served");
+    let next = outside.with_extension("next");
+    fs::write(&next, component("counts")).expect("a new version");
+    fs::rename(&next, &outside).expect("it replaces the old one");
+    let told = |line: &Line| line.text.contains("a mount of its own");
+    let line = wharf.log.wait_for("a warning", told).await;
+    assert!(line.text.contains("mount the folder instead of the file"), "{line}");
+}
+
 #[test]
 fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
     // As `MemoryDenyWriteExecute` of systemd does, with Linux 6.3 or later.
@@ -54,6 +73,21 @@ fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_system_with_too_few_mappings_for_the_instances_is_told_of_at_the_start() {
+    let told =
+        |line: &Line| line.text.contains("fewer mappings of memory than max_instances needs");
+    for (limit, lines) in [("65530\n", 0), ("4000\n", 1)] {
+        let folder = folder_with("echo");
+        fs::write(folder.path().join("limit"), limit).expect("a limit");
+        let mounted = "mount --bind limit /proc/sys/vm/max_map_count && exec \"$0\" \"$@\"";
+        let wharf = Wharf::start_under(&mounts(mounted), folder, &["--max-instances 1000"]).await;
+        assert_eq!(wharf.log.find(told).len(), lines, "{limit}");
+        let advised = wharf.log.find(|line| line.text.contains("sysctl vm.max_map_count=8000"));
+        assert_eq!(advised.len(), lines);
+    }
 }
 
 /// Makes two files of the same times in folders of their own: another look may find the other one, and

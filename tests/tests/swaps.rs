@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Client, Ended, PATIENCE, Value, Wharf, json};
+use wharf_tests::{Client, Ended, Line, Operated, PATIENCE, Value, Wharf, json};
 
 /// Sends numbered messages until it is stopped, a few at a time, and asserts that each is answered
 /// once, in order, with one more counted. Returns the generations seen.
@@ -136,17 +136,47 @@ async fn an_event_that_waits_for_its_turn_during_a_swap_begins_on_the_new_code()
 }
 
 #[tokio::test]
-async fn a_session_that_new_code_cannot_read_ends_its_connection_with_a_reason_in_the_log() {
+async fn a_session_that_new_code_cannot_read_ends_its_connection_with_one_reason_for_all_in_the_log()
+ {
     let wharf = Wharf::start(&["counts"], &[]).await;
-    let mut client = wharf.connect("/counts/a").await;
-    client.ask("one").await;
+    let mut clients = Vec::new();
+    for name in 0..10 {
+        clients.push(wharf.connect(&format!("/counts/{name}")).await);
+    }
+    clients[0].ask("one").await;
     wharf.swap("counts", &component("claims")).await;
-    client.send("two").await;
-    assert_eq!(client.close_code().await, 1011);
-    let line = wharf.log.wait_for("the reason", |line| line.says("handler failed")).await;
-    assert!(line.str("error").contains("#[serde(default)]"), "{line}");
+    let warned = |line: &Line| line.begins("open connections may have sessions");
+    let line = wharf.log.wait_for("a warning at the swap", warned).await;
+    assert_eq!((line.number("connections"), line.number("generation")), (Some(10), Some(2)));
+    assert!(line.str("reason").contains("#[serde(default)]"), "{line}");
+    for client in &mut clients {
+        client.send("two").await;
+        assert_eq!(client.close_code().await, 1011);
+    }
+    let unreadable = |line: &Line| line.begins("sessions of earlier code do not fit");
+    let counts = |line: &Line| unreadable(line) && line.number("connections") == Some(10);
+    let line = wharf.log.wait_for("their number", counts).await;
+    assert_eq!(line.str("kind"), "session-unreadable");
+    assert!(line.str("detail").contains("#[serde(default)]"), "{line}");
+    assert_eq!(wharf.log.find(unreadable).len(), 2, "one for the first, and one for ten of them");
+    let others = ["handler failed", "guest call failed"];
+    let others = wharf.log.find(|line| others.iter().any(|begin| line.begins(begin)));
+    assert!(others.is_empty(), "{others:?}");
     // Paths are part of the code.
     assert_eq!(wharf.connect("/claims").await.ask_for_json("new").await["claims"], "here");
+}
+
+#[tokio::test]
+async fn a_swap_warns_of_states_of_rooms_that_new_code_cannot_read() {
+    let it = Operated::start(&["operated"], &[]).await;
+    it.post("/operated/rooms/a/post", json!({ "event": { "add": 1 } })).await;
+    it.wharf.swap("operated", &component("batched")).await;
+    let warned = |line: &Line| line.begins("rooms may have states");
+    let line = it.wharf.log.wait_for("a warning at the swap", warned).await;
+    assert!(line.str("reason").contains("missing field `messages`"), "{line}");
+    // Code that can read them brings no warning.
+    it.wharf.swap("operated", &component("operated")).await;
+    assert_eq!(it.wharf.log.find(warned).len(), 1);
 }
 
 /// Swaps `counts` in some way, and asserts that an open connection notices only the new code.

@@ -396,6 +396,10 @@ pub(crate) fn report_error(detail: &str) {
     host(|world| world.failed(detail.to_owned()));
 }
 
+pub(crate) fn report_unreadable_session(detail: &str) {
+    report_error(detail);
+}
+
 pub(crate) fn readers() -> Readers {
     host(|world| world.plugin.readers)
 }

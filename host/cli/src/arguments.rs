@@ -19,8 +19,7 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 
-use crate::{machine, output};
-use wharf_runtime::plugin::Machine;
+use crate::output;
 
 /// Exit code of a command line or a configuration that cannot be used.
 const USAGE: u8 = 2;
@@ -33,8 +32,6 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
-    /// Try out if this machine can run plugins, in a process that may die of it.
-    TryMachine(Machine),
     /// Help an author of plugins.
     #[cfg(feature = "author")]
     Author(AuthorCommand),
@@ -80,9 +77,6 @@ impl Command {
         let Some((name, matches)) = matches.subcommand() else {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
-        if name == machine::COMMAND {
-            return Ok(Command::TryMachine(Machine::with(|name| matches.get_flag(name))));
-        }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
@@ -169,10 +163,7 @@ fn parser() -> clap::Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
-        .subcommand(with_settings(config))
-        .subcommand(clap::Command::new(machine::COMMAND).hide(true).args(
-            Machine::SETTINGS.map(|name| Arg::new(name).long(name).action(ArgAction::SetTrue)),
-        ));
+        .subcommand(with_settings(config));
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf

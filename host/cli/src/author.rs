@@ -30,7 +30,8 @@ pub fn run(command: AuthorCommand) -> ExitCode {
             outcome(serve(dev::prepared(config, &sources), &sources, dev))
         }
         AuthorCommand::Test { folder, arguments, cache } => {
-            match examine().and_then(|machine| test::test(&folder, &arguments, machine, cache)) {
+            let machine = examine().machine();
+            match machine.and_then(|machine| test::test(&folder, &arguments, machine, cache)) {
                 Ok(code) => ExitCode::from(code),
                 Err(error) => outcome(Err(error)),
             }
@@ -41,7 +42,7 @@ pub fn run(command: AuthorCommand) -> ExitCode {
 
 /// Prints reports of files. Returns true if all of them would be loaded.
 fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
-    let machine = examine()?;
+    let machine = examine().machine()?;
     let runtime = runtime(&config)?;
     let reports = runtime.block_on(check::check(config, machine, files))?;
     end(runtime);

@@ -3,26 +3,32 @@
 //! Service managers, kernels and emulators forbid things that compiled code needs. Found out once at
 //! the start, each is one line with its cause, in place of an error for every plugin.
 
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::io::{PipeWriter, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use wharf_runtime::plugin::Machine;
 
-/// Name of the hidden command for a process that may die of it. Its flags are
-/// [`Machine::SETTINGS`].
-pub const COMMAND: &str = "try-machine";
-
-/// Time for the trial. Emulated processors compile a hundred times slower.
+/// Time for one trial. Emulated processors compile a hundred times slower.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at the trial's process.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// The findings about this machine, for the log and the compiler.
+#[derive(Debug)]
+pub struct Examined {
+    machine: Machine,
+    /// The last trial; an error if there could be none.
+    trial: anyhow::Result<Outcome>,
+    /// The signal that has ended the trial with traps by signals.
+    died: Option<i32>,
+}
+
 /// The outcome of a trial in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
     /// The reason in one line.
@@ -31,98 +37,131 @@ enum Outcome {
     Died(i32),
 }
 
-/// Finds the settings with which this machine can run plugins.
-///
-/// # Errors
-///
-/// It can run none: the cause, and a remedy.
-pub fn examine() -> anyhow::Result<Machine> {
+/// Finds the settings with which this machine can run plugins. To be called before there are other
+/// threads: the trials are in copies of this process.
+pub fn examine() -> Examined {
     let scarce_addresses = address_space().is_some();
-    if let Some(bytes) = address_space() {
-        tracing::warn!(
-            bytes,
-            "address space is limited (ulimit -v, LimitAS): plugins are compiled to take little of \
-             it, which makes them slower; without a limit they are fast"
-        );
-    }
     let mut machine = Machine { scarce_addresses, ..Machine::default() };
-    match trial(machine) {
-        Ok(Outcome::Passed) => {}
-        Ok(Outcome::Failed(reason)) => return Err(cannot(&reason)),
-        Ok(Outcome::Died(signal)) => {
-            machine.without_signals = true;
-            match trial(machine) {
-                Ok(Outcome::Passed) => tracing::warn!(
-                    signal,
-                    "a trap of a plugin ends a process here, as under some emulators: plugins are \
-                     compiled with checks of their own, which makes them slower"
-                ),
-                Ok(Outcome::Failed(reason)) => return Err(cannot(&reason)),
-                Ok(Outcome::Died(signal)) => {
-                    return Err(cannot(&format!("a process is ended by signal {signal}")));
+    let mut trial = try_in_copy(machine);
+    let mut died = None;
+    if let Ok(Outcome::Died(signal)) = trial {
+        died = Some(signal);
+        machine.without_signals = true;
+        trial = try_in_copy(machine);
+    }
+    Examined { machine, trial, died }
+}
+
+impl Examined {
+    /// Tells the operator of the findings, and returns the settings.
+    ///
+    /// # Errors
+    ///
+    /// The machine can run no plugins: the cause, and a remedy.
+    pub fn machine(self) -> anyhow::Result<Machine> {
+        let Examined { machine, trial, died } = self;
+        if let Some(bytes) = address_space() {
+            tracing::warn!(
+                bytes,
+                "address space is limited (ulimit -v, LimitAS): plugins are compiled to take little of \
+                 it, which makes them slower; without a limit they are fast"
+            );
+        }
+        match trial {
+            Ok(Outcome::Passed) => {}
+            Ok(Outcome::Failed(reason)) => return Err(cannot(&reason)),
+            Ok(Outcome::Died(signal)) => {
+                return Err(cannot(&format!("a process is ended by signal {signal}")));
+            }
+            // If no process can be started, the first trap will show it.
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "traps are not tried out"),
+        }
+        if let Some(signal) = died {
+            tracing::warn!(
+                signal,
+                "a trap of a plugin ends a process here, as under some emulators: plugins are compiled \
+                 with checks of their own, which makes them slower"
+            );
+        }
+        machine.try_call().map_err(|reason| cannot(&reason))?;
+        Ok(machine)
+    }
+}
+
+/// Tries a call and a trap in a copy of this process, which may die of them. Another program would not
+/// do: an emulator of single programs is not there for those that they start.
+fn try_in_copy(machine: Machine) -> anyhow::Result<Outcome> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    ensure!(threads == 1, "there are {threads} threads");
+    let (mut reader, writer) = std::io::pipe().context("no pipe can be made")?;
+    #[expect(unsafe_code, reason = "the standard library starts other programs only")]
+    // SAFETY: there are no other threads, so that the copy may do all that this process may.
+    let copy = unsafe { libc::fork() };
+    match copy {
+        -1 => Err(std::io::Error::last_os_error()).context("no process can be started"),
+        0 => end_copy(machine, writer),
+        copy => {
+            drop(writer);
+            let status = wait_for(copy)?;
+            if libc::WIFSIGNALED(status) {
+                return Ok(Outcome::Died(libc::WTERMSIG(status)));
+            }
+            match libc::WEXITSTATUS(status) {
+                0 => Ok(Outcome::Passed),
+                // An emulator can end itself instead, with the code that a shell has for the signal.
+                code @ 129..=159 => Ok(Outcome::Died(code - 128)),
+                _ => {
+                    let mut reason = String::new();
+                    reader.read_to_string(&mut reason)?;
+                    Ok(Outcome::Failed(reason))
                 }
-                Err(error) => return Err(error),
             }
         }
-        // If no process can be started, the first trap will show it.
-        Err(error) => tracing::debug!(error = format!("{error:#}"), "traps are not tried out"),
-    }
-    // Limits need not be inherited by the other process.
-    machine.try_call().map_err(|reason| cannot(&reason))?;
-    Ok(machine)
-}
-
-/// Performs the hidden command: a call and a trap, in a process that may die of them.
-///
-/// # Errors
-///
-/// The machine cannot run plugins.
-pub fn try_out(machine: Machine) -> anyhow::Result<()> {
-    machine.try_call().and_then(|()| machine.try_trap()).map_err(anyhow::Error::msg)
-}
-
-fn trial(machine: Machine) -> anyhow::Result<Outcome> {
-    let program = std::env::current_exe().context("the program's file is unknown")?;
-    let mut command = Command::new(program);
-    command.arg(COMMAND).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.args(machine.settings().map(|name| format!("--{name}")));
-    let mut child = command.spawn().context("no process can be started")?;
-    let status = match ended(&mut child)? {
-        Some(status) => status,
-        None => {
-            child.kill()?;
-            child.wait()?;
-            bail!("the trial has not ended within {LIMIT:?}");
-        }
-    };
-    if let Some(signal) = status.signal() {
-        return Ok(Outcome::Died(signal));
-    }
-    // An emulator can end itself instead, with the code that a shell has for the signal.
-    match status.code() {
-        Some(0) => Ok(Outcome::Passed),
-        Some(code @ 129..=159) => Ok(Outcome::Died(code - 128)),
-        _ => {
-            let mut reason = String::new();
-            child.stderr.take().map(|mut text| text.read_to_string(&mut reason)).transpose()?;
-            let reason = reason.trim().trim_start_matches("wharf: ");
-            Ok(Outcome::Failed(reason.lines().last().unwrap_or_default().to_owned()))
-        }
     }
 }
 
-/// Waits for a process. `None` if it is still running at the limit.
-fn ended(child: &mut Child) -> anyhow::Result<Option<std::process::ExitStatus>> {
+/// Performs the trial, and ends the process without the steps that belong to the original.
+fn end_copy(machine: Machine, mut writer: PipeWriter) -> ! {
+    // If it dies, it need not leave a file behind.
+    let _ = rlimit::Resource::CORE.set(0, 0);
+    let tried = AssertUnwindSafe(|| machine.try_call().and_then(|()| machine.try_trap()));
+    let tried = catch_unwind(tried).unwrap_or_else(|_| Err("the compiler panicked".to_owned()));
+    if let Err(reason) = &tried {
+        let _ = writer.write_all(reason.as_bytes());
+    }
+    #[expect(
+        unsafe_code,
+        reason = "`exit` of the standard library runs what the original registered"
+    )]
+    // SAFETY: the call has no requirements.
+    unsafe {
+        libc::_exit(i32::from(tried.is_err()))
+    }
+}
+
+/// Waits for a copy of this process, and returns its status. Ends it at the limit.
+fn wait_for(copy: libc::pid_t) -> anyhow::Result<libc::c_int> {
     let begun = Instant::now();
+    let mut is_killed = false;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        let mut status = 0;
+        #[expect(unsafe_code, reason = "the standard library waits for its own processes only")]
+        // SAFETY: the pointer is to a value that the call may write to.
+        let ended = unsafe { libc::waitpid(copy, &raw mut status, libc::WNOHANG) };
+        match ended {
+            0 if begun.elapsed() > LIMIT && !is_killed => {
+                is_killed = true;
+                #[expect(unsafe_code, reason = "as above")]
+                // SAFETY: the process has not been waited for, so that its number is its own.
+                unsafe {
+                    libc::kill(copy, libc::SIGKILL);
+                }
+            }
+            0 => thread::sleep(PAUSE),
+            -1 => bail!("the trial is lost: {}", std::io::Error::last_os_error()),
+            _ if is_killed => bail!("the trial has not ended within {LIMIT:?}"),
+            _ => return Ok(status),
         }
-        if begun.elapsed() > LIMIT {
-            return Ok(None);
-        }
-        // The standard library has no wait with a limit.
-        thread::sleep(PAUSE);
     }
 }
 

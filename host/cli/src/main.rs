@@ -36,7 +36,6 @@ fn main() -> ExitCode {
             sources.ignored().into_iter().for_each(output::complain);
             outcome(output::print(&config.effective(&sources)))
         }
-        Ok(Command::TryMachine(machine)) => outcome(machine::try_out(machine)),
         Ok(Command::Serve(config, sources)) => {
             outcome(serve::serve(config, &sources, wharf_server::run))
         }

@@ -29,13 +29,14 @@ where
     S: FnOnce(Config, Machine, Listener, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    let examined = machine::examine();
     let _log = Log::open(&config)?;
     if let Some(ignored) = sources.ignored() {
         tracing::warn!("{ignored}");
     }
     raise_open_files(&config);
     compare_mappings(&config);
-    let machine = machine::examine()?;
+    let machine = examined.machine()?;
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;

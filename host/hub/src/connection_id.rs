@@ -31,9 +31,6 @@ impl NodeId {
 /// Inside the host this is the only name of a connection. A table that holds only connections of
 /// this node is keyed by [numbers](ConnectionId::local_number), and a foreign id finds nothing in
 /// it.
-///
-/// Inside the host this is the only name of a connection. A table that holds connections of this node
-/// alone is keyed by [numbers](ConnectionId::local_number), and a foreign id finds nothing in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     /// The node that holds the connection.

@@ -428,7 +428,7 @@ impl Outbound {
             while state.queue.len() > keep
                 && let Some(chunk) = state.queue.pop_back()
             {
-                state.free(chunk.charge, chunk.is_small);
+                state.free(chunk.charge(), chunk.is_small);
             }
         }
     }
@@ -515,7 +515,7 @@ impl State {
     fn put_back(&mut self, batch: Batch, mut written: usize) {
         match batch {
             Batch::One(chunk) if chunk.len() == written => {
-                self.free(chunk.charge, chunk.is_small);
+                self.free(chunk.charge(), chunk.is_small);
                 self.head_is_rest = false;
             }
             batch => {
@@ -524,7 +524,7 @@ impl State {
                 while let Some(mut chunk) = rest.pop() {
                     if written >= chunk.len() {
                         written -= chunk.len();
-                        self.free(chunk.charge, chunk.is_small);
+                        self.free(chunk.charge(), chunk.is_small);
                         self.head_is_rest = false;
                     } else {
                         self.head_is_rest |= written > 0;

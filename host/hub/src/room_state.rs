@@ -287,6 +287,11 @@ impl RoomStates {
         self.table.lock().get(name).cloned()
     }
 
+    /// Returns the state of one of the rooms, if any has one.
+    pub(crate) fn sample(&self) -> Option<Bytes> {
+        self.table.lock().values().find_map(|room| room.state())
+    }
+
     /// Notes that the last member of a room has left.
     pub(crate) fn emptied(&self, name: &str) {
         if self.count() == 0 {

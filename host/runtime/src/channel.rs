@@ -5,7 +5,7 @@
 //! dropped afterwards like the rest of the old generation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -28,7 +28,17 @@ pub struct Generation {
     /// Instances.
     pub pool: Pool,
     /// Outcomes of its first events.
-    pub beginning: Beginning,
+    beginning: Beginning,
+    /// Number of sessions of earlier code that it could not read.
+    unreadable_sessions: AtomicU64,
+}
+
+impl Generation {
+    /// Returns a generation that has not served yet.
+    pub fn new(number: u64, sha256: [u8; 32], description: Description, pool: Pool) -> Generation {
+        let (beginning, unreadable_sessions) = Default::default();
+        Generation { number, sha256, description, pool, beginning, unreadable_sessions }
+    }
 }
 
 /// Failures in a row from the first event of a generation on after which the operator is warned.
@@ -37,7 +47,7 @@ const BAD_BEGINNING: u32 = 5;
 /// The outcomes of a generation's first events: one that describes itself well may still fail in
 /// each of them.
 #[derive(Debug, Default)]
-pub struct Beginning {
+struct Beginning {
     /// True once an event has not failed. Written once, since all workers read it with each event.
     is_good: AtomicBool,
     failures: AtomicU32,
@@ -121,10 +131,22 @@ impl Channel {
         }
     }
 
+    /// Counts a session of earlier code that a generation could not read. Returns their number if it is
+    /// a power of ten: a line of the log for each connection would hide the others.
+    pub(crate) fn note_unreadable_session(&self, generation: u64) -> Option<u64> {
+        let current = self.current();
+        if current.number != generation {
+            return None;
+        }
+        let count = current.unreadable_sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        (10_u64.pow(count.ilog10()) == count).then_some(count)
+    }
+
     /// Serves from now on with another generation. A removed channel comes back with it.
     /// Returns the generation before: to drop it may take long.
     pub fn swap(&self, next: Generation) -> Arc<Generation> {
         let before = self.current.swap(Arc::new(next));
+        self.context.session_sample.renew();
         self.removed.store(false, Ordering::SeqCst);
         before
     }

@@ -11,6 +11,7 @@ use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::long_calls::LongCalls;
 use crate::ports::{GuestLine, Ports, TokenVerifier};
+use crate::saved_samples::SessionSample;
 use crate::working::Working;
 use wharf_config::{ChannelConfig, Config};
 use wharf_contract::text::escape;
@@ -46,6 +47,8 @@ pub struct ChannelContext {
     pub memory: ChannelMemory,
     /// Turns of the calls that compute for long.
     pub long_calls: Arc<LongCalls>,
+    /// A session, for new code to be tried with.
+    pub session_sample: SessionSample,
     /// The channel itself, as long as it is mounted: one that was removed may come back as another.
     pub mounted: Mutex<Weak<Channel>>,
     /// Counter of the work that a host which stops waits for.

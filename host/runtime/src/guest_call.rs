@@ -11,6 +11,7 @@ use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
 use crate::instance::{Failure, Instance, bounded};
 use crate::slots::Slot;
+use wharf_contract::fault::Fault;
 use wharf_hub::connection::ConnectionRecord;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
@@ -200,6 +201,17 @@ impl GuestCall<'_> {
     /// Tells the operator, within the channel's budget of such lines.
     fn log(&self, error: &CallError) {
         let GuestCall { channel, about, event, .. } = *self;
+        let unreadable = match error {
+            CallError::Failed { generation, failure }
+                if failure.kind == Fault::SessionUnreadable =>
+            {
+                let Some(count) = channel.note_unreadable_session(*generation) else {
+                    return;
+                };
+                Some(count)
+            }
+            _ => None,
+        };
         if !channel.context.failure_budget.take() {
             return;
         }
@@ -239,6 +251,19 @@ impl GuestCall<'_> {
             CallError::NotStarted { generation, failure } => (generation, "start", failure),
             CallError::Failed { generation, failure } => (generation, event, failure),
         };
+        if let Some(connections) = unreadable {
+            tracing::error!(
+                channel = name,
+                generation,
+                connections,
+                connection,
+                event,
+                kind = failure.kind.token(),
+                detail = failure.detail,
+                "sessions of earlier code do not fit this generation; their connections end with code 1011"
+            );
+            return;
+        }
         tracing::error!(
             channel = name,
             generation,

@@ -153,7 +153,7 @@ impl Call {
         Call::begin(None, Phase::Detached)
     }
 
-    /// Boxed, because it moves through every future of a guest call.
+    /// Begins an event. It is boxed, because it moves through every future of a guest call.
     fn begin(client: Option<Arc<ConnectionRecord>>, phase: Phase) -> Box<Call> {
         Box::new(Call {
             client,

@@ -7,6 +7,7 @@ mod budget;
 mod event;
 mod failure;
 mod limits;
+mod saved_checks;
 mod slow_start;
 
 use std::fmt;
@@ -61,6 +62,8 @@ pub struct InstanceState {
     pub event: &'static str,
     /// The connection and the last words of its printed lines.
     pub printing: Arc<Printing>,
+    /// The reason why the session cannot be read, if the guest has said so.
+    pub(crate) unreadable: Option<String>,
     /// Description so far, during `describe`.
     pub description: Description,
     /// Optional exports of the plugin.
@@ -187,6 +190,7 @@ impl Instance {
             generation,
             call: None,
             event: "start",
+            unreadable: None,
             description: Description::default(),
             exports: component.exports(),
             table: ResourceTable::new(),
@@ -331,6 +335,7 @@ impl Instance {
         let state = self.store.data_mut();
         state.printing.begin(call.client.as_deref());
         (state.call, state.event) = (Some(call), event);
+        state.unreadable = None;
         // It is set until the call has returned well: a call that is dropped half-way leaves it
         // set.
         self.poisoned = true;

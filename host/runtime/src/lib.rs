@@ -49,6 +49,7 @@ pub mod channel_memory;
 
 pub mod plugin;
 
+pub mod saved_samples;
 pub mod slots;
 
 pub mod pool;

@@ -27,6 +27,7 @@ use crate::plugin::Engine;
 use crate::ports::{MAX_LOOKUPS_PER_CHANNEL, Ports};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::RoomRunner;
+use crate::saved_samples::SessionSample;
 use crate::slots::{ChannelSlots, SharedSlots};
 use crate::working::Working;
 use wharf_config::Config;
@@ -188,6 +189,7 @@ impl Registry {
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
+            session_sample: SessionSample::default(),
             mounted: Mutex::default(),
             working: self.working.clone(),
             live: self.live.clone(),

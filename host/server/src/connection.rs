@@ -104,7 +104,7 @@ pub async fn run(opening: Box<Opening>) {
         return;
     };
     let ending = match close {
-        Some(close) => Ending::asked_for(close),
+        Some(close) => Ending::asked_for(*close),
         None => match AssertUnwindSafe(connection.serve(&mut arrivals)).catch_unwind().await {
             Ok(ending) => ending,
             Err(_) => {
@@ -134,7 +134,7 @@ fn finish(
 
 /// Asks the channel, and takes the socket over from HTTP. `None` if there is no connection: it is
 /// refused, or has ended already.
-async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Close>)> {
+async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box<Close>>)> {
     let Opening { config, channel, client, upgrade, answer, permit, .. } = *opening;
     let Opening { is_closing, log_lines, heartbeats, .. } = *opening;
     let client = Arc::new(client);
@@ -184,7 +184,8 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Clo
         Err(_) => None,
     };
     match arrivals {
-        Some(arrivals) => Some((connection, arrivals, accepted.close)),
+        // Boxed, because the connection's task holds it for as long as it lives.
+        Some(arrivals) => Some((connection, arrivals, accepted.close.map(Box::new))),
         None => {
             finish(connection, None, Ending::of(Reason::NetworkLost)).await;
             None
@@ -226,6 +227,7 @@ async fn connect(
                 return Err(NotAccepted::Unavailable);
             }
             channel.context.ports.sessions.committed(client, &session);
+            channel.context.session_sample.note(&session);
             let hub = &channel.context.hub;
             hub.connect(client);
             let close = call.commit(hub, writes).await;

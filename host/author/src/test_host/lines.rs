@@ -109,6 +109,7 @@ impl Line {
         let handler = self.event.replace('-', "_");
         match (self.message.as_str(), self.kind.as_str()) {
             ("handler failed", _) => self.error.clone(),
+            (_, "session-unreadable") => self.detail.clone(),
             ("guest call failed", "trap") if self.detail.starts_with(PANICKED) => {
                 // The log has it on one line, and the kit's native level as it is.
                 format!("{handler} {}", self.detail.replace("\\n", "\n"))

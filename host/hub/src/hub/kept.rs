@@ -52,6 +52,11 @@ impl Hub {
         self.states.bytes()
     }
 
+    /// Returns the state of one of the rooms, if any has one.
+    pub fn sample_room_state(&self) -> Option<Bytes> {
+        self.states.sample()
+    }
+
     /// Drops the state of a room, so that its next event begins anew. Returns true if there was
     /// one.
     pub fn reset_room(&self, room: &str) -> bool {

@@ -30,8 +30,8 @@ const CAPACITIES: [usize; 3] = [512, 4 * 1024, MAX_CHUNK_BYTES];
 #[derive(Debug)]
 pub(super) struct Chunk {
     bytes: Waiting,
-    /// Charge of its frames.
-    pub(super) charge: usize,
+    /// Charge of its frames. No frame has 4 GiB, and thousands of connections keep room for chunks.
+    charge: u32,
     /// True if it counts for this receiver, and not by itself.
     pub(super) is_small: bool,
 }
@@ -48,14 +48,19 @@ enum Waiting {
 
 /// Returns the charge of a waiting frame.
 pub(super) fn charge(frame: &Frame) -> usize {
-    frame.len().max(MIN_CHARGE)
+    kept_charge(frame) as usize
+}
+
+/// Returns the same as it is kept.
+fn kept_charge(frame: &Frame) -> u32 {
+    u32::try_from(frame.len().max(MIN_CHARGE)).unwrap_or(u32::MAX)
 }
 
 impl Chunk {
     /// Makes a chunk of one frame.
     pub(super) fn of(frame: &Frame) -> Chunk {
         let is_small = is_small(frame.len());
-        Chunk { charge: charge(frame), bytes: Waiting::Shared(frame.wire().clone()), is_small }
+        Chunk { charge: kept_charge(frame), bytes: Waiting::Shared(frame.wire().clone()), is_small }
     }
 
     /// Puts a frame behind the waiting ones, if all of them are small. Returns true if it did.
@@ -84,8 +89,13 @@ impl Chunk {
             bytes.reserve_exact(capacity.unwrap_or(length) - bytes.len());
         }
         bytes.extend_from_slice(frame);
-        self.charge += charge(frame);
+        self.charge += kept_charge(frame);
         true
+    }
+
+    /// Returns the charge of its frames.
+    pub(super) fn charge(&self) -> usize {
+        self.charge as usize
     }
 
     /// Notes that `written` bytes have been written, but not all. Returns the part of the charge
@@ -95,8 +105,8 @@ impl Chunk {
             Waiting::Shared(frame) => frame.advance(written),
             Waiting::Copied { written: before, .. } => *before += written,
         }
-        let less = written.min(self.charge.saturating_sub(MIN_CHARGE));
-        self.charge -= less;
+        let less = written.min(self.charge().saturating_sub(MIN_CHARGE));
+        self.charge = self.charge.saturating_sub(u32::try_from(less).unwrap_or(u32::MAX));
         less
     }
 }

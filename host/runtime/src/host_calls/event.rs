@@ -52,6 +52,10 @@ impl Host for InstanceState {
         }
     }
 
+    fn report_unreadable_session(&mut self, detail: String) {
+        self.unreadable = Some(self.channel.shown(&detail, MAX_DETAIL_BYTES));
+    }
+
     fn generation(&mut self) -> u64 {
         self.generation
     }

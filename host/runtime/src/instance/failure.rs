@@ -27,7 +27,12 @@ pub(super) fn failure(store: &Store<InstanceState>, error: &wasmtime::Error) -> 
             None => shown(&words.reason),
         };
     }
-    if is_cpu_spent(error) {
+    if let Some(reason) = &state.unreadable {
+        // The trap is the guest's way to end the event, and its place says nothing.
+        failure.kind = Fault::SessionUnreadable;
+        failure.detail.clone_from(reason);
+        (failure.place, failure.backtrace) = (None, String::new());
+    } else if is_cpu_spent(error) {
         failure.kind = Fault::Deadline;
     } else if let Some(denied) = state.limits.memory_denied {
         failure.kind = Fault::OutOfMemory;

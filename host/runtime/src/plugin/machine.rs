@@ -20,10 +20,7 @@ const WITHOUT_SIGNALS: &str = "without-signals";
 const SCARCE_ADDRESSES: &str = "scarce-addresses";
 
 impl Machine {
-    /// Names of all settings, by which one process tells them another.
-    pub const SETTINGS: [&str; 2] = [WITHOUT_SIGNALS, SCARCE_ADDRESSES];
-
-    /// Returns the names of the settings that are on.
+    /// Returns the names of the settings that are on, by which one process tells them another.
     pub fn settings(self) -> impl Iterator<Item = &'static str> {
         let Machine { without_signals, scarce_addresses } = self;
         let settings = [(without_signals, WITHOUT_SIGNALS), (scarce_addresses, SCARCE_ADDRESSES)];

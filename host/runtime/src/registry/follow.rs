@@ -5,6 +5,7 @@
 //! or removes a channel happens here, one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use super::mount::Waiting;
 use super::{PluginFile, Registry, tidy};
 use crate::plugin::watch::Change;
 use crate::ports::LoadOutcome;
+use wharf_contract::text::escape;
 
 mod departures;
 mod refused;
@@ -32,6 +34,9 @@ use refused::RefusedFiles;
 
 /// Bytes of the files that are being loaded. With more, further changes wait in the folder.
 const MAX_LOADING_BYTES: usize = 256 << 20;
+
+/// Time after which an operator wonders where a plugin is.
+const LONG_FOR_AN_OPERATOR: Duration = Duration::from_secs(1);
 
 /// Longest time without a timer that is due.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -256,7 +261,11 @@ impl Follower {
                         Some(bytes) => bytes,
                         None => read_again(&file).await?,
                     };
-                    registry.prepare(&file, bytes, is_late).await
+                    let serving = registry.find(&file.name).map(|it| it.current().number);
+                    tokio::select! {
+                        prepared = registry.prepare(&file, bytes, is_late) => prepared,
+                        never = tell_if_slow(&file, serving) => match never {},
+                    }
                 };
                 // A panic of the host is a bug of the host, and must not be the end of loading.
                 let prepared = AssertUnwindSafe(prepared).catch_unwind();
@@ -462,4 +471,16 @@ impl Follower {
             let _ = scanned.send(());
         }
     }
+}
+
+/// Tells the operator of a plugin whose loading takes a while.
+async fn tell_if_slow(file: &PluginFile, serving: Option<u64>) -> Infallible {
+    tokio::time::sleep(LONG_FOR_AN_OPERATOR).await;
+    tracing::info!(
+        channel = escape(&file.name),
+        bytes = file.size,
+        serving,
+        "a plugin is being compiled; it serves once that is done"
+    );
+    std::future::pending().await
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{PluginFile, Registry};
-use crate::channel::{Beginning, Generation};
+use crate::channel::Generation;
 use crate::channel_context::ChannelContext;
 use crate::instance::{Failure, Instance};
 use crate::plugin::watch::{Change, look_once};
 use crate::plugin::{Component, LastGood, WorkError, on_thread};
 use crate::pool::Pool;
+use crate::saved_samples::{SavedSamples, Unreadable};
 use wharf_contract::description::Description;
 use wharf_contract::pattern::Pattern;
 
@@ -49,6 +50,8 @@ pub(super) struct Ready {
     pub(super) context: Arc<ChannelContext>,
     pub(super) patterns: Vec<Pattern>,
     pub(super) next: Generation,
+    /// The reasons why it cannot read what earlier code has saved.
+    pub(super) unreadable: Unreadable,
     /// Size of the file in bytes; `None` for code that was only in the cache.
     pub(super) bytes: Option<usize>,
     /// True if it was not compiled just now.
@@ -115,15 +118,16 @@ impl Registry {
         let patterns =
             description.patterns().map_err(|wrong| FileRefusal::of(wrong.to_string()))?;
         let pool = Pool::new(component, context.clone(), number, first);
+        let unreadable = check_saved(&pool, &context).await;
         // A busy channel does not begin with one instance.
         pool.warm_up(warm.min(MAX_WARM)).await;
-        let next =
-            Generation { number, sha256, description, pool, beginning: Beginning::default() };
+        let next = Generation::new(number, sha256, description, pool);
         Ok(Ready {
             name: name.to_owned(),
             context,
             patterns,
             next,
+            unreadable,
             bytes: None,
             is_cached: false,
             compile_time: Duration::ZERO,
@@ -147,6 +151,17 @@ impl Registry {
             None => (self.context(name), 1, 0),
         }
     }
+}
+
+/// Asks new code to read what earlier code has saved. A failure of that is no reason to refuse it:
+/// its events will show it again.
+async fn check_saved(pool: &Pool, context: &ChannelContext) -> Unreadable {
+    let Some(mut instance) = pool.take_warm() else {
+        return Unreadable::default();
+    };
+    let checked = instance.check_saved(&SavedSamples::of(context)).await;
+    pool.give_back(instance);
+    checked.unwrap_or_default()
 }
 
 /// Reads the content of a file again.

@@ -98,4 +98,24 @@ pub(super) fn tell_mounted(news: &News) {
         "{}",
         if news.is_swap { "plugin swapped" } else { "plugin loaded" }
     );
+    let (channel, number) = (news.channel.name(), news.number);
+    if let Some(reason) = &news.unreadable.session {
+        tracing::warn!(
+            channel,
+            generation = number,
+            connections = context.hub.connection_count(),
+            reason = context.shown(reason, MAX_REASON_BYTES),
+            "open connections may have sessions that this generation cannot read: each ends with code \
+             1011 at its next event; to keep them put the earlier file back"
+        );
+    }
+    if let Some(reason) = &news.unreadable.room_state {
+        tracing::warn!(
+            channel,
+            generation = number,
+            reason = context.shown(reason, MAX_REASON_BYTES),
+            "rooms may have states that this generation cannot read: their events fail; put the earlier \
+             file back, or reset the rooms by the operator's API"
+        );
+    }
 }

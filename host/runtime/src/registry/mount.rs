@@ -7,6 +7,7 @@ use super::load::Ready;
 use super::tidy::discard;
 use super::{Mounted, Registry, routes};
 use crate::channel::{Channel, Generation};
+use crate::saved_samples::Unreadable;
 use wharf_contract::description::{Misdescribed, THE_PLUGIN_ITSELF};
 use wharf_contract::router::Router;
 
@@ -23,6 +24,8 @@ pub(super) struct News {
     pub(super) sha256: [u8; 32],
     pub(super) bytes: Option<usize>,
     pub(super) is_cached: bool,
+    /// The reasons why it cannot read what earlier code has saved.
+    pub(super) unreadable: Unreadable,
     pub(super) compile_ms: u64,
     pub(super) swap_ms: u64,
 }
@@ -92,7 +95,7 @@ impl Registry {
         channels: &mut BTreeMap<String, Mounted>,
         ready: Ready,
     ) -> (News, Option<Arc<Generation>>) {
-        let Ready { name, context, patterns, next, bytes, is_cached, .. } = ready;
+        let Ready { name, context, patterns, next, unreadable, bytes, is_cached, .. } = ready;
         let (number, sha256) = (next.number, next.sha256);
         let (channel, is_swap, before) = match channels.get(&name) {
             Some(Mounted { channel, .. }) => {
@@ -117,6 +120,7 @@ impl Registry {
             sha256,
             bytes,
             is_cached,
+            unreadable,
             compile_ms: ready.compile_time.as_millis() as u64,
             swap_ms: ready.trial_time.as_millis() as u64,
         };

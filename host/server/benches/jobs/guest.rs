@@ -26,6 +26,7 @@ use wharf_runtime::long_calls::LongCalls;
 use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::pool::Pool;
 use wharf_runtime::ports::Ports;
+use wharf_runtime::saved_samples::SessionSample;
 use wharf_runtime::slots::{ChannelSlots, SharedSlots};
 use wharf_server::token::ChannelTokenRules;
 
@@ -75,6 +76,7 @@ impl Guest {
             lookups: Arc::new(Semaphore::new(1)),
             memory: Default::default(),
             long_calls: Arc::new(LongCalls::new(1)),
+            session_sample: SessionSample::default(),
             mounted: Default::default(),
             working: Default::default(),
             live: LiveInstances::new(config.max_instances),
@@ -208,13 +210,9 @@ pub fn pool() -> anyhow::Result<Box<dyn Job>> {
         config.reserved_instances_per_channel,
         SharedSlots::new(config.max_instances),
     );
-    let generation = Generation {
-        number: instance.generation(),
-        sha256: [0; 32],
-        description: Description::default(),
-        pool: Pool::new(component, context.clone(), instance.generation(), instance),
-        beginning: Default::default(),
-    };
+    let number = instance.generation();
+    let pool = Pool::new(component, context.clone(), number, instance);
+    let generation = Generation::new(number, [0; 32], Description::default(), pool);
     Ok(Box::new(TakeGive(Channel::new(context, slots, generation))))
 }
 
