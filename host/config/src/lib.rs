@@ -13,7 +13,6 @@
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ mod load;
 mod material;
 mod mistake;
 mod network;
+mod order;
 mod origin;
 mod secret;
 mod setting;
@@ -37,12 +37,13 @@ mod tables;
 mod tests;
 mod token;
 
-pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
+pub use channel::{AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key};
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
 pub use material::Material;
 pub use network::Network;
+pub use order::Stated;
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
@@ -72,6 +73,10 @@ pub enum LogFormat {
 /// any use needs.
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
+/// Limits that a channel's table may have as well; 0 stands for none.
+const CHANNEL_CONNECTIONS: Count = Count(0..=10_000_000);
+const MESSAGES_PER_SECOND: Count = Count(0..=1_000_000);
+
 settings! {
     "Server" {
         /// Folder whose `*.wasm` files are the channels. A relative path in a file is relative to
@@ -99,6 +104,16 @@ settings! {
         /// are answered with status 503. Sockets before that have 1,024 seats of their own; when all
         /// are taken, a new socket takes the seat of the one that has waited longest.
         max_connections: usize = 10_000, Count(1..=10_000_000);
+
+        /// Connections of one channel at once, counted in the same way; 0 means no other limit than
+        /// `max_connections`. Further ones are answered with status 503. A channel's own table may have
+        /// this key too, and wins.
+        max_connections_per_channel: usize = 0, CHANNEL_CONNECTIONS;
+
+        /// Connections of one client address at once, counted in the same way; 0 means no limit. The
+        /// addresses of one network of IPv6 (/64) count as one. Further ones are answered with status
+        /// 429. Behind a proxy it needs `trusted_proxies`, or all clients have one address.
+        max_connections_per_address: usize = 0, Count(0..=10_000_000);
 
         /// Time for a client to send its request, and then for a plugin to answer it. A socket that is
         /// not upgraded by then is closed, also one that goes on with other requests; a client that
@@ -206,6 +221,12 @@ settings! {
         /// Bytes of messages that are read ahead while a plugin is busy with an earlier one. At
         /// the limit reading stops, so that the client has to wait.
         read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Messages of one client in a second, on average; 0 means no limit. As many may come at once.
+        /// Beyond the limit the host reads the connection more slowly, so that the client has to wait;
+        /// it is never closed for that. Pings, pongs and heartbeats do not count. A channel's own
+        /// table may have this key too, and wins.
+        max_messages_per_second: usize = 0, MESSAGES_PER_SECOND;
 
         /// Bytes that are read at once. A connection holds a buffer only while it handles what it
         /// has read. Larger buffers make large messages cheaper.
@@ -425,97 +446,7 @@ settings! {
     }
 }
 
-/// A key, its value, and its source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stated {
-    /// The setting's key.
-    pub key: &'static str,
-    /// The value as it would be written in a file.
-    pub value: String,
-    /// Source of the value.
-    pub source: Source,
-}
-
-impl fmt::Display for Stated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} ({})", self.key, self.value, self.source)
-    }
-}
-
-/// Settings of which the first must not be more than the second, and the consequence if it were.
-/// The two of a pair have the same unit.
-const ORDERED: &[(&str, &str, &str)] = &[
-    (
-        "max_outbound_message_bytes",
-        "outbound_queue_bytes",
-        "such a message could never be delivered",
-    ),
-    (
-        "max_outbound_message_bytes",
-        "max_effect_bytes_per_event",
-        "such a message could never be sent",
-    ),
-    (
-        "max_effect_bytes_per_event",
-        "outbound_queue_bytes",
-        "one event could close a client that reads well",
-    ),
-    ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
-    ("max_store_value_bytes", "hostcall_bytes", "such a value could never be stored"),
-    ("max_store_value_bytes", "max_store_bytes", "such a value could never be stored"),
-    ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
-    ("max_room_state_bytes", "hostcall_bytes", "such a state could never be returned"),
-    ("max_payload_bytes", "hostcall_bytes", "such a payload could never be posted"),
-    ("max_payload_bytes", "inbox_bytes", "such a notice could never be posted"),
-    ("max_payload_bytes", "room_inbox_bytes", "such an event could never be posted"),
-    ("max_payload_bytes", "max_channel_inbox_bytes", "such an event could never be posted"),
-    ("max_payload_bytes", "max_effect_bytes_per_event", "such a payload could never be posted"),
-    ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
-    ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
-    ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),
-    (
-        "reserved_instances_per_channel",
-        "max_instances_per_channel",
-        "the reserve is part of what a channel may have",
-    ),
-    (
-        "max_presence_bytes",
-        "max_room_presence_bytes",
-        "there would be no room for a single one that is allowed",
-    ),
-    (
-        "max_room_presence_bytes",
-        "max_channel_presence_bytes",
-        "no room could have what it is allowed",
-    ),
-    (
-        "max_room_presence_bytes",
-        "outbound_queue_bytes",
-        "a watcher could not be sent who is present",
-    ),
-    ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
-];
-
 impl Config {
-    /// Checks the rules between values: a limit that contains another must not be smaller.
-    fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
-        let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
-        let stated = |setting: &Setting| {
-            let source = sources.of(setting.key).clone();
-            Box::new(Stated { key: setting.key, value: setting.show(self), source })
-        };
-        for &(small, large, reason) in ORDERED {
-            let Some((small, large)) = pair(small, large) else {
-                continue;
-            };
-            if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
-                let (small, large) = (stated(small), stated(large));
-                return Err(ConfigError::Contradiction { small, large, reason });
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the table of the channel of that name, empty if there is none. Letters may differ in
     /// case, and `-` and `_` are the same.
     pub fn channel(&self, name: &str) -> Arc<ChannelConfig> {

@@ -172,6 +172,11 @@ impl Registry {
 
     fn context(&self, name: &str) -> Arc<ChannelContext> {
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
+        let own = self.config.channel(name);
+        let connections = match own.max_connections(&self.config) {
+            0 => None,
+            limit => Some(Arc::new(Semaphore::new(limit))),
+        };
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::new(PresenceTiming {
@@ -181,9 +186,10 @@ impl Registry {
             channels: self.hubs.clone(),
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
-            own: self.config.channel(name),
+            own,
             log_budget: LogBudget::of_channel(name, lines),
             failure_budget: LogBudget::of_failures(name, lines),
+            connections,
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),

@@ -20,9 +20,10 @@ use std::sync::{Arc, OnceLock};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, StatusCode};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::connection::{self, HandshakeAnswer, Opening, Permit, heartbeat};
+use crate::admission::{Admissions, Permit};
+use crate::connection::{self, HandshakeAnswer, Opening, heartbeat};
 use crate::page;
 use crate::pending::Seat;
 use crate::readiness;
@@ -73,8 +74,8 @@ pub struct Front {
     pub is_leaving: AtomicBool,
     /// True if the host is shutting down.
     pub is_closing: AtomicBool,
-    /// Permits, one for each connection, from its handshake with a channel to its end.
-    pub permits: Arc<Semaphore>,
+    /// The numbers of connections that clients may have.
+    pub admissions: Admissions,
     /// Budget of the log lines about clients that are not served.
     log_budget: LogBudget,
     /// Budget of the log lines about clients that are cut.
@@ -87,14 +88,15 @@ impl Front {
         let log_budget = LogBudget::of_clients(MAX_LINES_PER_SECOND);
         let ending_lines = Arc::new(LogBudget::of_clients(MAX_LINES_PER_SECOND));
         client_bytes::set_limit(config.max_client_bytes);
-        let permits = Arc::new(Semaphore::new(config.max_connections));
+        let admissions =
+            Admissions::new(config.max_connections, config.max_connections_per_address);
         let (is_leaving, is_closing) = (AtomicBool::new(false), AtomicBool::new(false));
-        Front { config, registry, is_leaving, is_closing, permits, log_budget, ending_lines }
+        Front { config, registry, is_leaving, is_closing, admissions, log_budget, ending_lines }
     }
 
     /// Returns the number of connections, with those whose handshake is under way.
     pub fn connections(&self) -> usize {
-        self.config.max_connections - self.permits.available_permits()
+        self.config.max_connections - self.admissions.permits.available_permits()
     }
 
     /// Logs the end of a socket whose request could not be read, or whose client went away. hyper has
@@ -116,10 +118,29 @@ impl Front {
     }
 
     /// Tells the operator that there are as many connections as allowed.
-    fn log_full(&self, remote: SocketAddr) {
-        if self.log_budget.take() {
-            let max_connections = self.config.max_connections;
-            tracing::warn!(%remote, max_connections, "connection refused: max_connections are open");
+    fn log_full(&self, remote: SocketAddr, channel: &Channel, why: &TurnedAway) {
+        if !self.log_budget.take() {
+            return;
+        }
+        let (config, own, channel) = (&self.config, &channel.context.own, channel.name());
+        match why {
+            TurnedAway::AddressFull => tracing::info!(
+                %remote,
+                channel,
+                max_connections_per_address = config.max_connections_per_address,
+                "connection refused: its address has max_connections_per_address"
+            ),
+            TurnedAway::ChannelFull => tracing::warn!(
+                %remote,
+                channel,
+                max_connections_per_channel = own.max_connections(config),
+                "connection refused: the channel has max_connections_per_channel"
+            ),
+            _ => tracing::warn!(
+                %remote,
+                max_connections = config.max_connections,
+                "connection refused: max_connections are open"
+            ),
         }
     }
 }
@@ -148,13 +169,23 @@ impl Visit {
         Visit { remote, seat: None, checked: Some(token), permit: OnceLock::new() }
     }
 
-    /// Takes a connection's permit in place of the seat. `None` if all are taken.
-    fn admit(&self, front: &Front) -> Option<Permit> {
-        let permit = Arc::new(front.permits.clone().try_acquire_owned().ok()?);
+    /// Takes a connection's permit in place of the seat.
+    ///
+    /// # Errors
+    ///
+    /// There are as many connections as there may be, of one kind or another.
+    fn admit(
+        &self,
+        front: &Front,
+        channel: &Channel,
+        remote: SocketAddr,
+    ) -> Result<Permit, TurnedAway> {
+        let of_channel = channel.context.connections.as_ref();
+        let permit = Arc::new(front.admissions.admit(of_channel, remote.ip())?);
         // A socket whose handshake was refused gets no second one.
-        self.permit.set(permit.clone()).ok()?;
+        self.permit.set(permit.clone()).map_err(|_| TurnedAway::Full)?;
         self.seat.iter().for_each(Seat::give_back);
-        Some(permit)
+        Ok(permit)
     }
 }
 
@@ -176,7 +207,11 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
         }
     };
     // A socket has one handshake with a channel, and a full host keeps no socket that it can spare.
-    let is_over = visit.permit.get().is_some() || reply.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let is_full = matches!(
+        reply.status(),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    );
+    let is_over = visit.permit.get().is_some() || is_full;
     if is_over && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -240,10 +275,10 @@ async fn handle(
         }
     };
     let agreed = agree_on_subprotocol(&front, &channel, remote, &subprotocols)?;
-    let Some(permit) = visit.admit(&front) else {
-        front.log_full(remote);
-        return Err(Ended::Logged(TurnedAway::Full));
-    };
+    let permit = visit.admit(&front, &channel, remote).map_err(|why| {
+        front.log_full(remote, &channel, &why);
+        Ended::Logged(why)
+    })?;
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (query, heartbeats) = heartbeat::take_parameter(request.uri().query().unwrap_or_default());

@@ -6,6 +6,7 @@
 //!
 //! - [`server`]: accept → seat → spawn; drain. Its [`run`] is the way in.
 //! - [`listener`]: bind and accept.
+//! - `admission`: the shares of the connections that clients may have.
 //! - `pending`: the seats of sockets before their upgrade.
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - [`operator`]: the operator's API.
@@ -22,6 +23,7 @@
 
 pub mod server;
 
+mod admission;
 mod http;
 pub mod listener;
 mod pending;

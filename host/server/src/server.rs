@@ -195,7 +195,7 @@ impl Server {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
             self.pending.all_free().await;
-            let _ = self.front.permits.acquire_many(all).await;
+            let _ = self.front.admissions.permits.acquire_many(all).await;
             if let Some(operating) = operating {
                 // It ends badly only by a panic, which the log has.
                 let _ = operating.await;

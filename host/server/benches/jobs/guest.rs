@@ -71,6 +71,7 @@ impl Guest {
             store: Arc::new(Memory::new(config.max_store_bytes)),
             log_budget: LogBudget::of_channel(name, 0),
             failure_budget: LogBudget::of_failures(name, 0),
+            connections: None,
             http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(1)),
             memory: Default::default(),
