@@ -183,6 +183,21 @@ fn what_is_in_effect_is_shown_without_secrets_and_with_where_it_comes_from() {
 }
 
 #[test]
+fn only_keys_of_this_machine_are_fetched_without_encryption() {
+    let file = |address: &str| format!("[token]\njwks = \"{address}\"\n");
+    for near in ["http://localhost/keys", "http://127.0.0.1:8080/keys", "http://[::1]/keys"] {
+        config(&file(near), &[]);
+    }
+    config(&file("https://login.example.com/keys"), &[]);
+    for far in
+        ["http://10.0.0.1/keys", "http://localhost.example.com/keys", "HTTP://login.example.com"]
+    {
+        let text = refusal(&file(far), &[]);
+        assert!(text.starts_with("token.jwks ") && text.contains("use `https://`"), "{text}");
+    }
+}
+
+#[test]
 fn rules_for_tokens_are_read_shown_and_switched_off() {
     let file = "[token]\nsecret = \"correct-horse\"\nissuer = \"us\"\n\
                 [channels.open]\ntoken = false\n[channels.own.token]\njwks = \"keys.json\"\n";
