@@ -37,7 +37,9 @@ mod tables;
 mod tests;
 mod token;
 
-pub use channel::{AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key};
+pub use channel::{
+    AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key,
+};
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
@@ -53,8 +55,8 @@ pub use token::{
 };
 
 use kind::{
-    Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, Networks, OneOf,
-    OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
+    Addresses, Bytes, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis, Networks,
+    OneOf, OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
@@ -83,9 +85,11 @@ settings! {
         /// that file, elsewhere to the working directory.
         plugins: PathBuf = PathBuf::from("plugins"), Folder;
 
-        /// IP address and port to listen on, or `localhost` and a port for both of this machine's own
-        /// addresses, 127.0.0.1 and ::1. Port 0 takes any free port.
-        listen: Listen = Listen::Localhost(4000), ListenAddress;
+        /// Addresses to listen on: an IP address and a port; `localhost` and a port for both of this
+        /// machine's own addresses, 127.0.0.1 and ::1; or `unix:` and the path of a socket. Port 0
+        /// takes any free port. In a file several are an array. Sockets that a service manager passes
+        /// on (`LISTEN_FDS`) are used instead. A relative path in a file is relative to that file.
+        listen: Vec<Listen> = vec![Listen::Localhost(4000)], Addresses;
 
         /// Threads that serve connections and run plugins. 0 means one per core.
         workers: usize = 0, Count(0..=512);
@@ -127,7 +131,7 @@ settings! {
         /// Proxies in front of the host, by address or network. The address of a client that comes
         /// through one is the last one in its `X-Forwarded-For` that is not another's of these: in
         /// `remote_address`, in the operator's API and in the log. It has port 0 if the proxy names none.
-        /// Nobody else's header is believed.
+        /// Nobody else's header is believed. `unix` stands for those that come through a `unix:` socket.
         trusted_proxies: Vec<Network> = Vec::new(), Networks;
 
         /// Names by which clients reach the host, such as `example.com`, or `*.example.com` for all
@@ -155,15 +159,16 @@ settings! {
         require_subprotocol: bool = false, Switch;
 
         /// True if the demo page is served at `/`, with a list of all channels, and the client for
-        /// browsers at `/_wharf/wharf.js`.
-        page: bool = true, Switch;
+        /// browsers at `/_wharf/wharf.js`. By default it is where `listen` has loopback addresses and
+        /// Unix sockets only, and not where other machines can reach the host.
+        page: bool = true, LocalSwitch;
     }
 
     "Operator's API" {
-        /// Address and port of the operator's API, written like `listen`, if there is an `operator_token`. Port 0 takes
-        /// any free port. The API is not encrypted: use another than a loopback address only for a
-        /// proxy that speaks TLS.
-        operator_listen: Listen = Listen::Localhost(4001), ListenAddress;
+        /// Addresses of the operator's API, written like `listen`, if there is an `operator_token`.
+        /// The API is not encrypted: use others than loopback addresses and sockets only for a proxy
+        /// that speaks TLS.
+        operator_listen: Vec<Listen> = vec![Listen::Localhost(4001)], Addresses;
 
         /// Secret that requests to the operator's API carry (`Authorization: Bearer …`). In a file
         /// also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets. Without
@@ -447,6 +452,19 @@ settings! {
 }
 
 impl Config {
+    /// Takes other addresses to listen on. The default of `page` depends on them.
+    pub fn listen_at(&mut self, listen: Vec<Listen>, sources: &Sources) {
+        self.listen = listen;
+        if *sources.of("page") == Source::Default {
+            self.page = self.is_local();
+        }
+    }
+
+    /// Returns true if only this machine can reach the host.
+    pub fn is_local(&self) -> bool {
+        self.listen.iter().all(Listen::is_local)
+    }
+
     /// Returns the table of the channel of that name, empty if there is none. Letters may differ in
     /// case, and `-` and `_` are the same.
     pub fn channel(&self, name: &str) -> Arc<ChannelConfig> {

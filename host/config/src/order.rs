@@ -24,7 +24,7 @@ impl fmt::Display for Stated {
 
 /// Settings of which the first must not be more than the second, and the consequence if it were.
 /// The two of a pair have the same unit.
-const ORDERED: &[(&str, &str, &str)] = &[
+pub(super) const ORDERED: &[(&str, &str, &str)] = &[
     (
         "max_outbound_message_bytes",
         "outbound_queue_bytes",

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
-use super::{CHANNEL_CONNECTIONS, ConfigError, MESSAGES_PER_SECOND};
 use super::channel::{self, AllowedHost, ChannelConfig, ChannelLimits, Grants};
 use super::kind::{Count, Kind, is_sendable};
 use super::mistake::{distance, excerpt};
 use super::secret::{HIDDEN, Secret, SecretOrigin};
 use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};
+use super::{CHANNEL_CONNECTIONS, ConfigError, MESSAGES_PER_SECOND};
 
 mod token;
 

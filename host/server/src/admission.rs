@@ -44,7 +44,7 @@ impl Admissions {
     }
 
     /// Takes a share of each number. `of_channel` are the permits of a channel that has a limit of
-    /// its own.
+    /// its own. A client without an address takes no share of one.
     ///
     /// # Errors
     ///
@@ -52,11 +52,13 @@ impl Admissions {
     pub fn admit(
         &self,
         of_channel: Option<&Arc<Semaphore>>,
-        address: IpAddr,
+        address: Option<IpAddr>,
     ) -> Result<Admission, TurnedAway> {
         let take = |permits: &Arc<Semaphore>| permits.clone().try_acquire_owned();
-        let of_address = match &self.addresses {
-            Some(addresses) => Some(addresses.take(address).ok_or(TurnedAway::AddressFull)?),
+        let of_address = match self.addresses.as_ref().zip(address) {
+            Some((addresses, address)) => {
+                Some(addresses.take(address).ok_or(TurnedAway::AddressFull)?)
+            }
             None => None,
         };
         let of_channel = of_channel.map(take).transpose().map_err(|_| TurnedAway::ChannelFull)?;
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     fn admit(admissions: &Admissions, address: &str) -> Result<Admission, TurnedAway> {
-        admissions.admit(None, address.parse().expect(address))
+        admissions.admit(None, Some(address.parse().expect(address)))
     }
 
     #[test]
@@ -154,7 +156,7 @@ mod tests {
     fn a_refused_client_takes_no_share() {
         let admissions = Admissions::new(1, 5);
         let channel = Arc::new(Semaphore::new(2));
-        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let address: Option<IpAddr> = "192.0.2.1".parse().ok();
         let held = admissions.admit(Some(&channel), address).expect("the first");
         for _ in 0..10 {
             let refused = admissions.admit(Some(&channel), address).err();
@@ -172,7 +174,7 @@ mod tests {
     fn a_crowd_of_addresses_leaves_no_memory_behind() {
         let admissions = Admissions::new(100_000, 1);
         let address = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
-        let crowd: Vec<_> = (0..10_000).map(|n| admissions.admit(None, address(n))).collect();
+        let crowd: Vec<_> = (0..10_000).map(|n| admissions.admit(None, Some(address(n)))).collect();
         assert!(crowd.iter().all(Result::is_ok));
         drop(crowd);
         let addresses = admissions.addresses.as_ref().expect("they are counted");

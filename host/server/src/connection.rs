@@ -263,7 +263,8 @@ async fn refuse(
     if answer.send(HandshakeAnswer::Accept(Vec::new())).is_err() {
         return;
     }
-    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, None, false).await else {
+    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, None, false).await
+    else {
         return;
     };
     let mut writes = PendingWrites::of(&client.outbound);

@@ -11,7 +11,6 @@ mod problem;
 mod queries;
 mod route;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +24,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::http::{self, HttpLimits, SocketDeadline};
-use crate::listener::Listener;
+use crate::listener::{Listener, listed};
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
-use wharf_hub::transport::Transport;
+use wharf_hub::remote::Remote;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
@@ -39,6 +38,9 @@ use route::{Command, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// The name of its clients in the log.
+const CLIENTS: &str = "operator";
 
 /// Time that a connection keeps its seat between two requests while newer ones wait.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -76,11 +78,12 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
     let Some(token) = config.operator_token.clone() else {
         return Ok(None);
     };
-    let wanted = config.operator_listen;
-    let listener = Listener::bind(&wanted, "operator").with_context(|| {
+    let wanted = &config.operator_listen;
+    let listener = Listener::bind(wanted, CLIENTS).with_context(|| {
         format!(
-            "no address for the operator's API ({wanted}); choose another with --operator-listen, \
-             or take the token away"
+            "no address for the operator's API ({}); choose another with --operator-listen, or take \
+             the token away",
+            listed(wanted)
         )
     })?;
     Ok(Some(Operator { listener, token }))
@@ -94,8 +97,8 @@ pub fn announce(operator: Option<&Operator>) {
         );
         return;
     };
-    let address = listener.address();
-    if !address.ip().is_loopback() {
+    let address = listener.addresses();
+    if !listener.is_local() {
         tracing::warn!(
             %address,
             "the operator's API can be reached from other machines, and is not encrypted: let only a \
@@ -122,9 +125,9 @@ impl Operator {
             config,
             registry,
             token: digest(self.token.expose().as_bytes()),
-            log_budget: LogBudget::of_clients(MAX_LINES_PER_SECOND),
+            log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
         });
-        let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
+        let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
             () = accept(&self.listener, &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
@@ -141,7 +144,7 @@ async fn accept(
     closing: watch::Receiver<()>,
 ) {
     loop {
-        let (stream, remote) = listener.accept().await;
+        let (transport, remote) = listener.accept().await;
         let seat = pending.take().await;
         let (api, closing) = (api.clone(), closing.clone());
         tokio::spawn(async move {
@@ -149,7 +152,6 @@ async fn accept(
             let (api, seat) = (&api, &seat);
             let answer =
                 |request, deadline: Arc<SocketDeadline>| api.reply(remote, seat, deadline, request);
-            let transport = Transport::tcp(stream);
             if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
                 tracing::debug!(
                     %remote,
@@ -174,7 +176,7 @@ struct Api {
 impl Api {
     async fn reply(
         &self,
-        remote: SocketAddr,
+        remote: Remote,
         seat: &Seat,
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
@@ -204,7 +206,7 @@ impl Api {
     }
 
     /// Checks that the request has the token, in the only header that may carry it.
-    fn check_token(&self, remote: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_token(&self, remote: Remote, headers: &HeaderMap) -> Result<(), Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (given, further) = (values.next(), values.next());
         let token = given.filter(|_| further.is_none()).and_then(|value| {

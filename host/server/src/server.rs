@@ -1,7 +1,6 @@
 //! Accept → seat → spawn; drain.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,19 +12,23 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::handshake::{self, Front, Visit};
-use crate::http::{self, HttpLimits, SocketDeadline};
+use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
 use crate::operator;
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
+use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{WatchTiming, watch};
 use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
+
+/// The name of the clients of channels in the log.
+pub const CLIENTS: &str = "channels";
 
 /// Seats for sockets that are not upgraded yet; see `Pending`. They come on top of
 /// `max_connections`.
@@ -69,7 +72,7 @@ pub async fn run_observed(
     loads: Arc<dyn LoadObserver>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let address = listener.address();
+    let address = listener.addresses();
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
@@ -100,7 +103,7 @@ pub async fn run_observed(
     let server = Server {
         config: config.clone(),
         front: front.clone(),
-        pending: Pending::new(MAX_PENDING, PENDING_PATIENCE),
+        pending: Pending::new(MAX_PENDING, PENDING_PATIENCE, CLIENTS),
         closing: watch::channel(()).0,
     };
     let mut operating = None;
@@ -111,7 +114,7 @@ pub async fn run_observed(
         if operator.is_none() {
             operator::announce(None);
         }
-        announce(address, &folder, &registry);
+        announce(&address, &folder, &registry);
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
@@ -152,7 +155,7 @@ async fn leave(front: &Front, shutdown: impl Future<Output = ()>) {
     }
 }
 
-fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) {
+fn announce(address: &str, folder: &std::path::Path, registry: &Registry) {
     let channels = registry.channels();
     let names: Vec<&str> = channels.iter().map(|channel| channel.name()).collect();
     if names.is_empty() {
@@ -182,10 +185,10 @@ struct Server {
 impl Server {
     async fn accept(&self, listener: &Listener) {
         loop {
-            let (stream, remote) = listener.accept().await;
+            let (transport, remote) = listener.accept().await;
             let visit = Visit::accepted(remote, self.pending.take().await);
             let (front, closing) = (self.front.clone(), self.closing.subscribe());
-            tokio::spawn(visit_host(front, Transport::tcp(stream), visit, closing));
+            tokio::spawn(visit_host(front, transport, visit, closing));
         }
     }
 
@@ -219,7 +222,7 @@ impl Server {
 pub async fn serve_transport(
     front: Arc<Front>,
     transport: Transport,
-    remote: SocketAddr,
+    remote: Remote,
     token: Option<Token>,
 ) {
     // The sender is kept until the end: without it the host would be shutting down.
@@ -237,8 +240,9 @@ async fn visit_host(
     let limits = HttpLimits::of_client(&front.config);
     let (remote, visit) = (visit.remote, &visit);
     let answer = |request, _: Arc<SocketDeadline>| handshake::answer(front.clone(), visit, request);
-    let served = http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await;
-    if let Err(error) = served {
-        front.log_unreadable(remote, &error);
+    match http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await {
+        Ok(SocketEnd::Over) => {}
+        Ok(SocketEnd::Silent) => front.log_silent(),
+        Err(error) => front.log_unreadable(remote, &error),
     }
 }

@@ -107,7 +107,7 @@ pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionReco
         query: Box::from(""),
         params: room.into_iter().map(|room| ("room_id".into(), room.into())).collect(),
         headers: RequestHeaders::collect(&headers),
-        remote: ([127, 0, 0, 1], 50_000).into(),
+        remote: wharf_hub::remote::Remote::Unix,
         subprotocol: None,
     };
     let event = EventBounds {
