@@ -445,8 +445,14 @@ settings! {
         /// before, also new ones. When the time is over, the host accepts no more connections.
         shutdown_delay => "shutdown_delay_ms": Duration = ms(0), Millis(0..=DAY);
 
-        /// Time for open connections to end after the host has stopped accepting. They are closed
-        /// with code 1012 at once. After that time the process ends the rest.
+        /// Connections that are closed in a second, with code 1012, after the host has stopped accepting:
+        /// clients that come back at the same moment are a burst for the host that takes them over.
+        /// They are closed faster where that would take more than half of `drain_timeout_ms`. 0 means
+        /// all at once.
+        shutdown_closes_per_second: usize = 1_000, Count(0..=10_000_000);
+
+        /// Time for open connections to end after the host has stopped accepting. After that time the
+        /// process ends the rest.
         drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
     }
 }

@@ -34,7 +34,7 @@ use wharf_contract::close::Reason;
 use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
-use wharf_hub::hub::{Channels, Hub};
+use wharf_hub::hub::{Channels, EndPace, Hub};
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
 
@@ -142,10 +142,10 @@ impl Registry {
         &self.working
     }
 
-    /// Asks every connection of every channel to end.
-    pub async fn end_all(&self, reason: Reason) {
+    /// Asks every connection of every channel to end, at this pace.
+    pub async fn end_all(&self, pace: &mut EndPace, reason: Reason) {
         for channel in self.channels() {
-            channel.context.hub.end_all(reason).await;
+            channel.context.hub.end_all_at(pace, reason).await;
         }
     }
 

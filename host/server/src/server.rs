@@ -10,6 +10,7 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
@@ -19,6 +20,7 @@ use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
+use wharf_hub::hub::EndPace;
 use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
@@ -133,11 +135,22 @@ pub async fn run_observed(
     tracing::info!(connections = front.connections(), "shutting down");
     front.is_closing.store(true, Ordering::SeqCst);
     server.closing.send_replace(());
-    registry.end_all(Reason::Shutdown).await;
-    server.drain(operating).await;
+    let until = Instant::now() + config.drain_timeout;
+    registry.end_all(&mut end_pace(&config, front.connections()), Reason::Shutdown).await;
+    server.drain(operating, until).await;
     following.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Returns the pace at which so many connections are ended. Half of the time is left for them to end.
+fn end_pace(config: &Config, connections: usize) -> EndPace {
+    let most = config.drain_timeout.as_secs_f64() / 2.0;
+    EndPace::per_second(match config.shutdown_closes_per_second {
+        0 => usize::MAX,
+        // A quotient by zero is as large as can be.
+        rate => rate.max((connections as f64 / most) as usize),
+    })
 }
 
 /// Waits until the host is asked to stop, and then for load balancers to notice.
@@ -194,7 +207,7 @@ impl Server {
 
     /// Waits until every connection has ended, the operator's requests are answered, and what these
     /// have caused is done.
-    async fn drain(&self, operating: Option<JoinHandle<()>>) {
+    async fn drain(&self, operating: Option<JoinHandle<()>>, until: Instant) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
             self.pending.all_free().await;
@@ -209,7 +222,7 @@ impl Server {
                 tokio::time::sleep(WORK_PAUSE).await;
             }
         };
-        if tokio::time::timeout(self.config.drain_timeout, everybody_is_gone).await.is_err() {
+        if tokio::time::timeout_at(until, everybody_is_gone).await.is_err() {
             let connections = self.front.connections();
             tracing::warn!(connections, "drain_timeout_ms is over; the rest is cut");
         }
