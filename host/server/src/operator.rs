@@ -126,6 +126,8 @@ impl Operator {
             registry,
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
+            action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
+            message_lines: LogBudget::of_clients("operator's messages", MAX_LINES_PER_SECOND),
         });
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
@@ -171,6 +173,49 @@ struct Api {
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
+    /// Budget of the log lines about commands that end or remove something.
+    action_lines: LogBudget,
+    /// Budget of the log lines about the other commands, of which a backend may send many.
+    message_lines: LogBudget,
+}
+
+/// The line of the log about a command, so that its cause can be found later. It is written when this
+/// is dropped: also if the client does not wait for the answer, since the command runs all the same.
+struct ActionLine<'a> {
+    budget: &'a LogBudget,
+    remote: Remote,
+    channel: Arc<str>,
+    action: &'static str,
+    /// Connection, user or room.
+    subject: Option<String>,
+    /// Status of the answer, if it was waited for.
+    status: Option<u16>,
+}
+
+impl ActionLine<'_> {
+    fn of<'a>(
+        api: &'a Api,
+        remote: Remote,
+        channel: &Channel,
+        command: &Command,
+    ) -> ActionLine<'a> {
+        let budget = if command.is_final() { &api.action_lines } else { &api.message_lines };
+        let subject = command.subject();
+        let subject =
+            subject.map(|(kind, name)| format!("{kind} {}", escape(cut(name, MAX_SHOWN_BYTES))));
+        let (channel, action) = (channel.context.name.clone(), command.name());
+        ActionLine { budget, remote, channel, action, subject, status: None }
+    }
+}
+
+impl Drop for ActionLine<'_> {
+    fn drop(&mut self) {
+        if self.budget.take() {
+            let ActionLine { remote, channel, action, subject, status, .. } = self;
+            let channel: &str = channel;
+            tracing::info!(%remote, channel, action, subject, status, "operator's action");
+        }
+    }
 }
 
 impl Api {
@@ -187,7 +232,7 @@ impl Api {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let _busy = seat.busy();
                 deadline.renew();
-                self.answer(request).await
+                self.answer(remote, request).await
             }
             Err(problem) => Err(problem),
         };
@@ -229,7 +274,7 @@ impl Api {
         Err(Problem::unauthorized(token.is_some()))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> OperatorAnswer {
+    async fn answer(&self, remote: Remote, request: Request<Incoming>) -> OperatorAnswer {
         let Route { channel, resource } = Route::of(request.uri().path())?;
         let is_command = matches!(resource, Resource::Command(_));
         let is_right = match request.method() {
@@ -251,7 +296,13 @@ impl Api {
             Resource::Command(command) => {
                 queries::check_no_query(query)?;
                 let body = self.body(request, &command).await?;
-                commands::answer(channel, command, body).await
+                let mut line = ActionLine::of(self, remote, &channel, &command);
+                let answered = commands::answer(channel, command, body).await;
+                line.status = Some(match &answered {
+                    Ok((status, _)) => status.as_u16(),
+                    Err(problem) => problem.status().as_u16(),
+                });
+                answered
             }
         }
     }
