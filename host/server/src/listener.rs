@@ -48,9 +48,10 @@ pub struct Listener {
 enum Socket {
     Tcp(TcpListener),
     Unix {
-        listener: UnixListener,
-        /// File of the socket, unless it belongs to somebody else.
+        /// File of the socket, unless it belongs to somebody else. It is removed before the socket is
+        /// closed: until then no other host can have its number.
         _file: Option<SocketFile>,
+        listener: UnixListener,
     },
 }
 
@@ -65,7 +66,7 @@ impl Listener {
         for listen in listen {
             if let Listen::Unix(path) = listen {
                 let (listener, file) = unix::bind(path, BACKLOG)?;
-                sockets.push(Socket::Unix { listener, _file: Some(file) });
+                sockets.push(Socket::Unix { _file: Some(file), listener });
                 bound.push(listen.clone());
                 continue;
             }
@@ -223,7 +224,7 @@ fn inherited(descriptor: OwnedFd) -> anyhow::Result<(Socket, Listen)> {
             let address = socket.local_addr()?;
             let path = address.as_pathname().map_or_else(|| PathBuf::from("@"), PathBuf::from);
             let listener = UnixListener::from_std(socket)?;
-            Ok((Socket::Unix { listener, _file: None }, Listen::Unix(path)))
+            Ok((Socket::Unix { _file: None, listener }, Listen::Unix(path)))
         }
         AddressFamily::INET | AddressFamily::INET6 => {
             let socket = std::net::TcpListener::from(descriptor);

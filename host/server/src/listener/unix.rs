@@ -87,12 +87,16 @@ mod tests {
         let (listener, file) = bind(&path, 16).expect("a socket");
         let error = bind(&path, 16).err().expect("it is in use");
         assert!(format!("{error:#}").ends_with("another process listens there"), "{error:#}");
-        drop(listener);
-        let (_listener, newer) = bind(&path, 16).expect("nobody listens");
+        fs::remove_file(&path).expect("somebody removes it");
+        let (newer, newer_file) = bind(&path, 16).expect("the path is free");
         drop(file);
+        drop(listener);
         assert!(path.exists(), "the file is another's now");
         drop(newer);
+        let (_newest, newest_file) = bind(&path, 16).expect("nobody listens");
+        drop(newest_file);
         assert!(!path.exists());
+        drop(newer_file);
         fs::write(&path, "text").expect("a file");
         let error = bind(&path, 16).err().expect("it is no socket");
         assert!(format!("{error:#}").contains("no socket"), "{error:#}");
