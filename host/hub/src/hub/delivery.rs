@@ -243,7 +243,7 @@ impl EndPace {
             self.left = self.batch;
         }
         self.left -= 1;
-        if self.left % VISITS_PER_TURN == 0 {
+        if self.left.is_multiple_of(VISITS_PER_TURN) {
             tokio::task::yield_now().await;
         }
     }

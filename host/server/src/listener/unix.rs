@@ -85,7 +85,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("wharf.sock");
         let (listener, file) = bind(&path, 16).expect("a socket");
-        let error = bind(&path, 16).err().expect("it is in use");
+        let error = bind(&path, 16).expect_err("it is in use");
         assert!(format!("{error:#}").ends_with("another process listens there"), "{error:#}");
         fs::remove_file(&path).expect("somebody removes it");
         let (newer, newer_file) = bind(&path, 16).expect("the path is free");
@@ -98,7 +98,7 @@ mod tests {
         assert!(!path.exists());
         drop(newer_file);
         fs::write(&path, "text").expect("a file");
-        let error = bind(&path, 16).err().expect("it is no socket");
+        let error = bind(&path, 16).expect_err("it is no socket");
         assert!(format!("{error:#}").contains("no socket"), "{error:#}");
         assert_eq!(fs::read_to_string(&path).expect("it is untouched"), "text");
     }
