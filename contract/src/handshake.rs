@@ -65,6 +65,10 @@ sentences! {
         ChannelBusy = "the channel did not answer in time";
         /// The host has as many connections as it may have.
         Full = "the server has as many connections as it may have";
+        /// The channel has as many connections as it may have.
+        ChannelFull = "the channel has as many connections as it may have";
+        /// The client's address has as many connections as it may have.
+        AddressFull = "your address has as many connections as it may have";
         /// The host has not looked at all plugins yet.
         Starting = "the server is starting, and may serve this path in a moment";
         /// The host is shutting down.
@@ -93,10 +97,12 @@ impl TurnedAway {
             TurnedAway::TargetTooLong => 414,
             TurnedAway::UnknownHost => 421,
             TurnedAway::NoUpgrade | TurnedAway::WebSocketVersion => 426,
+            TurnedAway::AddressFull => 429,
             TurnedAway::ChannelFailed => 500,
             TurnedAway::TokenUnchecked
             | TurnedAway::ChannelBusy
             | TurnedAway::Full
+            | TurnedAway::ChannelFull
             | TurnedAway::Starting
             | TurnedAway::Stopping => 503,
         }

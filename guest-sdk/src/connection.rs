@@ -152,7 +152,8 @@ impl Connection {
             .and_then(|(_, value)| str::from_utf8(value).ok())
     }
 
-    /// Returns the client's address and port, such as `192.0.2.7:52114` or `[2001:db8::7]:52114`.
+    /// Returns the client's address and port, such as `192.0.2.7:52114` or `[2001:db8::7]:52114`; `unix`
+    /// if it came through a Unix socket of the host.
     pub fn remote_address(&self) -> String {
         self.raw.remote_address()
     }

@@ -317,13 +317,15 @@ fn command_under(wrapper: &[&str], folder: &Path) -> Command {
     command
 }
 
-/// Returns the address in the line that announces it, in either format of log lines.
+/// Returns the first address in the line that announces them, in either format of log lines.
 pub(crate) fn address(line: &Line) -> SocketAddr {
     let text = match line.str("address") {
         "" => line.text.split("address=").nth(1).and_then(|rest| rest.split(' ').next()),
         address => Some(address),
     };
-    text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
+    // Of several addresses it is the first.
+    let first = text.and_then(|text| text.split(',').next());
+    first.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line}"))
 }
 
 /// Runs the binary to its end in an empty folder, without the environment of the tests.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wharf_tests::operator::{TOKEN, answered, authorization, code};
-use wharf_tests::{Client, Operated, Raw, Wharf, json, run_in};
+use wharf_tests::{Client, Line, Operated, Raw, Wharf, json, run_in};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -362,4 +362,40 @@ async fn the_server_stops_although_a_client_of_the_api_stays() {
     let stopped = it.wharf.stopped().await;
     assert!(stopped.status.success(), "{:?}", stopped.status);
     assert!(stopped.took < Duration::from_secs(4), "{:?}", stopped.took);
+}
+
+#[tokio::test]
+async fn commands_leave_a_line_with_action_subject_and_address_and_questions_none() {
+    let it = Operated::start(&["operated"], &[]).await;
+    let mut ann = it.wharf.connect("/operated/a?user=ann").await;
+    assert_eq!(it.get("/operated/users/ann").await.0, 200);
+    assert_eq!(it.get("/operated/connections").await.0, 200);
+    // A flood of messages hides no disconnection.
+    for _ in 0..50 {
+        assert_eq!(it.post("/operated/users/ann/send", json!({ "text": "hi" })).await.0, 200);
+    }
+    assert_eq!(it.post("/operated/users/ann/disconnect", json!({})).await.0, 200);
+    assert_eq!(it.post("/operated/rooms/x%0Ay/reset", json!({})).await.0, 200);
+    assert_eq!(it.refused("/operated/users/bob/disconnect", json!({})).await.0, 404);
+    let is_last = |line: &Line| line.str("subject") == "user bob";
+    it.wharf.log.wait_for("the last action", is_last).await;
+    let lines = it.wharf.log.find(|line| line.says("operator's action"));
+    assert!(lines.iter().all(|line| line.str("level") == "INFO"));
+    assert!(lines.iter().all(|line| line.str("remote").starts_with("127.0.0.1:")));
+    assert!(lines.iter().all(|line| line.str("channel") == "operated"));
+    let (sent, others): (Vec<_>, Vec<_>) =
+        lines.iter().partition(|line| line.str("action") == "send");
+    assert!(!sent.is_empty() && sent.len() < 50, "{}", sent.len());
+    assert!(sent.iter().all(|line| line.str("subject") == "user ann"));
+    let others: Vec<_> = others
+        .iter()
+        .map(|line| (line.str("action"), line.str("subject"), line.number("status")))
+        .collect();
+    let expected = [
+        ("disconnect", "user ann", Some(200)),
+        ("reset", "room x\\ny", Some(200)),
+        ("disconnect", "user bob", Some(404)),
+    ];
+    assert_eq!(others, expected);
+    let _ = ann.rest().await;
 }

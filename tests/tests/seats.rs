@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 use wharf_tests::operator::{TOKEN, authorization};
-use wharf_tests::{Operated, Raw, Wharf, eventually, soon};
+use wharf_tests::{Line, Operated, Raw, Wharf, eventually, soon};
 
 /// More sockets than the host keeps before their upgrade, or the operator's API at all.
 const MORE_THAN_SEATS: usize = 1200;
@@ -108,6 +108,37 @@ async fn silent_sockets_keep_neither_clients_nor_health_checks_out() {
     for client in &mut clients {
         assert_eq!(client.ask("still here").await, "still here");
     }
+    let is_told = |line: &Line| line.begins("sockets lost their seats to newer ones");
+    let line = wharf.log.wait_for("those without a seat", is_told).await;
+    assert_eq!((line.str("level"), line.str("clients")), ("WARN", "channels"));
+    assert!(line.number("evicted").is_some_and(|evicted| evicted > 0), "{line}");
+    let lines = wharf.log.find(is_told);
+    assert!(lines.len() < 100, "{} lines", lines.len());
+}
+
+#[tokio::test]
+async fn sockets_that_send_no_request_in_time_leave_a_line_in_a_second() {
+    let wharf = Wharf::start(&["echo"], &["--handshake-timeout-ms 300"]).await;
+    let mut partial = wharf.raw().await;
+    partial.write("GET /echo HTTP/1.1\r\nHost: ").await;
+    let silent = silent(wharf.address, 50).await;
+    let told = async || {
+        let lines = wharf.log.find(|line| line.begins("sockets closed that have sent no whole"));
+        (!lines.is_empty()).then_some(lines)
+    };
+    partial.ended().await;
+    let lines = eventually("the line", told).await;
+    assert!(lines.len() <= 3, "{} lines", lines.len());
+    drop(silent);
+    // A client that has had its answer, and keeps its socket, is nothing to tell of.
+    let before = wharf.log.len();
+    let mut raw = wharf.raw().await;
+    raw.request("GET /healthz", &[]).await;
+    raw.answer().await;
+    raw.ended().await;
+    let rest = wharf.log.lines().split_off(before);
+    let odd = rest.iter().find(|line| line.number("sockets") == Some(1));
+    assert!(odd.is_none(), "{odd:?}");
 }
 
 #[tokio::test]

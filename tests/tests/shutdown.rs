@@ -1,6 +1,6 @@
 //! Stopping the server: all clients are told, every `on_close` runs, and it ends in bounded time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wharf_tests::operator::{Operated, answered, authorization};
 use wharf_tests::{Client, Ended, Line, Raw, Wharf, eventually, json};
@@ -251,4 +251,43 @@ async fn a_call_about_presence_that_is_under_way_comes_to_its_end() {
     wharf.signal("TERM");
     assert_eq!(wharf.stopped().await.status.code(), Some(0));
     wharf.log.wait_for("the end of the call", |line| line.says("heard")).await;
+}
+
+#[tokio::test]
+async fn connections_are_closed_one_after_the_other_and_served_until_then() {
+    const CONNECTIONS: usize = 40;
+    let mut wharf = Wharf::start(&["echo"], &["--shutdown-closes-per-second 20"]).await;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(wharf.connect("/echo").await);
+    }
+    wharf.signal("TERM");
+    let begun = Instant::now();
+    assert_eq!(clients[0].ended().await, Ended::Closed(1012, "shutdown".to_owned()));
+    let last = clients.last_mut().expect("a client");
+    assert_eq!(last.ask("still served").await, "still served");
+    for client in &mut clients[1..] {
+        assert_eq!(client.ended().await, Ended::Closed(1012, "shutdown".to_owned()));
+    }
+    // Two in each tenth of a second, of which the first come at once.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(1800), "it took {took:?}");
+    assert_eq!(wharf.stopped().await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn connections_are_closed_faster_where_there_is_little_time() {
+    let flags = ["--shutdown-closes-per-second 1", "--drain-timeout-ms 4000"];
+    let mut wharf = Wharf::start(&["echo"], &flags).await;
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        clients.push(wharf.connect("/echo").await);
+    }
+    wharf.signal("TERM");
+    for client in &mut clients {
+        assert_eq!(client.ended().await, Ended::Closed(1012, "shutdown".to_owned()));
+    }
+    assert_eq!(wharf.stopped().await.status.code(), Some(0));
+    let is_cut = |line: &Line| line.begins("drain_timeout_ms is over");
+    assert!(wharf.log.find(is_cut).is_empty());
 }

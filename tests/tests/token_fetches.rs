@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wharf_tests::tokens::{self, Algorithm, signed};
-use wharf_tests::{Backend, Line, Value, Wharf, eventually, json};
+use wharf_tests::{Backend, Line, Value, Wharf, eventually, json, run_in};
 
 use crate::tokens::{admitted, folder, refused, with_header};
 
@@ -159,4 +159,15 @@ async fn redirections_are_not_followed_and_one_set_of_several_channels_is_fetche
     );
     assert_eq!(line.str("tables"), "token channels.vouched.token");
     assert_eq!(wharf.log.find(is_complaint).len(), 1);
+}
+
+#[tokio::test]
+async fn keys_of_another_machine_are_not_fetched_without_encryption() {
+    let file = "[channels.vouched.token]\njwks = \"http://login.example.com/keys\"\n";
+    let output = run_in(folder(file).path(), &["serve", "--listen", "127.0.0.1:0"], &[]);
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    for word in ["channels.vouched.token.jwks", "wharf.toml", "use `https://`"] {
+        assert!(complaint.contains(word), "no {word}: {complaint}");
+    }
 }

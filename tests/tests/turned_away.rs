@@ -180,3 +180,23 @@ async fn clients_that_are_cut_together_leave_a_few_lines() {
     assert!(!lines.is_empty(), "some are logged");
     assert!(lines.len() <= LINES_PER_SECOND * seconds, "{} in {seconds} s", lines.len());
 }
+
+#[tokio::test]
+async fn a_flood_of_one_kind_of_refusal_hides_none_of_another() {
+    let wharf = Wharf::start(&["echo"], &["--max-connections 1"]).await;
+    let _only = wharf.connect("/echo").await;
+    let mut headers = upgrade_headers().to_vec();
+    headers.push(("Origin", "https://stranger.example"));
+    let (mut foreign, mut lost) = (wharf.raw().await, wharf.raw().await);
+    for _ in 0..100 {
+        foreign.request("GET /echo", &headers).await;
+        assert_eq!(foreign.answer().await.status, 403);
+        lost.request("GET /nowhere", &upgrade_headers()).await;
+        assert_eq!(lost.answer().await.status, 404);
+    }
+    let before = wharf.log.len();
+    let late = wharf.try_connect("/echo", &[]).await.expect_err("it is full");
+    assert_eq!(late.status, 503);
+    let is_full = |line: &Line| line.begins("connection refused: max_connections are open");
+    wharf.log.wait_for_after(before.saturating_sub(5), "the refusal", is_full).await;
+}

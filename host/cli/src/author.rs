@@ -1,5 +1,6 @@
 //! The commands for authors of plugins.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +13,8 @@ use crate::outcome;
 use crate::output::print;
 use crate::serve::{end, runtime, serve};
 
-/// Runs a command.
-pub fn run(command: AuthorCommand) -> ExitCode {
+/// Runs a command, with the sockets that this process has inherited.
+pub fn run(command: AuthorCommand, inherited: Option<Vec<OwnedFd>>) -> ExitCode {
     match command {
         AuthorCommand::New(name, folder) => {
             outcome(new::new(&name, folder).and_then(|next_steps| print(&next_steps)))
@@ -27,7 +28,7 @@ pub fn run(command: AuthorCommand) -> ExitCode {
             let dev = |config, machine, listener, shutdown| {
                 dev::dev(config, crates, machine, listener, shutdown)
             };
-            outcome(serve(dev::prepared(config, &sources), &sources, dev))
+            outcome(serve(dev::prepared(config, &sources), &sources, inherited, dev))
         }
         AuthorCommand::Test { folder, arguments, cache } => {
             let machine = examine().machine();

@@ -3,6 +3,7 @@
 //! - [`arguments`]: the command line.
 //! - [`mod@author`]: the commands for authors of plugins.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
+//! - [`inherited`]: the sockets of a service manager.
 //! - [`log`]: the lines to standard error, from a thread of their own.
 //! - [`machine`]: the trial of this machine at the start.
 //! - [`memory`]: the allocator's way with large blocks.
@@ -17,6 +18,7 @@ mod arguments;
 #[cfg(feature = "author")]
 mod author;
 
+mod inherited;
 mod log;
 mod machine;
 mod memory;
@@ -30,6 +32,10 @@ use arguments::Command;
 
 fn main() -> ExitCode {
     memory::give_back_large_blocks();
+    let inherited = match inherited::take() {
+        Ok(inherited) => inherited,
+        Err(error) => return outcome(Err(error)),
+    };
     match Command::from_process() {
         Err(code) => code,
         Ok(Command::Config(config, sources)) => {
@@ -37,10 +43,10 @@ fn main() -> ExitCode {
             outcome(output::print(&config.effective(&sources)))
         }
         Ok(Command::Serve(config, sources)) => {
-            outcome(serve::serve(config, &sources, wharf_server::run))
+            outcome(serve::serve(config, &sources, inherited, wharf_server::run))
         }
         #[cfg(feature = "author")]
-        Ok(Command::Author(command)) => author::run(command),
+        Ok(Command::Author(command)) => author::run(command, inherited),
     }
 }
 

@@ -1,14 +1,15 @@
 //! The surroundings of a server: its runtime, its open files, its listener.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use wharf_config::{Config, Sources};
+use wharf_config::{Config, Source, Sources};
 use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
 use wharf_server::operator::MAX_CONNECTIONS;
-use wharf_server::server::MAX_PENDING;
+use wharf_server::server::{CLIENTS, MAX_PENDING};
 
 use crate::log::Log;
 use crate::machine;
@@ -23,8 +24,14 @@ const MAPPINGS_PER_INSTANCE: usize = 8;
 /// Time limit for the runtime to end the tasks that are left after the shutdown.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// Runs `server` with the configuration's listener until it ends.
-pub fn serve<S, F>(config: Config, sources: &Sources, server: S) -> anyhow::Result<()>
+/// Runs `server` until it ends, with the sockets that this process has inherited or else with those
+/// of the configuration.
+pub fn serve<S, F>(
+    mut config: Config,
+    sources: &Sources,
+    inherited: Option<Vec<OwnedFd>>,
+    server: S,
+) -> anyhow::Result<()>
 where
     S: FnOnce(Config, Machine, Listener, Shutdown) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -40,9 +47,18 @@ where
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {
         let shutdown = shutdown()?;
-        let listener = Listener::bind(&config.listen, "channels").with_context(|| {
-            format!("no address for clients ({}); choose another with --listen", config.listen)
-        })?;
+        let listener = match inherited {
+            Some(sockets) => Listener::inherit(sockets, CLIENTS)?,
+            None => Listener::bind(&config.listen, CLIENTS)
+                .context("no address for clients; choose another with --listen")?,
+        };
+        config.listen_at(listener.bound().to_vec(), sources);
+        if !config.page && *sources.of("page") == Source::Default {
+            tracing::info!(
+                "the demo page is off, since other machines can reach this one; `page = true` turns \
+                 it on"
+            );
+        }
         // The server runs on a worker, like all tasks that it starts: accepting a connection should
         // not have to wake another thread for it.
         tokio::spawn(server(config, machine, listener, shutdown)).await?

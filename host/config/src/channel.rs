@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::Secrets;
 use super::sources::Sources;
 use super::token::ChannelToken;
+use super::{Config, Secrets};
 
 /// The table `[channels.NAME]` of one channel; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,36 @@ pub struct ChannelConfig {
     pub grants: Grants,
     /// The tokens that its clients must bring.
     pub token: ChannelToken,
+    /// The limits that it has in place of the host's.
+    pub limits: ChannelLimits,
+}
+
+/// The key of [`ChannelLimits::connections`].
+pub(super) const CONNECTIONS: &str = "max_connections_per_channel";
+/// The key of [`ChannelLimits::messages_per_second`].
+pub(super) const MESSAGES: &str = "max_messages_per_second";
+
+/// The limits that a channel has in place of the host's, whose keys they have; 0 means no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelLimits {
+    /// Key `max_connections_per_channel`.
+    pub connections: Option<usize>,
+    /// Key `max_messages_per_second`.
+    pub messages_per_second: Option<usize>,
+}
+
+impl ChannelConfig {
+    /// Returns the number of connections that the channel may have on a host with this
+    /// configuration; 0 if only the host's limit counts.
+    pub fn max_connections(&self, host: &Config) -> usize {
+        self.limits.connections.unwrap_or(host.max_connections_per_channel)
+    }
+
+    /// Returns the number of messages that a client of the channel may send in a second on such a
+    /// host; 0 if there is no limit.
+    pub fn max_messages_per_second(&self, host: &Config) -> usize {
+        self.limits.messages_per_second.unwrap_or(host.max_messages_per_second)
+    }
 }
 
 impl ChannelConfig {
@@ -35,10 +65,16 @@ impl ChannelConfig {
             (!items.is_empty()).then(|| (name.to_owned(), toml::Value::Array(items)))
         };
         let hosts = self.grants.http_hosts.iter().map(AllowedHost::to_string).collect();
+        let number = |name: &str, value: Option<usize>| {
+            let value = i64::try_from(value?).unwrap_or(i64::MAX);
+            Some((name.to_owned(), toml::Value::Integer(value)))
+        };
         let off = || ("token".to_owned(), toml::Value::Boolean(false));
         let own = [
             list("http_hosts", hosts),
             list("publish_to", self.grants.publish_to.clone()),
+            number(CONNECTIONS, self.limits.connections),
+            number(MESSAGES, self.limits.messages_per_second),
             (self.token == ChannelToken::Off).then(off),
         ];
         let settings = self.settings.iter();

@@ -12,7 +12,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use wharf_contract::limits::{Limit, Unit};
 
-use super::{AllowedOrigin, HostPattern, Listen, Network, Secret, SecretOrigin};
+use super::{Secret, SecretOrigin};
+
+mod list;
+
+pub(super) use list::{Addresses, HostPatterns, Networks, Origins};
 
 /// Milliseconds, for defaults.
 pub(super) const fn ms(milliseconds: u64) -> Duration {
@@ -41,6 +45,11 @@ pub(super) trait Kind {
 
     /// Returns the placeholder for the value in help.
     fn metavar(&self) -> &'static str;
+
+    /// Returns true if the value is a list, which may be given in several pieces.
+    fn is_list(&self) -> bool {
+        false
+    }
 }
 
 /// A number of things.
@@ -176,6 +185,33 @@ impl Kind for Switch {
     }
 }
 
+/// A switch that is on by default while only this machine can reach the host.
+pub(super) struct LocalSwitch;
+
+impl Kind for LocalSwitch {
+    type Value = bool;
+
+    fn read(&self, given: &Value) -> Option<bool> {
+        Switch.read(given)
+    }
+
+    fn show(&self, value: &bool) -> toml::Value {
+        Switch.show(value)
+    }
+
+    fn show_default(&self, _: &bool) -> String {
+        "true on loopback".to_owned()
+    }
+
+    fn allowed(&self) -> String {
+        Switch.allowed()
+    }
+
+    fn metavar(&self) -> &'static str {
+        Switch.metavar()
+    }
+}
+
 /// A folder. It need not exist yet.
 pub(super) struct Folder;
 
@@ -287,31 +323,6 @@ pub(super) fn is_sendable(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// An address to listen on, or this machine's own two.
-pub(super) struct ListenAddress;
-
-impl Kind for ListenAddress {
-    type Value = Listen;
-
-    fn read(&self, given: &Value) -> Option<Listen> {
-        Listen::parse(given.as_str()?.trim())
-    }
-
-    fn show(&self, value: &Listen) -> toml::Value {
-        toml::Value::String(value.to_string())
-    }
-
-    fn allowed(&self) -> String {
-        "`localhost` or an IP address, and a port, such as `localhost:4000`, `0.0.0.0:80` or \
-         `[::]:4000`"
-            .to_owned()
-    }
-
-    fn metavar(&self) -> &'static str {
-        "ADDR:PORT"
-    }
-}
-
 /// The directives for the log, as `tracing` writes them.
 pub(super) struct Directives;
 
@@ -365,128 +376,6 @@ impl<T: Copy + PartialEq> Kind for OneOf<T> {
 
     fn metavar(&self) -> &'static str {
         "WORD"
-    }
-}
-
-/// A list; in text its items are separated by commas.
-trait List {
-    /// An item.
-    type Item: std::fmt::Display;
-
-    /// Parses an item.
-    fn parse(text: &str) -> Option<Self::Item>;
-
-    /// Reads a list of text, or a text.
-    fn read_all(given: &Value) -> Option<Vec<Self::Item>> {
-        match given {
-            Value::Array(_, items) => {
-                items.iter().map(|item| Self::parse(item.as_str()?)).collect()
-            }
-            _ => {
-                let items = given.as_str()?.split(',').map(str::trim);
-                items.filter(|item| !item.is_empty()).map(Self::parse).collect()
-            }
-        }
-    }
-
-    /// Writes a list.
-    fn show_all(items: &[Self::Item]) -> toml::Value {
-        items.iter().map(|item| toml::Value::String(item.to_string())).collect::<Vec<_>>().into()
-    }
-}
-
-/// A list of origins.
-pub(super) struct Origins;
-
-impl List for Origins {
-    type Item = AllowedOrigin;
-
-    fn parse(text: &str) -> Option<AllowedOrigin> {
-        AllowedOrigin::parse(text)
-    }
-}
-
-impl Kind for Origins {
-    type Value = Vec<AllowedOrigin>;
-
-    fn read(&self, given: &Value) -> Option<Vec<AllowedOrigin>> {
-        Origins::read_all(given)
-    }
-
-    fn show(&self, value: &Vec<AllowedOrigin>) -> toml::Value {
-        Origins::show_all(value)
-    }
-
-    fn allowed(&self) -> String {
-        "`*`, or origins without a path, such as `https://example.com`, \
-         `http://localhost:3000` or `https://*.example.com`"
-            .to_owned()
-    }
-
-    fn metavar(&self) -> &'static str {
-        "ORIGIN,…"
-    }
-}
-
-/// A list of names of hosts.
-pub(super) struct HostPatterns;
-
-impl List for HostPatterns {
-    type Item = HostPattern;
-
-    fn parse(text: &str) -> Option<HostPattern> {
-        HostPattern::parse(text)
-    }
-}
-
-impl Kind for HostPatterns {
-    type Value = Vec<HostPattern>;
-
-    fn read(&self, given: &Value) -> Option<Vec<HostPattern>> {
-        HostPatterns::read_all(given)
-    }
-
-    fn show(&self, value: &Vec<HostPattern>) -> toml::Value {
-        HostPatterns::show_all(value)
-    }
-
-    fn allowed(&self) -> String {
-        "names of hosts without a port, such as `example.com` or `*.example.com`, or `*`".to_owned()
-    }
-
-    fn metavar(&self) -> &'static str {
-        "NAME,…"
-    }
-}
-
-/// Addresses and networks.
-pub(super) struct Networks;
-
-impl List for Networks {
-    type Item = Network;
-
-    fn parse(text: &str) -> Option<Network> {
-        Network::parse(text)
-    }
-}
-
-impl Kind for Networks {
-    type Value = Vec<Network>;
-
-    fn read(&self, given: &Value) -> Option<Vec<Network>> {
-        Networks::read_all(given)
-    }
-
-    fn show(&self, value: &Vec<Network>) -> toml::Value {
-        Networks::show_all(value)
-    }
-
-    fn allowed(&self) -> String {
-        "IP addresses and networks, such as `127.0.0.1`, `10.0.0.0/8` or `fd00::/8`".to_owned()
-    }
-
-    fn metavar(&self) -> &'static str {
-        "ADDRESS,…"
     }
 }
 

@@ -13,7 +13,6 @@
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ mod load;
 mod material;
 mod mistake;
 mod network;
+mod order;
 mod origin;
 mod secret;
 mod setting;
@@ -37,12 +37,15 @@ mod tables;
 mod tests;
 mod token;
 
-pub use channel::{AllowedHost, ChannelConfig, Grants, how_to_set, key as table_key};
+pub use channel::{
+    AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key,
+};
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
 pub use material::Material;
 pub use network::Network;
+pub use order::Stated;
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
 pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
@@ -52,8 +55,8 @@ pub use token::{
 };
 
 use kind::{
-    Bytes, Count, Directives, Folder, HostPatterns, ListenAddress, Millis, Networks, OneOf,
-    OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
+    Addresses, Bytes, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis, Networks,
+    OneOf, OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
@@ -72,15 +75,21 @@ pub enum LogFormat {
 /// any use needs.
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
+/// Limits that a channel's table may have as well; 0 stands for none.
+const CHANNEL_CONNECTIONS: Count = Count(0..=10_000_000);
+const MESSAGES_PER_SECOND: Count = Count(0..=1_000_000);
+
 settings! {
     "Server" {
         /// Folder whose `*.wasm` files are the channels. A relative path in a file is relative to
         /// that file, elsewhere to the working directory.
         plugins: PathBuf = PathBuf::from("plugins"), Folder;
 
-        /// IP address and port to listen on, or `localhost` and a port for both of this machine's own
-        /// addresses, 127.0.0.1 and ::1. Port 0 takes any free port.
-        listen: Listen = Listen::Localhost(4000), ListenAddress;
+        /// Addresses to listen on: an IP address and a port; `localhost` and a port for both of this
+        /// machine's own addresses, 127.0.0.1 and ::1; or `unix:` and the path of a socket. Port 0
+        /// takes any free port. In a file several are an array. Sockets that a service manager passes
+        /// on (`LISTEN_FDS`) are used instead. A relative path in a file is relative to that file.
+        listen: Vec<Listen> = vec![Listen::Localhost(4000)], Addresses;
 
         /// Threads that serve connections and run plugins. 0 means one per core.
         workers: usize = 0, Count(0..=512);
@@ -100,6 +109,16 @@ settings! {
         /// are taken, a new socket takes the seat of the one that has waited longest.
         max_connections: usize = 10_000, Count(1..=10_000_000);
 
+        /// Connections of one channel at once, counted in the same way; 0 means no other limit than
+        /// `max_connections`. Further ones are answered with status 503. A channel's own table may have
+        /// this key too, and wins.
+        max_connections_per_channel: usize = 0, CHANNEL_CONNECTIONS;
+
+        /// Connections of one client address at once, counted in the same way; 0 means no limit. The
+        /// addresses of one network of IPv6 (/64) count as one. Further ones are answered with status
+        /// 429. Behind a proxy it needs `trusted_proxies`, or all clients have one address.
+        max_connections_per_address: usize = 0, Count(0..=10_000_000);
+
         /// Time for a client to send its request, and then for a plugin to answer it. A socket that is
         /// not upgraded by then is closed, also one that goes on with other requests; a client that
         /// waits longer for a plugin is answered with status 503.
@@ -112,7 +131,7 @@ settings! {
         /// Proxies in front of the host, by address or network. The address of a client that comes
         /// through one is the last one in its `X-Forwarded-For` that is not another's of these: in
         /// `remote_address`, in the operator's API and in the log. It has port 0 if the proxy names none.
-        /// Nobody else's header is believed.
+        /// Nobody else's header is believed. `unix` stands for those that come through a `unix:` socket.
         trusted_proxies: Vec<Network> = Vec::new(), Networks;
 
         /// Names by which clients reach the host, such as `example.com`, or `*.example.com` for all
@@ -140,15 +159,16 @@ settings! {
         require_subprotocol: bool = false, Switch;
 
         /// True if the demo page is served at `/`, with a list of all channels, and the client for
-        /// browsers at `/_wharf/wharf.js`.
-        page: bool = true, Switch;
+        /// browsers at `/_wharf/wharf.js`. By default it is where `listen` has loopback addresses and
+        /// Unix sockets only, and not where other machines can reach the host.
+        page: bool = true, LocalSwitch;
     }
 
     "Operator's API" {
-        /// Address and port of the operator's API, written like `listen`, if there is an `operator_token`. Port 0 takes
-        /// any free port. The API is not encrypted: use another than a loopback address only for a
-        /// proxy that speaks TLS.
-        operator_listen: Listen = Listen::Localhost(4001), ListenAddress;
+        /// Addresses of the operator's API, written like `listen`, if there is an `operator_token`.
+        /// The API is not encrypted: use others than loopback addresses and sockets only for a proxy
+        /// that speaks TLS.
+        operator_listen: Vec<Listen> = vec![Listen::Localhost(4001)], Addresses;
 
         /// Secret that requests to the operator's API carry (`Authorization: Bearer …`). In a file
         /// also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets. Without
@@ -206,6 +226,12 @@ settings! {
         /// Bytes of messages that are read ahead while a plugin is busy with an earlier one. At
         /// the limit reading stops, so that the client has to wait.
         read_ahead_bytes: usize = 64 * KIB, Bytes(1..=1024 * MIB);
+
+        /// Messages of one client in a second, on average; 0 means no limit. As many may come at once.
+        /// Beyond the limit the host reads the connection more slowly, so that the client has to wait;
+        /// it is never closed for that. Pings, pongs and heartbeats do not count. A channel's own
+        /// table may have this key too, and wins.
+        max_messages_per_second: usize = 0, MESSAGES_PER_SECOND;
 
         /// Bytes that are read at once. A connection holds a buffer only while it handles what it
         /// has read. Larger buffers make large messages cheaper.
@@ -419,101 +445,30 @@ settings! {
         /// before, also new ones. When the time is over, the host accepts no more connections.
         shutdown_delay => "shutdown_delay_ms": Duration = ms(0), Millis(0..=DAY);
 
-        /// Time for open connections to end after the host has stopped accepting. They are closed
-        /// with code 1012 at once. After that time the process ends the rest.
+        /// Connections that are closed in a second, with code 1012, after the host has stopped accepting:
+        /// clients that come back at the same moment are a burst for the host that takes them over.
+        /// They are closed faster where that would take more than half of `drain_timeout_ms`. 0 means
+        /// all at once.
+        shutdown_closes_per_second: usize = 1_000, Count(0..=10_000_000);
+
+        /// Time for open connections to end after the host has stopped accepting. After that time the
+        /// process ends the rest.
         drain_timeout => "drain_timeout_ms": Duration = ms(10_000), Millis(0..=DAY);
     }
 }
 
-/// A key, its value, and its source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stated {
-    /// The setting's key.
-    pub key: &'static str,
-    /// The value as it would be written in a file.
-    pub value: String,
-    /// Source of the value.
-    pub source: Source,
-}
-
-impl fmt::Display for Stated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} ({})", self.key, self.value, self.source)
-    }
-}
-
-/// Settings of which the first must not be more than the second, and the consequence if it were.
-/// The two of a pair have the same unit.
-const ORDERED: &[(&str, &str, &str)] = &[
-    (
-        "max_outbound_message_bytes",
-        "outbound_queue_bytes",
-        "such a message could never be delivered",
-    ),
-    (
-        "max_outbound_message_bytes",
-        "max_effect_bytes_per_event",
-        "such a message could never be sent",
-    ),
-    (
-        "max_effect_bytes_per_event",
-        "outbound_queue_bytes",
-        "one event could close a client that reads well",
-    ),
-    ("max_outbound_message_bytes", "hostcall_bytes", "such a message could never be sent"),
-    ("max_store_value_bytes", "hostcall_bytes", "such a value could never be stored"),
-    ("max_store_value_bytes", "max_store_bytes", "such a value could never be stored"),
-    ("max_session_bytes", "hostcall_bytes", "such a session could never be returned"),
-    ("max_room_state_bytes", "hostcall_bytes", "such a state could never be returned"),
-    ("max_payload_bytes", "hostcall_bytes", "such a payload could never be posted"),
-    ("max_payload_bytes", "inbox_bytes", "such a notice could never be posted"),
-    ("max_payload_bytes", "room_inbox_bytes", "such an event could never be posted"),
-    ("max_payload_bytes", "max_channel_inbox_bytes", "such an event could never be posted"),
-    ("max_payload_bytes", "max_effect_bytes_per_event", "such a payload could never be posted"),
-    ("max_memory_bytes", "max_channel_memory_bytes", "no instance could have what it is allowed"),
-    ("max_message_bytes", "max_memory_bytes", "no plugin could hold such a message"),
-    ("cpu_budget_ms", "wall_budget_ms", "the CPU time could never be used up"),
-    (
-        "reserved_instances_per_channel",
-        "max_instances_per_channel",
-        "the reserve is part of what a channel may have",
-    ),
-    (
-        "max_presence_bytes",
-        "max_room_presence_bytes",
-        "there would be no room for a single one that is allowed",
-    ),
-    (
-        "max_room_presence_bytes",
-        "max_channel_presence_bytes",
-        "no room could have what it is allowed",
-    ),
-    (
-        "max_room_presence_bytes",
-        "outbound_queue_bytes",
-        "a watcher could not be sent who is present",
-    ),
-    ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
-];
-
 impl Config {
-    /// Checks the rules between values: a limit that contains another must not be smaller.
-    fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
-        let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
-        let stated = |setting: &Setting| {
-            let source = sources.of(setting.key).clone();
-            Box::new(Stated { key: setting.key, value: setting.show(self), source })
-        };
-        for &(small, large, reason) in ORDERED {
-            let Some((small, large)) = pair(small, large) else {
-                continue;
-            };
-            if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
-                let (small, large) = (stated(small), stated(large));
-                return Err(ConfigError::Contradiction { small, large, reason });
-            }
+    /// Takes other addresses to listen on. The default of `page` depends on them.
+    pub fn listen_at(&mut self, listen: Vec<Listen>, sources: &Sources) {
+        self.listen = listen;
+        if *sources.of("page") == Source::Default {
+            self.page = self.is_local();
         }
-        Ok(())
+    }
+
+    /// Returns true if only this machine can reach the host.
+    pub fn is_local(&self) -> bool {
+        self.listen.iter().all(Listen::is_local)
     }
 
     /// Returns the table of the channel of that name, empty if there is none. Letters may differ in

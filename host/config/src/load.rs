@@ -10,7 +10,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::mistake::{excerpt, unknown, unknown_variable};
 use super::sources::{Source, Sources};
 use super::tables::{self, Contents, Tables};
-use super::{Config, ConfigError, SETTINGS, Stated};
+use super::{Config, ConfigError, Listen, SETTINGS, Stated};
 
 /// The file that is read if none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
@@ -112,6 +112,11 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
         }
     };
     beside("plugins", &mut config.plugins);
+    for (key, listen) in
+        [("listen", &mut config.listen), ("operator_listen", &mut config.operator_listen)]
+    {
+        listen.iter_mut().filter_map(Listen::path_mut).for_each(|path| beside(key, path));
+    }
     if let Some(cache) = &mut config.cache {
         beside("cache", cache);
     }
@@ -121,6 +126,7 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     if *sources.of("cache") == Source::Default {
         config.cache = user_cache(&given.environment);
     }
+    config.listen_at(config.listen.clone(), &sources);
     let Contents { channels, token } = tables.read(&in_tables, &mut sources)?;
     (config.channels, config.token) = (channels, token);
     config.check(&sources)?;

@@ -15,6 +15,7 @@ pub struct Setting {
     pub(super) metavar: fn() -> &'static str,
     pub(super) allowed: fn() -> String,
     pub(super) default: fn() -> String,
+    pub(super) is_list: fn() -> bool,
     pub(super) show: fn(&Config) -> toml::Value,
     pub(super) set: fn(&mut Config, &Value) -> bool,
 }
@@ -69,7 +70,7 @@ impl Setting {
 
     /// Returns true if it may be given several times.
     pub fn is_list(&self) -> bool {
-        (self.show)(&Config::default()).is_array()
+        (self.is_list)()
     }
 }
 
@@ -122,6 +123,7 @@ macro_rules! settings {
                     metavar: || $kind.metavar(),
                     doc_lines: &[$($doc),+],
                     allowed: || $kind.allowed(),
+                    is_list: || $kind.is_list(),
                     default: || $kind.show_default(&Config::default().$field),
                     show: |config| $kind.show(&config.$field),
                     set: |config, given| match $kind.read(given) {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
-use super::ConfigError;
-use super::channel::{self, AllowedHost, ChannelConfig, Grants};
-use super::kind::is_sendable;
+use super::channel::{self, AllowedHost, ChannelConfig, ChannelLimits, Grants};
+use super::kind::{Count, Kind, is_sendable};
 use super::mistake::{distance, excerpt};
 use super::secret::{HIDDEN, Secret, SecretOrigin};
 use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};
+use super::{CHANNEL_CONNECTIONS, ConfigError, MESSAGES_PER_SECOND};
 
 mod token;
 
@@ -33,7 +33,15 @@ const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// Longest name of a setting or secret, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-const KEYS: &[&str] = &["settings", "secrets", "http_hosts", "publish_to", TOKEN_KEY];
+const KEYS: &[&str] = &[
+    "settings",
+    "secrets",
+    "http_hosts",
+    "publish_to",
+    channel::CONNECTIONS,
+    channel::MESSAGES,
+    TOKEN_KEY,
+];
 const SECRET_KEYS: &[&str] = &["env", "file"];
 
 /// The operator's input for channels, before it is read.
@@ -83,6 +91,7 @@ struct Parts {
     settings: BTreeMap<String, String>,
     secrets: BTreeMap<String, Secret>,
     grants: Grants,
+    limits: ChannelLimits,
     token: TokenSoFar,
 }
 
@@ -129,11 +138,11 @@ impl Tables<'_> {
                     reason: format!("{table}.settings has a `{both}` as well; rename one of them"),
                 });
             }
-            let Parts { settings, secrets, grants, token } = parts;
+            let Parts { settings, secrets, grants, limits, token } = parts;
             let secrets = secrets.into_iter().collect();
             let token =
                 token.finish(&format!("{KEY}.{}.{TOKEN_KEY}", channel::key(&name)), sources)?;
-            Ok((name, Arc::new(ChannelConfig { settings, secrets, grants, token })))
+            Ok((name, Arc::new(ChannelConfig { settings, secrets, grants, token, limits })))
         };
         let channels = channels.into_iter().map(finish).collect::<Result<_, _>>()?;
         let token = match token.finish(TOKEN_KEY, sources)? {
@@ -176,6 +185,14 @@ impl Tables<'_> {
                     sources.note(&given.key, given.source);
                     let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
                     parts.grants.publish_to = given.list("names of channels", name)?;
+                }
+                channel::CONNECTIONS => {
+                    sources.note(&given.key, given.source);
+                    parts.limits.connections = Some(given.number(&CHANNEL_CONNECTIONS)?);
+                }
+                channel::MESSAGES => {
+                    sources.note(&given.key, given.source);
+                    parts.limits.messages_per_second = Some(given.number(&MESSAGES_PER_SECOND)?);
                 }
                 TOKEN_KEY => self.read_token(&given, &mut parts.token, sources)?,
                 _ => return Err(given.unknown(name, KEYS)),
@@ -358,9 +375,16 @@ impl<'a> GivenValue<'a> {
             }
             _ => None,
         };
-        items.ok_or_else(|| {
-            self.refused(format!("{} is not allowed: it must be {allowed}", excerpt(self.value)))
-        })
+        items.ok_or_else(|| self.not_allowed(allowed))
+    }
+
+    /// Returns a number of this kind.
+    fn number(&self, kind: &Count) -> Result<usize, ConfigError> {
+        kind.read(self.value).ok_or_else(|| self.not_allowed(&kind.allowed()))
+    }
+
+    fn not_allowed(&self, allowed: &str) -> ConfigError {
+        self.refused(format!("{} is not allowed: it must be {allowed}", excerpt(self.value)))
     }
 
     fn refused(&self, reason: String) -> ConfigError {

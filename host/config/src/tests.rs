@@ -3,6 +3,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::order::ORDERED;
 use super::*;
 
 /// Returns a folder with this `wharf.toml` in it, as the working folder.
@@ -357,6 +358,7 @@ proptest! {
         page: bool,
         plugins in "[^\0]{1,20}",
         port: u16,
+        addresses in 1_usize..=2,
     ) {
         let config = Config {
             workers,
@@ -364,7 +366,10 @@ proptest! {
             keep_alive_interval: Duration::from_millis(interval),
             page,
             plugins: plugins.into(),
-            listen: Listen::Localhost(port),
+            listen: [Listen::Localhost(port), Listen::Unix("/run/a".into())]
+                .into_iter()
+                .take(addresses)
+                .collect(),
             log_format: LogFormat::Json,
             allowed_origins: AllowedOrigin::parse("https://*.a.example:8443").into_iter().collect(),
             ..Config::default()

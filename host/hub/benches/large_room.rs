@@ -106,7 +106,7 @@ fn join(hub: &Hub) -> Arc<ConnectionRecord> {
         query: "".into(),
         params: Box::new([]),
         headers: RequestHeaders::default(),
-        remote: ([127, 0, 0, 1], 50_000).into(),
+        remote: wharf_hub::remote::Remote::Unix,
         subprotocol: None,
     };
     let record =

@@ -3,7 +3,6 @@
 //! The connection's own task and the guest calls that it makes share this record; no other task
 //! changes it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection_id::ConnectionId;
 use crate::outbound::{Labels, Outbound};
+use crate::remote::Remote;
 use crate::room::Room;
 use crate::token::Token;
 use wharf_contract::close::Reason;
@@ -152,7 +152,7 @@ pub struct UpgradeRequest {
     /// The headers.
     pub headers: RequestHeaders,
     /// The client's address and port.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     /// The subprotocol agreed upon.
     pub subprotocol: Option<Box<str>>,
 }

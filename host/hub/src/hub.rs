@@ -23,7 +23,7 @@ use crate::timer::Timers;
 use records::Records;
 
 pub use channels::Channels;
-pub use delivery::Posting;
+pub use delivery::{EndPace, Posting};
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]

@@ -17,7 +17,8 @@
 //! - [`client_bytes`]: the bytes that clients make the host hold, in sum.
 //! - [`inbox`]: posted events, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
-//! - [`transport`]: a connection's byte stream: a TCP socket, or queues within this process.
+//! - [`transport`]: a connection's byte stream: a socket, or queues within this process.
+//! - [`remote`]: the address of its other side.
 //! - [`token`]: the claims that a connection was let in with.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
@@ -41,6 +42,7 @@ pub mod inbox;
 
 pub mod frame;
 pub mod outbound;
+pub mod remote;
 pub mod transport;
 
 pub mod token;

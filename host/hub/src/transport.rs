@@ -1,4 +1,4 @@
-//! The byte stream of a connection: a TCP socket, or a pair of queues within this process.
+//! The byte stream of a connection: a TCP or Unix socket, or a pair of queues within this process.
 //!
 //! A transport is split into a [`Reader`], which belongs to the connection's task, and a
 //! [`Writer`], which belongs to the [`Outbound`](crate::outbound::Outbound). Every task that
@@ -6,7 +6,7 @@
 //!
 //! The variants are an enum, so that a socket is read and written without a virtual call.
 //!
-//! A TLS stream will be a third variant. Its writer needs the state of its encryption exclusively,
+//! A TLS stream will be a further variant. Its writer needs the state of its encryption exclusively,
 //! and that state belongs to the task that also reads. An outbound whose writer is such a stream is
 //! therefore flushed by its owner only.
 
@@ -20,14 +20,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// The byte stream of one connection.
 #[derive(Debug)]
 pub enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
     /// An end of a connection within this process.
     Memory(memory::Stream),
 }
@@ -48,11 +49,21 @@ impl Transport {
                 let (reader, writer) = socket.into_split();
                 (Reader::Tcp(reader), Writer::Tcp(writer))
             }
+            Transport::Unix(socket) => {
+                let (reader, writer) = socket.into_split();
+                (Reader::Unix(reader), Writer::Unix(writer))
+            }
             Transport::Memory(stream) => {
                 let (reader, writer) = stream.into_split();
                 (Reader::Memory(reader), Writer::Memory(writer))
             }
         }
+    }
+}
+
+impl From<UnixStream> for Transport {
+    fn from(socket: UnixStream) -> Transport {
+        Transport::Unix(socket)
     }
 }
 
@@ -70,6 +81,7 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Transport::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
             Transport::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -84,6 +96,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Transport::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Transport::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -95,6 +108,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Transport::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Transport::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -102,6 +116,7 @@ impl AsyncWrite for Transport {
     fn is_write_vectored(&self) -> bool {
         match self {
             Transport::Tcp(socket) => socket.is_write_vectored(),
+            Transport::Unix(socket) => socket.is_write_vectored(),
             Transport::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -109,6 +124,7 @@ impl AsyncWrite for Transport {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Transport::Unix(socket) => Pin::new(socket).poll_flush(cx),
             Transport::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -116,6 +132,7 @@ impl AsyncWrite for Transport {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Transport::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -125,7 +142,9 @@ impl AsyncWrite for Transport {
 #[derive(Debug)]
 pub enum Reader {
     /// The half of a TCP socket.
-    Tcp(OwnedReadHalf),
+    Tcp(tcp::OwnedReadHalf),
+    /// The half of a Unix socket.
+    Unix(unix::OwnedReadHalf),
     /// The half of a connection within this process.
     Memory(memory::ReadHalf),
 }
@@ -138,6 +157,7 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Reader::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
+            Reader::Unix(half) => Pin::new(half).poll_read(cx, buffer),
             Reader::Memory(half) => Pin::new(half).poll_read(cx, buffer),
         }
     }
@@ -148,7 +168,9 @@ impl AsyncRead for Reader {
 #[derive(Debug)]
 pub enum Writer {
     /// The half of a TCP socket.
-    Tcp(OwnedWriteHalf),
+    Tcp(tcp::OwnedWriteHalf),
+    /// The half of a Unix socket.
+    Unix(unix::OwnedWriteHalf),
     /// The half of a connection within this process.
     Memory(memory::WriteHalf),
 }
@@ -162,6 +184,7 @@ impl Writer {
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write(bytes),
+            Writer::Unix(half) => half.try_write(bytes),
             Writer::Memory(half) => half.try_write(bytes),
         }
     }
@@ -174,6 +197,7 @@ impl Writer {
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write_vectored(slices),
+            Writer::Unix(half) => half.try_write_vectored(slices),
             Writer::Memory(half) => half.try_write_vectored(slices),
         }
     }
@@ -186,6 +210,7 @@ impl Writer {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(half) => half.as_ref().poll_write_ready(cx),
+            Writer::Unix(half) => half.as_ref().poll_write_ready(cx),
             Writer::Memory(half) => half.poll_write_ready(cx),
         }
     }
@@ -194,6 +219,7 @@ impl Writer {
     pub fn forget(self) {
         match self {
             Writer::Tcp(half) => half.forget(),
+            Writer::Unix(half) => half.forget(),
             Writer::Memory(half) => half.forget(),
         }
     }

@@ -32,7 +32,7 @@ fn member(hub: &Hub) -> Member {
         query: "".into(),
         params: Box::new([]),
         headers: RequestHeaders::default(),
-        remote: ([127, 0, 0, 1], 50_000).into(),
+        remote: wharf_hub::remote::Remote::Unix,
         subprotocol: None,
     };
     let (server, client) = memory::pair(64 * 1024);

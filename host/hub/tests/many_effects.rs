@@ -23,7 +23,7 @@ fn connection() -> ConnectionRecord {
         query: "".into(),
         params: Box::default(),
         headers: RequestHeaders::default(),
-        remote: ([127, 0, 0, 1], 1).into(),
+        remote: wharf_hub::remote::Remote::Unix,
         subprotocol: None,
     };
     ConnectionRecord::new(request, Outbound::new(1 << 20, Default::default()))

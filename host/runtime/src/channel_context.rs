@@ -39,6 +39,8 @@ pub struct ChannelContext {
     /// Log lines that the host may still write about its failures: a channel that logs too much
     /// must not hide them.
     pub failure_budget: LogBudget,
+    /// Permits for its connections, if they have a limit of their own.
+    pub connections: Option<Arc<Semaphore>>,
     /// Permits for outgoing HTTP requests.
     pub http_requests: Arc<Semaphore>,
     /// Permits for looking up the names of other servers.

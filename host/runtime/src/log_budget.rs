@@ -24,8 +24,8 @@ enum Subject {
     Channel(Box<str>),
     /// Failures of a channel.
     Failures(Box<str>),
-    /// Clients of the host.
-    Clients,
+    /// Clients of the host, and the kind of lines.
+    Clients(&'static str),
 }
 
 impl LogBudget {
@@ -41,9 +41,9 @@ impl LogBudget {
         LogBudget::of(Subject::Failures(channel.into()), lines)
     }
 
-    /// Makes a budget of the host's lines about clients in each second.
-    pub fn of_clients(lines_per_second: u32) -> LogBudget {
-        LogBudget::of(Subject::Clients, lines_per_second)
+    /// Makes a budget of the host's lines of one kind about clients in each second.
+    pub fn of_clients(about: &'static str, lines_per_second: u32) -> LogBudget {
+        LogBudget::of(Subject::Clients(about), lines_per_second)
     }
 
     fn of(subject: Subject, lines_per_second: u32) -> LogBudget {
@@ -110,8 +110,9 @@ impl LogBudget {
                 dropped,
                 "log lines about failures dropped: at most {limit} a second"
             ),
-            Subject::Clients => {
+            Subject::Clients(about) => {
                 tracing::warn!(
+                    about,
                     dropped,
                     "log lines about clients dropped: at most {limit} a second"
                 );

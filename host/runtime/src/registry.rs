@@ -35,7 +35,7 @@ use wharf_contract::close::Reason;
 use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
-use wharf_hub::hub::{Channels, Hub};
+use wharf_hub::hub::{Channels, EndPace, Hub};
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
 
@@ -143,10 +143,10 @@ impl Registry {
         &self.working
     }
 
-    /// Asks every connection of every channel to end.
-    pub async fn end_all(&self, reason: Reason) {
+    /// Asks every connection of every channel to end, at this pace.
+    pub async fn end_all(&self, pace: &mut EndPace, reason: Reason) {
         for channel in self.channels() {
-            channel.context.hub.end_all(reason).await;
+            channel.context.hub.end_all_at(pace, reason).await;
         }
     }
 
@@ -173,6 +173,11 @@ impl Registry {
 
     fn context(&self, name: &str) -> Arc<ChannelContext> {
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
+        let own = self.config.channel(name);
+        let connections = match own.max_connections(&self.config) {
+            0 => None,
+            limit => Some(Arc::new(Semaphore::new(limit))),
+        };
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(Hub::new(PresenceTiming {
@@ -182,9 +187,10 @@ impl Registry {
             channels: self.hubs.clone(),
             store: Arc::new(Memory::new(self.config.max_store_bytes)),
             config: self.config.clone(),
-            own: self.config.channel(name),
+            own,
             log_budget: LogBudget::of_channel(name, lines),
             failure_budget: LogBudget::of_failures(name, lines),
+            connections,
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),

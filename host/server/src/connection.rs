@@ -13,6 +13,7 @@ mod ending;
 mod frame;
 pub mod heartbeat;
 mod input;
+mod pace;
 mod place;
 mod turn;
 
@@ -23,7 +24,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use wharf_config::Config;
 use wharf_contract::close::{Close, FALLBACK_CODE, MAX_REASON_BYTES, Reason, is_channel_code};
@@ -42,17 +43,15 @@ use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
 use wharf_runtime::log_budget::LogBudget;
 
+use crate::admission::Permit;
 use arrival::Arrival;
 use arrivals::Arrivals;
 use call::{attend, start};
 use ending::{Ending, StreamEnd};
+use pace::Pace;
 use place::InHub;
 
 pub use input::count_messages;
-
-/// The right to one of the `max_connections`. The HTTP side of a socket keeps it until it has
-/// ended, and the connection's task as long as the connection lives.
-pub type Permit = Arc<OwnedSemaphorePermit>;
 
 /// A connection that is about to open.
 pub struct Opening {
@@ -177,8 +176,9 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     }
     let arrivals = match answer.send(HandshakeAnswer::Accept(accepted.headers)) {
         Ok(()) => {
-            let Connection { client, config, .. } = &connection;
-            Arrivals::upgraded(upgrade, client, config, heartbeats).await
+            let Connection { client, config, channel, .. } = &connection;
+            let pace = Pace::of(channel.context.own.max_messages_per_second(config));
+            Arrivals::upgraded(upgrade, client, config, pace, heartbeats).await
         }
         // The handshake was given up: there is no client behind the socket.
         Err(_) => None,
@@ -265,7 +265,8 @@ async fn refuse(
     if answer.send(HandshakeAnswer::Accept(Vec::new())).is_err() {
         return;
     }
-    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, false).await else {
+    let Some(mut arrivals) = Arrivals::upgraded(upgrade, &client, &config, None, false).await
+    else {
         return;
     };
     let mut writes = PendingWrites::of(&client.outbound);

@@ -8,25 +8,27 @@ mod forwarded;
 #[cfg(test)]
 mod fuzz;
 
+mod lines;
 mod origin;
 mod subprotocol;
 mod token;
 mod upgrade;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, StatusCode};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::connection::{self, HandshakeAnswer, Opening, Permit, heartbeat};
+use crate::admission::{Admissions, Permit};
+use crate::connection::{self, HandshakeAnswer, Opening, heartbeat};
 use crate::page;
 use crate::pending::Seat;
 use crate::readiness;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
+use crate::tally::Tally;
 use wharf_config::Config;
 use wharf_contract::handshake::{MAX_TARGET_BYTES, TurnedAway};
 use wharf_contract::router::Match;
@@ -34,11 +36,12 @@ use wharf_contract::text::{cut, escape};
 use wharf_hub::client_bytes;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::outbound::{EventBounds, Outbound};
+use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
+use lines::RefusalLines;
 use subprotocol::{Agreed, Subprotocols};
 use token::BroughtToken;
 pub use upgrade::check_upgrade;
@@ -59,9 +62,6 @@ impl From<TurnedAway> for Ended {
     }
 }
 
-/// Largest number of lines a second in the log about clients that are not served.
-const MAX_LINES_PER_SECOND: u32 = 10;
-
 /// The parts that every handshake needs.
 #[derive(Debug)]
 pub struct Front {
@@ -73,40 +73,48 @@ pub struct Front {
     pub is_leaving: AtomicBool,
     /// True if the host is shutting down.
     pub is_closing: AtomicBool,
-    /// Permits, one for each connection, from its handshake with a channel to its end.
-    pub permits: Arc<Semaphore>,
-    /// Budget of the log lines about clients that are not served.
-    log_budget: LogBudget,
-    /// Budget of the log lines about clients that are cut.
-    ending_lines: Arc<LogBudget>,
+    /// The numbers of connections that clients may have.
+    pub admissions: Admissions,
+    /// Budgets of the log lines about clients that are not served, or are cut.
+    lines: RefusalLines,
+    /// Sockets that have sent no request.
+    silent: Tally,
 }
 
 impl Front {
     /// Makes the front of a host that is not shutting down.
     pub fn new(config: Arc<Config>, registry: Arc<Registry>) -> Front {
-        let log_budget = LogBudget::of_clients(MAX_LINES_PER_SECOND);
-        let ending_lines = Arc::new(LogBudget::of_clients(MAX_LINES_PER_SECOND));
+        let lines = RefusalLines::new();
         client_bytes::set_limit(config.max_client_bytes);
-        let permits = Arc::new(Semaphore::new(config.max_connections));
+        let admissions =
+            Admissions::new(config.max_connections, config.max_connections_per_address);
         let (is_leaving, is_closing) = (AtomicBool::new(false), AtomicBool::new(false));
-        Front { config, registry, is_leaving, is_closing, permits, log_budget, ending_lines }
+        Front {
+            config,
+            registry,
+            is_leaving,
+            is_closing,
+            admissions,
+            lines,
+            silent: Tally::default(),
+        }
     }
 
     /// Returns the number of connections, with those whose handshake is under way.
     pub fn connections(&self) -> usize {
-        self.config.max_connections - self.permits.available_permits()
+        self.config.max_connections - self.admissions.permits.available_permits()
     }
 
     /// Logs the end of a socket whose request could not be read, or whose client went away. hyper has
     /// answered the former.
-    pub(crate) fn log_unreadable(&self, remote: SocketAddr, error: &hyper::Error) {
+    pub(crate) fn log_unreadable(&self, remote: Remote, error: &hyper::Error) {
         if error.is_parse_too_large() {
-            if self.log_budget.take() {
+            if self.lines.requests.take() {
                 let max_header_bytes = self.config.max_header_bytes;
                 tracing::info!(%remote, max_header_bytes, "request refused: its head is too large");
             }
         } else if error.is_parse() {
-            if self.log_budget.take() {
+            if self.lines.requests.take() {
                 let error = error.to_string();
                 tracing::info!(%remote, error, "request refused: it is not HTTP/1.1");
             }
@@ -115,11 +123,42 @@ impl Front {
         }
     }
 
+    /// Logs the end of a socket that has sent no request.
+    pub(crate) fn log_silent(&self) {
+        if let Some(sockets) = self.silent.take() {
+            let handshake_timeout_ms = self.config.handshake_timeout.as_millis() as u64;
+            tracing::info!(
+                sockets,
+                handshake_timeout_ms,
+                "sockets closed that have sent no whole request in time"
+            );
+        }
+    }
+
     /// Tells the operator that there are as many connections as allowed.
-    fn log_full(&self, remote: SocketAddr) {
-        if self.log_budget.take() {
-            let max_connections = self.config.max_connections;
-            tracing::warn!(%remote, max_connections, "connection refused: max_connections are open");
+    fn log_full(&self, remote: Remote, channel: &Channel, why: &TurnedAway) {
+        if !self.lines.about(why).take() {
+            return;
+        }
+        let (config, own, channel) = (&self.config, &channel.context.own, channel.name());
+        match why {
+            TurnedAway::AddressFull => tracing::info!(
+                %remote,
+                channel,
+                max_connections_per_address = config.max_connections_per_address,
+                "connection refused: its address has max_connections_per_address"
+            ),
+            TurnedAway::ChannelFull => tracing::warn!(
+                %remote,
+                channel,
+                max_connections_per_channel = own.max_connections(config),
+                "connection refused: the channel has max_connections_per_channel"
+            ),
+            _ => tracing::warn!(
+                %remote,
+                max_connections = config.max_connections,
+                "connection refused: max_connections are open"
+            ),
         }
     }
 }
@@ -129,7 +168,7 @@ impl Front {
 #[derive(Debug)]
 pub struct Visit {
     /// Address of the other side.
-    pub remote: SocketAddr,
+    pub remote: Remote,
     /// Seat, unless the socket did not come from a listener.
     pub seat: Option<Seat>,
     /// The client's token, if it was checked before the handshake; `None` inside if it has none.
@@ -139,22 +178,32 @@ pub struct Visit {
 
 impl Visit {
     /// Makes the visit of a socket that a listener has accepted.
-    pub fn accepted(remote: SocketAddr, seat: Seat) -> Visit {
+    pub fn accepted(remote: Remote, seat: Seat) -> Visit {
         Visit { remote, seat: Some(seat), checked: None, permit: OnceLock::new() }
     }
 
     /// Makes the visit of a client whose token has been checked.
-    pub fn checked(remote: SocketAddr, token: Option<Token>) -> Visit {
+    pub fn checked(remote: Remote, token: Option<Token>) -> Visit {
         Visit { remote, seat: None, checked: Some(token), permit: OnceLock::new() }
     }
 
-    /// Takes a connection's permit in place of the seat. `None` if all are taken.
-    fn admit(&self, front: &Front) -> Option<Permit> {
-        let permit = Arc::new(front.permits.clone().try_acquire_owned().ok()?);
+    /// Takes a connection's permit in place of the seat.
+    ///
+    /// # Errors
+    ///
+    /// There are as many connections as there may be, of one kind or another.
+    fn admit(
+        &self,
+        front: &Front,
+        channel: &Channel,
+        remote: Remote,
+    ) -> Result<Permit, TurnedAway> {
+        let of_channel = channel.context.connections.as_ref();
+        let permit = Arc::new(front.admissions.admit(of_channel, remote.ip())?);
         // A socket whose handshake was refused gets no second one.
-        self.permit.set(permit.clone()).ok()?;
+        self.permit.set(permit.clone()).map_err(|_| TurnedAway::Full)?;
         self.seat.iter().for_each(Seat::give_back);
-        Some(permit)
+        Ok(permit)
     }
 }
 
@@ -167,7 +216,7 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
         Err(Ended::Refused(reply)) => *reply,
         Err(Ended::Logged(why)) => turned_away(&why),
         Err(Ended::TurnedAway(why)) => {
-            if front.log_budget.take() {
+            if front.lines.about(&why).take() {
                 let (status, path) = (why.status(), escape(cut(&path, MAX_SHOWN_BYTES)));
                 let why = why.to_string();
                 tracing::info!(%remote, status, path, why, "client turned away");
@@ -176,7 +225,9 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
         }
     };
     // A socket has one handshake with a channel, and a full host keeps no socket that it can spare.
-    let is_over = visit.permit.get().is_some() || reply.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let is_full =
+        matches!(reply.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    let is_over = visit.permit.get().is_some() || is_full;
     if is_over && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -186,7 +237,7 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
 async fn handle(
     front: Arc<Front>,
     visit: &Visit,
-    remote: SocketAddr,
+    remote: Remote,
     mut request: Request<Incoming>,
 ) -> Result<Reply, Ended> {
     let path = request.uri().path();
@@ -215,7 +266,7 @@ async fn handle(
     };
     let accept = check_upgrade(&request)?;
     origin::check(&front.config, host, request.headers()).map_err(|why| {
-        if front.log_budget.take() {
+        if front.lines.about(&why).take() {
             origin::log_refused(remote, host, request.headers(), &why);
         }
         Ended::Logged(why)
@@ -231,7 +282,7 @@ async fn handle(
         None => {
             let brought = BroughtToken::find(rules.clone(), &request, &subprotocols);
             brought.check().await.map_err(|unacceptable| {
-                if front.log_budget.take() {
+                if front.lines.tokens.take() {
                     let (channel, why) = (channel.name(), unacceptable.to_string());
                     tracing::info!(channel, %remote, why, "token refused");
                 }
@@ -240,10 +291,10 @@ async fn handle(
         }
     };
     let agreed = agree_on_subprotocol(&front, &channel, remote, &subprotocols)?;
-    let Some(permit) = visit.admit(&front) else {
-        front.log_full(remote);
-        return Err(Ended::Logged(TurnedAway::Full));
-    };
+    let permit = visit.admit(&front, &channel, remote).map_err(|why| {
+        front.log_full(remote, &channel, &why);
+        Ended::Logged(why)
+    })?;
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (query, heartbeats) = heartbeat::take_parameter(request.uri().query().unwrap_or_default());
@@ -276,7 +327,7 @@ async fn handle(
         answer,
         permit,
         is_closing,
-        log_lines: front.ending_lines.clone(),
+        log_lines: front.lines.endings.clone(),
         heartbeats,
     })));
     // A client waits for this no longer than for the rest of its handshake. If the channel accepts
@@ -313,7 +364,7 @@ async fn handle(
 fn agree_on_subprotocol(
     front: &Front,
     channel: &Channel,
-    remote: SocketAddr,
+    remote: Remote,
     asked: &Subprotocols<'_>,
 ) -> Result<Agreed, Ended> {
     let generation = channel.current();
@@ -322,7 +373,7 @@ fn agree_on_subprotocol(
     if agreed.of_channel.is_some() || asked.is_empty() {
         return Ok(agreed);
     }
-    if front.log_budget.take() {
+    if front.lines.subprotocols.take() {
         let (channel, asked, offered) = (channel.name(), asked.shown(), offered.join(", "));
         tracing::info!(
             channel,

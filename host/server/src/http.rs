@@ -61,7 +61,18 @@ pub struct SocketDeadline {
     until: Mutex<Instant>,
     limits: HttpLimits,
     is_answering: AtomicBool,
+    /// True once a request has come.
+    is_asked: AtomicBool,
     answered: Notify,
+}
+
+/// The end of a socket that was not upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEnd {
+    /// It has ended, or its time is over.
+    Over,
+    /// It has not sent a whole request in time.
+    Silent,
 }
 
 impl SocketDeadline {
@@ -111,7 +122,7 @@ pub async fn serve<A, F>(
     seat: Option<&Seat>,
     mut closing: watch::Receiver<()>,
     answer: A,
-) -> hyper::Result<()>
+) -> hyper::Result<SocketEnd>
 where
     A: Fn(Request<Incoming>, Arc<SocketDeadline>) -> F,
     F: Future<Output = Reply>,
@@ -120,11 +131,13 @@ where
         until: Mutex::new(Instant::now() + limits.requests),
         limits,
         is_answering: AtomicBool::new(false),
+        is_asked: AtomicBool::new(false),
         answered: Notify::new(),
     });
     let service = service_fn(|request: Request<Incoming>| {
         let deadline = deadline.clone();
         deadline.is_answering.store(true, Ordering::SeqCst);
+        deadline.is_asked.store(true, Ordering::Relaxed);
         let answering = answer(request, deadline.clone());
         async move {
             let mut reply = answering.await;
@@ -150,9 +163,18 @@ where
         }
     };
     tokio::select! {
-        result = &mut serving => return result,
-        () = evicted => return Ok(()),
-        () = deadline.over() => {}
+        result = &mut serving => return match result {
+            Err(error) if error.is_timeout() && !deadline.is_asked.load(Ordering::Relaxed) => {
+                Ok(SocketEnd::Silent)
+            }
+            result => result.map(|()| SocketEnd::Over),
+        },
+        () = evicted => return Ok(SocketEnd::Over),
+        () = deadline.over() => {
+            if !deadline.is_asked.load(Ordering::Relaxed) {
+                return Ok(SocketEnd::Silent);
+            }
+        }
         _ = closing.changed() => {}
     }
     // A request that has begun may still be answered, and its answer be taken, but not for long.
@@ -162,7 +184,7 @@ where
         tokio::time::sleep(limits.answer).await;
     };
     tokio::select! {
-        result = &mut serving => result,
-        () = rest => Ok(()),
+        result = &mut serving => result.map(|()| SocketEnd::Over),
+        () = rest => Ok(SocketEnd::Over),
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! - [`server`]: accept → seat → spawn; drain. Its [`run`] is the way in.
 //! - [`listener`]: bind and accept.
+//! - `admission`: the shares of the connections that clients may have.
 //! - `pending`: the seats of sockets before their upgrade.
+//! - `tally`: events of which one line a second tells.
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
@@ -22,9 +24,11 @@
 
 pub mod server;
 
+mod admission;
 mod http;
 pub mod listener;
 mod pending;
+mod tally;
 
 pub mod operator;
 

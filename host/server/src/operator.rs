@@ -11,7 +11,6 @@ mod problem;
 mod queries;
 mod route;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,11 +24,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::http::{self, HttpLimits, SocketDeadline};
-use crate::listener::Listener;
+use crate::listener::{Listener, listed};
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
-use wharf_hub::transport::Transport;
+use wharf_hub::remote::Remote;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
@@ -39,6 +38,9 @@ use route::{Command, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// The name of its clients in the log.
+const CLIENTS: &str = "operator";
 
 /// Time that a connection keeps its seat between two requests while newer ones wait.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -76,11 +78,12 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
     let Some(token) = config.operator_token.clone() else {
         return Ok(None);
     };
-    let wanted = config.operator_listen;
-    let listener = Listener::bind(&wanted, "operator").with_context(|| {
+    let wanted = &config.operator_listen;
+    let listener = Listener::bind(wanted, CLIENTS).with_context(|| {
         format!(
-            "no address for the operator's API ({wanted}); choose another with --operator-listen, \
-             or take the token away"
+            "no address for the operator's API ({}); choose another with --operator-listen, or take \
+             the token away",
+            listed(wanted)
         )
     })?;
     Ok(Some(Operator { listener, token }))
@@ -94,8 +97,8 @@ pub fn announce(operator: Option<&Operator>) {
         );
         return;
     };
-    let address = listener.address();
-    if !address.ip().is_loopback() {
+    let address = listener.addresses();
+    if !listener.is_local() {
         tracing::warn!(
             %address,
             "the operator's API can be reached from other machines, and is not encrypted: let only a \
@@ -122,9 +125,11 @@ impl Operator {
             config,
             registry,
             token: digest(self.token.expose().as_bytes()),
-            log_budget: LogBudget::of_clients(MAX_LINES_PER_SECOND),
+            log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
+            action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
+            message_lines: LogBudget::of_clients("operator's messages", MAX_LINES_PER_SECOND),
         });
-        let pending = Pending::new(MAX_CONNECTIONS, PATIENCE);
+        let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
             () = accept(&self.listener, &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
@@ -141,7 +146,7 @@ async fn accept(
     closing: watch::Receiver<()>,
 ) {
     loop {
-        let (stream, remote) = listener.accept().await;
+        let (transport, remote) = listener.accept().await;
         let seat = pending.take().await;
         let (api, closing) = (api.clone(), closing.clone());
         tokio::spawn(async move {
@@ -149,7 +154,6 @@ async fn accept(
             let (api, seat) = (&api, &seat);
             let answer =
                 |request, deadline: Arc<SocketDeadline>| api.reply(remote, seat, deadline, request);
-            let transport = Transport::tcp(stream);
             if let Err(error) = http::serve(transport, limits, Some(seat), closing, answer).await {
                 tracing::debug!(
                     %remote,
@@ -169,12 +173,55 @@ struct Api {
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
+    /// Budget of the log lines about commands that end or remove something.
+    action_lines: LogBudget,
+    /// Budget of the log lines about the other commands, of which a backend may send many.
+    message_lines: LogBudget,
+}
+
+/// The line of the log about a command, so that its cause can be found later. It is written when this
+/// is dropped: also if the client does not wait for the answer, since the command runs all the same.
+struct ActionLine<'a> {
+    budget: &'a LogBudget,
+    remote: Remote,
+    channel: Arc<str>,
+    action: &'static str,
+    /// Connection, user or room.
+    subject: Option<String>,
+    /// Status of the answer, if it was waited for.
+    status: Option<u16>,
+}
+
+impl ActionLine<'_> {
+    fn of<'a>(
+        api: &'a Api,
+        remote: Remote,
+        channel: &Channel,
+        command: &Command,
+    ) -> ActionLine<'a> {
+        let budget = if command.is_final() { &api.action_lines } else { &api.message_lines };
+        let subject = command.subject();
+        let subject =
+            subject.map(|(kind, name)| format!("{kind} {}", escape(cut(name, MAX_SHOWN_BYTES))));
+        let (channel, action) = (channel.context.name.clone(), command.name());
+        ActionLine { budget, remote, channel, action, subject, status: None }
+    }
+}
+
+impl Drop for ActionLine<'_> {
+    fn drop(&mut self) {
+        if self.budget.take() {
+            let ActionLine { remote, channel, action, subject, status, .. } = self;
+            let channel: &str = channel;
+            tracing::info!(%remote, channel, action, subject, status, "operator's action");
+        }
+    }
 }
 
 impl Api {
     async fn reply(
         &self,
-        remote: SocketAddr,
+        remote: Remote,
         seat: &Seat,
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
@@ -185,7 +232,7 @@ impl Api {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let _busy = seat.busy();
                 deadline.renew();
-                self.answer(request).await
+                self.answer(remote, request).await
             }
             Err(problem) => Err(problem),
         };
@@ -204,7 +251,7 @@ impl Api {
     }
 
     /// Checks that the request has the token, in the only header that may carry it.
-    fn check_token(&self, remote: SocketAddr, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_token(&self, remote: Remote, headers: &HeaderMap) -> Result<(), Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (given, further) = (values.next(), values.next());
         let token = given.filter(|_| further.is_none()).and_then(|value| {
@@ -227,7 +274,7 @@ impl Api {
         Err(Problem::unauthorized(token.is_some()))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> OperatorAnswer {
+    async fn answer(&self, remote: Remote, request: Request<Incoming>) -> OperatorAnswer {
         let Route { channel, resource } = Route::of(request.uri().path())?;
         let is_command = matches!(resource, Resource::Command(_));
         let is_right = match request.method() {
@@ -249,7 +296,13 @@ impl Api {
             Resource::Command(command) => {
                 queries::check_no_query(query)?;
                 let body = self.body(request, &command).await?;
-                commands::answer(channel, command, body).await
+                let mut line = ActionLine::of(self, remote, &channel, &command);
+                let answered = commands::answer(channel, command, body).await;
+                line.status = Some(match &answered {
+                    Ok((status, _)) => status.as_u16(),
+                    Err(problem) => problem.status().as_u16(),
+                });
+                answered
             }
         }
     }

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::tally::Tally;
+
 /// The sockets before their handshake has ended, in the order of their arrival.
 #[derive(Debug)]
 pub struct Pending {
@@ -19,6 +21,10 @@ pub struct Pending {
     seats: Mutex<Seats>,
     /// Wakes those that wait for a seat, and for the end of all.
     freed: Notify,
+    /// Sockets that have lost their seats.
+    evictions: Tally,
+    /// Their clients, for the log.
+    clients: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +51,11 @@ pub struct Seat {
 }
 
 impl Pending {
-    /// Makes `limit` seats. A socket that waits keeps its seat for at least `patience`.
-    pub fn new(limit: usize, patience: Duration) -> Arc<Pending> {
-        let seats = Mutex::new(Seats::default());
-        Arc::new(Pending { limit, patience, seats, freed: Notify::new() })
+    /// Makes `limit` seats. A socket that waits keeps its seat for at least `patience`. The log calls
+    /// its clients `clients`.
+    pub fn new(limit: usize, patience: Duration, clients: &'static str) -> Arc<Pending> {
+        let (seats, freed) = (Mutex::new(Seats::default()), Notify::new());
+        Arc::new(Pending { limit, patience, seats, freed, evictions: Tally::default(), clients })
     }
 
     /// Takes a seat. If all are taken, waits until one is free, or until the socket that has waited
@@ -73,6 +80,7 @@ impl Pending {
     /// if all seats are busy.
     fn try_take(self: &Arc<Pending>) -> Result<Seat, Option<Instant>> {
         let mut seats = self.seats.lock();
+        let mut is_full = false;
         if seats.taken.len() >= self.limit {
             let waiting = seats.taken.iter().enumerate().filter(|(_, taken)| !taken.is_busy);
             let (oldest, since) = waiting
@@ -85,6 +93,7 @@ impl Pending {
             }
             if let Some(taken) = seats.taken.remove(oldest) {
                 taken.evicted.notify_one();
+                is_full = true;
             }
         }
         let number = seats.next;
@@ -92,6 +101,17 @@ impl Pending {
         let evicted = Arc::new(Notify::new());
         let since = Instant::now();
         seats.taken.push_back(Taken { number, since, is_busy: false, evicted: evicted.clone() });
+        drop(seats);
+        if is_full && let Some(evicted) = self.evictions.take() {
+            let (clients, seats) = (self.clients, self.limit);
+            tracing::warn!(
+                clients,
+                evicted,
+                seats,
+                "sockets lost their seats to newer ones: too many are open without a request; if they \
+                 are not clients of yours, let a proxy or firewall limit connections by address"
+            );
+        }
         Ok(Seat { pending: self.clone(), number, evicted })
     }
 
@@ -163,11 +183,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_socket_that_waits_loses_its_seat_to_a_newer_one_after_a_while() {
-        let pending = Pending::new(2, PATIENCE);
+        let pending = Pending::new(2, PATIENCE, "tests");
         let (oldest, newer) = (pending.take().await, pending.take().await);
         let begun = Instant::now();
         let newest = pending.take().await;
-        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(begun.elapsed(), PATIENCE, "tests");
         assert!(oldest.evicted().now_or_never().is_some());
         assert!(newer.evicted().now_or_never().is_none());
         assert!(newest.evicted().now_or_never().is_none());
@@ -175,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_busy_socket_keeps_its_seat() {
-        let pending = Pending::new(2, PATIENCE);
+        let pending = Pending::new(2, PATIENCE, "tests");
         let (oldest, newer) = (pending.take().await, pending.take().await);
         let busy = oldest.busy();
         drop(pending.take().await);
@@ -190,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_seat_that_becomes_free_is_taken_at_once() {
-        let pending = Pending::new(1, PATIENCE);
+        let pending = Pending::new(1, PATIENCE, "tests");
         let seat = pending.take().await;
         let _busy = seat.busy();
         let mut waiting = pending.take().boxed();

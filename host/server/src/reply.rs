@@ -111,7 +111,7 @@ pub fn turned_away(why: &TurnedAway) -> Reply {
     let headers = reply.headers_mut();
     match status {
         // The client may come back in a moment.
-        StatusCode::SERVICE_UNAVAILABLE => {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         StatusCode::METHOD_NOT_ALLOWED => {

@@ -1,7 +1,6 @@
 //! Accept → seat → spawn; drain.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,21 +10,27 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::handshake::{self, Front, Visit};
-use crate::http::{self, HttpLimits, SocketDeadline};
+use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
 use crate::operator;
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
+use wharf_hub::hub::EndPace;
+use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
 use wharf_runtime::plugin::watch::{WatchTiming, watch};
 use wharf_runtime::plugin::{Cache, Engine, Machine};
 use wharf_runtime::ports::{LoadObserver, Ports, Unobserved};
 use wharf_runtime::registry::Registry;
+
+/// The name of the clients of channels in the log.
+pub const CLIENTS: &str = "channels";
 
 /// Seats for sockets that are not upgraded yet; see `Pending`. They come on top of
 /// `max_connections`.
@@ -69,7 +74,7 @@ pub async fn run_observed(
     loads: Arc<dyn LoadObserver>,
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let address = listener.address();
+    let address = listener.addresses();
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
@@ -100,7 +105,7 @@ pub async fn run_observed(
     let server = Server {
         config: config.clone(),
         front: front.clone(),
-        pending: Pending::new(MAX_PENDING, PENDING_PATIENCE),
+        pending: Pending::new(MAX_PENDING, PENDING_PATIENCE, CLIENTS),
         closing: watch::channel(()).0,
     };
     let mut operating = None;
@@ -111,7 +116,7 @@ pub async fn run_observed(
         if operator.is_none() {
             operator::announce(None);
         }
-        announce(address, &folder, &registry);
+        announce(&address, &folder, &registry);
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
@@ -130,11 +135,22 @@ pub async fn run_observed(
     tracing::info!(connections = front.connections(), "shutting down");
     front.is_closing.store(true, Ordering::SeqCst);
     server.closing.send_replace(());
-    registry.end_all(Reason::Shutdown).await;
-    server.drain(operating).await;
+    let until = Instant::now() + config.drain_timeout;
+    registry.end_all(&mut end_pace(&config, front.connections()), Reason::Shutdown).await;
+    server.drain(operating, until).await;
     following.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Returns the pace at which so many connections are ended. Half of the time is left for them to end.
+fn end_pace(config: &Config, connections: usize) -> EndPace {
+    let most = config.drain_timeout.as_secs_f64() / 2.0;
+    EndPace::per_second(match config.shutdown_closes_per_second {
+        0 => usize::MAX,
+        // A quotient by zero is as large as can be.
+        rate => rate.max((connections as f64 / most) as usize),
+    })
 }
 
 /// Waits until the host is asked to stop, and then for load balancers to notice.
@@ -152,7 +168,7 @@ async fn leave(front: &Front, shutdown: impl Future<Output = ()>) {
     }
 }
 
-fn announce(address: SocketAddr, folder: &std::path::Path, registry: &Registry) {
+fn announce(address: &str, folder: &std::path::Path, registry: &Registry) {
     let channels = registry.channels();
     let names: Vec<&str> = channels.iter().map(|channel| channel.name()).collect();
     if names.is_empty() {
@@ -182,20 +198,20 @@ struct Server {
 impl Server {
     async fn accept(&self, listener: &Listener) {
         loop {
-            let (stream, remote) = listener.accept().await;
+            let (transport, remote) = listener.accept().await;
             let visit = Visit::accepted(remote, self.pending.take().await);
             let (front, closing) = (self.front.clone(), self.closing.subscribe());
-            tokio::spawn(visit_host(front, Transport::tcp(stream), visit, closing));
+            tokio::spawn(visit_host(front, transport, visit, closing));
         }
     }
 
     /// Waits until every connection has ended, the operator's requests are answered, and what these
     /// have caused is done.
-    async fn drain(&self, operating: Option<JoinHandle<()>>) {
+    async fn drain(&self, operating: Option<JoinHandle<()>>, until: Instant) {
         let all = u32::try_from(self.config.max_connections).unwrap_or(u32::MAX);
         let everybody_is_gone = async {
             self.pending.all_free().await;
-            let _ = self.front.permits.acquire_many(all).await;
+            let _ = self.front.admissions.permits.acquire_many(all).await;
             if let Some(operating) = operating {
                 // It ends badly only by a panic, which the log has.
                 let _ = operating.await;
@@ -206,7 +222,7 @@ impl Server {
                 tokio::time::sleep(WORK_PAUSE).await;
             }
         };
-        if tokio::time::timeout(self.config.drain_timeout, everybody_is_gone).await.is_err() {
+        if tokio::time::timeout_at(until, everybody_is_gone).await.is_err() {
             let connections = self.front.connections();
             tracing::warn!(connections, "drain_timeout_ms is over; the rest is cut");
         }
@@ -219,7 +235,7 @@ impl Server {
 pub async fn serve_transport(
     front: Arc<Front>,
     transport: Transport,
-    remote: SocketAddr,
+    remote: Remote,
     token: Option<Token>,
 ) {
     // The sender is kept until the end: without it the host would be shutting down.
@@ -237,8 +253,9 @@ async fn visit_host(
     let limits = HttpLimits::of_client(&front.config);
     let (remote, visit) = (visit.remote, &visit);
     let answer = |request, _: Arc<SocketDeadline>| handshake::answer(front.clone(), visit, request);
-    let served = http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await;
-    if let Err(error) = served {
-        front.log_unreadable(remote, &error);
+    match http::serve(transport, limits, visit.seat.as_ref(), closing, answer).await {
+        Ok(SocketEnd::Over) => {}
+        Ok(SocketEnd::Silent) => front.log_silent(),
+        Err(error) => front.log_unreadable(remote, &error),
     }
 }

@@ -229,7 +229,7 @@ impl Host {
         {
             let _entered = self.clockwork.enter();
             let (visitor, stream) = Visitor::ask(client, ask, self.happened.clone());
-            tokio::spawn(serve_transport(self.front.clone(), stream.into(), remote, token));
+            tokio::spawn(serve_transport(self.front.clone(), stream.into(), remote.into(), token));
             self.clients.push(Connected { visitor, id: None });
         }
         self.clockwork.settle();

@@ -54,6 +54,24 @@ fn a_channel_has_what_its_table_says_and_another_has_nothing() {
 }
 
 #[test]
+fn a_channels_limits_win_over_the_hosts() {
+    let file = "max_connections_per_channel = 9\n[channels.chat]\n\
+                max_connections_per_channel = 0\nmax_messages_per_second = \"5\"\n";
+    let config = config(file, &[("WHARF_CHANNELS__NEWS__MAX_CONNECTIONS_PER_CHANNEL", "7")]);
+    let limits = |name: &str| {
+        let own = config.channel(name);
+        (own.max_connections(&config), own.max_messages_per_second(&config))
+    };
+    assert_eq!([limits("chat"), limits("news"), limits("other")], [(0, 5), (7, 0), (9, 0)]);
+    for (key, value) in [("max_connections_per_channel", "-1"), ("max_messages_per_second", "1.5")]
+    {
+        let text = refusal(&format!("[channels.chat]\n{key} = {value}"), &[]);
+        assert!(text.starts_with(&format!("channels.chat.{key} ")), "{text}");
+        assert!(text.contains("is not allowed: it must be 0 to "), "{text}");
+    }
+}
+
+#[test]
 fn a_secret_is_in_the_file_in_a_variable_or_in_a_file_of_its_own() {
     for file in
         ["key = \"correct-horse\"", "key = { env = \"ITS_KEY\" }", "key = { file = \"key\" }"]
@@ -162,6 +180,21 @@ fn what_is_in_effect_is_shown_without_secrets_and_with_where_it_comes_from() {
     let (config, sources) = loaded(open, &[]).expect("a configuration");
     let (again, _) = loaded(&config.effective(&sources), &[]).expect("what was printed");
     assert_eq!(again.channels, config.channels);
+}
+
+#[test]
+fn only_keys_of_this_machine_are_fetched_without_encryption() {
+    let file = |address: &str| format!("[token]\njwks = \"{address}\"\n");
+    for near in ["http://localhost/keys", "http://127.0.0.1:8080/keys", "http://[::1]/keys"] {
+        config(&file(near), &[]);
+    }
+    config(&file("https://login.example.com/keys"), &[]);
+    for far in
+        ["http://10.0.0.1/keys", "http://localhost.example.com/keys", "HTTP://login.example.com"]
+    {
+        let text = refusal(&file(far), &[]);
+        assert!(text.starts_with("token.jwks ") && text.contains("use `https://`"), "{text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{GivenValue, SecretValue, Tables};
 use crate::ConfigError;
 use crate::material::Material;
+use crate::origin::Origin;
 use crate::sources::Sources;
 use crate::token::{
     ChannelToken, GivenSecret, KeyParts, MAX_LEEWAY_SECONDS, REFRESH_RANGE, SecretEncoding,
@@ -221,9 +222,18 @@ impl<'a> GivenValue<'a> {
             return Err(refused("it must be a path, or begin with `https://` (or `http://`)"));
         }
         let authority = url.authority().map(http::uri::Authority::as_str);
-        match authority.filter(|authority| !authority.contains('@') && !text.contains('#')) {
-            Some(_) => Ok(text.to_owned()),
-            None => Err(refused("an address of keys has a host, no user and no `#`")),
+        let authority =
+            authority.filter(|authority| !authority.contains('@') && !text.contains('#'));
+        let Some(authority) = authority else {
+            return Err(refused("an address of keys has a host, no user and no `#`"));
+        };
+        let is_near = || Origin::of_host("http", authority).is_some_and(|host| host.is_loopback());
+        if url.scheme_str() == Some("http") && !is_near() {
+            return Err(refused(
+                "keys that are fetched without encryption can be replaced on the way: use \
+                 `https://`; `http://` is for addresses of this machine",
+            ));
         }
+        Ok(text.to_owned())
     }
 }

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -205,6 +206,46 @@ impl Hub {
     /// Asks every present connection to end. Other tasks get their turn in between.
     pub async fn end_all(&self, reason: Reason) {
         visit(&self.everyone, |outbound| outbound.end(reason)).await;
+    }
+
+    /// Asks every present connection to end, at this pace.
+    pub async fn end_all_at(&self, pace: &mut EndPace, reason: Reason) {
+        let was_there = ConnectionId::all_until_now();
+        for (_, outbound) in self.everyone.iter().take_while(|(id, _)| was_there(*id)) {
+            pace.next().await;
+            outbound.end(reason);
+        }
+    }
+}
+
+/// Time between two batches of connections that are ended.
+const END_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pace at which connections of all channels are ended.
+#[derive(Debug)]
+pub struct EndPace {
+    batch: usize,
+    /// Connections that may be ended before the next pause.
+    left: usize,
+}
+
+impl EndPace {
+    /// Makes a pace of so many connections in a second, of which the first come at once.
+    pub fn per_second(connections: usize) -> EndPace {
+        let batches = (Duration::from_secs(1).as_millis() / END_PAUSE.as_millis()) as usize;
+        let batch = connections.div_ceil(batches).max(1);
+        EndPace { batch, left: batch }
+    }
+
+    async fn next(&mut self) {
+        if self.left == 0 {
+            tokio::time::sleep(END_PAUSE).await;
+            self.left = self.batch;
+        }
+        self.left -= 1;
+        if self.left.is_multiple_of(VISITS_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -8,12 +8,17 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// Makes the two ends of a connection of each kind.
-async fn pairs() -> [(Transport, Transport); 2] {
+async fn pairs() -> [(Transport, Transport); 3] {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let (left, right) = memory::pair(64 * 1024);
-    [(Transport::tcp(server), Transport::tcp(client)), (left.into(), right.into())]
+    let (near, far) = UnixStream::pair().unwrap();
+    [
+        (Transport::tcp(server), Transport::tcp(client)),
+        (near.into(), far.into()),
+        (left.into(), right.into()),
+    ]
 }
 
 /// Writes until nothing more is accepted at once. Returns the number of bytes written.
@@ -135,6 +140,7 @@ async fn a_side_that_closes_with_bytes_unread_resets_the_connection() {
 fn arrived(transport: &Transport, cx: &mut Context<'_>) -> Poll<()> {
     match transport {
         Transport::Tcp(socket) => socket.poll_read_ready(cx).map(|_| ()),
+        Transport::Unix(socket) => socket.poll_read_ready(cx).map(|_| ()),
         Transport::Memory(_) => Poll::Ready(()),
     }
 }

@@ -72,6 +72,7 @@ impl Guest {
             store: Arc::new(Memory::new(config.max_store_bytes)),
             log_budget: LogBudget::of_channel(name, 0),
             failure_budget: LogBudget::of_failures(name, 0),
+            connections: None,
             http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(1)),
             memory: Default::default(),
@@ -108,7 +109,7 @@ pub fn client(config: &Config, path: &str, room: Option<&str>) -> ConnectionReco
         query: Box::from(""),
         params: room.into_iter().map(|room| ("room_id".into(), room.into())).collect(),
         headers: RequestHeaders::collect(&headers),
-        remote: ([127, 0, 0, 1], 50_000).into(),
+        remote: wharf_hub::remote::Remote::Unix,
         subprotocol: None,
     };
     let event = EventBounds {

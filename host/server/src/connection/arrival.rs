@@ -30,6 +30,11 @@ pub(super) enum Arrival {
 }
 
 impl Arrival {
+    /// Returns true for a message.
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self, Arrival::Text(_) | Arrival::Binary(_))
+    }
+
     /// Returns the length of its payload.
     pub(super) fn bytes(&self) -> usize {
         match self {

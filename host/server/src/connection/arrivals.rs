@@ -20,6 +20,7 @@ use super::arrival::Arrival;
 use super::frame::Violation;
 use super::heartbeat;
 use super::input::{Input, InputEnd, Item};
+use super::pace::Pace;
 use super::turn::Turn;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
@@ -37,7 +38,9 @@ pub(super) struct Arrivals {
     input: Input,
     client: Arc<ConnectionRecord>,
     config: Arc<Config>,
-    /// Arrivals that were read while a guest call was waiting.
+    /// Pace of the messages, if it is limited.
+    pace: Option<Box<Pace>>,
+    /// Arrivals that were read while a guest call was waiting, or before their time.
     ahead: VecDeque<Arrival>,
     ahead_bytes: usize,
     /// Bytes of the arrival that is being handled.
@@ -83,6 +86,7 @@ impl Arrivals {
         upgrade: OnUpgrade,
         client: &Arc<ConnectionRecord>,
         config: &Arc<Config>,
+        pace: Option<Box<Pace>>,
         heartbeats: bool,
     ) -> Option<Arrivals> {
         let upgraded = tokio::time::timeout(config.handshake_timeout, upgrade).await.ok()?.ok()?;
@@ -99,6 +103,7 @@ impl Arrivals {
             input,
             client: client.clone(),
             config: config.clone(),
+            pace,
             ahead: VecDeque::new(),
             ahead_bytes: 0,
             in_hand: 0,
@@ -216,17 +221,49 @@ impl Arrivals {
 
     /// Returns an arrival that was read ahead, then one that can be read.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        self.in_hand = 0;
+        if self.ahead.front().is_some_and(Arrival::is_message) && self.poll_pace(cx).is_pending() {
+            self.read_ahead(cx);
+            return Poll::Pending;
+        }
         if let Some(arrival) = self.ahead.pop_front() {
             self.in_hand = arrival.bytes();
             self.ahead_bytes -= self.in_hand;
             return Poll::Ready(arrival);
         }
-        self.in_hand = 0;
-        let polled = self.poll_read(cx);
-        if let Poll::Ready(arrival) = &polled {
-            self.in_hand = arrival.bytes();
+        let arrival = ready!(self.poll_read(cx));
+        if arrival.is_message() && self.poll_pace(cx).is_pending() {
+            self.keep_ahead(arrival);
+            self.read_ahead(cx);
+            return Poll::Pending;
         }
-        polled
+        self.in_hand = arrival.bytes();
+        Poll::Ready(arrival)
+    }
+
+    /// Takes the turn of a message, where there are only so many in a second. A client that sends
+    /// nothing more has its last ones handled at once.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_early = self.pace.as_mut().is_some_and(|pace| pace.poll_take(cx).is_pending());
+        match is_early && !self.is_over && self.client.outbound.status().end.is_none() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Reads as far as allowed before the arrivals have their turns.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        while self.listens() {
+            match self.poll_read(cx) {
+                Poll::Ready(arrival) => self.keep_ahead(arrival),
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn keep_ahead(&mut self, arrival: Arrival) {
+        self.ahead_bytes += arrival.bytes();
+        self.ahead.push_back(arrival.into_owned());
     }
 
     /// Returns the close frame that has been read, but whose turn has not come.
@@ -244,15 +281,7 @@ impl Arrivals {
             // `poll_arrival` asks for the end when the call has returned.
             return;
         }
-        while self.listens() {
-            match self.poll_read(cx) {
-                Poll::Ready(arrival) => {
-                    self.ahead_bytes += arrival.bytes();
-                    self.ahead.push_back(arrival.into_owned());
-                }
-                Poll::Pending => break,
-            }
-        }
+        self.read_ahead(cx);
         if let Poll::Ready(arrival) = self.poll_idle(cx)
             && !matches!(arrival, Arrival::Ended(_))
         {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::HeaderMap;
 use wharf_config::Network;
+use wharf_hub::remote::Remote;
 
 /// The header in which proxies pass on addresses.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -11,9 +12,12 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Returns the address of the client behind a socket's other side. If that is a trusted proxy, it is the
 /// last address in the header that is not one: what stands before it was written by somebody else.
 /// Its port is 0 unless the proxy has written that as well.
-pub(super) fn client(trusted: &[Network], peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if trusted.is_empty() || !is_trusted(peer.ip()) {
+pub(super) fn client(trusted: &[Network], peer: Remote, headers: &HeaderMap) -> Remote {
+    let is_trusted = |remote: &Remote| match remote.ip() {
+        Some(address) => trusted.iter().any(|network| network.contains(address)),
+        None => trusted.contains(&Network::Unix),
+    };
+    if trusted.is_empty() || !is_trusted(&peer) {
         return peer;
     }
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -21,11 +25,11 @@ pub(super) fn client(trusted: &[Network], peer: SocketAddr, headers: &HeaderMap)
     let mut client = peer;
     for item in items {
         match std::str::from_utf8(item).ok().and_then(|item| parse(item.trim())) {
-            Some(address) => client = address,
+            Some(address) => client = Remote::Address(address),
             // Nothing before it can be told from a client's text.
             None => break,
         }
-        if !is_trusted(client.ip()) {
+        if !is_trusted(&client) {
             break;
         }
     }
@@ -47,13 +51,14 @@ mod tests {
     use super::*;
 
     fn of(trusted: &[&str], peer: &str, lines: &[&str]) -> String {
+        let peer = peer.parse().map_or(Remote::Unix, Remote::Address);
         let trusted: Vec<Network> =
             trusted.iter().map(|text| Network::parse(text).expect(text)).collect();
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(FORWARDED_FOR, line.parse().expect("a header"));
         }
-        client(&trusted, peer.parse().expect(peer), &headers).to_string()
+        client(&trusted, peer, &headers).to_string()
     }
 
     #[test]
@@ -75,6 +80,14 @@ mod tests {
         ] {
             assert_eq!(of(&proxy, peer, lines), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_proxy_that_comes_through_a_unix_socket_is_trusted_by_that_name() {
+        let lines = ["6.6.6.6, 192.0.2.7, 10.0.0.2"];
+        assert_eq!(of(&["unix", "10.0.0.0/8"], "unix", &lines), "192.0.2.7:0");
+        assert_eq!(of(&["10.0.0.0/8"], "unix", &lines), "unix");
+        assert_eq!(of(&["unix"], "10.0.0.1:999", &lines), "10.0.0.1:999");
     }
 
     #[test]

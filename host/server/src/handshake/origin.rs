@@ -4,13 +4,12 @@
 //! but a name is the host's only if the operator says so, or if it cannot be another's: the owner of
 //! any other name could let it lead here (DNS rebinding) and serve a page under it.
 
-use std::net::SocketAddr;
-
 use hyper::Request;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 use wharf_config::{Config, Origin};
 use wharf_contract::handshake::TurnedAway;
 use wharf_contract::text::{cut, escape};
+use wharf_hub::remote::Remote;
 
 use super::upgrade::only;
 use crate::reply::MAX_SHOWN_BYTES;
@@ -58,14 +57,14 @@ pub(super) fn check(config: &Config, host: &str, headers: &HeaderMap) -> Result<
     let own = Origin::of_host(&origin.scheme, host).filter(|own| {
         let is_same = own.host == origin.host
             // All names of this machine mean this host, while it can be reached from here only.
-            || (config.listen.is_loopback() && own.is_loopback() && origin.is_loopback());
+            || (config.is_local() && own.is_loopback() && origin.is_loopback());
         origin.is_web() && is_same && own.port == origin.port && is_known(config, own)
     });
     own.map(|_| ()).ok_or(TurnedAway::Origin)
 }
 
 /// Logs a refused origin, with the host that it was compared with.
-pub(super) fn log_refused(remote: SocketAddr, host: &str, headers: &HeaderMap, why: &TurnedAway) {
+pub(super) fn log_refused(remote: Remote, host: &str, headers: &HeaderMap, why: &TurnedAway) {
     let origin = headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
     let origin = origin.unwrap_or_default();
     let (origin, host) = (cut(&origin, MAX_SHOWN_BYTES), cut(host, MAX_SHOWN_BYTES));

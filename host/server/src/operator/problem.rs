@@ -34,6 +34,11 @@ impl Problem {
         Problem { status, body, header }
     }
 
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Makes the answer of a channel's code a problem: it is JSON of its own.
     pub fn of_channel(status: StatusCode, body: Vec<u8>) -> Problem {
         Problem::with(status, body.into())

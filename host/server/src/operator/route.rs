@@ -124,6 +124,36 @@ fn unknown() -> Problem {
 }
 
 impl Command {
+    /// Returns the name, as paths have it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Broadcast => "broadcast",
+            Command::Send(_) => "send",
+            Command::Disconnect(_) => "disconnect",
+            Command::Notify(_) => "notify",
+            Command::Post(_) => "post",
+            Command::Reset(_) => "reset",
+            Command::Messages => "messages",
+        }
+    }
+
+    /// Returns the connection, the user or the room that it is about, if it is about one.
+    pub(crate) fn subject(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Command::Send(to) | Command::Disconnect(to) | Command::Notify(to) => Some(match to {
+                To::Connection(id) => ("connection", id),
+                To::User(name) => ("user", name),
+            }),
+            Command::Post(room) | Command::Reset(room) => Some(("room", room)),
+            Command::Broadcast | Command::Messages => None,
+        }
+    }
+
+    /// Returns true for commands that end or remove something. The others only send.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Command::Disconnect(_) | Command::Reset(_))
+    }
+
     /// Returns true for commands whose body may be left out.
     pub(crate) fn needs_no_body(&self) -> bool {
         matches!(self, Command::Disconnect(_) | Command::Reset(_))

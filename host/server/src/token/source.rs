@@ -169,14 +169,6 @@ impl KeySource {
                 tokio::spawn(follow_file(Arc::downgrade(self), path.clone()));
             }
             Place::Address(address, refresh) => {
-                if address.scheme_str() == Some("http") && !is_loopback(address) {
-                    tracing::warn!(
-                        tables = self.tables().join(" "),
-                        place = self.place(),
-                        "the keys for tokens are fetched without encryption: a machine in between can \
-                         replace them; use https://"
-                    );
-                }
                 let (address, wake) = (address.clone(), self.wake.clone());
                 let source = Arc::downgrade(self);
                 tokio::spawn(follow_address(source, address, *refresh, wake, http.clone()));
@@ -403,12 +395,4 @@ async fn follow_address(
             () = wake.notified() => tokio::time::sleep_until(due.min(begun + REFETCH_PAUSE)).await,
         }
     }
-}
-
-/// Returns true for an address on this machine.
-pub(super) fn is_loopback(address: &Uri) -> bool {
-    let host = address.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let ip = host.parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
 }

@@ -85,20 +85,6 @@ fn claims_are_what_was_signed() {
 }
 
 #[test]
-fn only_addresses_on_this_machine_need_no_encryption() {
-    for (address, is_near) in [
-        ("http://localhost/keys", true),
-        ("http://127.0.0.1:8080/keys", true),
-        ("http://[::1]/keys", true),
-        ("http://10.0.0.1/keys", false),
-        ("http://localhost.example.com/keys", false),
-    ] {
-        let address = address.parse().expect("an address");
-        assert_eq!(source::is_loopback(&address), is_near, "{address}");
-    }
-}
-
-#[test]
 fn nothing_shows_the_keys() {
     assert!(!format!("{:?}", rules(0)).contains(SECRET));
 }
