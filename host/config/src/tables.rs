@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
+use wharf_contract::hidden::HIDDEN;
+
 use super::ConfigError;
 use super::channel::{self, AllowedHost, ChannelConfig, Grants};
 use super::kind::is_sendable;
 use super::mistake::{distance, excerpt};
-use super::secret::{HIDDEN, Secret, SecretOrigin};
+use super::secret::{Secret, SecretOrigin};
 use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};
 
