@@ -152,8 +152,11 @@ pub enum Violation {
 /// The configuration of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// Settings of the plugin, secrets included.
+    /// Settings of the plugin.
     pub settings: BTreeMap<String, String>,
+    /// Settings that must not be shown.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
     /// Limits of the channel.
     pub limits: Limits,
     /// Channels to whose rooms it may publish.

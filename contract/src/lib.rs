@@ -47,6 +47,7 @@ pub mod exports;
 pub mod fault;
 pub mod handshake;
 pub mod header;
+pub mod hidden;
 #[cfg(feature = "json")]
 pub mod kit;
 pub mod limits;

@@ -217,14 +217,19 @@ pub use timers::Timer;
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
 ///
-/// It takes no arguments. It exports the parts that every channel must have, and the optional
+/// It exports the parts that every channel must have, and the optional
 /// exports whose callbacks are written: `control-frames` for [`on_ping`](Channel::on_ping) and
 /// [`on_pong`](Channel::on_pong), `faults` for [`on_fault`](Channel::on_fault), and so on. The host
 /// calls no others, so a callback that is not written costs nothing. A `type Message`, `Notice`,
 /// `RoomState`, `RoomEvent`, `OutsideMessage` or `OutsideReply` that is left out is added.
 ///
-/// The code that it writes names this crate `wharf`, so the dependency must have that name, as in the
-/// `Cargo.toml` above.
+/// The code that it writes names this crate `wharf`, or as the `Cargo.toml` of the plugin does:
+/// `w = { package = "wharf-sdk", … }`. Where that does not tell (`w.workspace = true`, a crate that
+/// re-exports this one), the compiler says that it finds no `wharf`, and the attribute must be told:
+/// `#[w::channel(crate = w)]`, or `crate = some::path`.
+///
+/// The exports are `unsafe` functions, which the compiler does not count as the author's: a plugin may
+/// have `#![forbid(unsafe_code)]`.
 ///
 /// A plugin has one channel. If a crate has two, compiling it to WebAssembly fails: a symbol "is
 /// already defined". (In tests there may be any number.)

@@ -230,3 +230,21 @@ fn a_missing_setting_is_an_error_that_says_what_to_write() {
         assert_eq!(wharf::optional_setting("greeting").as_deref(), Some("hello"));
     });
 }
+
+#[test]
+fn a_secret_is_read_like_a_setting_and_no_line_shows_it() {
+    let host = TestHost::new::<Mirror>();
+    host.set_secret("password", "hunter22");
+    host.run(|| {
+        let password = wharf::setting("password").expect("it is set");
+        assert_eq!(password, "hunter22");
+        wharf::log::info!(password = password; "it is {password}");
+    });
+    let line = host.log().pop().expect("it is logged");
+    assert_eq!(line.message, "it is ***");
+    assert_eq!(line.fields, [("password".to_owned(), "***".to_owned())]);
+    // It is no secret any more.
+    host.set_setting("password", "hunter22");
+    host.run(|| wharf::log::info!("hunter22"));
+    assert_eq!(host.log().pop().expect("it is logged").message, "hunter22");
+}

@@ -45,6 +45,22 @@ fn json_is_decoded_and_encoded() {
 }
 
 #[test]
+fn a_text_is_expected_as_it_is_and_json_by_its_value() {
+    let client = TestHost::new::<Typed>().connect("/typed").expect_open();
+    let is_what_comes = |check: &dyn Fn()| {
+        client.send(json!({ "type": "add", "one": 1, "other": 2 }));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_ok()
+    };
+    assert!(is_what_comes(&|| client.assert_received(json!({ "value": 3, "type": "sum" }))));
+    assert!(is_what_comes(&|| client.assert_received(Json(&Outgoing::Sum { value: 3 }))));
+    assert!(is_what_comes(&|| client.assert_received(r#"{"type":"sum","value":3}"#)));
+    for other in [r#"{"value":3,"type":"sum"}"#, r#"{"type":"sum","value":3} "#] {
+        assert!(!is_what_comes(&|| client.assert_received(other)), "{other}");
+        assert!(!is_what_comes(&|| client.assert_received(other.to_owned())), "{other}");
+    }
+}
+
+#[test]
 fn by_default_what_does_not_decode_is_answered_with_invalid_json() {
     let client = TestHost::new::<Typed>().connect("/typed").expect_open();
     for (text, explanation) in [

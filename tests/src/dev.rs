@@ -1,5 +1,7 @@
 //! `wharf dev`, from an author's point of view.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -32,9 +34,15 @@ pub struct Dev {
 impl Dev {
     /// Starts it in a crate's folder, and waits until the crate is built and the server listens.
     pub async fn start(folder: &Path) -> Dev {
+        Dev::start_for(folder, &[], None).await
+    }
+
+    /// Starts it for these crates, with this file as its standard error.
+    pub async fn start_for(folder: &Path, crates: &[&str], log: Option<&Path>) -> Dev {
         let mut command = command(folder);
         command
             .args(["dev", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(crates)
             .stdout(Stdio::piped())
             .env("CARGO_TARGET_DIR", artefacts::author_cache());
         for variable in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
@@ -42,9 +50,15 @@ impl Dev {
                 command.env(variable, value);
             }
         }
+        if let Some(log) = log {
+            command.stderr(File::create(log).expect("a file"));
+        }
         let mut child = command.spawn().expect("it starts");
         let progress = Log::collect(child.stdout.take().expect("standard output is a pipe"));
-        let log = Log::collect(child.stderr.take().expect("standard error is a pipe"));
+        let log = match log {
+            Some(log) => Log::collect(Growing(File::open(log).expect("a file"))),
+            None => Log::collect(child.stderr.take().expect("standard error is a pipe")),
+        };
         let address_so_far = SocketAddr::from(([127, 0, 0, 1], 0));
         let seen = [AtomicUsize::new(0), AtomicUsize::new(0)];
         let mut dev = Dev { child, address: address_so_far, progress, log, seen };
@@ -97,6 +111,21 @@ impl Dev {
             self.child.try_wait().expect("the process can be waited for")
         });
         ended.await.code()
+    }
+}
+
+/// A file that another process writes.
+struct Growing(File);
+
+impl Read for Growing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(into) {
+                // The end for now.
+                Ok(0) => std::thread::sleep(Duration::from_millis(20)),
+                other => return other,
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn complained(output: &Output) -> String {
 
 /// Makes an empty folder with the same path in every run, since cargo keeps compiled code by its
 /// folder.
-fn empty_folder(name: &str) -> PathBuf {
+pub fn empty_folder(name: &str) -> PathBuf {
     let folder = author_cache().join("crates").join(name);
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
@@ -33,7 +33,7 @@ fn empty_folder(name: &str) -> PathBuf {
 }
 
 /// Replaces a text in a file, which must contain it.
-fn edit(file: &Path, from: &str, to: &str) {
+pub fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).expect("a text");
     assert!(text.contains(from), "{} has no {from}", file.display());
     fs::write(file, text.replace(from, to)).expect("it is saved");

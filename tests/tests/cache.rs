@@ -174,8 +174,21 @@ async fn a_folder_that_others_can_write_to_is_not_used_and_a_warning_says_so() {
         assert_eq!(warning.str("folder"), place.folder().display().to_string());
         assert!(warning.str("reason").contains("others (chmod go-w)"), "{warning}");
         assert!(warning.message().contains("--cache"), "{warning}");
+        // A volume of Kubernetes belongs to root, or to a group that may write.
+        assert!(warning.message().contains("a folder inside this one"), "{warning}");
         assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
         assert_eq!(place.entries().len(), 1, "nothing was put there");
+    }
+    // That is good advice: the host makes it for itself alone.
+    let inside = format!("{}/wharf", place.flag());
+    for is_there in [false, true] {
+        let wharf = Wharf::start(&["counts"], &[&inside]).await;
+        assert_eq!(is_cached(&loaded(&wharf, "counts").await), is_there);
+        assert_eq!(warnings(&wharf).len(), 0);
+        eventually("the entry", async || {
+            (entries(&place.folder().join("wharf")).len() == 1).then_some(())
+        })
+        .await;
     }
     chmod(&place.folder(), 0o700);
     let wharf = Wharf::start(&["counts"], &[&place.flag()]).await;

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use wharf_tests::{Backend, Client, Ended, Line, Value, Wharf, artefacts, eventually, json};
 
 /// Starts a server with the fixture, whose channel may call these hosts.
@@ -61,6 +64,57 @@ async fn a_granted_host_is_asked_and_its_answer_is_read_whole() {
     assert_eq!((&answer["status"], &answer["location"]), (&json!(302), &json!("/hello")));
     let answer = client.ask_json(get(&backend.url("/status/503"))).await;
     assert_eq!(answer["status"], 503);
+}
+
+/// Answers the first request on a socket after its head, without reading more. Returns its host, and
+/// the head when there is one.
+async fn hasty_backend() -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let host = listener.local_addr().expect("an address").to_string();
+    let head = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.expect("the head"));
+        }
+        let answer = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo long";
+        socket.write_all(answer).await.expect("the answer is sent");
+        // The socket stays open until the client has gone.
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(socket)
+        });
+        String::from_utf8(head).expect("text").to_lowercase()
+    });
+    (host, head)
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_sent_is_the_answer() {
+    let (host, head) = hasty_backend().await;
+    let wharf = server(&[&host], &["--wall-budget-ms 20000"]).await;
+    let mut client = wharf.connect("/fetches").await;
+    // This is more than any buffer on the way holds.
+    let bytes = 8_000_000;
+    let url = format!("http://{host}/upload");
+    let order = json!({ "method": "PUT", "url": url, "bytes": bytes, "timeout_ms": 15_000 });
+    let answer = client.ask_json(order).await;
+    assert_eq!((&answer["status"], &answer["text"]), (&json!(413), &json!("too long")), "{answer}");
+    let head = head.await.expect("a head");
+    assert!(head.contains(&format!("content-length: {bytes}\r\n")), "{head}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_has_the_length_that_its_method_needs() {
+    for (method, has_length) in [("POST", true), ("PUT", true), ("PATCH", true), ("GET", false)] {
+        let (host, head) = hasty_backend().await;
+        let wharf = server(&[&host], &[]).await;
+        let mut client = wharf.connect("/fetches").await;
+        let order = json!({ "method": method, "url": format!("http://{host}/") });
+        assert_eq!(client.ask_json(order).await["status"], 413);
+        let head = head.await.expect("a head");
+        assert_eq!(head.contains("content-length: 0\r\n"), has_length, "{head}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

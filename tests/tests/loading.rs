@@ -4,7 +4,7 @@ use std::fs;
 
 use wharf_tests::artefacts::{component, replaced, slow_to_compile};
 use wharf_tests::operator::Operated;
-use wharf_tests::{Ended, Line, Wharf, eventually};
+use wharf_tests::{Ended, Line, Wharf, eventually, json};
 
 /// Returns the status and the lines of the answer to a request for a page.
 async fn asked(wharf: &Wharf, path: &str) -> (u16, Vec<String>) {
@@ -260,4 +260,12 @@ async fn a_compilation_that_comes_late_is_used() {
     let [late] = refused.as_slice() else { panic!("one line says that it is late: {refused:?}") };
     assert!(late.str("reason").contains("compile_timeout_ms"), "{late}");
     readiness(&wharf, 200, "refused 0").await;
+}
+
+#[tokio::test]
+async fn a_plugin_may_name_the_sdk_otherwise_and_forbid_unsafe_code() {
+    let wharf = Wharf::start(&["renamed"], &[]).await;
+    let mut client = wharf.connect("/renamed").await;
+    client.send("hello").await;
+    assert_eq!(client.json().await, json!({ "heard": "hello" }));
 }

@@ -13,9 +13,15 @@ use wharf_tests::run_in;
 const OF_CARGO: [&str; 5] = ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
 
 fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
+    let (output, said) = as_author(folder, &[&["test"], arguments].concat());
+    let both = said + &String::from_utf8_lossy(&output.stderr);
+    (output, both)
+}
+
+/// Runs a command that needs cargo. Returns its result, and its standard output.
+pub fn as_author(folder: &Path, arguments: &[&str]) -> (Output, String) {
     let mut command = Command::new(binary());
     command
-        .arg("test")
         .args(arguments)
         .current_dir(folder)
         .env_clear()
@@ -27,8 +33,8 @@ fn wharf_test(folder: &Path, arguments: &[&str]) -> (Output, String) {
         }
     }
     let output = command.output().expect("it runs");
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    (output, String::from_utf8_lossy(&said).into_owned())
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output, said)
 }
 
 #[test]

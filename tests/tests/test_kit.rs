@@ -225,6 +225,7 @@ fn the_configuration_is_said_before_the_first_client() {
     let limits = Limits { max_message_bytes: 100, ..Limits::default() };
     let host = prepared("configured", |host| {
         host.set_setting("greeting", "hello");
+        host.set_secret("password", "hunter22");
         host.set_limits(limits);
     });
     let ann = host.connect("/configured").expect_open();
@@ -240,10 +241,15 @@ fn the_configuration_is_said_before_the_first_client() {
     let line = host.log().pop().expect("it is logged");
     assert_eq!(line.message, "a field");
     assert_eq!(line.fields, [("leak".to_owned(), "oh hello".to_owned())]);
+    assert_eq!(ask("password"), "hunter22");
+    ann.send(json!({ "type": "leak", "name": "password", "to": "log", "before": "oh " }));
+    ann.received();
+    assert_eq!(host.log().pop().expect("it is logged").message, "oh ***");
     ann.send("x".repeat(101));
     ann.assert_closed(1009);
     for late in [
         panic_of(|| host.set_setting("greeting", "bye")),
+        panic_of(|| host.set_secret("password", "another")),
         panic_of(|| host.set_limits(limits)),
         panic_of(|| host.grant_publishing("news")),
     ] {

@@ -4,13 +4,16 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::token::Paren;
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl, Meta,
-    PathArguments, Result, ReturnType, Token, Type, TypeTuple, parse_quote,
+    Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl, LitStr,
+    Meta, Path, PathArguments, Result, ReturnType, Token, Type, TypeTuple, parse_quote,
 };
+
+use crate::dependency;
 
 /// The callbacks of `wharf::Channel`.
 const CALLBACKS: [&str; 16] = [
@@ -82,17 +85,13 @@ pub struct Channel {
     pub paths: Span,
     /// The `#[cfg]`s of each written callback, by its name.
     pub callbacks: Vec<(String, Vec<Attribute>)>,
+    /// The SDK's name in the author's crate.
+    pub sdk: Path,
 }
 
 /// Reads the attribute's arguments and the item below it.
 pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
-    if !arguments.is_empty() {
-        return Err(Error::new_spanned(
-            arguments,
-            "`#[wharf::channel]` takes no arguments; paths belong in the implementation: \
-             `const PATHS: &[&str] = &[\"/chat/:room_id\"];`",
-        ));
-    }
+    let sdk = name_of_the_sdk(arguments)?;
     let item = implementation(syn::parse2(item)?)?;
     let header = header(&item);
     let mut errors = Errors::default();
@@ -159,7 +158,32 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
     }
     errors.finish()?;
     let paths = paths.unwrap_or_else(Span::call_site);
-    Ok(Channel { item, types, paths, callbacks })
+    Ok(Channel { item, types, paths, callbacks, sdk })
+}
+
+/// Reads the argument `crate = name`.
+fn name_of_the_sdk(arguments: TokenStream) -> Result<Path> {
+    if arguments.is_empty() {
+        return Ok(dependency::sdk());
+    }
+    let argument = |input: ParseStream| {
+        input.parse::<Token![crate]>()?;
+        input.parse::<Token![=]>()?;
+        let path = match input.peek(LitStr) {
+            true => input.parse::<LitStr>()?.parse()?,
+            false => input.call(Path::parse_mod_style)?,
+        };
+        input.parse::<Option<Token![,]>>()?;
+        Ok(path)
+    };
+    argument.parse2(arguments.clone()).map_err(|_| {
+        Error::new_spanned(
+            arguments,
+            "`#[wharf::channel]` takes no arguments but `crate = name`, for a dependency on the SDK \
+             with another name than `wharf`; paths belong in the implementation: \
+             `const PATHS: &[&str] = &[\"/chat/:room_id\"];`",
+        )
+    })
 }
 
 /// Returns the `#[cfg]`s among attributes. One in a `#[cfg_attr]` holds under the condition of that.

@@ -1,8 +1,8 @@
 //! The code that the attribute adds to an author's channel.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::{Attribute, Meta, parse_quote};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, Meta, Path, parse_quote};
 
 use wharf_contract::exports::{OPTIONAL_EXPORTS, OptionalExport};
 
@@ -12,33 +12,39 @@ use crate::exports::{macro_of, module_of};
 /// Returns the completed implementation, and the exports of the component.
 pub fn expand(channel: Channel) -> TokenStream {
     let exports: Vec<Export> = OPTIONAL_EXPORTS.iter().map(|of| Export::of(of, &channel)).collect();
-    let Channel { mut item, types, paths, .. } = channel;
+    let Channel { mut item, types, paths, sdk, .. } = channel;
     for (name, ty) in types {
         item.items.push(parse_quote! { type #name = #ty; });
     }
     let fields = exports.iter().map(Export::field);
     item.items.push(parse_quote! {
         #[doc(hidden)]
-        const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: ::wharf::__private::Exports =
-            ::wharf::__private::Exports { #(#fields),* };
+        const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: #sdk::__private::Exports =
+            #sdk::__private::Exports { #(#fields),* };
     });
     let ty = &item.self_ty;
     // Added items are there where the implementation is.
     let here = conditions(&item.attrs);
+    // Its errors point at the paths, as far as every token of the call does.
+    let at_paths = sdk.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(paths);
+        token
+    });
+    let at_paths: TokenStream = at_paths.collect();
     let checked = quote_spanned! { paths =>
         #(#here)*
-        const _: () = ::wharf::__private::check_paths(<#ty as ::wharf::Channel>::PATHS);
+        const _: () = #at_paths::__private::check_paths(<#ty as #at_paths::Channel>::PATHS);
     };
-    let exports = exports.iter().map(Export::item);
+    let exports = exports.iter().map(|export| export.item(&sdk));
     quote! {
         #item
         #checked
         #(#here)*
         #[cfg(target_family = "wasm")]
         const _: () = {
-            type __WharfComponentOfTheChannel = ::wharf::__private::Component<#ty>;
-            ::wharf::__private::bindings::channel::export_channel!(
-                __WharfComponentOfTheChannel with_types_in ::wharf::__private::bindings::channel
+            type __WharfComponentOfTheChannel = #sdk::__private::Component<#ty>;
+            #sdk::__private::bindings::channel::export_channel!(
+                __WharfComponentOfTheChannel with_types_in #sdk::__private::bindings::channel
             );
             #(#exports)*
         };
@@ -62,12 +68,12 @@ impl Export {
         quote! { #field: #value }
     }
 
-    /// Returns the tokens that make it.
-    fn item(&self) -> TokenStream {
+    /// Returns the tokens that make it. `sdk` is the SDK's name.
+    fn item(&self, sdk: &Path) -> TokenStream {
         let (module, export) = (module_of(self.optional), macro_of(self.optional));
         self.written.item(quote! {
-            ::wharf::__private::bindings::#module::#export!(
-                __WharfComponentOfTheChannel with_types_in ::wharf::__private::bindings::#module
+            #sdk::__private::bindings::#module::#export!(
+                __WharfComponentOfTheChannel with_types_in #sdk::__private::bindings::#module
             );
         })
     }
@@ -140,6 +146,35 @@ mod tests {
         };
         let channel = check(TokenStream::new(), item).expect("nothing is wrong with it");
         expand(channel).to_string().replace(' ', "")
+    }
+
+    #[test]
+    fn every_path_begins_with_the_name_that_the_sdk_has() {
+        for (argument, name) in [
+            (quote! { crate = w }, "w"),
+            (quote! { crate = ::w, }, "::w"),
+            (quote! { crate = "w" }, "w"),
+            (quote! { crate = crate::sdk }, "crate::sdk"),
+        ] {
+            let item = quote! {
+                impl Channel for Chat {
+                    const PATHS: &[&str] = &["/chat"];
+                    fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat) }
+                    fn on_fault(&mut self, c: &Connection, f: Fault) -> Result {}
+                }
+            };
+            let expanded = expand(check(argument, item).expect("nothing is wrong with it"));
+            let expanded = expanded.to_string().replace(' ', "");
+            assert!(!expanded.contains("wharf::"), "{expanded}");
+            let private = format!("{name}::__private::");
+            assert_eq!(
+                expanded.matches("::__private::").count(),
+                expanded.matches(&private).count(),
+                "{expanded}"
+            );
+        }
+        let nothing = check(quote! { "/chat" }, quote! { impl Channel for Chat {} });
+        assert!(nothing.is_err_and(|error| error.to_string().contains("`crate = name`")));
     }
 
     fn exports(expanded: &str) -> [bool; 3] {

@@ -1,12 +1,14 @@
 //! The attribute `#[wharf::channel]`; its documentation for authors is in the crate `wharf`.
 //!
-//! `checks` reads the author's code and reports errors at their place. `expand` adds the code that
-//! the compiler and the host need. `exports` hands the contract's list of optional exports to the SDK,
-//! whose components do not contain the contract.
+//! `checks` reads the author's code and reports errors at their place. `dependency` finds the name
+//! that the author gives the SDK. `expand` adds the code that the compiler and the host need.
+//! `exports` hands the contract's list of optional exports to the SDK, whose components do not contain
+//! the contract.
 
 #![deny(missing_docs)]
 
 mod checks;
+mod dependency;
 mod expand;
 mod exports;
 

@@ -15,6 +15,7 @@ use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
 use crate::log::{FieldValue, Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
+use crate::testing::LogLine;
 use crate::testing::effects::Effect;
 use crate::testing::host_calls::{checked, checked_rooms, checked_users, page};
 use crate::testing::posts::Scope;
@@ -415,13 +416,19 @@ pub(crate) fn max_level() -> LevelFilter {
 
 /// Writes a line. Code that logs should be testable without a host, so none is needed here.
 pub(crate) fn log(level: Level, message: &str, fields: Vec<(String, FieldValue)>) {
+    let world = CURRENT.with_borrow(Clone::clone);
+    let shown = |text: &str| match &world {
+        Some(world) => world.borrow().shown(text),
+        None => text.to_owned(),
+    };
     let fields: Vec<(String, String)> =
-        fields.into_iter().map(|(name, value)| (name, value.to_string())).collect();
+        fields.iter().map(|(name, value)| (shown(name), shown(&value.to_string()))).collect();
+    let message = shown(message);
     let fields_text: String =
         fields.iter().map(|(name, value)| format!(" {name}={value:?}")).collect();
     // The test runner shows it for tests that fail.
     eprintln!("{level:?}: {message}{fields_text}");
-    if let Some(world) = CURRENT.with_borrow(Clone::clone) {
-        world.borrow_mut().log(level, message, &fields);
+    if let Some(world) = &world {
+        world.borrow_mut().log(LogLine { level, message, fields });
     }
 }

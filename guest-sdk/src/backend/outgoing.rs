@@ -9,7 +9,7 @@ use wasip2::http::types::{
     OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::poll::{Pollable, poll};
-use wasip2::io::streams::StreamError;
+use wasip2::io::streams::{OutputStream, StreamError};
 
 use crate::error::{HostError, Remedy};
 use crate::http::{Request, Response, Target, remedy_of};
@@ -35,13 +35,11 @@ pub(crate) fn http_send(request: &Request, target: &Target) -> Result<Response, 
         false => outgoing.body().ok(),
     };
     let answer = handle(outgoing, Some(options(request.timeout))).map_err(failed)?;
-    if let Some(body) = body {
-        write(body, &request.body, &deadline)?;
-    }
-    let incoming = wait(&answer, &deadline)?;
+    let mut sending = Sending::begin(body, &request.body);
+    let incoming = wait(&answer, &mut sending, &deadline)?;
     let status = incoming.status();
     let headers = incoming.headers().entries();
-    let body = read(&incoming, request.max_body_bytes, &deadline)?;
+    let body = read(&incoming, request.max_body_bytes, &mut sending, &deadline)?;
     Ok(Response { status, headers, body })
 }
 
@@ -72,7 +70,10 @@ fn fields(request: &Request) -> Result<Fields, HostError> {
     for (name, value) in &request.headers {
         add(name, value)?;
     }
-    if !request.body.is_empty() && !fields.has("content-length") {
+    // Servers expect the length of what may have a body, also if it has none (RFC 9110, 8.6).
+    let may_have_body = ["POST", "PUT", "PATCH"].contains(&request.method.as_str());
+    let has_length = fields.has("content-length");
+    if (may_have_body || !request.body.is_empty()) && !has_length {
         add("content-length", request.body.len().to_string().as_bytes())?;
     }
     Ok(fields)
@@ -103,8 +104,12 @@ impl Deadline {
         Self { timeout, passed: subscribe_duration(nanoseconds(timeout)) }
     }
 
-    fn wait(&self, event: &Pollable) -> Result<(), HostError> {
-        match poll(&[event, &self.passed]).contains(&0) {
+    /// Waits until the event has come, or more of the body can be sent.
+    fn wait(&self, event: &Pollable, sending: &Sending) -> Result<(), HostError> {
+        let has_room = sending.has_room();
+        let mut events = vec![&self.passed, event];
+        events.extend(has_room.as_ref());
+        match poll(&events).iter().any(|ready| *ready > 0) {
             true => Ok(()),
             false => {
                 let detail = format!("no whole answer within {:?}", self.timeout);
@@ -114,42 +119,91 @@ impl Deadline {
     }
 }
 
-/// Sends the body. If the server accepts no more of it, the answer tells why.
-fn write(body: OutgoingBody, mut data: &[u8], deadline: &Deadline) -> Result<(), HostError> {
-    let Ok(stream) = body.write() else {
-        return Ok(());
-    };
-    while !data.is_empty() {
-        let Ok(room) = stream.check_write() else {
-            return Ok(());
-        };
-        let room = usize::try_from(room).unwrap_or(CHUNK).min(CHUNK).min(data.len());
-        let (chunk, rest) = data.split_at(room);
-        if chunk.is_empty() {
-            deadline.wait(&stream.subscribe())?;
-        } else if stream.write(chunk).is_err() {
-            return Ok(());
+/// The body of a request while it is sent, which goes on until the answer has been read: a server may
+/// answer before it has read the whole, and may read on after that.
+struct Sending<'a> {
+    /// It belongs to the body, and is dropped before it. A body that is dropped before its end takes
+    /// the connection with it, so that this is done after the answer has been read.
+    stream: Option<OutputStream>,
+    body: Option<OutgoingBody>,
+    rest: &'a [u8],
+    stage: Stage,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    Writing,
+    Flushing,
+    /// All has been sent, or the server accepts no more. Then the answer tells why.
+    Over,
+}
+
+impl<'a> Sending<'a> {
+    fn begin(body: Option<OutgoingBody>, data: &'a [u8]) -> Self {
+        let stream = body.as_ref().and_then(|body| body.write().ok());
+        Self { stream, body, rest: data, stage: Stage::Writing }
+    }
+
+    /// Sends as much as there is room for.
+    fn go_on(&mut self) {
+        while self.stage != Stage::Over {
+            let Some(room) = self.stream.as_ref().and_then(|stream| stream.check_write().ok())
+            else {
+                self.stage = Stage::Over;
+                return;
+            };
+            if room == 0 {
+                return;
+            }
+            self.step(usize::try_from(room).unwrap_or(CHUNK).min(CHUNK));
         }
-        data = rest;
     }
-    if stream.flush().is_ok() {
-        deadline.wait(&stream.subscribe())?;
+
+    /// Sends up to this number of bytes, or the end.
+    fn step(&mut self, room: usize) {
+        let Some(stream) = &self.stream else {
+            return;
+        };
+        let (chunk, rest) = self.rest.split_at(room.min(self.rest.len()));
+        let is_accepted = match (chunk.is_empty(), &self.stage) {
+            (false, _) => stream.write(chunk).is_ok(),
+            (true, Stage::Writing) => {
+                self.stage = Stage::Flushing;
+                stream.flush().is_ok()
+            }
+            // There is room again, so that all is flushed.
+            (true, _) => {
+                self.stage = Stage::Over;
+                self.stream = None;
+                self.body.take().map(|body| OutgoingBody::finish(body, None));
+                return;
+            }
+        };
+        self.rest = rest;
+        if !is_accepted {
+            self.stage = Stage::Over;
+        }
     }
-    drop(stream);
-    let _ = OutgoingBody::finish(body, None);
-    Ok(())
+
+    /// Returns the event that there is room for more.
+    fn has_room(&self) -> Option<Pollable> {
+        let stream = self.stream.as_ref().filter(|_| self.stage != Stage::Over);
+        stream.map(OutputStream::subscribe)
+    }
 }
 
 fn wait(
     answer: &FutureIncomingResponse,
+    sending: &mut Sending,
     deadline: &Deadline,
 ) -> Result<IncomingResponse, HostError> {
     loop {
+        sending.go_on();
         match answer.get() {
             Some(Ok(Ok(incoming))) => return Ok(incoming),
             Some(Ok(Err(code))) => return Err(failed(code)),
             Some(Err(())) => return Err(broken_off()),
-            None => deadline.wait(&answer.subscribe())?,
+            None => deadline.wait(&answer.subscribe(), sending)?,
         }
     }
 }
@@ -157,14 +211,16 @@ fn wait(
 fn read(
     incoming: &IncomingResponse,
     limit: usize,
+    sending: &mut Sending,
     deadline: &Deadline,
 ) -> Result<Vec<u8>, HostError> {
     let body = incoming.consume().map_err(|()| broken_off())?;
     let stream = body.stream().map_err(|()| broken_off())?;
     let mut data = Vec::new();
     loop {
+        sending.go_on();
         match stream.read(CHUNK as u64) {
-            Ok(chunk) if chunk.is_empty() => deadline.wait(&stream.subscribe())?,
+            Ok(chunk) if chunk.is_empty() => deadline.wait(&stream.subscribe(), sending)?,
             Ok(chunk) => {
                 if data.len() + chunk.len() > limit {
                     let detail = format!("the answer has more than {limit} bytes");

@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 
 use super::session::{decode, encoded};
 use super::strict::Rules;
-use super::tree::{blamed, parse, shape};
+use super::tree::{blamed, lacking, parse, shape};
 
 /// True where every write is read back: in tests and in debug builds. Otherwise that is done for
 /// each new shape of a value only.
@@ -74,7 +74,17 @@ fn compare<C: Serialize + DeserializeOwned>(what: &str, bytes: &[u8]) -> Result 
 /// Returns the place for which bytes cannot be read as a `C`: names of fields with dots between
 /// them; empty for the value as a whole.
 pub(super) fn place_of_error<C: DeserializeOwned>(bytes: &[u8]) -> String {
-    blamed(bytes, &|bytes| decode::<C>(bytes).err().map(|error| error.to_string())).join(".")
+    let read = |bytes: &[u8]| decode::<C>(bytes).err().map(|error| error.to_string());
+    let missing = read(bytes).and_then(|error| {
+        let (_, name) = error.split_once("missing field `")?;
+        Some(name.split_once('`')?.0.to_owned())
+    });
+    let place = match missing {
+        // Of the fields that are there none is to blame.
+        Some(name) => lacking(bytes, &name, &read).unwrap_or_default(),
+        None => blamed(bytes, &read),
+    };
+    place.join(".")
 }
 
 /// Returns the error of a value that would not be read back.

@@ -525,3 +525,53 @@ fn a_payload_with_numbers_as_keys_is_read_as_json_too() {
     let read: BTreeMap<u32, String> = payload::decode(&json).expect("keys are numbers");
     assert_eq!(read, BTreeMap::from([(1, "one".to_owned()), (2, "two".to_owned())]));
 }
+
+/// Returns the error of a value that an earlier generation wrote, to be read as a `T`.
+fn unfit<T: DeserializeOwned + 'static>(written: &serde_json::Value) -> String {
+    let bytes = rmp_serde::to_vec_named(written).expect("it can be encoded");
+    let error = session::decode::<T>(&bytes).map(drop).expect_err("it does not fit");
+    session::explained::<T>("the session", &bytes, error, 2).to_string()
+}
+
+#[test]
+fn a_field_that_an_earlier_generation_did_not_have_is_named_and_no_other() {
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its fields' names matter")]
+    struct Counts {
+        n: u32,
+        name: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its fields' names matter")]
+    struct Party {
+        scores: BTreeMap<String, u32>,
+        players: Vec<Counts>,
+        host: Counts,
+        #[serde(flatten)]
+        rest: BTreeMap<String, u32>,
+    }
+
+    let says = |error: &str, beginning: &str, end: &str| {
+        assert!(error.starts_with(&format!("the session does not fit `{beginning} (")), "{error}");
+        assert!(error.ends_with(&format!("): {end}")), "{error}");
+    };
+    let here = module_path!();
+    let whole =
+        format!("{here}::a_field_that_an_earlier_generation_did_not_have_is_named_and_no_other");
+    let (counts, party) = (format!("{whole}::Counts`"), format!("{whole}::Party`"));
+    let json = |text: &str| serde_json::from_str(text).expect("JSON");
+    says(&unfit::<Counts>(&json(r#"{"n": 1}"#)), &counts, "missing field `name`");
+    says(&unfit::<Counts>(&json(r#"{"name": "x"}"#)), &counts, "missing field `n`");
+    let old = r#"{"scores": {"a": 1}, "players": [], "host": {"n": 1}, "more": 1}"#;
+    says(&unfit::<Party>(&json(old)), &format!("{party}, field `host`"), "missing field `name`");
+    let old = r#"{"scores": {}, "players": [{"n": 1, "name": "x"}, {"n": 1}],
+        "host": {"n": 1, "name": "x"}}"#;
+    let place = format!("{party}, field `players.1`");
+    says(&unfit::<Party>(&json(old)), &place, "missing field `name`");
+    let old = r#"{"scores": {}, "host": {"n": 1, "name": "x"}}"#;
+    says(&unfit::<Party>(&json(old)), &party, "missing field `players`");
+    // A field of another type is still the one to name.
+    let error = unfit::<Counts>(&json(r#"{"n": "one", "name": "x"}"#));
+    assert!(error.contains("Counts`, field `n` ("), "{error}");
+}

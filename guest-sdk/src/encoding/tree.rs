@@ -20,6 +20,9 @@ pub(super) struct Entry<'b> {
 /// Deepest nesting that is looked at.
 const MAX_DEPTH: usize = 128;
 
+/// Largest number of maps that are tried to find the one that lacks a field.
+const MOST_MAPS: usize = 100;
+
 /// Reads a whole value; `None` for bytes that are none.
 pub(super) fn parse(bytes: &[u8]) -> Option<Node<'_>> {
     let mut reader = Reader { bytes, at: 0 };
@@ -147,6 +150,28 @@ impl<'b> Reader<'b> {
         }
     }
 
+    /// Adds the maps of a value to `found`.
+    fn maps(&mut self, path: &[String], found: &mut Vec<Map>) -> Option<()> {
+        let start = self.at;
+        match self.head().filter(|_| path.len() <= MAX_DEPTH)? {
+            Head::Leaf(_) => {}
+            Head::Array(len) => {
+                for at in 0..len {
+                    self.maps(&[path, &[at.to_string()]].concat(), found)?;
+                }
+            }
+            Head::Map(len) => {
+                let first = self.at;
+                for _ in 0..len {
+                    let name = self.node(path.len())?.name();
+                    self.maps(&[path, &[name]].concat(), found)?;
+                }
+                found.push(Map { path: path.to_owned(), len, start, first, end: self.at });
+            }
+        }
+        Some(())
+    }
+
     fn array(&mut self, len: usize, depth: usize) -> Option<Node<'b>> {
         (0..len).map(|_| self.node(depth + 1)).collect::<Option<_>>().map(Node::Array)
     }
@@ -220,7 +245,14 @@ impl Node<'_> {
 impl Entry<'_> {
     /// Returns the key for people.
     pub(super) fn name(&self) -> String {
-        match &self.key {
+        self.key.name()
+    }
+}
+
+impl Node<'_> {
+    /// Returns a key for people.
+    fn name(&self) -> String {
+        match self {
             Node::Leaf([0xa0..=0xbf, text @ ..] | [0xd9, _, text @ ..]) => {
                 String::from_utf8_lossy(text).into_owned()
             }
@@ -252,6 +284,50 @@ pub(super) fn blamed(bytes: &[u8], read: &dyn Fn(&[u8]) -> Option<String>) -> Ve
         node = entry.value;
     }
     path
+}
+
+/// A map, and its place.
+struct Map {
+    path: Vec<String>,
+    len: usize,
+    /// Places in the bytes: of the map, of its first entry, and of its end.
+    start: usize,
+    first: usize,
+    end: usize,
+}
+
+impl Map {
+    /// Returns the bytes with an entry of this name more, without a value.
+    fn with(&self, bytes: &[u8], name: &str) -> Option<Vec<u8>> {
+        let len = u32::try_from(self.len + 1).ok()?.to_be_bytes();
+        let name_len = u32::try_from(name.len()).ok()?.to_be_bytes();
+        let (before, entries) = (bytes.get(..self.start)?, bytes.get(self.first..self.end)?);
+        let key = [&[0xdb], &name_len[..], name.as_bytes()].concat();
+        let rest = bytes.get(self.end..)?;
+        Some([before, &[0xdf], &len, entries, &key, &[0xc0], rest].concat())
+    }
+}
+
+/// Returns the place of the part that lacks a field of this name. `read` returns the error of
+/// reading bytes.
+///
+/// The part is found by giving it the field: reading then fails for another reason, or not at all.
+/// Other maps that take any key do as well, but end before the part that lacks the field: behind it
+/// nothing has been read.
+pub(super) fn lacking(
+    bytes: &[u8],
+    name: &str,
+    read: &dyn Fn(&[u8]) -> Option<String>,
+) -> Option<Vec<String>> {
+    let error = read(bytes)?;
+    let mut maps = Vec::new();
+    Reader { bytes, at: 0 }.maps(&[], &mut maps)?;
+    // Inner ones were found before outer ones, so that the last one ends last.
+    let found =
+        maps.into_iter().rev().take(MOST_MAPS).find(|map| {
+            map.with(bytes, name).is_some_and(|with| read(&with).as_ref() != Some(&error))
+        });
+    found.map(|map| map.path)
 }
 
 /// Returns the bytes without an entry of the map with `len` entries at `start`.
@@ -330,7 +406,9 @@ mod tests {
             if let Some(node) = parse(&bytes) {
                 prop_assert_eq!(node.first_loss(&node), None);
             }
-            blamed(&bytes, &|bytes| (bytes.len() > 3).then(|| "too long".to_owned()));
+            let read = |bytes: &[u8]| (bytes.len() > 3).then(|| "too long".to_owned());
+            blamed(&bytes, &read);
+            lacking(&bytes, "x", &read);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A client of the host, at either level.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -246,19 +248,23 @@ impl Client {
     }
 
     /// Checks that the next message received is this one, of a type that
-    /// [`Connection::send`](crate::Connection::send) accepts. JSON is compared by value, so that
-    /// the order of fields does not matter.
+    /// [`Connection::send`](crate::Connection::send) accepts. `json!({…})` and `Json(&value)` are
+    /// compared by value, so that the order of fields does not matter. A text that is given as a
+    /// string must have come as it is.
     #[track_caller]
     pub fn assert_received(&self, expected: impl Outgoing) {
-        let expected = self::expected(expected);
+        let expected = Expected::of(expected);
         match self.next() {
-            Some(received) if is_same(&received, &expected) => {}
+            Some(received) if expected.is(&received) => {}
             // JSON is shown in the form that was compared.
-            Some(received) => match (json_of(&received), json_of(&expected)) {
+            Some(received) => match (json_of(&received), expected.json) {
                 (Some(received), Some(expected)) => assert_eq!(received, expected),
-                _ => assert_eq!(received, expected),
+                _ => assert_eq!(received, expected.message),
             },
-            None => panic!("{} has received nothing more; expected {expected:?}", self.id()),
+            None => {
+                let expected = expected.message;
+                panic!("{} has received nothing more; expected {expected:?}", self.id())
+            }
         }
     }
 
@@ -375,17 +381,36 @@ impl Client {
     }
 }
 
-/// Returns the message that a client must have received.
-#[track_caller]
-pub(crate) fn expected(message: impl Outgoing) -> Received {
-    Received::from(message.payload().expect("the message cannot be encoded"))
+/// A message that a client must have received.
+pub(crate) struct Expected {
+    pub(crate) message: Received,
+    /// Its value, if it was given as JSON and not as text.
+    json: Option<Value>,
 }
 
-/// Returns true if two messages are the same; JSON is compared by value.
-pub(crate) fn is_same(one: &Received, other: &Received) -> bool {
-    match (json_of(one), json_of(other)) {
-        (Some(one), Some(other)) => one == other,
-        _ => one == other,
+impl Expected {
+    #[track_caller]
+    pub(crate) fn of(message: impl Outgoing) -> Self {
+        let payload = message.payload().expect("the message cannot be encoded");
+        // JSON was made of a value for this message, and text is the author's own.
+        let is_text = matches!(payload, Payload::Text(Cow::Borrowed(_)));
+        let message = Received::from(payload);
+        let json = if is_text { None } else { json_of(&message) };
+        Self { message, json }
+    }
+
+    /// Returns true if it is this one.
+    pub(crate) fn is(&self, received: &Received) -> bool {
+        match &self.json {
+            Some(json) => json_of(received).as_ref() == Some(json),
+            None => *received == self.message,
+        }
+    }
+}
+
+impl fmt::Debug for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(f)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::outgoing::Outgoing;
 use crate::outside_messages::OutsideRefusal;
 use crate::store;
 
-use super::client::{Received, expected, is_same};
+use super::client::{Expected, Received};
 use super::component::{self, ComponentHost};
 use super::connecting::Connecting;
 use super::effects::Published;
@@ -98,15 +98,24 @@ impl TestHost {
         }
     }
 
-    /// Sets a setting or a secret that the plugin reads with [`setting`](crate::setting), from the
-    /// next event on; with a component, before the first client connects.
+    /// Sets a setting that the plugin reads with [`setting`](crate::setting), from the next event
+    /// on; with a component, before the first client connects.
     #[track_caller]
     pub fn set_setting(&self, name: &str, value: &str) {
         match &self.level {
-            Native(world) => {
-                world.borrow_mut().settings.insert(name.to_owned(), value.to_owned());
-            }
+            Native(world) => world.borrow_mut().set_setting(name, value, false),
             Component(host) => host.set_setting(name, value),
+        }
+    }
+
+    /// Sets a secret, which the plugin reads like a setting. As in the host, `***` replaces it in
+    /// what [`log`](TestHost::log) and [`errors`](TestHost::errors) return, if it has at least 4
+    /// bytes.
+    #[track_caller]
+    pub fn set_secret(&self, name: &str, value: &str) {
+        match &self.level {
+            Native(world) => world.borrow_mut().set_setting(name, value, true),
+            Component(host) => host.set_secret(name, value),
         }
     }
 
@@ -379,12 +388,12 @@ impl TestHost {
     /// Panics if the room has no members.
     #[track_caller]
     pub fn assert_broadcast(&self, room: &str, message: impl Outgoing) {
-        let expected = expected(message);
+        let expected = Expected::of(message);
         let members = self.room_members(room);
         assert!(!members.is_empty(), "nobody is in the room {room:?} to receive {expected:?}");
         for member in members {
             match self.next_of(&member) {
-                Some(received) if is_same(&received, &expected) => {}
+                Some(received) if expected.is(&received) => {}
                 Some(received) => panic!(
                     "{member}, a member of {room:?}, has received {received:?} next, and not \
                      {expected:?}"

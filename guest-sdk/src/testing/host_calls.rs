@@ -7,13 +7,13 @@ use wharf_contract::audience::{Size, check_rooms, check_users};
 use wharf_contract::close::{Close, check_ping};
 use wharf_contract::effects::Recorded;
 use wharf_contract::header;
+use wharf_contract::hidden::HiddenTexts;
 use wharf_contract::names::{MAX_LABELS, check_label, check_room, check_user};
 use wharf_contract::text::{MAX_SHOWN_CHANNEL_BYTES, MAX_SHOWN_SETTING_BYTES, Shown};
 use wharf_contract::token::Identity;
 
 use crate::audience::{self, Audience};
 use crate::error::HostError;
-use crate::log::Level;
 use crate::outgoing::Kind;
 
 use super::client::Received;
@@ -334,13 +334,29 @@ impl World {
         Some(self.connections.get(&number)?.ending?.token().to_owned())
     }
 
+    pub(crate) fn set_setting(&mut self, name: &str, value: &str, is_secret: bool) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        match is_secret {
+            true => self.secrets.insert(name.to_owned()),
+            false => self.secrets.remove(name),
+        };
+        let secrets = self.settings.iter().filter(|(name, _)| self.secrets.contains(*name));
+        self.hidden = HiddenTexts::of(secrets.map(|(_, value)| &**value));
+    }
+
     pub(crate) fn failed(&mut self, detail: String) {
+        let detail = self.shown(&detail);
         eprintln!("handler failed: {detail}");
         self.errors.push(detail);
     }
 
-    pub(crate) fn log(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
-        self.log.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() });
+    pub(crate) fn log(&mut self, line: LogLine) {
+        self.log.push(line);
+    }
+
+    /// Returns a text without secrets.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        self.hidden.hide(text, usize::MAX).into_owned()
     }
 }
 

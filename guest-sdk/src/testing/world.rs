@@ -2,13 +2,14 @@
 //! sockets and without concurrency.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use wharf_contract::close::Reason;
 use wharf_contract::description::Description;
 use wharf_contract::effects::{EffectLimits, Recorded};
+use wharf_contract::hidden::HiddenTexts;
 use wharf_contract::limits::Limits;
 use wharf_contract::router::Router;
 
@@ -35,6 +36,10 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// Settings of the operator, secrets included.
     pub(crate) settings: BTreeMap<String, String>,
+    /// Names of the secrets among them.
+    pub(crate) secrets: BTreeSet<String>,
+    /// Texts that no line shows.
+    pub(crate) hidden: HiddenTexts,
     /// Valid tokens, with their claims.
     pub(crate) tokens: BTreeMap<String, String>,
     /// A client came with claims, so that there are rules for tokens.
@@ -155,6 +160,8 @@ impl World {
             generation: 1,
             limits: Limits::default(),
             settings: BTreeMap::new(),
+            secrets: BTreeSet::new(),
+            hidden: HiddenTexts::default(),
             tokens: BTreeMap::new(),
             has_claims: false,
             connections: BTreeMap::new(),

@@ -6,11 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
 use serde::Serialize;
+use tempfile::TempDir;
 
+use super::package::{Cargo, Package};
+use super::{MISSING_TARGET, lacks_target};
 use wharf_config::{ChannelConfig, Config, table_key as key};
 use wharf_runtime::plugin::watch::{Change, look_once, plugins_in};
 use wharf_runtime::plugin::{Engine, Interfaces, Machine};
@@ -97,6 +102,48 @@ pub async fn check(
     }
     reports.sort_by_key(|(place, _)| *place);
     Ok(reports.into_iter().map(|(_, report)| report).collect())
+}
+
+/// The component of a crate, in a file with the name that it has in a plugin folder.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Cargo's own file.
+    component: PathBuf,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Compiled {
+    /// Compiles the crate in a folder. `None` if it does not compile, which cargo has explained.
+    ///
+    /// # Errors
+    ///
+    /// The folder has no plugin's crate, or the toolchain lacks the target.
+    pub fn of_crate(folder: &Path) -> anyhow::Result<Option<Compiled>> {
+        let cargo = Cargo::in_foreground();
+        let package = Package::find(&cargo, folder)?;
+        if lacks_target(folder) {
+            bail!(MISSING_TARGET);
+        }
+        let Some(component) = package.compile(&cargo)?.component else {
+            return Ok(None);
+        };
+        let folder = tempfile::tempdir().context("there is no room for a copy of the component")?;
+        let file = folder.path().join(format!("{}.wasm", package.name));
+        fs::copy(&component, &file)
+            .with_context(|| format!("{} cannot be read", component.display()))?;
+        Ok(Some(Compiled { component, file, _folder: folder }))
+    }
+
+    /// Returns the file to check.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Writes cargo's own file into the report.
+    pub fn named(&self, report: Report) -> Report {
+        Report { file: self.component.clone(), ..report }
+    }
 }
 
 /// Returns the plugins of a folder that none of these files replaces, in the order of their names.

@@ -5,22 +5,26 @@
 //! line reports the result. A build that fails leaves the folder, and so the running code, as it
 //! is.
 
+mod inputs;
 mod progress;
-mod sources;
+mod snapshot;
+mod watcher;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
-use super::package::{Cargo, Package};
+use super::package::{Build, Cargo, Package};
 use super::{MISSING_TARGET, lacks_target};
+use inputs::Inputs;
 use progress::Progress;
-use sources::{Snapshot, SourceWatcher};
+use snapshot::{Changes, Snapshot};
+use watcher::SourceWatcher;
 use wharf_config::{Config, Source, Sources};
 use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
@@ -103,8 +107,11 @@ struct Builder {
 
 struct Crate {
     package: Package,
-    /// Its sources at the time of the last build.
-    built: Snapshot,
+    /// The files that the last build has read.
+    inputs: Inputs,
+    /// Their state when it began; `None` before the first one.
+    built: Option<Snapshot>,
+    changes: Changes,
 }
 
 impl Builder {
@@ -115,14 +122,14 @@ impl Builder {
         cargo: Arc<Cargo>,
     ) -> anyhow::Result<Builder> {
         let folders = if folders.is_empty() { vec![PathBuf::from(".")] } else { folders };
-        let mut crates: Vec<Crate> = Vec::new();
+        let mut crates: Vec<Package> = Vec::new();
         for folder in &folders {
             let package = Package::find(&cargo, folder)?;
-            if let Some(other) = crates.iter().find(|other| other.package.name == package.name) {
+            if let Some(other) = crates.iter().find(|other| other.name == package.name) {
                 let name = &package.name;
-                bail!("{} and {} are both called {name}", other.package, package);
+                bail!("{other} and {package} are both called {name}");
             }
-            crates.push(Crate { package, built: Snapshot::default() });
+            crates.push(package);
         }
         if folders.first().is_some_and(|folder| lacks_target(folder)) {
             bail!(MISSING_TARGET);
@@ -134,6 +141,13 @@ impl Builder {
             progress.say(&format!("made the plugin folder {}", plugins.display()));
         }
         let plugins = plugins.canonicalize().context("the plugin folder is gone")?;
+        let crates = crates.into_iter().map(|package| Crate {
+            inputs: Inputs::of(&package, &plugins),
+            package,
+            built: None,
+            changes: Changes::default(),
+        });
+        let crates = crates.collect();
         Ok(Builder { crates, plugins, watcher: SourceWatcher::new(), progress, cargo })
     }
 
@@ -148,23 +162,53 @@ impl Builder {
     fn build_changed(&mut self) {
         let mut folders = BTreeSet::new();
         for one in &mut self.crates {
-            // The snapshot is taken before the build, so that a save during the build leads to the
-            // next one.
-            let sources = Snapshot::take(&one.package.folders, &self.plugins);
-            self.watcher.watch(sources.folders());
-            let changed = sources != one.built;
-            folders.extend(sources.folders().cloned());
-            if changed && !self.cargo.is_stopped() {
-                one.built = sources;
+            let now = Snapshot::take(&one.inputs);
+            let has_changed = one
+                .built
+                .as_ref()
+                .is_none_or(|built| one.changes.call_for_build(&one.inputs, built, &now));
+            folders.extend(one.inputs.folders());
+            folders.extend(now.folders().iter().cloned());
+            self.watcher.watch(folders.iter());
+            if has_changed && !self.cargo.is_stopped() {
                 one.build(&self.plugins, &self.progress, &self.cargo);
+                folders.extend(one.inputs.folders());
             }
         }
+        self.watcher.watch(folders.iter());
         self.watcher.forget_all_but(&folders);
     }
 }
 
 impl Crate {
+    /// Builds it, and notes the state of what was read, so that a save during the build leads to the
+    /// next one.
     fn build(&mut self, plugins: &Path, progress: &Progress, cargo: &Cargo) {
+        let began = SystemTime::now();
+        // It is not known yet which of its files are read.
+        let mut all = self.inputs.clone();
+        all.whole.extend(self.package.folders.iter().cloned());
+        let mut before = Snapshot::take(&all);
+        if self.package.has_scripts() {
+            before.read();
+        }
+        let inputs = match self.build_and_install(plugins, progress, cargo) {
+            Some(Build { component: Some(component), read_whole }) => {
+                Inputs::of(&self.package, plugins).built(&component, read_whole)
+            }
+            _ => Inputs::of(&self.package, plugins).failed(&self.package, &self.inputs),
+        };
+        self.built = Some(before.of_build(&inputs, began));
+        self.inputs = inputs;
+    }
+
+    /// Returns the result of the build; `None` if there was none.
+    fn build_and_install(
+        &mut self,
+        plugins: &Path,
+        progress: &Progress,
+        cargo: &Cargo,
+    ) -> Option<Build> {
         let begun = Instant::now();
         // The manifest may have changed with the sources.
         match Package::find(cargo, &self.package.folder) {
@@ -173,36 +217,41 @@ impl Crate {
                 let was = &self.package.name;
                 let name = &package.name;
                 progress.failed(was, &format!("is now called {name}; start again for that"));
-                return;
+                return None;
             }
             Err(error) => {
                 progress.failed(&self.package.name, &format!("cannot be built: {error:#}"));
-                return;
+                return None;
             }
         }
         let name = self.package.name.clone();
-        let built = self.package.build(cargo);
-        // Cargo writes this file itself.
-        self.built.renew(Path::new("Cargo.lock"));
+        let built = self.package.compile(cargo);
         if cargo.is_stopped() {
-            return;
+            return None;
         }
-        let installed = match built {
-            Ok(Some(component)) => progress.install(
-                &name,
-                &component,
-                &plugins.join(format!("{name}.wasm")),
-                begun.elapsed(),
-            ),
+        let installed = match &built {
+            Ok(Build { component: Some(component), .. }) => {
+                let file = plugins.join(format!("{name}.wasm"));
+                fs::read(component)
+                    .with_context(|| {
+                        format!("the component {} cannot be read", component.display())
+                    })
+                    .and_then(|bytes| progress.install(&name, &bytes, &file, begun.elapsed()))
+            }
             // Cargo has printed the reason.
-            Ok(None) => {
-                progress.failed(&name, "does not build");
+            Ok(Build { component: None, .. }) => {
+                let why = match lacks_target(&self.package.folder) {
+                    true => format!("does not build: {MISSING_TARGET}"),
+                    false => "does not build".to_owned(),
+                };
+                progress.failed(&name, &why);
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
         };
         if let Err(error) = installed {
             progress.failed(&name, &format!("{error:#}"));
         }
+        built.ok()
     }
 }

@@ -1,4 +1,7 @@
-//! `wharf new`: a plugin's crate in a folder of its own, with the SDK as a copy in it.
+//! `wharf new`: a plugin's crate in a folder of its own, with the SDK as a copy in it. In a cargo
+//! workspace it becomes a member, which shares the copy with the others.
+
+mod workspace;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,6 +11,7 @@ use anyhow::{Context, bail};
 use wharf_contract::names::MAX_CHANNEL_NAME_BYTES;
 
 use super::{MISSING_TARGET, lacks_target, sdk};
+use workspace::Workspace;
 
 /// The version of a new crate.
 const FIRST_VERSION: &str = "0.1.0";
@@ -16,16 +20,21 @@ const FIRST_VERSION: &str = "0.1.0";
 const DEPENDENCIES: [&str; 2] = ["serde", "wharf-sdk"];
 
 /// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
-const TEMPLATE: [(&str, &str); 6] = [
+const TEMPLATE: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("../template/Cargo.toml.in")),
     (".gitignore", include_str!("../template/gitignore.in")),
     ("README.md", include_str!("../template/README.md.in")),
     ("src/lib.rs", include_str!("../template/src/lib.rs.in")),
     ("src/tests.rs", include_str!("../template/src/tests.rs.in")),
-    ("vendor/wharf/README.md", include_str!("../template/sdk-readme.md.in")),
 ];
 
-/// Folder for the SDK's files.
+/// The part of the manifest of a crate that is no member of a workspace.
+const ALONE: &str = include_str!("../template/Cargo.alone.toml.in");
+
+/// Description of the SDK's files.
+const SDK_README: &str = include_str!("../template/sdk-readme.md.in");
+
+/// Folder for the SDK's files, in the crate's or the workspace's.
 const SDK_FOLDER: &str = "vendor/wharf";
 
 /// Words that Rust does not accept as a crate's name, or that are taken by cargo's folders, the
@@ -107,14 +116,52 @@ pub fn new(name: &str, folder: Option<PathBuf>) -> anyhow::Result<String> {
     check_name(name)?;
     let folder = folder.unwrap_or_else(|| PathBuf::from(name));
     let made = make_folder(&folder)?;
-    if let Err(error) = fill(&folder, name) {
-        if made {
-            // The folder was not there before, so that all its files are from this run.
-            let _ = fs::remove_dir_all(&folder);
+    let filled = Workspace::of(&folder).and_then(|workspace| {
+        let places = Places::of(workspace.as_ref());
+        fill(&folder, name, workspace.as_ref(), &places).map(|()| places)
+    });
+    match filled {
+        Ok(places) => Ok(next_steps(name, &folder, &places)),
+        Err(error) => {
+            if made {
+                // The folder was not there before, so that all its files are from this run.
+                let _ = fs::remove_dir_all(&folder);
+            }
+            Err(error)
         }
-        return Err(error);
     }
-    Ok(next_steps(name, &folder))
+}
+
+/// The places that a new crate's files name, from its folder.
+struct Places {
+    /// The SDK's folder.
+    sdk: String,
+    /// The folder in which the SDK lies, in words.
+    sdk_place: &'static str,
+    /// Cargo's folder for results.
+    target: String,
+    /// The workspace's folder, if the crate is a member of one.
+    workspace: Option<String>,
+}
+
+impl Places {
+    fn of(workspace: Option<&Workspace>) -> Places {
+        let Some(workspace) = workspace else {
+            return Places {
+                sdk: SDK_FOLDER.to_owned(),
+                sdk_place: "this folder",
+                target: "target".to_owned(),
+                workspace: None,
+            };
+        };
+        let way = |folder: &str| workspace.way_to(&workspace.root().join(folder));
+        Places {
+            sdk: workspace.sdk().map_or_else(|| way(SDK_FOLDER), |sdk| workspace.way_to(sdk)),
+            sdk_place: "the workspace",
+            target: way("target"),
+            workspace: Some(workspace.root().display().to_string()),
+        }
+    }
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {
@@ -192,20 +239,62 @@ fn make_folder(folder: &Path) -> anyhow::Result<bool> {
     }
 }
 
-fn fill(folder: &Path, name: &str) -> anyhow::Result<()> {
+fn fill(
+    folder: &Path,
+    name: &str,
+    workspace: Option<&Workspace>,
+    places: &Places,
+) -> anyhow::Result<()> {
     for (file, text) in TEMPLATE {
-        write(folder, Path::new(file), &filled_in(text, name))?;
+        let mut text = filled_in(text, name, places);
+        if file == "Cargo.toml" && workspace.is_none() {
+            text.push_str(ALONE);
+        }
+        write(folder, Path::new(file), &text)?;
     }
-    write(folder, Path::new("Cargo.lock"), &sdk::lock_file(name, FIRST_VERSION, &DEPENDENCIES))?;
+    let lock = sdk::lock_file(name, FIRST_VERSION, &DEPENDENCIES);
+    let Some(workspace) = workspace else {
+        write(folder, Path::new("Cargo.lock"), &lock)?;
+        return write_sdk(&folder.join(SDK_FOLDER), name, places);
+    };
+    let root = workspace.root();
+    if workspace.sdk().is_some() {
+        return workspace.add_member(None);
+    }
+    let (sdk, lock_file) = (root.join(SDK_FOLDER), root.join("Cargo.lock"));
+    let has_made_folder = !sdk.exists();
+    let has_made_lock = !lock_file.exists();
+    let written = write_sdk(&sdk, name, places)
+        .and_then(|()| match has_made_lock {
+            true => write(root, Path::new("Cargo.lock"), &lock),
+            false => Ok(()),
+        })
+        .and_then(|()| workspace.add_member(Some(Path::new(SDK_FOLDER))));
+    if written.is_err() {
+        if has_made_folder {
+            let _ = fs::remove_dir_all(sdk);
+        }
+        if has_made_lock {
+            let _ = fs::remove_file(lock_file);
+        }
+    }
+    written
+}
+
+fn write_sdk(folder: &Path, name: &str, places: &Places) -> anyhow::Result<()> {
+    write(folder, Path::new("README.md"), &filled_in(SDK_README, name, places))?;
     for (file, text) in sdk::FILES {
-        write(folder, &Path::new(SDK_FOLDER).join(file), text)?;
+        write(folder, Path::new(file), text)?;
     }
     Ok(())
 }
 
-fn filled_in(text: &str, name: &str) -> String {
+fn filled_in(text: &str, name: &str, places: &Places) -> String {
     text.replace("RUST_VERSION", env!("CARGO_PKG_RUST_VERSION"))
         .replace("WHARF_VERSION", env!("CARGO_PKG_VERSION"))
+        .replace("SDK_FOLDER", &places.sdk)
+        .replace("SDK_PLACE", places.sdk_place)
+        .replace("TARGET_FOLDER", &places.target)
         .replace("NAME", name)
         .replace("FILE", &component(name))
 }
@@ -227,10 +316,14 @@ fn write(folder: &Path, file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn next_steps(name: &str, folder: &Path) -> String {
+fn next_steps(name: &str, folder: &Path, places: &Places) -> String {
     let shown = folder.display().to_string();
     let component = component(name);
-    let mut text = format!("made the channel `{name}` in {shown}\n\n");
+    let mut text = format!("made the channel `{name}` in {shown}\n");
+    if let Some(workspace) = &places.workspace {
+        text.push_str(&format!("It is a member of the workspace {workspace}.\n"));
+    }
+    text.push('\n');
     if lacks_target(folder) {
         text.push_str(&format!("First: {MISSING_TARGET}\n\n"));
     }
@@ -245,7 +338,7 @@ fn next_steps(name: &str, folder: &Path) -> String {
         "  cargo test                                          test it, without a host
   wharf test                                          test what it is compiled to
   cargo build --release --target {target}        build it
-  cp target/{target}/release/{component}.wasm PLUGINS/{name}.wasm
+  cp {results}/{target}/release/{component}.wasm PLUGINS/{name}.wasm
                                                       copy it into a host's folder
 
 Or all of it, again at every save, with a host on ws://127.0.0.1:4000/{name}/lobby?name=ann:
@@ -254,6 +347,7 @@ Or all of it, again at every save, with a host on ws://127.0.0.1:4000/{name}/lob
 
 README.md says how to connect.
 ",
+        results = places.target,
         target = super::GUEST_TARGET,
     ));
     text
@@ -296,9 +390,10 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        for (file, text) in TEMPLATE {
-            let text = filled_in(text, "my-chat");
-            for word in ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION"] {
+        for (file, text) in TEMPLATE.into_iter().chain([("", ALONE), ("", SDK_README)]) {
+            let text = filled_in(text, "my-chat", &Places::of(None));
+            let words = ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];
+            for word in words {
                 assert!(!text.contains(word), "{file}: {word}");
             }
         }

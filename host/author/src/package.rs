@@ -19,7 +19,7 @@ use crate::GUEST_TARGET;
 
 /// The profile in which plugins are compiled while their author waits: the crate's own release
 /// profile, without the options that make compiling several times slower.
-const PROFILE: &str = "wharf-dev";
+pub(super) const PROFILE: &str = "wharf-dev";
 const PROFILE_SETTINGS: [&str; 5] =
     ["inherits=\"release\"", "lto=false", "codegen-units=16", "incremental=true", "debug=false"];
 
@@ -90,8 +90,27 @@ pub(super) struct Package {
     /// The folder as given.
     pub(super) folder: PathBuf,
     manifest: PathBuf,
-    /// Its own folder, and those of the crates beside it that it is built from.
+    /// Its own folder, and those of the crates on this machine that it is built from.
     pub(super) folders: BTreeSet<PathBuf>,
+    /// The manifests that cargo reads: those of the workspace, and of all crates on this machine.
+    pub(super) manifests: BTreeSet<PathBuf>,
+    /// The folder whose manifest has the workspace.
+    pub(super) workspace: PathBuf,
+    /// The folders that a build writes to.
+    pub(super) outputs: BTreeSet<PathBuf>,
+    /// The names of the libraries that are compiled in `folders`.
+    pub(super) libraries: BTreeSet<String>,
+    /// The folders of crates with a build script, by the ids of their packages.
+    scripts: BTreeMap<String, PathBuf>,
+}
+
+/// The result of a build.
+#[derive(Debug, Default)]
+pub(super) struct Build {
+    /// The component's file; `None` if the crate does not compile, which cargo has explained.
+    pub(super) component: Option<PathBuf>,
+    /// The folders of crates whose build script does not name the files that it reads.
+    pub(super) read_whole: BTreeSet<PathBuf>,
 }
 
 impl fmt::Display for Package {
@@ -105,6 +124,10 @@ impl fmt::Display for Package {
 struct Metadata {
     packages: Vec<MetadataPackage>,
     resolve: Resolve,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+    /// The folder for intermediate files. Older versions of cargo have one folder for all.
+    build_directory: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +142,15 @@ struct MetadataPackage {
 
 #[derive(Deserialize)]
 struct Target {
+    name: String,
+    kind: Vec<String>,
     crate_types: Vec<String>,
+}
+
+impl Target {
+    fn is_build_script(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "custom-build")
+    }
 }
 
 #[derive(Deserialize)]
@@ -144,7 +175,7 @@ impl Package {
                  (`wharf new NAME` makes one)"
             )
         })?;
-        let mut command = Command::new("cargo");
+        let mut command = cargo_in(manifest.parent());
         command.args(["metadata", "--format-version", "1", "--manifest-path"]).arg(&manifest);
         let mut text = String::new();
         if !cargo.run(&mut command, |line| text.push_str(line))? {
@@ -168,20 +199,57 @@ impl Package {
                 manifest.display()
             );
         }
-        let mut folders = BTreeSet::new();
+        let mut package = Package {
+            name: own.name.clone(),
+            folder: folder.to_owned(),
+            manifest,
+            folders: BTreeSet::new(),
+            manifests: BTreeSet::from([metadata.workspace_root.join("Cargo.toml")]),
+            outputs: BTreeSet::new(),
+            libraries: BTreeSet::new(),
+            scripts: BTreeMap::new(),
+            workspace: metadata.workspace_root,
+        };
+        let target = metadata.target_directory;
+        for folder in [metadata.build_directory.unwrap_or_else(|| target.clone()), target] {
+            // Nothing but folders of its own: the whole may be one with sources beside them.
+            package.outputs.extend([folder.join(GUEST_TARGET), folder.join(PROFILE)]);
+        }
+        let here = metadata.packages.iter().filter(|package| package.source.is_none());
+        package.manifests.extend(here.map(|package| package.manifest_path.clone()));
         let mut seen = BTreeSet::new();
         let mut open = vec![own.id.as_str()];
         while let Some(id) = open.pop() {
-            let Some(package) = by_id.get(id).filter(|package| package.source.is_none()) else {
+            let Some(used) = by_id.get(id).filter(|used| used.source.is_none()) else {
                 continue;
             };
             if seen.insert(id) {
-                folders.extend(package.manifest_path.parent().map(Path::to_owned));
+                package.add(used);
                 let nodes = metadata.resolve.nodes.iter().filter(|node| node.id == id);
                 open.extend(nodes.flat_map(|node| &node.dependencies).map(String::as_str));
             }
         }
-        Ok(Package { name: own.name.clone(), folder: folder.to_owned(), manifest, folders })
+        Ok(package)
+    }
+
+    /// Notes a crate on this machine that it is built from.
+    fn add(&mut self, used: &MetadataPackage) {
+        let Some(folder) = used.manifest_path.parent() else {
+            return;
+        };
+        self.folders.insert(folder.to_owned());
+        for target in &used.targets {
+            if target.is_build_script() {
+                self.scripts.insert(used.id.clone(), folder.to_owned());
+            } else if target.crate_types.iter().any(|kind| kind != "bin") {
+                self.libraries.insert(target.name.replace('-', "_"));
+            }
+        }
+    }
+
+    /// Returns true if a build script runs for it.
+    pub(super) fn has_scripts(&self) -> bool {
+        !self.scripts.is_empty()
     }
 
     /// Returns its manifest.
@@ -189,39 +257,33 @@ impl Package {
         &self.manifest
     }
 
-    /// Compiles the crate. Returns the component's bytes; `None` if it does not compile, which
-    /// cargo has explained.
-    pub(super) fn build(&self, cargo: &Cargo) -> anyhow::Result<Option<Vec<u8>>> {
-        let read = |file: PathBuf| {
-            fs::read(&file)
-                .with_context(|| format!("the component {} cannot be read", file.display()))
-        };
-        self.compile(cargo)?.map(read).transpose()
-    }
-
-    /// Compiles the crate. Returns the component's file; `None` as above.
-    pub(super) fn compile(&self, cargo: &Cargo) -> anyhow::Result<Option<PathBuf>> {
-        let mut command = Command::new("cargo");
+    /// Compiles the crate.
+    pub(super) fn compile(&self, cargo: &Cargo) -> anyhow::Result<Build> {
+        let mut command = cargo_in(self.manifest.parent());
         for setting in PROFILE_SETTINGS {
             command.args(["--config", &format!("profile.{PROFILE}.{setting}")]);
         }
+        // The paths in the list of files that were read are then relative to one known folder.
+        command.args(["--config", "build.dep-info-basedir=\"/\""]);
         command
             .args(["build", "--lib", "--profile", PROFILE, "--target", GUEST_TARGET])
             .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
             .arg(&self.manifest);
-        let mut component = None;
+        let mut build = Build::default();
         let succeeded = cargo.run(&mut command, |line| {
-            component = self.component(line).or(component.take());
+            if let Ok(message) = serde_json::from_str(line) {
+                build.component = self.component(&message).or(build.component.take());
+                build.read_whole.extend(self.read_whole(&message));
+            }
         })?;
-        if !succeeded {
-            return Ok(None);
+        match build.component {
+            None if succeeded => bail!("cargo has built it, but no .wasm file"),
+            component => Ok(Build { component: component.filter(|_| succeeded), ..build }),
         }
-        component.context("cargo has built it, but no .wasm file").map(Some)
     }
 
     /// Returns the component that a message of cargo names, if it is about this crate.
-    fn component(&self, line: &str) -> Option<PathBuf> {
-        let message: Value = serde_json::from_str(line).ok()?;
+    fn component(&self, message: &Value) -> Option<PathBuf> {
         if message.get("reason")? != "compiler-artifact"
             || Path::new(message.get("manifest_path")?.as_str()?) != self.manifest
         {
@@ -230,4 +292,31 @@ impl Package {
         let files = message.get("filenames")?.as_array()?.iter().filter_map(Value::as_str);
         files.map(PathBuf::from).find(|file| file.extension().is_some_and(|end| end == "wasm"))
     }
+
+    /// Returns the folder of the crate whose build script a message of cargo is about, if the script
+    /// does not say which files it reads. Cargo runs it again after any change in that folder.
+    fn read_whole(&self, message: &Value) -> Option<PathBuf> {
+        if message.get("reason")? != "build-script-executed" {
+            return None;
+        }
+        let folder = self.scripts.get(message.get("package_id")?.as_str()?)?;
+        let output = Path::new(message.get("out_dir")?.as_str()?).with_file_name("output");
+        let says = |line: &str| {
+            line.starts_with("cargo:rerun-if-") || line.starts_with("cargo::rerun-if-")
+        };
+        // Cargo keeps the script's lines there. Without them any file may have been read.
+        let names_files = fs::read(output)
+            .is_ok_and(|printed| String::from_utf8_lossy(&printed).lines().any(says));
+        (!names_files).then(|| folder.clone())
+    }
+}
+
+/// Returns a command of cargo for the crate in a folder, which also has its settings and its
+/// toolchain.
+fn cargo_in(folder: Option<&Path>) -> Command {
+    let mut command = Command::new("cargo");
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    command
 }

@@ -46,7 +46,7 @@ pub fn test(
     if lacks_target(folder) {
         bail!(MISSING_TARGET);
     }
-    let Some(component) = package.compile(&cargo)? else {
+    let Some(component) = package.compile(&cargo)?.component else {
         return Ok(KILLED);
     };
     load_once(&component, machine, cache)?;

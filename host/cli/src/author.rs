@@ -1,9 +1,10 @@
 //! The commands for authors of plugins.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use wharf_author::check::Compiled;
 use wharf_author::{check, dev, new, test, test_host};
 use wharf_config::Config;
 
@@ -41,12 +42,25 @@ pub fn run(command: AuthorCommand, inherited: Option<Vec<OwnedFd>>) -> ExitCode 
     }
 }
 
-/// Prints reports of files. Returns true if all of them would be loaded.
+/// Prints reports of files, or of the crate in the working directory if there are none. Returns true
+/// if all of them would be loaded.
 fn check(config: Config, files: &[PathBuf], json: bool) -> anyhow::Result<bool> {
     let machine = examine().machine()?;
+    let compiled = match files.is_empty() {
+        true => match Compiled::of_crate(Path::new("."))? {
+            Some(compiled) => Some(compiled),
+            None => return Ok(false),
+        },
+        false => None,
+    };
+    let own = compiled.as_ref().map(|compiled| compiled.file().to_owned());
+    let files: Vec<PathBuf> = files.iter().cloned().chain(own).collect();
     let runtime = runtime(&config)?;
-    let reports = runtime.block_on(check::check(config, machine, files))?;
+    let mut reports = runtime.block_on(check::check(config, machine, &files))?;
     end(runtime);
+    if let Some(compiled) = compiled {
+        reports = reports.into_iter().map(|report| compiled.named(report)).collect();
+    }
     if json {
         print(&(serde_json::to_string_pretty(&reports)? + "\n"))?;
     } else {

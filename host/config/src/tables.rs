@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use figment::value::{Dict, Value};
 
+use wharf_contract::hidden::HIDDEN;
+
 use super::channel::{self, AllowedHost, ChannelConfig, ChannelLimits, Grants};
 use super::kind::{Count, Kind, is_sendable};
 use super::mistake::{distance, excerpt};
-use super::secret::{HIDDEN, Secret, SecretOrigin};
+use super::secret::{Secret, SecretOrigin};
 use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};
 use super::{CHANNEL_CONNECTIONS, ConfigError, MESSAGES_PER_SECOND};

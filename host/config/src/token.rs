@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use base64::alphabet;
 
+use wharf_contract::hidden::HIDDEN;
+
 use super::channel::section;
 use super::material::{Material, decode};
-use super::secret::HIDDEN;
 use super::sources::Sources;
 
 /// The tokens that a channel's clients must bring. The algorithm follows from the key, never from

@@ -4,6 +4,8 @@
 //! Every text that a client sends reaches all clients as part of
 //! `{"type": "batch", "number": 1, "messages": [{"from": …, "message": "hi"}, …]}`.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
 use wharf::prelude::*;

@@ -17,6 +17,8 @@
 //! connecting is of type `system` and welcomes the client. This message, `joined`, `pong` and
 //! `chat_message` name the `generation` of the plugin that has answered, which shows a reload.
 
+#![forbid(unsafe_code)]
+
 mod messages;
 mod timestamp;
 

@@ -1,5 +1,7 @@
 //! Sends every message back: text as text, binary as binary.
 
+#![forbid(unsafe_code)]
+
 use wharf::prelude::*;
 
 /// An empty session: an echo keeps nothing from one message to the next.

@@ -12,6 +12,8 @@
 //!
 //! A move against the rules is answered with `{"type": "error", "message": …}`.
 
+#![forbid(unsafe_code)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

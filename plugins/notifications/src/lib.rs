@@ -14,6 +14,8 @@
 //! `{"to": "ann", "from": "the shop", "text": …}` is answered with the number of devices that got
 //! it, or refused with the code `OFFLINE`.
 
+#![forbid(unsafe_code)]
+
 //!
 //! This example tells anybody who is online, by `delivered`. A real channel would tell friends only.
 

@@ -13,6 +13,8 @@
 //! - `{"type": "who"}`: answered with `{"type": "who", "count": 2, "users": ["ann", "bob"]}`, with at most
 //!   100 of the users.
 
+#![forbid(unsafe_code)]
+
 use wharf::prelude::*;
 
 /// Longest status, in bytes.

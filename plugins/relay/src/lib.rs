@@ -1,6 +1,8 @@
 //! Passes every message on, unchanged, to all members of a room, the sender included. The room is the
 //! last part of the path, `/room/:room_id`.
 
+#![forbid(unsafe_code)]
+
 use wharf::prelude::*;
 
 #[derive(Serialize, Deserialize)]

@@ -14,6 +14,8 @@
 //! client that makes five mistakes is closed with code 4008. A message may carry a `ref`, which its
 //! answer repeats, error or not.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use wharf::prelude::*;

@@ -20,6 +20,8 @@
 //! A host can check tokens by itself, with more algorithms, before any plugin runs: see
 //! `[channels.NAME.token]` in its documentation. A plugin that checks them decides by itself.
 
+#![forbid(unsafe_code)]
+
 mod jwt;
 #[cfg(test)]
 mod tests;

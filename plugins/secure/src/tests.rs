@@ -14,7 +14,7 @@ const SECRET: &str = "a secret that is long enough for HS256";
 
 fn host() -> TestHost {
     let host = TestHost::new::<Secure>();
-    host.set_setting("jwt_secret", SECRET);
+    host.set_secret("jwt_secret", SECRET);
     host
 }
 

@@ -5,6 +5,8 @@
 //! as `{"type": "chat_message", "user": …, "number": 1, "message": "hi"}`; `number` counts the
 //! sender's messages.
 
+#![forbid(unsafe_code)]
+
 use wharf::Json;
 use wharf::prelude::*;
 

@@ -136,7 +136,16 @@ impl ComponentHost {
     #[track_caller]
     pub(crate) fn set_setting(&self, name: &str, value: &str) {
         self.prepare(&format!("set the setting {name:?}"), |setup| {
+            setup.secrets.remove(name);
             setup.settings.insert(name.to_owned(), value.to_owned());
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn set_secret(&self, name: &str, value: &str) {
+        self.prepare(&format!("set the secret {name:?}"), |setup| {
+            setup.settings.remove(name);
+            setup.secrets.insert(name.to_owned(), value.to_owned());
         });
     }
 

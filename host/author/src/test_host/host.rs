@@ -15,7 +15,7 @@ use super::limits;
 use super::lines::Lines;
 use super::script::{KeptSession, Neighbour, Script};
 use super::visitor::{Ask, Response, Visitor, VisitorOpcode};
-use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config};
+use wharf_config::{AllowedHost, AllowedOrigin, ChannelConfig, Config, Secret, SecretOrigin};
 use wharf_contract::handshake::MAX_TARGET_BYTES;
 use wharf_contract::kit::{Act, Answer, Command, HexBytes, Setup, Violation};
 use wharf_hub::connection_id::ConnectionId;
@@ -319,7 +319,9 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
         ..Config::default()
     };
     limits::apply(setup.limits, &mut config);
-    let mut own = ChannelConfig { settings: setup.settings, ..ChannelConfig::default() };
+    let secret = |(name, value): (String, String)| (name, Secret::new(value, SecretOrigin::Plain));
+    let secrets = setup.secrets.into_iter().map(secret).collect();
+    let mut own = ChannelConfig { settings: setup.settings, secrets, ..ChannelConfig::default() };
     own.grants.publish_to = setup.publish_to;
     // The test answers for all hosts.
     own.grants.http_hosts = vec![AllowedHost::any()];

@@ -17,7 +17,7 @@ pub enum AuthorCommand {
     /// Describe these files, for people or as JSON, and tell if a server with this configuration
     /// would load them.
     Check {
-        /// The files.
+        /// The files; the crate in the working directory if there are none.
         files: Vec<PathBuf>,
         /// Write JSON.
         json: bool,
@@ -101,7 +101,8 @@ fn new() -> clap::Command {
         .long_about(
             "Make a plugin's crate: a small channel with tests, and the SDK in a folder of its own, so \
              that nothing else is needed but Rust and its target wasm32-wasip2. Nothing that exists \
-             is written over.",
+             is written over. In a cargo workspace the crate becomes a member, and shares the \
+             workspace's copy of the SDK.",
         )
         .after_help(
             "Example:\n  wharf new hello\n  cd hello\n  cargo test\n  \
@@ -133,10 +134,12 @@ fn check() -> clap::Command {
         .arg(
             Arg::new("files")
                 .value_name("FILE")
-                .num_args(1..)
-                .required(true)
+                .num_args(0..)
                 .value_parser(value_parser!(PathBuf))
-                .help("A component: a .wasm file built for wasm32-wasip2"),
+                .help(
+                    "A component: a .wasm file built for wasm32-wasip2 [default: the crate in the \
+                     working directory, built as `wharf dev` does]",
+                ),
         )
         .arg(
             Arg::new("json")
@@ -231,6 +234,7 @@ mod tests {
         let AuthorCommand::Check { files, json, config } = command else { panic!("{command:?}") };
         assert_eq!((files, json), (paths(&["a.wasm", "b.wasm"]), true));
         assert_eq!(config.start_budget.as_millis(), 7);
+        assert!(matches!(read(&["check"]), AuthorCommand::Check { files, .. } if files.is_empty()));
         let command = read(&["dev", "--workers", "2", "a", "b"]);
         let AuthorCommand::Dev(crates, config, _) = command else { panic!("{command:?}") };
         assert_eq!((crates, config.workers), (paths(&["a", "b"]), 2));

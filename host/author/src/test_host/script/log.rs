@@ -5,7 +5,7 @@ use wharf_runtime::ports::{GuestLine, GuestLog};
 
 use super::super::happenings::Happenings;
 
-/// Hands every line to the test.
+/// Hands every line to the test, whole and without secrets.
 #[derive(Debug)]
 pub(super) struct HeardLog {
     happened: Happenings,
@@ -24,8 +24,10 @@ impl GuestLog for HeardLog {
 
     fn write(&self, line: &GuestLine<'_>) {
         let level = line.level.as_str().to_ascii_lowercase();
-        let fields = line.fields.iter().map(|(name, value)| (name.clone(), value.to_string()));
-        let (message, fields) = (line.message.to_owned(), fields.collect());
+        let shown = |text: &str| line.secrets.hide(text, usize::MAX).into_owned();
+        let fields =
+            line.fields.iter().map(|(name, value)| (shown(name), shown(&value.to_string())));
+        let (message, fields) = (shown(line.message), fields.collect());
         self.happened.note(Happened::Logged { level, message, fields });
     }
 }
