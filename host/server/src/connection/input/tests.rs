@@ -220,13 +220,14 @@ impl io::Write for Duplex {
 
 /// Returns true if both end alike. A frame may break several rules, and either of them may be
 /// named. The other implementation accepts a close code that must not be sent, and answers it with
-/// 1002 itself.
+/// 1002 itself. It does so with 1014 as well, which is registered for use.
 pub(super) fn end_alike(theirs: Option<&Read>, ours: Option<&Read>) -> bool {
     match (theirs, ours) {
         (Some(Read::Violated(theirs)), Some(Read::Violated(ours))) => {
             theirs == ours || [theirs, ours].contains(&&Reason::ProtocolError)
         }
         (Some(Read::Close(Some(_))), Some(Read::Violated(Reason::ProtocolError))) => true,
+        (Some(Read::Close(Some((1002, _)))), Some(Read::Close(Some((1014, _))))) => true,
         (theirs, ours) => theirs == ours,
     }
 }
