@@ -51,7 +51,7 @@ impl Transport {
             }
             Transport::Unix(socket) => {
                 let (reader, writer) = socket.into_split();
-                (Reader::Unix(reader), Writer::Unix(writer))
+                (Reader::Unix(reader), Writer::Unix(Box::new(writer)))
             }
             Transport::Memory(stream) => {
                 let (reader, writer) = stream.into_split();
@@ -169,8 +169,9 @@ impl AsyncRead for Reader {
 pub enum Writer {
     /// The half of a TCP socket.
     Tcp(tcp::OwnedWriteHalf),
-    /// The half of a Unix socket.
-    Unix(unix::OwnedWriteHalf),
+    /// The half of a Unix socket. Boxed, so that the writer of a TCP socket takes no more room than its
+    /// half.
+    Unix(Box<unix::OwnedWriteHalf>),
     /// The half of a connection within this process.
     Memory(memory::WriteHalf),
 }
@@ -210,7 +211,7 @@ impl Writer {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(half) => half.as_ref().poll_write_ready(cx),
-            Writer::Unix(half) => half.as_ref().poll_write_ready(cx),
+            Writer::Unix(half) => (**half).as_ref().poll_write_ready(cx),
             Writer::Memory(half) => half.poll_write_ready(cx),
         }
     }

@@ -21,6 +21,13 @@ pub type Permit = Arc<Admission>;
 #[derive(Debug)]
 pub struct Admission {
     _of_host: OwnedSemaphorePermit,
+    /// Boxed, because every connection keeps the room for it.
+    _others: Option<Box<OtherShares>>,
+}
+
+/// The shares that a connection takes only where its channel or its address has a limit.
+#[derive(Debug)]
+struct OtherShares {
     _of_channel: Option<OwnedSemaphorePermit>,
     _of_address: Option<AddressShare>,
 }
@@ -63,7 +70,9 @@ impl Admissions {
         };
         let of_channel = of_channel.map(take).transpose().map_err(|_| TurnedAway::ChannelFull)?;
         let of_host = take(&self.permits).map_err(|_| TurnedAway::Full)?;
-        Ok(Admission { _of_host: of_host, _of_channel: of_channel, _of_address: of_address })
+        let others = (of_channel.is_some() || of_address.is_some())
+            .then(|| Box::new(OtherShares { _of_channel: of_channel, _of_address: of_address }));
+        Ok(Admission { _of_host: of_host, _others: others })
     }
 }
 

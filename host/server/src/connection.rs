@@ -591,6 +591,7 @@ mod tests {
     #[test]
     fn a_waiting_connection_holds_no_room_for_what_happens_once() {
         let size = size_of_output(run);
-        assert!(size <= 768, "{size} bytes");
+        // With 8 bytes more the task would take 768 bytes of memory in place of 640.
+        assert!(size <= 536, "{size} bytes");
     }
 }

@@ -144,3 +144,8 @@ fn arrived(transport: &Transport, cx: &mut Context<'_>) -> Poll<()> {
         Transport::Memory(_) => Poll::Ready(()),
     }
 }
+
+#[test]
+fn the_writer_of_a_tcp_socket_takes_no_more_room_than_its_half() {
+    assert_eq!(size_of::<Writer>(), size_of::<tokio::net::tcp::OwnedWriteHalf>());
+}
