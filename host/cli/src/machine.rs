@@ -23,8 +23,8 @@ pub struct Examined {
     machine: Machine,
     /// The last trial; an error if there could be none.
     trial: anyhow::Result<Outcome>,
-    /// The signal that has ended the trial with traps by signals.
-    died: Option<i32>,
+    /// The reason for which traps are not left to signals.
+    without_signals: Option<String>,
 }
 
 /// The outcome of a trial in a process of its own.
@@ -41,15 +41,29 @@ enum Outcome {
 /// threads: the trials are in copies of this process.
 pub fn examine() -> Examined {
     let scarce_addresses = address_space().is_some();
-    let mut machine = Machine { scarce_addresses, ..Machine::default() };
+    let is_emulated = is_emulated();
+    let mut machine = Machine { scarce_addresses, without_signals: is_emulated };
+    let mut without_signals = is_emulated.then(|| "the processor is emulated by QEMU".to_owned());
     let mut trial = try_in_copy(machine);
-    let mut died = None;
-    if let Ok(Outcome::Died(signal)) = trial {
-        died = Some(signal);
+    if let (Ok(Outcome::Died(signal)), false) = (&trial, is_emulated) {
+        without_signals = Some(format!("a trap ends a process here, by signal {signal}"));
         machine.without_signals = true;
         trial = try_in_copy(machine);
     }
-    Examined { machine, trial, died }
+    Examined { machine, trial, without_signals }
+}
+
+/// Returns true if the processor is emulated by QEMU. As an emulator of single programs it aligns the
+/// stack of a signal's handler wrongly, so that some traps end the process and others do not.
+fn is_emulated() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let hypervisor = std::arch::x86_64::__cpuid(0x4000_0000);
+        let name = [hypervisor.ebx, hypervisor.ecx, hypervisor.edx].map(u32::to_le_bytes);
+        name.as_flattened() == b"TCGTCGTCGTCG"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 impl Examined {
@@ -59,7 +73,7 @@ impl Examined {
     ///
     /// The machine can run no plugins: the cause, and a remedy.
     pub fn machine(self) -> anyhow::Result<Machine> {
-        let Examined { machine, trial, died } = self;
+        let Examined { machine, trial, without_signals } = self;
         if let Some(bytes) = address_space() {
             tracing::warn!(
                 bytes,
@@ -76,11 +90,11 @@ impl Examined {
             // If no process can be started, the first trap will show it.
             Err(error) => tracing::debug!(error = format!("{error:#}"), "traps are not tried out"),
         }
-        if let Some(signal) = died {
+        if let Some(reason) = without_signals {
             tracing::warn!(
-                signal,
-                "a trap of a plugin ends a process here, as under some emulators: plugins are compiled \
-                 with checks of their own, which makes them slower"
+                reason,
+                "signals do not report traps of plugins here: plugins are compiled with checks of their own, \
+                 which makes them slower"
             );
         }
         machine.try_call().map_err(|reason| cannot(&reason))?;

@@ -1,5 +1,8 @@
 //! The abilities of this machine that the compiler depends on, and a trial of them.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use wasmtime::{Config as EngineConfig, Instance, Module, Store, Trap};
 
 use super::one_line;
@@ -36,15 +39,18 @@ impl Machine {
     }
 }
 
-/// A module with `f`, which reads a number from one page of memory:
-/// `(memory 1) (func (export "f") (param i32) (result i32) (i32.load (local.get 0)))`.
+/// A module with `f`, which reads a number from one page of memory, and `g`, which traps:
+/// `(memory 1) (func (export "f") (param i32) (result i32) (i32.load (local.get 0)))`
+/// `(func (export "g") (param i32) (result i32) unreachable)`.
 const TINY: &[u8] = &[
     0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // the preamble
-    0x01, 0x06, 0x01, 0x60, 0x01, 0x7f, 0x01, 0x7f, // the type of the function
-    0x03, 0x02, 0x01, 0x00, // the function
+    0x01, 0x06, 0x01, 0x60, 0x01, 0x7f, 0x01, 0x7f, // the type of the functions
+    0x03, 0x03, 0x02, 0x00, 0x00, // the functions
     0x05, 0x03, 0x01, 0x00, 0x01, // the memory
-    0x07, 0x05, 0x01, 0x01, 0x66, 0x00, 0x00, // its export
-    0x0a, 0x09, 0x01, 0x07, 0x00, 0x20, 0x00, 0x28, 0x02, 0x00, 0x0b, // its code
+    0x07, 0x09, 0x02, 0x01, 0x66, 0x00, 0x00, 0x01, 0x67, 0x00, 0x01, // their exports
+    0x0a, 0x0d, 0x02, // their code
+    0x07, 0x00, 0x20, 0x00, 0x28, 0x02, 0x00, 0x0b, // of `f`
+    0x03, 0x00, 0x00, 0x0b, // of `g`
 ];
 
 /// An address that is not in the module's memory.
@@ -70,39 +76,56 @@ impl Machine {
     ///
     /// The machine does not allow it: the reason in one line.
     pub fn try_call(self) -> Result<(), String> {
-        let read = self.call(0)?.map_err(|error| one_line(&error))?;
+        let read = self.call("f", 0)?.map_err(|error| one_line(&error))?;
         if read == 0 { Ok(()) } else { Err("compiled code computes wrongly".to_owned()) }
     }
 
-    /// Runs a function that traps. Where the machine's signals do not work, the process ends: this is
+    /// Runs functions that trap. Where the machine's signals do not work, the process ends: this is
     /// for a process of its own.
     ///
     /// # Errors
     ///
-    /// The trap was not noticed: the reason in one line.
+    /// A trap was not noticed: the reason in one line.
     pub fn try_trap(self) -> Result<(), String> {
-        match self.call(OUT_OF_BOUNDS)? {
-            Err(error) if error.downcast_ref() == Some(&Trap::MemoryOutOfBounds) => Ok(()),
-            Err(error) => Err(one_line(&error)),
-            Ok(_) => Err("memory out of bounds can be read".to_owned()),
+        let traps =
+            [("f", OUT_OF_BOUNDS, Trap::MemoryOutOfBounds), ("g", 0, Trap::UnreachableCodeReached)];
+        for (function, argument, trap) in traps {
+            match self.call(function, argument)? {
+                Err(error) if error.downcast_ref() == Some(&trap) => {}
+                Err(error) => return Err(one_line(&error)),
+                Ok(_) => return Err(format!("{trap} is not noticed")),
+            }
         }
+        Ok(())
     }
 
-    fn call(self, address: i32) -> Result<wasmtime::Result<i32>, String> {
+    /// Calls a function as guests are called: on a stack of its own, and in a thread that is not the
+    /// first one of the process. Signals come there in other ways.
+    fn call(self, function: &str, argument: i32) -> Result<wasmtime::Result<i32>, String> {
+        std::thread::scope(|scope| {
+            let called = scope.spawn(|| self.call_here(function, argument)).join();
+            called.unwrap_or_else(|_| Err("the compiler panicked".to_owned()))
+        })
+    }
+
+    fn call_here(self, function: &str, argument: i32) -> Result<wasmtime::Result<i32>, String> {
         let mut config = EngineConfig::new();
         self.apply(&mut config);
         // The trial is over before a pool of threads would have started.
         config.parallel_compilation(false);
-        let prepare = || {
+        let called = async {
             let engine = wasmtime::Engine::new(&config)?;
             let module = Module::new(&engine, TINY)?;
             let mut store = Store::new(&engine, ());
-            let instance = Instance::new(&mut store, &module, &[])?;
-            let f = instance.get_typed_func::<i32, i32>(&mut store, "f")?;
-            Ok((store, f))
+            let instance = Instance::new_async(&mut store, &module, &[]).await?;
+            let f = instance.get_typed_func::<i32, i32>(&mut store, function)?;
+            Ok(f.call_async(&mut store, argument).await)
         };
-        let (mut store, f) = prepare().map_err(|error: wasmtime::Error| one_line(&error))?;
-        Ok(f.call(&mut store, address))
+        let polled = pin!(called).poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(called) => called.map_err(|error: wasmtime::Error| one_line(&error)),
+            Poll::Pending => Err("compiled code does not return".to_owned()),
+        }
     }
 }
 
