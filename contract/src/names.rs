@@ -2,6 +2,9 @@
 
 use crate::refusal::CallRefusal;
 
+/// The package of the SDK, whose crate authors call `wharf`.
+pub const SDK_PACKAGE: &str = "wharf-sdk";
+
 /// Longest name of a room, id of a user and key of presence, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 /// Longest name of a label, in bytes.

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::folder::folder;
+use crate::json;
 use crate::raw::{HttpAnswer, Raw};
 use crate::server::Wharf;
-use crate::{artefacts, json};
 
 /// The token of all servers in tests.
 pub const TOKEN: &str = "correct-horse-battery-staple";
@@ -24,13 +25,7 @@ pub struct Operated {
 impl Operated {
     /// Starts a server with these plugins or fixtures; `flags` as for [`Wharf::start`].
     pub async fn start(plugins: &[&str], flags: &[&str]) -> Operated {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
-        for name in plugins {
-            let path = folder.path().join("plugins").join(format!("{name}.wasm"));
-            std::fs::write(path, artefacts::component(name)).expect("a plugin is copied");
-        }
-        Operated::start_in(folder, flags).await
+        Operated::start_in(folder(plugins), flags).await
     }
 
     /// Starts a server in a prepared folder, except for its `wharf.toml`.

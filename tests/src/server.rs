@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::client::{Client, Rejected};
+use crate::folder::folder;
 use crate::log::{Line, Log};
 use crate::raw::Raw;
 use crate::{PATIENCE, artefacts, eventually};
@@ -41,13 +42,7 @@ impl Wharf {
     /// Starts a server with these plugins or fixtures, and waits until it listens. `flags` are
     /// added to its command line; each may be written as `--flag value`.
     pub async fn start(plugins: &[&str], flags: &[&str]) -> Wharf {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
-        for name in plugins {
-            let path = folder.path().join("plugins").join(format!("{name}.wasm"));
-            std::fs::write(path, artefacts::component(name)).expect("a plugin is copied");
-        }
-        Wharf::start_in(folder, flags).await
+        Wharf::start_in(folder(plugins), flags).await
     }
 
     /// Starts a server in a prepared folder, with a `plugins` folder in it.

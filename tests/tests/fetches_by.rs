@@ -5,23 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use wharf_tests::{Backend, Client, Value, Wharf, artefacts, authority, json, mounts, run_in};
+use wharf_tests::{Backend, Client, Value, Wharf, authority, configured, json, mounts, run_in};
 
 /// Starts a server with the fixture, whose channel may call these hosts, in this environment.
 async fn server(hosts: &[&str], settings: &str, environment: &[&str]) -> Wharf {
     let wrapper = [&["env"], environment].concat();
-    Wharf::start_under(&wrapper, folder(hosts, settings), &[]).await
+    Wharf::start_under(&wrapper, granted(hosts, settings), &[]).await
 }
 
 /// Makes a folder with the fixture, whose channel may call these hosts.
-fn folder(hosts: &[&str], settings: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
-    std::fs::write(folder.path().join("plugins/fetches.wasm"), artefacts::component("fetches"))
-        .expect("a plugin is copied");
-    std::fs::copy(authority(), folder.path().join("authority.pem")).expect("a certificate");
+fn granted(hosts: &[&str], settings: &str) -> tempfile::TempDir {
     let file = format!("{settings}\n[channels.fetches]\nhttp_hosts = {}\n", json!(hosts));
-    std::fs::write(folder.path().join("wharf.toml"), file).expect("a configuration");
+    let folder = configured(&["fetches"], &file);
+    std::fs::copy(authority(), folder.path().join("authority.pem")).expect("a certificate");
     folder
 }
 
@@ -152,7 +148,7 @@ async fn an_address_that_does_not_answer_does_not_hold_up_a_request() {
         assert!(waiting.len() < 16, "the backlog has an end");
     }
     // The name has both addresses, the dead one first.
-    let folder = folder(&[&format!("two.test:{port}")], "");
+    let folder = granted(&[&format!("two.test:{port}")], "");
     let hosts = "127.0.0.9 two.test\n127.0.0.1 two.test\n";
     std::fs::write(folder.path().join("hosts"), hosts).expect("a table of names");
     let mounted = "mount --bind hosts /etc/hosts && exec \"$0\" \"$@\"";

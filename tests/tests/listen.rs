@@ -6,14 +6,13 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use wharf_tests::operator::{TOKEN, authorization};
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{Client, Line, Raw, Value, Wharf, artefacts, json, run_in, soon};
+use wharf_tests::{Client, Line, Raw, Value, Wharf, artefacts, configured, json, run_in, soon};
 
 /// A program that becomes the host with sockets from descriptor 3 on, as service managers do: a TCP
 /// socket on a free port, and a Unix socket.
@@ -29,18 +28,6 @@ for number, copy in enumerate(copies, 3):
 os.environ.update(LISTEN_FDS='2', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='a:b')
 os.execv(sys.argv[1], sys.argv[1:])
 ";
-
-/// Makes a folder with these plugins and this `wharf.toml`.
-fn folder(plugins: &[&str], file: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
-    for name in plugins {
-        let path = folder.path().join("plugins").join(format!("{name}.wasm"));
-        std::fs::write(path, artefacts::component(name)).expect("a plugin");
-    }
-    std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
-    folder
-}
 
 /// Connects a client through a Unix socket.
 async fn connect(path: &Path, target: &str) -> WebSocketStream<UnixStream> {
@@ -87,7 +74,7 @@ async fn a_unix_socket_serves_clients_and_the_operator_like_an_address() {
         "listen = [\"127.0.0.1:0\", \"unix:wharf.sock\"]\noperator_token = \"{TOKEN}\"\n\
          operator_listen = \"unix:operator.sock\"\n"
     );
-    let folder = folder(&["echo", "inspects"], &file);
+    let folder = configured(&["echo", "inspects"], &file);
     // The address of the tests' own would win over the file.
     let flags = ["--listen 127.0.0.1:0,unix:wharf.sock"];
     let mut wharf = Wharf::start_in(folder, &flags).await;
@@ -122,7 +109,7 @@ async fn a_unix_socket_serves_clients_and_the_operator_like_an_address() {
 
 #[tokio::test]
 async fn a_page_behind_a_unix_socket_is_of_the_hosts_own() {
-    let folder = folder(&["echo"], "");
+    let folder = configured(&["echo"], "");
     let wharf =
         Wharf::start_in(folder, &["--listen 127.0.0.1:0", "--listen unix:wharf.sock"]).await;
     let path = wharf.folder().join("wharf.sock");
@@ -136,7 +123,7 @@ async fn a_page_behind_a_unix_socket_is_of_the_hosts_own() {
 
 #[tokio::test]
 async fn clients_that_a_proxy_brings_through_a_unix_socket_keep_their_addresses() {
-    let folder = folder(&["inspects"], "");
+    let folder = configured(&["inspects"], "");
     let flags = ["--listen 127.0.0.1:0,unix:wharf.sock", "--trusted-proxies unix"];
     let wharf = Wharf::start_in(folder, &flags).await;
     let path = wharf.folder().join("wharf.sock");
@@ -156,7 +143,7 @@ async fn clients_that_a_proxy_brings_through_a_unix_socket_keep_their_addresses(
 #[tokio::test]
 async fn several_addresses_serve_at_once() {
     let flags = ["--listen 127.0.0.1:0", "--listen 127.0.0.2:0,127.0.0.3:0"];
-    let wharf = Wharf::start_in(folder(&["echo"], ""), &flags).await;
+    let wharf = Wharf::start_in(configured(&["echo"], ""), &flags).await;
     let line = wharf.log.wait_for("the addresses", |line| line.says("listening")).await;
     let addresses: Vec<_> = line.str("address").split(',').collect();
     assert_eq!(addresses.len(), 3, "{line}");
@@ -176,7 +163,7 @@ async fn an_address_of_several_that_is_taken_stops_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = taken.local_addr().expect("it is bound").to_string();
     let listen = format!("127.0.0.1:0,{address}");
-    let output = run_in(folder(&[], "").path(), &["serve", "--listen", &listen], &[]);
+    let output = run_in(configured(&[], "").path(), &["serve", "--listen", &listen], &[]);
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains(&format!("cannot listen on {address}")), "{complaint}");
@@ -184,7 +171,7 @@ async fn an_address_of_several_that_is_taken_stops_the_start() {
 
 #[tokio::test]
 async fn the_file_of_a_host_that_was_killed_is_replaced() {
-    let folder = folder(&["echo"], "");
+    let folder = configured(&["echo"], "");
     let path = folder.path().join("wharf.sock");
     // It is not removed when it is dropped, as if the process had been killed.
     drop(UnixListener::bind(&path).expect("a socket"));
@@ -196,7 +183,7 @@ async fn the_file_of_a_host_that_was_killed_is_replaced() {
 
 #[tokio::test]
 async fn a_path_on_which_somebody_listens_is_left_alone() {
-    let folder = folder(&[], "");
+    let folder = configured(&[], "");
     let path = folder.path().join("wharf.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
     for (listen, part) in [
@@ -220,7 +207,7 @@ async fn sockets_of_a_service_manager_are_used_instead_of_listen() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let listen = format!("--listen {}", taken.local_addr().expect("it is bound"));
     let wrapper = ["/usr/bin/env", "python3", "-c", ACTIVATE];
-    let mut wharf = Wharf::start_under(&wrapper, folder(&["echo"], ""), &[&listen]).await;
+    let mut wharf = Wharf::start_under(&wrapper, configured(&["echo"], ""), &[&listen]).await;
     let line = wharf.log.wait_for("the addresses", |line| line.says("listening")).await;
     assert_eq!(line.str("address"), format!("{},unix:inherited.sock", wharf.address));
     assert_ne!(wharf.address, taken.local_addr().expect("it is bound"));
@@ -237,14 +224,14 @@ async fn sockets_of_a_service_manager_are_used_instead_of_listen() {
 #[tokio::test]
 async fn sockets_that_are_meant_for_another_process_are_not_used() {
     let wrapper = ["env", "LISTEN_PID=1", "LISTEN_FDS=1"];
-    let wharf = Wharf::start_under(&wrapper, folder(&["echo"], ""), &[]).await;
+    let wharf = Wharf::start_under(&wrapper, configured(&["echo"], ""), &[]).await;
     assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
 }
 
 #[tokio::test]
 async fn a_socket_that_was_announced_and_is_not_there_stops_the_start() {
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" 3<&-";
-    let folder = folder(&[], "");
+    let folder = configured(&[], "");
     let output = std::process::Command::new("sh")
         .args(["-c", script, "sh"])
         .arg(artefacts::binary())
@@ -268,7 +255,7 @@ async fn the_demo_page_is_off_where_other_machines_reach_the_host_unless_the_ope
         (&["--listen [::]:0", "--page"], 200, 0),
         (&["--listen [::]:0", "--page=false"], 404, 0),
     ] {
-        let wharf = Wharf::start_in(folder(&["echo"], ""), flags).await;
+        let wharf = Wharf::start_in(configured(&["echo"], ""), flags).await;
         let address = (std::net::Ipv4Addr::LOCALHOST, wharf.address.port()).into();
         for target in ["/", "/_wharf/channels.json", "/_wharf/wharf.js"] {
             let mut raw = Raw::open(address).await;

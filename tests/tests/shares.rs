@@ -3,30 +3,29 @@
 
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use wharf_tests::raw::{frame, upgrade_headers};
-use wharf_tests::{Ended, HttpAnswer, Line, Wharf, artefacts, eventually};
+use wharf_tests::{Ended, Line, Raw, Wharf, configured, eventually};
 
-/// Makes a folder with these plugins and this `wharf.toml`.
-fn folder(plugins: &[&str], file: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
-    for name in plugins {
-        let path = folder.path().join("plugins").join(format!("{name}.wasm"));
-        std::fs::write(path, artefacts::component(name)).expect("a plugin");
-    }
-    std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
-    folder
-}
-
-/// Returns the answer to a handshake that comes through these proxies.
-async fn answer(wharf: &Wharf, path: &str, forwarded_for: &str) -> HttpAnswer {
+/// Asks for a connection through these proxies. The socket stays open with the answer.
+async fn through(wharf: &Wharf, forwarded_for: &str) -> (Raw, u16) {
     let mut raw = wharf.raw().await;
     let mut headers = upgrade_headers().to_vec();
     headers.push(("X-Forwarded-For", forwarded_for));
-    raw.request(&format!("GET {path}"), &headers).await;
-    raw.answer().await
+    raw.request("GET /echo", &headers).await;
+    let status = raw.answer().await.status;
+    (raw, status)
+}
+
+/// Asserts that a client is refused with this answer, and that its socket is closed.
+async fn assert_refused(wharf: &Wharf, status: u16, why: &str) {
+    let mut raw = wharf.raw().await;
+    raw.request("GET /echo", &upgrade_headers()).await;
+    let refused = raw.answer().await;
+    assert_eq!(refused.status, status, "{}", refused.head);
+    assert_eq!(refused.header("retry-after"), ["1"]);
+    assert_eq!(refused.text(), why);
+    raw.ended().await;
 }
 
 #[tokio::test]
@@ -34,13 +33,7 @@ async fn a_channel_takes_its_share_of_the_connections_and_leaves_the_rest_to_oth
     let flags = ["--max-connections-per-channel 2"];
     let wharf = Wharf::start(&["echo", "counts"], &flags).await;
     let (first, _second) = (wharf.connect("/echo").await, wharf.connect("/echo").await);
-    let mut raw = wharf.raw().await;
-    raw.request("GET /echo", &upgrade_headers()).await;
-    let refused = raw.answer().await;
-    assert_eq!(refused.status, 503, "{}", refused.head);
-    assert_eq!(refused.header("retry-after"), ["1"]);
-    assert_eq!(refused.text(), "the channel has as many connections as it may have\n");
-    raw.ended().await;
+    assert_refused(&wharf, 503, "the channel has as many connections as it may have\n").await;
     let is_told = |line: &Line| line.text.contains("the channel has max_connections_per_channel");
     let line = wharf.log.wait_for("the limit", is_told).await;
     assert_eq!((line.str("channel"), line.str("level")), ("echo", "WARN"));
@@ -57,7 +50,7 @@ async fn a_channels_own_table_wins_over_the_hosts_share() {
     let file = "max_connections_per_channel = 1\n\
                 [channels.echo]\nmax_connections_per_channel = 3\n\
                 [channels.pings]\nmax_connections_per_channel = 0\n";
-    let wharf = Wharf::start_in(folder(&["echo", "counts", "pings"], file), &[]).await;
+    let wharf = Wharf::start_in(configured(&["echo", "counts", "pings"], file), &[]).await;
     for (path, share) in [("/counts/a", 1), ("/echo", 3)] {
         let mut clients = Vec::new();
         for _ in 0..share {
@@ -77,13 +70,7 @@ async fn an_address_takes_its_share_of_the_connections_of_all_channels() {
     let flags = ["--max-connections-per-address 2"];
     let wharf = Wharf::start(&["echo", "counts"], &flags).await;
     let (first, _second) = (wharf.connect("/echo").await, wharf.connect("/counts/a").await);
-    let mut raw = wharf.raw().await;
-    raw.request("GET /echo", &upgrade_headers()).await;
-    let refused = raw.answer().await;
-    assert_eq!(refused.status, 429, "{}", refused.head);
-    assert_eq!(refused.header("retry-after"), ["1"]);
-    assert_eq!(refused.text(), "your address has as many connections as it may have\n");
-    raw.ended().await;
+    assert_refused(&wharf, 429, "your address has as many connections as it may have\n").await;
     let is_told = |line: &Line| line.text.contains("its address has max_connections_per_address");
     let line = wharf.log.wait_for("the limit", is_told).await;
     assert!(line.str("remote").starts_with("127.0.0.1:"), "{line}");
@@ -112,16 +99,12 @@ async fn clients_behind_a_proxy_are_counted_by_their_own_addresses() {
         // A client can write the front of the header itself.
         ("198.51.100.9, 192.0.2.2", 429),
     ] {
-        let mut raw = wharf.raw().await;
-        let mut headers = upgrade_headers().to_vec();
-        headers.push(("X-Forwarded-For", address));
-        raw.request("GET /echo", &headers).await;
-        assert_eq!(raw.answer().await.status, status, "{address}");
+        let (raw, answered) = through(&wharf, address).await;
+        assert_eq!(answered, status, "{address}");
         open.push(raw);
     }
     drop(open);
-    let is_served =
-        async || (answer(&wharf, "/echo", "192.0.2.1").await.status == 101).then_some(());
+    let is_served = async || (through(&wharf, "192.0.2.1").await.1 == 101).then_some(());
     eventually("a place to be free again", is_served).await;
 }
 
@@ -146,7 +129,7 @@ async fn a_client_that_sends_too_fast_has_to_wait_and_loses_nothing() {
 #[tokio::test]
 async fn a_channels_own_table_wins_over_the_hosts_pace() {
     let file = "max_messages_per_second = 1\n[channels.echo]\nmax_messages_per_second = 0\n";
-    let wharf = Wharf::start_in(folder(&["echo", "counts"], file), &[]).await;
+    let wharf = Wharf::start_in(configured(&["echo", "counts"], file), &[]).await;
     let (mut free, mut slow) = (wharf.connect("/echo").await, wharf.connect("/counts/a").await);
     for number in 0..3 {
         slow.feed(number.to_string()).await;

@@ -9,24 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tempfile::TempDir;
 use wharf_tests::artefacts::{binary, component};
-use wharf_tests::{Line, Wharf, eventually, mounts};
-
-fn folder_with(plugin: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    fs::create_dir(folder.path().join("plugins")).expect("a plugin folder");
-    let path = folder.path().join("plugins").join(format!("{plugin}.wasm"));
-    fs::write(path, component(plugin)).expect("a plugin");
-    folder
-}
+use wharf_tests::{Line, Wharf, eventually, folder, mounts};
 
 #[tokio::test]
 async fn a_host_with_few_addresses_compiles_and_serves() {
     // Each memory of a guest reserves four gibibytes where there is no such limit.
     let limited = "ulimit -v 1500000; exec \"$0\" \"$@\"";
     let flags = ["--cache "];
-    let wharf = Wharf::start_under(&["sh", "-c", limited], folder_with("counts"), &flags).await;
+    let wharf = Wharf::start_under(&["sh", "-c", limited], folder(&["counts"]), &flags).await;
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(wharf.connect("/counts/a").await);
@@ -42,7 +33,7 @@ async fn a_host_with_few_addresses_compiles_and_serves() {
 
 #[tokio::test]
 async fn a_file_that_is_a_mount_of_its_own_and_was_replaced_outside_is_told_of() {
-    let folder = folder_with("echo");
+    let folder = folder(&["echo"]);
     let [outside, plugin] =
         ["outside.wasm", "plugins/echo.wasm"].map(|name| folder.path().join(name));
     fs::rename(&plugin, &outside).expect("a file outside");
@@ -65,7 +56,7 @@ fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
     let script = "import ctypes, os, sys\n\
                   assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0, 'PR_SET_MDWE is not there'\n\
                   os.execv(sys.argv[1], sys.argv[1:])";
-    let folder = folder_with("echo");
+    let folder = folder(&["echo"]);
     let mut command = Command::new("python3");
     command.args(["-c", script]).arg(binary()).args(["serve", "--plugins", "plugins"]);
     let output = command.current_dir(folder.path()).env_clear().output().expect("Python runs");
@@ -80,7 +71,7 @@ async fn a_system_with_too_few_mappings_for_the_instances_is_told_of_at_the_star
     let told =
         |line: &Line| line.text.contains("fewer mappings of memory than max_instances needs");
     for (limit, lines) in [("65530\n", 0), ("4000\n", 1)] {
-        let folder = folder_with("echo");
+        let folder = folder(&["echo"]);
         fs::write(folder.path().join("limit"), limit).expect("a limit");
         let mounted = "mount --bind limit /proc/sys/vm/max_map_count && exec \"$0\" \"$@\"";
         let wharf = Wharf::start_under(&mounts(mounted), folder, &["--max-instances 1000"]).await;

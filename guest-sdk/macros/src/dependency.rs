@@ -5,9 +5,7 @@ use std::{env, fs};
 
 use proc_macro2::Span;
 use syn::{Ident, Path, parse_quote};
-
-/// The package of the SDK.
-const PACKAGE: &str = "wharf-sdk";
+use wharf_contract::names::SDK_PACKAGE;
 
 /// Returns the path of the SDK in the crate that is being compiled: `::wharf`, unless its manifest
 /// gives the dependency another name.
@@ -33,7 +31,7 @@ fn other_name(manifest: &str) -> Option<String> {
             section = line.trim_matches(['[', ']']);
         }
         let dense: String = line.chars().filter(|c| !c.is_whitespace()).collect();
-        if line.starts_with('#') || !dense.contains(&format!("package=\"{PACKAGE}\"")) {
+        if line.starts_with('#') || !dense.contains(&format!("package=\"{SDK_PACKAGE}\"")) {
             continue;
         }
         let (parent, last) = section.rsplit_once('.').unwrap_or(("", section));

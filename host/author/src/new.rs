@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use wharf_contract::names::MAX_CHANNEL_NAME_BYTES;
+use wharf_contract::names::{MAX_CHANNEL_NAME_BYTES, SDK_PACKAGE};
 
 use super::{MISSING_TARGET, lacks_target, sdk};
 use workspace::Workspace;
@@ -17,7 +17,7 @@ use workspace::Workspace;
 const FIRST_VERSION: &str = "0.1.0";
 
 /// The dependencies in a new crate's manifest.
-const DEPENDENCIES: [&str; 2] = ["serde", "wharf-sdk"];
+const DEPENDENCIES: [&str; 2] = ["serde", SDK_PACKAGE];
 
 /// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
 const TEMPLATE: [(&str, &str); 5] = [

@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Examined {
     machine: Machine,
+    /// The limit of address space, in bytes, if there is one.
+    address_space: Option<u64>,
     /// The last trial; an error if there could be none.
     trial: anyhow::Result<Outcome>,
     /// The reason for which traps are not left to signals.
@@ -40,7 +42,8 @@ enum Outcome {
 /// Finds the settings with which this machine can run plugins. To be called before there are other
 /// threads: the trials are in copies of this process.
 pub fn examine() -> Examined {
-    let scarce_addresses = address_space().is_some();
+    let address_space = address_space();
+    let scarce_addresses = address_space.is_some();
     let is_emulated = is_emulated();
     let mut machine = Machine { scarce_addresses, without_signals: is_emulated };
     let mut without_signals = is_emulated.then(|| "the processor is emulated by QEMU".to_owned());
@@ -50,7 +53,7 @@ pub fn examine() -> Examined {
         machine.without_signals = true;
         trial = try_in_copy(machine);
     }
-    Examined { machine, trial, without_signals }
+    Examined { machine, address_space, trial, without_signals }
 }
 
 /// Returns true if the processor is emulated by QEMU. As an emulator of single programs it aligns the
@@ -73,8 +76,8 @@ impl Examined {
     ///
     /// The machine can run no plugins: the cause, and a remedy.
     pub fn machine(self) -> anyhow::Result<Machine> {
-        let Examined { machine, trial, without_signals } = self;
-        if let Some(bytes) = address_space() {
+        let Examined { machine, address_space, trial, without_signals } = self;
+        if let Some(bytes) = address_space {
             tracing::warn!(
                 bytes,
                 "address space is limited (ulimit -v, LimitAS): plugins are compiled to take little of \
@@ -97,6 +100,7 @@ impl Examined {
                  which makes them slower"
             );
         }
+        // Limits need not be inherited by the copies.
         machine.try_call().map_err(|reason| cannot(&reason))?;
         Ok(machine)
     }

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use wharf_contract::close::Reason;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::hub::Hub;
+use wharf_hub::hub::{EndPace, Hub};
 use wharf_hub::outbound::{Outbound, PendingWrites};
 use wharf_hub::recipients::Recipients;
 use wharf_hub::transport::{Reader, Transport, memory};
@@ -124,7 +124,7 @@ async fn ending_all_connections_lets_other_tasks_run_and_spares_those_that_come_
             }
         }
     });
-    hub.end_all(Reason::Removed).await;
+    hub.end_all(&mut EndPace::at_once(), Reason::Removed).await;
     assert!(newcomers.is_finished(), "it had a turn after each 1,024 connections");
     let ended = |member: &&Member| member.record.outbound.status().end.is_some();
     assert_eq!(members.iter().filter(ended).count(), MEMBERS);

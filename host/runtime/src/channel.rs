@@ -15,6 +15,7 @@ use crate::pool::Pool;
 use crate::slots::ChannelSlots;
 use wharf_contract::close::Reason;
 use wharf_contract::description::Description;
+use wharf_hub::hub::EndPace;
 
 /// One loaded version of a channel.
 #[derive(Debug)]
@@ -161,7 +162,9 @@ impl Channel {
     /// on for a while where there are many.
     pub(crate) fn end(self: Arc<Channel>) {
         self.context.hub.cancel_timers();
-        tokio::spawn(async move { self.context.hub.end_all(Reason::Removed).await });
+        tokio::spawn(async move {
+            self.context.hub.end_all(&mut EndPace::at_once(), Reason::Removed).await;
+        });
     }
 
     /// Returns true if the channel is out of service.

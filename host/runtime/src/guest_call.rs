@@ -44,6 +44,16 @@ pub enum About<'a> {
     Channel,
 }
 
+impl About<'_> {
+    /// Returns the connection's id, if it is one.
+    fn connection(&self) -> Option<String> {
+        match self {
+            About::Connection(client) => Some(client.id.to_string()),
+            About::Room(_) | About::Channel => None,
+        }
+    }
+}
+
 /// The time that an event waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -201,25 +211,16 @@ impl GuestCall<'_> {
     /// Tells the operator, within the channel's budget of such lines.
     fn log(&self, error: &CallError) {
         let GuestCall { channel, about, event, .. } = *self;
-        let unreadable = match error {
-            CallError::Failed { generation, failure }
-                if failure.kind == Fault::SessionUnreadable =>
-            {
-                let Some(count) = channel.note_unreadable_session(*generation) else {
-                    return;
-                };
-                Some(count)
-            }
-            _ => None,
-        };
+        if let CallError::Failed { generation, failure } = error
+            && failure.kind == Fault::SessionUnreadable
+        {
+            return self.log_unreadable(*generation, failure);
+        }
         if !channel.context.failure_budget.take() {
             return;
         }
         let name = channel.name();
-        let connection = match about {
-            About::Connection(client) => Some(client.id.to_string()),
-            About::Room(_) | About::Channel => None,
-        };
+        let connection = about.connection();
         let room = match about {
             About::Room(room) if !room.is_empty() => Some(channel.context.shown(room, usize::MAX)),
             _ => None,
@@ -251,19 +252,6 @@ impl GuestCall<'_> {
             CallError::NotStarted { generation, failure } => (generation, "start", failure),
             CallError::Failed { generation, failure } => (generation, event, failure),
         };
-        if let Some(connections) = unreadable {
-            tracing::error!(
-                channel = name,
-                generation,
-                connections,
-                connection,
-                event,
-                kind = failure.kind.token(),
-                detail = failure.detail,
-                "sessions of earlier code do not fit this generation; their connections end with code 1011"
-            );
-            return;
-        }
         tracing::error!(
             channel = name,
             generation,
@@ -276,5 +264,23 @@ impl GuestCall<'_> {
             backtrace = failure.backtrace,
             "guest call failed"
         );
+    }
+
+    /// Tells the operator of sessions that a generation cannot read: one line for many of them.
+    fn log_unreadable(&self, generation: u64, failure: &Failure) {
+        let GuestCall { channel, about, event, .. } = *self;
+        let Some(connections) = channel.note_unreadable_session(generation) else { return };
+        if channel.context.failure_budget.take() {
+            tracing::error!(
+                channel = channel.name(),
+                generation,
+                connections,
+                connection = about.connection(),
+                event,
+                kind = failure.kind.token(),
+                detail = failure.detail,
+                "sessions of earlier code do not fit this generation; their connections end with code 1011"
+            );
+        }
     }
 }

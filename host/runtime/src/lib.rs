@@ -13,6 +13,8 @@
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`channel_context`]: the part of a channel that outlives its generations.
 //! - [`channel_memory`]: the memory of a channel's instances, and the events that wait for some.
+//! - [`long_calls`]: the turns of calls that compute for long.
+//! - [`saved_samples`]: samples of sessions and states, which new code is asked to read.
 //! - [`plugin`]: a file in the folder → settled bytes → a checked component.
 //! - [`slots`]: the right to use an instance, of one channel and of all together.
 //! - [`pool`]: warm instances of one generation, kept for the workers that used them (`idle`).

@@ -146,7 +146,7 @@ impl Registry {
     /// Asks every connection of every channel to end, at this pace.
     pub async fn end_all(&self, pace: &mut EndPace, reason: Reason) {
         for channel in self.channels() {
-            channel.context.hub.end_all_at(pace, reason).await;
+            channel.context.hub.end_all(pace, reason).await;
         }
     }
 

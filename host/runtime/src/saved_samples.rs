@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::channel_context::ChannelContext;
-
 /// The sample of a channel's sessions.
 #[derive(Debug, Default)]
 pub struct SessionSample {
@@ -32,7 +30,8 @@ impl SessionSample {
         self.is_taken.store(false, Ordering::Relaxed);
     }
 
-    fn get(&self) -> Option<Arc<[u8]>> {
+    /// Returns the sample, if there has been a connection.
+    pub(crate) fn get(&self) -> Option<Arc<[u8]>> {
         self.session.lock().clone()
     }
 }
@@ -44,15 +43,6 @@ pub(crate) struct SavedSamples {
     pub(crate) session: Option<Arc<[u8]>>,
     /// The state of a room, if any has one.
     pub(crate) room_state: Option<Bytes>,
-}
-
-impl SavedSamples {
-    /// Takes samples of what there is now.
-    pub(crate) fn of(context: &ChannelContext) -> SavedSamples {
-        let is_open = context.hub.connection_count() > 0;
-        let session = if is_open { context.session_sample.get() } else { None };
-        SavedSamples { session, room_state: context.hub.sample_room_state() }
-    }
 }
 
 /// The reasons why new code cannot read what earlier code has saved.

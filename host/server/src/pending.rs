@@ -80,7 +80,7 @@ impl Pending {
     /// if all seats are busy.
     fn try_take(self: &Arc<Pending>) -> Result<Seat, Option<Instant>> {
         let mut seats = self.seats.lock();
-        let mut is_full = false;
+        let mut has_evicted = false;
         if seats.taken.len() >= self.limit {
             let waiting = seats.taken.iter().enumerate().filter(|(_, taken)| !taken.is_busy);
             let (oldest, since) = waiting
@@ -93,7 +93,7 @@ impl Pending {
             }
             if let Some(taken) = seats.taken.remove(oldest) {
                 taken.evicted.notify_one();
-                is_full = true;
+                has_evicted = true;
             }
         }
         let number = seats.next;
@@ -102,7 +102,7 @@ impl Pending {
         let since = Instant::now();
         seats.taken.push_back(Taken { number, since, is_busy: false, evicted: evicted.clone() });
         drop(seats);
-        if is_full && let Some(evicted) = self.evictions.take() {
+        if has_evicted && let Some(evicted) = self.evictions.take() {
             let (clients, seats) = (self.clients, self.limit);
             tracing::warn!(
                 clients,
@@ -187,7 +187,7 @@ mod tests {
         let (oldest, newer) = (pending.take().await, pending.take().await);
         let begun = Instant::now();
         let newest = pending.take().await;
-        assert_eq!(begun.elapsed(), PATIENCE, "tests");
+        assert_eq!(begun.elapsed(), PATIENCE);
         assert!(oldest.evicted().now_or_never().is_some());
         assert!(newer.evicted().now_or_never().is_none());
         assert!(newest.evicted().now_or_never().is_none());

@@ -146,11 +146,11 @@ pub async fn run_observed(
 /// Returns the pace at which so many connections are ended. Half of the time is left for them to end.
 fn end_pace(config: &Config, connections: usize) -> EndPace {
     let most = config.drain_timeout.as_secs_f64() / 2.0;
-    EndPace::per_second(match config.shutdown_closes_per_second {
-        0 => usize::MAX,
+    match config.shutdown_closes_per_second {
+        0 => EndPace::at_once(),
         // A quotient by zero is as large as can be.
-        rate => rate.max((connections as f64 / most) as usize),
-    })
+        rate => EndPace::per_second(rate.max((connections as f64 / most) as usize)),
+    }
 }
 
 /// Waits until the host is asked to stop, and then for load balancers to notice.

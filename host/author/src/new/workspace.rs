@@ -11,9 +11,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use toml::Spanned;
-
-/// The SDK's package.
-const SDK_PACKAGE: &str = "wharf-sdk";
+use wharf_contract::names::SDK_PACKAGE;
 
 /// A workspace whose folder contains that of a new crate.
 #[derive(Debug)]

@@ -203,13 +203,8 @@ impl Hub {
         }
     }
 
-    /// Asks every present connection to end. Other tasks get their turn in between.
-    pub async fn end_all(&self, reason: Reason) {
-        visit(&self.everyone, |outbound| outbound.end(reason)).await;
-    }
-
-    /// Asks every present connection to end, at this pace.
-    pub async fn end_all_at(&self, pace: &mut EndPace, reason: Reason) {
+    /// Asks every present connection to end, at this pace. Other tasks get their turn in between.
+    pub async fn end_all(&self, pace: &mut EndPace, reason: Reason) {
         let was_there = ConnectionId::all_until_now();
         for (_, outbound) in self.everyone.iter().take_while(|(id, _)| was_there(*id)) {
             pace.next().await;
@@ -230,6 +225,11 @@ pub struct EndPace {
 }
 
 impl EndPace {
+    /// Makes a pace without pauses, at which other tasks have their turns all the same.
+    pub fn at_once() -> EndPace {
+        EndPace::per_second(usize::MAX)
+    }
+
     /// Makes a pace of so many connections in a second, of which the first come at once.
     pub fn per_second(connections: usize) -> EndPace {
         let batches = (Duration::from_secs(1).as_millis() / END_PAUSE.as_millis()) as usize;

@@ -159,7 +159,11 @@ async fn check_saved(pool: &Pool, context: &ChannelContext) -> Unreadable {
     let Some(mut instance) = pool.take_warm() else {
         return Unreadable::default();
     };
-    let checked = instance.check_saved(&SavedSamples::of(context)).await;
+    // A session without a connection is of no use any more.
+    let is_open = context.hub.connection_count() > 0;
+    let session = if is_open { context.session_sample.get() } else { None };
+    let samples = SavedSamples { session, room_state: context.hub.sample_room_state() };
+    let checked = instance.check_saved(&samples).await;
     pool.give_back(instance);
     checked.unwrap_or_default()
 }

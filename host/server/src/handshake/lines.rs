@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use wharf_contract::handshake::TurnedAway;
 use wharf_runtime::log_budget::LogBudget;
 
@@ -49,18 +48,14 @@ impl RefusalLines {
 
     /// Returns the budget of a refusal.
     pub(super) fn about(&self, why: &TurnedAway) -> &LogBudget {
-        match StatusCode::from_u16(why.status()) {
-            Ok(StatusCode::UNAUTHORIZED) => &self.tokens,
-            Ok(StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST) => &self.origins,
-            Ok(StatusCode::TOO_MANY_REQUESTS) => &self.addresses,
-            Ok(status) if status.is_client_error() => match why {
-                TurnedAway::Subprotocol => &self.subprotocols,
-                _ => &self.requests,
-            },
-            _ => match why {
-                TurnedAway::Full | TurnedAway::ChannelFull => &self.full,
-                _ => &self.unavailable,
-            },
+        match (why, why.status()) {
+            (TurnedAway::Subprotocol, _) => &self.subprotocols,
+            (TurnedAway::Full | TurnedAway::ChannelFull, _) => &self.full,
+            (TurnedAway::AddressFull, _) => &self.addresses,
+            (_, 401) => &self.tokens,
+            (_, 403 | 421) => &self.origins,
+            (_, 400..=499) => &self.requests,
+            _ => &self.unavailable,
         }
     }
 }
