@@ -29,7 +29,7 @@ struct Handle {
 
 /// The turns of guests, counted by each worker for itself.
 #[derive(Debug)]
-struct Turns {
+pub(crate) struct Turns {
     workers: PerWorker<Counts>,
     /// True if the clock stands still until the next turn. Written only when it stops and starts.
     is_stopped: AtomicBool,
@@ -38,14 +38,14 @@ struct Turns {
 
 /// One worker's turns. Both numbers only grow, and may wrap.
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Counts {
     begun: AtomicUsize,
     ended: AtomicUsize,
 }
 
 /// The sums of all workers at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sums {
+pub(crate) struct Sums {
     begun: usize,
     ended: usize,
 }
@@ -88,12 +88,12 @@ impl EpochClock {
 }
 
 impl Turns {
-    fn new(workers: PerWorker<Counts>) -> Turns {
+    pub(crate) fn new(workers: PerWorker<Counts>) -> Turns {
         let (is_stopped, has_ended) = Default::default();
         Turns { workers, is_stopped, has_ended }
     }
 
-    fn begin(&self) -> GuestTurn<'_> {
+    pub(crate) fn begin(&self) -> GuestTurn<'_> {
         let counts = self.workers.own();
         counts.begun.fetch_add(1, SeqCst);
         GuestTurn(counts)
@@ -101,11 +101,11 @@ impl Turns {
 
     /// Returns true if the clock stood still, and makes it run. Must be called after the beginning
     /// of a turn.
-    fn start_again(&self) -> bool {
+    pub(crate) fn start_again(&self) -> bool {
         self.is_stopped.load(SeqCst) && self.is_stopped.swap(false, SeqCst)
     }
 
-    fn sums(&self) -> Sums {
+    pub(crate) fn sums(&self) -> Sums {
         // Ended turns are counted first: a turn that ends meanwhile then counts as one that runs.
         let ended = self.workers.all().map(|counts| counts.ended.load(SeqCst));
         let ended = ended.fold(0, usize::wrapping_add);
@@ -135,12 +135,12 @@ impl Turns {
         quiet.ticks >= LINGER
     }
 
-    fn sleeps(&self) -> bool {
+    pub(crate) fn sleeps(&self) -> bool {
         self.is_stopped.load(SeqCst) && !self.has_ended.load(SeqCst)
     }
 
     /// Stops the clock, unless there has been a turn since `before`.
-    fn stop(&self, before: Sums) -> bool {
+    pub(crate) fn stop(&self, before: Sums) -> bool {
         self.is_stopped.store(true, SeqCst);
         // A turn that began before this is seen here, and one that begins later sees the flag.
         let is_quiet = self.sums() == before;

@@ -11,7 +11,7 @@ use crate::sync::{AtomicUsize, Mutex};
 pub(crate) struct Idle<T>(PerWorker<Stack<T>>);
 
 #[derive(Debug)]
-struct Stack<T> {
+pub(crate) struct Stack<T> {
     /// Length of the stack, so that other workers need not lock an empty one.
     count: AtomicUsize,
     things: Mutex<Things<T>>,
@@ -49,7 +49,11 @@ impl<T> Stack<T> {
 impl<T> Idle<T> {
     /// Makes empty stacks.
     pub(crate) fn new() -> Idle<T> {
-        Idle(PerWorker::new())
+        Idle::of(PerWorker::new())
+    }
+
+    pub(crate) fn of(workers: PerWorker<Stack<T>>) -> Idle<T> {
+        Idle(workers)
     }
 
     /// Takes the warmest value of this worker, else the coldest of another's.
@@ -77,7 +81,7 @@ impl<T> Idle<T> {
     }
 
     /// Takes out the values that no worker has needed since the last trim, the coldest first. At
-    /// least `min` values stay.
+    /// least `min` values stay. A value that moves to another worker meanwhile may count twice.
     pub(crate) fn trim(&self, min: usize) -> Vec<T> {
         let mut surplus = Vec::new();
         let mut kept = 0;

@@ -2,15 +2,9 @@
 //! line.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// The number of the next thread that asks for one.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-}
+use crate::sync::own_number;
 
 /// A value for each worker thread. Threads beyond the number of cores share values with others, so the
 /// values are atomic or locked.
@@ -64,16 +58,6 @@ impl<T> PerWorker<T> {
     }
 }
 
-#[cfg(not(test))]
-fn own_number() -> usize {
-    NUMBER.with(|number| *number)
-}
-
-#[cfg(test)]
-fn own_number() -> usize {
-    crate::interleaving::own_number().unwrap_or_else(|| NUMBER.with(|number| *number))
-}
-
 impl<T: fmt::Debug> fmt::Debug for PerWorker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.all()).finish()
@@ -83,6 +67,7 @@ impl<T: fmt::Debug> fmt::Debug for PerWorker<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

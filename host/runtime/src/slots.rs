@@ -88,7 +88,7 @@ impl ChannelSlots {
         ChannelSlots::with(max, reserved, shared, PerWorker::new())
     }
 
-    fn with(
+    pub(crate) fn with(
         max: usize,
         reserved: usize,
         shared: SharedSlots,
