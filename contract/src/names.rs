@@ -15,6 +15,8 @@ pub(crate) const MAX_LABEL_VALUE_BYTES: usize = 255;
 pub const MAX_LABELS: usize = 16;
 /// Longest name of a timer, in bytes.
 pub(crate) const MAX_TIMER_NAME_BYTES: usize = 64;
+/// Longest `ref` of a message that is carried on, as JSON, in bytes.
+pub(crate) const MAX_REFERENCE_BYTES: usize = 1024;
 /// Longest key of the store, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 512;
 /// Longest name of a channel, in bytes.
@@ -81,6 +83,18 @@ pub fn check_timer(name: &str) -> Result<(), CallRefusal> {
     match name.len() {
         1..=MAX_TIMER_NAME_BYTES => Ok(()),
         bytes => Err(CallRefusal::TimerNameInvalid { bytes }),
+    }
+}
+
+/// Checks the `ref` of a message, as JSON.
+///
+/// # Errors
+///
+/// `reference-too-long`.
+pub fn check_reference(reference: &str) -> Result<(), CallRefusal> {
+    match reference.len() {
+        ..=MAX_REFERENCE_BYTES => Ok(()),
+        bytes => Err(CallRefusal::ReferenceTooLong { bytes }),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::effects::{MAX_DELIVERIES, MAX_HOPS};
 use crate::header::MAX_HEADERS;
 use crate::names::{
     MAX_KEY_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_NAME_BYTES,
-    MAX_TIMER_NAME_BYTES,
+    MAX_REFERENCE_BYTES, MAX_TIMER_NAME_BYTES,
 };
 use crate::sentences::sentences;
 use crate::text::Shown;
@@ -266,6 +266,11 @@ refusals! {
         /// A channel that the operator has not granted.
         PublishNotGranted { to: String, how: String } =
             "the channel may not publish to {to}: {how}";
+    }
+    "reference-too-long" FixCall {
+        /// A `ref` that is too long to be carried on.
+        ReferenceTooLong { bytes: usize } =
+            "a `ref` has at most {MAX_REFERENCE_BYTES} bytes as JSON, this one has {bytes}";
     }
     "refused-while-connecting" RetryLater {
         /// A ping before the upgrade.

@@ -17,7 +17,7 @@ use crate::presence;
 use crate::reference::Ref;
 use crate::reply::Reply;
 use crate::rooms::{self, Except};
-use crate::timers::{self, milliseconds};
+use crate::timers::{self, NamesTimer, milliseconds};
 use crate::urlencoded;
 use crate::users;
 
@@ -339,23 +339,39 @@ impl Connection {
     /// Errors: `timer-name-invalid` (1 to 64 bytes), `timer-interval-invalid` (more than 366
     /// days), `too-many-timers` (`max_timers_per_connection`), `payload-too-big`, `no-handler` (there
     /// is no `on_timer`), `connection-ended`.
-    pub fn after(&self, delay: Duration, name: &str, payload: &impl Serialize) -> Result {
+    pub fn after<P: Serialize + ?Sized>(
+        &self,
+        delay: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = timers::encode(payload)?;
-        Ok(self.raw.set_timer(name, milliseconds(delay), None, &payload)?)
+        Ok(self.raw.set_timer(name.as_str(), milliseconds(delay), None, &payload)?)
     }
 
     /// Sets a timer of this connection that fires again and again, at intervals of at least 10 ms.
     /// The errors are those of [`after`](Connection::after).
-    pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
+    pub fn every<P: Serialize + ?Sized>(
+        &self,
+        interval: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = timers::encode(payload)?;
         let interval = milliseconds(interval);
-        Ok(self.raw.set_timer(name, interval, Some(interval), &payload)?)
+        Ok(self.raw.set_timer(name.as_str(), interval, Some(interval), &payload)?)
     }
 
     /// Cancels a timer of this connection, including a firing that waits. A timer that is not set
     /// is not an error.
-    pub fn cancel_timer(&self, name: &str) -> Result {
-        Ok(self.raw.cancel_timer(name)?)
+    pub fn cancel_timer(&self, name: impl AsRef<str>) -> Result {
+        Ok(self.raw.cancel_timer(name.as_ref())?)
+    }
+
+    /// Returns the time until a timer of this connection fires the next time, as this event's own
+    /// changes make it; `None` if it is not set. Errors: `timer-name-invalid`.
+    pub fn timer_remaining(&self, name: impl AsRef<str>) -> Result<Option<Duration>> {
+        Ok(self.raw.timer_remaining(name.as_ref())?.map(Duration::from_millis))
     }
 
     /// Commits the effects recorded so far, for progress messages in a handler that takes its time.

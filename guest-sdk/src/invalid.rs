@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use crate::error::Error;
+use crate::reference::Ref;
+
 /// A client's mistake, whose reason the client may know: a value out of range, a name that is
 /// taken, a move against the rules.
 ///
@@ -78,6 +81,19 @@ impl Invalid {
     /// several.
     pub fn add_field(&mut self, name: impl Into<String>, why: impl fmt::Display) {
         self.fields.entry(name.into()).or_insert_with(|| why.to_string());
+    }
+
+    /// Makes it the answer to a message of the client; `None` changes nothing. See
+    /// [`Error::in_reply_to`](crate::Error::in_reply_to).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(request: Request<()>) -> Result {
+    /// Err(Invalid::new("it is not your turn").in_reply_to(&request.reference))
+    /// # }
+    /// ```
+    pub fn in_reply_to<'r>(self, reference: impl Into<Option<&'r Ref>>) -> Error {
+        Error::from(self).in_reply_to(reference)
     }
 
     /// Returns the error for programs: `code`, `message` and, if there are any, `fields`.

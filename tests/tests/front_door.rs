@@ -3,6 +3,7 @@
 //!
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
 
+mod asks;
 mod author;
 mod bad_plugins;
 mod browser;
@@ -46,6 +47,7 @@ mod secure;
 mod settings;
 mod shares;
 mod shutdown;
+mod starts;
 mod stores;
 mod surroundings;
 mod swaps;

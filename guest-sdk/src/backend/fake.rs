@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use wharf_contract::presence::MAX_PAGE;
 
@@ -178,6 +179,10 @@ impl Connection {
     pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
         host(|world| world.cancel_timer(Scope::Connection(self.request.number), name))
     }
+
+    pub(crate) fn timer_remaining(&self, name: &str) -> Result<Option<u64>, HostError> {
+        host(|world| world.timer_remaining(Scope::Connection(self.request.number), name))
+    }
 }
 
 /// The response of the event's handshake.
@@ -349,6 +354,37 @@ pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     host(|world| world.post(room, payload))
 }
 
+pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {
+    host(|world| world.read_room(room))
+}
+
+pub(crate) fn room_timer_remaining(room: &str, name: &str) -> Result<Option<u64>, HostError> {
+    host(|world| world.timer_remaining(Scope::Room(room.to_owned()), name))
+}
+
+pub(crate) fn channel_timer_remaining(name: &str) -> Result<Option<u64>, HostError> {
+    host(|world| world.timer_remaining(Scope::Channel, name))
+}
+
+/// Returns the time of day, which tests move. Code that asks for it should be testable without a host.
+pub(crate) fn now() -> SystemTime {
+    let world = CURRENT.with_borrow(Clone::clone);
+    let moved = world.map(|world| world.borrow().now).unwrap_or_default();
+    SystemTime::now() + moved
+}
+
+pub(crate) fn set_reference(reference: &str) -> Result<(), HostError> {
+    host(|world| world.set_reference(reference))
+}
+
+pub(crate) fn reference() -> Option<String> {
+    host(|world| world.reference())
+}
+
+pub(crate) fn sender_user() -> Option<String> {
+    host(|world| world.event.as_ref()?.cause.as_ref()?.user.clone())
+}
+
 pub(crate) fn set_room_timer(
     room: &str,
     name: &str,
@@ -378,7 +414,7 @@ pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
 }
 
 pub(crate) fn sender() -> Option<String> {
-    host(|world| Some(id(world.event.as_ref()?.sender?)))
+    host(|world| Some(id(world.event.as_ref()?.cause.as_ref()?.number)))
 }
 
 pub(crate) fn http_send(request: &HttpRequest, target: &Target) -> Result<HttpResponse, HostError> {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
@@ -157,6 +158,10 @@ impl Connection {
 
     pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
         Ok(timers::cancel(&self.0, name)?)
+    }
+
+    pub(crate) fn timer_remaining(&self, name: &str) -> Result<Option<u64>, HostError> {
+        Ok(timers::remaining(&self.0, name)?)
     }
 }
 
@@ -343,6 +348,34 @@ pub(crate) fn notify_user(
 
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     Ok(room_posts::post(room, payload)?)
+}
+
+pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {
+    Ok(room_posts::read(room)?)
+}
+
+pub(crate) fn room_timer_remaining(room: &str, name: &str) -> Result<Option<u64>, HostError> {
+    Ok(timers::remaining_for_room(room, name)?)
+}
+
+pub(crate) fn channel_timer_remaining(name: &str) -> Result<Option<u64>, HostError> {
+    Ok(timers::remaining_for_channel(name)?)
+}
+
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+pub(crate) fn set_reference(reference: &str) -> Result<(), HostError> {
+    Ok(event::set_reference(Some(reference))?)
+}
+
+pub(crate) fn reference() -> Option<String> {
+    event::reference()
+}
+
+pub(crate) fn sender_user() -> Option<String> {
+    event::sender_user()
 }
 
 pub(crate) fn set_room_timer(

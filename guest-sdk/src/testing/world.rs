@@ -21,7 +21,7 @@ use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
 use super::plugin::Plugin;
-use super::posts::{Post, Scope, Timers};
+use super::posts::{Cause, Post, Scope, Timers};
 use super::presence::{PresenceEvent, PresenceRooms};
 use super::run::Ending;
 use super::store::Store;
@@ -68,6 +68,8 @@ pub(crate) struct World {
     /// Number of the timer that was set last.
     pub(crate) last_timer: u64,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
+    /// True once the code that serves has done its work before the first event.
+    pub(crate) has_started: bool,
     /// Event that is running; `None` between events.
     pub(crate) event: Option<Event>,
 }
@@ -141,7 +143,9 @@ pub(crate) struct Event {
     pub(crate) flushed_close: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
     /// Connection whose handler posted the event; `None` for other events.
-    pub(crate) sender: Option<u64>,
+    pub(crate) cause: Option<Cause>,
+    /// The `ref` of the message that is handled, as JSON, if the handler has named it.
+    pub(crate) reference: Option<String>,
     /// Number of notices and room events that led to it.
     pub(crate) hops: u8,
 }
@@ -181,6 +185,7 @@ impl World {
             timers: Timers::new(),
             last_timer: 0,
             room_states: BTreeMap::new(),
+            has_started: false,
             event: None,
         }
     }
@@ -189,6 +194,7 @@ impl World {
     pub(crate) fn reload(&mut self, plugin: Plugin) {
         self.router = router(plugin);
         self.plugin = plugin;
+        self.has_started = false;
         self.generation += 1;
     }
 
@@ -209,7 +215,8 @@ impl World {
             close: None,
             flushed_close: None,
             response_headers: Vec::new(),
-            sender: None,
+            cause: None,
+            reference: None,
             hops: 0,
         });
     }
@@ -219,12 +226,12 @@ impl World {
         &mut self,
         phase: Phase,
         number: u64,
-        sender: Option<u64>,
+        cause: Option<Cause>,
         hops: u8,
     ) {
         self.begin(phase, number);
         if let Some(event) = &mut self.event {
-            event.sender = sender;
+            event.cause = cause;
             event.hops = hops;
         }
     }
@@ -249,9 +256,14 @@ impl World {
     pub(crate) fn apply(&mut self) {
         let Some(event) = &mut self.event else { return };
         let (number, hops) = (event.number, event.hops + 1);
-        let from = (event.phase != Phase::Detached).then_some(number);
+        let reference = event.reference.clone();
+        let is_attached = event.phase != Phase::Detached;
         event.recorded = Recorded::default();
         for effect in std::mem::take(&mut event.effects) {
+            let cause = is_attached.then(|| {
+                let user = self.connections.get(&number).and_then(|record| record.user.clone());
+                Cause { number, user, reference: reference.clone() }
+            });
             match effect {
                 Effect::Send(message) => self.deliver(number, message),
                 Effect::SendTo(to, message) => self.deliver(to, message),
@@ -261,11 +273,12 @@ impl World {
                     }
                 }
                 Effect::Post(to, payload) => {
-                    self.posts.push_back((to, Post::Event { from, payload, hops }));
+                    self.posts.push_back((to, Post::Event { cause, payload, hops }));
                 }
                 Effect::PostToSeveral { to, full, payload } => {
                     for number in to {
-                        let post = Post::Event { from, payload: payload.clone(), hops };
+                        let (cause, payload) = (cause.clone(), payload.clone());
+                        let post = Post::Event { cause, payload, hops };
                         self.posts.push_back((Scope::Connection(number), post));
                     }
                     for number in full {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wharf_contract::CallRefusal;
@@ -15,7 +16,7 @@ use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
 use crate::hub::{Hub, Posting};
-use crate::inbox::{Place, Scope};
+use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
@@ -138,6 +139,10 @@ pub struct Effects {
     close: Option<Close>,
     /// Boxed: few events change memberships or timers.
     noted: Option<Box<Noted>>,
+    /// True if there are posts among them.
+    has_posts: bool,
+    /// The `ref` of the message that is handled, as JSON, which posts carry on.
+    reference: Option<Arc<str>>,
 }
 
 /// The state in which the effects leave memberships and timers. Without it an event with many joins
@@ -187,6 +192,7 @@ impl Effects {
             Effect::CancelTimer(timer) => {
                 self.noted().timers.insert((**timer).clone(), false);
             }
+            Effect::Post(..) | Effect::PostToSeveral(..) => self.has_posts = true,
             _ => {}
         }
     }
@@ -222,6 +228,16 @@ impl Effects {
     /// cancelled, `None` untouched.
     pub fn timer(&self, scope: &Scope, name: &Arc<str>) -> Option<bool> {
         self.noted.as_ref()?.timers.get(&(scope.clone(), name.clone())).copied()
+    }
+
+    /// Returns the time until a timer fires, if the event has set it.
+    pub fn timer_delay(&self, scope: &Scope, name: &str) -> Option<Duration> {
+        self.list.iter().rev().find_map(|effect| match effect {
+            Effect::SetTimer(timer) if timer.scope == *scope && &*timer.name == name => {
+                Some(timer.delay)
+            }
+            _ => None,
+        })
     }
 
     /// Counts a recorded timer that there was not (1), or the end of one that there was (-1).
@@ -302,9 +318,19 @@ impl Effects {
         rooms
     }
 
-    /// Discards everything.
+    /// Discards everything but the `ref` of the message that is handled.
     pub fn discard(&mut self) {
-        *self = Effects::default();
+        *self = Effects { reference: self.reference.take(), ..Effects::default() };
+    }
+
+    /// Names the `ref` of the message that is handled, as JSON. Posts carry it on.
+    pub fn set_reference(&mut self, reference: Option<Arc<str>>) {
+        self.reference = reference;
+    }
+
+    /// Returns the `ref` of the message that is handled, as JSON.
+    pub fn reference(&self) -> Option<&Arc<str>> {
+        self.reference.as_ref()
     }
 
     /// Checks that a broadcast to `receivers` connections may be recorded.
@@ -334,10 +360,14 @@ impl Effects {
         hub: &Hub,
         writes: &mut PendingWrites,
     ) -> Option<Close> {
-        let Effects { list, recorded, close, noted } = self;
+        let Effects { list, recorded, close, noted, has_posts, reference } = self;
         (*recorded, *noted) = (Recorded::default(), None);
         let (list, close) = (std::mem::take(list), close.take());
-        let from = connection.map(|connection| connection.id);
+        // Few events post.
+        let cause = connection.filter(|_| std::mem::take(has_posts)).map(|connection| {
+            let (connection, user) = (connection.id, connection.user());
+            Arc::new(Cause { connection, user, reference: reference.clone() })
+        });
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
@@ -403,9 +433,11 @@ impl Effects {
                     // Boxed, so that the future of every commit is not as large as this one.
                     Box::pin(hub.disconnect_user(&user, &close)).await;
                 }
-                Effect::Post(place, payload) => hub.post(place, from, payload, hops + 1),
+                Effect::Post(place, payload) => {
+                    hub.post(place, cause.clone(), payload, hops + 1);
+                }
                 Effect::PostToSeveral(posting, payload) => {
-                    hub.post_to_several(*posting, from, &payload, hops + 1).await;
+                    hub.post_to_several(*posting, cause.clone(), &payload, hops + 1).await;
                 }
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),

@@ -50,17 +50,30 @@ pub struct Firing {
     pub name: Arc<str>,
 }
 
+/// The cause of a posted event: the connection whose handler posted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its user at that time.
+    pub user: Option<Arc<str>>,
+    /// The `ref` of the message that was handled, as JSON, if the handler has named it.
+    pub reference: Option<Arc<str>>,
+}
+
 /// An event that another handler or a timer caused.
 #[derive(Debug)]
 pub enum Posted {
     /// A notice to a connection, or an event of a room.
     Event {
         /// Connection whose handler posted it; `None` for other handlers.
-        from: Option<ConnectionId>,
+        cause: Option<Arc<Cause>>,
         /// Payload.
         payload: Bytes,
         /// Number of notices and room events that led to it, itself included.
         hops: u8,
+        /// Bytes that its place was taken for.
+        bytes: usize,
     },
     /// A timer's firing. It takes no place: timers have their own bound, and of each name at most
     /// one firing waits.
@@ -186,8 +199,8 @@ impl Inbox {
             return None;
         };
         let posted = content.waiting.pop_front()?;
-        if let Posted::Event { payload, .. } = &posted {
-            content.free(payload.len());
+        if let Posted::Event { bytes, .. } = &posted {
+            content.free(*bytes);
         }
         state.shrink();
         Some(posted)
@@ -247,7 +260,7 @@ impl Inbox {
 }
 
 impl Place {
-    /// Takes a place for a payload of `bytes` bytes.
+    /// Takes a place for a payload of `bytes` bytes, its cause's texts included.
     ///
     /// # Errors
     ///
@@ -275,12 +288,13 @@ impl Place {
     }
 
     /// Posts an event with the payload that the place was taken for.
-    pub fn fill(mut self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
-        debug_assert_eq!(payload.len(), self.bytes);
+    pub fn fill(mut self, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
+        debug_assert!(payload.len() <= self.bytes);
         let Some(to) = self.to.take() else { return };
-        match to.inbox().put(Posted::Event { from, payload, hops }) {
+        let bytes = self.bytes;
+        match to.inbox().put(Posted::Event { cause, payload, hops, bytes }) {
             true => to.attend(),
-            false => count_off(&*to, self.bytes),
+            false => count_off(&*to, bytes),
         }
     }
 }

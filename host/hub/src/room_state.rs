@@ -151,8 +151,8 @@ impl RoomState {
         let mut work = self.work.lock();
         let posted = self.inbox.pop();
         match &posted {
-            Some(Posted::Event { payload, .. }) => {
-                let charge = event_charge(payload.len());
+            Some(Posted::Event { bytes, .. }) => {
+                let charge = event_charge(*bytes);
                 self.shared.inbox_bytes.fetch_sub(charge, Ordering::Relaxed);
             }
             Some(Posted::Timer(_)) => {}

@@ -37,9 +37,11 @@ use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, Effects};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
+use wharf_hub::inbox::Cause;
 use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
+pub(crate) use event::MAX_DETAIL_BYTES;
 pub use http::Http;
 pub use printing::Printing;
 pub(crate) use wasi::guest_clocks;
@@ -140,6 +142,8 @@ pub struct Call {
     pub response_headers: Vec<(String, Vec<u8>)>,
     /// Number of notices and room events that led to this event, each causing the next.
     pub hops: u8,
+    /// Connection whose handler posted this event, if one did.
+    pub cause: Option<Arc<Cause>>,
 }
 
 impl Call {
@@ -163,6 +167,7 @@ impl Call {
             close: None,
             response_headers: Vec::new(),
             hops: 0,
+            cause: None,
         })
     }
 

@@ -71,8 +71,9 @@ async fn run_posted(
     writes: &mut PendingWrites,
 ) {
     match &posted {
-        Posted::Event { from, payload, hops } => {
-            let event = Detached::RoomEvent { room: room.name(), from: *from, payload };
+        Posted::Event { cause, payload, hops, .. } => {
+            let cause = cause.as_ref();
+            let event = Detached::RoomEvent { room: room.name(), cause, payload };
             run_one(channel, room, &event, *hops, writes).await;
         }
         // Timers that are set while a removed channel's connections end are not wanted.
@@ -110,6 +111,9 @@ async fn run_one(
     let finished = guest_call.run(async |instance| {
         let mut call = Call::detached();
         call.hops = hops;
+        if let Detached::RoomEvent { cause, .. } = event {
+            call.cause = cause.cloned();
+        }
         // The state without a name is that of the channel itself.
         call.room = (!room.name().is_empty()).then(|| room.name().clone());
         // An operator may have reset the state while the event waited.

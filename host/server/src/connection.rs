@@ -402,8 +402,8 @@ impl Connection {
     /// Handles a posted event of this connection, or a timer.
     async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
         match posted {
-            Posted::Event { from, payload, hops } => {
-                self.handle(arrivals, Event::Notice { from, payload: &payload, hops }).await
+            Posted::Event { cause, payload, hops, .. } => {
+                self.handle(arrivals, Event::Notice { cause, payload: &payload, hops }).await
             }
             Posted::Timer(firing) => {
                 let payload = self.channel.context.hub.begin_timer(&firing)?;

@@ -2,6 +2,7 @@
 //! lists.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -79,6 +80,11 @@ impl Hub {
     /// Returns the number of a scope's timers, and true if one of them has this name.
     pub fn count_timers(&self, scope: &Scope, name: &str) -> (usize, bool) {
         self.timers.count_of(scope, name)
+    }
+
+    /// Returns the time until a timer fires the next time, if it is set.
+    pub fn remaining(&self, scope: &Scope, name: &str) -> Option<Duration> {
+        self.timers.remaining(scope, name)
     }
 
     /// Returns the size of all timers' payloads, in bytes.
