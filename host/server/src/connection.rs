@@ -157,7 +157,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     };
     // The commit has made the connection visible: from here on only `finish` ends it.
     let (session, share) = (accepted.session, accepted.share);
-    let place = InHub::of(&channel, &client);
+    let place = InHub::of(&channel.context.hub, &client);
     let connection = Connection {
         config,
         channel,
