@@ -86,6 +86,8 @@
 //! | answers to single messages | [`Request`], [`Connection::reply`], [`event::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
 //! | values that connections share | [`store`] |
+//! | so many within a time | [`limits`] |
+//! | so many in a room, or connections of a user | [`Connection::join_if_fewer_than`], [`Connection::identify_if_fewer_than`] |
 //! | rooms with events and state | [`ChannelCalls`], [`Room`], [`Channel::on_room_event`] |
 //! | events for other connections | [`notices`] |
 //! | timers, the time of day | [`timers`], [`now`] |
@@ -107,7 +109,8 @@
 //!   event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
-//! - Logging, writing into the [`store`] and [`http`] requests happen at once and are never undone.
+//! - Logging, writing into the [`store`], [rate limits](limits) and [`http`] requests happen at once and
+//!   are never undone.
 //!
 //! Events are all-or-nothing, but not isolated from each other: between two calls of one callback
 //! another connection's event may commit.
@@ -166,6 +169,7 @@ mod channels;
 mod clock;
 mod connection;
 mod incoming;
+pub mod limits;
 pub mod notices;
 mod outgoing;
 mod outside_messages;

@@ -18,9 +18,7 @@ fn reply(reference: u32, payload: Value) -> Value {
 async fn a_request_is_answered_by_an_event_of_a_room_that_knows_its_user() {
     let wharf = Wharf::start(&["asks"], &[]).await;
     let (mut ann, _) = asker(&wharf, "ann").await;
-    let add = |number: i64, reference: u32| {
-        json!({ "type": "add", "room": "a", "number": number, "ref": reference })
-    };
+    let add = |number: i64, reference: u32| json!({ "type": "add", "room": "a", "number": number, "ref": reference });
     let answer = ann.ask_json(add(5, 1)).await;
     assert_eq!(answer, reply(1, json!({ "sum": 5, "user": "ann" })));
     // Requests without a `ref` want no answer.
@@ -44,11 +42,15 @@ async fn the_mistake_in_a_room_event_reaches_its_client_with_the_ref() {
     ann.send_json(json!({ "type": "add", "room": "a", "number": 0 })).await;
     let told = json!({ "type": "error", "code": "NOTHING", "message": "nothing to add" });
     assert_eq!(ann.json().await, told);
-    assert!(wharf.log.find(|line| line.says("handler failed")).is_empty(), "it is not the plugin's");
+    assert!(
+        wharf.log.find(|line| line.says("handler failed")).is_empty(),
+        "it is not the plugin's"
+    );
 
     // Of another failure the client learns no more than that.
     assert_eq!(ann.ask_json(add(i64::MAX)).await["payload"]["sum"], i64::MAX);
-    let failed = json!({ "type": "error", "ref": "x", "status": "error", "code": "INTERNAL_ERROR" });
+    let failed =
+        json!({ "type": "error", "ref": "x", "status": "error", "code": "INTERNAL_ERROR" });
     assert_eq!(ann.ask_json(add(1)).await, failed);
     let line = wharf.log.wait_for("the failure", |line| line.says("handler failed")).await;
     assert!(line.str("error").contains("the sum is too large"), "{line:?}");

@@ -4,6 +4,7 @@
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
 
 mod asks;
+mod at_most_n;
 mod author;
 mod bad_plugins;
 mod browser;
@@ -37,6 +38,7 @@ mod presence;
 mod protocol;
 mod proxies;
 mod publish;
+mod rate_limits;
 mod refusals;
 mod robust;
 mod room_events;

@@ -117,6 +117,10 @@ impl Connection {
         host(|world| world.join(room))
     }
 
+    pub(crate) fn join_if_fewer_than(&self, room: &str, count: u32) -> Result<bool, HostError> {
+        host(|world| world.join_if_fewer_than(room, count))
+    }
+
     pub(crate) fn leave(&self, room: &str) -> Result<(), HostError> {
         host(|world| world.leave(room))
     }
@@ -159,6 +163,19 @@ impl Connection {
 
     pub(crate) fn identify(&self, user: &str) -> Result<(), HostError> {
         host(|world| world.identify(user))
+    }
+
+    pub(crate) fn identify_if_fewer_than(&self, user: &str, count: u32) -> Result<bool, HostError> {
+        host(|world| world.identify_if_fewer_than(user, count))
+    }
+
+    pub(crate) fn take_from_limit(
+        &self,
+        name: &str,
+        count: u32,
+        per_ms: u64,
+    ) -> Result<Option<u64>, HostError> {
+        host(|world| world.take_from_limit(name, count, per_ms))
     }
 
     pub(crate) fn identified(&self) -> Option<String> {
@@ -306,7 +323,11 @@ pub(crate) fn store_delete(key: &str) -> Result<bool, HostError> {
 }
 
 pub(crate) fn store_increment(key: &str, by: i64) -> Result<i64, HostError> {
-    host(|world| world.store_increment(key, by))
+    host(|world| world.store_increment(key, by, None))
+}
+
+pub(crate) fn store_increment_for(key: &str, by: i64, ttl: u64) -> Result<i64, HostError> {
+    host(|world| world.store_increment(key, by, Some(ttl)))
 }
 
 pub(crate) fn store_compare_and_swap(
@@ -324,6 +345,23 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     host(|world| world.store_list(prefix, after, limit))
+}
+
+pub(crate) fn take_from_user_limit(
+    user: &str,
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    host(|world| world.take_from_user_limit(user, name, count, per_ms))
+}
+
+pub(crate) fn take_from_channel_limit(
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    host(|world| world.take_from_channel_limit(name, count, per_ms))
 }
 
 pub(crate) fn publish(channel: &str, room: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {

@@ -184,6 +184,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
     }
     world.borrow_mut().forget_posts(number);
     world.borrow_mut().end_presence(number);
+    world.borrow_mut().forget_limits(number);
     let (code, reason) = ending.frame.map_or((None, String::new()), |(c, r)| (Some(c), r));
     let on_close = || (plugin.on_close)(&conn, &session, code, &reason);
     match event(world, Phase::Closing, number, on_close) {

@@ -20,6 +20,7 @@ use super::effects::{Effect, Published};
 use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
+use super::limits::Limits as RateLimits;
 use super::plugin::Plugin;
 use super::posts::{Cause, Post, Scope, Timers};
 use super::presence::{PresenceEvent, PresenceRooms};
@@ -54,6 +55,7 @@ pub(crate) struct World {
     /// Time since the fake host began; only tests move it.
     pub(crate) now: Duration,
     pub(crate) store: Store,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) http: Http,
     last_number: u64,
     /// Connections that others have closed, and that still have to be ended.
@@ -175,6 +177,7 @@ impl World {
             errors: Vec::new(),
             now: Duration::ZERO,
             store: Store::default(),
+            rate_limits: RateLimits::default(),
             http: Http::default(),
             last_number: 0,
             disconnected: VecDeque::new(),
@@ -238,7 +241,11 @@ impl World {
 
     /// Ends an event without its effects, except what was flushed.
     pub(crate) fn abandon(&mut self) {
-        self.event = None;
+        if let Some(event) = self.event.take()
+            && event.phase == Phase::Connecting
+        {
+            self.forget_limits(event.number);
+        }
     }
 
     /// Ends an event, and performs its effects.

@@ -15,7 +15,7 @@ use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::{Hub, Posting};
+use crate::hub::{GroupKind, Hub, PlaceCounts, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
@@ -38,12 +38,12 @@ pub enum Effect {
         /// A connection that is left out, even if it is one of them.
         except: Option<ConnectionId>,
     },
-    /// Become a member.
-    Join(Arc<str>),
+    /// Become a member, in this place if one is reserved.
+    Join(Arc<str>, Option<Box<ReservedPlace>>),
     /// End a membership.
     Leave(Arc<str>),
-    /// Assign the event's own connection to a user.
-    Identify(Arc<str>),
+    /// Assign the event's own connection to a user, in this place if one is reserved.
+    Identify(Arc<str>, Option<Box<ReservedPlace>>),
     /// Label the event's own connection.
     SetLabel(Box<Label>),
     /// Remove a label of the event's own connection.
@@ -100,9 +100,9 @@ impl Effect {
     fn name_bytes(&self) -> usize {
         match self {
             Effect::Broadcast { to, .. } => to.name_bytes(),
-            Effect::Join(name)
+            Effect::Join(name, _)
             | Effect::Leave(name)
-            | Effect::Identify(name)
+            | Effect::Identify(name, _)
             | Effect::Untrack(name)
             | Effect::Watch(name)
             | Effect::Unwatch(name)
@@ -153,6 +153,8 @@ struct Noted {
     memberships: BTreeMap<Arc<str>, bool>,
     /// Number of the connection's rooms after the event, less that before it.
     more_rooms: isize,
+    /// The places that are reserved.
+    places: PlaceCounts,
     /// The last change of each timer: true if it is set.
     timers: BTreeMap<(Scope, Arc<str>), bool>,
     /// Number of each scope's timers after the event, less that before it.
@@ -183,7 +185,14 @@ impl Effects {
     /// Notes the state in which an effect leaves a membership or a timer.
     fn note(&mut self, effect: &Effect) {
         match effect {
-            Effect::Join(room) => drop(self.noted().memberships.insert(room.clone(), true)),
+            Effect::Join(room, place) => {
+                let noted = self.noted();
+                noted.memberships.insert(room.clone(), true);
+                if place.is_some() {
+                    noted.places.note(GroupKind::Room, room);
+                }
+            }
+            Effect::Identify(user, Some(_)) => self.noted().places.note(GroupKind::User, user),
             Effect::Leave(room) => drop(self.noted().memberships.insert(room.clone(), false)),
             Effect::SetTimer(timer) => {
                 let key = (timer.scope.clone(), timer.name.clone());
@@ -210,6 +219,11 @@ impl Effects {
     /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
         self.noted.as_ref()?.memberships.get(room).copied()
+    }
+
+    /// Returns the number of places that are reserved in a room, or for connections of a user.
+    pub fn places(&self, kind: GroupKind, name: &Arc<str>) -> usize {
+        self.noted.as_ref().map_or(0, |noted| noted.places.of(kind, name))
     }
 
     /// Counts a recorded join of a room that the connection was not in (1), or a recorded leave of
@@ -257,7 +271,7 @@ impl Effects {
     /// Returns the user of the connection, if the event identifies it.
     pub fn identity(&self) -> Option<&Arc<str>> {
         self.list.iter().rev().find_map(|effect| match effect {
-            Effect::Identify(user) => Some(user),
+            Effect::Identify(user, _) => Some(user),
             _ => None,
         })
     }
@@ -301,7 +315,7 @@ impl Effects {
         let mut joined: BTreeMap<&str, (usize, &Arc<str>)> = BTreeMap::new();
         for (at, effect) in self.list.iter().enumerate() {
             match effect {
-                Effect::Join(name) => _ = joined.entry(name).or_insert((at, name)),
+                Effect::Join(name, _) => _ = joined.entry(name).or_insert((at, name)),
                 Effect::Leave(name) => {
                     joined.remove(&**name);
                     left.insert(name);
@@ -381,9 +395,9 @@ impl Effects {
                 Effect::Broadcast { to, frame, except } => {
                     hub.deliver(connection, &to, &frame, except, writes).await;
                 }
-                Effect::Join(name) => {
+                Effect::Join(name, place) => {
                     if let Some(connection) = connection {
-                        hub.join(connection, &name);
+                        hub.join_in_place(connection, &name, place);
                     }
                 }
                 Effect::Leave(name) => {
@@ -391,9 +405,9 @@ impl Effects {
                         hub.leave(connection, &name);
                     }
                 }
-                Effect::Identify(user) => {
+                Effect::Identify(user, place) => {
                     if let Some(connection) = connection {
-                        hub.identify(connection, &user);
+                        hub.identify_in_place(connection, &user, place);
                     }
                 }
                 Effect::SetLabel(label) => {

@@ -12,6 +12,7 @@ mod event;
 mod handshake;
 mod http;
 mod labels;
+mod limits;
 mod log;
 mod notices;
 pub(crate) mod optional;
@@ -95,6 +96,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::limits::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::presence::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

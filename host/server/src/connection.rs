@@ -252,6 +252,7 @@ async fn refuse(
     client: Arc<ConnectionRecord>,
     config: Arc<Config>,
 ) {
+    channel.context.hub.forget_refused(&client);
     let close = match refusal {
         NotAccepted::Failed => return drop(answer.send(HandshakeAnswer::Failed)),
         NotAccepted::Unavailable => return drop(answer.send(HandshakeAnswer::Unavailable)),
