@@ -160,7 +160,12 @@ fn with_state<C: Channel>(
         handler(&mut state)?;
         session::changed(ROOM_STATE, &state, before.unwrap_or_default())
     };
-    handled().unwrap_or_else(|error| undone(name, &error))
+    handled().unwrap_or_else(|error| {
+        if error.for_sender().is_some() {
+            backend::report_invalid(OutsideRefusal::of(&error).body.to_string().as_bytes());
+        }
+        undone(name, &error)
+    })
 }
 
 pub(crate) fn on_fault<C: Channel>(

@@ -24,6 +24,7 @@ use records::Records;
 
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
+pub use kept::RoomFacts;
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]

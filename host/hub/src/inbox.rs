@@ -5,6 +5,8 @@
 //! accepted post cannot find the inbox full, and a post to a full inbox is an error of the call. An
 //! inbox that is never used is one pointer.
 
+mod awaited;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::connection_id::ConnectionId;
 use wharf_contract::limits::event_charge;
+
+pub use awaited::{AwaitedEvent, Outcome};
 
 /// The bounds of an inbox.
 #[derive(Clone, Copy, Debug)]
@@ -62,9 +67,25 @@ pub enum Posted {
         /// Number of notices and room events that led to it, itself included.
         hops: u8,
     },
+    /// An event of a room whose poster waits for the outcome. Boxed: it is rare.
+    Awaited(Box<AwaitedEvent>),
     /// A timer's firing. It takes no place: timers have their own bound, and of each name at most
     /// one firing waits.
     Timer(Arc<Firing>),
+    /// The operator's question for a connection's session. It takes no place, and those that nobody
+    /// waits for any more are dropped with the next one.
+    SessionWanted(oneshot::Sender<Box<[u8]>>),
+}
+
+impl Posted {
+    /// Returns the size of the payload that a place was taken for, if one was.
+    pub(crate) fn placed_bytes(&self) -> Option<usize> {
+        match self {
+            Posted::Event { payload, .. } => Some(payload.len()),
+            Posted::Awaited(event) => Some(event.payload.len()),
+            Posted::Timer(_) | Posted::SessionWanted(_) => None,
+        }
+    }
 }
 
 /// The reason why no place could be taken.
@@ -186,8 +207,8 @@ impl Inbox {
             return None;
         };
         let posted = content.waiting.pop_front()?;
-        if let Posted::Event { payload, .. } = &posted {
-            content.free(payload.len());
+        if let Some(bytes) = posted.placed_bytes() {
+            content.free(bytes);
         }
         state.shrink();
         Some(posted)
@@ -196,6 +217,14 @@ impl Inbox {
     /// Returns true if nothing waits and no place is taken.
     pub fn is_empty(&self) -> bool {
         !matches!(*self.0.lock(), State::Open(_))
+    }
+
+    /// Returns the number of events that wait.
+    pub fn waiting(&self) -> usize {
+        match &*self.0.lock() {
+            State::Open(content) => content.waiting.len(),
+            _ => 0,
+        }
     }
 
     /// Drops the waiting events, and accepts no more.
@@ -231,6 +260,22 @@ impl Inbox {
         if let State::Open(content) = &mut *state {
             content.free(bytes);
             state.shrink();
+        }
+    }
+
+    /// Queues a question for the session before all events. `false` if the inbox is closed.
+    fn put_question(&self, answer: oneshot::Sender<Box<[u8]>>) -> bool {
+        match self.0.lock().open() {
+            Some(content) => {
+                let is_wanted = |posted: &Posted| match posted {
+                    Posted::SessionWanted(answer) => !answer.is_closed(),
+                    _ => true,
+                };
+                content.waiting.retain(is_wanted);
+                content.waiting.push_front(Posted::SessionWanted(answer));
+                true
+            }
+            None => false,
         }
     }
 
@@ -275,10 +320,22 @@ impl Place {
     }
 
     /// Posts an event with the payload that the place was taken for.
-    pub fn fill(mut self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
-        debug_assert_eq!(payload.len(), self.bytes);
+    pub fn fill(self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
+        self.put(Posted::Event { from, payload, hops });
+    }
+
+    /// Posts an event of the operator's with the payload that the place was taken for. Returns the
+    /// receiver of its outcome, to which nothing is sent if it is never handled.
+    pub fn fill_awaited(self, payload: Bytes, hops: u8) -> oneshot::Receiver<Outcome> {
+        let (waiter, outcome) = oneshot::channel();
+        self.put(Posted::Awaited(Box::new(AwaitedEvent { payload, hops, waiter })));
+        outcome
+    }
+
+    fn put(mut self, posted: Posted) {
+        debug_assert_eq!(posted.placed_bytes(), Some(self.bytes));
         let Some(to) = self.to.take() else { return };
-        match to.inbox().put(Posted::Event { from, payload, hops }) {
+        match to.inbox().put(posted) {
             true => to.attend(),
             false => count_off(&*to, self.bytes),
         }
@@ -299,6 +356,16 @@ fn count_off(to: &dyn Addressee, bytes: usize) {
     if let Some(channel_bytes) = to.channel_bytes() {
         channel_bytes.fetch_sub(event_charge(bytes), Ordering::Relaxed);
     }
+}
+
+/// Asks the owner of a connection for its session. The receiver gets it when no handler runs; `None`
+/// if events are no longer handled.
+pub(crate) fn ask_session(to: Arc<dyn Addressee>) -> Option<oneshot::Receiver<Box<[u8]>>> {
+    let (answer, answered) = oneshot::channel();
+    to.inbox().put_question(answer).then(|| {
+        to.attend();
+        answered
+    })
 }
 
 /// Posts a timer's firing, which needs no place. `false` if events are no longer handled.

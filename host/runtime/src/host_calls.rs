@@ -140,6 +140,19 @@ pub struct Call {
     pub response_headers: Vec<(String, Vec<u8>)>,
     /// Number of notices and room events that led to this event, each causing the next.
     pub hops: u8,
+    /// The guest's own words about the outcome, for an event that somebody waits for.
+    pub report: Option<Box<Report>>,
+}
+
+/// The guest's own words about the outcome of an event.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// True if it has discarded its effects.
+    pub is_undone: bool,
+    /// The error that it has reported, without the channel's secrets.
+    pub failure: Option<String>,
+    /// The sender's mistake that it has reported, as JSON.
+    pub invalid: Option<Vec<u8>>,
 }
 
 impl Call {
@@ -163,6 +176,7 @@ impl Call {
             close: None,
             response_headers: Vec::new(),
             hops: 0,
+            report: None,
         })
     }
 
