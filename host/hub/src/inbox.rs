@@ -477,6 +477,24 @@ mod tests {
     }
 
     #[test]
+    fn a_question_for_the_session_comes_before_events_and_takes_no_place_of_theirs() {
+        let to = Arc::new(Anybody::default());
+        for _ in 0..LIMITS.events {
+            let place = Place::take(to.clone(), 1, LIMITS).expect("there is room");
+            place.fill(None, Bytes::from_static(b"a"), 0);
+        }
+        for _ in 0..100 {
+            drop(ask_session(to.clone()).expect("it is open"));
+        }
+        let _answered = ask_session(to.clone()).expect("it is open");
+        assert_eq!(to.0.waiting(), LIMITS.events + 1, "those that were given up are dropped");
+        assert!(matches!(to.0.pop(), Some(Posted::SessionWanted(_))));
+        assert!(matches!(to.0.pop(), Some(Posted::Event { .. })));
+        to.0.close();
+        assert!(ask_session(to).is_none());
+    }
+
+    #[test]
     fn a_closed_inbox_takes_nothing_and_a_place_in_it_is_no_harm() {
         let to = Arc::new(Anybody::default());
         let place = Place::take(to.clone(), 3, LIMITS).expect("there is room");

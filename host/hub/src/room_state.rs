@@ -401,6 +401,19 @@ mod tests {
         tokio::time::sleep(time + Duration::from_millis(1)).await;
     }
 
+    #[test]
+    fn rooms_with_data_come_in_pages_in_the_order_of_their_names() {
+        let rooms = RoomStates::default();
+        for name in ["b", "c", "a"] {
+            rooms.open(&name.into(), 10).expect("a room");
+        }
+        let page = |after: Option<&str>| -> Vec<String> {
+            rooms.page(after, 2).iter().map(|name| name.to_string()).collect()
+        };
+        assert_eq!((page(None), page(Some("b"))), (vec!["a".into(), "b".into()], vec!["c".into()]));
+        assert!(page(Some("c")).is_empty());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_room_loses_its_state_when_it_has_been_idle_for_the_grace_and_not_before() {
         let rooms = RoomStates::default();

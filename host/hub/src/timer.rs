@@ -439,6 +439,28 @@ mod tests {
     }
 
     #[test]
+    fn timers_are_shown_in_pages_with_what_is_left_of_them() {
+        let (timers, to, now) = (Timers::default(), Arc::default(), Instant::now());
+        let scope = Scope::Connection(ConnectionId::local(1));
+        let set = |name: &str, delay, interval| {
+            timers.0.state.lock().set(timer(&to, name, delay, interval), now);
+        };
+        set("b", 10, None);
+        set("a", 60_000, Some(1_000));
+        set("c", 10, None);
+        drop(timers.0.state.lock().take_due(now + 10 * MS));
+        timers.0.state.lock().cancel(&scope, "c");
+        let shown = timers.page(&scope, None, 10);
+        let names: Vec<_> = shown.iter().map(|timer| (&*timer.name, timer.is_waiting)).collect();
+        assert_eq!(names, [("a", false), ("b", true)], "a cancelled one is not there");
+        assert_eq!(shown[0].interval, Some(1_000 * MS));
+        assert!(shown[0].due_in > 50_000 * MS && shown[1].due_in.is_zero());
+        let page = timers.page(&scope, Some("a"), 1);
+        assert_eq!(page, shown[1..]);
+        assert!(timers.page(&Scope::Channel, None, 1).is_empty());
+    }
+
+    #[test]
     fn what_falls_due_while_a_firing_waits_is_not_posted_twice() {
         let (mut state, to, now) = (State::default(), Arc::default(), Instant::now());
         state.set(timer(&to, "often", 10, Some(10)), now);
