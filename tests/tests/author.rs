@@ -258,7 +258,10 @@ fn a_plugin_that_reads_claims_needs_a_table_for_tokens() {
     let missing = need("");
     let table = json!("channels.vouched.token");
     assert_eq!((&missing["table"], &missing["is_there"]), (&table, &json!(false)));
-    assert!(missing["line"].as_str().is_some_and(|line| line.starts_with("secret = ")), "{missing}");
+    assert!(
+        missing["line"].as_str().is_some_and(|line| line.starts_with("secret = ")),
+        "{missing}"
+    );
     let secret = format!("secret = {:?}\n", "s".repeat(40));
     let there = need(&format!("[channels.vouched.token]\n{secret}"));
     assert_eq!((&there["table"], &there["is_there"]), (&table, &json!(true)));

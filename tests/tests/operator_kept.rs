@@ -52,7 +52,10 @@ async fn a_room_without_members_is_shown_as_long_as_it_has_a_state_or_timers() {
     (lot["connections"], lot["next"]) = (json!([]), Value::Null);
     assert_eq!(it.get("/operated/rooms/lot").await, (200, lot));
     let (_, channel) = it.get("/operated").await;
-    assert_eq!((&channel["rooms"], &channel["kept_rooms"], &channel["timers"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!(
+        (&channel["rooms"], &channel["kept_rooms"], &channel["timers"]),
+        (&json!(2), &json!(1), &json!(1))
+    );
     // Without a timer the room is forgotten after its grace.
     post(&it, "brief", json!({ "add": 1 })).await;
     eventually("the room to be forgotten", async || {
@@ -120,7 +123,10 @@ async fn a_session_is_shown_as_the_last_event_has_left_it() {
     let id = ann.ask("id").await;
     let path = format!("/operated/connections/{id}/session");
     let (status, shown) = it.get(&path).await;
-    assert_eq!((status, &shown["connection"], &shown["json"]), (200, &json!(id), &json!({ "notices": 0 })));
+    assert_eq!(
+        (status, &shown["connection"], &shown["json"]),
+        (200, &json!(id), &json!({ "notices": 0 }))
+    );
     it.post("/operated/users/ann/notify", json!({ "event": 1 })).await;
     assert_eq!(ann.json().await["notices"], 1);
     assert_eq!(it.get(&path).await.1["json"], json!({ "notices": 1 }));
@@ -163,7 +169,10 @@ async fn the_store_is_listed_without_values_and_each_value_is_shown_as_what_it_i
     let keys: Vec<_> = listed["entries"].as_array().expect("a list").iter().collect();
     let keys: Vec<_> = keys.iter().map(|entry| entry["key"].as_str().expect("text")).collect();
     assert_eq!(keys, ["motto", "raw/1", "text", "typing:ann"]);
-    assert_eq!(listed["entries"][0], json!({ "key": "motto", "bytes": 21, "version": 1, "expires_in_ms": null }));
+    assert_eq!(
+        listed["entries"][0],
+        json!({ "key": "motto", "bytes": 21, "version": 1, "expires_in_ms": null })
+    );
     assert!(is_about(&listed["entries"][3]["expires_in_ms"], 3_600_000), "{listed}");
     let (_, page) = it.get("/operated/store?limit=1&prefix=t&after=motto").await;
     assert_eq!((&page["entries"][0]["key"], &page["next"]), (&json!("text"), &json!("text")));

@@ -29,7 +29,8 @@ async fn an_event_that_is_waited_for_is_answered_when_its_effects_are_there() {
         assert_eq!(it.post(path, refused.clone()).await, (202, json!({ "posted": 1 })));
     }
     for query in ["wait", "wait=", "wait=yes", "wait=true&wait=true", "waits=true", "limit=1"] {
-        let answer = it.refused(&format!("/operated/rooms/lot/post?{query}"), refused.clone()).await;
+        let answer =
+            it.refused(&format!("/operated/rooms/lot/post?{query}"), refused.clone()).await;
         assert_eq!(answer, (400, "invalid-field".to_owned()), "{query}");
     }
     let elsewhere = it.refused("/operated/messages?wait=true", json!(1)).await;

@@ -285,11 +285,13 @@ fn token_need(table: &str, own: &ChannelConfig, shared: Option<&TokenConfig>) ->
         ChannelToken::Inherited if shared.is_some() => ("token".to_owned(), shared),
         ChannelToken::Inherited | ChannelToken::Off => (own_table, None),
     };
-    let keys = rules.map(|rules| rules.keys.iter().map(|keys| match keys.key {
-        TokenKey::Secret(_) => "secret = …",
-        TokenKey::PublicKey(_) => "public_key = …",
-        TokenKey::Jwks(_) | TokenKey::JwksUrl(_) => "jwks = …",
-    }));
+    let keys = rules.map(|rules| {
+        rules.keys.iter().map(|keys| match keys.key {
+            TokenKey::Secret(_) => "secret = …",
+            TokenKey::PublicKey(_) => "public_key = …",
+            TokenKey::Jwks(_) | TokenKey::JwksUrl(_) => "jwks = …",
+        })
+    });
     let line = match keys {
         Some(keys) => keys.collect::<Vec<_>>().join("; "),
         None => "secret = { env = \"VARIABLE\" }".to_owned(),

@@ -191,12 +191,7 @@ impl Timers {
 
     /// Returns at most `limit` timers of a scope in ascending order of their names, beginning after
     /// `after`.
-    pub(crate) fn page(
-        &self,
-        scope: &Scope,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Vec<TimerFacts> {
+    pub(crate) fn page(&self, scope: &Scope, after: Option<&str>, limit: usize) -> Vec<TimerFacts> {
         let (now, start) = (Instant::now(), after.map_or(Bound::Unbounded, Bound::Excluded));
         let state = self.0.state.lock();
         let Some(of_scope) = state.by_scope.get(scope) else {

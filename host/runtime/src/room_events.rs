@@ -121,7 +121,9 @@ fn outcome(ran: Result<Ran, CallError>) -> Outcome {
             };
         }
         // Without a slot the event still waits, so that this is about a start.
-        Err(CallError::Exhausted(Shortage::Slots)) => return Outcome::Late("no instance is free".to_owned()),
+        Err(CallError::Exhausted(Shortage::Slots)) => {
+            return Outcome::Late("no instance is free".to_owned());
+        }
         Err(CallError::Exhausted(Shortage::Start(failure))) => (failure, true),
         Err(CallError::NotStarted { failure, .. }) => (failure, false),
         Err(CallError::Failed { failure, .. }) => {

@@ -11,8 +11,8 @@ use super::Hub;
 use crate::connection_id::ConnectionId;
 use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
-use crate::room_state::{Runner, TooManyRoomStates};
 use crate::recipients::Group;
+use crate::room_state::{Runner, TooManyRoomStates};
 use crate::timer::{NewTimer, TimerFacts};
 
 /// The facts about a room, as the operator sees it.

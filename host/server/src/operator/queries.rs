@@ -69,8 +69,9 @@ pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Op
             let facts = channel.context.hub.room_facts(&name);
             if facts.is_empty() {
                 let name = escape(cut(&name, MAX_SHOWN_BYTES));
-                let message =
-                    format!("a room {name} has no members, no state, no timers and no waiting events");
+                let message = format!(
+                    "a room {name} has no members, no state, no timers and no waiting events"
+                );
                 return Err(Problem::not_found("unknown-room", message));
             }
             let (ids, next) = members(channel, Group::Room(&name), query)?;

@@ -30,12 +30,7 @@ pub(super) fn add_written(object: &mut Map<String, Value>, bytes: &[u8], secrets
     add(object, bytes, None, secrets);
 }
 
-fn add(
-    object: &mut Map<String, Value>,
-    bytes: &[u8],
-    decoded: Option<Value>,
-    secrets: &Secrets,
-) {
+fn add(object: &mut Map<String, Value>, bytes: &[u8], decoded: Option<Value>, secrets: &Secrets) {
     let (field, value) = if bytes.len() > MAX_SHOWN_BYTES {
         ("too_big", Value::Bool(true))
     } else if let Some(json) = decoded.or_else(|| serde_json::from_slice(bytes).ok()) {
@@ -217,7 +212,10 @@ mod tests {
     fn what_the_sdk_keeps_is_shown_as_json() {
         let board = std::collections::BTreeMap::from([(7_u64, ("ann", Some(0.5_f32), -1_i8))]);
         assert_eq!(saved(&packed(&board)), json!({ "json": { "7": ["ann", 0.5, -1] } }));
-        assert_eq!(saved(&packed(&json!({ "a": [null, true] }))), json!({ "json": { "a": [null, true] } }));
+        assert_eq!(
+            saved(&packed(&json!({ "a": [null, true] }))),
+            json!({ "json": { "a": [null, true] } })
+        );
         assert_eq!(saved(b""), json!({ "json": null }));
         assert_eq!(saved(&packed(&0.1_f32)), json!({ "json": 0.1 }));
         assert_eq!(saved(&[0x81, 0xa1, b'b', 0xc4, 2, 1, 2]), json!({ "json": { "b": "AQI=" } }));
@@ -247,7 +245,10 @@ mod tests {
     fn secrets_are_hidden_wherever_they_are() {
         let state = json!({ "hunter22": ["my hunter22", 123_456, 7] });
         let shown = json!({ "json": { "***": ["my ***", "***", 7] } });
-        assert_eq!((saved(&packed(&state)), written(state.to_string().as_bytes())), (shown.clone(), shown));
+        assert_eq!(
+            (saved(&packed(&state)), written(state.to_string().as_bytes())),
+            (shown.clone(), shown)
+        );
         assert_eq!(written(b"a hunter22"), json!({ "text": "a ***" }));
         assert_eq!(written(b"\xff hunter22"), json!({ "binary": "***" }));
     }
