@@ -125,6 +125,7 @@ impl InstanceState {
         let channel = &self.channel;
         if channel.unchecked_tokens.load(Ordering::Relaxed) == self.generation
             || channel.token_verifier().is_some()
+            || !channel.failure_budget.take()
             || channel.unchecked_tokens.swap(self.generation, Ordering::Relaxed) == self.generation
         {
             return;
