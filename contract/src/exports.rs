@@ -41,6 +41,9 @@ macro_rules! optional_exports {
             /// Messages from outside.
             outside_events = "outside-events", "with-outside-events",
                 uses [], callbacks ["on_outside_message"];
+            /// The start of an instance.
+            starts = "starts", "with-starts",
+                uses [], callbacks ["on_start"];
             /// Checks of what earlier code has saved. Every channel can have them.
             saved_checks = "saved-checks", "with-saved-checks",
                 uses [], callbacks ["on_connect"];

@@ -11,6 +11,7 @@
 //! - [`audience`]: the bounds of a broadcast's audience
 //! - [`effects`]: the bounds of one event's effects
 //! - [`store`]: checks and accounting of the key-value store
+//! - [`rate_limits`]: the rule of rate limits, and what was taken
 //! - [`timers`]: delays and intervals
 //! - `token`: the identity that a token speaks of
 //! - `presence`: accounting of presence lists, and the messages that watchers get
@@ -57,6 +58,7 @@ pub mod outside_messages;
 pub mod pattern;
 #[cfg(feature = "json")]
 pub mod presence;
+pub mod rate_limits;
 pub mod refusal;
 pub mod router;
 pub mod store;

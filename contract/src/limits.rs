@@ -152,9 +152,10 @@ limits! {
     /// 256 KiB.
     max_room_state_bytes: Bytes = 256 * KIB, 0 => 64 * MIB;
 
-    /// Bytes of the states of all rooms, and separately of the payloads of timers. Beyond the limit
-    /// a room event fails like a trap, and a timer is refused with `too-many-timers`. Default: 256
-    /// MiB.
+    /// Bytes of the states of all rooms, and separately of the payloads of timers, and of rate limits,
+    /// with about 128 for each besides its names. Beyond the limit a room event fails like a trap, a
+    /// timer is refused with `too-many-timers`, and a rate limit with `too-many-rate-limits`. Default:
+    /// 256 MiB.
     max_channel_state_bytes: Bytes = 256 * MIB, 0 => 1024 * 1024 * MIB;
 
     /// Size of a connection's presence data in a room, as JSON. More is refused with

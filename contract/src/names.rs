@@ -15,6 +15,10 @@ pub(crate) const MAX_LABEL_VALUE_BYTES: usize = 255;
 pub const MAX_LABELS: usize = 16;
 /// Longest name of a timer, in bytes.
 pub(crate) const MAX_TIMER_NAME_BYTES: usize = 64;
+/// Longest `ref` of a message that is carried on, as JSON, in bytes.
+pub(crate) const MAX_REFERENCE_BYTES: usize = 1024;
+/// Longest name of a rate limit, in bytes.
+pub(crate) const MAX_RATE_LIMIT_NAME_BYTES: usize = 64;
 /// Longest key of the store, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 512;
 /// Longest name of a channel, in bytes.
@@ -84,6 +88,30 @@ pub fn check_timer(name: &str) -> Result<(), CallRefusal> {
     }
 }
 
+/// Checks the `ref` of a message, as JSON.
+///
+/// # Errors
+///
+/// `reference-too-long`.
+pub fn check_reference(reference: &str) -> Result<(), CallRefusal> {
+    match reference.len() {
+        ..=MAX_REFERENCE_BYTES => Ok(()),
+        bytes => Err(CallRefusal::ReferenceTooLong { bytes }),
+    }
+}
+
+/// Checks a rate limit's name.
+///
+/// # Errors
+///
+/// `rate-limit-name-invalid`.
+pub fn check_rate_limit(name: &str) -> Result<(), CallRefusal> {
+    match name.len() {
+        1..=MAX_RATE_LIMIT_NAME_BYTES => Ok(()),
+        bytes => Err(CallRefusal::RateLimitNameInvalid { bytes }),
+    }
+}
+
 /// Checks a key of the store.
 ///
 /// # Errors
@@ -139,6 +167,10 @@ mod tests {
         );
         assert_eq!(check_timer(&long(64)), Ok(()));
         assert_eq!(check_timer(&long(65)), Err(CallRefusal::TimerNameInvalid { bytes: 65 }));
+        assert_eq!(check_rate_limit(&long(64)), Ok(()));
+        let too_long = CallRefusal::RateLimitNameInvalid { bytes: 65 };
+        assert_eq!(check_rate_limit(&long(65)), Err(too_long));
+        assert_eq!(check_rate_limit(""), Err(CallRefusal::RateLimitNameInvalid { bytes: 0 }));
         assert_eq!(check_key(&long(512)), Ok(()));
         assert_eq!(check_key(""), Err(CallRefusal::StoreKeyInvalid { bytes: 0 }));
         assert_eq!(check_prefix(""), Ok(()));

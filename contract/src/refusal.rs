@@ -9,8 +9,9 @@ use crate::effects::{MAX_DELIVERIES, MAX_HOPS};
 use crate::header::MAX_HEADERS;
 use crate::names::{
     MAX_KEY_BYTES, MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_NAME_BYTES,
-    MAX_TIMER_NAME_BYTES,
+    MAX_RATE_LIMIT_NAME_BYTES, MAX_REFERENCE_BYTES, MAX_TIMER_NAME_BYTES,
 };
+use crate::rate_limits::MAX_PERIOD_DAYS;
 use crate::sentences::sentences;
 use crate::text::Shown;
 use crate::timers::{MAX_DELAY_DAYS, MIN_INTERVAL_MS};
@@ -267,6 +268,21 @@ refusals! {
         PublishNotGranted { to: String, how: String } =
             "the channel may not publish to {to}: {how}";
     }
+    "rate-limit-invalid" FixCall {
+        /// A number or a period of a rate limit out of range.
+        RateLimitInvalid =
+            "a rate limit lets in 1 at least, in a period of 1 ms to {MAX_PERIOD_DAYS} days";
+    }
+    "rate-limit-name-invalid" FixCall {
+        /// A rate limit's name of the wrong length.
+        RateLimitNameInvalid { bytes: usize } =
+            "a rate limit's name has 1 to {MAX_RATE_LIMIT_NAME_BYTES} bytes, this one has {bytes}";
+    }
+    "reference-too-long" FixCall {
+        /// A `ref` that is too long to be carried on.
+        ReferenceTooLong { bytes: usize } =
+            "a `ref` has at most {MAX_REFERENCE_BYTES} bytes as JSON, this one has {bytes}";
+    }
     "refused-while-connecting" RetryLater {
         /// A ping before the upgrade.
         PingWhileConnecting = "there is no client to ping before the upgrade";
@@ -357,6 +373,11 @@ refusals! {
     "too-many-labels" ShedLoad {
         /// One label too many.
         TooManyLabels = "a connection carries at most {MAX_LABELS} labels";
+    }
+    "too-many-rate-limits" ShedLoad {
+        /// One rate limit too many.
+        TooManyRateLimits { limit: usize } =
+            "the channel's rate limits may take {limit} bytes (max_channel_state_bytes)";
     }
     "too-many-room-states" ShedLoad {
         /// One room with state too many.

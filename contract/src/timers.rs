@@ -41,6 +41,11 @@ impl Times {
     }
 }
 
+/// Returns whole milliseconds, rounded up: after them the time has passed.
+pub fn whole_milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -130,7 +130,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
-    /// Type of notices, which handlers post with [`notify`](crate::notices::notify). May be left
+    /// Type of notices, which handlers post with [`notify`](crate::ChannelCalls::notify). May be left
     /// out: it is then the type of `on_notify`'s argument.
     type Notice: DeserializeOwned + 'static;
 
@@ -139,7 +139,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// type that `on_room_event` works on.
     type RoomState: Serialize + DeserializeOwned + Default + 'static;
 
-    /// Type of the events of rooms, which handlers post with [`Room::post`]. May be left out: it is
+    /// Type of the events of rooms, which handlers post with [`post`](crate::ChannelCalls::post). May be left out: it is
     /// then the type of `on_room_event`'s argument.
     type RoomEvent: DeserializeOwned + 'static;
 
@@ -150,6 +150,40 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// Type of the replies to messages from outside. May be left out: it is then the type that
     /// `on_outside_message` returns.
     type OutsideReply: Serialize + 'static;
+
+    /// Does the work that is done once, such as a table: called once for each instance, before its
+    /// first event. It may take `start_budget_ms`, which events may not. There is no event:
+    /// [settings](crate::setting) and the log can be used, and nothing else of the host.
+    ///
+    /// An `Err` or a panic keeps the instance from serving. New code that cannot start is refused,
+    /// and the code before goes on. Default: nothing happens, and the host does not even call the
+    /// plugin.
+    ///
+    /// In tests it is called before the first event; natively once for each
+    /// [`TestHost`](crate::testing::TestHost).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use std::collections::BTreeSet;
+    /// # use std::sync::LazyLock;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Chat;
+    /// static WORDS: LazyLock<BTreeSet<String>> =
+    ///     LazyLock::new(|| (0..10_000).map(|number| format!("word {number}")).collect());
+    ///
+    /// # #[wharf::channel]
+    /// # impl Channel for Chat {
+    /// #   const PATHS: &[&str] = &["/chat"];
+    /// #   fn on_connect(_: &Connection) -> Result<Self, Refusal> { Ok(Chat) }
+    /// fn on_start() -> Result {
+    ///     LazyLock::force(&WORDS);
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    fn on_start() -> Result {
+        Ok(())
+    }
 
     /// Handles a client's request to connect; its handshake waits for the answer. Return the
     /// session, or a [`Refusal`] with the reason.
@@ -291,7 +325,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     }
 
     /// Handles a notice that another handler has posted for this connection, with
-    /// [`notify`](crate::notices::notify) or a similar function; see [`notices`](crate::notices)
+    /// [`notify`](crate::ChannelCalls::notify) or a similar function; see [`notices`](crate::notices)
     /// for an example. It has its turn among the connection's own events. A panic in it ends this
     /// connection, not the one that posted. Default: nothing can be posted.
     fn on_notify(&mut self, conn: &Connection, notice: Self::Notice) -> Result {
@@ -306,14 +340,16 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         Ok(())
     }
 
-    /// Handles an event of a room, posted with [`Room::post`]: one at a time for each room, in the
-    /// order posted, so that its state needs no lock and no retry. The changed state and the
-    /// effects commit together. There is no connection: [`event::sender`](crate::event::sender)
-    /// names the one that posted, for [`send_to`](crate::rooms::send_to), and a broadcast reaches
-    /// the room.
+    /// Handles an event of a room, posted with [`post`](crate::ChannelCalls::post): one at a time for
+    /// each room, in the order posted, so that its state needs no lock and no retry. The changed state
+    /// and the effects commit together. There is no connection: [`event::sender`](crate::event::sender)
+    /// and [`event::user`](crate::event::user) name the one that posted,
+    /// [`event::send`](crate::event::send) sends to it, [`event::reply`](crate::event::reply) answers
+    /// its request, and a broadcast reaches the room.
     ///
-    /// An `Err`, a panic or a missed deadline undoes the event, and is reported to the operator;
-    /// the next one goes on. The state is dropped when the room has had no members, no events and
+    /// An `Err`, a panic or a missed deadline undoes the event; the next one goes on. An [`Invalid`] is
+    /// sent to the client whose message has led here, with its `ref`. Other errors are reported to the
+    /// operator, and a client that waits for an answer gets `INTERNAL_ERROR`. The state is dropped when the room has had no members, no events and
     /// no timers for a while (`room_state_grace_ms`). Default: nothing can be posted.
     ///
     /// ```
@@ -336,7 +372,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// #       Ok(Auction { room })
     /// #   }
     ///     fn on_message(&mut self, _: &Connection, amount: String) -> Result {
-    ///         Room::new(&self.room).post(&Bid { amount: amount.parse()? })
+    ///         Self::post(&self.room, &Bid { amount: amount.parse()? })
     ///     }
     ///
     ///     fn on_room_event(lot: &mut Lot, room: &Room, bid: Bid) -> Result {

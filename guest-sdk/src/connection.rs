@@ -12,12 +12,13 @@ use crate::backend;
 use crate::error::{Context, Error, HostError, Remedy, Result};
 use crate::invalid::Invalid;
 use crate::json;
+use crate::limits;
 use crate::outgoing::{Json, Outgoing, encoded};
 use crate::presence;
 use crate::reference::Ref;
 use crate::reply::Reply;
 use crate::rooms::{self, Except};
-use crate::timers::{self, milliseconds};
+use crate::timers::{self, NamesTimer, milliseconds};
 use crate::urlencoded;
 use crate::users;
 
@@ -339,23 +340,56 @@ impl Connection {
     /// Errors: `timer-name-invalid` (1 to 64 bytes), `timer-interval-invalid` (more than 366
     /// days), `too-many-timers` (`max_timers_per_connection`), `payload-too-big`, `no-handler` (there
     /// is no `on_timer`), `connection-ended`.
-    pub fn after(&self, delay: Duration, name: &str, payload: &impl Serialize) -> Result {
+    pub fn after<P: Serialize + ?Sized>(
+        &self,
+        delay: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = timers::encode(payload)?;
-        Ok(self.raw.set_timer(name, milliseconds(delay), None, &payload)?)
+        Ok(self.raw.set_timer(name.as_str(), milliseconds(delay), None, &payload)?)
     }
 
     /// Sets a timer of this connection that fires again and again, at intervals of at least 10 ms.
     /// The errors are those of [`after`](Connection::after).
-    pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
+    pub fn every<P: Serialize + ?Sized>(
+        &self,
+        interval: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = timers::encode(payload)?;
         let interval = milliseconds(interval);
-        Ok(self.raw.set_timer(name, interval, Some(interval), &payload)?)
+        Ok(self.raw.set_timer(name.as_str(), interval, Some(interval), &payload)?)
     }
 
     /// Cancels a timer of this connection, including a firing that waits. A timer that is not set
     /// is not an error.
-    pub fn cancel_timer(&self, name: &str) -> Result {
-        Ok(self.raw.cancel_timer(name)?)
+    pub fn cancel_timer(&self, name: impl AsRef<str>) -> Result {
+        Ok(self.raw.cancel_timer(name.as_ref())?)
+    }
+
+    /// Returns the time until a timer of this connection fires the next time, as this event's own
+    /// changes make it; `None` if it is not set. Errors: `timer-name-invalid`.
+    pub fn timer_remaining(&self, name: impl AsRef<str>) -> Result<Option<Duration>> {
+        Ok(self.raw.timer_remaining(name.as_ref())?.map(Duration::from_millis))
+    }
+
+    /// Takes one from a rate limit of this connection: at most `count` at once, and `count` in each
+    /// `per`. Otherwise `?` tells the client when it may try again. See [`limits`](crate::limits).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result {
+    /// conn.rate_limit("bids", 5, Duration::from_secs(10))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Errors: those of [`limits`](crate::limits), and `connection-ended`.
+    pub fn rate_limit(&self, name: &str, count: u32, per: Duration) -> Result {
+        limits::answer(self.raw.take_from_limit(name, count, milliseconds(per)))
     }
 
     /// Commits the effects recorded so far, for progress messages in a handler that takes its time.
@@ -374,6 +408,31 @@ impl Connection {
     /// Errors: `room-name-invalid`, `too-many-rooms`, `too-many-effects`, `connection-ended`.
     pub fn join(&self, room: &str) -> Result {
         Ok(self.raw.join(room)?)
+    }
+
+    /// Adds this connection to a room if fewer than `count` connections are in it, and returns true;
+    /// true also if it is in the room already. The place is reserved at the call, becomes the
+    /// membership when the event commits, and is free again if the event fails: a room that is
+    /// entered only in this way, with the same `count`, never has more members, however many come
+    /// at once. [`room_count`](rooms::room_count) and then [`join`](Connection::join) let in all that
+    /// come at once. [`join`](Connection::join) itself looks at no number.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result<(), Refusal> {
+    /// if !conn.join_if_fewer_than("table", 4)? {
+    ///     return Err(Refusal::close(4001, "the table is full"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With several nodes, each node counts the members that it knows of: connections that come to
+    /// different nodes at the same moment may be more together.
+    ///
+    /// Errors: as for [`join`](Connection::join).
+    pub fn join_if_fewer_than(&self, room: &str, count: u32) -> Result<bool> {
+        Ok(self.raw.join_if_fewer_than(room, count)?)
     }
 
     /// Removes this connection from a room; leaving a room that it is not in is not an error. A
@@ -534,6 +593,29 @@ impl Connection {
     /// Errors: `user-id-invalid`, `too-many-effects`, `connection-ended`.
     pub fn identify(&self, user: &str) -> Result {
         Ok(self.raw.identify(user)?)
+    }
+
+    /// Assigns this connection to a user if the user has fewer than `count` connections, and returns
+    /// true; true also if it is the user's already. The place is reserved at the call, and is free
+    /// again if the event fails: a user whose connections are all identified in this way, with the
+    /// same `count`, never has more, however many come at once.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(conn: &Connection) -> Result<(), Refusal> {
+    /// if !conn.identify_if_fewer_than("ann", 3)? {
+    ///     return Err(Refusal::close(4002, "close another tab first"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With several nodes, each node counts the connections that it knows of: connections that come
+    /// to different nodes at the same moment may be more together.
+    ///
+    /// Errors: as for [`identify`](Connection::identify).
+    pub fn identify_if_fewer_than(&self, user: &str, count: u32) -> Result<bool> {
+        Ok(self.raw.identify_if_fewer_than(user, count)?)
     }
 
     /// Returns the user of this connection, if it has been identified. In `on_close` this is its

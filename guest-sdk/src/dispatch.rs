@@ -8,6 +8,7 @@ use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
 use crate::encoding::{payload, session};
 use crate::error::{Context, Error, Result};
+use crate::event;
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
 use crate::outside_messages::{self, OutsideRefusal};
@@ -16,6 +17,11 @@ use crate::reference::Ref;
 use crate::refusal::{Answer, Refusal};
 use crate::room::Room;
 use crate::timers::Timer;
+
+/// Lets the channel do the work that is done once. The error is for the operator.
+pub(crate) fn on_start<C: Channel>() -> Result<(), String> {
+    C::on_start().map_err(|error| error.to_string())
+}
 
 /// Returns the first session, or the refusal.
 pub(crate) fn on_connect<C: Channel>(conn: &Connection) -> Result<Vec<u8>, Answer> {
@@ -96,10 +102,33 @@ pub(crate) fn on_room_event<C: Channel>(
     state: Option<&[u8]>,
     payload: &[u8],
 ) -> Option<Vec<u8>> {
-    with_state::<C>("on_room_event", state, |state| {
+    let handled = with_state::<C>(state, |state| {
         let event = payload::decode(payload).context("the event")?;
         C::on_room_event(state, &Room::new(room), event)
+    });
+    handled.unwrap_or_else(|error| {
+        if error.for_sender().is_some() {
+            backend::report_invalid(OutsideRefusal::of(&error).body.to_string().as_bytes());
+        }
+        let state = undone("on_room_event", &error);
+        tell_sender(error);
+        state
     })
+}
+
+/// Tells the client whose message has led to a room event that it has failed: its own mistake, or as
+/// much as it may know if it waits for an answer.
+fn tell_sender(error: Error) {
+    let error = match error.reference() {
+        None => error.in_reply_to(&event::reference()),
+        Some(_) => error,
+    };
+    if error.for_sender().is_none() && error.reference().is_none() {
+        return;
+    }
+    if let Err(error) = event::send(error.for_client()) {
+        undone("on_room_event", &error);
+    }
 }
 
 pub(crate) fn on_room_timer<C: Channel>(
@@ -107,9 +136,8 @@ pub(crate) fn on_room_timer<C: Channel>(
     state: Option<&[u8]>,
     timer: Timer,
 ) -> Option<Vec<u8>> {
-    with_state::<C>("on_room_timer", state, |state| {
-        C::on_room_timer(state, &Room::new(room), timer)
-    })
+    let handled = with_state::<C>(state, |state| C::on_room_timer(state, &Room::new(room), timer));
+    handled.unwrap_or_else(|error| undone("on_room_timer", &error))
 }
 
 pub(crate) fn on_presence<C: Channel>(
@@ -145,27 +173,18 @@ pub(crate) fn on_outside_message<C: Channel>(payload: &[u8]) -> Result<Vec<u8>, 
 
 /// Runs a handler on a room's state, and encodes that if it changed.
 fn with_state<C: Channel>(
-    name: &str,
     before: Option<&[u8]>,
     handler: impl FnOnce(&mut C::RoomState) -> Result,
-) -> Option<Vec<u8>> {
-    let handled = || {
-        let mut state: C::RoomState = match before {
-            Some(bytes) => session::decode(bytes).map_err(|error| {
-                let error = explained_state::<C>(bytes, error);
-                error.context("the operator's API can reset the room")
-            })?,
-            None => Default::default(),
-        };
-        handler(&mut state)?;
-        session::changed(ROOM_STATE, &state, before.unwrap_or_default())
+) -> Result<Option<Vec<u8>>> {
+    let mut state: C::RoomState = match before {
+        Some(bytes) => session::decode(bytes).map_err(|error| {
+            let error = explained_state::<C>(bytes, error);
+            error.context("the operator's API can reset the room")
+        })?,
+        None => Default::default(),
     };
-    handled().unwrap_or_else(|error| {
-        if error.for_sender().is_some() {
-            backend::report_invalid(OutsideRefusal::of(&error).body.to_string().as_bytes());
-        }
-        undone(name, &error)
-    })
+    handler(&mut state)?;
+    session::changed(ROOM_STATE, &state, before.unwrap_or_default())
 }
 
 pub(crate) fn on_fault<C: Channel>(
@@ -217,7 +236,10 @@ fn answer<C: Channel>(
     reference: Option<Ref>,
     handler: impl FnOnce(&mut C) -> Result,
 ) -> Option<Vec<u8>> {
-    handled(session, handler).unwrap_or_else(|error| {
+    let carried = event::Carried::set(reference.as_ref());
+    let result = handled(session, handler);
+    drop(carried);
+    result.unwrap_or_else(|error| {
         backend::discard();
         note(name, &error);
         let error = match error.reference() {

@@ -19,6 +19,7 @@ use crate::bindings::outside_events::exports::wharf::channel::outside_events;
 use crate::bindings::presence_events::exports::wharf::channel::presence_events;
 use crate::bindings::room_events::exports::wharf::channel::room_events;
 use crate::bindings::saved_checks::exports::wharf::channel::saved_checks;
+use crate::bindings::starts::exports::wharf::channel::starts;
 use crate::bindings::timer_events::exports::wharf::channel::timer_events;
 use crate::channel::{Channel, Fault};
 use crate::connection::Connection;
@@ -156,6 +157,13 @@ impl<C: Channel> outside_events::Guest for Component<C> {
                 body: refusal.body.to_string().into_bytes(),
             }
         })
+    }
+}
+
+impl<C: Channel> starts::Guest for Component<C> {
+    fn on_start() -> Result<(), String> {
+        begin::<C>();
+        dispatch::on_start::<C>()
     }
 }
 

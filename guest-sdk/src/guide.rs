@@ -9,6 +9,7 @@ macro_rules! pages {
 }
 
 pages! {
+    at_most_n: "at-most-n.md",
     authentication: "authentication.md",
     connect: "connect.md",
     errors: "errors.md",
@@ -18,6 +19,7 @@ pages! {
     notices: "notices.md",
     outside: "outside.md",
     presence: "presence.md",
+    rate_limits: "rate-limits.md",
     reload: "reload.md",
     room_state: "room-state.md",
     rooms: "rooms.md",

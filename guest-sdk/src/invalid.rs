@@ -4,8 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::reference::Ref;
+use crate::timers::milliseconds;
 
 /// A client's mistake, whose reason the client may know: a value out of range, a name that is
 /// taken, a move against the rules.
@@ -54,17 +59,28 @@ pub struct Invalid {
     pub message: String,
     /// Mistake in each field of the message, by the field's name.
     pub fields: BTreeMap<String, String>,
+    /// Time after which the client may try again, if that will help.
+    pub retry_after: Option<Duration>,
 }
 
 impl Invalid {
     /// Makes an error that tells the client `message`.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { code: "INVALID".to_owned(), message: message.to_string(), fields: BTreeMap::new() }
+        let (code, message) = ("INVALID".to_owned(), message.to_string());
+        Self { code, message, fields: BTreeMap::new(), retry_after: None }
     }
 
     /// Sets a code that programs can tell from others.
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
+        self
+    }
+
+    /// Sets the time after which the client may try again, which it gets as `retry_after_ms`. In
+    /// `on_connect` the status is 429 then, with the header `Retry-After`. A
+    /// [rate limit](crate::limits) sets it.
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
         self
     }
 
@@ -80,7 +96,21 @@ impl Invalid {
         self.fields.entry(name.into()).or_insert_with(|| why.to_string());
     }
 
-    /// Returns the error for programs: `code`, `message` and, if there are any, `fields`.
+    /// Makes it the answer to a message of the client; `None` changes nothing. See
+    /// [`Error::in_reply_to`](crate::Error::in_reply_to).
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # fn handler(request: Request<()>) -> Result {
+    /// Err(Invalid::new("it is not your turn").in_reply_to(&request.reference))
+    /// # }
+    /// ```
+    pub fn in_reply_to<'r>(self, reference: impl Into<Option<&'r Ref>>) -> Error {
+        Error::from(self).in_reply_to(reference)
+    }
+
+    /// Returns the error for programs: `code`, `message` and, if there are any, `fields` and
+    /// `retry_after_ms`.
     ///
     /// Texts are cut, so that one that repeats what a client sent can still be sent to it.
     pub(crate) fn to_json(&self) -> Map<String, Value> {
@@ -92,6 +122,9 @@ impl Invalid {
             let fields = self.fields.iter().take(MOST_FIELDS);
             let fields = fields.map(|(name, why)| (cut(name), json!(cut(why)))).collect();
             error.insert("fields".to_owned(), fields);
+        }
+        if let Some(time) = self.retry_after {
+            error.insert("retry_after_ms".to_owned(), json!(milliseconds(time)));
         }
         error
     }
@@ -122,6 +155,9 @@ impl fmt::Display for Invalid {
         for (name, why) in &self.fields {
             write!(f, "; {name}: {why}")?;
         }
+        if let Some(time) = self.retry_after {
+            write!(f, "; again in {} ms", milliseconds(time))?;
+        }
         f.write_str(")")
     }
 }
@@ -146,5 +182,7 @@ mod tests {
         let invalid = Invalid::new("no").code("NO").field("b", 1).field("a", "x").field("b", 2);
         assert_eq!(invalid.to_string(), "no (NO; a: x; b: 1)");
         assert_eq!(Invalid::new("no").to_string(), "no (INVALID)");
+        let wait = Invalid::new("no").retry_after(Duration::from_micros(1500));
+        assert_eq!(wait.to_string(), "no (INVALID; again in 2 ms)");
     }
 }

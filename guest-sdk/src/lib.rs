@@ -83,12 +83,14 @@
 //! | broadcasts by label, and with exceptions | [`audience`] |
 //! | who is in a room | [`presence`] |
 //! | what the operator sets | [`setting`], [`optional_setting`] |
-//! | answers to single messages | [`Request`], [`Connection::reply`] |
+//! | answers to single messages | [`Request`], [`Connection::reply`], [`event::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
 //! | values that connections share | [`store`] |
-//! | rooms with events and state | [`Room`], [`Channel::on_room_event`] |
+//! | so many within a time | [`limits`] |
+//! | so many in a room, or connections of a user | [`Connection::join_if_fewer_than`], [`Connection::identify_if_fewer_than`] |
+//! | rooms with events and state | [`ChannelCalls`], [`Room`], [`Channel::on_room_event`] |
 //! | events for other connections | [`notices`] |
-//! | timers | [`timers`] |
+//! | timers, the time of day | [`timers`], [`now`] |
 //! | requests to other servers | [`http`] |
 //! | messages from other programs | [`Channel::on_outside_message`] |
 //! | the rooms of other channels | [`publish`] |
@@ -107,7 +109,8 @@
 //!   event's own joins and leaves.
 //! - [`Connection::flush`] commits the effects so far, for progress messages. The session is not
 //!   part of it.
-//! - Logging, writing into the [`store`] and [`http`] requests happen at once and are never undone.
+//! - Logging, writing into the [`store`], [rate limits](limits) and [`http`] requests happen at once and
+//!   are never undone.
 //!
 //! Events are all-or-nothing, but not isolated from each other: between two calls of one callback
 //! another connection's event may commit.
@@ -130,8 +133,8 @@
 //! for a compiled pattern or a parsed table, and the wrong one for data whose loss matters. What is
 //! made at first use, as by a `LazyLock`, is made in the first event of each instance that needs it,
 //! and should fit into that event's budget (`cpu_budget_ms`): an event that misses its deadline
-//! drops the instance, and the next one begins anew. After three such failures the host lets each
-//! instance take `start_budget_ms` once. The data of a connection belongs in its session, shared
+//! drops the instance, and the next one begins anew. Make it in [`Channel::on_start`] instead, which
+//! has `start_budget_ms`. The data of a connection belongs in its session, shared
 //! data in the [`store`].
 //!
 //! # What a plugin can reach
@@ -160,10 +163,13 @@ extern crate self as wharf;
 pub mod prelude;
 
 pub mod audience;
+mod calls;
 mod channel;
 mod channels;
+mod clock;
 mod connection;
 mod incoming;
+pub mod limits;
 pub mod notices;
 mod outgoing;
 mod outside_messages;
@@ -201,8 +207,10 @@ mod exports;
 #[expect(clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 pub mod testing;
 
+pub use calls::ChannelCalls;
 pub use channel::{Channel, Fault};
 pub use channels::publish;
+pub use clock::{now, unix_ms};
 pub use connection::Connection;
 pub use error::{Context, Error, HostError, Remedy, Result};
 pub use incoming::InvalidMessage;
@@ -213,7 +221,7 @@ pub use refusal::Refusal;
 pub use reply::{InReplyTo, Request};
 pub use room::Room;
 pub use settings::{optional_setting, setting};
-pub use timers::Timer;
+pub use timers::{Timer, TimerName};
 
 /// Makes an `impl Channel for …` the channel of this plugin: its exports.
 ///

@@ -23,7 +23,7 @@
 //!     }
 //!
 //!     fn on_message(&mut self, conn: &Connection, id: String) -> Result {
-//!         notify(&id, &Notice::Promoted { to: "host".to_owned() })
+//!         Self::notify(&id, &Notice::Promoted { to: "host".to_owned() })
 //!     }
 //!
 //!     fn on_notify(&mut self, conn: &Connection, notice: Notice) -> Result {
@@ -46,35 +46,3 @@
 //! turn comes does not get it. A target on another node gets the notice at most once: it is lost if
 //! that node or the link to it fails. [`event::sender`](crate::event::sender) tells which
 //! connection posted it.
-
-use serde::Serialize;
-
-use crate::backend;
-use crate::encoding::payload;
-use crate::error::Result;
-
-/// Posts to one connection of this channel by its id.
-///
-/// Errors: `unknown-connection` (it never existed, has ended, or its node is known to be gone),
-/// `inbox-full` (too many notices wait for it), `payload-too-big`, `too-many-hops` (notices that
-/// cause each other), `no-handler` (there is no `on_notify`).
-pub fn notify(id: &str, notice: &impl Serialize) -> Result {
-    Ok(backend::notify(id, &payload::notice(notice)?)?)
-}
-
-/// Posts to every member of a room, the event's own connection included if it is one. Returns the
-/// number of receivers, which is advisory if some are on other nodes. A member whose inbox is full
-/// does not keep up with its notices: it is closed with code 1013 when the event commits, and the
-/// others get the notice. The errors are those of [`notify`] without `inbox-full`, and
-/// `room-name-invalid`. [`except`](crate::rooms::except) leaves one out.
-pub fn notify_room(room: &str, notice: &impl Serialize) -> Result<u32> {
-    Ok(backend::notify_room(room, &payload::notice(notice)?, None)?)
-}
-
-/// Posts to every connection of a user, on any device. Returns the number of receivers, as
-/// [`notify_room`] does. The errors are those of [`notify_room`], `user-id-invalid`, and
-/// `user-offline` if the user has no connection. To leave one out, such as the event's own:
-/// [`conn.others()`](crate::Connection::others)`.notify_user(…)`.
-pub fn notify_user(user: &str, notice: &impl Serialize) -> Result<u32> {
-    Ok(backend::notify_user(user, &payload::notice(notice)?, None)?)
-}

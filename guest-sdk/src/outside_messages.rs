@@ -10,8 +10,8 @@ use crate::json;
 /// The refusal of a message from outside, as its sender gets it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutsideRefusal {
-    /// HTTP status: 422 for a message that cannot be used, 500 for a channel that failed, 409 for
-    /// one that does not accept such messages.
+    /// HTTP status: 422 for a message that cannot be used, 429 for one that came too early, 500 for a
+    /// channel that failed, 409 for one that does not accept such messages.
     pub status: u16,
     /// Body: `{"error": {"code": …, "message": …}}`.
     pub body: Value,
@@ -26,7 +26,10 @@ impl OutsideRefusal {
     pub(crate) fn of(error: &Error) -> Self {
         match error.for_sender() {
             None => Self::new(500, "channel-failed", "the channel failed"),
-            Some(invalid) => Self { status: 422, body: json!({ "error": invalid.to_json() }) },
+            Some(invalid) => {
+                let status = if invalid.retry_after.is_some() { 429 } else { 422 };
+                Self { status, body: json!({ "error": invalid.to_json() }) }
+            }
         }
     }
 }

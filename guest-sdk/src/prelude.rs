@@ -2,16 +2,15 @@
 
 pub use crate::audience::{to_all, to_room, to_rooms, to_user, to_users};
 pub use crate::log::{debug, error, info, trace, warn};
-pub use crate::notices::{notify, notify_room, notify_user};
 pub use crate::presence::{presence_count, presence_list};
 pub use crate::rooms::{
-    broadcast_to_all, broadcast_to_room, broadcast_to_rooms, disconnect, room_count, room_members,
-    send_to,
+    broadcast_to_all, broadcast_to_room, broadcast_to_rooms, disconnect, reply_to, room_count,
+    room_members, send_to,
 };
 pub use crate::users::{disconnect_user, is_online, send_to_user, send_to_users, user_connections};
 pub use crate::{
-    Channel, Connection, Context, Error, Fault, InReplyTo, Invalid, InvalidMessage, Json, Outgoing,
-    Ref, Refusal, Request, Result, Room, Timer,
+    Channel, ChannelCalls, Connection, Context, Error, Fault, InReplyTo, Invalid, InvalidMessage,
+    Json, Outgoing, Ref, Refusal, Request, Result, Room, Timer, TimerName,
 };
 pub use serde::{Deserialize, Serialize};
-pub use serde_json::json;
+pub use serde_json::{Value, json};

@@ -110,15 +110,23 @@ impl Refusal {
 /// A stranger's mistake is no failure of the channel, and not reported: for an
 /// [`Invalid`](crate::Invalid) it is status 400, with its public content as JSON. So it is for a name
 /// of a room, a user, a label, a presence or a key of the store that the host does not take, such as
-/// one that is too long. For a connection or a user that is not there it is status 404.
+/// one that is too long. For an `Invalid` that says when the client may try again, such as that of a
+/// [rate limit](crate::limits), it is status 429 with the header `Retry-After`. For a connection or a
+/// user that is not there it is status 404.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let json = |status| {
             Self::http(status, error.for_client().to_string())
                 .header("content-type", "application/json")
         };
-        let refusal = if error.for_sender().is_some() {
-            json(400)
+        let refusal = if let Some(invalid) = error.for_sender() {
+            match invalid.retry_after {
+                Some(time) => {
+                    let seconds = time.as_nanos().div_ceil(1_000_000_000).to_string();
+                    json(429).header("retry-after", seconds)
+                }
+                None => json(400),
+            }
         } else if error.names_nobody() {
             Self::not_found("nobody is there")
         } else {

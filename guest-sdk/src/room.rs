@@ -1,19 +1,19 @@
-//! One room by its name: its events, its timers, its members.
+//! One room by its name: its timers, its members.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::backend;
-use crate::encoding::payload;
 use crate::error::Result;
 use crate::outgoing::Outgoing;
 use crate::rooms::{self, RoomMembers};
-use crate::timers::{encode, milliseconds};
+use crate::timers::{NamesTimer, encode, milliseconds};
 
 /// A room of this channel, by its name. It needs no members, and making one creates nothing.
 ///
-/// Handlers of room events are given theirs; [`Room::new`] names any other.
+/// Handlers of room events are given theirs; [`Room::new`] names any other. Events are posted to a room
+/// with [`ChannelCalls::post`](crate::ChannelCalls::post).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
     name: String,
@@ -28,18 +28,6 @@ impl Room {
     /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Posts an event to the room, which [`on_room_event`](crate::Channel::on_room_event) handles:
-    /// one at a time for each room, in the order posted, with the room's state. An effect: it is
-    /// posted when this event commits. With several nodes, one node at a time handles the events of
-    /// a room, wherever they are posted.
-    ///
-    /// Errors: `room-name-invalid`, `inbox-full` (too many events wait for the room),
-    /// `payload-too-big`, `too-many-room-states`, `too-many-hops` (events that cause each other),
-    /// `no-handler` (there is no `on_room_event`).
-    pub fn post(&self, event: &impl Serialize) -> Result {
-        Ok(backend::post(&self.name, &payload::room_event(event)?)?)
     }
 
     /// Sends to every member, like [`broadcast_to_room`](rooms::broadcast_to_room).
@@ -62,22 +50,84 @@ impl Room {
     /// forgotten. The errors: `room-name-invalid`, `timer-name-invalid`,
     /// `timer-interval-invalid`, `too-many-timers` (`max_timers_per_room`),
     /// `too-many-room-states`, `payload-too-big`, `no-handler`.
-    pub fn after(&self, delay: Duration, name: &str, payload: &impl Serialize) -> Result {
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wharf::prelude::*;
+    /// # use wharf::testing::TestHost;
+    /// # #[derive(Default, Serialize, Deserialize)]
+    /// # struct Lot { highest: u64 }
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Bidder;
+    ///
+    /// const CLOSE: TimerName<String> = TimerName::new("close");
+    ///
+    /// #[wharf::channel]
+    /// impl Channel for Bidder {
+    ///     const PATHS: &[&str] = &["/auction/:lot"];
+    ///
+    ///     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    ///         let lot = conn.param("lot")?;
+    ///         conn.join(&lot)?;
+    ///         Room::new(&lot).after(Duration::from_secs(20), CLOSE, &"sold".to_owned())?;
+    ///         Ok(Bidder)
+    ///     }
+    ///
+    ///     fn on_room_timer(lot: &mut Lot, room: &Room, timer: Timer) -> Result {
+    ///         if let Some(word) = timer.payload_of(CLOSE)? {
+    ///             room.broadcast(format!("{word} for {}", lot.highest))?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # let host = TestHost::new::<Bidder>();
+    /// # let ann = host.connect("/auction/7").expect_open();
+    /// # host.advance(Duration::from_secs(20));
+    /// # ann.assert_received("sold for 0");
+    /// ```
+    pub fn after<P: Serialize + ?Sized>(
+        &self,
+        delay: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = encode(payload)?;
-        Ok(backend::set_room_timer(&self.name, name, milliseconds(delay), None, &payload)?)
+        let delay = milliseconds(delay);
+        Ok(backend::set_room_timer(&self.name, name.as_str(), delay, None, &payload)?)
     }
 
     /// Sets a timer of the room that fires again and again, at intervals of at least 10 ms. The
     /// errors are those of [`after`](Room::after).
-    pub fn every(&self, interval: Duration, name: &str, payload: &impl Serialize) -> Result {
+    pub fn every<P: Serialize + ?Sized>(
+        &self,
+        interval: Duration,
+        name: impl NamesTimer<P>,
+        payload: &P,
+    ) -> Result {
         let payload = encode(payload)?;
         let interval = milliseconds(interval);
-        Ok(backend::set_room_timer(&self.name, name, interval, Some(interval), &payload)?)
+        let repeat = Some(interval);
+        Ok(backend::set_room_timer(&self.name, name.as_str(), interval, repeat, &payload)?)
     }
 
     /// Cancels a timer of the room, including a firing that waits. A timer that is not set is not
     /// an error.
-    pub fn cancel_timer(&self, name: &str) -> Result {
-        Ok(backend::cancel_room_timer(&self.name, name)?)
+    pub fn cancel_timer(&self, name: impl AsRef<str>) -> Result {
+        Ok(backend::cancel_room_timer(&self.name, name.as_ref())?)
+    }
+
+    /// Returns the time until a timer of the room fires the next time, as this event's own changes
+    /// make it; `None` if it is not set. With several nodes the answer may lag behind. Errors:
+    /// `room-name-invalid`, `timer-name-invalid`.
+    pub fn timer_remaining(&self, name: impl AsRef<str>) -> Result<Option<Duration>> {
+        let remaining = backend::room_timer_remaining(&self.name, name.as_ref())?;
+        Ok(remaining.map(Duration::from_millis))
+    }
+}
+
+impl AsRef<str> for Room {
+    fn as_ref(&self) -> &str {
+        &self.name
     }
 }

@@ -18,9 +18,10 @@ use serde::Serialize;
 
 use crate::backend;
 use crate::error::Result;
-use crate::outgoing::{Outgoing, encoded};
+use crate::outgoing::{Json, Outgoing, encoded};
 use crate::pages::Pages;
-use crate::timers;
+use crate::reference::Ref;
+use crate::reply::Reply;
 
 /// Returns the number of the room's members; 0 for a room that does not exist. Advisory.
 pub fn room_count(room: &str) -> u32 {
@@ -66,6 +67,24 @@ pub fn broadcast_to_all(message: impl Outgoing) -> Result {
 /// cannot be encoded.
 pub fn send_to(id: &str, message: impl Outgoing) -> Result {
     encoded(&message, |kind, data| backend::send_to(id, kind, data))
+}
+
+/// Answers a message of another connection that has a `ref`, by the connection's id, as
+/// [`Connection::reply`](crate::Connection::reply) does on the event's own: for answers that come
+/// later, from a timer or another connection's event, by an id and a [`Ref`] that were kept. Without a
+/// `ref` nothing is sent. In a notice or a room event that the message has led to,
+/// [`event::reply`](crate::event::reply) knows both.
+///
+/// Errors: as for [`send_to`].
+pub fn reply_to<'r, T: Serialize>(
+    id: &str,
+    reference: impl Into<Option<&'r Ref>>,
+    payload: T,
+) -> Result {
+    match reference.into() {
+        Some(reference) => send_to(id, Json(Reply::to(reference, payload))),
+        None => Ok(()),
+    }
 }
 
 /// Closes one connection of this channel by its id. Messages sent to it before are delivered first.
@@ -129,16 +148,6 @@ impl Except<'_> {
     /// Sends like [`broadcast_to_all`], without the excepted connection.
     pub fn broadcast_to_all(&self, message: impl Outgoing) -> Result {
         encoded(&message, |kind, data| backend::broadcast_to_all(kind, data, self.skip))
-    }
-
-    /// Posts like [`notify_room`](crate::notices::notify_room), without the excepted connection.
-    pub fn notify_room(&self, room: &str, notice: &impl Serialize) -> Result<u32> {
-        Ok(backend::notify_room(room, &timers::encode(notice)?, self.skip)?)
-    }
-
-    /// Posts like [`notify_user`](crate::notices::notify_user), without the excepted connection.
-    pub fn notify_user(&self, user: &str, notice: &impl Serialize) -> Result<u32> {
-        Ok(backend::notify_user(user, &timers::encode(notice)?, self.skip)?)
     }
 }
 

@@ -119,6 +119,16 @@ pub fn increment(key: &str, by: i64) -> Result<i64> {
     Ok(backend::store_increment(key, by)?)
 }
 
+/// Adds to the key's number like [`increment`]. A key without a value lives for `time` from now on; the
+/// time of a value stays as it was. So it counts within a time that begins with the first increment:
+/// `increment_for("mails:ann", 1, day)?` is the number of mails in a day. A
+/// [rate limit](crate::limits) needs no key, and no comparison.
+///
+/// Errors: those of [`increment`], and `store-ttl-invalid`.
+pub fn increment_for(key: &str, by: i64, time: Duration) -> Result<i64> {
+    Ok(backend::store_increment_for(key, by, milliseconds(time))?)
+}
+
 /// Number of attempts of [`update`]. Each time that one fails, another writer has succeeded.
 pub const UPDATE_ATTEMPTS: u32 = 100;
 

@@ -55,6 +55,8 @@
 //! slow.assert_received("no answer to question 1");
 //! ```
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -67,23 +69,136 @@ use crate::error::{Context, Result};
 /// Sets a timer of the channel that fires once. The errors: `timer-name-invalid` (1 to 64 bytes),
 /// `timer-interval-invalid` (more than 366 days; less than 10 ms is 10 ms), `too-many-timers`
 /// (`max_timers_per_channel`), `payload-too-big`, `no-handler` (there is no `on_channel_timer`).
-pub fn after(delay: Duration, name: &str, payload: &impl Serialize) -> Result {
+pub fn after<P: Serialize + ?Sized>(
+    delay: Duration,
+    name: impl NamesTimer<P>,
+    payload: &P,
+) -> Result {
     let payload = encode(payload)?;
-    Ok(backend::set_channel_timer(name, milliseconds(delay), None, &payload)?)
+    Ok(backend::set_channel_timer(name.as_str(), milliseconds(delay), None, &payload)?)
 }
 
 /// Sets a timer of the channel that fires again and again, at intervals of at least 10 ms. The
 /// errors are those of [`after`].
-pub fn every(interval: Duration, name: &str, payload: &impl Serialize) -> Result {
+pub fn every<P: Serialize + ?Sized>(
+    interval: Duration,
+    name: impl NamesTimer<P>,
+    payload: &P,
+) -> Result {
     let payload = encode(payload)?;
     let interval = milliseconds(interval);
-    Ok(backend::set_channel_timer(name, interval, Some(interval), &payload)?)
+    Ok(backend::set_channel_timer(name.as_str(), interval, Some(interval), &payload)?)
 }
 
 /// Cancels a timer of the channel, including a firing that waits. A timer that is not set is not an
 /// error.
-pub fn cancel(name: &str) -> Result {
-    Ok(backend::cancel_channel_timer(name)?)
+pub fn cancel(name: impl AsRef<str>) -> Result {
+    Ok(backend::cancel_channel_timer(name.as_ref())?)
+}
+
+/// Returns the time until a timer of the channel fires the next time, as this event's own changes make
+/// it; `None` if it is not set. With several nodes the answer may lag behind. Errors:
+/// `timer-name-invalid`.
+pub fn remaining(name: impl AsRef<str>) -> Result<Option<Duration>> {
+    Ok(backend::channel_timer_remaining(name.as_ref())?.map(Duration::from_millis))
+}
+
+/// The name of a timer whose payload is a `P`. Timers that are set by it carry nothing else, and
+/// [`Timer::payload_of`] returns their payload: the compiler checks that the two agree.
+///
+/// ```
+/// use std::time::Duration;
+/// use wharf::prelude::*;
+///
+/// const REMIND: TimerName<u32> = TimerName::new("remind");
+///
+/// # fn set(conn: &Connection) -> Result {
+/// conn.after(Duration::from_secs(60), REMIND, &7)?;
+/// # Ok(())
+/// # }
+/// # fn handle(timer: Timer) -> Result {
+/// if let Some(number) = timer.payload_of(REMIND)? {
+///     info!("reminded of {number}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use std::time::Duration;
+/// # use wharf::prelude::*;
+/// # const REMIND: TimerName<u32> = TimerName::new("remind");
+/// # fn set(conn: &Connection) -> Result {
+/// conn.after(Duration::from_secs(60), REMIND, "soon")
+/// # }
+/// ```
+///
+/// A `&str` names a timer as well, with a payload of any type.
+pub struct TimerName<P: ?Sized = ()> {
+    name: &'static str,
+    payload: PhantomData<fn() -> Box<P>>,
+}
+
+impl<P: ?Sized> TimerName<P> {
+    /// Makes the name: 1 to 64 bytes, which each call checks.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, payload: PhantomData }
+    }
+}
+
+impl<P: ?Sized> Clone for TimerName<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: ?Sized> Copy for TimerName<P> {}
+
+impl<P: ?Sized> fmt::Debug for TimerName<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+impl<P: ?Sized> AsRef<str> for TimerName<P> {
+    fn as_ref(&self) -> &str {
+        self.name
+    }
+}
+
+/// A name of timers that carry a `P`: a [`TimerName`] of that type, or a text.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name timers that carry `{P}`",
+    note = "the payload has the type that the `TimerName` says"
+)]
+pub trait NamesTimer<P: ?Sized>: Sealed {
+    /// Returns the name.
+    fn as_str(&self) -> &str;
+}
+
+/// Keeps others from naming timers with types of their own.
+pub trait Sealed {}
+
+impl<P: ?Sized> Sealed for TimerName<P> {}
+impl Sealed for &str {}
+impl Sealed for &String {}
+
+impl<P: ?Sized> NamesTimer<P> for TimerName<P> {
+    fn as_str(&self) -> &str {
+        self.name
+    }
+}
+
+impl<P: ?Sized> NamesTimer<P> for &str {
+    fn as_str(&self) -> &str {
+        self
+    }
+}
+
+impl<P: ?Sized> NamesTimer<P> for &String {
+    fn as_str(&self) -> &str {
+        self
+    }
 }
 
 /// A timer that has fired.
@@ -115,10 +230,19 @@ impl Timer {
         payload::decode(&self.payload)
             .with_context(|| format!("the payload of the timer {:?}", self.name))
     }
+
+    /// Returns the payload if it is the timer of that name, else `None`. The errors are those of
+    /// [`payload`](Timer::payload).
+    pub fn payload_of<T: DeserializeOwned>(&self, name: TimerName<T>) -> Result<Option<T>> {
+        match self.name == name.name {
+            true => self.payload().map(Some),
+            false => Ok(None),
+        }
+    }
 }
 
 /// Encodes the payload of a timer.
-pub(crate) fn encode(payload: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn encode<P: Serialize + ?Sized>(payload: &P) -> Result<Vec<u8>> {
     payload::encode("the payload", payload)
 }
 

@@ -50,11 +50,15 @@
 //! With several nodes, users are those of all nodes. Answers about other nodes are advisory: they
 //! may lag behind, and a user may go offline between the answer and the commit.
 
+use std::time::Duration;
+
 use crate::backend;
 use crate::error::Result;
+use crate::limits;
 use crate::outgoing::Outgoing;
 use crate::pages::Pages;
 use crate::rooms::EVERYBODY;
+use crate::timers::milliseconds;
 
 /// Returns true if the user has a connection. Advisory.
 pub fn is_online(user: &str) -> bool {
@@ -104,6 +108,24 @@ pub fn send_to_users<U: AsRef<str>>(users: &[U], message: impl Outgoing) -> Resu
 /// `close-reason-too-long` (over 123 bytes), `too-many-effects`.
 pub fn disconnect_user(user: &str, code: u16, reason: &str) -> Result {
     Ok(backend::disconnect_user(user, code, reason)?)
+}
+
+/// Takes one from a rate limit of a user, on all of its devices together: at most `count` at once,
+/// and `count` in each `per`. Otherwise `?` tells the client when it may try again. The user need not
+/// be online. See [`limits`](crate::limits).
+///
+/// ```
+/// # use std::time::Duration;
+/// # use wharf::prelude::*;
+/// # fn handler(user: &str) -> Result {
+/// wharf::users::rate_limit(user, "bids", 5, Duration::from_secs(10))?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Errors: those of [`limits`](crate::limits), and `user-id-invalid`.
+pub fn rate_limit(user: &str, name: &str, count: u32, per: Duration) -> Result {
+    limits::answer(backend::take_from_user_limit(user, name, count, milliseconds(per)))
 }
 
 /// Iterates over the connections of a user; made by [`user_connections`].

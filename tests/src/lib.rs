@@ -10,6 +10,7 @@
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
+//! - [`system_calls`]: kernels that answer the host otherwise;
 //! - [`kit`]: the SDK's test kit, with components of this repository;
 //! - [`artefacts`]: the places of the compiled plugins, fixtures and binary.
 //!
@@ -28,6 +29,7 @@ mod log;
 pub mod operator;
 pub mod raw;
 mod server;
+pub mod system_calls;
 pub mod tokens;
 
 use std::future::Future;

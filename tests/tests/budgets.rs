@@ -82,8 +82,26 @@ async fn random_bytes_are_bounded_in_each_host_call() {
     for bytes in [MOST + 1, 30_000_000, usize::MAX] {
         let line = failure(&wharf, "/exhausts", random(bytes)).await;
         assert_eq!(line.str("kind"), "trap", "{line}");
+        let reason = format!("it asked for more than {MOST} random bytes at a time");
+        assert!(line.str("detail").starts_with(&reason), "{line}");
     }
     assert_eq!(same_channel.ask_json(random(MOST)).await, json!({ "random": MOST }));
+}
+
+#[tokio::test]
+async fn handles_are_bounded_and_their_limit_is_named() {
+    const MOST: u32 = 1024;
+    let wharf = Wharf::start(&["exhausts"], &[]).await;
+    let mut same_channel = wharf.connect("/exhausts").await;
+    let hold = |handles: u32| json!({ "do": "hold", "handles": handles });
+    let line = failure(&wharf, "/exhausts", hold(MOST + 1)).await;
+    assert_eq!(line.str("kind"), "trap", "{line}");
+    let reason = format!("it holds more than {MOST} handles of the host at a time; drop them");
+    assert!(line.str("detail").starts_with(&reason), "{line}");
+    // Those of earlier events are gone.
+    for _ in 0..3 {
+        assert_eq!(same_channel.ask_json(hold(MOST / 2)).await, json!({ "held": MOST / 2 }));
+    }
 }
 
 #[tokio::test]

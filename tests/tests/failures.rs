@@ -173,6 +173,7 @@ async fn a_guest_whose_stack_ends_harms_only_its_own_connection() {
     assert_eq!(client.close_code().await, 1011);
     let line = failure(&wharf, "on-message", "trap").await;
     assert!(line.str("backtrace").contains("recurse"), "{line}");
+    assert!(line.str("detail").starts_with("the stack was perhaps too small"), "{line}");
     assert!(line.text.len() < 16 * 1024, "a deep backtrace is cut");
     assert_eq!(other.ask_json(json!({ "do": "kept" })).await, json!({ "kept": 0 }));
 }

@@ -3,6 +3,8 @@
 //!
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
 
+mod asks;
+mod at_most_n;
 mod author;
 mod bad_plugins;
 mod browser;
@@ -38,6 +40,7 @@ mod presence;
 mod protocol;
 mod proxies;
 mod publish;
+mod rate_limits;
 mod refusals;
 mod robust;
 mod room_events;
@@ -48,6 +51,7 @@ mod secure;
 mod settings;
 mod shares;
 mod shutdown;
+mod starts;
 mod stores;
 mod surroundings;
 mod swaps;

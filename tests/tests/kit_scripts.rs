@@ -65,7 +65,10 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
         let timer = random.one_of(&["one", "two"]).to_owned();
         // No two timers are set for the same time: those of rooms and connections have no order then.
         let milliseconds = [20, 100, 250][random.below(3)] + acts.len() as u64;
-        let step = match random.below(if time { 33 } else { 22 }) {
+        let count = random.below(4) as u32;
+        // Without a clock nothing may come back while a script runs.
+        let milliseconds_of_limit = if time { milliseconds } else { 60 * 60 * 1000 };
+        let step = match random.below(if time { 39 } else { 26 }) {
             0..=2 => Step::Join { room },
             3 => Step::Leave { room },
             4 | 5 => Step::Broadcast { room },
@@ -91,14 +94,23 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
                 });
                 continue;
             }
-            22 => Step::After { timer, milliseconds },
-            23 => Step::Every { timer, milliseconds },
-            24 => Step::Cancel { timer },
-            25 => Step::RoomAfter { room, milliseconds },
-            26 => Step::Track { room },
-            27 => Step::Untrack { room },
-            28 => Step::Watch { room },
-            29 => Step::Unwatch { room },
+            22 | 23 => Step::JoinIfFewerThan { room, count },
+            24 => Step::IdentifyIfFewerThan { user: other, count },
+            25 => {
+                let of = ["connection", "channel", "user0"][random.below(3)].to_owned();
+                // The time to wait is only the same where a test moves the clock.
+                let count = if time { count } else { 1000 };
+                Step::Take { of, name: timer, count, milliseconds: milliseconds_of_limit }
+            }
+            26 => Step::Increment { milliseconds: milliseconds_of_limit },
+            27 => Step::After { timer, milliseconds },
+            28 => Step::Every { timer, milliseconds },
+            29 => Step::Cancel { timer },
+            30 => Step::RoomAfter { room, milliseconds },
+            31 => Step::Track { room },
+            32 => Step::Untrack { room },
+            33 => Step::Watch { room },
+            34 => Step::Unwatch { room },
             _ => {
                 acts.push(Act::Advance(Duration::from_millis(
                     [7, 90, 1000, 4000][random.below(4)],

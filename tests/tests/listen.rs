@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +13,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use wharf_tests::operator::{TOKEN, authorization};
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{Client, Line, Raw, Value, Wharf, artefacts, configured, json, run_in, soon};
+use wharf_tests::system_calls::aborted_sockets;
+use wharf_tests::{
+    Client, Line, Raw, Value, Wharf, artefacts, configured, folder, json, run_in, soon,
+};
 
 /// A program that becomes the host with sockets from descriptor 3 on, as service managers do: a TCP
 /// socket on a free port, and a Unix socket.
@@ -268,4 +272,17 @@ async fn the_demo_page_is_off_where_other_machines_reach_the_host_unless_the_ope
         assert_eq!(raw.answer().await.status, 200);
         assert_eq!(Client::connect(address, "/echo").await.ask("served").await, "served");
     }
+}
+
+#[tokio::test]
+async fn sockets_that_are_reset_before_they_are_accepted_hold_up_no_others() {
+    const ABORTED: usize = 100;
+    /// Pause after a failure that is not of one socket.
+    const PAUSE: Duration = Duration::from_millis(100);
+    let program = aborted_sockets(ABORTED);
+    let wharf = Wharf::start_under(&["python3", "-c", &program], folder(&["echo"]), &[]).await;
+    let begun = Instant::now();
+    assert_eq!(wharf.connect("/echo").await.ask("hello").await, "hello");
+    assert!(begun.elapsed() < PAUSE * ABORTED as u32, "{:?}", begun.elapsed());
+    assert!(wharf.log.find(|line| line.begins("accepting a connection failed")).is_empty());
 }

@@ -32,6 +32,7 @@ async fn a_file_that_is_refused_for_a_passing_reason_is_tried_again() {
     let wharf = Wharf::start_in(folder, &["--start-budget-ms 100"]).await;
     wharf.install("late", &component("endless"));
     let line = wharf.refused_after(0, "late").await;
+    assert!(line.str("reason").contains("waiting included (start_budget_ms)"), "{line}");
     assert!(line.str("reason").ends_with("it is tried again"), "{line}");
     wharf.in_service_after(0, "late").await;
     wharf.connect("/late").await;

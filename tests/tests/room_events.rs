@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Line, Wharf, eventually, json};
+use wharf_tests::{Line, Operated, Wharf, eventually, json};
 
 fn add(room: &str, amount: i64) -> wharf_tests::Value {
     json!({ "do": "post", "room": room, "add": amount })
@@ -180,4 +180,40 @@ async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before(
         (seen["sum"] == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_event_that_has_waited_for_its_turn_sees_the_state_that_an_operator_has_reset_meanwhile()
+{
+    let flags = [
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--wall-budget-ms 60000",
+        "--instance-wait-ms 300",
+    ];
+    let it = Operated::start(&["operated"], &flags).await;
+    let mut member = it.wharf.connect("/operated?join=a").await;
+    let add = async |number: u32| {
+        let (status, _) =
+            it.post("/operated/rooms/a/post", json!({ "event": { "add": number } })).await;
+        assert_eq!(status, 202);
+    };
+    add(5).await;
+    assert_eq!(member.json().await["sum"], 5);
+    let busy = async {
+        let wait = json!({ "do": "wait", "ms": 5000 });
+        assert_eq!(it.post("/operated/messages", wait).await, (200, json!("waited")));
+    };
+    let meanwhile = async {
+        it.wharf.log.wait_for("the only instance to be taken", |line| line.says("waiting")).await;
+        add(1).await;
+        let waits = |line: &Line| {
+            line.begins("no free instance within") && line.str("event") == "on-room-event"
+        };
+        it.wharf.log.wait_for("the event to wait", waits).await;
+        let reset = it.post("/operated/rooms/a/reset", json!({})).await;
+        assert_eq!(reset, (200, json!({ "reset": 1 })));
+    };
+    tokio::join!(busy, meanwhile);
+    assert_eq!(member.json().await["sum"], 1);
 }

@@ -1,10 +1,11 @@
 //! Seats: sockets that do not do what their seat is for keep no client out.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 use wharf_tests::operator::{TOKEN, authorization};
-use wharf_tests::{Line, Operated, Raw, Wharf, eventually, soon};
+use wharf_tests::{Line, Operated, Raw, Wharf, eventually, folder, soon};
 
 /// More sockets than the host keeps before their upgrade, or the operator's API at all.
 const MORE_THAN_SEATS: usize = 1200;
@@ -139,6 +140,30 @@ async fn sockets_that_send_no_request_in_time_leave_a_line_in_a_second() {
     let rest = wharf.log.lines().split_off(before);
     let odd = rest.iter().find(|line| line.number("sockets") == Some(1));
     assert!(odd.is_none(), "{odd:?}");
+}
+
+#[tokio::test]
+async fn a_lack_of_descriptors_leaves_a_line_a_second_and_passes() {
+    const LINES: usize = 5;
+    let limited = "ulimit -n 40; exec \"$0\" \"$@\"";
+    let flags = ["--handshake-timeout-ms 60000"];
+    let wharf = Wharf::start_under(&["sh", "-c", limited], folder(&["echo"]), &flags).await;
+    let mut client = wharf.connect("/echo").await;
+    let begun = Instant::now();
+    let silent = silent(wharf.address, 60).await;
+    let is_failure = |line: &Line| line.begins("accepting a connection failed");
+    let some = async || {
+        let lines = wharf.log.find(is_failure);
+        (lines.len() >= LINES).then_some(lines)
+    };
+    let lines = eventually("several lines", some).await;
+    // One in each second that has begun, of those by the host's clock.
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    assert!(lines.len() <= seconds, "{} in {seconds} s", lines.len());
+    assert!(lines[0].str("error").contains("os error 24"), "{}", lines[0]);
+    assert_eq!(client.ask("still here").await, "still here");
+    drop(silent);
+    assert_eq!(wharf.connect("/echo").await.ask("served").await, "served");
 }
 
 #[tokio::test]

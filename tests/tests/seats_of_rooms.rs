@@ -1,4 +1,4 @@
-//! Rooms with a limited number of members, as docs/guide/rooms.md recommends them.
+//! Rooms with a limited number of members, as docs/guide/at-most-n.md recommends them.
 
 use wharf_tests::{Wharf, eventually};
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use wharf_tests::artefacts::{binary, component};
+use wharf_tests::system_calls::without_threads;
 use wharf_tests::{Line, Wharf, eventually, folder, mounts};
 
 #[tokio::test]
@@ -56,14 +57,26 @@ fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
     let script = "import ctypes, os, sys\n\
                   assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0, 'PR_SET_MDWE is not there'\n\
                   os.execv(sys.argv[1], sys.argv[1:])";
+    let said = refusal_to_start_under(script);
+    assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
+}
+
+#[test]
+fn a_machine_without_another_thread_is_told_by_name_with_the_remedy() {
+    let said = refusal_to_start_under(&without_threads());
+    assert!(said.contains("no thread can be started") && said.contains("TasksMax"), "{said}");
+}
+
+/// Starts a server by a program in Python, which must end with an error. Returns its only line.
+fn refusal_to_start_under(program: &str) -> String {
     let folder = folder(&["echo"]);
     let mut command = Command::new("python3");
-    command.args(["-c", script]).arg(binary()).args(["serve", "--plugins", "plugins"]);
+    command.args(["-c", program]).arg(binary()).args(["serve", "--plugins", "plugins"]);
     let output = command.current_dir(folder.path()).env_clear().output().expect("Python runs");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
+    said
 }
 
 #[tokio::test]

@@ -136,6 +136,44 @@ async fn an_event_that_waits_for_its_turn_during_a_swap_begins_on_the_new_code()
 }
 
 #[tokio::test]
+async fn what_waits_during_a_swap_to_code_without_a_handler_for_it_is_told_of() {
+    let flags = [
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--wall-budget-ms 60000",
+        "--instance-wait-ms 300",
+    ];
+    let it = Operated::start(&["posts"], &flags).await;
+    let mut clients = Vec::new();
+    for user in ["busy", "waiting"] {
+        clients.push(it.wharf.connect(&format!("/posts/a?user={user}")).await);
+    }
+    // The line that is logged each time an event has waited in vain: it waits on.
+    let waits = async |event: &str| {
+        let waits =
+            |line: &Line| line.begins("no free instance within") && line.str("event") == event;
+        it.wharf.log.wait_for("an event that waits", waits).await;
+    };
+    let notify = async |user: &str, what: Value| {
+        let path = format!("/posts/users/{user}/notify");
+        let (status, _) = it.post(&path, json!({ "event": what })).await;
+        assert_eq!(status, 202);
+    };
+    notify("busy", json!({ "wait": 5000 })).await;
+    it.post("/posts/rooms/b/post", json!({ "event": { "add": 1 } })).await;
+    waits("on-room-event").await;
+    notify("waiting", json!({ "say": "hello" })).await;
+    waits("on-notify").await;
+    it.wharf.swap("posts", &component("echo")).await;
+    for handler in ["on_room_event", "on_notify"] {
+        let dropped =
+            |line: &Line| line.begins("an event was dropped") && line.str("handler") == handler;
+        let line = it.wharf.log.wait_for("the dropped event", dropped).await;
+        assert_eq!((line.str("channel"), line.number("generation")), ("posts", Some(2)), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_new_code_cannot_read_ends_its_connection_with_one_reason_for_all_in_the_log()
  {
     let wharf = Wharf::start(&["counts"], &[]).await;

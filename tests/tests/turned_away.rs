@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{HttpAnswer, Line, Raw, Wharf, eventually, soon};
+use wharf_tests::{HttpAnswer, Line, Raw, Wharf, eventually, json, soon};
 
 /// Asks for an upgrade on a new socket, which stays open for as long as the server keeps it.
 async fn ask(wharf: &Wharf, path: &str) -> (Raw, HttpAnswer) {
@@ -177,6 +177,37 @@ async fn clients_that_are_cut_together_leave_a_few_lines() {
     }
     let seconds = begun.elapsed().as_secs() as usize + 2;
     let lines = wharf.log.find(|line| line.begins("connection dropped: keep-alive timeout"));
+    assert!(!lines.is_empty(), "some are logged");
+    assert!(lines.len() <= LINES_PER_SECOND * seconds, "{} in {seconds} s", lines.len());
+}
+
+#[tokio::test]
+async fn slow_consumers_that_are_cut_together_leave_a_few_lines() {
+    const CLIENTS: usize = 150;
+    const LINES_PER_SECOND: usize = 10;
+    let flags = [
+        "--outbound-queue-bytes 256KiB",
+        "--max-outbound-message-bytes 256KiB",
+        "--max-effect-bytes-per-event 256KiB",
+    ];
+    let wharf = Wharf::start(&["ends"], &flags).await;
+    let mut slow = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::open_narrow(wharf.address).await;
+        raw.upgrade("/ends?room=quay").await;
+        slow.push(raw);
+    }
+    let mut flooding = wharf.connect("/ends?room=elsewhere").await;
+    let flood = json!({ "do": "flood", "room": "quay", "messages": 1, "bytes": 60_000 });
+    let begun = Instant::now();
+    let all_are_cut = async || {
+        flooding.ask_json(flood.clone()).await;
+        let left = flooding.ask_json(json!({ "do": "count", "room": "quay" })).await;
+        (left == json!({ "count": 0 })).then_some(())
+    };
+    eventually("all of them to be cut", all_are_cut).await;
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    let lines = wharf.log.find(|line| line.says("slow consumer closed"));
     assert!(!lines.is_empty(), "some are logged");
     assert!(lines.len() <= LINES_PER_SECOND * seconds, "{} in {seconds} s", lines.len());
 }

@@ -2,7 +2,7 @@
 //!
 //! Errors that the compiler explains well by itself, such as a wrong signature, are left to it.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -14,9 +14,12 @@ use syn::{
 };
 
 use crate::dependency;
+use crate::hints;
+use crate::names::suggestion;
 
 /// The callbacks of `wharf::Channel`.
-const CALLBACKS: [&str; 16] = [
+const CALLBACKS: [&str; 17] = [
+    "on_start",
     "on_connect",
     "on_message",
     "on_binary",
@@ -118,7 +121,7 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
             ImplItem::Const(constant) => {
                 errors.note(known(&constant.ident, "constant", &CONSTANTS));
                 if constant.ident == "PATHS" {
-                    paths = Some(constant.expr.span());
+                    paths = Some(&constant.expr);
                 }
             }
             ImplItem::Type(alias) => {
@@ -156,8 +159,11 @@ pub fn check(arguments: TokenStream, item: TokenStream) -> Result<Channel> {
             None => types.push((Ident::new(name, Span::call_site()), syn::parse_str(default)?)),
         }
     }
+    for hint in hints::of(&item, paths) {
+        errors.note(Err(hint));
+    }
     errors.finish()?;
-    let paths = paths.unwrap_or_else(Span::call_site);
+    let paths = paths.map_or_else(Span::call_site, Spanned::span);
     Ok(Channel { item, types, paths, callbacks, sdk })
 }
 
@@ -253,6 +259,9 @@ fn implementation(item: Item) -> Result<ItemImpl> {
             format!("`#[wharf::channel]` belongs above `impl Channel for {ty}`"),
         ));
     }
+    if let Some(error) = borrowing(&item.self_ty, "a session") {
+        return Err(error);
+    }
     if !item.generics.params.is_empty() || item.generics.where_clause.is_some() {
         return Err(Error::new_spanned(
             &item.generics.params,
@@ -284,6 +293,10 @@ fn callback(function: &ImplItemFn) -> Result<()> {
 /// Returns the type of an argument of a callback, if it is one that `type {name}` can be. Other
 /// errors in the signature are left to the compiler.
 fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Type>> {
+    if hints::connection_elsewhere(function).is_some() {
+        // One error is enough, and the arguments are not where they belong.
+        return None;
+    }
     let FnArg::Typed(argument) = function.sig.inputs.iter().nth(index)? else { return None };
     let ty = match (&*argument.ty, name) {
         // A handler borrows the state to change it.
@@ -294,7 +307,7 @@ fn argument(function: &ImplItemFn, index: usize, name: &str) -> Option<Result<Ty
         Type::Reference(_) => Err(Error::new_spanned(
             ty,
             format!(
-                "`{}` is given this for good: take `String` for the text as it came, or your own \
+                "`{}` owns what it is given: take `String` for the text as it came, or your own \
                  type for its JSON",
                 function.sig.ident
             ),
@@ -326,8 +339,39 @@ fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
     })
 }
 
+/// Returns the error of a type that borrows, if it does.
+fn borrowing(ty: &Type, what: &str) -> Option<Error> {
+    let borrows = |tokens: &TokenStream| has_lifetime(tokens.clone());
+    borrows(&ty.to_token_stream()).then(|| {
+        Error::new_spanned(
+            ty,
+            format!(
+                "{what} owns its data, because the host keeps it or its text is gone: use `String` \
+                 in place of `&str`, `Vec<T>` in place of `&[T]`, and no lifetimes"
+            ),
+        )
+    })
+}
+
+/// Returns true if there is a lifetime other than `'static`.
+fn has_lifetime(tokens: TokenStream) -> bool {
+    let mut after_tick = false;
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) if has_lifetime(group.stream()) => return true,
+            TokenTree::Ident(name) if after_tick && name != "static" => return true,
+            TokenTree::Punct(punct) => after_tick = punct.as_char() == '\'',
+            _ => after_tick = false,
+        }
+    }
+    false
+}
+
 /// Returns the type, unless it is one that has to be named.
 fn named(ty: &Type, name: &str) -> Result<Type> {
+    if let Some(error) = borrowing(ty, &format!("a `{name}`")) {
+        return Err(error);
+    }
     match ty {
         Type::Path(path) if path.path.segments.first().is_some_and(|s| s.ident == "Self") => {
             Err(Error::new_spanned(ty, format!("say what it is: `type {name} = …;` is missing")))
@@ -342,31 +386,14 @@ fn known(name: &Ident, what: &str, names: &[&str]) -> Result<()> {
     if names.contains(&text.as_str()) {
         return Ok(());
     }
-    let nearest = names.iter().min_by_key(|known| distance(known, &text));
-    let hint = match nearest.filter(|known| distance(known, &text) <= 3) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => format!("it has {}; your own belong in an `impl` without a trait", list(names)),
-    };
+    let hint = suggestion(&text, names).unwrap_or_else(|| {
+        format!("it has {}; your own belong in an `impl` without a trait", list(names))
+    });
     Err(Error::new_spanned(name, format!("`Channel` has no {what} `{text}`: {hint}")))
 }
 
 fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns the number of letters that must be added, removed or replaced to make one name of the
-/// other.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 /// Collects errors, so that an author sees all of them at once.

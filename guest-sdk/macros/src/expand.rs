@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, Meta, Path, parse_quote};
+use syn::{Attribute, ImplItem, Meta, Path, parse_quote};
 
 use wharf_contract::exports::{OPTIONAL_EXPORTS, OptionalExport};
 
@@ -13,6 +13,9 @@ use crate::exports::{macro_of, module_of};
 pub fn expand(channel: Channel) -> TokenStream {
     let exports: Vec<Export> = OPTIONAL_EXPORTS.iter().map(|of| Export::of(of, &channel)).collect();
     let Channel { mut item, types, paths, sdk, .. } = channel;
+    for function in item.items.iter_mut() {
+        keep_in_backtraces(function);
+    }
     for (name, ty) in types {
         item.items.push(parse_quote! { type #name = #ty; });
     }
@@ -48,6 +51,15 @@ pub fn expand(channel: Channel) -> TokenStream {
             );
             #(#exports)*
         };
+    }
+}
+
+/// Keeps a callback from becoming a part of the code that calls it, so that the backtrace of a panic
+/// names the author's own function.
+fn keep_in_backtraces(item: &mut ImplItem) {
+    let ImplItem::Fn(function) = item else { return };
+    if !function.attrs.iter().any(|attribute| attribute.path().is_ident("inline")) {
+        function.attrs.push(parse_quote! { #[cfg_attr(target_family = "wasm", inline(never))] });
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `checks` reads the author's code and reports errors at their place. `dependency` finds the name
 //! that the author gives the SDK. `expand` adds the code that the compiler and the host need.
-//! `exports` hands the contract's list of optional exports to the SDK, whose components do not contain
+//! `hints` finds mistakes within callbacks, and `names` the name that was meant. `exports` hands the contract's list of optional exports to the SDK, whose components do not contain
 //! the contract.
 
 #![deny(missing_docs)]
@@ -11,6 +11,8 @@ mod checks;
 mod dependency;
 mod expand;
 mod exports;
+mod hints;
+mod names;
 
 use proc_macro::TokenStream;
 

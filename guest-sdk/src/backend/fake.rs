@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use wharf_contract::presence::MAX_PAGE;
 
@@ -116,6 +117,10 @@ impl Connection {
         host(|world| world.join(room))
     }
 
+    pub(crate) fn join_if_fewer_than(&self, room: &str, count: u32) -> Result<bool, HostError> {
+        host(|world| world.join_if_fewer_than(room, count))
+    }
+
     pub(crate) fn leave(&self, room: &str) -> Result<(), HostError> {
         host(|world| world.leave(room))
     }
@@ -160,6 +165,19 @@ impl Connection {
         host(|world| world.identify(user))
     }
 
+    pub(crate) fn identify_if_fewer_than(&self, user: &str, count: u32) -> Result<bool, HostError> {
+        host(|world| world.identify_if_fewer_than(user, count))
+    }
+
+    pub(crate) fn take_from_limit(
+        &self,
+        name: &str,
+        count: u32,
+        per_ms: u64,
+    ) -> Result<Option<u64>, HostError> {
+        host(|world| world.take_from_limit(name, count, per_ms))
+    }
+
     pub(crate) fn identified(&self) -> Option<String> {
         host(|world| world.identified(self.request.number))
     }
@@ -177,6 +195,10 @@ impl Connection {
 
     pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
         host(|world| world.cancel_timer(Scope::Connection(self.request.number), name))
+    }
+
+    pub(crate) fn timer_remaining(&self, name: &str) -> Result<Option<u64>, HostError> {
+        host(|world| world.timer_remaining(Scope::Connection(self.request.number), name))
     }
 }
 
@@ -301,7 +323,11 @@ pub(crate) fn store_delete(key: &str) -> Result<bool, HostError> {
 }
 
 pub(crate) fn store_increment(key: &str, by: i64) -> Result<i64, HostError> {
-    host(|world| world.store_increment(key, by))
+    host(|world| world.store_increment(key, by, None))
+}
+
+pub(crate) fn store_increment_for(key: &str, by: i64, ttl: u64) -> Result<i64, HostError> {
+    host(|world| world.store_increment(key, by, Some(ttl)))
 }
 
 pub(crate) fn store_compare_and_swap(
@@ -319,6 +345,23 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     host(|world| world.store_list(prefix, after, limit))
+}
+
+pub(crate) fn take_from_user_limit(
+    user: &str,
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    host(|world| world.take_from_user_limit(user, name, count, per_ms))
+}
+
+pub(crate) fn take_from_channel_limit(
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    host(|world| world.take_from_channel_limit(name, count, per_ms))
 }
 
 pub(crate) fn publish(channel: &str, room: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
@@ -347,6 +390,37 @@ pub(crate) fn notify_user(
 
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     host(|world| world.post(room, payload))
+}
+
+pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {
+    host(|world| world.read_room(room))
+}
+
+pub(crate) fn room_timer_remaining(room: &str, name: &str) -> Result<Option<u64>, HostError> {
+    host(|world| world.timer_remaining(Scope::Room(room.to_owned()), name))
+}
+
+pub(crate) fn channel_timer_remaining(name: &str) -> Result<Option<u64>, HostError> {
+    host(|world| world.timer_remaining(Scope::Channel, name))
+}
+
+/// Returns the time of day, which tests move. Code that asks for it should be testable without a host.
+pub(crate) fn now() -> SystemTime {
+    let world = CURRENT.with_borrow(Clone::clone);
+    let moved = world.map(|world| world.borrow().now).unwrap_or_default();
+    SystemTime::now() + moved
+}
+
+pub(crate) fn set_reference(reference: &str) -> Result<(), HostError> {
+    host(|world| world.set_reference(reference))
+}
+
+pub(crate) fn reference() -> Option<String> {
+    host(|world| world.reference())
+}
+
+pub(crate) fn sender_user() -> Option<String> {
+    host(|world| world.event.as_ref()?.cause.as_ref()?.user.clone())
 }
 
 pub(crate) fn set_room_timer(
@@ -378,7 +452,7 @@ pub(crate) fn cancel_channel_timer(name: &str) -> Result<(), HostError> {
 }
 
 pub(crate) fn sender() -> Option<String> {
-    host(|world| Some(id(world.event.as_ref()?.sender?)))
+    host(|world| Some(id(world.event.as_ref()?.cause.as_ref()?.number)))
 }
 
 pub(crate) fn http_send(request: &HttpRequest, target: &Target) -> Result<HttpResponse, HostError> {

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    audience, channels, event, labels, log as host_log, notices, presence, room_posts, rooms,
-    settings, store, timers, types, users,
+    audience, channels, event, labels, limits, log as host_log, notices, presence, room_posts,
+    rooms, settings, store, timers, types, users,
 };
 use crate::encoding::payload::Readers;
 use crate::error::{HostError, Remedy};
@@ -97,6 +98,10 @@ impl Connection {
         Ok(rooms::join(&self.0, room)?)
     }
 
+    pub(crate) fn join_if_fewer_than(&self, room: &str, count: u32) -> Result<bool, HostError> {
+        Ok(rooms::join_if_fewer_than(&self.0, room, count)?)
+    }
+
     pub(crate) fn leave(&self, room: &str) -> Result<(), HostError> {
         Ok(rooms::leave(&self.0, room)?)
     }
@@ -141,6 +146,19 @@ impl Connection {
         Ok(users::identify(&self.0, user)?)
     }
 
+    pub(crate) fn identify_if_fewer_than(&self, user: &str, count: u32) -> Result<bool, HostError> {
+        Ok(users::identify_if_fewer_than(&self.0, user, count)?)
+    }
+
+    pub(crate) fn take_from_limit(
+        &self,
+        name: &str,
+        count: u32,
+        per_ms: u64,
+    ) -> Result<Option<u64>, HostError> {
+        Ok(limits::take(&self.0, name, count, per_ms)?)
+    }
+
     pub(crate) fn identified(&self) -> Option<String> {
         users::identified(&self.0)
     }
@@ -157,6 +175,10 @@ impl Connection {
 
     pub(crate) fn cancel_timer(&self, name: &str) -> Result<(), HostError> {
         Ok(timers::cancel(&self.0, name)?)
+    }
+
+    pub(crate) fn timer_remaining(&self, name: &str) -> Result<Option<u64>, HostError> {
+        Ok(timers::remaining(&self.0, name)?)
     }
 }
 
@@ -300,6 +322,10 @@ pub(crate) fn store_increment(key: &str, by: i64) -> Result<i64, HostError> {
     Ok(store::increment(key, by)?)
 }
 
+pub(crate) fn store_increment_for(key: &str, by: i64, ttl: u64) -> Result<i64, HostError> {
+    Ok(store::increment_for(key, by, ttl)?)
+}
+
 pub(crate) fn store_compare_and_swap(
     key: &str,
     expected: Option<u64>,
@@ -315,6 +341,23 @@ pub(crate) fn store_list(
     limit: u32,
 ) -> Result<Vec<String>, HostError> {
     Ok(store::list(prefix, after, limit)?)
+}
+
+pub(crate) fn take_from_user_limit(
+    user: &str,
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    Ok(limits::take_for_user(user, name, count, per_ms)?)
+}
+
+pub(crate) fn take_from_channel_limit(
+    name: &str,
+    count: u32,
+    per_ms: u64,
+) -> Result<Option<u64>, HostError> {
+    Ok(limits::take_for_channel(name, count, per_ms)?)
 }
 
 pub(crate) fn publish(channel: &str, room: &str, kind: Kind, data: &[u8]) -> Result<(), HostError> {
@@ -343,6 +386,34 @@ pub(crate) fn notify_user(
 
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     Ok(room_posts::post(room, payload)?)
+}
+
+pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {
+    Ok(room_posts::read(room)?)
+}
+
+pub(crate) fn room_timer_remaining(room: &str, name: &str) -> Result<Option<u64>, HostError> {
+    Ok(timers::remaining_for_room(room, name)?)
+}
+
+pub(crate) fn channel_timer_remaining(name: &str) -> Result<Option<u64>, HostError> {
+    Ok(timers::remaining_for_channel(name)?)
+}
+
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+pub(crate) fn set_reference(reference: &str) -> Result<(), HostError> {
+    Ok(event::set_reference(Some(reference))?)
+}
+
+pub(crate) fn reference() -> Option<String> {
+    event::reference()
+}
+
+pub(crate) fn sender_user() -> Option<String> {
+    event::sender_user()
 }
 
 pub(crate) fn set_room_timer(

@@ -247,6 +247,38 @@ impl Client {
         }
     }
 
+    /// Returns the next message received whose JSON has this `type`. Those before it are discarded.
+    /// Panics if there is none, and says which there were.
+    ///
+    /// ```
+    /// # use wharf::prelude::*;
+    /// # use wharf::testing::TestHost;
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct Chat;
+    /// # #[wharf::channel]
+    /// # impl Channel for Chat {
+    /// #   const PATHS: &[&str] = &["/chat"];
+    /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
+    /// #       conn.send(json!({ "type": "welcome" }))?;
+    /// #       conn.send(json!({ "type": "said", "text": "hi" }))?;
+    /// #       Ok(Chat)
+    /// #   }
+    /// # }
+    /// let ann = TestHost::new::<Chat>().connect("/chat").expect_open();
+    /// assert_eq!(ann.skip_to("said")["text"], "hi");
+    /// ```
+    #[track_caller]
+    pub fn skip_to(&self, kind: &str) -> Value {
+        let mut skipped = Vec::new();
+        while let Some(message) = self.next() {
+            match json_of(&message) {
+                Some(json) if json["type"] == kind => return json,
+                _ => skipped.push(message),
+            }
+        }
+        panic!("{} has received no message of the type {kind:?}, but {skipped:?}", self.id())
+    }
+
     /// Checks that the next message received is this one, of a type that
     /// [`Connection::send`](crate::Connection::send) accepts. `json!({…})` and `Json(&value)` are
     /// compared by value, so that the order of fields does not matter. A text that is given as a

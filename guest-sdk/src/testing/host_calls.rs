@@ -22,7 +22,7 @@ use super::host::LogLine;
 use super::world::{Event, Phase, World, id, parse_id};
 
 impl World {
-    fn event(&mut self) -> Result<&mut Event, CallRefusal> {
+    pub(crate) fn event(&mut self) -> Result<&mut Event, CallRefusal> {
         self.event.as_mut().ok_or(CallRefusal::NoEvent)
     }
 
@@ -95,15 +95,21 @@ impl World {
 
     pub(crate) fn join(&mut self, room: &str) -> Result<(), HostError> {
         check_room(room)?;
-        let limit = self.limits.max_rooms_per_connection;
         let joined = self.open_event()?.joined();
         if joined.iter().any(|joined| joined == room) {
             return Ok(());
         }
-        if joined.len() >= limit {
-            return Err(CallRefusal::TooManyRooms { limit }.into());
-        }
+        self.check_room_count()?;
         Ok(self.record(Effect::Join(room.to_owned()))?)
+    }
+
+    /// Checks that the event's connection may join one more room.
+    pub(crate) fn check_room_count(&mut self) -> Result<(), CallRefusal> {
+        let limit = self.limits.max_rooms_per_connection;
+        match self.open_event()?.joined().len() {
+            count if count >= limit => Err(CallRefusal::TooManyRooms { limit }),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn leave(&mut self, room: &str) -> Result<(), HostError> {

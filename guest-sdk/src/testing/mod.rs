@@ -82,6 +82,7 @@ mod run;
 pub(crate) mod effects;
 pub(crate) mod host_calls;
 mod http;
+mod limits;
 mod store;
 pub(crate) mod world;
 

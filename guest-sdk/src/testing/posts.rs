@@ -8,8 +8,8 @@ use wharf_contract::CallRefusal;
 use wharf_contract::effects::MAX_HOPS;
 use wharf_contract::fault::TooBig;
 use wharf_contract::limits::event_charge;
-use wharf_contract::names::{check_room, check_timer};
-use wharf_contract::timers::Times;
+use wharf_contract::names::{check_reference, check_room, check_timer};
+use wharf_contract::timers::{Times, whole_milliseconds};
 
 use crate::error::HostError;
 use crate::timers::Timer;
@@ -26,10 +26,20 @@ pub(crate) enum Scope {
     Channel,
 }
 
+/// The connection whose handler posted an event.
+#[derive(Debug, Clone)]
+pub(crate) struct Cause {
+    pub(crate) number: u64,
+    /// Its user at that time.
+    pub(crate) user: Option<String>,
+    /// The `ref` of the message that was handled, as JSON.
+    pub(crate) reference: Option<String>,
+}
+
 /// An event that is still to run.
 #[derive(Debug, Clone)]
 pub(crate) enum Post {
-    Event { from: Option<u64>, payload: Vec<u8>, hops: u8 },
+    Event { cause: Option<Cause>, payload: Vec<u8>, hops: u8 },
     Timer(Timer),
 }
 
@@ -54,10 +64,10 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn add(&mut self, payload: &[u8]) {
+    fn add(&mut self, bytes: usize) {
         self.events += 1;
-        self.bytes += payload.len();
-        self.charge += event_charge(payload.len());
+        self.bytes += bytes;
+        self.charge += event_charge(bytes);
     }
 }
 
@@ -85,23 +95,33 @@ impl World {
     fn waiting(&self, is_meant: impl Fn(&Scope) -> bool) -> Waiting {
         let mut waiting = Waiting::default();
         for (scope, post) in &self.posts {
-            if let Post::Event { payload, .. } = post
+            if let Post::Event { payload, cause, .. } = post
                 && is_meant(scope)
             {
-                waiting.add(payload);
+                let reference = cause.as_ref().and_then(|cause| cause.reference.as_ref());
+                waiting.add(payload.len() + reference.map_or(0, String::len));
             }
         }
         for effect in self.event.iter().flat_map(|event| &event.effects) {
             match effect {
-                Effect::Post(to, payload) if is_meant(to) => waiting.add(payload),
+                Effect::Post(to, payload) if is_meant(to) => {
+                    waiting.add(self.posted_bytes(payload));
+                }
                 Effect::PostToSeveral { to, payload, .. } => {
                     let meant = to.iter().filter(|number| is_meant(&Scope::Connection(**number)));
-                    meant.for_each(|_| waiting.add(payload));
+                    meant.for_each(|_| waiting.add(self.posted_bytes(payload)));
                 }
                 _ => {}
             }
         }
         waiting
+    }
+
+    /// Returns the bytes that a post of this event takes in an inbox: its payload, and the `ref` that it
+    /// carries on.
+    fn posted_bytes(&self, payload: &[u8]) -> usize {
+        let reference = self.event.as_ref().and_then(|event| event.reference.as_ref());
+        payload.len() + reference.map_or(0, String::len)
     }
 
     /// Checks that a notice fits into a connection's inbox.
@@ -150,7 +170,7 @@ impl World {
     pub(crate) fn notify(&mut self, to: &str, payload: &[u8]) -> Result<(), HostError> {
         self.check_post(payload.len(), "on_notify")?;
         let number = self.find(to)?;
-        self.check_inbox(number, payload.len())?;
+        self.check_inbox(number, self.posted_bytes(payload))?;
         Ok(self.record(Effect::Post(Scope::Connection(number), payload.to_vec()))?)
     }
 
@@ -183,9 +203,10 @@ impl World {
     ) -> Result<u32, CallRefusal> {
         self.check_post(payload.len(), "on_notify")?;
         let skip = skip.and_then(|skip| self.number(skip));
+        let bytes = self.posted_bytes(payload);
         let members = members.into_iter().filter(|number| Some(*number) != skip);
         let (to, full): (Vec<u64>, Vec<u64>) =
-            members.partition(|number| self.check_inbox(*number, payload.len()).is_ok());
+            members.partition(|number| self.check_inbox(*number, bytes).is_ok());
         let count = to.len() as u32;
         self.record(Effect::PostToSeveral { to, full, payload: payload.to_vec() })?;
         Ok(count)
@@ -196,8 +217,59 @@ impl World {
         self.check_post(payload.len(), "on_room_event")?;
         self.check_room_states(room)?;
         let to = Scope::Room(room.to_owned());
-        self.check_room_inbox(&to, payload.len())?;
+        self.check_room_inbox(&to, self.posted_bytes(payload))?;
         Ok(self.record(Effect::Post(to, payload.to_vec()))?)
+    }
+
+    /// Returns the committed state of a room.
+    pub(crate) fn read_room(&self, room: &str) -> Result<Option<Vec<u8>>, HostError> {
+        check_room(room)?;
+        Ok(self.room_states.get(room).cloned())
+    }
+
+    /// Names the `ref` of the message that is handled.
+    pub(crate) fn set_reference(&mut self, reference: &str) -> Result<(), HostError> {
+        check_reference(reference)?;
+        if let Some(event) = &mut self.event {
+            event.reference = Some(reference.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Returns the `ref` of the message that has led to the event.
+    pub(crate) fn reference(&self) -> Option<String> {
+        let event = self.event.as_ref()?;
+        event.reference.clone().or_else(|| event.cause.as_ref()?.reference.clone())
+    }
+
+    /// Returns the milliseconds until a timer fires, as the event makes it.
+    pub(crate) fn timer_remaining(
+        &self,
+        scope: Scope,
+        name: &str,
+    ) -> Result<Option<u64>, HostError> {
+        if let Scope::Room(room) = &scope {
+            check_room(room)?;
+        }
+        check_timer(name)?;
+        let effects = self.event.iter().flat_map(|event| event.effects.iter().rev());
+        for effect in effects {
+            match effect {
+                Effect::SetTimer { scope: of, name: set, delay, .. }
+                    if *of == scope && set == name =>
+                {
+                    return Ok(Some(whole_milliseconds(*delay)));
+                }
+                Effect::CancelTimer { scope: of, name: cancelled }
+                    if *of == scope && cancelled == name =>
+                {
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        let timer = self.timers.get(&(scope, name.to_owned()));
+        Ok(timer.map(|timer| whole_milliseconds(timer.due.saturating_sub(self.now))))
     }
 
     pub(crate) fn set_timer(
@@ -380,7 +452,7 @@ pub(crate) fn settle(world: &Shared) {
         match scope {
             Scope::Connection(number) => {
                 let happening = match post {
-                    Post::Event { from, payload, hops } => Happening::Notice(from, payload, hops),
+                    Post::Event { cause, payload, hops } => Happening::Notice(cause, payload, hops),
                     Post::Timer(timer) => Happening::Timer(timer),
                 };
                 handle(world, number, happening);
@@ -421,8 +493,8 @@ fn run_room(world: &Shared, room: String, post: Post) {
         (world.plugin, world.room_states.get(&room).cloned())
     };
     let (name, outcome) = match post {
-        Post::Event { from, payload, hops } => ("on_room_event", {
-            world.borrow_mut().begin_posted(Phase::Detached, 0, from, hops);
+        Post::Event { cause, payload, hops } => ("on_room_event", {
+            world.borrow_mut().begin_posted(Phase::Detached, 0, cause, hops);
             run(world, || (plugin.on_room_event)(room.clone(), state.as_deref(), &payload))
         }),
         Post::Timer(timer) => ("on_room_timer", {

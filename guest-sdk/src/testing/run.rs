@@ -12,7 +12,7 @@ use crate::incoming::Incoming;
 use crate::timers::Timer;
 
 use super::plugin::Plugin;
-use super::posts::settle;
+use super::posts::{Cause, settle};
 use super::world::{Phase, Shared};
 
 type Panic = Box<dyn std::any::Any + Send>;
@@ -30,6 +30,7 @@ pub(crate) fn event<R>(
 
 /// Runs a handler in an event that has begun.
 pub(crate) fn run<R>(world: &Shared, handler: impl FnOnce() -> R) -> Result<R, Panic> {
+    start(world);
     let host = backend::enter(world);
     // A half-done state of the handler is discarded, as an instance is.
     let outcome = catch_unwind(AssertUnwindSafe(handler));
@@ -37,13 +38,32 @@ pub(crate) fn run<R>(world: &Shared, handler: impl FnOnce() -> R) -> Result<R, P
     outcome
 }
 
+/// Lets the code do its work before its first event, as each instance does. Panics if it fails: no
+/// host would load it.
+fn start(world: &Shared) {
+    if std::mem::replace(&mut world.borrow_mut().has_started, true) {
+        return;
+    }
+    let (on_start, event) = {
+        let mut world = world.borrow_mut();
+        (world.plugin.on_start, world.event.take())
+    };
+    let host = backend::enter(world);
+    let started = on_start();
+    drop(host);
+    world.borrow_mut().event = event;
+    if let Err(error) = started {
+        panic!("no host would load this channel: on_start failed: {error}");
+    }
+}
+
 /// An event of an open connection.
 pub(crate) enum Happening {
     Message(Incoming),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// A notice: its sender, its payload, and the number of events that led to it.
-    Notice(Option<u64>, Vec<u8>, u8),
+    /// A notice: its cause, its payload, and the number of events that led to it.
+    Notice(Option<Cause>, Vec<u8>, u8),
     Timer(Timer),
     Fault(Fault),
 }
@@ -62,8 +82,8 @@ pub(crate) fn handle(world: &Shared, number: u64, happening: Happening) {
         Happening::Pong(data) => ("on_pong", {
             event(world, Phase::Open, number, || (plugin.on_pong)(&conn, &session, data))
         }),
-        Happening::Notice(from, payload, hops) => ("on_notify", {
-            world.borrow_mut().begin_posted(Phase::Open, number, from, hops);
+        Happening::Notice(cause, payload, hops) => ("on_notify", {
+            world.borrow_mut().begin_posted(Phase::Open, number, cause, hops);
             run(world, || (plugin.on_notify)(&conn, &session, &payload))
         }),
         Happening::Timer(timer) => ("on_timer", {
@@ -164,6 +184,7 @@ pub(crate) fn end(world: &Shared, number: u64, ending: Ending) {
     }
     world.borrow_mut().forget_posts(number);
     world.borrow_mut().end_presence(number);
+    world.borrow_mut().forget_limits(number);
     let (code, reason) = ending.frame.map_or((None, String::new()), |(c, r)| (Some(c), r));
     let on_close = || (plugin.on_close)(&conn, &session, code, &reason);
     match event(world, Phase::Closing, number, on_close) {

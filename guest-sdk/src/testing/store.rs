@@ -49,11 +49,17 @@ impl World {
         Ok(self.store.entries.remove(key).is_some())
     }
 
-    pub(crate) fn store_increment(&mut self, key: &str, by: i64) -> Result<i64, HostError> {
+    pub(crate) fn store_increment(
+        &mut self,
+        key: &str,
+        by: i64,
+        ttl: Option<u64>,
+    ) -> Result<i64, HostError> {
         self.check(key)?;
+        let ttl = time_to_live(ttl)?;
         let (before, expires) = match self.store.entries.get(key) {
             Some(kept) => (number(&kept.value)?, kept.expires),
-            None => (0, None),
+            None => (0, ttl.and_then(|ttl| self.now.checked_add(ttl))),
         };
         let sum = sum(before, by)?;
         self.store.put(key, sum.to_string().into_bytes(), expires, &self.limits)?;

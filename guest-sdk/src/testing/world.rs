@@ -20,8 +20,9 @@ use super::effects::{Effect, Published};
 use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
+use super::limits::Limits as RateLimits;
 use super::plugin::Plugin;
-use super::posts::{Post, Scope, Timers};
+use super::posts::{Cause, Post, Scope, Timers};
 use super::presence::{PresenceEvent, PresenceRooms};
 use super::run::Ending;
 use super::store::Store;
@@ -54,6 +55,7 @@ pub(crate) struct World {
     /// Time since the fake host began; only tests move it.
     pub(crate) now: Duration,
     pub(crate) store: Store,
+    pub(crate) rate_limits: RateLimits,
     pub(crate) http: Http,
     last_number: u64,
     /// Connections that others have closed, and that still have to be ended.
@@ -68,6 +70,8 @@ pub(crate) struct World {
     /// Number of the timer that was set last.
     pub(crate) last_timer: u64,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
+    /// True once the code that serves has done its work before the first event.
+    pub(crate) has_started: bool,
     /// Event that is running; `None` between events.
     pub(crate) event: Option<Event>,
 }
@@ -141,7 +145,9 @@ pub(crate) struct Event {
     pub(crate) flushed_close: Option<(u16, String)>,
     pub(crate) response_headers: Vec<(String, Vec<u8>)>,
     /// Connection whose handler posted the event; `None` for other events.
-    pub(crate) sender: Option<u64>,
+    pub(crate) cause: Option<Cause>,
+    /// The `ref` of the message that is handled, as JSON, if the handler has named it.
+    pub(crate) reference: Option<String>,
     /// Number of notices and room events that led to it.
     pub(crate) hops: u8,
 }
@@ -171,6 +177,7 @@ impl World {
             errors: Vec::new(),
             now: Duration::ZERO,
             store: Store::default(),
+            rate_limits: RateLimits::default(),
             http: Http::default(),
             last_number: 0,
             disconnected: VecDeque::new(),
@@ -181,6 +188,7 @@ impl World {
             timers: Timers::new(),
             last_timer: 0,
             room_states: BTreeMap::new(),
+            has_started: false,
             event: None,
         }
     }
@@ -189,6 +197,7 @@ impl World {
     pub(crate) fn reload(&mut self, plugin: Plugin) {
         self.router = router(plugin);
         self.plugin = plugin;
+        self.has_started = false;
         self.generation += 1;
     }
 
@@ -209,7 +218,8 @@ impl World {
             close: None,
             flushed_close: None,
             response_headers: Vec::new(),
-            sender: None,
+            cause: None,
+            reference: None,
             hops: 0,
         });
     }
@@ -219,19 +229,23 @@ impl World {
         &mut self,
         phase: Phase,
         number: u64,
-        sender: Option<u64>,
+        cause: Option<Cause>,
         hops: u8,
     ) {
         self.begin(phase, number);
         if let Some(event) = &mut self.event {
-            event.sender = sender;
+            event.cause = cause;
             event.hops = hops;
         }
     }
 
     /// Ends an event without its effects, except what was flushed.
     pub(crate) fn abandon(&mut self) {
-        self.event = None;
+        if let Some(event) = self.event.take()
+            && event.phase == Phase::Connecting
+        {
+            self.forget_limits(event.number);
+        }
     }
 
     /// Ends an event, and performs its effects.
@@ -249,9 +263,14 @@ impl World {
     pub(crate) fn apply(&mut self) {
         let Some(event) = &mut self.event else { return };
         let (number, hops) = (event.number, event.hops + 1);
-        let from = (event.phase != Phase::Detached).then_some(number);
+        let reference = event.reference.clone();
+        let is_attached = event.phase != Phase::Detached;
         event.recorded = Recorded::default();
         for effect in std::mem::take(&mut event.effects) {
+            let cause = is_attached.then(|| {
+                let user = self.connections.get(&number).and_then(|record| record.user.clone());
+                Cause { number, user, reference: reference.clone() }
+            });
             match effect {
                 Effect::Send(message) => self.deliver(number, message),
                 Effect::SendTo(to, message) => self.deliver(to, message),
@@ -261,11 +280,12 @@ impl World {
                     }
                 }
                 Effect::Post(to, payload) => {
-                    self.posts.push_back((to, Post::Event { from, payload, hops }));
+                    self.posts.push_back((to, Post::Event { cause, payload, hops }));
                 }
                 Effect::PostToSeveral { to, full, payload } => {
                     for number in to {
-                        let post = Post::Event { from, payload: payload.clone(), hops };
+                        let (cause, payload) = (cause.clone(), payload.clone());
+                        let post = Post::Event { cause, payload, hops };
                         self.posts.push_back((Scope::Connection(number), post));
                     }
                     for number in full {

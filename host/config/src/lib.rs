@@ -336,8 +336,8 @@ settings! {
         max_room_state_bytes: usize = LIMITS.max_room_state_bytes.default, LIMITS.max_room_state_bytes;
 
         /// Bytes of the states of all rooms of one channel, and separately of the payloads of its
-        /// timers. Beyond the limit a room event fails like a trap, and a timer is refused with an
-        /// error to the plugin.
+        /// timers, and of its rate limits, with about 128 for each. Beyond the limit a room event
+        /// fails like a trap, and a timer or a rate limit is refused with an error to the plugin.
         max_channel_state_bytes: usize = LIMITS.max_channel_state_bytes.default, LIMITS.max_channel_state_bytes;
 
         /// Time after which a room without members, events and timers loses its state.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wharf_contract::CallRefusal;
@@ -14,8 +15,8 @@ use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::{Hub, Posting};
-use crate::inbox::{Place, Scope};
+use crate::hub::{GroupKind, Hub, PlaceCounts, Posting, ReservedPlace};
+use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
@@ -37,12 +38,12 @@ pub enum Effect {
         /// A connection that is left out, even if it is one of them.
         except: Option<ConnectionId>,
     },
-    /// Become a member.
-    Join(Arc<str>),
+    /// Become a member, in this place if one is reserved.
+    Join(Arc<str>, Option<Box<ReservedPlace>>),
     /// End a membership.
     Leave(Arc<str>),
-    /// Assign the event's own connection to a user.
-    Identify(Arc<str>),
+    /// Assign the event's own connection to a user, in this place if one is reserved.
+    Identify(Arc<str>, Option<Box<ReservedPlace>>),
     /// Label the event's own connection.
     SetLabel(Box<Label>),
     /// Remove a label of the event's own connection.
@@ -99,9 +100,9 @@ impl Effect {
     fn name_bytes(&self) -> usize {
         match self {
             Effect::Broadcast { to, .. } => to.name_bytes(),
-            Effect::Join(name)
+            Effect::Join(name, _)
             | Effect::Leave(name)
-            | Effect::Identify(name)
+            | Effect::Identify(name, _)
             | Effect::Untrack(name)
             | Effect::Watch(name)
             | Effect::Unwatch(name)
@@ -138,6 +139,10 @@ pub struct Effects {
     close: Option<Close>,
     /// Boxed: few events change memberships or timers.
     noted: Option<Box<Noted>>,
+    /// True if there are posts among them.
+    has_posts: bool,
+    /// The `ref` of the message that is handled, as JSON, which posts carry on.
+    reference: Option<Arc<str>>,
 }
 
 /// The state in which the effects leave memberships and timers. Without it an event with many joins
@@ -148,6 +153,8 @@ struct Noted {
     memberships: BTreeMap<Arc<str>, bool>,
     /// Number of the connection's rooms after the event, less that before it.
     more_rooms: isize,
+    /// The places that are reserved.
+    places: PlaceCounts,
     /// The last change of each timer: true if it is set.
     timers: BTreeMap<(Scope, Arc<str>), bool>,
     /// Number of each scope's timers after the event, less that before it.
@@ -178,7 +185,14 @@ impl Effects {
     /// Notes the state in which an effect leaves a membership or a timer.
     fn note(&mut self, effect: &Effect) {
         match effect {
-            Effect::Join(room) => drop(self.noted().memberships.insert(room.clone(), true)),
+            Effect::Join(room, place) => {
+                let noted = self.noted();
+                noted.memberships.insert(room.clone(), true);
+                if place.is_some() {
+                    noted.places.note(GroupKind::Room, room);
+                }
+            }
+            Effect::Identify(user, Some(_)) => self.noted().places.note(GroupKind::User, user),
             Effect::Leave(room) => drop(self.noted().memberships.insert(room.clone(), false)),
             Effect::SetTimer(timer) => {
                 let key = (timer.scope.clone(), timer.name.clone());
@@ -187,6 +201,7 @@ impl Effects {
             Effect::CancelTimer(timer) => {
                 self.noted().timers.insert((**timer).clone(), false);
             }
+            Effect::Post(..) | Effect::PostToSeveral(..) => self.has_posts = true,
             _ => {}
         }
     }
@@ -204,6 +219,11 @@ impl Effects {
     /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
         self.noted.as_ref()?.memberships.get(room).copied()
+    }
+
+    /// Returns the number of places that are reserved in a room, or for connections of a user.
+    pub fn places(&self, kind: GroupKind, name: &Arc<str>) -> usize {
+        self.noted.as_ref().map_or(0, |noted| noted.places.of(kind, name))
     }
 
     /// Counts a recorded join of a room that the connection was not in (1), or a recorded leave of
@@ -224,6 +244,16 @@ impl Effects {
         self.noted.as_ref()?.timers.get(&(scope.clone(), name.clone())).copied()
     }
 
+    /// Returns the time until a timer fires, if the event has set it.
+    pub fn timer_delay(&self, scope: &Scope, name: &str) -> Option<Duration> {
+        self.list.iter().rev().find_map(|effect| match effect {
+            Effect::SetTimer(timer) if timer.scope == *scope && &*timer.name == name => {
+                Some(timer.delay)
+            }
+            _ => None,
+        })
+    }
+
     /// Counts a recorded timer that there was not (1), or the end of one that there was (-1).
     pub fn count_timer(&mut self, scope: Scope, change: isize) {
         *self.noted().more_timers.entry(scope).or_default() += change;
@@ -241,7 +271,7 @@ impl Effects {
     /// Returns the user of the connection, if the event identifies it.
     pub fn identity(&self) -> Option<&Arc<str>> {
         self.list.iter().rev().find_map(|effect| match effect {
-            Effect::Identify(user) => Some(user),
+            Effect::Identify(user, _) => Some(user),
             _ => None,
         })
     }
@@ -285,7 +315,7 @@ impl Effects {
         let mut joined: BTreeMap<&str, (usize, &Arc<str>)> = BTreeMap::new();
         for (at, effect) in self.list.iter().enumerate() {
             match effect {
-                Effect::Join(name) => _ = joined.entry(name).or_insert((at, name)),
+                Effect::Join(name, _) => _ = joined.entry(name).or_insert((at, name)),
                 Effect::Leave(name) => {
                     joined.remove(&**name);
                     left.insert(name);
@@ -302,9 +332,19 @@ impl Effects {
         rooms
     }
 
-    /// Discards everything.
+    /// Discards everything but the `ref` of the message that is handled.
     pub fn discard(&mut self) {
-        *self = Effects::default();
+        *self = Effects { reference: self.reference.take(), ..Effects::default() };
+    }
+
+    /// Names the `ref` of the message that is handled, as JSON. Posts carry it on.
+    pub fn set_reference(&mut self, reference: Option<Arc<str>>) {
+        self.reference = reference;
+    }
+
+    /// Returns the `ref` of the message that is handled, as JSON.
+    pub fn reference(&self) -> Option<&Arc<str>> {
+        self.reference.as_ref()
     }
 
     /// Checks that a broadcast to `receivers` connections may be recorded.
@@ -334,10 +374,14 @@ impl Effects {
         hub: &Hub,
         writes: &mut PendingWrites,
     ) -> Option<Close> {
-        let Effects { list, recorded, close, noted } = self;
+        let Effects { list, recorded, close, noted, has_posts, reference } = self;
         (*recorded, *noted) = (Recorded::default(), None);
         let (list, close) = (std::mem::take(list), close.take());
-        let from = connection.map(|connection| connection.id);
+        // Few events post.
+        let cause = connection.filter(|_| std::mem::take(has_posts)).map(|connection| {
+            let (connection, user) = (connection.id, connection.user());
+            Arc::new(Cause { connection, user, reference: reference.clone() })
+        });
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
@@ -351,9 +395,9 @@ impl Effects {
                 Effect::Broadcast { to, frame, except } => {
                     hub.deliver(connection, &to, &frame, except, writes).await;
                 }
-                Effect::Join(name) => {
+                Effect::Join(name, place) => {
                     if let Some(connection) = connection {
-                        hub.join(connection, &name);
+                        hub.join_in_place(connection, &name, place);
                     }
                 }
                 Effect::Leave(name) => {
@@ -361,9 +405,9 @@ impl Effects {
                         hub.leave(connection, &name);
                     }
                 }
-                Effect::Identify(user) => {
+                Effect::Identify(user, place) => {
                     if let Some(connection) = connection {
-                        hub.identify(connection, &user);
+                        hub.identify_in_place(connection, &user, place);
                     }
                 }
                 Effect::SetLabel(label) => {
@@ -403,9 +447,11 @@ impl Effects {
                     // Boxed, so that the future of every commit is not as large as this one.
                     Box::pin(hub.disconnect_user(&user, &close)).await;
                 }
-                Effect::Post(place, payload) => hub.post(place, from, payload, hops + 1),
+                Effect::Post(place, payload) => {
+                    hub.post(place, cause.clone(), payload, hops + 1);
+                }
                 Effect::PostToSeveral(posting, payload) => {
-                    hub.post_to_several(*posting, from, &payload, hops + 1).await;
+                    hub.post_to_several(*posting, cause.clone(), &payload, hops + 1).await;
                 }
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),

@@ -8,6 +8,7 @@ mod delivery;
 mod kept;
 mod membership;
 mod records;
+mod reserved;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::frame::Frame;
 use crate::inbox::Scope;
 use crate::presence::{PresenceRooms, PresenceTiming};
+use crate::rate_limits::RateLimits;
 use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::Timers;
@@ -25,6 +27,8 @@ use records::Records;
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use kept::RoomFacts;
+pub(crate) use reserved::PlaceCounts;
+pub use reserved::{GroupKind, ReservedPlace};
 
 /// The connections, rooms and users of one channel.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub struct Hub {
     states: RoomStates,
     /// The timers of its connections, its rooms, and of the channel itself.
     timers: Timers,
+    /// The rate limits of its connections, its users, and of the channel itself.
+    rate_limits: RateLimits,
     /// The observer of what other channels publish here.
     publications: Box<dyn PublicationObserver>,
 }
@@ -85,16 +91,20 @@ impl Hub {
             records: Records::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
+            rate_limits: RateLimits::default(),
             publications,
         }
     }
 
-    /// Drops the states of rooms that have had no members, events and timers for `grace`. Other tasks
-    /// get their turn in between.
+    /// Drops the states of rooms that have had no members, events and timers for `grace`, and rate
+    /// limits whose time has passed. Other tasks get their turn in between.
     pub async fn sweep(&self, grace: Duration) {
         let has_members = |name: &str| self.rooms.get(name).is_some();
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         while self.states.sweep(grace, has_members, has_timers) {
+            tokio::task::yield_now().await;
+        }
+        while self.rate_limits.sweep() {
             tokio::task::yield_now().await;
         }
     }

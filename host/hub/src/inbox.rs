@@ -55,17 +55,30 @@ pub struct Firing {
     pub name: Arc<str>,
 }
 
+/// The cause of a posted event: the connection whose handler posted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its user at that time.
+    pub user: Option<Arc<str>>,
+    /// The `ref` of the message that was handled, as JSON, if the handler has named it.
+    pub reference: Option<Arc<str>>,
+}
+
 /// An event that another handler or a timer caused.
 #[derive(Debug)]
 pub enum Posted {
     /// A notice to a connection, or an event of a room.
     Event {
         /// Connection whose handler posted it; `None` for other handlers.
-        from: Option<ConnectionId>,
+        cause: Option<Arc<Cause>>,
         /// Payload.
         payload: Bytes,
         /// Number of notices and room events that led to it, itself included.
         hops: u8,
+        /// Bytes that its place was taken for.
+        bytes: usize,
     },
     /// An event of a room whose poster waits for the outcome. Boxed: it is rare.
     Awaited(Box<AwaitedEvent>),
@@ -81,7 +94,7 @@ impl Posted {
     /// Returns the size of the payload that a place was taken for, if one was.
     pub(crate) fn placed_bytes(&self) -> Option<usize> {
         match self {
-            Posted::Event { payload, .. } => Some(payload.len()),
+            Posted::Event { bytes, .. } => Some(*bytes),
             Posted::Awaited(event) => Some(event.payload.len()),
             Posted::Timer(_) | Posted::SessionWanted(_) => None,
         }
@@ -292,7 +305,7 @@ impl Inbox {
 }
 
 impl Place {
-    /// Takes a place for a payload of `bytes` bytes.
+    /// Takes a place for a payload of `bytes` bytes, its cause's texts included.
     ///
     /// # Errors
     ///
@@ -320,8 +333,10 @@ impl Place {
     }
 
     /// Posts an event with the payload that the place was taken for.
-    pub fn fill(self, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
-        self.put(Posted::Event { from, payload, hops });
+    pub fn fill(self, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
+        debug_assert!(payload.len() <= self.bytes);
+        let bytes = self.bytes;
+        self.put(Posted::Event { cause, payload, hops, bytes });
     }
 
     /// Posts an event of the operator's with the payload that the place was taken for. Returns the
@@ -335,9 +350,10 @@ impl Place {
     fn put(mut self, posted: Posted) {
         debug_assert_eq!(posted.placed_bytes(), Some(self.bytes));
         let Some(to) = self.to.take() else { return };
+        let bytes = self.bytes;
         match to.inbox().put(posted) {
             true => to.attend(),
-            false => count_off(&*to, self.bytes),
+            false => count_off(&*to, bytes),
         }
     }
 }

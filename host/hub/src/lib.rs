@@ -13,6 +13,8 @@
 //! - [`presence`]: the lists of rooms, by key; their changes, and the receivers of these.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
+//! - [`rate_limits`]: the rate limits of a channel.
+//! - `shards`: tables in parts, each with a lock of its own.
 //! - [`frame`]: a message, encoded once.
 //! - [`client_bytes`]: the bytes that clients make the host hold, in sum.
 //! - [`inbox`]: posted events, until they are handled.
@@ -31,9 +33,11 @@ pub mod connection;
 pub mod connection_id;
 pub mod hub;
 pub mod presence;
+pub mod rate_limits;
 pub mod recipients;
 mod room;
 pub mod room_state;
+mod shards;
 pub mod store;
 pub mod timer;
 

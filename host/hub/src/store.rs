@@ -68,8 +68,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Deletes the key. Answers true if it had a value.
     fn delete<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, bool>;
 
-    /// Adds to the key's decimal number, which is 0 if it has none. Answers the sum.
-    fn increment<'a>(&'a self, key: &'a str, by: i64) -> StoreAnswer<'a, i64>;
+    /// Adds to the key's decimal number, which is 0 if it has none. A value that begins with it is kept
+    /// for `ttl`, or for good. Answers the sum.
+    fn increment<'a>(
+        &'a self,
+        key: &'a str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> StoreAnswer<'a, i64>;
 
     /// Sets the key's value if it has this version, or no value for `None`. Answers the version.
     fn compare_and_swap<'a>(

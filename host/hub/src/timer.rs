@@ -214,6 +214,16 @@ impl Timers {
         self.0.count.load(Ordering::SeqCst)
     }
 
+    /// Returns the time until a timer fires the next time, if it is set.
+    pub fn remaining(&self, scope: &Scope, name: &str) -> Option<Duration> {
+        if self.is_empty() {
+            return None;
+        }
+        let state = self.0.state.lock();
+        let next = state.by_scope.get(scope)?.get(name)?.next.as_ref()?;
+        Some(next.key.0.saturating_duration_since(Instant::now()))
+    }
+
     /// Returns true if a scope has a timer.
     pub(crate) fn has_any(&self, scope: &Scope) -> bool {
         !self.is_empty() && self.0.state.lock().by_scope.contains_key(scope)

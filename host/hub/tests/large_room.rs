@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use wharf_contract::close::Reason;
 use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::{EndPace, Hub};
+use wharf_hub::inbox::InboxLimits;
 use wharf_hub::outbound::{Outbound, PendingWrites};
-use wharf_hub::recipients::Recipients;
+use wharf_hub::recipients::{Group, Recipients};
 use wharf_hub::transport::{Reader, Transport, memory};
 
 const MEMBERS: usize = 6_000;
@@ -130,4 +133,31 @@ async fn ending_all_connections_lets_other_tasks_run_and_spares_those_that_come_
     assert_eq!(members.iter().filter(ended).count(), MEMBERS);
     let newcomers = newcomers.await.expect("it does not panic");
     assert_eq!(newcomers.iter().filter(ended).count(), 0);
+}
+
+#[tokio::test]
+async fn a_notice_to_a_large_room_lets_other_tasks_run() {
+    /// Inboxes that are looked at in a row.
+    const IN_A_ROW: usize = 1_024;
+    let hub = Hub::default();
+    let members: Vec<Member> = (0..MEMBERS).map(|_| member(&hub)).collect();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let turns = turns.clone();
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let limits = InboxLimits { events: 1, bytes: 100, channel_bytes: usize::MAX };
+    let posting = hub.notice_places(Group::Room("lobby"), &[], 5, limits).await;
+    assert_eq!(posting.places.len(), MEMBERS);
+    assert!(turns.swap(0, Ordering::Relaxed) >= MEMBERS / IN_A_ROW, "places are taken in turns");
+    let payload = Bytes::from_static(b"hello");
+    assert_eq!(hub.post_to_several(posting, None, &payload, 1).await, MEMBERS);
+    assert!(turns.load(Ordering::Relaxed) >= MEMBERS / IN_A_ROW, "they are filled in turns");
+    assert!(members.iter().all(|member| member.record.outbound.next_posted().is_some()));
+    other.abort();
 }

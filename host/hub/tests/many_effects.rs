@@ -32,7 +32,7 @@ fn connection() -> ConnectionRecord {
 /// Joins like the host call, which records nothing for a room that the connection is in.
 fn join(effects: &mut Effects, hub: &Hub, connection: &ConnectionRecord, room: &Arc<str>) {
     if !effects.membership(room).unwrap_or_else(|| connection.is_in(room)) {
-        effects.record(Effect::Join(room.clone()), hub, LIMITS).expect("within the limits");
+        effects.record(Effect::Join(room.clone(), None), hub, LIMITS).expect("within the limits");
         effects.count_room(1);
     }
 }

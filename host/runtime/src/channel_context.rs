@@ -76,10 +76,11 @@ impl ChannelContext {
         self.mounted.lock().upgrade()
     }
 
-    /// Returns the size of the data that is kept when the channel is removed: its store and the states
-    /// of its rooms.
+    /// Returns the size of the data that is kept when the channel is removed: its store, the states of
+    /// its rooms and its rate limits.
     pub(crate) fn kept_bytes(&self) -> usize {
-        self.store.bytes().saturating_add(self.hub.room_state_bytes())
+        let in_hub = self.hub.room_state_bytes().saturating_add(self.hub.rate_limit_bytes());
+        self.store.bytes().saturating_add(in_hub)
     }
 
     /// Returns the bounds of the inbox of one connection.

@@ -12,6 +12,7 @@ mod event;
 mod handshake;
 mod http;
 mod labels;
+mod limits;
 mod log;
 mod notices;
 pub(crate) mod optional;
@@ -37,9 +38,11 @@ use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, Effects};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::hub::Hub;
+use wharf_hub::inbox::Cause;
 use wharf_hub::outbound::PendingWrites;
 
 pub use audience::AudienceHandle;
+pub(crate) use event::MAX_DETAIL_BYTES;
 pub use http::Http;
 pub use printing::Printing;
 pub(crate) use wasi::guest_clocks;
@@ -93,6 +96,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     bindings::wharf::channel::rooms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::limits::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::presence::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -140,6 +144,8 @@ pub struct Call {
     pub response_headers: Vec<(String, Vec<u8>)>,
     /// Number of notices and room events that led to this event, each causing the next.
     pub hops: u8,
+    /// Connection whose handler posted this event, if one did.
+    pub cause: Option<Arc<Cause>>,
     /// The guest's own words about the outcome, for an event that somebody waits for.
     pub report: Option<Box<Report>>,
 }
@@ -177,6 +183,7 @@ impl Call {
             response_headers: Vec::new(),
             hops: 0,
             report: None,
+            cause: None,
         })
     }
 

@@ -9,6 +9,7 @@ mod failure;
 mod limits;
 mod saved_checks;
 mod slow_start;
+mod start_hook;
 
 use std::fmt;
 use std::sync::Arc;
@@ -145,6 +146,8 @@ pub struct Instance {
     meter: Arc<Meter>,
     clock: EpochClock,
     slow_start: Arc<SlowStart>,
+    /// True until it has handled an event.
+    is_fresh: bool,
     /// True once it has taken longer for an event than `cpu_budget_ms`.
     has_overdrawn: bool,
     poisoned: bool,
@@ -212,15 +215,25 @@ impl Instance {
         begin_budget(&mut store, budget);
         let clock = component.clock().clone();
         let made = metered(&clock, &meter, budget, component.instantiate(&mut store)).await;
-        match made {
-            Some(Ok(exports)) => {
-                let slow_start = component.slow_start().clone();
-                let (has_overdrawn, poisoned) = (false, false);
-                Ok(Instance { store, exports, meter, clock, slow_start, has_overdrawn, poisoned })
-            }
-            Some(Err(error)) => Err(failure(&store, &error)),
-            None => Err(missed(budget)),
-        }
+        let exports = match made {
+            Some(Ok(exports)) => exports,
+            Some(Err(error)) => return Err(failure(&store, &error)),
+            None => return Err(missed(budget)),
+        };
+        let slow_start = component.slow_start().clone();
+        let (is_fresh, has_overdrawn, poisoned) = (true, false, false);
+        let mut instance = Instance {
+            store,
+            exports,
+            meter,
+            clock,
+            slow_start,
+            is_fresh,
+            has_overdrawn,
+            poisoned,
+        };
+        instance.run_start_hook().await?;
+        Ok(instance)
     }
 
     /// Asks the guest for its description, within `start_budget_ms`.
@@ -343,7 +356,7 @@ impl Instance {
     }
 
     fn finish<R>(&mut self, returned: R) -> Result<Finished<R>, Failure> {
-        self.poisoned = false;
+        (self.poisoned, self.is_fresh) = (false, false);
         let state = self.store.data_mut();
         if let Some(http) = &mut state.http {
             http.end_event();
@@ -377,7 +390,14 @@ impl Instance {
                 if !budget.is_start && is_cpu_spent(&error) {
                     self.note_slow(budget);
                 }
-                Err(failure(&self.store, &error))
+                let mut failure = failure(&self.store, &error);
+                if self.is_fresh && !budget.is_start && failure.kind == Fault::Deadline {
+                    failure.detail.push_str(
+                        "; it was the first event of this instance: work that is done once belongs in \
+                         on_start, which may take start_budget_ms",
+                    );
+                }
+                Err(failure)
             }
             None => {
                 self.poisoned = true;

@@ -46,6 +46,9 @@ mod mount;
 mod readiness;
 mod tidy;
 
+#[cfg(test)]
+mod tests;
+
 pub use readiness::{Readiness, Refusal};
 use tidy::KeptChannels;
 

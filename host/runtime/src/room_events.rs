@@ -71,14 +71,15 @@ async fn run_posted(
     writes: &mut PendingWrites,
 ) {
     match posted {
-        Posted::Event { from, payload, hops } => {
-            let event = Detached::RoomEvent { room: room.name(), from, payload: &payload };
+        Posted::Event { cause, payload, hops, .. } => {
+            let cause = cause.as_ref();
+            let event = Detached::RoomEvent { room: room.name(), cause, payload: &payload };
             // A failure is in the log.
             let _ = run_one(channel, room, &event, hops, None, writes).await;
         }
         Posted::Awaited(awaited) => {
             let AwaitedEvent { payload, hops, waiter } = *awaited;
-            let event = Detached::RoomEvent { room: room.name(), from: None, payload: &payload };
+            let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
             let ran = run_one(channel, room, &event, hops, Some(Box::default()), writes).await;
             // The poster may have given up.
             let _ = waiter.send(outcome(ran));
@@ -114,8 +115,8 @@ fn outcome(ran: Result<Ran, CallError>) -> Outcome {
         Ok(Ran { generation, is_state_changed, report }) => {
             let Report { is_undone, failure, invalid } = report.map(|it| *it).unwrap_or_default();
             return match (failure, invalid) {
-                (Some(failure), _) => Outcome::Failed(failure),
-                (None, Some(invalid)) => Outcome::Invalid(invalid),
+                (_, Some(invalid)) => Outcome::Invalid(invalid),
+                (Some(failure), None) => Outcome::Failed(failure),
                 (None, None) if is_undone => Outcome::Undone,
                 (None, None) => Outcome::Handled { generation, is_state_changed },
             };
@@ -158,6 +159,9 @@ async fn run_one(
     let finished = guest_call.run(async |instance| {
         let mut call = Call::detached();
         (call.hops, call.report) = (hops, report);
+        if let Detached::RoomEvent { cause, .. } = event {
+            call.cause = cause.cloned();
+        }
         // The state without a name is that of the channel itself.
         call.room = (!room.name().is_empty()).then(|| room.name().clone());
         // An operator may have reset the state while the event waited.

@@ -158,7 +158,7 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     };
     // The commit has made the connection visible: from here on only `finish` ends it.
     let (session, share) = (accepted.session, accepted.share);
-    let place = InHub::of(&channel, &client);
+    let place = InHub::of(&channel.context.hub, &client);
     let connection = Connection {
         config,
         channel,
@@ -253,6 +253,7 @@ async fn refuse(
     client: Arc<ConnectionRecord>,
     config: Arc<Config>,
 ) {
+    channel.context.hub.forget_refused(&client);
     let close = match refusal {
         NotAccepted::Failed => return drop(answer.send(HandshakeAnswer::Failed)),
         NotAccepted::Unavailable => return drop(answer.send(HandshakeAnswer::Unavailable)),
@@ -403,8 +404,8 @@ impl Connection {
     /// Handles a posted event of this connection, or a timer.
     async fn posted(&mut self, arrivals: &mut Arrivals, posted: Posted) -> Option<Ending> {
         match posted {
-            Posted::Event { from, payload, hops } => {
-                self.handle(arrivals, Event::Notice { from, payload: &payload, hops }).await
+            Posted::Event { cause, payload, hops, .. } => {
+                self.handle(arrivals, Event::Notice { cause, payload: &payload, hops }).await
             }
             Posted::SessionWanted(answer) => {
                 // The operator may have given up.

@@ -46,7 +46,7 @@ impl Channel for Batched {
         if message.len() > LONGEST_MESSAGE {
             return conn.send(json!({ "type": "error", "message": "too long" }));
         }
-        Room::new(ROOM).post(&Entry { from: conn.id().to_owned(), message })
+        Self::post(ROOM, &Entry { from: conn.id().to_owned(), message })
     }
 
     fn on_room_event(batch: &mut Batch, room: &Room, entry: Entry) -> Result {

@@ -6,6 +6,7 @@
 //!
 //! | a client sends | all players get |
 //! | --- | --- |
+//! | (it connects) | it alone: `board`, with the players and the claimed cells |
 //! | `{"type": "join_game", "player_name": "Ann", "color": "red"}` | `player_joined` |
 //! | `{"type": "move", "x": 3, "y": 4}` | `move_made`, and `turn` when all have moved |
 //! | `{"type": "leave_game"}`, or its connection ends | `player_left` |
@@ -38,6 +39,14 @@ struct Player {
     has_joined: bool,
 }
 
+/// An event of the room.
+#[derive(Serialize, Deserialize)]
+enum GameEvent {
+    /// A client has connected, and has not seen the board yet.
+    Entered,
+    Action(Action),
+}
+
 /// A message from a client, which is posted to the room unchanged.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -51,13 +60,21 @@ enum Action {
 struct Board {
     /// Players by the id of their connection.
     seats: BTreeMap<String, Seat>,
-    /// The owner of each claimed cell, by the cell's number.
-    cells: BTreeMap<u16, String>,
+    /// The claimed cells, by their numbers.
+    #[serde(default)]
+    claims: BTreeMap<u16, Claim>,
     turn: u32,
     moves: u32,
     /// Rounds that the turn has taken.
     #[serde(default)]
     rounds: u32,
+}
+
+/// A claimed cell.
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    player: String,
+    color: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,6 +91,8 @@ impl Channel for Player {
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let game = conn.param("game_id")?;
         conn.join(&game)?;
+        // The room shows its board, once the connection is open.
+        Self::post(&game, &GameEvent::Entered)?;
         Ok(Player { game, has_joined: false })
     }
 
@@ -93,7 +112,7 @@ impl Channel for Player {
             _ if !self.has_joined => return refused("Join the game first"),
             Action::Move { .. } | Action::LeaveGame => {}
         }
-        match Room::new(&self.game).post(&action) {
+        match Self::post(&self.game, &GameEvent::Action(action)) {
             // More than the room can handle is nothing that the operator need hear of.
             Err(error) if error.host_error().is_some_and(|error| error.code == "inbox-full") => {
                 refused("Too many moves at once")
@@ -104,7 +123,7 @@ impl Channel for Player {
 
     fn on_close(&mut self, _: &Connection, _: Option<u16>, _: &str) -> Result {
         match self.has_joined {
-            true => Room::new(&self.game).post(&Action::LeaveGame),
+            true => Self::post(&self.game, &GameEvent::Action(Action::LeaveGame)),
             false => Ok(()),
         }
     }
@@ -125,19 +144,19 @@ impl Channel for Player {
         board.next_turn(room)
     }
 
-    fn on_room_event(board: &mut Board, room: &Room, action: Action) -> Result {
+    fn on_room_event(board: &mut Board, room: &Room, event: GameEvent) -> Result {
         let Some(id) = event::sender() else { return Ok(()) };
-        let played = match action {
-            Action::JoinGame { player_name, color } => board.join(room, &id, player_name, color),
-            Action::Move { x, y } => board.play(room, &id, x, y),
-            Action::LeaveGame => board.leave(room, &id),
+        let played = match event {
+            GameEvent::Entered => return event::send(board.shown()),
+            GameEvent::Action(Action::JoinGame { player_name, color }) => {
+                board.join(room, &id, player_name, color)
+            }
+            GameEvent::Action(Action::Move { x, y }) => board.play(room, &id, x, y),
+            GameEvent::Action(Action::LeaveGame) => board.leave(room, &id),
         }?;
         match played {
             Ok(()) => board.next_turn(room),
-            Err(rule) => match send_to(&id, json!({ "type": "error", "message": rule })) {
-                Err(error) if error.is_gone() => Ok(()),
-                sent => sent,
-            },
+            Err(rule) => event::send(json!({ "type": "error", "message": rule })),
         }
     }
 }
@@ -146,6 +165,19 @@ impl Channel for Player {
 type Played = Result<Result<(), &'static str>>;
 
 impl Board {
+    /// Returns the message for a client that has just come.
+    fn shown(&self) -> Value {
+        let players = self.seats.values();
+        let players = players.map(|seat| json!({ "player": seat.name, "color": seat.color }));
+        let cells = self.claims.iter().map(|(cell, Claim { player, color })| {
+            json!({ "x": cell % WIDTH, "y": cell / WIDTH, "player": player, "color": color })
+        });
+        json!({
+            "type": "board", "turn": self.turn, "width": WIDTH, "height": HEIGHT,
+            "players": players.collect::<Value>(), "cells": cells.collect::<Value>(),
+        })
+    }
+
     fn join(&mut self, room: &Room, id: &str, name: String, color: String) -> Played {
         if self.seats.contains_key(id) {
             return Ok(Err("You have joined already"));
@@ -171,7 +203,7 @@ impl Board {
         if seat.has_moved {
             return Ok(Err("Wait for the next turn"));
         }
-        if x >= WIDTH || y >= HEIGHT || self.cells.contains_key(&(y * WIDTH + x)) {
+        if x >= WIDTH || y >= HEIGHT || self.claims.contains_key(&(y * WIDTH + x)) {
             return Ok(Err("Invalid move"));
         }
         seat.has_moved = true;
@@ -180,7 +212,8 @@ impl Board {
             "type": "move_made", "number": self.moves, "turn": self.turn,
             "player": seat.name, "color": seat.color, "x": x, "y": y,
         }))?;
-        self.cells.insert(y * WIDTH + x, seat.name.clone());
+        let claim = Claim { player: seat.name.clone(), color: seat.color.clone() };
+        self.claims.insert(y * WIDTH + x, claim);
         Ok(Ok(()))
     }
 
@@ -203,8 +236,8 @@ impl Board {
         }
         self.turn += 1;
         self.rounds = 0;
-        if self.cells.len() == usize::from(WIDTH * HEIGHT) {
-            self.cells.clear();
+        if self.claims.len() == usize::from(WIDTH * HEIGHT) {
+            self.claims.clear();
             room.broadcast(json!({ "type": "new_board" }))?;
         }
         self.seats.values_mut().for_each(|seat| seat.has_moved = false);
@@ -216,6 +249,21 @@ impl Board {
 mod tests {
     use super::*;
     use wharf::testing::TestHost;
+
+    #[test]
+    fn a_latecomer_sees_the_board() {
+        let host = TestHost::new::<Player>();
+        let ann = host.connect("/game/1").expect_open();
+        assert_eq!(ann.skip_to("board")["cells"], json!([]));
+        ann.send(json!({ "type": "join_game", "player_name": "Ann", "color": "red" }));
+        ann.send(json!({ "type": "move", "x": 3, "y": 2 }));
+        let ben = host.connect("/game/1").expect_open();
+        ben.assert_received(json!({
+            "type": "board", "turn": 1, "width": 64, "height": 64,
+            "players": [{ "player": "Ann", "color": "red" }],
+            "cells": [{ "x": 3, "y": 2, "player": "Ann", "color": "red" }],
+        }));
+    }
 
     #[test]
     fn a_player_who_does_not_move_holds_nobody_up() {
@@ -237,6 +285,7 @@ mod tests {
     fn a_visitor_who_does_not_join_leaves_nothing_behind() {
         let host = TestHost::new::<Player>();
         let visitor = host.connect("/game/1").expect_open();
+        assert_eq!(visitor.next_json()["type"], "board");
         visitor.send(json!({ "type": "move", "x": 0, "y": 0 }));
         visitor.assert_received(json!({ "type": "error", "message": "Join the game first" }));
         let name = "x".repeat(100_000);

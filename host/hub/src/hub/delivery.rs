@@ -20,7 +20,7 @@ use super::Hub;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::inbox::{InboxLimits, NoPlace, Outcome, Place};
+use crate::inbox::{Cause, InboxLimits, NoPlace, Outcome, Place};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
@@ -312,8 +312,8 @@ impl Hub {
     }
 
     /// Posts an event into an inbox.
-    pub fn post(&self, place: Place, from: Option<ConnectionId>, payload: Bytes, hops: u8) {
-        place.fill(from, payload, hops);
+    pub fn post(&self, place: Place, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
+        place.fill(cause, payload, hops);
     }
 
     /// Posts an event of the operator's into a room's inbox. Returns the receiver of its outcome.
@@ -331,13 +331,13 @@ impl Hub {
     pub async fn post_to_several(
         &self,
         posting: Posting,
-        from: Option<ConnectionId>,
+        cause: Option<Arc<Cause>>,
         payload: &Bytes,
         hops: u8,
     ) -> usize {
         let count = posting.places.len();
         for (at, place) in posting.places.into_iter().enumerate() {
-            place.fill(from, payload.clone(), hops);
+            place.fill(cause.clone(), payload.clone(), hops);
             if at % VISITS_PER_TURN == VISITS_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }

@@ -1,13 +1,17 @@
-//! The data that a hub keeps besides memberships: states and inboxes of rooms, timers, presence
-//! lists.
+//! The data that a hub keeps besides memberships: states and inboxes of rooms, timers, rate limits,
+//! presence lists.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use wharf_contract::CallRefusal;
+use wharf_contract::rate_limits::{Rate, Subject};
 
 use super::Hub;
+use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
@@ -148,6 +152,11 @@ impl Hub {
         self.timers.len()
     }
 
+    /// Returns the time until a timer fires the next time, if it is set.
+    pub fn remaining(&self, scope: &Scope, name: &str) -> Option<Duration> {
+        self.timers.remaining(scope, name)
+    }
+
     /// Returns the size of all timers' payloads, in bytes.
     pub fn timer_bytes(&self) -> usize {
         self.timers.bytes()
@@ -161,6 +170,34 @@ impl Hub {
     /// Cancels all timers.
     pub fn cancel_timers(&self) {
         self.timers.clear();
+    }
+}
+
+/// Rate limits.
+impl Hub {
+    /// Takes one from a rate limit, at once. Returns the milliseconds to wait if none may be taken.
+    ///
+    /// # Errors
+    ///
+    /// `too-many-rate-limits`: all limits together would take more than `max_bytes`.
+    pub fn take_from_rate_limit(
+        &self,
+        subject: Subject<'_>,
+        name: &str,
+        rate: Rate,
+        max_bytes: usize,
+    ) -> Result<Option<u64>, CallRefusal> {
+        self.rate_limits.take(subject, name, rate, max_bytes)
+    }
+
+    /// Returns the size of all rate limits, in bytes.
+    pub fn rate_limit_bytes(&self) -> usize {
+        self.rate_limits.bytes()
+    }
+
+    /// Forgets the rate limits of a connection that was refused.
+    pub fn forget_refused(&self, connection: &ConnectionRecord) {
+        self.rate_limits.end(connection.id.number);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Hub;
+use super::{Hub, ReservedPlace};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::inbox::Scope;
@@ -34,13 +34,26 @@ impl Hub {
         self.everyone.remove(connection.id);
         self.records.remove(connection.id);
         self.timers.cancel_all(&Scope::Connection(connection.id));
+        self.rate_limits.end(connection.id.number);
     }
 
     /// Makes a connection a member of a room.
     pub fn join(&self, connection: &ConnectionRecord, name: &Arc<str>) {
+        self.join_in_place(connection, name, None);
+    }
+
+    /// Makes a connection a member of a room, in its reserved place if it has one.
+    pub(crate) fn join_in_place(
+        &self,
+        connection: &ConnectionRecord,
+        name: &Arc<str>,
+        place: Option<Box<ReservedPlace>>,
+    ) {
         let joined = &mut connection.groups().joined;
         if !joined.iter().any(|room| room.name() == name) {
-            joined.push(self.rooms.join(name, connection.id, &connection.outbound));
+            let room = place.and_then(|place| place.occupy(connection));
+            let join = || self.rooms.join(name, connection.id, &connection.outbound);
+            joined.push(room.unwrap_or_else(join));
         }
     }
 
@@ -54,13 +67,26 @@ impl Hub {
         }
     }
 
-    /// Assigns a connection to a user, and removes it from another one.
+    /// Ties a connection to a user, in place of the one before.
     pub fn identify(&self, connection: &ConnectionRecord, user: &Arc<str>) {
+        self.identify_in_place(connection, user, None);
+    }
+
+    /// Assigns a connection to a user, in its reserved place if it has one, and removes it from another
+    /// one.
+    pub(crate) fn identify_in_place(
+        &self,
+        connection: &ConnectionRecord,
+        user: &Arc<str>,
+        place: Option<Box<ReservedPlace>>,
+    ) {
         let current = &mut connection.groups().user;
         if current.as_ref().is_some_and(|current| current.name() == user) {
             return;
         }
-        let new = self.users.join(user, connection.id, &connection.outbound);
+        let new = place.and_then(|place| place.occupy(connection));
+        let join = || self.users.join(user, connection.id, &connection.outbound);
+        let new = new.unwrap_or_else(join);
         if let Some(old) = current.replace(new) {
             self.users.leave(&old, connection.id);
         }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -36,7 +36,10 @@ pub(super) const CHUNK: usize = if cfg!(test) { 6 } else { 4096 };
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     /// Number of members, readable without the lock.
-    count: AtomicUsize,
+    count: AtomicU32,
+    /// Number of places that events have reserved, changed under the lock only. Each becomes a
+    /// membership or is given back, and none is lost.
+    reserved: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -81,8 +84,11 @@ impl Members {
             id.local_number().is_some(),
             "connections of other nodes are in none of ours"
         );
-        let mut state = self.state.lock();
-        let list = match &mut *state {
+        self.add_to(&mut self.state.lock(), id, outbound)
+    }
+
+    fn add_to(&self, state: &mut State, id: ConnectionId, outbound: Arc<Outbound>) -> bool {
+        let list = match state {
             State::Quiet(list) => list,
             State::Lined(lined) => {
                 if lined.list.get(id.number).is_none() {
@@ -93,8 +99,41 @@ impl Members {
             State::Dissolved => return false,
         };
         list.insert(id.number, outbound);
-        self.count.store(list.len(), Ordering::Relaxed);
+        self.set_count(list.len());
         true
+    }
+
+    fn set_count(&self, members: usize) {
+        self.count.store(u32::try_from(members).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Reserves a place, if there are fewer members and reserved places than `limit`; `own` of them
+    /// are not counted. `None` if the room has been dissolved.
+    pub(crate) fn reserve(&self, limit: usize, own: usize) -> Option<bool> {
+        let state = self.state.lock();
+        let members = state.list()?.len();
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        let others = members.saturating_add(reserved as usize).saturating_sub(own);
+        if others >= limit {
+            return Some(false);
+        }
+        self.reserved.store(reserved.saturating_add(1), Ordering::Relaxed);
+        Some(true)
+    }
+
+    /// Makes a connection a member in a reserved place.
+    pub(crate) fn occupy(&self, id: ConnectionId, outbound: Arc<Outbound>) {
+        let mut state = self.state.lock();
+        self.reserved.fetch_sub(1, Ordering::Relaxed);
+        // A room with a reserved place has not been dissolved.
+        self.add_to(&mut state, id, outbound);
+    }
+
+    /// Gives a reserved place back. `true` if nothing is left in the room.
+    pub(crate) fn release(&self) -> bool {
+        let state = self.state.lock();
+        let reserved = self.reserved.fetch_sub(1, Ordering::Relaxed) - 1;
+        reserved == 0 && state.list().is_none_or(|list| list.len() == 0)
     }
 
     /// Removes a member. `true` if it was the last.
@@ -104,14 +143,16 @@ impl Members {
             return false;
         };
         list.remove(number);
-        self.count.store(list.len(), Ordering::Relaxed);
+        self.set_count(list.len());
         list.len() == 0
     }
 
-    /// Refuses new members for good, if there are none. For the table, which drops the room.
+    /// Refuses new members for good, if there are none and no place is reserved. For the table, which
+    /// drops the room.
     pub(crate) fn dissolve_if_empty(&self) -> bool {
         let mut state = self.state.lock();
-        let is_empty = state.list().is_none_or(|list| list.len() == 0);
+        let is_empty = state.list().is_none_or(|list| list.len() == 0)
+            && self.reserved.load(Ordering::Relaxed) == 0;
         if is_empty {
             // Dropping it may write to sockets, which is not for under the lock.
             let last = std::mem::replace(&mut *state, State::Dissolved);
@@ -123,7 +164,7 @@ impl Members {
 
     /// Returns the number of members.
     pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed) as usize
     }
 
     /// Returns the ids of at most `limit` members in ascending order, beginning after `after`; none

@@ -10,9 +10,7 @@ use parking_lot::RwLock;
 use super::Room;
 use crate::connection_id::ConnectionId;
 use crate::outbound::Outbound;
-
-/// Parts of a table, each with a lock of its own.
-const SHARDS: usize = 32;
+use crate::shards::{SHARDS, shard_of};
 
 /// Rooms by name. The order within a shard makes pages cheap, however many rooms there are.
 #[derive(Debug, Default)]
@@ -23,7 +21,7 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    /// Returns the number of rooms.
+    /// Returns the number of rooms, with those in which places are only reserved.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -42,7 +40,9 @@ impl Rooms {
         let mut first = BTreeMap::new();
         for shard in &self.shards {
             let rooms = shard.read();
-            for (name, room) in rooms.range::<str, _>((start, Bound::Unbounded)) {
+            let from_start = rooms.range::<str, _>((start, Bound::Unbounded));
+            // A room in which places are only reserved has no members yet.
+            for (name, room) in from_start.filter(|(_, room)| room.members.count() > 0) {
                 if first.len() >= limit {
                     match first.last_entry() {
                         Some(last) if name < last.key() => drop(last.remove()),
@@ -81,20 +81,47 @@ impl Rooms {
         room.clone()
     }
 
-    /// Ends a membership, and the room with its last member. Returns true if it was the last.
-    pub(crate) fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
-        if room.members.remove(id) {
-            let mut rooms = self.shard(room.name()).write();
-            if room.members.dissolve_if_empty() {
-                // The table may already have a successor of a room that was dissolved before.
-                if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
-                    rooms.remove(room.name());
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                }
-                return true;
+    /// Reserves a place in a room that has fewer members and reserved places than `limit`, `own` of
+    /// them left out, and makes the room for the first one.
+    pub(crate) fn reserve(&self, name: &Arc<str>, limit: usize, own: usize) -> Option<Arc<Room>> {
+        if limit == 0 {
+            return None;
+        }
+        loop {
+            let room = self.get(name).unwrap_or_else(|| self.open(name));
+            match room.members.reserve(limit, own) {
+                Some(true) => return Some(room),
+                // The others that are in it, or have reserved places, are what ends the room.
+                Some(false) => return None,
+                // Dissolved, as in `join`.
+                None => {}
             }
         }
-        false
+    }
+
+    /// Gives a reserved place back, and ends the room if it was the last one and there are no members.
+    /// Returns true if it was.
+    pub(crate) fn release(&self, room: &Arc<Room>) -> bool {
+        room.members.release() && self.dissolve(room)
+    }
+
+    /// Ends a membership, and the room with its last member. Returns true if it was the last.
+    pub(crate) fn leave(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
+        room.members.remove(id) && self.dissolve(room)
+    }
+
+    /// Drops a room, if it has neither members nor reserved places. Returns true if it has not.
+    fn dissolve(&self, room: &Arc<Room>) -> bool {
+        let mut rooms = self.shard(room.name()).write();
+        if !room.members.dissolve_if_empty() {
+            return false;
+        }
+        // The table may already have a successor of a room that was dissolved before.
+        if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room)) {
+            rooms.remove(room.name());
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Returns the rooms of these names that have members, in ascending order of names without
@@ -106,13 +133,8 @@ impl Rooms {
         rooms
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
     fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Arc<Room>>> {
-        // Names mostly differ in their last bytes, which is enough to spread them.
-        let tail = name.as_bytes().last_chunk::<8>().map_or(name.as_bytes(), |tail| tail);
-        let word = tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SHARDS.ilog2());
-        &self.shards[hash as usize % SHARDS]
+        shard_of(&self.shards, name.as_bytes())
     }
 }
 
@@ -121,6 +143,70 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    fn outbound() -> Arc<Outbound> {
+        Outbound::new(10, Default::default())
+    }
+
+    #[test]
+    fn a_reserved_place_keeps_a_room_and_is_a_membership_or_is_given_back() {
+        let (table, name) = (Rooms::default(), Arc::<str>::from("room"));
+        let reserve = |limit, own| table.reserve(&name, limit, own);
+        assert!(reserve(0, 0).is_none() && table.len() == 0);
+        let room = reserve(2, 0).expect("the first place");
+        let second = reserve(2, 0).expect("the second place");
+        assert!(reserve(2, 0).is_none());
+        let third = reserve(2, 1).expect("one of them is its own");
+        assert_eq!(
+            (room.members.count(), table.page(None, 9).len()),
+            (0, 0),
+            "nobody is there yet"
+        );
+        assert!(!table.release(&third));
+        room.members.occupy(ConnectionId::local(1), outbound());
+        assert_eq!((room.members.count(), table.page(None, 9).len()), (1, 1));
+        assert!(reserve(2, 0).is_none(), "a member and a place");
+        assert!(!table.leave(&room, ConnectionId::local(1)), "a place is still reserved");
+        assert!(Arc::ptr_eq(&table.join(&name, ConnectionId::local(2), &outbound()), &second));
+        assert!(!table.release(&second));
+        assert!(table.leave(&room, ConnectionId::local(2)));
+        assert_eq!(table.len(), 0);
+        let another = reserve(1, 0).expect("a new room");
+        assert!(!Arc::ptr_eq(&another, &room));
+        assert!(table.release(&another));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn of_many_threads_no_more_get_a_place_than_there_are() {
+        let table = Rooms::default();
+        for round in 0..200_u64 {
+            let name: Arc<str> = round.to_string().into();
+            let begin = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for number in 0..8 {
+                    let (table, name, begin) = (&table, &name, &begin);
+                    scope.spawn(move || {
+                        begin.wait();
+                        let id = ConnectionId::local(number);
+                        if let Some(room) = table.reserve(name, 3, 0) {
+                            match number % 2 {
+                                0 => room.members.occupy(id, outbound()),
+                                _ => _ = table.release(&room),
+                            }
+                        }
+                        let count = table.get(name).map_or(0, |room| room.members.count());
+                        assert!(count <= 3, "{count} members");
+                    });
+                }
+            });
+            let room = table.get(&name);
+            for id in room.iter().flat_map(|room| room.members.page(None, 9)) {
+                room.iter().for_each(|room| _ = table.leave(room, id));
+            }
+            assert_eq!(table.len(), 0);
+        }
+    }
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -153,7 +239,7 @@ mod tests {
                 match step {
                     Step::Join(number, room) => {
                         let name: Arc<str> = room.to_string().into();
-                        table.join(&name, ConnectionId::local(number), &Outbound::new(10, Default::default()));
+                        table.join(&name, ConnectionId::local(number), &outbound());
                         model.entry(room.to_string()).or_default().insert(number);
                     }
                     Step::Leave(number, room) => {

@@ -89,11 +89,16 @@ impl Store for Memory {
         })
     }
 
-    fn increment<'a>(&'a self, key: &'a str, by: i64) -> StoreAnswer<'a, i64> {
+    fn increment<'a>(
+        &'a self,
+        key: &'a str,
+        by: i64,
+        ttl: Option<Duration>,
+    ) -> StoreAnswer<'a, i64> {
         self.step(|entries, now| {
             let (before, expires) = match entries.live(key, now) {
                 Some(kept) => (number(&kept.value)?, kept.expires),
-                None => (0, None),
+                None => (0, expiry(now, ttl)),
             };
             let sum = sum(before, by)?;
             entries.put(key, sum.to_string().into(), expires, now, self.max_bytes)?;

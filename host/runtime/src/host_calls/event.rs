@@ -1,19 +1,21 @@
 //! `wharf:channel/event`: the transaction of an event.
 
+use std::sync::Arc;
+
 use super::bindings::wharf::channel::event::Host;
 use super::bindings::wharf::channel::types::Error;
 
 use super::{Phase, Report};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
-use wharf_contract::names::MAX_NAME_BYTES;
+use wharf_contract::names::{MAX_NAME_BYTES, check_reference};
 use wharf_hub::outbound::PendingWrites;
 
 /// Longest reason of a sender's mistake that is kept, in bytes.
 const MAX_INVALID_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a reported error that are kept.
-const MAX_DETAIL_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_DETAIL_BYTES: usize = 4 * 1024;
 
 impl Host for InstanceState {
     async fn flush(&mut self) -> Result<(), Error> {
@@ -73,6 +75,22 @@ impl Host for InstanceState {
         self.unreadable = Some(self.channel.shown(&detail, MAX_DETAIL_BYTES));
     }
 
+    fn set_reference(&mut self, reference: Option<String>) -> Result<(), Error> {
+        let reference = reference.map(checked_reference).transpose()?;
+        self.call()?.effects.set_reference(reference);
+        Ok(())
+    }
+
+    fn reference(&mut self) -> Option<String> {
+        let call = self.call.as_ref()?;
+        let posted = || call.cause.as_ref()?.reference.as_ref();
+        Some(call.effects.reference().or_else(posted)?.to_string())
+    }
+
+    fn sender_user(&mut self) -> Option<String> {
+        Some(self.call.as_ref()?.cause.as_ref()?.user.as_ref()?.to_string())
+    }
+
     fn generation(&mut self) -> u64 {
         self.generation
     }
@@ -85,4 +103,9 @@ impl InstanceState {
             add(report);
         }
     }
+}
+
+fn checked_reference(reference: String) -> Result<Arc<str>, CallRefusal> {
+    check_reference(&reference)?;
+    Ok(Arc::from(reference))
 }

@@ -20,10 +20,11 @@ impl NoticesHost for InstanceState {
         self.check_post(payload.len(), "on_notify")?;
         let id = self.connected(&to)?;
         let limits = self.channel.inbox_limits();
+        let bytes = self.posted_bytes(&payload);
         let place = match self.client() {
             // The connection may still be connecting.
-            Some(own) if own.id == id => Place::take(own.outbound.clone(), payload.len(), limits),
-            _ => self.channel.hub.notice_place(id, payload.len(), limits),
+            Some(own) if own.id == id => Place::take(own.outbound.clone(), bytes, limits),
+            _ => self.channel.hub.notice_place(id, bytes, limits),
         };
         let place = place.map_err(|why| match why {
             NoPlace::Closed => CallRefusal::UnknownConnection { id: Shown::id(&to) },
@@ -59,9 +60,15 @@ impl RoomPostsHost for InstanceState {
         self.check_post(payload.len(), "on_room_event")?;
         let room = self.room_inbox(&name)?;
         let limits = self.channel.room_inbox_limits();
-        let place = Place::take(room, payload.len(), limits)
+        let place = Place::take(room, self.posted_bytes(&payload), limits)
             .map_err(|why| inbox_full(why, limits, "room_inbox_events, room_inbox_bytes"))?;
         Ok(self.record(Effect::Post(place, client_bytes::shared(payload)))?)
+    }
+
+    fn read(&mut self, room: String) -> Result<Option<Vec<u8>>, Error> {
+        let name = checked(room)?;
+        self.call()?;
+        Ok(self.channel.hub.room_state(&name).map(|state| state.to_vec()))
     }
 }
 
@@ -85,16 +92,24 @@ impl InstanceState {
             None => None,
         };
         let except: Vec<_> = own.as_ref().map(|own| own.id).into_iter().chain(skip).collect();
-        let mut posting = hub.notice_places(to, &except, payload.len(), limits).await;
+        let bytes = self.posted_bytes(&payload);
+        let mut posting = hub.notice_places(to, &except, bytes, limits).await;
         if let Some(own) = own
             && own_change == Some(true)
             && skip != Some(own.id)
         {
-            posting.take_place(own.outbound.clone(), payload.len(), limits);
+            posting.take_place(own.outbound.clone(), bytes, limits);
         }
         let count = u32::try_from(posting.places.len()).unwrap_or(u32::MAX);
         self.record(Effect::PostToSeveral(Box::new(posting), client_bytes::shared(payload)))?;
         Ok(count)
+    }
+
+    /// Returns the bytes that a post of this event takes in an inbox: its payload, and the `ref` that it
+    /// carries on.
+    fn posted_bytes(&self, payload: &[u8]) -> usize {
+        let reference = self.call.as_ref().and_then(|call| call.effects.reference());
+        payload.len() + reference.map_or(0, |reference| reference.len())
     }
 
     /// Checks the conditions of every post.

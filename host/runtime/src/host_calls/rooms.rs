@@ -16,6 +16,7 @@ use wharf_contract::names::check_room;
 use wharf_contract::text::Shown;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::effects::Effect;
+use wharf_hub::hub::GroupKind;
 use wharf_hub::recipients::{Group, Recipients};
 
 /// Largest number of members on one page.
@@ -33,9 +34,36 @@ impl Host for InstanceState {
         if effects.room_count(client) >= limit {
             return Err(CallRefusal::TooManyRooms { limit }.into());
         }
-        self.record(Effect::Join(name))?;
+        self.record(Effect::Join(name, None))?;
         self.call()?.effects.count_room(1);
         Ok(())
+    }
+
+    fn join_if_fewer_than(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        room: String,
+        count: u32,
+    ) -> Result<bool, Error> {
+        let name = checked(room)?;
+        let limit = self.channel.config.max_rooms_per_connection;
+        let OwnConnection { client, effects, .. } = self.own()?;
+        let was_in = client.is_in(&name);
+        if effects.membership(&name).unwrap_or(was_in) {
+            return Ok(true);
+        }
+        if effects.room_count(client) >= limit {
+            return Err(CallRefusal::TooManyRooms { limit }.into());
+        }
+        // A membership that this event ends, and places that it has left again, are its own.
+        let own = usize::from(was_in) + effects.places(GroupKind::Room, &name);
+        let Some(place) = self.channel.hub.reserve(GroupKind::Room, &name, count as usize, own)
+        else {
+            return Ok(false);
+        };
+        self.record(Effect::Join(name, Some(place)))?;
+        self.call()?.effects.count_room(1);
+        Ok(true)
     }
 
     fn leave(&mut self, _: Resource<ConnectionHandle>, room: String) -> Result<(), Error> {

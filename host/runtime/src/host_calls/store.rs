@@ -28,7 +28,12 @@ impl Host for InstanceState {
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
-        Ok(self.store_for(&key)?.increment(&key, by).await?)
+        Ok(self.store_for(&key)?.increment(&key, by, None).await?)
+    }
+
+    async fn increment_for(&mut self, key: String, by: i64, ttl: u64) -> Result<i64, Error> {
+        let store = self.store_for(&key)?;
+        Ok(store.increment(&key, by, time_to_live(Some(ttl))?).await?)
     }
 
     async fn compare_and_swap(

@@ -12,7 +12,7 @@ use super::rooms::checked;
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::check_timer;
-use wharf_contract::timers::Times;
+use wharf_contract::timers::{Times, whole_milliseconds};
 use wharf_hub::effects::Effect;
 use wharf_hub::inbox::{Addressee, Scope};
 use wharf_hub::timer::NewTimer;
@@ -39,6 +39,17 @@ impl Host for InstanceState {
         Ok(self.cancel_timer(scope, name)?)
     }
 
+    fn remaining(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        name: String,
+    ) -> Result<Option<u64>, Error> {
+        // A connection that has ended has no timers.
+        let client = self.client().ok_or(CallRefusal::NoEvent)?;
+        let scope = Scope::Connection(client.id);
+        Ok(self.remaining_ms(scope, name)?)
+    }
+
     fn set_for_room(
         &mut self,
         room: String,
@@ -60,6 +71,11 @@ impl Host for InstanceState {
         Ok(self.cancel_timer(Scope::Room(room), name)?)
     }
 
+    fn remaining_for_room(&mut self, room: String, name: String) -> Result<Option<u64>, Error> {
+        let room = checked(room)?;
+        Ok(self.remaining_ms(Scope::Room(room), name)?)
+    }
+
     fn set_for_channel(
         &mut self,
         name: String,
@@ -76,6 +92,10 @@ impl Host for InstanceState {
 
     fn cancel_for_channel(&mut self, name: String) -> Result<(), Error> {
         Ok(self.cancel_timer(Scope::Channel, name)?)
+    }
+
+    fn remaining_for_channel(&mut self, name: String) -> Result<Option<u64>, Error> {
+        Ok(self.remaining_ms(Scope::Channel, name)?)
     }
 }
 
@@ -109,6 +129,18 @@ impl InstanceState {
             self.call()?.effects.count_timer(scope, 1);
         }
         Ok(())
+    }
+
+    /// Returns the time until a timer fires, as the event makes it.
+    fn remaining_ms(&mut self, scope: Scope, name: String) -> Result<Option<u64>, CallRefusal> {
+        let name = timer_name(name)?;
+        let effects = &self.call()?.effects;
+        let remaining = match effects.timer(&scope, &name) {
+            Some(true) => effects.timer_delay(&scope, &name),
+            Some(false) => None,
+            None => self.channel.hub.remaining(&scope, &name),
+        };
+        Ok(remaining.map(whole_milliseconds))
     }
 
     fn cancel_timer(&mut self, scope: Scope, name: String) -> Result<(), CallRefusal> {

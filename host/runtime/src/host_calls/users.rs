@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use wasmtime::component::Resource;
 
-use super::ConnectionHandle;
 use super::bindings::wharf::channel::types::{Error, Kind};
 use super::bindings::wharf::channel::users::Host;
+use super::{ConnectionHandle, OwnConnection};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::audience::check_users;
@@ -14,13 +14,37 @@ use wharf_contract::close::Close;
 use wharf_contract::names::check_user;
 use wharf_contract::text::Shown;
 use wharf_hub::effects::Effect;
+use wharf_hub::hub::GroupKind;
 use wharf_hub::recipients::{Group, Recipients};
 
 impl Host for InstanceState {
     fn identify(&mut self, _: Resource<ConnectionHandle>, user: String) -> Result<(), Error> {
         let user = checked(user)?;
         self.own()?;
-        Ok(self.record(Effect::Identify(user))?)
+        Ok(self.record(Effect::Identify(user, None))?)
+    }
+
+    fn identify_if_fewer_than(
+        &mut self,
+        _: Resource<ConnectionHandle>,
+        user: String,
+        count: u32,
+    ) -> Result<bool, Error> {
+        let user = checked(user)?;
+        let OwnConnection { client, effects, .. } = self.own()?;
+        let before = client.user();
+        if effects.identity().or(before.as_ref()) == Some(&user) {
+            return Ok(true);
+        }
+        // As for a room.
+        let own = usize::from(before.is_some_and(|before| before == user))
+            + effects.places(GroupKind::User, &user);
+        let Some(place) = self.channel.hub.reserve(GroupKind::User, &user, count as usize, own)
+        else {
+            return Ok(false);
+        };
+        self.record(Effect::Identify(user, Some(place)))?;
+        Ok(true)
     }
 
     fn identified(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {

@@ -1,5 +1,7 @@
 //! The events that a guest is called for, and the export of each.
 
+use std::sync::Arc;
+
 use wasmtime::Store;
 
 use super::{InstanceState, borrowed_connection};
@@ -7,7 +9,7 @@ use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
 use crate::host_calls::bindings::wharf::channel::presence::Entry;
 use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
 use crate::plugin::GuestExports;
-use wharf_hub::connection_id::ConnectionId;
+use wharf_hub::inbox::Cause;
 use wharf_hub::presence::Diff;
 
 /// An event of a connection, besides connecting.
@@ -24,7 +26,7 @@ pub enum Event<'a> {
     /// A notice of another handler; only for guests that export `notice-events`.
     Notice {
         /// Connection whose handler posted it, if it was one's.
-        from: Option<ConnectionId>,
+        cause: Option<Arc<Cause>>,
         /// Payload.
         payload: &'a [u8],
         /// Number of notices and room events that led to it, itself included.
@@ -84,6 +86,14 @@ impl Event<'_> {
             _ => 0,
         }
     }
+
+    /// Returns the connection whose handler posted it, if it was one's.
+    pub fn cause(&self) -> Option<&Arc<Cause>> {
+        match self {
+            Event::Notice { cause, .. } => cause.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// An event of a room, or of the channel itself.
@@ -94,7 +104,7 @@ pub enum Detached<'a> {
         /// Name of the room.
         room: &'a str,
         /// Connection whose handler posted it, if it was one's.
-        from: Option<ConnectionId>,
+        cause: Option<&'a Arc<Cause>>,
         /// Payload.
         payload: &'a [u8],
     },
@@ -183,9 +193,9 @@ pub(super) async fn dispatch(
             Some(guest) => guest.call_on_pong(store, connection, session, data).await,
             None => Ok(None),
         },
-        Event::Notice { from, payload, .. } => match &exports.notice_events {
+        Event::Notice { ref cause, payload, .. } => match &exports.notice_events {
             Some(guest) => {
-                let from = from.map(|id| id.to_string());
+                let from = cause.as_ref().map(|cause| cause.connection.to_string());
                 let from = from.as_deref();
                 guest.call_on_notify(store, connection, session, from, payload).await
             }
@@ -210,9 +220,9 @@ pub(super) async fn dispatch_detached(
     event: &Detached<'_>,
 ) -> wasmtime::Result<Option<Vec<u8>>> {
     match *event {
-        Detached::RoomEvent { room, from, payload } => match &exports.room_events {
+        Detached::RoomEvent { room, cause, payload } => match &exports.room_events {
             Some(guest) => {
-                let from = from.map(|id| id.to_string());
+                let from = cause.map(|cause| cause.connection.to_string());
                 guest.call_on_room_event(store, room, state, from.as_deref(), payload).await
             }
             None => Ok(None),

@@ -56,6 +56,9 @@ const TINY: &[u8] = &[
 /// An address that is not in the module's memory.
 const OUT_OF_BOUNDS: i32 = 0x10_0000;
 
+/// The reason if the compiler has panicked.
+const PANICKED: &str = "the compiler panicked";
+
 impl Machine {
     /// Applies the settings.
     pub(super) fn apply(self, config: &mut EngineConfig) {
@@ -103,8 +106,11 @@ impl Machine {
     /// first one of the process. Signals come there in other ways.
     fn call(self, function: &str, argument: i32) -> Result<wasmtime::Result<i32>, String> {
         std::thread::scope(|scope| {
-            let called = scope.spawn(|| self.call_here(function, argument)).join();
-            called.unwrap_or_else(|_| Err("the compiler panicked".to_owned()))
+            let thread = std::thread::Builder::new();
+            match thread.spawn_scoped(scope, || self.call_here(function, argument)) {
+                Ok(calling) => calling.join().unwrap_or_else(|_| Err(PANICKED.to_owned())),
+                Err(error) => Err(format!("no thread can be started: {error}")),
+            }
         })
     }
 

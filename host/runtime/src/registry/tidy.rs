@@ -158,25 +158,13 @@ fn sweep_interval(config: &Config) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::{Engine, Machine};
-    use crate::ports::{Ports, TokenVerifier, TokenVerifiers};
-
-    #[derive(Debug)]
-    struct NoTokens;
-
-    impl TokenVerifiers for NoTokens {
-        fn of_channel(&self, _: &str) -> Option<Arc<dyn TokenVerifier>> {
-            None
-        }
-    }
+    use crate::registry::tests::registry;
 
     #[tokio::test]
     async fn what_removed_channels_keep_is_bounded_together_and_the_oldest_makes_room() {
         let mut config = Config::default();
         (config.max_store_bytes, config.max_channel_state_bytes) = (10_000, 1_000);
-        let engine = Engine::new(None, Machine::default()).expect("an engine");
-        let ports = Ports::system(&config, Arc::new(NoTokens)).expect("the ports");
-        let registry = Registry::new(Arc::new(config), engine, ports);
+        let registry = registry(config);
         let mut kept = KeptChannels::default();
         let mut remove = async |name: &str, bytes: usize| -> (usize, Vec<String>) {
             let context = registry.context(name);

@@ -36,6 +36,7 @@ pub(super) async fn start(
     let finished = guest_call.run(async |instance| {
         let mut call = Call::new(client.clone(), phase);
         call.hops = event.hops();
+        call.cause = event.cause().cloned();
         instance.handle(call, session, event).await
     });
     finished.await

@@ -85,21 +85,25 @@ fn a_value_can_be_replaced_in_a_full_store() {
     let (store, _) = store(ENTRY_OVERHEAD + 2);
     now(store.set("a", value("1"), None)).expect("room");
     now(store.set("a", value("2"), None)).expect("its own room");
-    assert_eq!(now(store.increment("a", 5)), Ok(7));
+    assert_eq!(now(store.increment("a", 5, None)), Ok(7));
     let full = Err(CallRefusal::StoreFull { limit: ENTRY_OVERHEAD + 2 });
-    assert_eq!(now(store.increment("a", 5)), full, "12 has a byte more");
-    assert_eq!(now(store.increment("a", 1)), Ok(8), "and was not written");
+    assert_eq!(now(store.increment("a", 5, None)), full, "12 has a byte more");
+    assert_eq!(now(store.increment("a", 1, None)), Ok(8), "and was not written");
 }
 
 #[test]
 fn numbers_stay_within_64_bits_and_are_numbers() {
     let (store, _) = store(usize::MAX);
-    assert_eq!(now(store.increment("n", i64::MAX)), Ok(i64::MAX));
-    assert_eq!(now(store.increment("n", 1)), Err(CallRefusal::StoreOverflow));
-    assert_eq!(now(store.increment("n", -1)), Ok(i64::MAX - 1));
+    assert_eq!(now(store.increment("n", i64::MAX, None)), Ok(i64::MAX));
+    assert_eq!(now(store.increment("n", 1, None)), Err(CallRefusal::StoreOverflow));
+    assert_eq!(now(store.increment("n", -1, None)), Ok(i64::MAX - 1));
     for text in ["", "1.5", "0x1", " 1", "\"1\"", "9223372036854775808"] {
         now(store.set("n", value(text), None)).expect("room");
-        assert_eq!(now(store.increment("n", 1)), Err(CallRefusal::StoreNotANumber), "{text:?}");
+        assert_eq!(
+            now(store.increment("n", 1, None)),
+            Err(CallRefusal::StoreNotANumber),
+            "{text:?}"
+        );
     }
 }
 
@@ -109,7 +113,7 @@ enum Step {
     Get(String),
     Set(String, String, Option<u64>),
     Delete(String),
-    Increment(String, i64),
+    Increment(String, i64, Option<u64>),
     /// With the version that the key has, or with another one.
     Swap(String, bool, String, Option<u64>),
     List(String, Option<String>, usize),
@@ -131,7 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
         key().prop_map(Step::Get),
         (key(), text(), ttl()).prop_map(|(key, text, ttl)| Step::Set(key, text, ttl)),
         key().prop_map(Step::Delete),
-        (key(), -2..3_i64).prop_map(|(key, by)| Step::Increment(key, by)),
+        (key(), -2..3_i64, ttl()).prop_map(|(key, by, ttl)| Step::Increment(key, by, ttl)),
         (key(), any::<bool>(), text(), ttl())
             .prop_map(|(key, right, text, ttl)| Step::Swap(key, right, text, ttl)),
         ("[ab]{0,2}", proptest::option::of(key()), 0..6_usize)
@@ -196,10 +200,10 @@ proptest! {
                     let expected = model.entries.remove(&key).is_some();
                     prop_assert_eq!(now(store.delete(&key)), Ok(expected));
                 }
-                Step::Increment(key, by) => {
+                Step::Increment(key, by, ttl) => {
                     let (before, expires) = match model.entries.get(&key) {
                         Some((text, _, expires)) => (text.parse::<i64>().ok(), *expires),
-                        None => (Some(0), None),
+                        None => (Some(0), model.expiry(ttl)),
                     };
                     let expected = match before.map(|before| before.checked_add(by)) {
                         None => Err(CallRefusal::StoreNotANumber),
@@ -208,7 +212,8 @@ proptest! {
                             model.put(&key, sum.to_string(), expires).map(|_| sum)
                         }
                     };
-                    prop_assert_eq!(now(store.increment(&key, by)), expected);
+                    let ttl = ttl.map(Duration::from_millis);
+                    prop_assert_eq!(now(store.increment(&key, by, ttl)), expected);
                 }
                 Step::Swap(key, is_right, text, ttl) => {
                     let version = model.entries.get(&key).map(|(_, version, _)| *version);
