@@ -107,6 +107,9 @@ pub(crate) fn on_room_event<C: Channel>(
         C::on_room_event(state, &Room::new(room), event)
     });
     handled.unwrap_or_else(|error| {
+        if error.for_sender().is_some() {
+            backend::report_invalid(OutsideRefusal::of(&error).body.to_string().as_bytes());
+        }
         let state = undone("on_room_event", &error);
         tell_sender(error);
         state

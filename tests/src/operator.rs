@@ -28,10 +28,12 @@ impl Operated {
         Operated::start_in(folder(plugins), flags).await
     }
 
-    /// Starts a server in a prepared folder, except for its `wharf.toml`.
+    /// Starts a server in a prepared folder. Its `wharf.toml`, if there is one, has tables only.
     pub async fn start_in(folder: TempDir, flags: &[&str]) -> Operated {
-        let file = format!("operator_token = \"{TOKEN}\"\noperator_listen = \"127.0.0.1:0\"\n");
-        std::fs::write(folder.path().join("wharf.toml"), file).expect("a file");
+        let path = folder.path().join("wharf.toml");
+        let tables = std::fs::read_to_string(&path).unwrap_or_default();
+        let own = format!("operator_token = \"{TOKEN}\"\noperator_listen = \"127.0.0.1:0\"\n");
+        std::fs::write(path, own + &tables).expect("a file");
         let wharf = Wharf::start_in(folder, flags).await;
         let line =
             wharf.log.wait_for("the API's address", |l| l.says("listening for the operator"));

@@ -248,6 +248,31 @@ fn what_a_plugin_needs_is_the_line_to_write() {
 }
 
 #[test]
+fn a_plugin_that_reads_claims_needs_a_table_for_tokens() {
+    let vouched = component("vouched");
+    let need = |settings: &str| {
+        let (reports, code) = checked(&[("vouched.wasm", &vouched)], settings);
+        assert_eq!(code, Some(0), "{reports:?}");
+        reports[0]["needs"][0].clone()
+    };
+    let missing = need("");
+    let table = json!("channels.vouched.token");
+    assert_eq!((&missing["table"], &missing["is_there"]), (&table, &json!(false)));
+    assert!(
+        missing["line"].as_str().is_some_and(|line| line.starts_with("secret = ")),
+        "{missing}"
+    );
+    let secret = format!("secret = {:?}\n", "s".repeat(40));
+    let there = need(&format!("[channels.vouched.token]\n{secret}"));
+    assert_eq!((&there["table"], &there["is_there"]), (&table, &json!(true)));
+    let shared = need(&format!("[token]\n{secret}"));
+    assert_eq!((&shared["table"], &shared["is_there"]), (&json!("token"), &json!(true)));
+    // A plugin that never asks for them needs no table.
+    let (reports, _) = checked(&[("chat.wasm", &component("chat"))], "");
+    assert_eq!(reports[0]["needs"], json!([]));
+}
+
+#[test]
 fn what_no_host_would_load_is_refused_for_the_reasons_of_its_log() {
     let newer = replaced(&component("echo"), b"@0.1.2", b"@0.9.0");
     let echo = component("echo");

@@ -31,6 +31,8 @@ mod notices;
 mod operator;
 mod operator_access;
 mod operator_examples;
+mod operator_kept;
+mod operator_outcomes;
 mod origins;
 mod page;
 mod passing;

@@ -147,8 +147,9 @@ async fn lists_come_in_pages_that_join_without_gaps() {
             assert_eq!(shown.collect::<Vec<_>>(), ids.iter().collect::<Vec<_>>(), "{path}");
         } else {
             assert_eq!(pages.len(), 8);
-            assert_eq!(pages[0], json!({ "name": "all", "members": 7 }));
-            assert_eq!(pages[1], json!({ "name": "room 0/ü", "members": 1 }));
+            for (page, name, members) in [(&pages[0], "all", 7), (&pages[1], "room 0/ü", 1)] {
+                assert_eq!((&page["name"], &page["members"]), (&json!(name), &json!(members)));
+            }
         }
     }
     let (_, room) = it.get("/operated/rooms/room%200%2F%C3%BC").await;

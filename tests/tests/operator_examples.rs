@@ -49,6 +49,8 @@ async fn the_examples_of_the_operators_page_do_what_it_says() {
     let it = Operated::start_in(folder, &[]).await;
     let mut ann = it.wharf.connect("/operated/lobby?user=ann&join=lobby&role=moderator").await;
     let connection = ann.ask("id").await;
+    assert_eq!(ann.ask("timer").await, "timer");
+    it.post("/chat/messages", json!({ "do": "prepare" })).await;
     let path = "/operated/lobby?user=bob&join=lobby&present=lobby&role=moderator";
     let mut bobs = [it.wharf.connect(path).await, it.wharf.connect(path).await];
     for bob in &mut bobs {

@@ -402,3 +402,33 @@ pub(crate) fn complains(folder: &TempDir, code: Option<i32>, words: &[&str]) {
         assert!(complaint.contains(word), "no {word:?}: {complaint}");
     }
 }
+
+#[tokio::test]
+async fn a_plugin_that_reads_claims_without_token_rules_is_told_of_once_in_a_generation() {
+    let wharf = Wharf::start_in(folder(""), &[]).await;
+    let is_hint = |line: &Line| line.text.contains("reads the claims of tokens");
+    let mut first = wharf.connect("/vouched").await;
+    assert_eq!(first.json().await["claims"], Value::Null);
+    let line = wharf.log.wait_for("the hint", is_hint).await;
+    assert_eq!(line.str("channel"), "vouched");
+    assert!(line.text.contains("[channels.vouched.token]"), "{line}");
+    let mut second = wharf.connect("/vouched").await;
+    assert_eq!(second.json().await["claims"], Value::Null);
+    assert_eq!(wharf.log.find(is_hint).len(), 1);
+    let mut next = artefacts::component("vouched");
+    next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
+    let start = wharf.log.len();
+    wharf.swap("vouched", &next).await;
+    let mut third = wharf.connect("/vouched").await;
+    assert_eq!(third.json().await["claims"], Value::Null);
+    wharf.log.wait_for_after(start, "the hint about the next generation", is_hint).await;
+    assert_eq!(wharf.log.find(is_hint).len(), 2);
+}
+
+#[tokio::test]
+async fn a_client_without_a_token_where_tokens_are_optional_is_no_reason_for_a_hint() {
+    let wharf = started(&format!("{}required = false", secret())).await;
+    let mut client = wharf.connect("/vouched").await;
+    assert_eq!(client.json().await["claims"], Value::Null);
+    assert!(wharf.log.find(|line| line.text.contains("reads the claims")).is_empty());
+}

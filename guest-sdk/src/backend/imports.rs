@@ -480,6 +480,10 @@ pub(crate) fn report_error(detail: &str) {
     event::report_error(detail);
 }
 
+pub(crate) fn report_invalid(body: &[u8]) {
+    event::report_invalid(body);
+}
+
 pub(crate) fn report_unreadable_session(detail: &str) {
     event::report_unreadable_session(detail);
 }

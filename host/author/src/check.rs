@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::package::{Cargo, Package};
 use super::{MISSING_TARGET, lacks_target};
-use wharf_config::{ChannelConfig, Config, table_key as key};
+use wharf_config::{ChannelConfig, ChannelToken, Config, TokenConfig, TokenKey, table_key as key};
 use wharf_runtime::plugin::watch::{Change, look_once, plugins_in};
 use wharf_runtime::plugin::{Engine, Interfaces, Machine};
 use wharf_runtime::ports::Ports;
@@ -163,7 +163,8 @@ async fn report(registry: &Registry, config: &Config, file: &Path) -> Report {
             report.sha256 = Some(hex(&sha256));
             if let Some(interfaces) = Interfaces::read(&bytes) {
                 report.describe(&interfaces);
-                report.needs = needs(&interfaces, &name, &config.channel(&name));
+                let own = config.channel(&name);
+                report.needs = needs(&interfaces, &name, &own, config.token.as_deref());
             }
             match registry.load_file(&name, &path, bytes, sha256).await {
                 Ok(channel) => {
@@ -234,7 +235,12 @@ fn one_line(text: &str) -> String {
 }
 
 /// Returns the entries of the configuration that a plugin with these imports needs.
-fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Need> {
+fn needs(
+    interfaces: &Interfaces,
+    channel: &str,
+    own: &ChannelConfig,
+    token: Option<&TokenConfig>,
+) -> Vec<Need> {
     let imports = |wanted: &str| interfaces.imports.iter().any(|name| short(name) == wanted);
     let table = format!("channels.{}", key(channel));
     let list = |key: &str, granted: Vec<String>, example: &str, why| {
@@ -265,7 +271,34 @@ fn needs(interfaces: &Interfaces, channel: &str, own: &ChannelConfig) -> Vec<Nee
         let why = "it reads settings, which its author names; secret ones go under `.secrets`";
         needs.push(Need { table: format!("{table}.settings"), line, why, is_there });
     }
+    if interfaces.reads_claims {
+        needs.push(token_need(&table, own, token));
+    }
     needs
+}
+
+/// Returns the table without which a plugin gets no claims. A file does not tell if it can do without.
+fn token_need(table: &str, own: &ChannelConfig, shared: Option<&TokenConfig>) -> Need {
+    let own_table = format!("{table}.token");
+    let (table, rules) = match &own.token {
+        ChannelToken::Own(rules) => (own_table, Some(&**rules)),
+        ChannelToken::Inherited if shared.is_some() => ("token".to_owned(), shared),
+        ChannelToken::Inherited | ChannelToken::Off => (own_table, None),
+    };
+    let keys = rules.map(|rules| {
+        rules.keys.iter().map(|keys| match keys.key {
+            TokenKey::Secret(_) => "secret = …",
+            TokenKey::PublicKey(_) => "public_key = …",
+            TokenKey::Jwks(_) | TokenKey::JwksUrl(_) => "jwks = …",
+        })
+    });
+    let line = match keys {
+        Some(keys) => keys.collect::<Vec<_>>().join("; "),
+        None => "secret = { env = \"VARIABLE\" }".to_owned(),
+    };
+    let why = "it reads the claims of tokens, which the host has to check: a `secret`, a `public_key` or \
+               `jwks`; the file does not tell if it can do without";
+    Need { table, line, why, is_there: rules.is_some() }
 }
 
 /// Returns the names of the contract's interfaces; of WASI only the packages, since the interfaces
@@ -332,7 +365,18 @@ mod tests {
 
     fn needs_of(imports: &[&str], own: &ChannelConfig) -> Vec<Need> {
         let imports = imports.iter().map(|name| (*name).to_owned()).collect();
-        needs(&Interfaces { imports, exports: Vec::new() }, "my-chat", own)
+        needs(&Interfaces { imports, ..Interfaces::default() }, "my-chat", own, None)
+    }
+
+    #[test]
+    fn a_plugin_that_reads_claims_needs_a_table_unless_there_is_one() {
+        let reads = Interfaces { reads_claims: true, ..Interfaces::default() };
+        let mut own = ChannelConfig::default();
+        let need = |own: &ChannelConfig| needs(&reads, "my-chat", own, None).remove(0);
+        assert_eq!(need(&own).table, "channels.my-chat.token");
+        assert!(!need(&own).is_there);
+        own.token = ChannelToken::Off;
+        assert!(!need(&own).is_there, "tokens are ignored");
     }
 
     #[test]
@@ -373,7 +417,7 @@ mod tests {
     fn names_of_hostile_files_stay_on_their_line() {
         let mut report = Report::of(Path::new("x.wasm"));
         let exports = vec!["wharf:channel/a\n\u{1b}[2J@0.1.\n".to_owned()];
-        report.describe(&Interfaces { imports: Vec::new(), exports });
+        report.describe(&Interfaces { exports, ..Interfaces::default() });
         assert_eq!(report.exports, ["a??[2J"]);
         assert_eq!(report.contract.as_deref(), Some("0.1.?"));
     }

@@ -26,6 +26,7 @@ use records::Records;
 
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
+pub use kept::RoomFacts;
 pub(crate) use reserved::PlaceCounts;
 pub use reserved::{GroupKind, ReservedPlace};
 

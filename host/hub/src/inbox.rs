@@ -5,6 +5,8 @@
 //! accepted post cannot find the inbox full, and a post to a full inbox is an error of the call. An
 //! inbox that is never used is one pointer.
 
+mod awaited;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::connection_id::ConnectionId;
 use wharf_contract::limits::event_charge;
+
+pub use awaited::{AwaitedEvent, Outcome};
 
 /// The bounds of an inbox.
 #[derive(Clone, Copy, Debug)]
@@ -75,9 +80,25 @@ pub enum Posted {
         /// Bytes that its place was taken for.
         bytes: usize,
     },
+    /// An event of a room whose poster waits for the outcome. Boxed: it is rare.
+    Awaited(Box<AwaitedEvent>),
     /// A timer's firing. It takes no place: timers have their own bound, and of each name at most
     /// one firing waits.
     Timer(Arc<Firing>),
+    /// The operator's question for a connection's session. It takes no place, and those that nobody
+    /// waits for any more are dropped with the next one.
+    SessionWanted(oneshot::Sender<Box<[u8]>>),
+}
+
+impl Posted {
+    /// Returns the size of the payload that a place was taken for, if one was.
+    pub(crate) fn placed_bytes(&self) -> Option<usize> {
+        match self {
+            Posted::Event { bytes, .. } => Some(*bytes),
+            Posted::Awaited(event) => Some(event.payload.len()),
+            Posted::Timer(_) | Posted::SessionWanted(_) => None,
+        }
+    }
 }
 
 /// The reason why no place could be taken.
@@ -199,8 +220,8 @@ impl Inbox {
             return None;
         };
         let posted = content.waiting.pop_front()?;
-        if let Posted::Event { bytes, .. } = &posted {
-            content.free(*bytes);
+        if let Some(bytes) = posted.placed_bytes() {
+            content.free(bytes);
         }
         state.shrink();
         Some(posted)
@@ -209,6 +230,14 @@ impl Inbox {
     /// Returns true if nothing waits and no place is taken.
     pub fn is_empty(&self) -> bool {
         !matches!(*self.0.lock(), State::Open(_))
+    }
+
+    /// Returns the number of events that wait.
+    pub fn waiting(&self) -> usize {
+        match &*self.0.lock() {
+            State::Open(content) => content.waiting.len(),
+            _ => 0,
+        }
     }
 
     /// Drops the waiting events, and accepts no more.
@@ -244,6 +273,22 @@ impl Inbox {
         if let State::Open(content) = &mut *state {
             content.free(bytes);
             state.shrink();
+        }
+    }
+
+    /// Queues a question for the session before all events. `false` if the inbox is closed.
+    fn put_question(&self, answer: oneshot::Sender<Box<[u8]>>) -> bool {
+        match self.0.lock().open() {
+            Some(content) => {
+                let is_wanted = |posted: &Posted| match posted {
+                    Posted::SessionWanted(answer) => !answer.is_closed(),
+                    _ => true,
+                };
+                content.waiting.retain(is_wanted);
+                content.waiting.push_front(Posted::SessionWanted(answer));
+                true
+            }
+            None => false,
         }
     }
 
@@ -288,11 +333,25 @@ impl Place {
     }
 
     /// Posts an event with the payload that the place was taken for.
-    pub fn fill(mut self, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
+    pub fn fill(self, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
         debug_assert!(payload.len() <= self.bytes);
+        let bytes = self.bytes;
+        self.put(Posted::Event { cause, payload, hops, bytes });
+    }
+
+    /// Posts an event of the operator's with the payload that the place was taken for. Returns the
+    /// receiver of its outcome, to which nothing is sent if it is never handled.
+    pub fn fill_awaited(self, payload: Bytes, hops: u8) -> oneshot::Receiver<Outcome> {
+        let (waiter, outcome) = oneshot::channel();
+        self.put(Posted::Awaited(Box::new(AwaitedEvent { payload, hops, waiter })));
+        outcome
+    }
+
+    fn put(mut self, posted: Posted) {
+        debug_assert_eq!(posted.placed_bytes(), Some(self.bytes));
         let Some(to) = self.to.take() else { return };
         let bytes = self.bytes;
-        match to.inbox().put(Posted::Event { cause, payload, hops, bytes }) {
+        match to.inbox().put(posted) {
             true => to.attend(),
             false => count_off(&*to, bytes),
         }
@@ -313,6 +372,16 @@ fn count_off(to: &dyn Addressee, bytes: usize) {
     if let Some(channel_bytes) = to.channel_bytes() {
         channel_bytes.fetch_sub(event_charge(bytes), Ordering::Relaxed);
     }
+}
+
+/// Asks the owner of a connection for its session. The receiver gets it when no handler runs; `None`
+/// if events are no longer handled.
+pub(crate) fn ask_session(to: Arc<dyn Addressee>) -> Option<oneshot::Receiver<Box<[u8]>>> {
+    let (answer, answered) = oneshot::channel();
+    to.inbox().put_question(answer).then(|| {
+        to.attend();
+        answered
+    })
 }
 
 /// Posts a timer's firing, which needs no place. `false` if events are no longer handled.
@@ -421,6 +490,24 @@ mod tests {
         drop(places);
         assert_eq!(client_bytes::counted(), before);
         client_bytes::set_limit(usize::MAX);
+    }
+
+    #[test]
+    fn a_question_for_the_session_comes_before_events_and_takes_no_place_of_theirs() {
+        let to = Arc::new(Anybody::default());
+        for _ in 0..LIMITS.events {
+            let place = Place::take(to.clone(), 1, LIMITS).expect("there is room");
+            place.fill(None, Bytes::from_static(b"a"), 0);
+        }
+        for _ in 0..100 {
+            drop(ask_session(to.clone()).expect("it is open"));
+        }
+        let _answered = ask_session(to.clone()).expect("it is open");
+        assert_eq!(to.0.waiting(), LIMITS.events + 1, "those that were given up are dropped");
+        assert!(matches!(to.0.pop(), Some(Posted::SessionWanted(_))));
+        assert!(matches!(to.0.pop(), Some(Posted::Event { .. })));
+        to.0.close();
+        assert!(ask_session(to).is_none());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! A room's state is separate from its members: it exists from the first post on, with or without
 //! members, and stays for a while after the last member has left.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -116,6 +117,13 @@ impl RoomState {
         self.work.lock().state.clone()
     }
 
+    /// Returns the size of the last committed state, and the number of events that wait or run.
+    pub(crate) fn load(&self) -> (Option<usize>, usize) {
+        let work = self.work.lock();
+        let running = usize::from(work.is_running);
+        (work.state.as_ref().map(Bytes::len), self.inbox.waiting() + running)
+    }
+
     /// Keeps a state. `false` if all states of the channel would then have more than `max` bytes
     /// together; nothing has changed then.
     pub fn keep(&self, state: Bytes, max: usize) -> bool {
@@ -151,11 +159,11 @@ impl RoomState {
         let mut work = self.work.lock();
         let posted = self.inbox.pop();
         match &posted {
-            Some(Posted::Event { bytes, .. }) => {
-                let charge = event_charge(*bytes);
-                self.shared.inbox_bytes.fetch_sub(charge, Ordering::Relaxed);
+            Some(posted) => {
+                if let Some(bytes) = posted.placed_bytes() {
+                    self.shared.inbox_bytes.fetch_sub(event_charge(bytes), Ordering::Relaxed);
+                }
             }
-            Some(Posted::Timer(_)) => {}
             None => {
                 work.is_running = false;
                 self.queue(&mut work);
@@ -203,7 +211,8 @@ impl Addressee for RoomState {
 
 /// The states of a channel's rooms. They outlive its generations.
 pub struct RoomStates {
-    table: Mutex<HashMap<Arc<str>, Arc<RoomState>>>,
+    /// Rooms by name. Their order makes pages cheap, however many rooms there are.
+    table: Mutex<BTreeMap<Arc<str>, Arc<RoomState>>>,
     channel: Arc<RoomState>,
     shared: Arc<Shared>,
 }
@@ -287,6 +296,18 @@ impl RoomStates {
         self.table.lock().get(name).cloned()
     }
 
+    /// Returns the names of at most `limit` rooms with data in ascending order, beginning after
+    /// `after`.
+    pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        let start = match after {
+            Some(name) => Bound::Excluded(name),
+            None => Bound::Unbounded,
+        };
+        let table = self.table.lock();
+        let rooms = table.range::<str, _>((start, Bound::Unbounded));
+        rooms.take(limit).map(|(name, _)| name.clone()).collect()
+    }
+
     /// Returns the state of one of the rooms, if any has one.
     pub(crate) fn sample(&self) -> Option<Bytes> {
         self.table.lock().values().find_map(|room| room.state())
@@ -358,9 +379,6 @@ impl RoomStates {
         }
         drop(work);
         let room = table.remove(name);
-        if table.capacity() > 64 && table.len() * 4 < table.capacity() {
-            table.shrink_to_fit();
-        }
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
         room
     }
@@ -381,6 +399,19 @@ mod tests {
 
     async fn pass(time: Duration) {
         tokio::time::sleep(time + Duration::from_millis(1)).await;
+    }
+
+    #[test]
+    fn rooms_with_data_come_in_pages_in_the_order_of_their_names() {
+        let rooms = RoomStates::default();
+        for name in ["b", "c", "a"] {
+            rooms.open(&name.into(), 10).expect("a room");
+        }
+        let page = |after: Option<&str>| -> Vec<String> {
+            rooms.page(after, 2).iter().map(|name| name.to_string()).collect()
+        };
+        assert_eq!((page(None), page(Some("b"))), (vec!["a".into(), "b".into()], vec!["c".into()]));
+        assert!(page(Some("c")).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,6 +21,19 @@ pub struct Entry {
     pub version: u64,
 }
 
+/// An entry of a list, as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedEntry {
+    /// Key.
+    pub key: String,
+    /// Value. Cheap to clone.
+    pub value: Bytes,
+    /// Version of this value of this key.
+    pub version: u64,
+    /// Time to its expiry; `None` for a value that stays.
+    pub expires_in: Option<Duration>,
+}
+
 /// The answer of a call.
 pub type StoreAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>> + Send + 'a>>;
 
@@ -82,6 +95,14 @@ pub trait Store: fmt::Debug + Send + Sync {
         after: Option<&'a str>,
         limit: usize,
     ) -> StoreAnswer<'a, Vec<String>>;
+
+    /// Lists entries like [`list`](Store::list), with their values.
+    fn entries<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StoreAnswer<'a, Vec<ListedEntry>>;
 
     /// Returns the size of the entries in the memory of this process, in bytes, with those that have
     /// expired and were not dropped yet.

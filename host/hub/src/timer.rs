@@ -5,6 +5,7 @@
 //! If it has not been handled when the timer falls due again, it is not posted twice.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -39,6 +40,21 @@ impl std::fmt::Debug for NewTimer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewTimer").field("scope", &self.scope).field("name", &self.name).finish()
     }
+}
+
+/// A timer that is set, as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerFacts {
+    /// Name.
+    pub name: Arc<str>,
+    /// Time to its next firing; zero if a firing waits and there is no other.
+    pub due_in: Duration,
+    /// Time between firings; `None` for a timer that fires once.
+    pub interval: Option<Duration>,
+    /// True if a firing waits for its turn.
+    pub is_waiting: bool,
+    /// Payload.
+    pub payload: Bytes,
 }
 
 /// The timers of one channel. They outlive its generations.
@@ -95,6 +111,19 @@ impl Entry {
     fn bytes(&self) -> usize {
         let next = self.next.as_ref().map_or(0, |next| next.payload.len());
         next + self.fired.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Returns the facts about the timer; `None` for one that was cancelled while its firing waits.
+    fn facts(&self, now: Instant) -> Option<TimerFacts> {
+        let payload = self.next.as_ref().map(|next| &next.payload).or(self.fired.as_ref())?;
+        let due_in = self.next.as_ref().map(|next| next.key.0.saturating_duration_since(now));
+        Some(TimerFacts {
+            name: self.firing.name.clone(),
+            due_in: due_in.unwrap_or_default(),
+            interval: self.next.as_ref().and_then(|next| next.interval),
+            is_waiting: self.fired.is_some(),
+            payload: payload.clone(),
+        })
     }
 }
 
@@ -158,6 +187,31 @@ impl Timers {
         let state = self.0.state.lock();
         let of_scope = state.by_scope.get(scope);
         of_scope.map_or((0, false), |timers| (timers.len(), timers.contains_key(name)))
+    }
+
+    /// Returns at most `limit` timers of a scope in ascending order of their names, beginning after
+    /// `after`.
+    pub(crate) fn page(&self, scope: &Scope, after: Option<&str>, limit: usize) -> Vec<TimerFacts> {
+        let (now, start) = (Instant::now(), after.map_or(Bound::Unbounded, Bound::Excluded));
+        let state = self.0.state.lock();
+        let Some(of_scope) = state.by_scope.get(scope) else {
+            return Vec::new();
+        };
+        let entries = of_scope.range::<str, _>((start, Bound::Unbounded));
+        entries.filter_map(|(_, entry)| entry.facts(now)).take(limit).collect()
+    }
+
+    /// Returns the number of a scope's timers.
+    pub(crate) fn count_in(&self, scope: &Scope) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        self.0.state.lock().by_scope.get(scope).map_or(0, BTreeMap::len)
+    }
+
+    /// Returns the number of all timers.
+    pub(crate) fn len(&self) -> usize {
+        self.0.count.load(Ordering::SeqCst)
     }
 
     /// Returns the time until a timer fires the next time, if it is set.
@@ -387,6 +441,28 @@ mod tests {
         state.remove_all(&Scope::Connection(ConnectionId::local(1)));
         assert!(fired(&mut state, &to, now + 900 * MS).is_empty());
         assert!(state.due.is_empty() && state.by_scope.is_empty());
+    }
+
+    #[test]
+    fn timers_are_shown_in_pages_with_what_is_left_of_them() {
+        let (timers, to, now) = (Timers::default(), Arc::default(), Instant::now());
+        let scope = Scope::Connection(ConnectionId::local(1));
+        let set = |name: &str, delay, interval| {
+            timers.0.state.lock().set(timer(&to, name, delay, interval), now);
+        };
+        set("b", 10, None);
+        set("a", 60_000, Some(1_000));
+        set("c", 10, None);
+        drop(timers.0.state.lock().take_due(now + 10 * MS));
+        timers.0.state.lock().cancel(&scope, "c");
+        let shown = timers.page(&scope, None, 10);
+        let names: Vec<_> = shown.iter().map(|timer| (&*timer.name, timer.is_waiting)).collect();
+        assert_eq!(names, [("a", false), ("b", true)], "a cancelled one is not there");
+        assert_eq!(shown[0].interval, Some(1_000 * MS));
+        assert!(shown[0].due_in > 50_000 * MS && shown[1].due_in.is_zero());
+        let page = timers.page(&scope, Some("a"), 1);
+        assert_eq!(page, shown[1..]);
+        assert!(timers.page(&Scope::Channel, None, 1).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The part of a channel that outlives its generations.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub struct ChannelContext {
     pub memory: ChannelMemory,
     /// Turns of the calls that compute for long.
     pub long_calls: Arc<LongCalls>,
+    /// Number of the last generation that has read claims of tokens though none are checked.
+    pub unchecked_tokens: AtomicU64,
     /// A session, for new code to be tried with.
     pub session_sample: SessionSample,
     /// The channel itself, as long as it is mounted: one that was removed may come back as another.

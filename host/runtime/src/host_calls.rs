@@ -146,6 +146,19 @@ pub struct Call {
     pub hops: u8,
     /// Connection whose handler posted this event, if one did.
     pub cause: Option<Arc<Cause>>,
+    /// The guest's own words about the outcome, for an event that somebody waits for.
+    pub report: Option<Box<Report>>,
+}
+
+/// The guest's own words about the outcome of an event.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// True if it has discarded its effects.
+    pub is_undone: bool,
+    /// The error that it has reported, without the channel's secrets.
+    pub failure: Option<String>,
+    /// The sender's mistake that it has reported, as JSON.
+    pub invalid: Option<Vec<u8>>,
 }
 
 impl Call {
@@ -169,6 +182,7 @@ impl Call {
             close: None,
             response_headers: Vec::new(),
             hops: 0,
+            report: None,
             cause: None,
         })
     }

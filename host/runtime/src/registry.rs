@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -198,6 +198,7 @@ impl Registry {
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
+            unchecked_tokens: AtomicU64::new(0),
             session_sample: SessionSample::default(),
             mounted: Mutex::default(),
             working: self.working.clone(),

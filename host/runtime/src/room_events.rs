@@ -12,13 +12,13 @@ use futures_util::FutureExt;
 
 use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
-use crate::guest_call::{About, GuestCall, Patience};
-use crate::host_calls::Call;
+use crate::guest_call::{About, CallError, GuestCall, Patience, Shortage};
+use crate::host_calls::{Call, Report};
 use crate::instance::{Detached, Failure};
 use crate::working::Work;
 use wharf_config::Config;
-use wharf_contract::fault::TooBig;
-use wharf_hub::inbox::Posted;
+use wharf_contract::fault::{Fault, TooBig};
+use wharf_hub::inbox::{AwaitedEvent, Outcome, Posted};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
 
@@ -70,16 +70,26 @@ async fn run_posted(
     posted: Posted,
     writes: &mut PendingWrites,
 ) {
-    match &posted {
+    match posted {
         Posted::Event { cause, payload, hops, .. } => {
             let cause = cause.as_ref();
-            let event = Detached::RoomEvent { room: room.name(), cause, payload };
-            run_one(channel, room, &event, *hops, writes).await;
+            let event = Detached::RoomEvent { room: room.name(), cause, payload: &payload };
+            // A failure is in the log.
+            let _ = run_one(channel, room, &event, hops, None, writes).await;
         }
+        Posted::Awaited(awaited) => {
+            let AwaitedEvent { payload, hops, waiter } = *awaited;
+            let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
+            let ran = run_one(channel, room, &event, hops, Some(Box::default()), writes).await;
+            // The poster may have given up.
+            let _ = waiter.send(outcome(ran));
+        }
+        // Only connections have a session.
+        Posted::SessionWanted(_) => {}
         // Timers that are set while a removed channel's connections end are not wanted.
         Posted::Timer(_) if channel.is_removed() => channel.context.hub.cancel_timers(),
         Posted::Timer(firing) => {
-            let Some(payload) = channel.context.hub.begin_timer(firing) else {
+            let Some(payload) = channel.context.hub.begin_timer(&firing) else {
                 return;
             };
             let (name, payload) = (&firing.name, &payload);
@@ -87,19 +97,57 @@ async fn run_posted(
                 "" => Detached::ChannelTimer { name, payload },
                 room => Detached::RoomTimer { room, name, payload },
             };
-            run_one(channel, room, &event, 0, writes).await;
+            let _ = run_one(channel, room, &event, 0, None, writes).await;
         }
     }
 }
 
-/// Calls the guest and commits its effects.
+/// An event that was run to its end.
+struct Ran {
+    generation: u64,
+    is_state_changed: bool,
+    report: Option<Box<Report>>,
+}
+
+/// Returns the outcome of an event for its poster.
+fn outcome(ran: Result<Ran, CallError>) -> Outcome {
+    let (failure, is_late) = match ran {
+        Ok(Ran { generation, is_state_changed, report }) => {
+            let Report { is_undone, failure, invalid } = report.map(|it| *it).unwrap_or_default();
+            return match (failure, invalid) {
+                (_, Some(invalid)) => Outcome::Invalid(invalid),
+                (Some(failure), None) => Outcome::Failed(failure),
+                (None, None) if is_undone => Outcome::Undone,
+                (None, None) => Outcome::Handled { generation, is_state_changed },
+            };
+        }
+        // Without a slot the event still waits, so that this is about a start.
+        Err(CallError::Exhausted(Shortage::Slots)) => {
+            return Outcome::Late("no instance is free".to_owned());
+        }
+        Err(CallError::Exhausted(Shortage::Start(failure))) => (failure, true),
+        Err(CallError::NotStarted { failure, .. }) => (failure, false),
+        Err(CallError::Failed { failure, .. }) => {
+            let is_late = failure.kind == Fault::Deadline;
+            (failure, is_late)
+        }
+    };
+    let text = match &failure.place {
+        Some(place) => format!("{failure} ({place})"),
+        None => failure.to_string(),
+    };
+    if is_late { Outcome::Late(text) } else { Outcome::Failed(text) }
+}
+
+/// Calls the guest and commits its effects. `report` is for an event that somebody waits for.
 async fn run_one(
     channel: &Channel,
     room: &RoomState,
     event: &Detached<'_>,
     hops: u8,
+    report: Option<Box<Report>>,
     writes: &mut PendingWrites,
-) {
+) -> Result<Ran, CallError> {
     let context = &channel.context;
     let guest_call = GuestCall {
         channel,
@@ -110,7 +158,7 @@ async fn run_one(
     };
     let finished = guest_call.run(async |instance| {
         let mut call = Call::detached();
-        call.hops = hops;
+        (call.hops, call.report) = (hops, report);
         if let Detached::RoomEvent { cause, .. } = event {
             call.cause = cause.cloned();
         }
@@ -119,14 +167,15 @@ async fn run_one(
         // An operator may have reset the state while the event waited.
         let state = room.state();
         let finished = instance.handle_detached(call, state.as_deref(), event).await?;
+        let is_state_changed = finished.returned.is_some();
         if let Some(state) = finished.returned {
             keep(room, state, &context.config)?;
         }
-        Ok(finished.call)
+        Ok((finished.call, instance.generation(), is_state_changed))
     });
-    if let Ok(mut call) = finished.await {
-        call.commit(&context.hub, writes).await;
-    }
+    let (mut call, generation, is_state_changed) = finished.await?;
+    call.commit(&context.hub, writes).await;
+    Ok(Ran { generation, is_state_changed, report: call.report.take() })
 }
 
 /// Keeps a room's new state, if it is within its limits.

@@ -13,6 +13,7 @@ mod ending;
 mod frame;
 pub mod heartbeat;
 mod input;
+mod lines;
 mod pace;
 mod place;
 mod turn;
@@ -37,7 +38,6 @@ use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
-use wharf_runtime::channel_context::ChannelContext;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
@@ -48,6 +48,7 @@ use arrival::Arrival;
 use arrivals::Arrivals;
 use call::{attend, start};
 use ending::{Ending, StreamEnd};
+use lines::{log_exhausted, log_panic};
 use pace::Pace;
 use place::InHub;
 
@@ -406,6 +407,13 @@ impl Connection {
             Posted::Event { cause, payload, hops, .. } => {
                 self.handle(arrivals, Event::Notice { cause, payload: &payload, hops }).await
             }
+            Posted::SessionWanted(answer) => {
+                // The operator may have given up.
+                let _ = answer.send(self.session.clone());
+                None
+            }
+            // Only events of rooms are waited for.
+            Posted::Awaited(_) => None,
             Posted::Timer(firing) => {
                 let payload = self.channel.context.hub.begin_timer(&firing)?;
                 let (name, payload) = (&firing.name, &payload);
@@ -551,32 +559,6 @@ impl Connection {
                 "connection ends"
             ),
         }
-    }
-}
-
-/// Logs that a session is refused because of what all clients make the host hold.
-fn log_exhausted(channel: &Channel, client: &ConnectionRecord) {
-    let ChannelContext { config, failure_budget, .. } = &*channel.context;
-    if failure_budget.take() {
-        tracing::warn!(
-            channel = channel.name(),
-            connection = client.id.to_string(),
-            client_bytes = client_bytes::counted(),
-            max_client_bytes = config.max_client_bytes,
-            "no room for a session: clients make the host hold max_client_bytes together"
-        );
-    }
-}
-
-/// Logs a panic in the host, which is a bug of the host. It ends its own connection, and other
-/// members and `on-close` see the end like any other.
-fn log_panic(channel: &Channel, client: &ConnectionRecord) {
-    if channel.context.failure_budget.take() {
-        tracing::error!(
-            channel = channel.name(),
-            connection = client.id.to_string(),
-            "the host panicked while serving this connection; please report it"
-        );
     }
 }
 

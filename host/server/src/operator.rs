@@ -7,9 +7,11 @@
 
 mod commands;
 mod fields;
+mod kept;
 mod problem;
 mod queries;
 mod route;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +58,7 @@ const MIN_GOOD_TOKEN_BYTES: usize = 16;
 
 /// Asks a channel's code, as a request to the API would. Returns status and body of the answer.
 pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
-    match commands::answer(channel, Command::Messages, message).await {
+    match commands::answer(channel, Command::Messages, message, false).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_parts(),
     }
@@ -292,12 +294,18 @@ impl Api {
         };
         let channel = self.channel(&name)?;
         match resource {
-            Resource::Query(about) => queries::answer(&channel, &about, query),
+            Resource::Query(about) => queries::answer(&channel, &about, query).await,
             Resource::Command(command) => {
-                queries::check_no_query(query)?;
+                let is_awaited = match &command {
+                    Command::Post(_) => queries::wait(query)?,
+                    _ => {
+                        queries::check_no_query(query)?;
+                        false
+                    }
+                };
                 let body = self.body(request, &command).await?;
                 let mut line = ActionLine::of(self, remote, &channel, &command);
-                let answered = commands::answer(channel, command, body).await;
+                let answered = commands::answer(channel, command, body, is_awaited).await;
                 line.status = Some(match &answered {
                     Ok((status, _)) => status.as_u16(),
                     Err(problem) => problem.status().as_u16(),
@@ -347,6 +355,11 @@ impl Api {
             )),
         }
     }
+}
+
+/// Returns the time for which an answer may wait for the turn of a handler.
+fn patience(config: &Config) -> Duration {
+    config.instance_wait.saturating_add(config.wall_budget)
 }
 
 /// Returns true if a body's type is JSON, with any parameters.

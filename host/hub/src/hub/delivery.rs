@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::Hub;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::inbox::{Cause, InboxLimits, NoPlace, Place};
+use crate::inbox::{Cause, InboxLimits, NoPlace, Outcome, Place};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
@@ -306,13 +307,23 @@ impl Hub {
         posting
     }
 
-    fn outbound(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
+    pub(super) fn outbound(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
         self.records.with(id, |record| record.outbound.clone())
     }
 
     /// Posts an event into an inbox.
     pub fn post(&self, place: Place, cause: Option<Arc<Cause>>, payload: Bytes, hops: u8) {
         place.fill(cause, payload, hops);
+    }
+
+    /// Posts an event of the operator's into a room's inbox. Returns the receiver of its outcome.
+    pub fn post_awaited(
+        &self,
+        place: Place,
+        payload: Bytes,
+        hops: u8,
+    ) -> oneshot::Receiver<Outcome> {
+        place.fill_awaited(payload, hops)
     }
 
     /// Posts one event into several inboxes, and ends the connections whose inbox is full. Returns

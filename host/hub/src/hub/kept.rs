@@ -1,20 +1,43 @@
 //! The data that a hub keeps besides memberships: states and inboxes of rooms, timers, rate limits,
 //! presence lists.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use wharf_contract::CallRefusal;
 use wharf_contract::rate_limits::{Rate, Subject};
 
 use super::Hub;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
-use crate::inbox::{Addressee, Firing, Scope};
+use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
+use crate::recipients::Group;
 use crate::room_state::{Runner, TooManyRoomStates};
-use crate::timer::NewTimer;
+use crate::timer::{NewTimer, TimerFacts};
+
+/// The facts about a room, as the operator sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomFacts {
+    /// Number of its members.
+    pub members: usize,
+    /// Size of its state in bytes, if it has one.
+    pub state_bytes: Option<usize>,
+    /// Number of its events that wait or run.
+    pub waiting_events: usize,
+    /// Number of its timers.
+    pub timers: usize,
+}
+
+impl RoomFacts {
+    /// Returns true if there is nothing in the room.
+    pub fn is_empty(&self) -> bool {
+        *self == RoomFacts::default()
+    }
+}
 
 /// States and inboxes of rooms.
 impl Hub {
@@ -51,6 +74,39 @@ impl Hub {
         self.states.find(room)?.state()
     }
 
+    /// Returns the names of at most `limit` rooms with members or data in ascending order, beginning
+    /// after `after`. A room whose data has just become empty may be among them.
+    pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        let with_members = self.rooms.page(after, limit);
+        let mut names: BTreeSet<Arc<str>> =
+            with_members.iter().map(|room| room.name().clone()).collect();
+        names.extend(self.states.page(after, limit));
+        names.into_iter().take(limit).collect()
+    }
+
+    /// Returns the facts about a room.
+    pub fn room_facts(&self, room: &Arc<str>) -> RoomFacts {
+        let kept = self.states.find(room).map(|room| room.load());
+        let (state_bytes, waiting_events) = kept.unwrap_or_default();
+        RoomFacts {
+            members: self.count(Group::Room(room)),
+            state_bytes,
+            waiting_events,
+            timers: self.timers.count_in(&Scope::Room(room.clone())),
+        }
+    }
+
+    /// Returns the number of rooms with a state, waiting events or timers.
+    pub fn kept_room_count(&self) -> usize {
+        self.states.count()
+    }
+
+    /// Asks a connection's task for the connection's session. The receiver gets it when no handler
+    /// runs. `None` if there is no such connection, or no longer.
+    pub fn session(&self, id: ConnectionId) -> Option<oneshot::Receiver<Box<[u8]>>> {
+        ask_session(self.outbound(id)?)
+    }
+
     /// Returns the size of all rooms' states, in bytes.
     pub fn room_state_bytes(&self) -> usize {
         self.states.bytes()
@@ -83,6 +139,17 @@ impl Hub {
     /// Returns the number of a scope's timers, and true if one of them has this name.
     pub fn count_timers(&self, scope: &Scope, name: &str) -> (usize, bool) {
         self.timers.count_of(scope, name)
+    }
+
+    /// Returns at most `limit` timers of a scope in ascending order of their names, beginning after
+    /// `after`.
+    pub fn timers(&self, scope: &Scope, after: Option<&str>, limit: usize) -> Vec<TimerFacts> {
+        self.timers.page(scope, after, limit)
+    }
+
+    /// Returns the number of all timers.
+    pub fn timer_count(&self) -> usize {
+        self.timers.len()
     }
 
     /// Returns the time until a timer fires the next time, if it is set.

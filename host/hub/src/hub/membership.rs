@@ -170,13 +170,6 @@ impl Hub {
         self.records.page(after, limit)
     }
 
-    /// Returns the names of at most `limit` rooms in ascending order, beginning after `after`, each
-    /// with its number of members.
-    pub fn rooms(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
-        let rooms = self.rooms.page(after, limit);
-        rooms.iter().map(|room| (room.name().clone(), room.members.count())).collect()
-    }
-
     /// Returns the number of a room's members, or of a user's connections.
     pub fn count(&self, group: Group<'_>) -> usize {
         self.group(group).map_or(0, |room| room.members.count())

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use wharf_contract::CallRefusal;
 use wharf_contract::store::{entry_bytes, number, sum};
 
-use super::{Entry, Store, StoreAnswer};
+use super::{Entry, ListedEntry, Store, StoreAnswer};
 
 /// Expired entries that one call drops at most, so that no call has to drop thousands.
 const SWEEP: usize = 64;
@@ -128,15 +128,25 @@ impl Store for Memory {
         limit: usize,
     ) -> StoreAnswer<'a, Vec<String>> {
         self.step(|entries, now| {
-            let start = match after {
-                Some(after) if after >= prefix => Bound::Excluded(after),
-                _ => Bound::Included(prefix),
-            };
-            let range = entries.by_key.range::<str, _>((start, Bound::Unbounded));
-            let keys = range
-                .take_while(|(key, _)| key.starts_with(prefix))
-                .filter(|(_, kept)| kept.is_live(now));
-            Ok(keys.take(limit).map(|(key, _)| key.to_string()).collect())
+            let listed = entries.listed(prefix, after, now);
+            Ok(listed.take(limit).map(|(key, _)| key.to_string()).collect())
+        })
+    }
+
+    fn entries<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StoreAnswer<'a, Vec<ListedEntry>> {
+        self.step(|entries, now| {
+            let listed = entries.listed(prefix, after, now).map(|(key, kept)| ListedEntry {
+                key: key.to_string(),
+                value: kept.value.clone(),
+                version: kept.version,
+                expires_in: kept.expires.map(|at| at.saturating_duration_since(now)),
+            });
+            Ok(listed.take(limit).collect())
         })
     }
 
@@ -182,6 +192,24 @@ impl StoredEntries {
     /// Returns the entry, unless it has expired.
     fn live(&self, key: &str, now: Instant) -> Option<&StoredValue> {
         self.by_key.get(key).filter(|kept| kept.is_live(now))
+    }
+
+    /// Returns the entries whose keys begin with `prefix` in the order of their keys, beginning after
+    /// `after`.
+    fn listed<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        now: Instant,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a StoredValue)> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let range = self.by_key.range::<str, _>((start, Bound::Unbounded));
+        range
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .filter(move |(_, kept)| kept.is_live(now))
     }
 
     /// Writes an entry if there is room for it, or if dropping expired entries makes room.

@@ -1,5 +1,7 @@
 //! `wharf:channel/connection`: the event's connection, and messages to it.
 
+use std::sync::atomic::Ordering;
+
 use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::connection::{Host, HostConnection};
@@ -91,7 +93,11 @@ impl HostConnection for InstanceState {
     }
 
     fn claims(&mut self, _: Resource<ConnectionHandle>) -> Option<String> {
-        self.client()?.claims()
+        let claims = self.client()?.claims();
+        if claims.is_none() {
+            self.note_unchecked_tokens();
+        }
+        claims
     }
 
     fn renew_token(&mut self, _: Resource<ConnectionHandle>, token: String) -> Result<(), Error> {
@@ -113,6 +119,27 @@ impl HostConnection for InstanceState {
 }
 
 impl InstanceState {
+    /// Tells the operator, once in each generation, that the plugin reads claims which can never be
+    /// there.
+    fn note_unchecked_tokens(&self) {
+        let channel = &self.channel;
+        if channel.unchecked_tokens.load(Ordering::Relaxed) == self.generation
+            || channel.token_verifier().is_some()
+            || !channel.failure_budget.take()
+            || channel.unchecked_tokens.swap(self.generation, Ordering::Relaxed) == self.generation
+        {
+            return;
+        }
+        let table = format!("[channels.{}.token]", table_key(&channel.name));
+        tracing::warn!(
+            channel = &*channel.name,
+            generation = self.generation,
+            "the plugin reads the claims of tokens, and there are none: the host checks no tokens of \
+             this channel; write {table} with `secret`, `public_key` or `jwks` into wharf.toml, or let \
+             the plugin do without"
+        );
+    }
+
     fn client_text(
         &self,
         text: impl Fn(&wharf_hub::connection::ConnectionRecord) -> String,

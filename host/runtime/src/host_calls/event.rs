@@ -5,11 +5,14 @@ use std::sync::Arc;
 use super::bindings::wharf::channel::event::Host;
 use super::bindings::wharf::channel::types::Error;
 
-use super::Phase;
+use super::{Phase, Report};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::{MAX_NAME_BYTES, check_reference};
 use wharf_hub::outbound::PendingWrites;
+
+/// Longest reason of a sender's mistake that is kept, in bytes.
+const MAX_INVALID_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a reported error that are kept.
 pub(crate) const MAX_DETAIL_BYTES: usize = 4 * 1024;
@@ -33,12 +36,20 @@ impl Host for InstanceState {
         if let Some(call) = &mut self.call {
             call.effects.discard();
             call.response_headers.clear();
+            if let Some(report) = &mut call.report {
+                report.is_undone = true;
+            }
         }
     }
 
     fn report_error(&mut self, detail: String) {
+        let shown = |state: &Self| state.channel.shown(&detail, MAX_DETAIL_BYTES);
+        if self.call.as_ref().is_some_and(|call| call.report.is_some()) {
+            let failure = shown(self);
+            self.note(|report| report.failure = Some(failure));
+        }
         if self.channel.failure_budget.take() {
-            let detail = self.channel.shown(&detail, MAX_DETAIL_BYTES);
+            let detail = shown(self);
             let connection = self.client().map(|client| client.id.to_string());
             let room = self.call.as_ref().and_then(|call| call.room.as_deref());
             let room = room.map(|room| self.channel.shown(room, MAX_NAME_BYTES));
@@ -51,6 +62,12 @@ impl Host for InstanceState {
                 error = detail,
                 "handler failed"
             );
+        }
+    }
+
+    fn report_invalid(&mut self, body: Vec<u8>) {
+        if body.len() <= MAX_INVALID_BYTES {
+            self.note(|report| report.invalid = Some(body));
         }
     }
 
@@ -76,6 +93,15 @@ impl Host for InstanceState {
 
     fn generation(&mut self) -> u64 {
         self.generation
+    }
+}
+
+impl InstanceState {
+    /// Adds to the report of an event that somebody waits for.
+    fn note(&mut self, add: impl FnOnce(&mut Report)) {
+        if let Some(report) = self.call.as_mut().and_then(|call| call.report.as_deref_mut()) {
+            add(report);
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! The imports and exports of a component, read without compiling it.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{
+    ComponentType, ComponentTypeRef, InstanceTypeDeclaration as Declaration, Parser, Payload,
+};
+
+/// The function of the contract that reads the claims of a client's token.
+const CLAIMS: &str = "[method]connection.claims";
 
 /// The names in a component's world, as they are written in it: `wharf:channel/rooms@0.1.2`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +14,9 @@ pub struct Interfaces {
     pub imports: Vec<String>,
     /// Names of its exports.
     pub exports: Vec<String>,
+    /// True if it imports the function that reads claims. Linkers leave out functions that no code
+    /// calls, but code that calls it may never run, or may do without claims.
+    pub reads_claims: bool,
 }
 
 impl Interfaces {
@@ -32,6 +40,13 @@ impl Interfaces {
                         found.imports.push(import.ok()?.name.name.to_owned());
                     }
                 }
+                Payload::ComponentTypeSection(section) if depth == 1 => {
+                    for kind in section {
+                        if let ComponentType::Instance(declarations) = kind.ok()? {
+                            found.reads_claims |= declarations.iter().any(is_claims);
+                        }
+                    }
+                }
                 Payload::ComponentExportSection(section) if depth == 1 => {
                     for export in section {
                         found.exports.push(export.ok()?.name.name.to_owned());
@@ -42,6 +57,14 @@ impl Interfaces {
         }
         Some(found)
     }
+}
+
+/// Returns true if an instance type has the function that reads claims.
+fn is_claims(declaration: &Declaration<'_>) -> bool {
+    matches!(
+        declaration,
+        Declaration::Export { name, ty: ComponentTypeRef::Func(_) } if name.name == CLAIMS
+    )
 }
 
 #[cfg(test)]

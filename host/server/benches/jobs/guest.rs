@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use anyhow::{Context, anyhow, bail};
@@ -77,6 +78,7 @@ impl Guest {
             lookups: Arc::new(Semaphore::new(1)),
             memory: Default::default(),
             long_calls: Arc::new(LongCalls::new(1)),
+            unchecked_tokens: AtomicU64::new(0),
             session_sample: SessionSample::default(),
             mounted: Default::default(),
             working: Default::default(),

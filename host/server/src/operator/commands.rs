@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use super::fields::{Fields, check_json};
 
@@ -22,7 +23,7 @@ use wharf_contract::names::{check_room, check_user};
 use wharf_contract::outside_messages::{OutsideProblem, is_refusal_status};
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
-use wharf_hub::inbox::{NoPlace, Place};
+use wharf_hub::inbox::{NoPlace, Outcome, Place};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_runtime::channel::Channel;
@@ -33,13 +34,19 @@ use wharf_runtime::outside_messages;
 /// Hops of an event that is posted from outside, which is the first of a chain.
 const HOPS: u8 = 1;
 
-/// Runs a command to its end, even if the client no longer waits for the answer.
-pub async fn answer(channel: Arc<Channel>, command: Command, body: Bytes) -> OperatorAnswer {
+/// Runs a command to its end, even if the client no longer waits for the answer. `is_awaited` if an event's
+/// outcome is wanted.
+pub async fn answer(
+    channel: Arc<Channel>,
+    command: Command,
+    body: Bytes,
+    is_awaited: bool,
+) -> OperatorAnswer {
     let work = channel.context.working.begin();
     let done = tokio::spawn(async move {
         let _work = work;
         let mut writes = PendingWrites::default();
-        let answer = run(channel, command, body, &mut writes).await;
+        let answer = run(channel, command, body, is_awaited, &mut writes).await;
         writes.write().await;
         answer
     });
@@ -57,6 +64,7 @@ async fn run(
     channel: Arc<Channel>,
     command: Command,
     body: Bytes,
+    is_awaited: bool,
     writes: &mut PendingWrites,
 ) -> OperatorAnswer {
     let (config, hub) = (&*channel.context.config, &*channel.context.hub);
@@ -144,6 +152,9 @@ async fn run(
                 NoPlace::ChannelFull => full("max_channel_inbox_bytes"),
                 _ => full("room_inbox_events, room_inbox_bytes"),
             })?;
+            if is_awaited {
+                return outcome(&channel, hub.post_awaited(place, payload, HOPS)).await;
+            }
             hub.post(place, None, payload, HOPS);
             done(StatusCode::ACCEPTED, "posted", 1)
         }
@@ -157,6 +168,41 @@ async fn run(
 
 fn done(status: StatusCode, what: &str, count: usize) -> OperatorAnswer {
     Ok((status, json!({ what: count }).to_string().into()))
+}
+
+/// Waits for the outcome of a room's event.
+async fn outcome(channel: &Channel, outcome: oneshot::Receiver<Outcome>) -> OperatorAnswer {
+    let limit = super::patience(&channel.context.config);
+    let waited = tokio::time::timeout(limit, outcome).await;
+    let outcome = waited.map_err(|_| {
+        let what = "the event waits or runs, and will still be handled";
+        Problem::late("event-waits", what, limit)
+    })?;
+    let failed = |status, code, message: String| Err(Problem::new(status, code, message));
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    match outcome {
+        Ok(Outcome::Handled { generation, is_state_changed }) => {
+            let handled = json!({
+                "posted": 1, "generation": generation, "is_state_changed": is_state_changed,
+            });
+            Ok((StatusCode::OK, handled.to_string().into()))
+        }
+        Ok(Outcome::Invalid(body)) if check_json(&body).is_ok() => {
+            Err(Problem::of_channel(unprocessable, body))
+        }
+        Ok(Outcome::Invalid(_) | Outcome::Undone) => {
+            let message = "the plugin has undone the event, and gives no reason";
+            failed(unprocessable, "event-refused", message.to_owned())
+        }
+        Ok(Outcome::Failed(why)) => {
+            failed(StatusCode::INTERNAL_SERVER_ERROR, "channel-failed", why)
+        }
+        Ok(Outcome::Late(why)) => failed(StatusCode::SERVICE_UNAVAILABLE, "channel-busy", why),
+        Err(_) => {
+            let message = "the event was dropped: the channel is gone, or the host failed";
+            failed(StatusCode::SERVICE_UNAVAILABLE, "event-dropped", message.to_owned())
+        }
+    }
 }
 
 /// Asks the channel's code.

@@ -1,5 +1,7 @@
 //! Answers: JSON, and the errors of requests.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -54,6 +56,19 @@ impl Problem {
     /// Returns the problem of a resource that does not exist.
     pub fn not_found(code: &str, message: String) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// Returns the problem of a store that does not answer.
+    pub fn store(refusal: &CallRefusal) -> Problem {
+        refused(StatusCode::SERVICE_UNAVAILABLE, refusal)
+    }
+
+    /// Returns the problem of an answer that has not come in time.
+    pub fn late(code: &str, what: &str, limit: Duration) -> Problem {
+        let message = format!(
+            "no answer within {limit:?} (instance_wait_ms and wall_budget_ms together): {what}"
+        );
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, code, message)
     }
 
     /// Returns the problem of a token that is missing or wrong.

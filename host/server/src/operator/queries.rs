@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::kept;
 use super::problem::{OperatorAnswer, Problem, bad_field};
 use super::route::Query;
 use wharf_contract::router::decode;
 use wharf_contract::text::{cut, escape};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::connection_id::ConnectionId;
+use wharf_hub::hub::RoomFacts;
 use wharf_hub::recipients::Group;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::{Registry, hex};
@@ -49,7 +51,7 @@ pub fn channels(registry: &Registry) -> Bytes {
 }
 
 /// Answers a question about a channel.
-pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
+pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
         Query::Channels | Query::Channel => {
             check_no_query(query)?;
@@ -63,14 +65,34 @@ pub fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Operator
         }
         Query::Rooms => rooms(channel, query)?,
         Query::Room(name) => {
-            let count = channel.context.hub.count(Group::Room(name));
-            if count == 0 {
-                let name = escape(cut(name, MAX_SHOWN_BYTES));
-                let message = format!("no connection is in a room {name}");
+            let name: Arc<str> = Arc::from(&**name);
+            let facts = channel.context.hub.room_facts(&name);
+            if facts.is_empty() {
+                let name = escape(cut(&name, MAX_SHOWN_BYTES));
+                let message = format!(
+                    "a room {name} has no members, no state, no timers and no waiting events"
+                );
                 return Err(Problem::not_found("unknown-room", message));
             }
-            let (ids, next) = members(channel, Group::Room(name), query)?;
-            json!({ "name": name, "members": count, "connections": ids, "next": next })
+            let (ids, next) = members(channel, Group::Room(&name), query)?;
+            let mut shown = room(&name, facts);
+            shown.insert("connections".to_owned(), ids.into());
+            shown.insert("next".to_owned(), next.into());
+            shown.into()
+        }
+        Query::RoomState(name) => {
+            check_no_query(query)?;
+            kept::room_state(channel, name)?
+        }
+        Query::Timers(of) => kept::timers(channel, of, query)?,
+        Query::Session(id) => {
+            check_no_query(query)?;
+            kept::session(channel, id).await?
+        }
+        Query::Store => kept::store(channel, query).await?,
+        Query::StoreKey(key) => {
+            check_no_query(query)?;
+            kept::value(channel, key).await?
         }
         Query::Presence(name) => presence(channel, name, query)?,
         Query::User(name) => {
@@ -112,6 +134,8 @@ fn overview(channel: &Channel) -> Value {
         "paths": generation.description.paths,
         "connections": hub.connection_count(),
         "rooms": hub.room_count(),
+        "kept_rooms": hub.kept_room_count(),
+        "timers": hub.timer_count(),
         "users": hub.user_count(),
     })
 }
@@ -144,10 +168,25 @@ fn connections(channel: &Channel, query: Option<&str>) -> Result<Value, Problem>
 fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
     let (after, limit) = page(query)?;
     let mut rooms = channel.context.hub.rooms(after.as_deref(), limit + 1);
-    let next = cut_page(&mut rooms, limit).map(|(name, _)| name.to_string());
-    let rooms: Vec<Value> =
-        rooms.iter().map(|(name, count)| json!({ "name": **name, "members": count })).collect();
+    let next = cut_page(&mut rooms, limit).map(|name| name.to_string());
+    let rooms = rooms.iter().map(|name| (name, channel.context.hub.room_facts(name)));
+    // One without anything in it is about to be forgotten.
+    let rooms = rooms.filter(|(_, facts)| !facts.is_empty());
+    let rooms: Vec<Value> = rooms.map(|(name, facts)| room(name, facts).into()).collect();
     Ok(json!({ "rooms": rooms, "next": next }))
+}
+
+/// Describes a room.
+fn room(name: &str, facts: RoomFacts) -> Map<String, Value> {
+    let RoomFacts { members, state_bytes, waiting_events, timers } = facts;
+    let fields = [
+        ("name", name.into()),
+        ("members", members.into()),
+        ("state_bytes", state_bytes.into()),
+        ("waiting_events", waiting_events.into()),
+        ("timers", timers.into()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Lists the entries present in a room, which may have been left by now: entries stay for their
@@ -186,7 +225,7 @@ fn members(
 }
 
 /// Cuts a list that is one too long. Returns the last entry that stays if there are more.
-fn cut_page<T>(list: &mut Vec<T>, limit: usize) -> Option<&T> {
+pub(super) fn cut_page<T>(list: &mut Vec<T>, limit: usize) -> Option<&T> {
     let has_more = list.len() > limit;
     list.truncate(limit);
     list.last().filter(|_| has_more)
@@ -198,9 +237,29 @@ fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
     id.ok_or_else(|| bad_field("after", "`after` must be a connection's id"))
 }
 
-/// Returns the page that the query asks for.
-fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
-    let (mut after, mut limit) = (None, None);
+/// Returns the page that the query asks for: the name that it begins after, and its length.
+pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
+    let Parameters { after, limit, .. } = parameters(query, false)?;
+    Ok((after, limit.unwrap_or(PAGE)))
+}
+
+/// Returns the page that the query asks for, with the beginning of its names before it.
+pub(super) fn prefixed_page(
+    query: Option<&str>,
+) -> Result<(String, Option<String>, usize), Problem> {
+    let Parameters { prefix, after, limit } = parameters(query, true)?;
+    Ok((prefix.unwrap_or_default(), after, limit.unwrap_or(PAGE)))
+}
+
+#[derive(Default)]
+struct Parameters {
+    prefix: Option<String>,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+fn parameters(query: Option<&str>, has_prefix: bool) -> Result<Parameters, Problem> {
+    let mut found = Parameters::default();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = || {
@@ -209,13 +268,14 @@ fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
         };
         let wrong = |what: &str| bad_field(name, format!("`{name}` must be {what}"));
         let is_news = match name {
-            "after" => {
+            "after" | "prefix" if has_prefix || name == "after" => {
                 let value = decoded().ok_or_else(|| wrong("percent-encoded UTF-8"))?;
-                after.replace(value).is_none()
+                let field = if name == "after" { &mut found.after } else { &mut found.prefix };
+                field.replace(value).is_none()
             }
             "limit" => {
                 let number = value.parse().ok().filter(|number| (1..=MAX_PAGE).contains(number));
-                limit.replace(number.ok_or_else(|| wrong("1 to 1000"))?).is_none()
+                found.limit.replace(number.ok_or_else(|| wrong("1 to 1000"))?).is_none()
             }
             _ => return Err(unknown_parameter(name)),
         };
@@ -223,7 +283,19 @@ fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
             return Err(wrong("there once"));
         }
     }
-    Ok((after, limit.unwrap_or(PAGE)))
+    Ok(found)
+}
+
+/// Returns true if a command's query asks to wait for the outcome.
+pub(super) fn wait(query: Option<&str>) -> Result<bool, Problem> {
+    match query.unwrap_or_default() {
+        "" | "wait=false" => Ok(false),
+        "wait=true" => Ok(true),
+        query if query.starts_with("wait=") => {
+            Err(bad_field("wait", "`wait` must be there once, and `true` or `false`"))
+        }
+        query => Err(unknown_parameter(query.split(['=', '&']).next().unwrap_or_default())),
+    }
 }
 
 /// Checks that there is no query, for resources that have no parameters.

@@ -38,8 +38,29 @@ pub enum Query {
     Room(String),
     /// The presence entries of one of its rooms.
     Presence(String),
+    /// The state of one of its rooms.
+    RoomState(String),
+    /// Timers.
+    Timers(TimersOf),
+    /// The session of one of its connections.
+    Session(String),
+    /// The keys of its store.
+    Store,
+    /// The value of one of them.
+    StoreKey(String),
     /// One of its users.
     User(String),
+}
+
+/// The owner of timers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TimersOf {
+    /// The channel.
+    Channel,
+    /// One of its connections, by its id.
+    Connection(String),
+    /// One of its rooms, by its name.
+    Room(String),
 }
 
 /// A command that can be run.
@@ -92,10 +113,13 @@ impl Route {
         };
         let connection = |id: &str| To::Connection(id.to_owned());
         let user = |user: &str| To::User(user.to_owned());
+        let timers = |of| Resource::Query(Query::Timers(of));
         let resource = match rest {
             [] => Resource::Query(Query::Channel),
             ["connections"] => Resource::Query(Query::Connections),
             ["connections", id] => Resource::Query(Query::Connection((*id).to_owned())),
+            ["connections", id, "session"] => Resource::Query(Query::Session((*id).to_owned())),
+            ["connections", id, "timers"] => timers(TimersOf::Connection((*id).to_owned())),
             ["connections", id, "send"] => Resource::Command(Command::Send(connection(id))),
             ["connections", id, "disconnect"] => {
                 Resource::Command(Command::Disconnect(connection(id)))
@@ -108,8 +132,13 @@ impl Route {
             ["rooms"] => Resource::Query(Query::Rooms),
             ["rooms", name] => Resource::Query(Query::Room((*name).to_owned())),
             ["rooms", name, "presence"] => Resource::Query(Query::Presence((*name).to_owned())),
+            ["rooms", name, "state"] => Resource::Query(Query::RoomState((*name).to_owned())),
+            ["rooms", name, "timers"] => timers(TimersOf::Room((*name).to_owned())),
             ["rooms", name, "post"] => Resource::Command(Command::Post((*name).to_owned())),
             ["rooms", name, "reset"] => Resource::Command(Command::Reset((*name).to_owned())),
+            ["timers"] => timers(TimersOf::Channel),
+            ["store"] => Resource::Query(Query::Store),
+            ["store", key] => Resource::Query(Query::StoreKey((*key).to_owned())),
             ["broadcast"] => Resource::Command(Command::Broadcast),
             ["messages"] => Resource::Command(Command::Messages),
             _ => return Err(unknown()),
