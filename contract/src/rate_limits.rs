@@ -185,7 +185,7 @@ impl RateLimits {
     }
 }
 
-/// Returns a time in whole milliseconds, rounded up: who waits for so long may take one.
+/// Returns a time in whole milliseconds, rounded up, so that one may be taken after it.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -108,7 +108,7 @@ fn limits_of_connections_are_their_own_and_those_of_users_need_none() {
 }
 
 #[test]
-fn whoever_comes_too_early_is_told_in_on_connect_and_from_outside_too() {
+fn a_client_and_a_message_from_outside_that_come_too_early_get_429() {
     let host = TestHost::new::<Door>();
     for _ in 0..2 {
         // A refused connection takes its limits with it.

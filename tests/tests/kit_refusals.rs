@@ -187,8 +187,8 @@ fn cases() -> Vec<Case> {
         case("take-from-a-limit-in-367-days", RateLimitInvalid),
         case("take-from-a-limit-of-nobody", UserIdInvalid { bytes: 0 }),
         case("take-from-a-limit", ConnectionEnded).when(AtTheEnd),
-        case("take-from-two-limits", TooManyRateLimits { limit: 260 })
-            .with(limits! { max_channel_state_bytes: 260 }),
+        case("take-from-two-limits", TooManyRateLimits { limit: 259 })
+            .with(limits! { max_channel_state_bytes: 259 }),
         case("track-elsewhere", NotAMember),
         case("update-untracked", NotTracked),
         case("track-without-key", PresenceKeyInvalid { bytes: 0 }),

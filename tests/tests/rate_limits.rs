@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
 use wharf_tests::raw::upgrade_headers;
-use wharf_tests::{Client, Value, Wharf, eventually, json};
+use wharf_tests::{Client, Line, Value, Wharf, eventually, json};
 
 /// An hour, in which nothing comes back during a test.
 const HOUR: u64 = 60 * 60 * 1000;
@@ -153,4 +153,24 @@ async fn a_counter_with_a_time_to_live_counts_from_its_first_increment_on() {
     };
     eventually("the counter to begin anew", began_anew).await;
     assert_eq!(ann.ask_json(add(1)).await["payload"], 2);
+}
+
+#[tokio::test]
+async fn a_limit_that_makes_no_sense_or_finds_no_room_is_a_failure_of_the_plugin() {
+    let flags = ["--max-channel-state-bytes 259", "--max-room-state-bytes 100"];
+    let wharf = Wharf::start(&["limited"], &flags).await;
+    let mut ann = wharf.connect("/limited").await;
+    // Two limits with names of one byte would take 260 bytes.
+    assert!(takes(&mut ann, of_channel("a", 9)).await);
+    for (order, code) in [
+        (of_channel("a", 0), "rate-limit-invalid"),
+        (of_channel("", 1), "rate-limit-name-invalid"),
+        (of_channel("b", 1), "too-many-rate-limits"),
+    ] {
+        assert_eq!(ann.ask_json(order).await["code"], "INTERNAL_ERROR");
+        let is_told = |line: &Line| line.str("error").contains(&format!("({code})"));
+        let line = wharf.log.wait_for(code, is_told).await;
+        assert_eq!(line.str("level"), "WARN", "{line}");
+    }
+    assert!(takes(&mut ann, of_channel("a", 9)).await, "a known one needs no more room");
 }

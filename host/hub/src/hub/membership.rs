@@ -140,12 +140,12 @@ impl Hub {
         self.records.len()
     }
 
-    /// Returns the number of rooms that have members.
+    /// Returns the number of rooms that have members, or places that events have reserved.
     pub fn room_count(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Returns the number of users that have a connection.
+    /// Returns the number of users that have a connection, or places that events have reserved.
     pub fn user_count(&self) -> usize {
         self.users.len()
     }
