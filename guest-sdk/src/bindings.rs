@@ -33,5 +33,6 @@ optional_exports! {
     presence_events,
     room_events,
     saved_checks,
+    starts,
     timer_events,
 }

@@ -75,5 +75,8 @@ fn the_bindings_are_those_of_the_contract() {
             differing.push(name.clone());
         }
     }
-    assert!(differing.is_empty(), "{differing:?} differ from wit/: run this test with WHARF_BINDINGS=overwrite");
+    assert!(
+        differing.is_empty(),
+        "{differing:?} differ from wit/: run this test with WHARF_BINDINGS=overwrite"
+    );
 }

@@ -85,7 +85,9 @@ fn component(request: &Request) -> anyhow::Result<Option<Compiled>> {
     if !plugin.exists() {
         let is_address = plugin.to_str().is_some_and(|text| text.contains("://"));
         match is_address {
-            true => bail!("{shown} is an address; get it first (`git clone {shown}`), then add its folder"),
+            true => bail!(
+                "{shown} is an address; get it first (`git clone {shown}`), then add its folder"
+            ),
             false => bail!("there is no {shown}"),
         }
     }
@@ -101,7 +103,9 @@ impl Added {
     pub fn in_words(&self) -> String {
         match self {
             Added::NotCompiled => String::new(),
-            Added::Refused(report) => format!("{report}\nNothing was put into the plugin folder.\n"),
+            Added::Refused(report) => {
+                format!("{report}\nNothing was put into the plugin folder.\n")
+            }
             Added::Installed { report, file, replaced, made_folder } => {
                 let made = match made_folder {
                     true => format!("made the plugin folder {}\n", folder_of(file).display()),

@@ -102,9 +102,8 @@ pub fn new(request: &Request) -> anyhow::Result<String> {
 fn make_workspace(folder: &Path) -> anyhow::Result<PathBuf> {
     let folder = folder.canonicalize()?;
     let above = folder.parent().context("there is no folder above it")?;
-    write(above, Path::new("Cargo.toml"), &[WORKSPACE, PROFILE].concat()).with_context(|| {
-        format!("{} cannot become a workspace", above.display())
-    })?;
+    write(above, Path::new("Cargo.toml"), &[WORKSPACE, PROFILE].concat())
+        .with_context(|| format!("{} cannot become a workspace", above.display()))?;
     Ok(above.join("Cargo.toml"))
 }
 
@@ -312,7 +311,8 @@ mod tests {
             let texts = [PROFILE, ALONE, WORKSPACE, SDK_README].map(|text| ("", text));
             for (file, text) in template.files().chain(texts) {
                 let text = filling.fill(text);
-                let words = ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];
+                let words =
+                    ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];
                 for word in words.iter().chain(&["CONNECT_PATH", "MESSAGE", "ABOUT"]) {
                     assert!(!text.contains(word), "{}, {file}: {word}", template.name);
                 }
@@ -383,7 +383,8 @@ mod tests {
 
         fs::write(place.path().join("second/package.rs"), "").expect("a file");
         let inside = place.path().join("second/inside");
-        let request = Request { name: "inside".to_owned(), folder: Some(inside), ..Request::default() };
+        let request =
+            Request { name: "inside".to_owned(), folder: Some(inside), ..Request::default() };
         let said = super::new(&request).expect("made");
         assert!(said.contains("It is a member of the workspace"), "a crate can be one: {said}");
     }

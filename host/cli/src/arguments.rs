@@ -187,7 +187,9 @@ fn completions() -> clap::Command {
              wharf completions fish > ~/.config/fish/completions/wharf.fish\n  \
              wharf completions zsh > ~/.zfunc/_wharf          # a folder of your $fpath",
         )
-        .arg(Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)))
+        .arg(
+            Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
+        )
 }
 
 /// Returns the script with which a shell completes this command line.

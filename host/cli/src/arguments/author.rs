@@ -132,7 +132,8 @@ fn add_command() -> clap::Command {
         .arg(Arg::new("name").long("name").value_name("NAME").help(
             "The channel's name [default: that of the crate or the file]",
         ));
-    let examples = "Examples:\n  wharf add ../chat\n  wharf add chat.wasm --plugins /srv/wharf/plugins";
+    let examples =
+        "Examples:\n  wharf add ../chat\n  wharf add chat.wasm --plugins /srv/wharf/plugins";
     with_settings(add).mut_args(only_in_long_help).after_help(examples)
 }
 
@@ -286,7 +287,8 @@ mod tests {
         let hello = new::Request { name: "hello".to_owned(), ..new::Request::default() };
         assert_eq!(hello.template.name, "chat");
         assert_eq!(read(&["new", "hello"]), AuthorCommand::New(hello.clone()));
-        let command = read(&["new", "hello", "--path", "x", "--template", "minimal", "--workspace"]);
+        let command =
+            read(&["new", "hello", "--path", "x", "--template", "minimal", "--workspace"]);
         let template = new::Template::named("minimal").expect("a template");
         let folder = Some(PathBuf::from("x"));
         let elsewhere = new::Request { folder, template, in_workspace: true, ..hello };
