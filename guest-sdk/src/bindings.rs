@@ -2,7 +2,7 @@
 //!
 //! `wit-bindgen` makes their files, which are part of the repository: a plugin's build would have to
 //! compile the generator first, which costs more time than all else that the SDK depends on.
-//! `tests/bindings.rs` writes them, and compares them with the contract.
+//! `bindings/` in the repository writes them, and a test compares them with the contract.
 //!
 //! Only a world whose export macro is used becomes part of a component, so a channel without
 //! `on_ping` does not export `control-frames`.
