@@ -6,8 +6,25 @@
 //!
 //! Only a world whose export macro is used becomes part of a component, so a channel without
 //! `on_ping` does not export `control-frames`.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    unused,
+    clippy::all,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "it is not written by people"
+)]
 
+#[rustfmt::skip]
 pub mod channel;
 
 /// Declares the modules of the optional exports, which are the contract's `OPTIONAL_EXPORTS`: the
