@@ -381,7 +381,6 @@ mod tests {
         assert!(manifest.contains("members = [\"chat\", \"game\"]"), "{manifest}");
         assert!(manifest.contains("[profile.release]"), "{manifest}");
 
-        fs::write(place.path().join("second/package.rs"), "").expect("a file");
         let inside = place.path().join("second/inside");
         let request =
             Request { name: "inside".to_owned(), folder: Some(inside), ..Request::default() };
