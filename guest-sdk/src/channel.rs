@@ -601,16 +601,5 @@ pub struct Fault {
 pub use wharf_contract::exports::Exports;
 
 #[cfg(target_family = "wasm")]
-macro_rules! exports {
-    ($($module:ident = $world:literal, $export:literal, $here:literal, uses [$($uses:tt)*];)*) => {
-        /// The optional exports that the attribute makes: those with a callback that the author
-        /// wrote.
-        #[doc(hidden)]
-        #[derive(Debug, Clone, Copy)]
-        pub struct Exports {
-            $(pub $module: bool,)*
-        }
-    };
-}
-#[cfg(target_family = "wasm")]
-wharf_macros::optional_exports!(exports);
+#[doc(hidden)]
+pub use crate::bindings::Exports;

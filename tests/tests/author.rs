@@ -40,13 +40,15 @@ pub fn edit(file: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn the_readmes_commands_lead_from_an_empty_folder_to_an_answer() {
+fn the_readmes_commands_and_wharf_dev_lead_from_an_empty_folder_to_an_answer() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("author.sh");
     let mut command = Command::new("bash");
     command.arg(script).arg(binary()).arg(author_cache()).arg(COMMANDS_LIMIT);
     let output = command.output().expect("bash runs");
     assert!(output.status.success(), "{}{}", complained(&output), said(&output));
-    assert!(said(&output).contains("to an answer in"), "{}", said(&output));
+    for words in ["to an answer in", "to a live channel in", "a change serves after"] {
+        assert!(said(&output).contains(words), "no {words:?} in {}", said(&output));
+    }
 }
 
 #[tokio::test]

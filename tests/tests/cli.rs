@@ -42,6 +42,27 @@ fn help_names_the_commands_and_shows_an_example() {
 }
 
 #[test]
+fn each_shell_gets_its_completions() {
+    for (shell, words) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef wharf"),
+        ("fish", "complete -c wharf"),
+        ("elvish", "edit:completion"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let output = run(&["completions", shell], &[]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = said(&output);
+        for word in [words, "max-message-bytes", "template"] {
+            assert!(script.contains(word), "{word:?} is not in the completions of {shell}");
+        }
+    }
+    let output = run(&["completions", "sh"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(complained(&output).contains("bash"), "{}", complained(&output));
+}
+
+#[test]
 fn without_a_command_there_is_help_and_exit_code_2() {
     let output = run(&[], &[]);
     assert_eq!(output.status.code(), Some(2));

@@ -3,6 +3,7 @@
 //!
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
 
+mod adding;
 mod asks;
 mod at_most_n;
 mod author;

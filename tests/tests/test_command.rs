@@ -58,6 +58,8 @@ fn a_new_crate_passes_its_tests_at_the_second_level() {
     let (output, said) = wharf_test(&place, &["kit-talk"]);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("5 passed"), "{said}");
+    let named = "pass on the component, and fail under `cargo test`:\n    tests::this_is_the_second_level\n";
+    assert!(said.contains(named), "{said}");
 
     let (output, said) = wharf_test(&folder, &["--", "nobody_comes_in", "--", "--exact"]);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -67,6 +69,15 @@ fn a_new_crate_passes_its_tests_at_the_second_level() {
     let (output, said) = wharf_test(&folder, &[]);
     assert_eq!(output.status.code(), Some(101), "{said}");
     assert!(said.contains("what_one_says_everybody_in_the_room_hears"), "{said}");
+    assert!(!said.contains("under `cargo test`"), "it fails at both levels: {said}");
+
+    let component_lacks =
+        "\n#[test]\nfn this_is_native() {\n    TestHost::new::<Member>().run(|| ());\n}\n";
+    fs::write(&tests, text.clone() + component_lacks).expect("it is saved");
+    let (output, said) = wharf_test(&folder, &[]);
+    assert_eq!(output.status.code(), Some(101), "{said}");
+    let named = "pass under `cargo test`, and fail on the component:\n    tests::this_is_native\n";
+    assert!(said.contains(named) && said.contains("docs/guide/testing.md"), "{said}");
 
     let source = folder.join("src/lib.rs");
     let code = fs::read_to_string(&source).expect("its code");

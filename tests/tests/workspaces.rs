@@ -1,4 +1,4 @@
-//! Several plugins in one cargo workspace.
+//! Several plugins in one cargo workspace, and the templates that `wharf new` begins with.
 
 use std::fs;
 
@@ -44,4 +44,28 @@ fn crates_that_are_made_in_a_workspace_share_its_copy_of_the_sdk() {
     let (output, _) = as_author(&place.join("vendor"), &["check"]);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(complaint.contains("no Cargo.toml"), "{complaint}");
+}
+
+#[test]
+fn each_template_is_compiled_and_passes_its_tests_at_both_levels() {
+    let place = empty_folder("templates");
+    // The first one makes the workspace, so that they share what is compiled.
+    for template in ["chat", "presence", "minimal"] {
+        let name = format!("new-{template}");
+        let (output, said) =
+            as_author(&place, &["new", &name, "--template", template, "--workspace"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("It is a member of the workspace"), "{said}");
+        // A test that fails natively only is named, and is no failure here.
+        let (output, said) = as_author(&place, &["test", &name]);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{template}: {said}{complaint}");
+        assert!(said.contains("test result: ok") && !said.contains(" 0 passed"), "{said}");
+        assert!(!complaint.contains("under `cargo test`"), "{template}: {complaint}");
+    }
+    assert!(place.join("vendor/wharf/src/lib.rs").is_file());
+    let (output, _) = as_author(&place, &["new", "x", "--template", "nothing"]);
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("presence") && complaint.contains("minimal"), "{complaint}");
 }

@@ -7,10 +7,9 @@ use quote::ToTokens;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::token::Paren;
 use syn::{
     Attribute, Error, FnArg, GenericArgument, Ident, ImplItem, ImplItemFn, Item, ItemImpl, LitStr,
-    Meta, Path, PathArguments, Result, ReturnType, Token, Type, TypeTuple, parse_quote,
+    Meta, Path, PathArguments, Result, ReturnType, Token, Type, parse_quote,
 };
 
 use crate::dependency;
@@ -221,8 +220,8 @@ pub fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
 
 /// Returns the tokens `Channel for Chat`, for errors to point at.
 fn header(item: &ItemImpl) -> TokenStream {
-    let path = item.trait_.as_ref().map(|(_, path, _)| path);
-    let (for_token, ty) = (item.trait_.as_ref().map(|(_, _, token)| token), &item.self_ty);
+    let path = item.trait_.as_ref().map(|(path, _)| path);
+    let (for_token, ty) = (item.trait_.as_ref().map(|(_, token)| token), &item.self_ty);
     let mut header = path.to_token_stream();
     for_token.to_tokens(&mut header);
     ty.to_tokens(&mut header);
@@ -243,7 +242,7 @@ fn implementation(item: Item) -> Result<ItemImpl> {
         }
     };
     let ty = item.self_ty.to_token_stream();
-    let Some((negative, path, _)) = &item.trait_ else {
+    let Some((path, _)) = &item.trait_ else {
         return Err(Error::new_spanned(
             &item.self_ty,
             format!(
@@ -253,7 +252,7 @@ fn implementation(item: Item) -> Result<ItemImpl> {
         ));
     };
     let is_channel = path.segments.last().is_some_and(|segment| segment.ident == "Channel");
-    if negative.is_some() || !is_channel {
+    if item.modifiers.polarity.is_some() || !is_channel {
         return Err(Error::new_spanned(
             path,
             format!("`#[wharf::channel]` belongs above `impl Channel for {ty}`"),
@@ -326,7 +325,7 @@ fn returned(function: &ImplItemFn, name: &str) -> Option<Result<Type>> {
             _ => return None,
         },
         // A bare `Result` has no value.
-        _ => Type::Tuple(TypeTuple { paren_token: Paren::default(), elems: Punctuated::new() }),
+        _ => parse_quote! { () },
     };
     Some(match ty {
         Type::ImplTrait(_) => Err(Error::new_spanned(

@@ -2,8 +2,8 @@
 //!
 //! `checks` reads the author's code and reports errors at their place. `dependency` finds the name
 //! that the author gives the SDK. `expand` adds the code that the compiler and the host need.
-//! `hints` finds mistakes within callbacks, and `names` the name that was meant. `exports` hands the contract's list of optional exports to the SDK, whose components do not contain
-//! the contract.
+//! `hints` finds mistakes within callbacks, and `names` the name that was meant. `exports` has the names
+//! of the SDK's bindings for the contract's optional exports.
 
 #![deny(missing_docs)]
 
@@ -23,11 +23,4 @@ pub fn channel(arguments: TokenStream, item: TokenStream) -> TokenStream {
         .map(expand::expand)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
-}
-
-/// Calls a macro with the list of the optional exports, for the crate `wharf` alone.
-#[doc(hidden)]
-#[proc_macro]
-pub fn optional_exports(each: TokenStream) -> TokenStream {
-    exports::list(&each.into()).into()
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::package::{Cargo, Package};
+use super::package::{Cargo, Package, Purpose};
 use super::{MISSING_TARGET, lacks_target};
 use wharf_config::{ChannelConfig, ChannelToken, Config, TokenConfig, TokenKey, table_key as key};
 use wharf_runtime::plugin::watch::{Change, look_once, plugins_in};
@@ -114,25 +114,40 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles the crate in a folder. `None` if it does not compile, which cargo has explained.
+    /// Compiles the crate in a folder, as `wharf dev` does. `None` if it does not compile, which cargo
+    /// has explained.
     ///
     /// # Errors
     ///
     /// The folder has no plugin's crate, or the toolchain lacks the target.
     pub fn of_crate(folder: &Path) -> anyhow::Result<Option<Compiled>> {
+        Compiled::for_purpose(folder, Purpose::Work, None)
+    }
+
+    /// Compiles the crate in a folder for this purpose, under this name or its own.
+    pub(super) fn for_purpose(
+        folder: &Path,
+        purpose: Purpose,
+        name: Option<&str>,
+    ) -> anyhow::Result<Option<Compiled>> {
         let cargo = Cargo::in_foreground();
         let package = Package::find(&cargo, folder)?;
         if lacks_target(folder) {
             bail!(MISSING_TARGET);
         }
-        let Some(component) = package.compile(&cargo)?.component else {
+        let Some(component) = package.compile(&cargo, purpose)?.component else {
             return Ok(None);
         };
+        Compiled::copy(component, name.unwrap_or(&package.name)).map(Some)
+    }
+
+    /// Copies a component to a file of this name.
+    pub(super) fn copy(component: PathBuf, name: &str) -> anyhow::Result<Compiled> {
         let folder = tempfile::tempdir().context("there is no room for a copy of the component")?;
-        let file = folder.path().join(format!("{}.wasm", package.name));
+        let file = folder.path().join(format!("{name}.wasm"));
         fs::copy(&component, &file)
             .with_context(|| format!("{} cannot be read", component.display()))?;
-        Ok(Some(Compiled { component, file, _folder: folder }))
+        Ok(Compiled { component, file, _folder: folder })
     }
 
     /// Returns the file to check.

@@ -19,8 +19,8 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
-use super::package::{Build, Cargo, Package};
-use super::{MISSING_TARGET, lacks_target};
+use super::package::{Build, Cargo, Package, Purpose};
+use super::{MISSING_TARGET, install, lacks_target};
 use inputs::Inputs;
 use progress::Progress;
 use snapshot::{Changes, Snapshot};
@@ -134,10 +134,7 @@ impl Builder {
         if folders.first().is_some_and(|folder| lacks_target(folder)) {
             bail!(MISSING_TARGET);
         }
-        if !plugins.exists() {
-            fs::create_dir_all(&plugins).with_context(|| {
-                format!("the plugin folder {} cannot be made", plugins.display())
-            })?;
+        if install::make_folder(&plugins)? {
             progress.say(&format!("made the plugin folder {}", plugins.display()));
         }
         let plugins = plugins.canonicalize().context("the plugin folder is gone")?;
@@ -225,7 +222,7 @@ impl Crate {
             }
         }
         let name = self.package.name.clone();
-        let built = self.package.compile(cargo);
+        let built = self.package.compile(cargo, Purpose::Work);
         if cargo.is_stopped() {
             return None;
         }

@@ -1,11 +1,13 @@
 //! The commands for authors of plugins: they make a plugin, check it, build it again whenever it is
-//! saved, and test its component.
+//! saved, test its component, and put it into a host's folder.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 
+pub mod add;
 pub mod check;
 pub mod dev;
+mod install;
 pub mod new;
 mod package;
 mod sdk;

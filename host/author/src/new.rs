@@ -1,6 +1,8 @@
 //! `wharf new`: a plugin's crate in a folder of its own, with the SDK as a copy in it. In a cargo
 //! workspace it becomes a member, which shares the copy with the others.
 
+mod name;
+mod template;
 mod workspace;
 
 use std::fs::{self, OpenOptions};
@@ -8,9 +10,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use wharf_contract::names::{MAX_CHANNEL_NAME_BYTES, SDK_PACKAGE};
+use wharf_contract::names::SDK_PACKAGE;
 
 use super::{MISSING_TARGET, lacks_target, sdk};
+use name::check_name;
+pub use template::{TEMPLATES, Template};
 use workspace::Workspace;
 
 /// The version of a new crate.
@@ -19,17 +23,14 @@ const FIRST_VERSION: &str = "0.1.0";
 /// The dependencies in a new crate's manifest.
 const DEPENDENCIES: [&str; 2] = ["serde", SDK_PACKAGE];
 
-/// The files of a new crate beside the SDK's. In them, `NAME` stands for the crate's name.
-const TEMPLATE: [(&str, &str); 5] = [
-    ("Cargo.toml", include_str!("../template/Cargo.toml.in")),
-    (".gitignore", include_str!("../template/gitignore.in")),
-    ("README.md", include_str!("../template/README.md.in")),
-    ("src/lib.rs", include_str!("../template/src/lib.rs.in")),
-    ("src/tests.rs", include_str!("../template/src/tests.rs.in")),
-];
+/// The settings of a release, for the manifest of a workspace or of a crate that is no member of one.
+const PROFILE: &str = include_str!("../template/Cargo.profile.toml.in");
 
-/// The part of the manifest of a crate that is no member of a workspace.
+/// The rest of the manifest of a crate that is no member of a workspace.
 const ALONE: &str = include_str!("../template/Cargo.alone.toml.in");
+
+/// The manifest of a new workspace, without the settings of a release.
+const WORKSPACE: &str = include_str!("../template/Cargo.workspace.toml.in");
 
 /// Description of the SDK's files.
 const SDK_README: &str = include_str!("../template/sdk-readme.md.in");
@@ -37,99 +38,83 @@ const SDK_README: &str = include_str!("../template/sdk-readme.md.in");
 /// Folder for the SDK's files, in the crate's or the workspace's.
 const SDK_FOLDER: &str = "vendor/wharf";
 
-/// Words that Rust does not accept as a crate's name, or that are taken by cargo's folders, the
-/// libraries that come with Rust or the SDK.
-const RESERVED: [&str; 63] = [
-    "abstract",
-    "alloc",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "build",
-    "const",
-    "continue",
-    "core",
-    "crate",
-    "deps",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "examples",
-    "extern",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "gen",
-    "if",
-    "impl",
-    "in",
-    "incremental",
-    "let",
-    "loop",
-    "macro",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "override",
-    "priv",
-    "proc-macro",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "std",
-    "struct",
-    "super",
-    "test",
-    "trait",
-    "true",
-    "try",
-    "type",
-    "typeof",
-    "union",
-    "unsafe",
-    "unsized",
-    "use",
-    "virtual",
-    "wharf",
-    "where",
-    "while",
-    "xor",
-    "yield",
-];
+/// A wish for a new crate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Name of the crate and the channel.
+    pub name: String,
+    /// The crate's folder; one of its name if there is none.
+    pub folder: Option<PathBuf>,
+    /// The channel that it begins with.
+    pub template: &'static Template,
+    /// True if the folder above is to be a workspace, if it is not in one already.
+    pub in_workspace: bool,
+}
 
-/// Makes a crate in `folder`, or in a folder of its name. Returns the next steps for the author, as
-/// text.
+impl Default for Request {
+    fn default() -> Request {
+        let template = template::default();
+        Request { name: String::new(), folder: None, template, in_workspace: false }
+    }
+}
+
+/// Makes a crate. Returns the next steps for the author, as text.
 ///
 /// # Errors
 ///
 /// A crate or a channel cannot have this name; the folder is not empty; or a file cannot be
 /// written. Existing files are not overwritten, and the files made before a failure are removed.
-pub fn new(name: &str, folder: Option<PathBuf>) -> anyhow::Result<String> {
+pub fn new(request: &Request) -> anyhow::Result<String> {
+    let name = request.name.as_str();
     check_name(name)?;
-    let folder = folder.unwrap_or_else(|| PathBuf::from(name));
+    let folder = request.folder.clone().unwrap_or_else(|| PathBuf::from(name));
     let made = make_folder(&folder)?;
-    let filled = Workspace::of(&folder).and_then(|workspace| {
-        let places = Places::of(workspace.as_ref());
-        fill(&folder, name, workspace.as_ref(), &places).map(|()| places)
-    });
+    let mut workspace_made = None;
+    let filled = Workspace::of(&folder)
+        .and_then(|workspace| match workspace {
+            None if request.in_workspace => {
+                workspace_made = Some(make_workspace(&folder)?);
+                Workspace::of(&folder)
+            }
+            workspace => Ok(workspace),
+        })
+        .and_then(|workspace| {
+            let places = Places::of(workspace.as_ref());
+            let filling = Filling { name, template: request.template, places: &places };
+            fill(&folder, &filling, workspace.as_ref()).map(|()| places)
+        });
     match filled {
-        Ok(places) => Ok(next_steps(name, &folder, &places)),
+        Ok(places) => Ok(next_steps(request, &folder, &places)),
         Err(error) => {
             if made {
                 // The folder was not there before, so that all its files are from this run.
                 let _ = fs::remove_dir_all(&folder);
             }
+            if let Some(manifest) = workspace_made {
+                let _ = fs::remove_file(manifest);
+            }
             Err(error)
         }
     }
+}
+
+/// Makes a workspace of the folder above a new crate's. Returns its manifest.
+fn make_workspace(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = folder.canonicalize()?;
+    let above = folder.parent().context("there is no folder above it")?;
+    write(above, Path::new("Cargo.toml"), &[WORKSPACE, PROFILE].concat())
+        .with_context(|| format!("{} cannot become a workspace", above.display()))?;
+    Ok(above.join("Cargo.toml"))
+}
+
+/// Returns true if the folder beside a new crate's has a plugin with a copy of the SDK.
+fn has_neighbour(folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else {
+        return false;
+    };
+    let beside = folder.parent().and_then(|above| fs::read_dir(above).ok()).into_iter().flatten();
+    let mut beside = beside.flatten().map(|entry| entry.path()).filter(|path| *path != folder);
+    beside.any(|path| path.join(SDK_FOLDER).join("Cargo.toml").exists())
 }
 
 /// The places that a new crate's files name, from its folder.
@@ -164,58 +149,6 @@ impl Places {
     }
 }
 
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let is_kebab_case = name.split('-').all(|word| {
-        !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    });
-    if name.contains(['/', '\\']) {
-        bail!(
-            "the name {name:?} is a path; give the name alone, and the folder by --path: \
-             `wharf new hello --path some/folder/hello`"
-        );
-    }
-    if !is_kebab_case || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        let example = kebab_case(name);
-        let example = if example.is_empty() { "my-channel" } else { &example };
-        bail!(
-            "{name:?} cannot be the name: it becomes a crate's and a channel's, which is lower-case \
-             words of a to z and 0 to 9 with `-` between them, such as `{example}`"
-        );
-    }
-    if name.len() > MAX_CHANNEL_NAME_BYTES {
-        bail!(
-            "the name has {} bytes; a channel's has at most {MAX_CHANNEL_NAME_BYTES}",
-            name.len()
-        );
-    }
-    if RESERVED.contains(&name) || sdk::has_package(name) {
-        bail!(
-            "{name:?} cannot be the name: to Rust or to a crate that every plugin uses it means \
-             something else; choose another, such as `{name}-channel`"
-        );
-    }
-    Ok(())
-}
-
-/// Suggests a valid name: `MyChat` → `my-chat`.
-fn kebab_case(name: &str) -> String {
-    let mut words = String::new();
-    for c in name.chars().take(MAX_CHANNEL_NAME_BYTES) {
-        let begins_word = !words.is_empty() && !words.ends_with('-');
-        match c {
-            'A'..='Z' if begins_word && !words.ends_with(|c: char| c.is_ascii_digit()) => {
-                words.push('-');
-                words.push(c.to_ascii_lowercase());
-            }
-            'a'..='z' | 'A'..='Z' => words.push(c.to_ascii_lowercase()),
-            '0'..='9' if !words.is_empty() => words.push(c),
-            _ if begins_word => words.push('-'),
-            _ => {}
-        }
-    }
-    words.trim_end_matches('-').to_owned()
-}
-
 /// Makes the crate's folder, with those above it. An empty one is used as it is. Returns true if it
 /// was made.
 fn make_folder(folder: &Path) -> anyhow::Result<bool> {
@@ -239,23 +172,40 @@ fn make_folder(folder: &Path) -> anyhow::Result<bool> {
     }
 }
 
-fn fill(
-    folder: &Path,
-    name: &str,
-    workspace: Option<&Workspace>,
-    places: &Places,
-) -> anyhow::Result<()> {
-    for (file, text) in TEMPLATE {
-        let mut text = filled_in(text, name, places);
+/// What is written into the files of a new crate.
+struct Filling<'a> {
+    name: &'a str,
+    template: &'a Template,
+    places: &'a Places,
+}
+
+impl Filling<'_> {
+    fn fill(&self, text: &str) -> String {
+        let Filling { name, template, places } = self;
+        text.replace("RUST_VERSION", env!("CARGO_PKG_RUST_VERSION"))
+            .replace("WHARF_VERSION", env!("CARGO_PKG_VERSION"))
+            .replace("SDK_FOLDER", &places.sdk)
+            .replace("SDK_PLACE", places.sdk_place)
+            .replace("TARGET_FOLDER", &places.target)
+            .replace("CONNECT_PATH", template.path)
+            .replace("MESSAGE", template.message)
+            .replace("NAME", name)
+            .replace("FILE", &component(name))
+    }
+}
+
+fn fill(folder: &Path, filling: &Filling<'_>, workspace: Option<&Workspace>) -> anyhow::Result<()> {
+    for (file, text) in filling.template.files() {
+        let mut text = filling.fill(text);
         if file == "Cargo.toml" && workspace.is_none() {
-            text.push_str(ALONE);
+            text.extend(["\n", PROFILE, ALONE]);
         }
         write(folder, Path::new(file), &text)?;
     }
-    let lock = sdk::lock_file(name, FIRST_VERSION, &DEPENDENCIES);
+    let lock = sdk::lock_file(filling.name, FIRST_VERSION, &DEPENDENCIES);
     let Some(workspace) = workspace else {
         write(folder, Path::new("Cargo.lock"), &lock)?;
-        return write_sdk(&folder.join(SDK_FOLDER), name, places);
+        return write_sdk(&folder.join(SDK_FOLDER), filling);
     };
     let root = workspace.root();
     if workspace.sdk().is_some() {
@@ -264,7 +214,7 @@ fn fill(
     let (sdk, lock_file) = (root.join(SDK_FOLDER), root.join("Cargo.lock"));
     let has_made_folder = !sdk.exists();
     let has_made_lock = !lock_file.exists();
-    let written = write_sdk(&sdk, name, places)
+    let written = write_sdk(&sdk, filling)
         .and_then(|()| match has_made_lock {
             true => write(root, Path::new("Cargo.lock"), &lock),
             false => Ok(()),
@@ -281,22 +231,12 @@ fn fill(
     written
 }
 
-fn write_sdk(folder: &Path, name: &str, places: &Places) -> anyhow::Result<()> {
-    write(folder, Path::new("README.md"), &filled_in(SDK_README, name, places))?;
+fn write_sdk(folder: &Path, filling: &Filling<'_>) -> anyhow::Result<()> {
+    write(folder, Path::new("README.md"), &filling.fill(SDK_README))?;
     for (file, text) in sdk::FILES {
         write(folder, Path::new(file), text)?;
     }
     Ok(())
-}
-
-fn filled_in(text: &str, name: &str, places: &Places) -> String {
-    text.replace("RUST_VERSION", env!("CARGO_PKG_RUST_VERSION"))
-        .replace("WHARF_VERSION", env!("CARGO_PKG_VERSION"))
-        .replace("SDK_FOLDER", &places.sdk)
-        .replace("SDK_PLACE", places.sdk_place)
-        .replace("TARGET_FOLDER", &places.target)
-        .replace("NAME", name)
-        .replace("FILE", &component(name))
 }
 
 /// Returns the stem of the file that cargo makes: a library's name has no `-`.
@@ -316,12 +256,18 @@ fn write(folder: &Path, file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn next_steps(name: &str, folder: &Path, places: &Places) -> String {
+fn next_steps(request: &Request, folder: &Path, places: &Places) -> String {
+    let name = request.name.as_str();
     let shown = folder.display().to_string();
     let component = component(name);
-    let mut text = format!("made the channel `{name}` in {shown}\n");
+    let mut text = format!("made the channel `{name}` in {shown}: {}\n", request.template.about);
     if let Some(workspace) = &places.workspace {
         text.push_str(&format!("It is a member of the workspace {workspace}.\n"));
+    } else if has_neighbour(folder) {
+        text.push_str(
+            "It compiles all of its dependencies once more. The members of a workspace share them: \
+             `wharf new --workspace NAME`.\n",
+        );
     }
     text.push('\n');
     if lacks_target(folder) {
@@ -341,13 +287,14 @@ fn next_steps(name: &str, folder: &Path, places: &Places) -> String {
   cp {results}/{target}/release/{component}.wasm PLUGINS/{name}.wasm
                                                       copy it into a host's folder
 
-Or all of it, again at every save, with a host on ws://127.0.0.1:4000/{name}/lobby?name=ann:
+Or all of it, again at every save, with a host on ws://127.0.0.1:4000{path}:
 
   wharf dev
 
 README.md says how to connect.
 ",
         results = places.target,
+        path = request.template.path.replace("NAME", name),
         target = super::GUEST_TARGET,
     ));
     text
@@ -358,43 +305,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_crates_and_channels_are_taken() {
-        for name in ["hello", "my-chat", "a", "room-101", "x2"] {
-            assert!(check_name(name).is_ok(), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_a_name_is_refused_with_one_that_can() {
-        for (name, says) in [
-            ("", "such as `my-channel`"),
-            ("MyChat", "such as `my-chat`"),
-            ("my_chat", "such as `my-chat`"),
-            ("my--chat", "such as `my-chat`"),
-            ("-chat", "such as `chat`"),
-            ("101-rooms", "such as `rooms`"),
-            ("héllo", "such as `h-llo`"),
-            ("x/hello", "--path"),
-            ("match", "`match-channel`"),
-            ("std", "`std-channel`"),
-            ("wharf", "`wharf-channel`"),
-            ("serde", "`serde-channel`"),
-            ("wit-bindgen", "`wit-bindgen-channel`"),
-        ] {
-            let error = check_name(name).expect_err(name).to_string();
-            assert!(error.contains(says), "{name:?}: {error}");
-        }
-        let long = "n".repeat(MAX_CHANNEL_NAME_BYTES + 1);
-        assert!(check_name(&long).expect_err("too long").to_string().contains("65 bytes"));
-    }
-
-    #[test]
     fn nothing_is_left_to_fill_in() {
-        for (file, text) in TEMPLATE.into_iter().chain([("", ALONE), ("", SDK_README)]) {
-            let text = filled_in(text, "my-chat", &Places::of(None));
-            let words = ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];
-            for word in words {
-                assert!(!text.contains(word), "{file}: {word}");
+        for template in &TEMPLATES {
+            let filling = Filling { name: "my-chat", template, places: &Places::of(None) };
+            let texts = [PROFILE, ALONE, WORKSPACE, SDK_README].map(|text| ("", text));
+            for (file, text) in template.files().chain(texts) {
+                let text = filling.fill(text);
+                let words =
+                    ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];
+                for word in words.iter().chain(&["CONNECT_PATH", "MESSAGE", "ABOUT"]) {
+                    assert!(!text.contains(word), "{}, {file}: {word}", template.name);
+                }
             }
         }
     }
@@ -422,6 +343,9 @@ mod tests {
     fn nothing_is_written_over_and_an_empty_folder_is_taken() {
         let place = tempfile::tempdir().expect("a folder");
         let folder = place.path().join("hello");
+        let new = |name: &str, folder| {
+            new(&Request { name: name.to_owned(), folder, ..Request::default() })
+        };
         let said = new("hello", Some(folder.clone())).expect("made");
         assert!(said.contains("cargo build --release --target wasm32-wasip2"), "{said}");
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
@@ -434,5 +358,33 @@ mod tests {
         new("hello", Some(empty)).expect("nothing is in it");
         let file = new("hello", Some(folder.join("Cargo.toml"))).expect_err("a file");
         assert!(file.to_string().contains("is a file"), "{file:#}");
+    }
+
+    #[test]
+    fn crates_beside_each_other_share_a_workspace_where_one_is_wanted() {
+        let place = tempfile::tempdir().expect("a folder");
+        let new = |name: &str, in_workspace| {
+            let folder = Some(place.path().join(name));
+            new(&Request { name: name.to_owned(), folder, in_workspace, ..Request::default() })
+        };
+        let alone = new("alone", false).expect("made");
+        assert!(!alone.contains("--workspace"), "{alone}");
+        let second = new("second", false).expect("made");
+        assert!(second.contains("--workspace"), "it is told how to share: {second}");
+
+        for name in ["chat", "game"] {
+            let said = new(name, true).expect("made");
+            assert!(said.contains("It is a member of the workspace"), "{said}");
+            assert!(!place.path().join(name).join("vendor").exists());
+        }
+        let manifest = fs::read_to_string(place.path().join("Cargo.toml")).expect("a manifest");
+        assert!(manifest.contains("members = [\"chat\", \"game\"]"), "{manifest}");
+        assert!(manifest.contains("[profile.release]"), "{manifest}");
+
+        let inside = place.path().join("second/inside");
+        let request =
+            Request { name: "inside".to_owned(), folder: Some(inside), ..Request::default() };
+        let said = super::new(&request).expect("made");
+        assert!(said.contains("It is a member of the workspace"), "a crate can be one: {said}");
     }
 }

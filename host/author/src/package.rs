@@ -17,11 +17,33 @@ use serde_json::Value;
 
 use crate::GUEST_TARGET;
 
-/// The profile in which plugins are compiled while their author waits: the crate's own release
-/// profile, without the options that make compiling several times slower.
-pub(super) const PROFILE: &str = "wharf-dev";
-const PROFILE_SETTINGS: [&str; 5] =
-    ["inherits=\"release\"", "lto=false", "codegen-units=16", "incremental=true", "debug=false"];
+/// The folder of the profile in which plugins are compiled while their author waits. It is the one of
+/// `cargo test`, so that both share the compiled macros and build scripts.
+pub(super) const PROFILE_FOLDER: &str = "debug";
+/// The settings of that profile: code that is as fast and checks as much as that of a release, without
+/// the options that make compiling several times slower. What runs while compiling is as for
+/// `cargo test`.
+const PROFILE_SETTINGS: [&str; 10] = [
+    "opt-level=\"s\"",
+    "lto=false",
+    "codegen-units=16",
+    "incremental=true",
+    "debug=false",
+    "debug-assertions=false",
+    "overflow-checks=false",
+    "build-override.debug-assertions=true",
+    "build-override.overflow-checks=true",
+    "build-override.strip=false",
+];
+
+/// The use of a component, which decides how it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Its author waits for it.
+    Work,
+    /// It goes into a host's folder: the crate's own release profile.
+    Release,
+}
 
 /// Runs cargo, one process at a time, until it is stopped.
 #[derive(Debug, Default)]
@@ -213,7 +235,7 @@ impl Package {
         let target = metadata.target_directory;
         for folder in [metadata.build_directory.unwrap_or_else(|| target.clone()), target] {
             // Nothing but folders of its own: the whole may be one with sources beside them.
-            package.outputs.extend([folder.join(GUEST_TARGET), folder.join(PROFILE)]);
+            package.outputs.extend([folder.join(GUEST_TARGET), folder.join(PROFILE_FOLDER)]);
         }
         let here = metadata.packages.iter().filter(|package| package.source.is_none());
         package.manifests.extend(here.map(|package| package.manifest_path.clone()));
@@ -258,15 +280,22 @@ impl Package {
     }
 
     /// Compiles the crate.
-    pub(super) fn compile(&self, cargo: &Cargo) -> anyhow::Result<Build> {
+    pub(super) fn compile(&self, cargo: &Cargo, purpose: Purpose) -> anyhow::Result<Build> {
         let mut command = cargo_in(self.manifest.parent());
-        for setting in PROFILE_SETTINGS {
-            command.args(["--config", &format!("profile.{PROFILE}.{setting}")]);
+        command.args(["build", "--lib", "--target", GUEST_TARGET]);
+        match purpose {
+            Purpose::Release => {
+                command.arg("--release");
+            }
+            Purpose::Work => {
+                for setting in PROFILE_SETTINGS {
+                    command.args(["--config", &format!("profile.dev.{setting}")]);
+                }
+            }
         }
         // The paths in the list of files that were read are then relative to one known folder.
         command.args(["--config", "build.dep-info-basedir=\"/\""]);
         command
-            .args(["build", "--lib", "--profile", PROFILE, "--target", GUEST_TARGET])
             .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
             .arg(&self.manifest);
         let mut build = Build::default();

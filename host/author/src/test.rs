@@ -2,16 +2,20 @@
 //!
 //! The component is compiled like in `wharf dev`. Then `cargo test` runs with two variables, by
 //! which the test kit of the SDK finds the component and the host to run it in
-//! ([`super::test_host`]).
+//! ([`super::test_host`]). Afterwards the same tests run natively, and those that pass at one level
+//! only are named.
+
+mod levels;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::package::{Cargo, Package};
+use super::package::{Cargo, Package, Purpose};
 use super::{MISSING_TARGET, lacks_target, test_host};
 use wharf_config::Config;
 use wharf_runtime::plugin::watch::{Change, look_once};
@@ -46,21 +50,29 @@ pub fn test(
     if lacks_target(folder) {
         bail!(MISSING_TARGET);
     }
-    let Some(component) = package.compile(&cargo)?.component else {
+    let Some(component) = package.compile(&cargo, Purpose::Work)?.component else {
         return Ok(KILLED);
     };
     load_once(&component, machine, cache)?;
     let host = std::env::current_exe().context("this program does not know where it is")?;
-    let status = Command::new("cargo")
-        .args(["test", "--manifest-path"])
-        .arg(package.manifest())
-        .args(arguments)
-        .current_dir(folder)
-        .env(COMPONENT, &component)
-        .env(HOST, host)
-        .env(test_host::MACHINE, test_host::words(machine))
-        .status()
-        .context("cargo does not run")?;
+    let cargo_test = || {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--manifest-path"]).arg(package.manifest());
+        command.args(arguments).current_dir(folder).env_remove(COMPONENT);
+        command
+    };
+    let (status, outcomes) = levels::shown(
+        cargo_test()
+            .env(COMPONENT, &component)
+            .env(HOST, host)
+            .env(test_host::MACHINE, test_host::words(machine)),
+    )?;
+    // The same program, which is compiled already.
+    let native = levels::silent(&mut cargo_test());
+    if let Some(text) = native.and_then(|native| levels::differences(&outcomes, &native)) {
+        // The exit code has told the result.
+        let _ = write!(io::stderr(), "\n{text}");
+    }
     Ok(code(status))
 }
 

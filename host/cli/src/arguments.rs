@@ -14,6 +14,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use clap_complete::Shell;
 use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 
 #[cfg(feature = "author")]
@@ -32,6 +33,8 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
+    /// Print the completions of this command line for a shell.
+    Completions(Shell),
     /// Help an author of plugins.
     #[cfg(feature = "author")]
     Author(AuthorCommand),
@@ -77,6 +80,9 @@ impl Command {
         let Some((name, matches)) = matches.subcommand() else {
             return Err(parser.error(ErrorKind::MissingSubcommand, "a command is missing"));
         };
+        if let Some(shell) = (name == "completions").then(|| matches.get_one("shell")).flatten() {
+            return Ok(Command::Completions(*shell));
+        }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
@@ -127,6 +133,8 @@ Examples:
       In such a folder: build the plugin, serve it, and again whenever it is saved
   wharf test
       In such a folder: run the plugin's tests on what it is compiled to
+  wharf add ../chat
+      Build the plugin in that folder, check it, and put it into ./plugins
   wharf serve --plugins /srv/plugins --listen 0.0.0.0:4000
       Serve another folder to other machines
   wharf serve --config /etc/wharf.toml --log info,wharf=debug
@@ -163,10 +171,32 @@ fn parser() -> clap::Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
-        .subcommand(with_settings(config));
+        .subcommand(with_settings(config))
+        .subcommand(completions());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf
+}
+
+fn completions() -> clap::Command {
+    clap::Command::new("completions")
+        .about("Print what a shell needs to complete the arguments of `wharf`")
+        .after_help(
+            "Examples:\n  \
+             wharf completions bash > ~/.local/share/bash-completion/completions/wharf\n  \
+             wharf completions fish > ~/.config/fish/completions/wharf.fish\n  \
+             wharf completions zsh > ~/.zfunc/_wharf          # a folder of your $fpath",
+        )
+        .arg(
+            Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
+        )
+}
+
+/// Returns the script with which a shell completes this command line.
+pub fn completions_for(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut parser(), "wharf", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 fn with_settings(command: clap::Command) -> clap::Command {

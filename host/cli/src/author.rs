@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wharf_author::check::Compiled;
-use wharf_author::{check, dev, new, test, test_host};
+use wharf_author::{add, check, dev, new, test, test_host};
 use wharf_config::Config;
 
 use crate::arguments::AuthorCommand;
@@ -17,9 +17,14 @@ use crate::serve::{end, runtime, serve};
 /// Runs a command, with the sockets that this process has inherited.
 pub fn run(command: AuthorCommand, inherited: Option<Vec<OwnedFd>>) -> ExitCode {
     match command {
-        AuthorCommand::New(name, folder) => {
-            outcome(new::new(&name, folder).and_then(|next_steps| print(&next_steps)))
+        AuthorCommand::New(request) => {
+            outcome(new::new(&request).and_then(|next_steps| print(&next_steps)))
         }
+        AuthorCommand::Add(request, config) => match add(config, &request) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => outcome(Err(error)),
+        },
         AuthorCommand::Check { files, json, config } => match check(config, &files, json) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -40,6 +45,16 @@ pub fn run(command: AuthorCommand, inherited: Option<Vec<OwnedFd>>) -> ExitCode 
         }
         AuthorCommand::TestHost(file, cache) => outcome(test_host::run(&file, cache)),
     }
+}
+
+/// Puts a plugin into the folder, and says so. Returns true if it is there.
+fn add(config: Config, request: &add::Request) -> anyhow::Result<bool> {
+    let machine = examine().machine()?;
+    let runtime = runtime(&config)?;
+    let added = runtime.block_on(add::add(config, machine, request))?;
+    end(runtime);
+    print(&added.in_words())?;
+    Ok(added.is_installed())
 }
 
 /// Prints reports of files, or of the crate in the working directory if there are none. Returns true

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         Ok(Command::Serve(config, sources)) => {
             outcome(serve::serve(config, &sources, inherited, wharf_server::run))
         }
+        Ok(Command::Completions(shell)) => {
+            outcome(output::print(&arguments::completions_for(shell)))
+        }
         #[cfg(feature = "author")]
         Ok(Command::Author(command)) => author::run(command, inherited),
     }

@@ -32,6 +32,7 @@ impl Source {
             .map(|file| shown(file))
             .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
             .filter(|path| !path.ends_with("/build.rs") && !path.contains("/benches/"))
+            .filter(|path| !path.starts_with(super::GENERATED))
             .map(|path| Source::parse(path.clone(), &read(&path)))
             .collect()
     }

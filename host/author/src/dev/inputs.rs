@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::GUEST_TARGET;
-use crate::package::{PROFILE, Package};
+use crate::package::{PROFILE_FOLDER, Package};
 
 /// Files that cargo and rustup look for in the folder of a crate and in each folder above it.
 const LOOKED_FOR: [&str; 5] =
@@ -64,7 +64,7 @@ impl Inputs {
         self.named.extend(self.listed.iter().cloned());
         for output in package.outputs.iter() {
             let profile = match output.ends_with(GUEST_TARGET) {
-                true => output.join(PROFILE),
+                true => output.join(PROFILE_FOLDER),
                 false => output.clone(),
             };
             for entry in fs::read_dir(profile.join("deps")).into_iter().flatten().flatten() {

@@ -6,10 +6,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use crate::install::install;
 use wharf_runtime::ports::LoadOutcome;
 
 /// Writes to standard output. The builds and the listener for the server's verdicts share it.
@@ -64,11 +64,7 @@ impl Progress {
         if is_there {
             return Ok(());
         }
-        let partial = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        fs::write(&partial, component)
-            .and_then(|()| fs::rename(&partial, file))
-            .inspect_err(|_| drop(fs::remove_file(&partial)))
-            .with_context(|| format!("{} cannot be written", file.display()))
+        install(component, file)
     }
 
     /// Reports what became of a file that the server has looked at.

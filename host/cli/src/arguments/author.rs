@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+use wharf_author::{add, new};
 use wharf_config::{self as config, Config, SETTINGS, Sources};
 
 use super::with_settings;
@@ -12,8 +14,10 @@ use super::with_settings;
 /// A command for authors of plugins.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuthorCommand {
-    /// Make a plugin's crate of this name, in this folder or one of its name.
-    New(String, Option<PathBuf>),
+    /// Make a plugin's crate.
+    New(new::Request),
+    /// Put a plugin into the folder of a server with this configuration.
+    Add(add::Request, Config),
     /// Describe these files, for people or as JSON, and tell if a server with this configuration
     /// would load them.
     Check {
@@ -47,8 +51,15 @@ pub(super) fn without_settings(
 ) -> Option<AuthorCommand> {
     match name {
         "new" => {
-            let name = matches.get_one::<String>("name").cloned().unwrap_or_default();
-            Some(AuthorCommand::New(name, paths(matches, "path").pop()))
+            let template = matches.get_one::<String>("template");
+            let template = template.and_then(|name| new::Template::named(name));
+            let usual = new::Request::default();
+            Some(AuthorCommand::New(new::Request {
+                name: matches.get_one::<String>("name").cloned().unwrap_or_default(),
+                folder: paths(matches, "path").pop(),
+                template: template.unwrap_or(usual.template),
+                in_workspace: matches.get_flag("workspace"),
+            }))
         }
         "test" => {
             let arguments = matches.get_many::<OsString>("arguments").into_iter().flatten();
@@ -73,6 +84,11 @@ pub(super) fn with_config(
     (config, sources): (&Config, &Sources),
 ) -> Option<AuthorCommand> {
     match name {
+        "add" => {
+            let plugin = paths(matches, "plugin").pop().unwrap_or_default();
+            let name = matches.get_one::<String>("name").cloned();
+            Some(AuthorCommand::Add(add::Request { plugin, name }, config.clone()))
+        }
         "check" => Some(AuthorCommand::Check {
             files: paths(matches, "files"),
             json: matches.get_flag("json"),
@@ -91,25 +107,65 @@ fn paths(matches: &ArgMatches, name: &str) -> Vec<PathBuf> {
 }
 
 /// Returns the parsers of all of these commands.
-pub(super) fn subcommands() -> [clap::Command; 5] {
-    [new(), check(), dev(), test(), test_host()]
+pub(super) fn subcommands() -> [clap::Command; 6] {
+    [new_command(), dev(), test(), check(), add_command(), test_host()]
 }
 
-fn new() -> clap::Command {
+fn add_command() -> clap::Command {
+    let add = clap::Command::new("add")
+        .about("Put an existing plugin into the plugin folder")
+        .long_about(
+            "Put an existing plugin into the plugin folder of a host with the same settings: build it \
+             by its own release profile, check it like `wharf check`, say what it needs in wharf.toml, and \
+             copy it in one step. A host that serves this folder swaps it in. What this \
+             host would not load is not copied.\n\
+             Building runs code of the plugin's author on this machine. A .wasm file from somebody else \
+             does not.",
+        )
+        .arg(
+            Arg::new("plugin")
+                .value_name("PLUGIN")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder of a plugin's crate, such as a git checkout, or a .wasm file"),
+        )
+        .arg(Arg::new("name").long("name").value_name("NAME").help(
+            "The channel's name [default: that of the crate or the file]",
+        ));
+    let examples =
+        "Examples:\n  wharf add ../chat\n  wharf add chat.wasm --plugins /srv/wharf/plugins";
+    with_settings(add).mut_args(only_in_long_help).after_help(examples)
+}
+
+fn new_command() -> clap::Command {
     clap::Command::new("new")
         .about("Make a plugin's crate")
         .long_about(
             "Make a plugin's crate: a small channel with tests, and the SDK in a folder of its own, so \
              that nothing else is needed but Rust and its target wasm32-wasip2. Nothing that exists \
              is written over. In a cargo workspace the crate becomes a member, and shares the \
-             workspace's copy of the SDK.",
+             workspace's copy of the SDK and its folder of compiled code.",
         )
         .after_help(
             "Example:\n  wharf new hello\n  cd hello\n  cargo test\n  \
              cargo build --release --target wasm32-wasip2\n  \
              cp target/wasm32-wasip2/release/hello.wasm PLUGINS/\n\n\
-             `wharf dev` in the new folder builds, copies and serves, whenever you save.",
+             `wharf dev` in the new folder builds, serves, and does both again whenever you save.",
         )
+        .arg(
+            Arg::new("template")
+                .long("template")
+                .value_name("TEMPLATE")
+                .value_parser(PossibleValuesParser::new(
+                    new::TEMPLATES.map(|one| PossibleValue::new(one.name).help(one.about)),
+                ))
+                .default_value(new::Request::default().template.name)
+                .help("The channel to begin with"),
+        )
+        .arg(Arg::new("workspace").long("workspace").action(ArgAction::SetTrue).help(
+            "Make the folder above the crate's a cargo workspace, if it is in none: crates that are \
+             made beside each other then share compiled code",
+        ))
         .arg(Arg::new("name").value_name("NAME").required(true).help(
             "The crate's and the channel's name: lower-case words with `-` between them",
         ))
@@ -176,7 +232,9 @@ fn test() -> clap::Command {
             "Build a plugin with cargo, as `wharf dev` does, then run `cargo test` in its folder with \
              the component in place of the native code: what uses `wharf::testing::TestHost::new` \
              runs in this host's own engine, with fake clients and a clock that the test moves.\n\
-             The exit code is that of `cargo test`.",
+             Afterwards the same tests run natively, and those that pass at one level only are named, with \
+             the usual reasons.\n\
+             The exit code is that of `cargo test` with the component.",
         )
         .after_help(
             "Examples:\n  wharf test\n  wharf test plugins/chat\n  \
@@ -226,10 +284,20 @@ mod tests {
             Ok(Command::Author(command)) => command,
             other => panic!("{other:?}"),
         };
-        assert_eq!(read(&["new", "hello"]), AuthorCommand::New("hello".to_owned(), None));
-        let elsewhere = Some(PathBuf::from("x"));
-        let command = read(&["new", "hello", "--path", "x"]);
-        assert_eq!(command, AuthorCommand::New("hello".to_owned(), elsewhere));
+        let hello = new::Request { name: "hello".to_owned(), ..new::Request::default() };
+        assert_eq!(hello.template.name, "chat");
+        assert_eq!(read(&["new", "hello"]), AuthorCommand::New(hello.clone()));
+        let command =
+            read(&["new", "hello", "--path", "x", "--template", "minimal", "--workspace"]);
+        let template = new::Template::named("minimal").expect("a template");
+        let folder = Some(PathBuf::from("x"));
+        let elsewhere = new::Request { folder, template, in_workspace: true, ..hello };
+        assert_eq!(command, AuthorCommand::New(elsewhere));
+        let command = read(&["add", "../chat", "--name", "talk", "--plugins", "p"]);
+        let AuthorCommand::Add(request, config) = command else { panic!("{command:?}") };
+        let talk = Some("talk".to_owned());
+        assert_eq!(request, add::Request { plugin: PathBuf::from("../chat"), name: talk });
+        assert_eq!(config.plugins, PathBuf::from("p"));
         let command = read(&["check", "a.wasm", "b.wasm", "--json", "--start-budget-ms", "7"]);
         let AuthorCommand::Check { files, json, config } = command else { panic!("{command:?}") };
         assert_eq!((files, json), (paths(&["a.wasm", "b.wasm"]), true));
@@ -252,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_short_help_of_commands_for_authors_is_short() {
-        for command in ["check", "dev"] {
+        for command in ["add", "check", "dev"] {
             let help = |flag| read(&[command, flag], &[]).expect_err("help").to_string();
             assert!(help("-h").lines().count() < 30, "{}", help("-h"));
             assert!(help("--help").contains("--max-message-bytes"));
