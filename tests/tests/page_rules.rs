@@ -135,6 +135,10 @@ async fn every_text_of_the_page_has_contrast_in_both_schemes() {
         }
     }
     assert_eq!(page.complaints().await, json!([]));
+    // The measure itself.
+    come(&mut page, &wharf, "").await;
+    page.evaluate("document.querySelector('.lead p').style.color = '#999'").await;
+    assert_ne!(page.evaluate(FAINT).await, json!([]));
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ function painted(text, parts, colour) {
 }
 
 /** Longest value on one line, in characters. */
-const LINE = 44;
+const LINE = 40;
 
 /** Returns a message as it is read best: `type` first, and indented if it is long. Other texts stay as they are. */
 export function pretty(text) {
@@ -63,9 +63,9 @@ function laidOut(value, indent) {
   const isList = Array.isArray(value);
   const members = (deeper) => Object.entries(value).map(([key, member]) =>
     `${isList ? "" : `${JSON.stringify(key)}: `}${laidOut(member, deeper)}`);
-  const [open, close] = isList ? "[]" : "{}";
+  const [open, close, gap] = isList ? ["[", "]", ""] : ["{", "}", " "];
   const line = members("").join(", ");
-  if (!line.includes("\n") && indent.length + line.length <= LINE) return line ? `${open} ${line} ${close}` : `${open}${close}`;
+  if (!line.includes("\n") && indent.length + line.length <= LINE) return line ? `${open}${gap}${line}${gap}${close}` : `${open}${close}`;
   const deeper = `${indent}  `;
   return `${open}\n${members(deeper).map((member) => deeper + member).join(",\n")}\n${indent}${close}`;
 }
