@@ -36,12 +36,17 @@ async fn a_visitor_swaps_a_prepared_version_under_open_connections_and_back() {
     let mut ann = wharf.connect("/chat/lobby?name=Ann").await;
     assert_eq!(ann.json().await["generation"], 1);
     assert_eq!(list(&wharf).await["channels"][0]["version"], "chat@plain");
-    for (version, generation, said) in
-        [("chat@festive", 2, "★ AHOY ★"), ("chat@plain", 3, "ahoy"), ("chat@festive", 4, "★ AHOY ★")]
-    {
+    for (version, generation, said) in [
+        ("chat@festive", 2, "★ AHOY ★"),
+        ("chat@plain", 3, "ahoy"),
+        ("chat@festive", 4, "★ AHOY ★"),
+    ] {
         let swapped = swap(&wharf, version).await;
         assert_eq!(swapped["version"], version);
-        assert_eq!((&swapped["generation"], &swapped["refused"]), (&json!(generation), &Value::Null));
+        assert_eq!(
+            (&swapped["generation"], &swapped["refused"]),
+            (&json!(generation), &Value::Null)
+        );
         ann.send(r#"{"type":"chat_message","message":"ahoy"}"#).await;
         let message = ann.json().await;
         assert_eq!(message["message"], said);
@@ -75,7 +80,7 @@ async fn a_version_that_panics_is_refused_and_the_file_that_serves_is_back_in_it
 
 #[tokio::test]
 async fn only_pages_of_the_host_itself_may_swap() {
-    let wharf = demo(&["chat"], &["--allowed-origins *"]).await;
+    let wharf = demo(&["chat"], &["--allowed-origins https://elsewhere.example"]).await;
     let own = format!("http://{}", wharf.address);
     let line = "POST /_wharf/demo/chat@festive";
     for origin in ["https://elsewhere.example", "null", "http://127.0.0.1:1"] {
@@ -98,7 +103,15 @@ async fn only_pages_of_the_host_itself_may_swap() {
 async fn a_visitor_names_a_version_of_the_folder_and_no_path() {
     let wharf = demo(&["chat"], &[]).await;
     let own = format!("http://{}", wharf.address);
-    for name in ["", "chat", "chat@", "chat@other", "chat@plain.wasm", "../demo/chat@plain", "..%2fchat@plain"] {
+    for name in [
+        "",
+        "chat",
+        "chat@",
+        "chat@other",
+        "chat@plain.wasm",
+        "../demo/chat@plain",
+        "..%2fchat@plain",
+    ] {
         let answer = asked(&wharf, &format!("POST /_wharf/demo/{name}"), &own).await;
         assert_eq!(answer.status, 404, "{name}");
     }
@@ -146,7 +159,9 @@ async fn without_a_demo_folder_or_the_page_nothing_can_be_swapped() {
     }
     let wharf = demo(&["chat"], &["--page=false"]).await;
     let own = format!("http://{}", wharf.address);
-    for line in ["POST /_wharf/demo/chat@festive", "GET /_wharf/texts/README.md", "GET /_wharf/demo.json"] {
+    for line in
+        ["POST /_wharf/demo/chat@festive", "GET /_wharf/texts/README.md", "GET /_wharf/demo.json"]
+    {
         assert_eq!(asked(&wharf, line, &own).await.status, 404, "{line}");
     }
 }

@@ -33,7 +33,7 @@ const PERSON: &str = "
     globalThis.tab = (title) => [...document.querySelectorAll('[role=tab]')]
         .find((tab) => tab.innerText === title);
     globalThis.press = (name, within = panel()) => [...within.querySelectorAll('button')]
-        .find((button) => button.innerText === name).click();
+        .find((button) => button.textContent === name).click();
     globalThis.fill = (name, value) => {
         const field = [...panel().querySelectorAll('input, select')]
             .find((field) => (field.labels[0]?.firstChild.data ?? field.ariaLabel) === name);
@@ -119,14 +119,16 @@ async fn chat_lets_two_tabs_talk() {
         page.evaluate(&format!("fill('Name', '{name}'); press('Go there')")).await;
         page.wait_for("/Welcome to room harbour/.test(text())").await;
     }
-    ann.wait_for("/Bob joined the room/.test(text()) && /2 in the room harbour/.test(text())").await;
+    ann.wait_for("/Bob joined the room/.test(text()) && /2 in the room harbour/.test(text())")
+        .await;
     ann.evaluate("fill('Message', 'ahoy, Bob')").await;
     bob.wait_for("/Ann is typing…/.test(text())").await;
     ann.evaluate("press('Send')").await;
     bob.wait_for("/Ann\\s*ahoy, Bob/.test(text()) && !/is typing/.test(text())").await;
     bob.evaluate("fill('Message', '<b>ahoy</b>'); press('Send')").await;
     ann.wait_for("/Bob\\s*<b>ahoy<\\/b>/.test(text()) && /gen. 1/.test(text())").await;
-    ann.wait_for(r#"/→\s*{\s*"type": "chat_message",\s*"message": "ahoy, Bob"\s*}/.test(wire())"#).await;
+    ann.wait_for(r#"/→\s*{\s*"type": "chat_message",\s*"message": "ahoy, Bob"\s*}/.test(wire())"#)
+        .await;
     ann.wait_for("/answered by\\s*generation 1/.test(panel().innerText)").await;
     // Another room has a conversation of its own.
     bob.evaluate("fill('Room', 'cellar'); press('Go there')").await;
@@ -217,8 +219,7 @@ async fn game_is_played_by_two() {
     ann.evaluate("fill('x', 3); fill('y', 4); press('Move'); press('Move')").await;
     ann.wait_for("/Wait for the next turn/.test(text())").await;
     bob.wait_for("/Ann claims 3, 4/.test(text())").await;
-    let colored =
-        "panel().querySelector('canvas').getContext('2d').getImageData(3.5 * 32, 4.5 * 32, 1, 1).data.join()";
+    let colored = "panel().querySelector('canvas').getContext('2d').getImageData(3.5 * 32, 4.5 * 32, 1, 1).data.join()";
     assert_eq!(bob.evaluate(colored).await, "255,0,0,255");
     bob.evaluate("fill('x', 3); fill('y', 4); press('Move')").await;
     bob.wait_for("/Invalid move/.test(text())").await;
@@ -296,8 +297,8 @@ async fn robust_answers_every_mistake() {
 #[ignore = "needs Chromium: cargo xtask test"]
 async fn a_plugin_that_is_not_loaded_is_told_as_such_until_it_is() {
     let wharf = Wharf::start(&["echo", "relay", "secure"], &["--removal-grace-ms 50"]).await;
-    let mut page = enter(&wharf, "").await;
-    assert_eq!(page.evaluate("panel().id").await, "panel-echo", "the first that is loaded");
+    let mut page = visit(&wharf, "").await;
+    assert_eq!(page.evaluate("panel().id").await, "panel-secure", "the first that is loaded");
     assert_eq!(page.evaluate("tab('Play').title").await, "not loaded");
 
     page.evaluate("tab('Play').click()").await;
@@ -327,7 +328,8 @@ async fn a_plugin_that_the_page_does_not_know_can_be_tried_all_the_same() {
     let wharf = Wharf::start(&["relay"], &[]).await;
     let mut page = visit(&wharf, "").await;
     assert_eq!(page.evaluate("panel().id").await, "panel-own", "no example is loaded");
-    page.wait_for("/Loaded, and without a tab here: relay \\(\\/room\\/:room_id\\)/.test(text())").await;
+    page.wait_for("/Loaded, and without a tab here: relay \\(\\/room\\/:room_id\\)/.test(text())")
+        .await;
     page.evaluate("press('Send')").await;
     page.wait_for("/not connected yet/.test(text())").await;
     page.evaluate("press('Connect')").await;
@@ -339,7 +341,8 @@ async fn a_plugin_that_the_page_does_not_know_can_be_tried_all_the_same() {
     page.wait_for("/This is no address/.test(text())").await;
     assert_eq!(page.evaluate("state()").await, "connected", "on the connection from before");
     page.evaluate("fill('Address', '/nowhere'); press('Connect')").await;
-    page.wait_for("/No channel has this path. These are there: \\/room\\/:room_id/.test(text())").await;
+    page.wait_for("/No channel has this path. These are there: \\/room\\/:room_id/.test(text())")
+        .await;
     page.wait_for("/generation –/.test(panel().innerText)").await;
     leave(page, "own").await;
 }
@@ -367,7 +370,11 @@ async fn a_swap_is_seen_on_the_connection_that_stays_open() {
     echo.wait_for(&format!("/{news}/.test(wire())")).await;
     for page in [&mut chat, &mut echo] {
         page.wait_for("/generation 2\\s*1 swap seen/.test(panel().innerText)").await;
-        assert_eq!(page.evaluate("facts().slice(1, 3)").await, json!(["–", "–"]), "no reconnects, no close code");
+        assert_eq!(
+            page.evaluate("facts().slice(1, 3)").await,
+            json!(["–", "–"]),
+            "no reconnects, no close code"
+        );
     }
     leave(chat, "swap").await;
 }

@@ -101,12 +101,19 @@ const FOREIGN: &str = "performance.getEntriesByType('resource').map(({ name }) =
     .filter((name) => new URL(name).host !== location.host)";
 
 /// Shows each example in turn, and calls a check with its name.
-async fn everywhere(wharf: &Wharf, page: &mut Browser, scheme: &str, width: u32, checks: &[(&str, &str)]) {
+async fn everywhere(
+    wharf: &Wharf,
+    page: &mut Browser,
+    scheme: &str,
+    width: u32,
+    checks: &[(&str, &str)],
+) {
     page.view(width, 900, scheme).await;
     for section in SECTIONS {
         come(page, wharf, &format!("#{section}")).await;
         page.wait_for("!$('swap').disabled").await;
-        page.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = true))").await;
+        page.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = true))")
+            .await;
         for (rule, check) in checks {
             let found = page.evaluate(check).await;
             assert_eq!(found, json!([]), "{rule}: {section}, {width} pixels, {scheme}");
@@ -137,7 +144,7 @@ async fn every_text_of_the_page_has_contrast_in_both_schemes() {
     assert_eq!(page.complaints().await, json!([]));
     // The measure itself.
     come(&mut page, &wharf, "").await;
-    page.evaluate("document.querySelector('.lead p').style.color = '#999'").await;
+    page.evaluate("document.querySelector('.lead p').style.color = 'var(--ground)'").await;
     assert_ne!(page.evaluate(FAINT).await, json!([]));
 }
 
@@ -181,13 +188,18 @@ async fn the_keyboard_reaches_every_control() {
     for section in ["chat", "game", "secure"] {
         come(&mut page, &wharf, &format!("#{section}")).await;
         page.wait_for("!$('swap').disabled").await;
-        let wanted = "[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
+        let wanted =
+            "[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex]')]
             .filter((node) => node.checkVisibility() && !node.disabled && node.tabIndex >= 0)";
-        page.evaluate(&format!("globalThis.wanted = new Set({wanted}); document.activeElement.blur(); wanted.size")).await;
+        page.evaluate(&format!(
+            "globalThis.wanted = new Set({wanted}); document.activeElement.blur(); wanted.size"
+        ))
+        .await;
         let mut presses = 0;
         while page.evaluate("wanted.delete(document.activeElement); wanted.size").await != 0 {
             presses += 1;
-            let left = page.evaluate("[...wanted].map((node) => node.outerHTML.slice(0, 90))").await;
+            let left =
+                page.evaluate("[...wanted].map((node) => node.outerHTML.slice(0, 90))").await;
             assert!(presses < 120, "never reached in {section}: {left}");
             page.press("Tab").await;
         }
@@ -220,7 +232,8 @@ async fn the_documents_and_sources_can_be_read_where_they_are_served() {
     page.wait_for("/impl Channel for Player/.test(panel().querySelector('.code').innerText)").await;
     let colours = "panel().querySelectorAll('.code b, .code u, .code i').length > 50";
     assert_eq!(page.evaluate(colours).await, true);
-    let links = "[...document.querySelectorAll('nav a, .reads a')].map((link) => link.getAttribute('href'))
+    let links =
+        "[...document.querySelectorAll('nav a, .reads a')].map((link) => link.getAttribute('href'))
         .filter((link) => link.startsWith('/_wharf/read#'))";
     let links = page.evaluate(links).await;
     let links = links.as_array().expect("a list");

@@ -41,13 +41,17 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let host = host::compile(workspace, build)?;
     let mut command = Command::new(host);
     command.arg("serve");
-    let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
-    if !arguments.iter().any(names_folder) {
+    let names = |flag: &str| {
+        arguments.iter().any(|a| a.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    if !names("--plugins") {
         // The short form reads better in the log, and here it means the same.
         let is_short = std::env::current_dir().is_ok_and(|here| here == workspace.root);
-        let folders =
-            [("--plugins", plugins::examples_folder(workspace)), ("--demo", demo::folder(workspace))];
-        for (flag, folder) in folders {
+        let folders = [
+            ("--plugins", plugins::examples_folder(workspace)),
+            ("--demo", demo::folder(workspace)),
+        ];
+        for (flag, folder) in folders.into_iter().filter(|(flag, _)| !names(flag)) {
             let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
             command.arg(flag).arg(short.unwrap_or(&folder));
         }

@@ -74,7 +74,10 @@ impl Demo {
     /// # Errors
     ///
     /// The folder cannot be read, or has too much in it.
-    pub fn open(config: &Config, next: &Arc<dyn LoadObserver>) -> anyhow::Result<Option<Arc<Demo>>> {
+    pub fn open(
+        config: &Config,
+        next: &Arc<dyn LoadObserver>,
+    ) -> anyhow::Result<Option<Arc<Demo>>> {
         let Some(path) = config.demo.as_ref().filter(|_| config.page) else { return Ok(None) };
         let content = folder::read(path)
             .with_context(|| format!("the demo folder {} cannot be used", path.display()))?;
@@ -131,9 +134,10 @@ impl ChannelState {
     fn show(&self, name: &str) -> Value {
         let version = |code: &Code| self.names.get(code);
         let generation = self.last.as_ref().and_then(|(_, last)| last.serving);
-        let refused = self.refused.as_ref().map(|(code, reason)| {
-            json!({ "version": version(code), "reason": reason })
-        });
+        let refused = self
+            .refused
+            .as_ref()
+            .map(|(code, reason)| json!({ "version": version(code), "reason": reason }));
         json!({
             "name": name,
             "version": self.serving.as_ref().and_then(version),

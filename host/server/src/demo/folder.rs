@@ -112,8 +112,16 @@ mod tests {
             fs::write(file, name).expect("a file");
         };
         for name in [
-            "chat@plain.wasm", "chat.wasm", "@x.wasm", "chat@../up.wasm", "chat@a@b.wasm", ".h@x.wasm",
-            "below/chat@deep.wasm", "docs/guide/README.md", "chat.rs", "secret.toml",
+            "chat@plain.wasm",
+            "chat.wasm",
+            "@x.wasm",
+            "chat@../up.wasm",
+            "chat@a@b.wasm",
+            ".h@x.wasm",
+            "below/chat@deep.wasm",
+            "docs/guide/README.md",
+            "chat.rs",
+            "secret.toml",
         ] {
             write(name);
         }

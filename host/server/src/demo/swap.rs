@@ -144,9 +144,7 @@ impl Demo {
     }
 }
 
-fn finished<T>(
-    done: Result<std::io::Result<T>, tokio::task::JoinError>,
-) -> Result<T, Refused> {
+fn finished<T>(done: Result<std::io::Result<T>, tokio::task::JoinError>) -> Result<T, Refused> {
     match done {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Refused::Failed(error.to_string())),

@@ -46,8 +46,8 @@ async function serves() {
   await ask();
   version = demo.channels.find(({ name }) => name === "chat")?.version ?? null;
   const isThere = demo.on && others().length > 0;
-  for (const id of ["swap", "panic"]) $(id).hidden = !isThere;
-  $("panic").hidden ||= !demo.versions.includes(PANICS);
+  $("acts").hidden = !isThere;
+  $("panic").hidden = !demo.versions.includes(PANICS);
   if (!isThere) {
     $("live-hint").replaceChildren("This host has no prepared versions to swap: ", el("code", {}, "cargo xtask serve"), " brings them (setting ",
       el("code", {}, "demo"), "). Or put another ", el("code", {}, "chat.wasm"), " into the plugin folder, and watch.");
@@ -79,6 +79,7 @@ function showVersion() {
 async function showCode(name) {
   const [path, start] = SOURCES[name] ?? [];
   $("live-code").hidden = !path || !has(path);
+  $("screens").classList.toggle("one", $("live-code").hidden);
   if ($("live-code").hidden) return;
   const source = await text(path).catch(() => "");
   if (name !== version) return;

@@ -58,7 +58,7 @@ export class Source {
     this.#shown = path;
     this.#name.textContent = path;
     if (!has(path)) {
-      this.#code.replaceChildren(el("s", {}, `// This host serves no sources: start it with\n//     cargo xtask serve\n// This one is ${path} in the repository.`));
+      this.#code.replaceChildren(el("s", {}, `// This host serves no sources;\n// cargo xtask serve does. This one is\n// ${path}\n// in the repository.`));
       this.#shown = "";
       return;
     }

@@ -9,8 +9,9 @@ const WORDS = [
   "unloading now", "who has the ledger?", "I have it", "next ship at noon", "pier 4 is ready", "all hands on deck",
 ];
 const EVERY_MS = 700;
-/** Time between messages while a swap is under way. */
+/** Time between messages while a swap is under way, and the number that are sent at once when it begins. */
 const HURRY_MS = 8;
+const BURST = 10;
 /** Time after which a message that has not arrived is lost. */
 const LOST_AFTER_MS = 5_000;
 
@@ -59,6 +60,7 @@ export class Stream {
   /** Sends as fast as a busy room for a while, so that many messages are on their way during a swap. */
   hurry(isHurried) {
     this.#isHurried = isHurried;
+    for (let left = isHurried ? BURST : 0; left > 0; left--) this.#say();
     this.#again();
   }
 
