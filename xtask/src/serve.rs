@@ -42,7 +42,9 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let mut command = Command::new(host);
     command.arg("serve");
     let names = |flag: &str| {
-        arguments.iter().any(|a| a.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+        arguments.iter().any(|a| {
+            a.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
     };
     if !names("--plugins") {
         // The short form reads better in the log, and here it means the same.
