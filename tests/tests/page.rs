@@ -233,6 +233,9 @@ async fn game_is_played_by_two() {
     for page in [&mut ann, &mut bob] {
         page.wait_for("/Bob claims 10, 20\\s+turn 1/.test(text())").await;
     }
+    // A latecomer sees the board as it is.
+    let mut late = enter(&wharf, "#game").await;
+    late.wait_for(&format!("{colored} === '255,0,0,255'")).await;
     leave(bob, "game").await;
 }
 

@@ -40,8 +40,8 @@ export const game = {
     channel.on("turn", ({ turn }) => entry("notice", `turn ${turn}`));
     channel.on("error", (message) => entry("error", message.message));
     channel.on("new_board", () => view.clear());
-    // A plugin that tells latecomers the board sends its claimed cells.
-    channel.on("board", ({ cells }) => Array.isArray(cells) && cells.forEach((cell) => view.claim(cell)));
+    // Each connection begins with the board as it is.
+    channel.on("board", ({ cells }) => view.show(Array.isArray(cells) ? cells : []));
     channel.on("move_made", (move) => {
       view.claim(move);
       entry("got", `${move.number}. ${move.player} claims ${move.x}, ${move.y}`);
@@ -102,10 +102,20 @@ class Board {
     requestAnimationFrame(() => this.#draw());
   }
 
-  claim({ x, y, color }) {
-    if (!Number.isInteger(x) || !Number.isInteger(y)) return;
-    this.#cells.set(y * SIDE + x, String(color));
+  /** Shows these claimed cells, and no others. */
+  show(cells) {
+    this.#cells.clear();
+    cells.forEach((cell) => this.#keep(cell));
     this.#draw();
+  }
+
+  claim(cell) {
+    this.#keep(cell);
+    this.#draw();
+  }
+
+  #keep({ x, y, color }) {
+    if (Number.isInteger(x) && Number.isInteger(y)) this.#cells.set(y * SIDE + x, String(color));
   }
 
   clear() {
