@@ -12,7 +12,7 @@ const PANICS = "chat@panics";
 const SOURCES = {
   "chat@plain": ["plugins/chat/src/voice.rs", "pub fn spoken"],
   "chat@festive": ["plugins/chat/src/festive.rs", "pub fn spoken"],
-  [PANICS]: ["demo/chat-panics/src/lib.rs", "fn describe"],
+  [PANICS]: ["demo/chat-panics/src/lib.rs", "fn on_start"],
 };
 const MOST_SHOWN = 60;
 /** Time for the first message of a generation to arrive after the host has said that it serves. */
