@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::Invalid;
 use crate::connection::Connection;
 use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::incoming::InvalidMessage;
 use crate::presence::PresenceDiff;
 use crate::refusal::Refusal;
@@ -582,17 +583,6 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
         let _ = (conn, code, reason);
         Ok(())
     }
-}
-
-/// The fault that is about to close a connection, for [`on_fault`](Channel::on_fault).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Code: one of `protocol-error`, `invalid-utf8`, `message-too-big`,
-    /// `message-timeout` (caused by the client) or `trap`, `deadline`, `out-of-memory`, `session-too-big` (caused by a handler, whose effects
-    /// are undone). The set grows.
-    pub code: String,
-    /// Sentence for the log. Not for clients.
-    pub detail: String,
 }
 
 /// The optional exports that the attribute makes: those with a callback that the author wrote.

@@ -4,11 +4,12 @@
 //! same as the host.
 
 use crate::backend;
-use crate::channel::{Channel, Fault};
+use crate::channel::Channel;
 use crate::connection::Connection;
 use crate::encoding::{payload, session};
 use crate::error::{Context, Error, Result};
 use crate::event;
+use crate::fault::Fault;
 use crate::incoming::{Incoming, decode};
 use crate::log::{debug, own_target};
 use crate::outside_messages::{self, OutsideRefusal};

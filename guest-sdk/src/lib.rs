@@ -187,6 +187,7 @@ pub mod users;
 
 mod error;
 pub mod event;
+mod fault;
 pub mod http;
 mod invalid;
 pub mod log;
@@ -208,11 +209,12 @@ mod exports;
 pub mod testing;
 
 pub use calls::ChannelCalls;
-pub use channel::{Channel, Fault};
+pub use channel::Channel;
 pub use channels::publish;
 pub use clock::{now, unix_ms};
 pub use connection::Connection;
 pub use error::{Context, Error, HostError, Remedy, Result};
+pub use fault::Fault;
 pub use incoming::InvalidMessage;
 pub use invalid::Invalid;
 pub use outgoing::{Json, Outgoing, Payload};

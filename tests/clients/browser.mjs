@@ -8,6 +8,7 @@
 // | `{"evaluate": "…"}` | evaluate an expression, promises awaited | `{"value": …}` or `{"error": "…"}` |
 // | `{"freeze": true}` | freeze the page as one that nobody looks at; with `false`, let it go on | `{"frozen": …}` |
 // | `{"view": [390, 844, "dark"]}` | width, height and colour scheme | `{"viewed": …}` |
+// | `{"lessMotion": true}` | the preference for less motion | `{"lessMotion": true}` |
 // | `{"key": "Enter"}` | press a key; any other word is typed | `{"pressed": …}` |
 // | `{"screenshot": "name.png"}` | write a picture of the whole page | `{"written": …}` |
 // | `{"complaints": true}` | uncaught errors, refused resources and errors on the console so far | `{"complaints": […]}` |
@@ -129,6 +130,10 @@ const orders = {
     await call("Emulation.setDeviceMetricsOverride", { width, height, mobile, deviceScaleFactor: 1 });
     await call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
     return { viewed: [width, height, scheme] };
+  },
+  async lessMotion() {
+    await call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-reduced-motion", value: "reduce" }] });
+    return { lessMotion: true };
   },
   async key(name) {
     const windowsVirtualKeyCode = KEYS[name];

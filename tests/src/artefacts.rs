@@ -25,6 +25,11 @@ pub fn component_file(name: &str) -> PathBuf {
     found.unwrap_or_else(|| existing(places[0].join(&file)))
 }
 
+/// Returns the folder for the host's setting `demo`, with versions of plugins and with texts.
+pub fn demo() -> PathBuf {
+    existing(located("WHARF_DEMO_DIR", "demo"))
+}
+
 /// Returns the folder with the clients of other ecosystems.
 pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")

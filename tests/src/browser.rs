@@ -71,6 +71,11 @@ impl Browser {
         self.order(json!({ "view": [width, height, scheme] })).await;
     }
 
+    /// Sets the preference for less motion.
+    pub async fn less_motion(&mut self) {
+        self.order(json!({ "lessMotion": true })).await;
+    }
+
     /// Writes a picture of the page into the target folder.
     pub async fn screenshot(&mut self, name: &str) {
         let file = screenshots().join(format!("{name}.png"));

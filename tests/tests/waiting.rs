@@ -16,7 +16,7 @@ async fn observer(wharf: &Wharf) -> Client {
 }
 
 #[tokio::test]
-async fn a_waiting_handler_does_not_deafen_its_connection() {
+async fn a_connection_is_read_while_its_handler_waits() {
     let wharf = Wharf::start(&["waits"], &[]).await;
     let mut raw = wharf.raw_websocket("/waits?observe").await;
     let mut other = wharf.connect("/waits").await;

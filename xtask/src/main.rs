@@ -5,6 +5,7 @@
 //!
 //! - [`setup`]: makes the `wasm32-wasip2` target work;
 //! - [`plugins`]: compiles the example plugins and the tests' fixtures;
+//! - [`demo`]: fills the folder of the demo page;
 //! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`mod@bench`]: measures the host beside its peers;
@@ -20,6 +21,8 @@
 mod setup;
 
 mod plugins;
+
+mod demo;
 
 mod host;
 
@@ -57,7 +60,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   setup              Make the wasm32-wasip2 target work (the other commands do it as well)
-  plugins [NAME...]  Compile plugins/* and tests/fixtures/* and copy them into target/
+  plugins [NAME...]  Compile plugins/*, demo/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   bench [JOB...]     Measure what the host costs, beside other servers
   autobahn           Run the Autobahn testsuite for WebSockets against the host

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::demo;
 use crate::process::{Outcome, cargo, run};
 use crate::setup;
 use crate::workspace::{GUEST_TARGET, Workspace, create_folder, entries, write_by_rename};
@@ -13,10 +14,10 @@ Compile plugins to WebAssembly components.
 
 Usage: cargo xtask plugins [NAME...]
 
-  NAME  A package of plugins/* or tests/fixtures/*; all of them where none is given
+  NAME  A package of plugins/*, demo/* or tests/fixtures/*; all of them where none is given
 
-The components are copied to target/plugins/NAME.wasm and target/fixtures/NAME.wasm, each in
-one step and only where it has changed. So this is also how a running `cargo xtask serve` is
+The components are copied to target/plugins/NAME.wasm and target/fixtures/NAME.wasm, those of
+demo/CHANNEL-VERSION to target/demo/CHANNEL@VERSION.wasm for the demo page, each in one step and only where it has changed. So this is also how a running `cargo xtask serve` is
 given new code: edit plugins/NAME/src/lib.rs, run `cargo xtask plugins` in another terminal, and
 the host swaps the plugin under its open connections.
 ";
@@ -33,7 +34,7 @@ const MEASURED: [&str; 2] = ["keeps", "rooms"];
 pub enum Selection<'a> {
     /// Example plugins and fixtures.
     All,
-    /// Example plugins.
+    /// Example plugins, and the versions of them for the demo page.
     Examples,
     /// Plugins with these names.
     Named(&'a [String]),
@@ -45,14 +46,34 @@ struct Plugin {
     name: String,
     /// The folder with its `Cargo.toml`.
     source: PathBuf,
-    /// True if it is one of the tests' fixtures.
-    is_fixture: bool,
+    kind: Kind,
+}
+
+/// The use of a plugin, which decides where its component goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Example,
+    /// A version of an example plugin, which visitors of the demo page swap in.
+    Demo,
+    /// A plugin that is made for a test.
+    Fixture,
+}
+
+impl Kind {
+    /// Returns the kind's name in the list of outputs.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Example => "example",
+            Kind::Demo => "demo",
+            Kind::Fixture => "fixture",
+        }
+    }
 }
 
 impl Plugin {
     /// Returns true if the plugin is optimised together with all that it uses.
     fn is_joined(&self) -> bool {
-        !self.is_fixture || MEASURED.contains(&self.name.as_str())
+        self.kind != Kind::Fixture || MEASURED.contains(&self.name.as_str())
     }
 }
 
@@ -83,10 +104,10 @@ pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
     remove_orphans(workspace, &known)?;
     let selected: Vec<&Plugin> = match selection {
         Selection::All => known.iter().collect(),
-        Selection::Examples => known.iter().filter(|p| !p.is_fixture).collect(),
+        Selection::Examples => known.iter().filter(|p| p.kind != Kind::Fixture).collect(),
         Selection::Named(names) => named(&known, names)?,
     };
-    for folder in [examples_folder(workspace), fixtures_folder(workspace)] {
+    for folder in [examples_folder, demo::folder, fixtures_folder].map(|folder| folder(workspace)) {
         create_folder(&folder)?;
     }
     // Apart, since libraries are compiled differently for the two. The example plugins are compiled here as
@@ -96,6 +117,7 @@ pub fn build(workspace: &Workspace, selection: Selection) -> Outcome {
             selected.iter().filter(|p| p.is_joined() == is_joined).copied().collect();
         compile(workspace, &plugins)?;
     }
+    demo::renew(workspace)?;
     write_by_rename(&output_list(workspace)?, outputs(&known).as_bytes())
 }
 
@@ -115,13 +137,15 @@ fn compile(workspace: &Workspace, plugins: &[&Plugin]) -> Outcome {
 /// Returns all plugins of the repository, examples first.
 fn all(workspace: &Workspace) -> Outcome<Vec<Plugin>> {
     let mut plugins = Vec::new();
-    for (folder, is_fixture) in [("plugins", false), ("tests/fixtures", true)] {
+    let folders =
+        [("plugins", Kind::Example), ("demo", Kind::Demo), ("tests/fixtures", Kind::Fixture)];
+    for (folder, kind) in folders {
         let folder = workspace.root.join(folder);
         for entry in entries(&folder)? {
             let source = folder.join(entry);
             let manifest = source.join("Cargo.toml");
             if manifest.is_file() {
-                plugins.push(Plugin { name: package_name(&manifest)?, source, is_fixture });
+                plugins.push(Plugin { name: package_name(&manifest)?, source, kind });
             }
         }
     }
@@ -168,7 +192,7 @@ fn copy(workspace: &Workspace, plugin: &Plugin) -> Outcome {
             workspace.shown(&plugin.source)
         )
     })?;
-    let output = output(workspace, plugin.is_fixture, &plugin.name);
+    let output = output(workspace, plugin.kind, &plugin.name);
     if fs::read(&output).is_ok_and(|before| before == component) {
         return Ok(());
     }
@@ -177,10 +201,11 @@ fn copy(workspace: &Workspace, plugin: &Plugin) -> Outcome {
     Ok(())
 }
 
-fn output(workspace: &Workspace, is_fixture: bool, name: &str) -> PathBuf {
-    let folder = match is_fixture {
-        true => fixtures_folder(workspace),
-        false => examples_folder(workspace),
+fn output(workspace: &Workspace, kind: Kind, name: &str) -> PathBuf {
+    let (folder, name) = match kind {
+        Kind::Example => (examples_folder(workspace), name.to_owned()),
+        Kind::Demo => (demo::folder(workspace), name.replacen('-', "@", 1)),
+        Kind::Fixture => (fixtures_folder(workspace), name.to_owned()),
     };
     folder.join(format!("{name}.wasm"))
 }
@@ -193,7 +218,11 @@ fn remove_orphans(workspace: &Workspace, known: &[Plugin]) -> Outcome {
         let Some((kind, name)) = line.split_once(' ') else {
             continue;
         };
-        let orphan = output(workspace, kind == "fixture", name);
+        let kinds = [Kind::Example, Kind::Demo, Kind::Fixture];
+        let Some(kind) = kinds.into_iter().find(|known| known.name() == kind) else {
+            continue;
+        };
+        let orphan = output(workspace, kind, name);
         if fs::remove_file(&orphan).is_ok() {
             println!("plugins: removed {}", workspace.shown(&orphan));
         }
@@ -203,10 +232,7 @@ fn remove_orphans(workspace: &Workspace, known: &[Plugin]) -> Outcome {
 
 /// Returns the plugins as lines of the list.
 fn outputs(known: &[Plugin]) -> String {
-    let line = |p: &Plugin| match p.is_fixture {
-        true => format!("fixture {}\n", p.name),
-        false => format!("example {}\n", p.name),
-    };
+    let line = |p: &Plugin| format!("{} {}\n", p.kind.name(), p.name);
     known.iter().map(line).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::demo;
 use crate::host::{self, Build};
 use crate::plugins::{self, Selection};
 use crate::process::Outcome;
@@ -19,8 +20,8 @@ Usage: cargo xtask serve [--release] [-- ARGS]
   ARGS       Given to `wharf serve`; `cargo xtask serve -- --help` lists them
 
 Compiles the plugins into target/plugins and the host, then runs
-`wharf serve --plugins target/plugins ARGS`. With `--plugins FOLDER` among ARGS, that folder is
-served instead. Where there is no configuration of your own, the plugin `secure` is given a secret
+`wharf serve --plugins target/plugins --demo target/demo ARGS`. With `--plugins FOLDER` among ARGS,
+that folder is served instead, without the versions for the demo page. Where there is no configuration of your own, the plugin `secure` is given a secret
 that everybody knows, so that the demo page can make tokens for it.
 
 To see a swap: leave it running, edit plugins/NAME/src/lib.rs and run `cargo xtask plugins` in
@@ -40,13 +41,22 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let host = host::compile(workspace, build)?;
     let mut command = Command::new(host);
     command.arg("serve");
-    let names_folder = |a: &String| a == "--plugins" || a.starts_with("--plugins=");
-    if !arguments.iter().any(names_folder) {
-        let folder = plugins::examples_folder(workspace);
+    let names = |flag: &str| {
+        arguments.iter().any(|a| {
+            a.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
+    };
+    if !names("--plugins") {
         // The short form reads better in the log, and here it means the same.
         let is_short = std::env::current_dir().is_ok_and(|here| here == workspace.root);
-        let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
-        command.arg("--plugins").arg(short.unwrap_or(&folder));
+        let folders = [
+            ("--plugins", plugins::examples_folder(workspace)),
+            ("--demo", demo::folder(workspace)),
+        ];
+        for (flag, folder) in folders.into_iter().filter(|(flag, _)| !names(flag)) {
+            let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);
+            command.arg(flag).arg(short.unwrap_or(&folder));
+        }
         if !is_configured(arguments) {
             command.env(SECRET_OF_SECURE, DEMO_SECRET);
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::autobahn;
 use crate::chromium;
+use crate::demo;
 use crate::host::{self, Build};
 use crate::instructions;
 use crate::lint;
@@ -278,6 +279,7 @@ pub fn with_artefacts<'a>(workspace: &Workspace, command: &'a mut Command) -> &'
         .env("WHARF_BIN", host::program(workspace, Build::Quick))
         .env("WHARF_PLUGINS_DIR", plugins::examples_folder(workspace))
         .env("WHARF_FIXTURES_DIR", plugins::fixtures_folder(workspace))
+        .env("WHARF_DEMO_DIR", demo::folder(workspace))
         .env("WHARF_SCREENSHOTS_DIR", workspace.target.join("screenshots"))
 }
 

@@ -9,8 +9,9 @@ use serde_json::Value;
 use wharf_contract::close::{MAX_CONTROL_BYTES, MAX_REASON_BYTES, Reason, is_client_code};
 use wharf_contract::kit::{Act, Violation};
 
-use crate::channel::{Channel, Fault};
+use crate::channel::Channel;
 use crate::encoding::session;
+use crate::fault::Fault;
 use crate::incoming::Incoming;
 use crate::outgoing::{Outgoing, Payload};
 

@@ -1,9 +1,10 @@
 //! A channel as the fake host holds it, with the same entry points as a component.
 
-use crate::channel::{Channel, Exports, Fault};
+use crate::channel::{Channel, Exports};
 use crate::connection::Connection;
 use crate::dispatch;
 use crate::encoding::payload::Readers;
+use crate::fault::Fault;
 use crate::incoming::Incoming;
 use crate::log;
 use crate::outside_messages::OutsideRefusal;

@@ -6,8 +6,8 @@ use wharf_contract::close::Reason;
 use wharf_contract::fault::{Fault as Failure, TooBig};
 
 use crate::backend;
-use crate::channel::Fault;
 use crate::connection::Connection;
+use crate::fault::Fault;
 use crate::incoming::Incoming;
 use crate::timers::Timer;
 

@@ -162,6 +162,12 @@ settings! {
         /// browsers at `/_wharf/wharf.js`. By default it is where `listen` has loopback addresses and
         /// Unix sockets only, and not where other machines can reach the host.
         page: bool = true, LocalSwitch;
+
+        /// Folder with prepared versions of plugins, such as `chat@festive.wasm`, of which visitors of
+        /// the page may put any in place of `chat.wasm` in the plugin folder, and with texts (`.rs`,
+        /// `.md`) that the page shows. It is for demonstrations: each visitor of the page may swap. `""`
+        /// means none. A relative path in a file is relative to that file.
+        demo: Option<PathBuf> = None, OptionalFolder("\"\"");
     }
 
     "Operator's API" {

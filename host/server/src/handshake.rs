@@ -17,13 +17,14 @@ mod upgrade;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::admission::{Admissions, Permit};
 use crate::connection::{self, HandshakeAnswer, Opening, heartbeat};
+use crate::demo::{self, Demo};
 use crate::page;
 use crate::pending::Seat;
 use crate::readiness;
@@ -75,6 +76,8 @@ pub struct Front {
     pub is_closing: AtomicBool,
     /// The numbers of connections that clients may have.
     pub admissions: Admissions,
+    /// Prepared versions that visitors of the page may swap.
+    demo: Option<Arc<Demo>>,
     /// Budgets of the log lines about clients that are not served, or are cut.
     lines: RefusalLines,
     /// Sockets that have sent no request.
@@ -95,9 +98,15 @@ impl Front {
             is_leaving,
             is_closing,
             admissions,
+            demo: None,
             lines,
             silent: Tally::default(),
         }
+    }
+
+    /// Returns the front with prepared versions that visitors of the page may swap.
+    pub(crate) fn with_demo(self, demo: Option<Arc<Demo>>) -> Front {
+        Front { demo, ..self }
     }
 
     /// Returns the number of connections, with those whose handshake is under way.
@@ -249,8 +258,21 @@ async fn handle(
     if (path == readiness::READY || is_health) && !upgrade::is_wanted(request.headers()) {
         return Ok(readiness::reply(&front, request.method()));
     }
+    if let Some(demo) = &front.demo
+        && request.method() == Method::POST
+        && path.starts_with(demo::VERSIONS)
+    {
+        if !origin::is_own_page(&front.config, host, request.headers()) {
+            return Err(TurnedAway::Origin.into());
+        }
+        if !request.body().is_end_stream() {
+            return Err(TurnedAway::Body.into());
+        }
+        return Ok(page::swapped(demo.swap(path).await));
+    }
     if !upgrade::is_wanted(request.headers())
-        && let Some(reply) = page::reply(&front.config, &request, || mounted(&front))
+        && let Some(reply) =
+            page::reply(&front.config, &request, front.demo.as_deref(), || mounted(&front))
     {
         // The health check has no secrets, and is asked for under any name.
         let is_known = path == page::HEALTH || origin::is_own(&front.config, host);

@@ -13,6 +13,7 @@
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `page`: the demo page and the health check.
+//! - `demo`: prepared versions of plugins, which visitors of the page may swap.
 //! - `readiness`: the answer to the question if the host is ready.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
@@ -32,6 +33,7 @@ mod tally;
 
 pub mod operator;
 
+mod demo;
 pub mod handshake;
 mod page;
 mod readiness;

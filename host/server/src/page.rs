@@ -8,10 +8,11 @@ use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_S
 use hyper::header::{CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY};
 use hyper::header::{HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::reply::Reply;
+use crate::demo::{self, Demo};
+use crate::reply::{self, Reply};
 use wharf_config::Config;
 
 /// Policy for the page: only its own files, and sockets to its own server.
@@ -24,6 +25,8 @@ const MAX_HOST_BYTES: usize = 253 + 6;
 /// Path of the health check.
 pub(crate) const HEALTH: &str = "/healthz";
 
+const PAGE: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The client for browsers, which pages of other origins may import as well.
@@ -45,6 +48,7 @@ pub struct MountedChannel {
 pub fn reply<B>(
     config: &Config,
     request: &Request<B>,
+    demo: Option<&Demo>,
     mounted: impl FnOnce() -> Vec<MountedChannel>,
 ) -> Option<Reply> {
     let path = request.uri().path();
@@ -52,6 +56,10 @@ pub fn reply<B>(
         HEALTH => ("text/plain; charset=utf-8", Cow::Borrowed("ok\n")),
         _ if !config.page => return None,
         "/_wharf/channels.json" => ("application/json", Cow::Owned(list(&mounted()))),
+        demo::LIST => ("application/json", Cow::Owned(format!("{}\n", Demo::list(demo)))),
+        _ if path.starts_with(demo::TEXTS) => {
+            ("text/plain; charset=utf-8", Cow::Owned(demo?.text(path)?.to_owned()))
+        }
         _ => file(path)?,
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -93,6 +101,26 @@ pub fn reply<B>(
     Some(reply)
 }
 
+/// Returns the answer to a visitor who has asked for a version of the demo.
+pub fn swapped(swapped: Result<Value, demo::Refused>) -> Reply {
+    let outcome = match swapped {
+        Ok(outcome) => outcome,
+        Err(demo::Refused::Unknown) => {
+            return reply::text(StatusCode::NOT_FOUND, "the demo folder has no such version");
+        }
+        Err(demo::Refused::Busy) => {
+            let why = "another version is being put in place; try again in a moment";
+            return reply::text(StatusCode::TOO_MANY_REQUESTS, why);
+        }
+        Err(demo::Refused::Failed(why)) => {
+            return reply::text(StatusCode::INTERNAL_SERVER_ERROR, &why);
+        }
+    };
+    let mut reply = Response::new(Full::from(format!("{outcome}\n")));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
 /// Returns the policy for a page that is asked for by this host's name. Safari before 15.4 does not
 /// count `ws:` and `wss:` as `'self'`, so they are listed beside it. A policy cannot name an IPv6
 /// address.
@@ -109,15 +137,29 @@ fn policy(headers: &HeaderMap) -> String {
 /// Returns a file of the page: its type and its content.
 fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
     let (kind, content) = match path {
-        "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
-        "/_wharf/page.css" => ("text/css; charset=utf-8", include_str!("page/page.css")),
-        "/_wharf/page.js" => (SCRIPT, include_str!("page/page.js")),
-        "/_wharf/elements.js" => (SCRIPT, include_str!("page/elements.js")),
+        "/" => (PAGE, include_str!("page/index.html")),
+        "/_wharf/read" => (PAGE, include_str!("page/read.html")),
+        "/_wharf/base.css" => (STYLE, include_str!("page/base.css")),
+        "/_wharf/page.css" => (STYLE, include_str!("page/page.css")),
+        "/_wharf/panel.css" => (STYLE, include_str!("page/panel.css")),
+        "/_wharf/read.css" => (STYLE, include_str!("page/read.css")),
         "/_wharf/chat.js" => (SCRIPT, include_str!("page/chat.js")),
+        "/_wharf/code.js" => (SCRIPT, include_str!("page/code.js")),
+        "/_wharf/elements.js" => (SCRIPT, include_str!("page/elements.js")),
         "/_wharf/examples.js" => (SCRIPT, include_str!("page/examples.js")),
+        "/_wharf/game.js" => (SCRIPT, include_str!("page/game.js")),
+        "/_wharf/live.js" => (SCRIPT, include_str!("page/live.js")),
+        "/_wharf/markdown.js" => (SCRIPT, include_str!("page/markdown.js")),
         "/_wharf/own.js" => (SCRIPT, include_str!("page/own.js")),
+        "/_wharf/page.js" => (SCRIPT, include_str!("page/page.js")),
         "/_wharf/panel.js" => (SCRIPT, include_str!("page/panel.js")),
+        "/_wharf/picture.js" => (SCRIPT, include_str!("page/picture.js")),
+        "/_wharf/read.js" => (SCRIPT, include_str!("page/read.js")),
+        "/_wharf/robust.js" => (SCRIPT, include_str!("page/robust.js")),
         "/_wharf/secure.js" => (SCRIPT, include_str!("page/secure.js")),
+        "/_wharf/source.js" => (SCRIPT, include_str!("page/source.js")),
+        "/_wharf/stream.js" => (SCRIPT, include_str!("page/stream.js")),
+        "/_wharf/wire.js" => (SCRIPT, include_str!("page/wire.js")),
         CLIENT => (SCRIPT, include_str!("../../../clients/js/wharf.js")),
         "/_wharf/wharf.d.ts" => {
             ("text/plain; charset=utf-8", include_str!("../../../clients/js/wharf.d.ts"))

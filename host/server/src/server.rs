@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::demo::Demo;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
@@ -78,6 +79,8 @@ pub async fn run_observed(
     let operator = operator::bind(&config)?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
+    let demo = Demo::open(&config, &loads)?;
+    let loads = demo.clone().map_or(loads, |demo| demo as Arc<dyn LoadObserver>);
     let ports = Ports { loads, ..Ports::system(&config, tokens.clone())? };
     tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
@@ -101,7 +104,7 @@ pub async fn run_observed(
             );
         }
     });
-    let front = Arc::new(Front::new(config.clone(), registry.clone()));
+    let front = Arc::new(Front::new(config.clone(), registry.clone()).with_demo(demo.clone()));
     let server = Server {
         config: config.clone(),
         front: front.clone(),
@@ -117,6 +120,9 @@ pub async fn run_observed(
             operator::announce(None);
         }
         announce(&address, &folder, &registry);
+        if let Some(demo) = demo.filter(|_| config.cache.is_some()) {
+            tokio::spawn(demo.compile_ahead(registry.clone()));
+        }
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();

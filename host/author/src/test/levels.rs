@@ -119,7 +119,8 @@ pub(super) fn differences(component: &Outcomes, native: &Outcomes) -> Option<Str
 const HINTS: &str = "\
 Usual reasons:
     a `static` or `thread_local!`   keeps its value natively; on the component each event finds it new
-    `Instant`, `SystemTime`, sleep  natively the system's clock, which `host.advance` does not move
+    `Instant`, `SystemTime`, sleep  natively the system's clock, which `host.advance` does not move: use
+                                    `wharf::now()`
     deadlines and memory            bounded on the component only
     tokens that expire, keep-alive  on the component only
     `host.run(…)`                   natively only; `TestHost::native` says so

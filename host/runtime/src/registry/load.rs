@@ -89,6 +89,13 @@ impl Registry {
         Ok(Ready { bytes: Some(file.size), is_cached, compile_time, ..ready })
     }
 
+    /// Compiles code that may be loaded later, into the cache. Code that cannot be compiled is refused
+    /// when it is loaded.
+    pub async fn compile_ahead(&self, bytes: Arc<[u8]>, sha256: [u8; 32]) {
+        let limit = self.config.compile_timeout;
+        drop(self.engine.load_in_background(bytes, sha256, limit, || ()).await);
+    }
+
     /// Prepares the last good code of a channel, if it is in the cache.
     pub(super) async fn prepare_last_good(&self, name: &str) -> Option<Ready> {
         let begun = Instant::now();

@@ -54,13 +54,22 @@ pub(super) fn check(config: &Config, host: &str, headers: &HeaderMap) -> Result<
     if config.allowed_origins.iter().any(|allowed| allowed.matches(&origin)) {
         return Ok(());
     }
-    let own = Origin::of_host(&origin.scheme, host).filter(|own| {
+    if is_of_host(config, host, &origin) { Ok(()) } else { Err(TurnedAway::Origin) }
+}
+
+/// Returns true if a request comes from a page of the host itself, by its one `Origin`.
+pub(super) fn is_own_page(config: &Config, host: &str, headers: &HeaderMap) -> bool {
+    let origin = only(headers, &ORIGIN).and_then(|origin| str::from_utf8(origin).ok());
+    origin.and_then(Origin::parse).is_some_and(|origin| is_of_host(config, host, &origin))
+}
+
+fn is_of_host(config: &Config, host: &str, origin: &Origin) -> bool {
+    Origin::of_host(&origin.scheme, host).is_some_and(|own| {
         let is_same = own.host == origin.host
             // All names of this machine mean this host, while it can be reached from here only.
             || (config.is_local() && own.is_loopback() && origin.is_loopback());
-        origin.is_web() && is_same && own.port == origin.port && is_known(config, own)
-    });
-    own.map(|_| ()).ok_or(TurnedAway::Origin)
+        origin.is_web() && is_same && own.port == origin.port && is_known(config, &own)
+    })
 }
 
 /// Logs a refused origin, with the host that it was compared with.

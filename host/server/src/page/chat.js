@@ -1,7 +1,7 @@
 // A chat client for the plugin in plugins/chat. It shows which generation of the plugin has
 // answered, so that a swap can be seen while the connection stays open.
 
-import { callVisitor, el, field, form, log, visitor } from "/_wharf/elements.js";
+import { button, callVisitor, el, field, form, log, visitor } from "/_wharf/elements.js";
 
 const PING_EVERY_MS = 15_000;
 const PONG_WITHIN_MS = 10_000;
@@ -11,14 +11,14 @@ const TYPING_FORGOTTEN_MS = 10_000;
 
 export const chat = {
   id: "chat",
-  title: "Chat",
+  title: "Talk",
+  heading: "Talk in a room",
   path: "/chat/:room_id",
-  about: "Rooms, with who comes, goes and types. Every answer says which generation of the plugin it is from.",
+  about: "Say something: all who are in the room hear it, and see who comes, leaves and types.",
   forMany: "and talk to yourself.",
   tellsGeneration: true,
-  tries: [
-    "Swap the plugin: change what `say` broadcasts, run `cargo xtask plugins`, and say something. The next generation answers, on this same connection.",
-  ],
+  tries: ["Swap the code at the top of the page, then say something here: the same connection, another voice.",
+    "Go to another room: this one is told that you have left."],
 
   start(panel, room) {
     let channel;
@@ -31,17 +31,19 @@ export const chat = {
     const [nameField, name] = field("Name", { id: "name", maxLength: 64, autocomplete: "nickname", required: true });
     const [roomField, roomInput] = field("Room", { id: "room", maxLength: 60, autocomplete: "off", spellcheck: false, required: true });
     const [list, entry] = log("Messages");
+    list.dataset.empty = "It is quiet here. Say something.";
     const here = el("span", { id: "here" });
     const typists = el("p", { className: "typing" });
     const text = el("input", { id: "text", maxLength: 1000, autocomplete: "off", placeholder: "Say something", ariaLabel: "Message" });
     const latency = el("dd", {}, "–");
 
     panel.work.append(
-      form(join, nameField, roomField, el("button", {}, "Join"), here),
       list, typists,
-      form(say, text, el("button", { id: "send" }, "Send")));
-    panel.work.firstChild.id = "join";
-    panel.extra.append(el("dt", {}, "ping"), latency);
+      form(say, text, el("button", { id: "send" }, "Send")),
+      el("div", { className: "row where" }, here,
+        el("details", {}, el("summary", {}, "Change name or room"),
+          form(join, nameField, roomField, button("Go there", () => join())))));
+    panel.extra.append(el("div", {}, el("dt", {}, "ping"), latency));
 
     function join() {
       if (!name.value.trim() || !roomInput.value.trim()) return;
@@ -64,6 +66,8 @@ export const chat = {
 
     /** Puts the room into the address, for a reload and for others. */
     function showAddress() {
+      // A visitor who has not come for the chat keeps the plain address.
+      if (!location.hash.startsWith("#chat") && roomInput.value.trim() === "lobby") return;
       history.replaceState(null, "", `#chat/${encodeURIComponent(roomInput.value.trim())}`);
     }
 
@@ -99,7 +103,7 @@ export const chat = {
       try { message = JSON.parse(data); } catch { return; }
       const swapped = Number.isInteger(message.generation) && panel.servedBy(message.generation);
       if (swapped) entry("swap", swapped);
-      if (Number.isInteger(message.count)) here.textContent = `${message.count} here`;
+      if (Number.isInteger(message.count)) here.textContent = `${message.count} in the room ${roomInput.value.trim()}`;
       const user = String(message.user ?? "");
       switch (message.type) {
         case "system":
@@ -130,7 +134,7 @@ export const chat = {
       const at = new Date(message.timestamp ?? Date.now());
       const time = Number.isNaN(at.getTime()) ? "" : at.toLocaleTimeString([], { timeStyle: "short" });
       entry("said", who, el("span", { className: "text", dir: "auto" }, String(message.message ?? "")),
-        el("span", { className: "meta" }, `${time} · generation ${message.generation ?? "–"}`));
+        el("span", { className: "meta" }, `${time} · gen. ${message.generation ?? "–"}`));
     }
 
     function setTyping(user, on) {

@@ -33,6 +33,24 @@ export function button(text, onclick) {
   return el("button", { type: "button", onclick }, text);
 }
 
+/** Returns a number with its noun, such as `1 swap`. */
+export function plural(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Copies a text, and says so on the button. */
+export async function copy(text, button) {
+  const caption = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    // Browsers copy on https: and localhost only, and only if the visitor lets them.
+    button.textContent = "Not allowed here";
+  }
+  setTimeout(() => (button.textContent = caption), 1_500);
+}
+
 export function form(onsubmit, ...children) {
   return el("form", {
     onsubmit(event) {
@@ -47,6 +65,8 @@ const MOST_ENTRIES = 500;
 /** Makes a list of events, which stays at its end unless the visitor has scrolled up to read. */
 export function log(label, properties) {
   const list = el("ol", { className: "log", role: "log", ariaLabel: label, tabIndex: 0, ...properties });
+  list.classList.add("empty");
+  list.dataset.empty = "Nothing yet.";
   let isAtEnd = true;
   const stay = () => { if (isAtEnd) list.scrollTop = list.scrollHeight; };
   list.addEventListener("scroll", () => {
@@ -54,11 +74,20 @@ export function log(label, properties) {
   });
   new ResizeObserver(stay).observe(list);
   const add = (kind, ...content) => {
+    list.classList.remove("empty");
     list.append(el("li", { className: kind }, ...content));
     while (list.childElementCount > MOST_ENTRIES) list.firstElementChild.remove();
     stay();
   };
   return [list, add];
+}
+
+/** Makes a list of the messages sent and received. */
+export function exchange(label) {
+  const [list, entry] = log(label);
+  const sent = (text) => entry("sent", "→ ", text);
+  const got = (text) => entry("got", "← ", text);
+  return { list, entry, sent, got };
 }
 
 /** Returns a function that sends on a channel, or lists the reason why it cannot. */

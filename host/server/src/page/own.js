@@ -7,8 +7,9 @@ import { shouldReconnect } from "/_wharf/wharf.js";
 export const own = {
   id: "own",
   title: "Your own",
-  about: "Connects to any channel on this host: to a plugin of your own, or to an example that has no tab here.",
-  tries: ["Name the address as a client would, with a value in place of each `:parameter` and a query where the channel wants one.",
+  heading: "Talk to a channel of your own",
+  about: "Connects to any channel on this host: to a plugin of yours, or to one that has no tab here.",
+  tries: ["Write the address as a client would, with a value in place of each `:parameter`, and a query where the channel wants one.",
     "While you are connected, change the plugin and put it into the folder: the next message runs on the new code."],
   forMany: "for a second connection.",
 
@@ -24,8 +25,19 @@ export const own = {
   channels: [],
   address: "",
 
+  /** Returns the likely reason why there is no connection, which browsers do not tell. */
+  explain(address) {
+    const { host, pathname } = new URL(address, location.href);
+    if (host !== location.host) return "No connection. Browsers do not say why; that is another server.";
+    const found = own.channels.find(({ paths }) => paths.some((path) => leads(path, pathname)));
+    if (found) return `No connection. The channel ${found.name} has this path, so it has refused, or has failed: the host's log says more.`;
+    const paths = own.channels.flatMap((channel) => channel.paths);
+    return `No channel has this path. These are there: ${paths.join(", ") || "none"}.`;
+  },
+
   start(panel) {
     const [list, entry] = log("Messages");
+    list.dataset.empty = "Connect, then send something.";
     const addresses = el("datalist", { id: "addresses" });
     const others = el("p");
     const [addressField, address] = field("Address", { autocomplete: "off", required: true, spellcheck: false });
@@ -51,7 +63,7 @@ export const own = {
       channel.onBinary((data) => entry("got", "← ", shown(data)));
       channel.onClose(({ code, reason, wasOpen }) => code !== 1000 && entry("error", wasOpen
         ? `closed with ${code}${reason && `: ${reason}`}`
-        : "No connection: browsers do not say why. The channel may have refused; the host's log may say more."));
+        : own.explain(address.value)));
     };
     own.news = () => {
       const all = own.channels.flatMap(({ paths }) => paths);
@@ -61,7 +73,7 @@ export const own = {
       }
       const unknown = own.channels.filter((channel) => !own.isKnown(channel));
       const names = unknown.map(({ name, paths }) => `${name} (${paths.join(", ")})`);
-      others.textContent = names.length > 0 ? `Loaded without a tab: ${names.join(", ")}` : "";
+      others.textContent = names.length > 0 ? `Loaded, and without a tab here: ${names.join(", ")}` : "";
       if (document.activeElement !== address) address.value ||= filled((unknown[0] ?? own.channels[0])?.paths[0] ?? "");
     };
     own.news();

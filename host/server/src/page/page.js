@@ -1,15 +1,29 @@
-// The demo page: a tab for each example plugin, loaded or not, and one for all others.
+// The demo page: the swap at the top, and a tab for each example plugin, loaded or not, and one for
+// all others.
 
 import { chat } from "/_wharf/chat.js";
+import { rust } from "/_wharf/code.js";
 import { $, el } from "/_wharf/elements.js";
 import * as examples from "/_wharf/examples.js";
+import { game } from "/_wharf/game.js";
+import { liveChat } from "/_wharf/live.js";
 import { own } from "/_wharf/own.js";
 import { Panel } from "/_wharf/panel.js";
+import { robust } from "/_wharf/robust.js";
+import { secure } from "/_wharf/secure.js";
+import { ask, has } from "/_wharf/source.js";
 
 /** The examples, each for the channel that is mounted on its path; the last one for any channel. */
 const EXAMPLES = [
-  chat, examples.echo, examples.notifications, examples.presence, examples.game, examples.batched,
-  examples.secure, examples.robust, own,
+  chat, game, examples.presence, examples.notifications, secure, robust, examples.batched, examples.echo, own,
+];
+
+/** Documents that the page links to, where the host serves them. */
+const READS = [
+  ["docs/guide/README.md", "The guide", "rooms, users, timers, tests and more, each with an example", "Guide"],
+  ["docs/start.md", "Start", "from nothing to a channel of your own", "Start"],
+  ["docs/guarantees.md", "What Wharf promises", "and the test that proves each promise"],
+  ["docs/README.md", "All documents", "configuration, security, performance and more", "Documents"],
 ];
 
 const LOOK_EVERY_MS = 2_000;
@@ -40,17 +54,28 @@ function addTab(example) {
   tabs.set(example.id, { tab, panel, example });
 }
 
+/** True if the visitor has come for an example, and not for the whole page. */
+const cameForExample = () => tabs.has(location.hash.slice(1).split("/")[0]);
+
+let selected;
+
 function select() {
   const [wanted, detail] = location.hash.slice(1).split("/", 2);
   const first = [...tabs.values()].find(({ panel }) => panel.isMounted) ?? tabs.values().next().value;
-  const selected = tabs.get(wanted) ?? first;
+  // Other parts of the page have addresses as well.
+  const found = tabs.get(wanted);
+  if (!found && selected) return;
+  selected = found ?? first;
   for (const { tab, panel } of tabs.values()) {
     const isSelected = tab === selected.tab;
     tab.setAttribute("aria-selected", String(isSelected));
     tab.tabIndex = isSelected ? 0 : -1;
-    if (isSelected) panel.show(detail);
+    if (isSelected) panel.show(found ? detail : undefined);
     else panel.hide();
   }
+  const strip = $("tabs").parentElement;
+  const { offsetLeft, offsetWidth } = selected.tab;
+  strip.scrollLeft = offsetLeft - (strip.clientWidth - offsetWidth) / 2;
 }
 
 // The arrow keys move along the tabs.
@@ -85,10 +110,26 @@ async function look() {
     tab.title = found ? "" : "not loaded";
     panel.mounted(found);
   }
+  liveChat(channels.find(({ paths }) => paths.includes(chat.path)));
 }
 
+/** Links to the documents, which the host serves in its demo mode only. */
+function addLinks() {
+  for (const [path, title, about, inHeader] of READS.filter(([path]) => has(path))) {
+    const href = `/_wharf/read#${path}`;
+    $("reads").append(el("li", {}, el("a", { href }, title), el("span", {}, ` ${about}`)));
+    if (inHeader) $("links").append(el("a", { href, className: inHeader === "Guide" ? "" : "wide" }, inHeader));
+  }
+  const client = el("a", { href: "/_wharf/wharf.js" }, "wharf.js");
+  if ($("reads").children.length === 0) $("reads").append(el("li", {}, client, el("span", {}, " the client for browsers, as this host serves it")));
+  $("where").textContent = has("README.md") ? "" : "Guide and documents are in the folder docs of the repository.";
+}
+
+$("hello").replaceChildren(...rust($("hello").textContent));
 EXAMPLES.forEach(addTab);
-await look();
+await Promise.all([look(), ask()]);
+addLinks();
 addEventListener("hashchange", select);
+if (cameForExample()) $("examples").scrollIntoView();
 select();
 setInterval(() => document.hidden || look(), LOOK_EVERY_MS);

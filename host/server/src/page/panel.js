@@ -1,10 +1,10 @@
 // The part that all examples have in common: a panel that shows the channel, the state of its
-// connection, and everything that is sent and received.
+// connection, everything that is sent and received, and the source of the plugin.
 
 import { connect, shouldReconnect } from "/_wharf/wharf.js";
-import { button, el, log, prose } from "/_wharf/elements.js";
-
-const LONGEST_SHOWN = 1_000;
+import { button, el, plural, prose } from "/_wharf/elements.js";
+import { Source } from "/_wharf/source.js";
+import { Wire } from "/_wharf/wire.js";
 
 const MEANINGS = {
   1000: "done", 1001: "going away", 1006: "no connection", 1008: "policy", 1009: "too big", 1011: "the plugin failed",
@@ -32,9 +32,8 @@ export class Panel {
   #number = el("strong", { ariaLive: "polite" }, "generation –");
   #seen = el("span");
   #box;
-  #source = el("code");
-  #wire;
-  #onWire;
+  #wire = new Wire();
+  #source = new Source();
 
   /** `heard` is called whenever a channel has said something. */
   constructor(example, heard) {
@@ -43,25 +42,37 @@ export class Panel {
     this.#again.hidden = true;
     /** The elements for an example's controls, and for further facts that it shows. */
     this.work = el("div", { className: "work" });
-    this.extra = el("dl", { className: "extra" });
-    [this.#wire, this.#onWire] = log("What is sent and received", { className: "log wire", ariaLive: "off" });
+    this.extra = el("dl", { className: "facts extra" });
     this.#box = el("div", { className: "generation" },
       el("span", {}, example.tellsGeneration ? "answered by" : "served by"), this.#number, this.#seen);
     const second = example.forMany && el("li", {},
       el("a", { href: `#${example.id}`, target: "_blank", rel: "noopener" }, "Open it in a second tab"), `, ${example.forMany}`);
-    const facts = Object.entries(this.#facts).flatMap(([fact, value]) => [el("dt", {}, fact), value]);
-    this.node = el("section", { className: `panel ${example.id}`, id: `panel-${example.id}`, role: "tabpanel", hidden: true },
+    const facts = Object.entries(this.#facts).map(([fact, value]) => el("div", {}, el("dt", {}, fact), value));
+    this.node = el("section", { className: `panel card ${example.id}`, id: `panel-${example.id}`, role: "tabpanel", hidden: true },
       el("div", { className: "stage" },
-        el("div", { className: "title" }, el("h2", {}, example.title), this.#state, this.#again),
-        el("p", {}, ...prose(example.about)),
-        el("ul", { className: "tries" }, ...example.tries.map((text) => el("li", {}, ...prose(text))), second),
-        this.#missing, this.work),
-      el("aside", { ariaLabel: "The connection" },
-        this.#box, el("dl", {}, ...facts), this.extra,
-        el("h3", {}, "On the wire"), this.#wire,
-        el("p", { className: "source", hidden: !example.path }, "Source: ", this.#source)));
+        el("div", { className: "title" }, el("h3", {}, example.heading), this.#state, this.#again),
+        el("p", { className: "about" }, ...prose(example.about)),
+        this.#missing, this.work,
+        el("h4", {}, "Things to try"),
+        el("ul", { className: "tries" }, ...example.tries.map((text) => el("li", {}, ...prose(text))), second)),
+      el("aside", { ariaLabel: "Behind the scenes" },
+        this.#box, el("dl", { className: "facts" }, ...facts), this.extra, ...this.#tools()));
     this.node.setAttribute("aria-labelledby", `tab-${example.id}`);
     setInterval(() => this.#tick(), 1000);
+  }
+
+  /** Returns the switch between the wire and the source, and the two. An example of any channel has no source. */
+  #tools() {
+    if (!this.#example.path) return [el("h4", {}, "On the wire"), this.#wire.node];
+    const tools = [["On the wire", this.#wire.node], ["Source", this.#source.node]];
+    const buttons = tools.map(([title], chosen) => button(title, () => choose(chosen)));
+    const choose = (chosen) => {
+      tools.forEach(([, node], index) => (node.hidden = index !== chosen));
+      buttons.forEach((button, index) => button.setAttribute("aria-pressed", String(index === chosen)));
+      if (chosen === 1) this.#source.show();
+    };
+    choose(0);
+    return [el("div", { className: "switch", role: "group", ariaLabel: "Show" }, ...buttons), ...tools.map(([, node]) => node)];
   }
 
   get isMounted() { return this.#isMounted === true; }
@@ -69,15 +80,16 @@ export class Panel {
   /** Shows the host's answer about the channel: its name and generation, or nothing if it is not loaded. */
   mounted(found) {
     const { id, path, tellsGeneration } = this.#example;
-    this.#source.textContent = path ? `plugins/${found?.name ?? id}/src/lib.rs` : "";
+    if (path) this.#source.of(found?.name ?? id);
     if (found?.generation && !tellsGeneration) this.servedBy(found.generation);
     if (!found?.generation) this.#number.textContent = "generation –";
     if (Boolean(found) === this.#isMounted) return;
     this.#isMounted = Boolean(found);
     this.#missing.hidden = this.#isMounted;
+    this.work.hidden = !this.#isMounted;
     this.#again.hidden ||= !this.#isMounted;
-    this.#missing.replaceChildren(...prose(`The plugin \`${id}\` is not loaded here: nothing is mounted on \`${path}\`. `
-      + "Put it into the host's plugin folder (`cargo xtask serve` does that with all examples), and it starts here by itself."));
+    this.#missing.replaceChildren(...prose(`The plugin \`${id}\` is not loaded on this host: nothing has the path \`${path}\`. `
+      + "It starts here by itself when it is put into the plugin folder."));
     if (this.#isMounted) this.#startIfNeeded();
     else this.#isStarted = false;
   }
@@ -139,8 +151,7 @@ export class Panel {
 
   /** Opens a further connection, which the list of messages names. */
   also(who, path, options) {
-    const tell = (kind, text) => this.#onWire(kind, who && el("strong", {}, `${who} `), text.slice(0, LONGEST_SHOWN));
-    const channel = connect(path, { shouldReconnect: unlessRemoved, ...options, WebSocket: tapped(tell) });
+    const channel = connect(path, { shouldReconnect: unlessRemoved, ...options, WebSocket: tapped(this.#wire, who) });
     channel.onText(() => this.#heard());
     this.#channels.add(channel);
     return channel;
@@ -154,10 +165,10 @@ export class Panel {
     this.#number.textContent = `generation ${now}`;
     if (before === null || before === now) return null;
     this.#swaps += 1;
-    this.#seen.textContent = `${this.#swaps} ${this.#swaps === 1 ? "swap" : "swaps"} seen`;
+    this.#seen.textContent = `${plural(this.#swaps, "swap")} seen`;
     const where = this.#openedAt ? (wasKnown ? ", on this same connection" : ", while we were away") : "";
     const sentence = `Generation ${now} has taken over from ${before}${where}.`;
-    this.#onWire("swap", sentence);
+    this.#wire.note("swap", "", sentence);
     this.#box.classList.remove("flash");
     void this.#box.offsetWidth; // This restarts the animation.
     this.#box.classList.add("flash");
@@ -187,18 +198,19 @@ function unlessRemoved(end) {
 const isHeartbeat = (data) => /^{"type":"wharf:p[io]ng"}$/.test(data);
 
 /** Returns a class of WebSockets that report the messages that pass through them. */
-function tapped(tell) {
+function tapped(wire, name) {
   return class extends WebSocket {
     constructor(...given) {
       super(...given);
       const { pathname, search } = new URL(this.url);
-      this.addEventListener("open", () => tell("notice", `open ${pathname}${search}`));
-      this.addEventListener("message", ({ data }) => isHeartbeat(data) || tell("got", `← ${shown(data)}`));
-      this.addEventListener("close", ({ code, reason }) => tell("notice", `closed ${code}${reason && `: ${reason}`}`));
+      const query = search.replace(/[?&]wharf_heartbeat=1/, "");
+      this.addEventListener("open", () => wire.note("notice", name, `open ${pathname}${query}`));
+      this.addEventListener("message", ({ data }) => isHeartbeat(data) || wire.message("got", name, shown(data)));
+      this.addEventListener("close", ({ code, reason }) => wire.note("notice", name, `closed ${code}${reason && `: ${reason}`}`));
     }
 
     send(data) {
-      if (!isHeartbeat(data)) tell("sent", `→ ${shown(data)}`);
+      if (!isHeartbeat(data)) wire.message("sent", name, shown(data));
       super.send(data);
     }
   };

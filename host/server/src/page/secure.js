@@ -7,56 +7,62 @@ const SECRET = "known to everybody: for the demo page only";
 
 export const secure = {
   id: "secure",
-  title: "Secure",
+  title: "Be refused",
+  heading: "Be let in, or be refused",
   path: "/secure",
-  about: "Lets in who has a token, and lets them read what the token names, until it expires. This page makes the tokens "
-    + "itself, which a real one could not do: it knows no secret.",
+  about: "Only a valid token opens this door. It says who comes, what that person may read, and until when.",
   tries: [
-    "Connect, and read the plan; then something that the token does not name.",
-    "Connect with a wrong secret: the plugin refuses, with code 4001.",
-    "Let the token expire, or send a new one in time.",
-    "The secret is the one of `cargo xtask serve`. A host of your own has `WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET`.",
+    "Come with a forged token: the plugin refuses, with code 4001.",
+    "Read the diary, which the token does not name.",
+    "Come for three seconds: the plugin ends the connection when the token expires, unless a new one comes in time.",
+    "This page makes its tokens itself, with the secret of `cargo xtask serve`. A real page knows no secret.",
   ],
 
   start(panel) {
     const [list, entry] = log("Messages");
-    const [secretField, secret] = field("Secret", { value: SECRET, size: 40, autocomplete: "off", required: true });
+    list.dataset.empty = "Nobody has knocked yet.";
+    const [secretField, secret] = field("Secret", { value: SECRET, autocomplete: "off", required: true });
     const [userField, user] = field("User", { value: "ann", required: true });
     const [documentsField, documents] = field("May read", { value: "plan, budget" });
-    const [lifeField, life] = field("Seconds", { type: "number", min: 1, max: 3600, value: 60, required: true });
-    const [readField, read] = field("Document", { value: "plan", required: true });
     let channel;
     let send = () => entry("error", "not connected yet");
-    const token = () => jwt({
+    const token = (seconds, key) => jwt({
       sub: user.value,
-      exp: Math.floor(Date.now() / 1000) + Number(life.value),
+      exp: Math.floor(Date.now() / 1000) + seconds,
       documents: documents.value.split(",").map((name) => name.trim()),
-    }, secret.value);
+    }, key);
 
     const canSign = () => Boolean(crypto.subtle) || entry("error", "Browsers sign tokens on https: and localhost only.");
 
-    const enter = async () => {
+    const enter = async (seconds, key) => {
       if (!canSign()) return;
       // The plugin would refuse with a status, which browsers hide from their pages.
-      const query = { refuse: "close", token: await token() };
+      const query = { refuse: "close", token: await token(seconds, key) };
       channel = panel.connect("/secure", { query, shouldReconnect: () => false });
       send = sender(channel, entry);
-      channel.on("authenticated", (message) => entry("notice", `authenticated as ${message.user}`));
+      channel.on("authenticated", (message) => entry("good", `Welcome, ${message.user}: the token is valid for ${seconds} s.`));
       channel.on("document", (message) => entry("got", `← the document ${message.document}`));
-      channel.on("renewed", ({ expires }) => entry("notice", `renewed until ${new Date(expires * 1000).toLocaleTimeString()}`));
+      channel.on("renewed", ({ expires }) => entry("good", `renewed until ${new Date(expires * 1000).toLocaleTimeString()}`));
       channel.on("error", (message) => entry("error", `← ${message.message}`));
       channel.onClose(({ code, reason, wasOpen }) => {
         if (wasOpen && code !== 1000) entry("error", `closed with ${code}: ${reason}`);
         if (!wasOpen) entry("error", "No connection. Has the plugin its jwt_secret? The host's log says.");
       });
     };
-    const ask = () => send({ type: "read", document: read.value }) && entry("sent", `→ read ${read.value}`);
-    const renew = async () => canSign() && send({ type: "renew", token: await token() }) && entry("sent", "→ a new token");
+    const read = (document) => send({ type: "read", document }) && entry("sent", `→ read ${document}`);
+    const renew = async () => canSign() && send({ type: "renew", token: await token(60, secret.value) }) && entry("sent", "→ a new token");
+    const first = button("Come with a good token", () => enter(60, secret.value));
+    first.className = "strong";
     panel.work.append(
-      form(enter, secretField, userField, documentsField, lifeField, el("button", {}, "Connect"),
-        button("Send a new token", renew)),
-      form(ask, readField, el("button", {}, "Read")),
-      list);
+      el("div", { className: "row" }, first,
+        button("Come with a forged one", () => enter(60, "a guess, and a wrong one")),
+        button("Come for 3 seconds", () => enter(3, secret.value))),
+      el("h4", {}, "Inside"),
+      el("div", { className: "row" },
+        button("Read the plan", () => read("plan")), button("Read the diary", () => read("diary")), button("Send a new token", renew)),
+      list,
+      el("details", {}, el("summary", {}, "Change the token"),
+        form(() => enter(60, secret.value), userField, documentsField, secretField, el("button", {}, "Come with it"))));
   },
 };
 
