@@ -118,3 +118,11 @@ async fn the_time_of_day_is_that_of_the_machine() {
     let told = Duration::from_millis(answer["payload"].as_u64().expect("a time"));
     assert!(told + Duration::from_millis(1) >= before && told <= now(), "{answer}");
 }
+
+#[tokio::test]
+async fn a_ref_that_is_too_long_to_be_carried_on_is_refused() {
+    let wharf = Wharf::start(&["raw"], &[]).await;
+    let mut client = wharf.connect("/raw").await;
+    assert_eq!(client.ask("reference 1024").await, "ok 1024");
+    assert_eq!(client.ask("reference 1025").await, "reference-too-long 0");
+}

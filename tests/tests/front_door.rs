@@ -6,6 +6,7 @@
 mod adding;
 mod asks;
 mod at_most_n;
+mod auction;
 mod author;
 mod bad_plugins;
 mod browser;

@@ -68,7 +68,7 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
         let count = random.below(4) as u32;
         // Without a clock nothing may come back while a script runs.
         let milliseconds_of_limit = if time { milliseconds } else { 60 * 60 * 1000 };
-        let step = match random.below(if time { 39 } else { 26 }) {
+        let step = match random.below(if time { 42 } else { 26 }) {
             0..=2 => Step::Join { room },
             3 => Step::Leave { room },
             4 | 5 => Step::Broadcast { room },
@@ -111,6 +111,9 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
             32 => Step::Untrack { room },
             33 => Step::Watch { room },
             34 => Step::Unwatch { room },
+            35 => Step::Left { timer },
+            36 => Step::LeftInRoom { room },
+            37 => Step::ReadRoom { room },
             _ => {
                 acts.push(Act::Advance(Duration::from_millis(
                     [7, 90, 1000, 4000][random.below(4)],

@@ -50,7 +50,7 @@ fn crates_that_are_made_in_a_workspace_share_its_copy_of_the_sdk() {
 fn each_template_is_compiled_and_passes_its_tests_at_both_levels() {
     let place = empty_folder("templates");
     // The first one makes the workspace, so that they share what is compiled.
-    for template in ["chat", "presence", "minimal"] {
+    for template in ["chat", "presence", "auction", "minimal"] {
         let name = format!("new-{template}");
         let (output, said) =
             as_author(&place, &["new", &name, "--template", template, "--workspace"]);
@@ -67,5 +67,5 @@ fn each_template_is_compiled_and_passes_its_tests_at_both_levels() {
     let (output, _) = as_author(&place, &["new", "x", "--template", "nothing"]);
     assert_eq!(output.status.code(), Some(2));
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(complaint.contains("presence") && complaint.contains("minimal"), "{complaint}");
+    assert!(complaint.contains("presence") && complaint.contains("auction"), "{complaint}");
 }

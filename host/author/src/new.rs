@@ -196,7 +196,8 @@ impl Filling<'_> {
 
 fn fill(folder: &Path, filling: &Filling<'_>, workspace: Option<&Workspace>) -> anyhow::Result<()> {
     for (file, text) in filling.template.files() {
-        let mut text = filling.fill(text);
+        let renamed = filling.template.renamed(file, text, filling.name);
+        let mut text = renamed.unwrap_or_else(|| filling.fill(text));
         if file == "Cargo.toml" && workspace.is_none() {
             text.extend(["\n", PROFILE, ALONE]);
         }
@@ -309,7 +310,10 @@ mod tests {
         for template in &TEMPLATES {
             let filling = Filling { name: "my-chat", template, places: &Places::of(None) };
             let texts = [PROFILE, ALONE, WORKSPACE, SDK_README].map(|text| ("", text));
-            for (file, text) in template.files().chain(texts) {
+            let files = template.files().chain(texts);
+            // The code of a plugin has no such words.
+            let files = files.filter(|(file, text)| template.renamed(file, text, "").is_none());
+            for (file, text) in files {
                 let text = filling.fill(text);
                 let words =
                     ["NAME", "FILE", "RUST_VERSION", "WHARF_VERSION", "_FOLDER", "SDK_PLACE"];

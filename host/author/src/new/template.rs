@@ -20,10 +20,14 @@ pub struct Template {
     pub(super) message: &'static str,
     library: &'static str,
     tests: &'static str,
+    /// Name of the example plugin that its code is, which stands in the code in place of `NAME`.
+    plugin: Option<&'static str>,
+    /// Settings that it needs, for `wharf.toml`.
+    configuration: Option<&'static str>,
 }
 
 /// All of them. The first one is the default.
-pub const TEMPLATES: [Template; 3] = [
+pub const TEMPLATES: [Template; 4] = [
     Template {
         name: "chat",
         about: "a room where people talk",
@@ -31,6 +35,8 @@ pub const TEMPLATES: [Template; 3] = [
         message: r#"JSON.stringify({ type: "say", text: "hello" })"#,
         library: include_str!("../../template/chat/lib.rs.in"),
         tests: include_str!("../../template/chat/tests.rs.in"),
+        plugin: None,
+        configuration: None,
     },
     Template {
         name: "presence",
@@ -39,6 +45,18 @@ pub const TEMPLATES: [Template; 3] = [
         message: r#"JSON.stringify({ type: "who" })"#,
         library: include_str!("../../template/presence/lib.rs.in"),
         tests: include_str!("../../template/presence/tests.rs.in"),
+        plugin: None,
+        configuration: None,
+    },
+    Template {
+        name: "auction",
+        about: "rooms with state, timers, presence, notices, tokens and messages from outside",
+        path: "/NAME/7?name=ann",
+        message: r#"JSON.stringify({ type: "bid", amount: 5, ref: 1 })"#,
+        library: include_str!("../../../../plugins/auction/src/lib.rs"),
+        tests: include_str!("../../../../plugins/auction/src/tests.rs"),
+        plugin: Some("auction"),
+        configuration: Some(include_str!("../../template/auction/wharf.toml.in")),
     },
     Template {
         name: "minimal",
@@ -47,6 +65,8 @@ pub const TEMPLATES: [Template; 3] = [
         message: r#""hello""#,
         library: include_str!("../../template/minimal/lib.rs.in"),
         tests: include_str!("../../template/minimal/tests.rs.in"),
+        plugin: None,
+        configuration: None,
     },
 ];
 
@@ -64,7 +84,16 @@ impl Template {
 
     /// Returns the files of a crate that begins with it.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        COMMON.into_iter().chain([("src/lib.rs", self.library), ("src/tests.rs", self.tests)])
+        let own = [("src/lib.rs", self.library), ("src/tests.rs", self.tests)];
+        let configuration = self.configuration.map(|text| ("wharf.toml", text));
+        COMMON.into_iter().chain(own).chain(configuration)
+    }
+
+    /// Returns the code of an example plugin under another name; `None` for a file that is not such code.
+    pub(super) fn renamed(&self, file: &str, text: &str, name: &str) -> Option<String> {
+        let plugin = self.plugin.filter(|_| file.starts_with("src/"))?;
+        let renamed = text.replace(&format!("/{plugin}/"), &format!("/{name}/"));
+        Some(renamed.replace(&format!("channels.{plugin}."), &format!("channels.{name}.")))
     }
 }
 
@@ -80,5 +109,11 @@ mod tests {
             assert!(template.library.contains("mod tests;"), "{}", template.name);
         }
         assert_eq!(Template::named("nothing"), None);
+        let auction = Template::named("auction").expect("a template");
+        for (file, text) in auction.files().filter(|(file, _)| file.starts_with("src/")) {
+            let text = auction.renamed(file, text, "sale").expect("code of a plugin");
+            assert!(text.contains("/sale/") && !text.contains("/auction/"), "{file}");
+            assert!(!text.contains("channels.auction"), "{file}");
+        }
     }
 }
