@@ -75,7 +75,6 @@ use crate::timers::Timer;
 /// #[wharf::channel]
 /// impl Channel for Chat {
 ///     const PATHS: &[&str] = &["/chat/:room_id"];
-///     type Message = Incoming;
 ///
 /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
 /// #       Ok(Chat { room: conn.param("room_id")? })

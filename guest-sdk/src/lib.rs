@@ -36,7 +36,6 @@
 //! #[wharf::channel]
 //! impl Channel for Chat {
 //!     const PATHS: &[&str] = &["/chat/:room_id"];
-//!     type Message = Incoming;
 //!
 //!     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
 //!         let name = conn.query("name").ok_or(Refusal::unauthorized("name is required"))?;
@@ -254,7 +253,6 @@ pub use timers::{Timer, TimerName};
 ///
 /// impl Channel for Echo {
 ///     const PATHS: &[&str] = &["/echo"];
-///     type Message = String;
 ///
 ///     fn on_connect(_: &Connection) -> Result<Self, Refusal> {
 ///         Ok(Echo)

@@ -31,7 +31,11 @@ const CLOSE: TimerName = TimerName::new("close");
 /// Time that is left after a bid at least, so that others can answer the last one.
 const LAST_CALL: Duration = Duration::from_secs(10);
 
-/// Bids that latecomers are shown.
+/// Bids of one connection within [`BIDS_WITHIN`].
+const BIDS: u32 = 5;
+const BIDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bids that newcomers are shown.
 const HISTORY: usize = 20;
 
 const LONGEST_NAME: usize = 40;
@@ -41,7 +45,6 @@ const LONGEST_AUCTION: u64 = 7 * 24 * 60 * 60;
 #[derive(Serialize, Deserialize)]
 struct Bidder {
     lot: String,
-    user: String,
 }
 
 /// The state of a room.
@@ -110,10 +113,11 @@ impl Channel for Bidder {
         conn.watch_presence(&lot)?;
         // The room answers with its state, once the connection is open.
         Self::post(&lot, &LotEvent::Entered)?;
-        Ok(Bidder { lot, user })
+        Ok(Bidder { lot })
     }
 
-    fn on_message(&mut self, _: &Connection, request: Request<Incoming>) -> Result {
+    fn on_message(&mut self, conn: &Connection, request: Request<Incoming>) -> Result {
+        conn.rate_limit("bids", BIDS, BIDS_WITHIN)?;
         let Incoming::Bid { amount } = request.message;
         // The room decides, and answers the request.
         Self::post(&self.lot, &LotEvent::Bid { amount })
