@@ -1,4 +1,4 @@
-//! Rate limits: so many within a time, counted by the host.
+//! Rate limits, such as five bids in ten seconds, counted by the host.
 //!
 //! A limit has a name and belongs to a connection
 //! ([`Connection::rate_limit`](crate::Connection::rate_limit)), to a user

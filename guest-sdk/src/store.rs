@@ -1,8 +1,7 @@
 //! Values that all connections of this channel share, by their keys.
 //!
-//! The store outlives connections and reloads of the plugin; no other channel sees it. The
-//! operator's choice of backend decides how long it outlives the host: the one in memory ends with
-//! it.
+//! The store outlives connections and reloads of the plugin; no other channel sees it. It is in the
+//! memory of the host, and ends with its process.
 //!
 //! ```
 //! # use std::time::Duration;

@@ -88,7 +88,7 @@ fn trimmed(text: &str) -> String {
 #[test]
 fn the_guide_begins_with_tasks_and_a_page_for_each() {
     let contents = read(&format!("{GUIDE}README.md"));
-    let (_, section) = contents.split_once("\n## I want to …\n").expect("the section");
+    let (_, section) = contents.split_once("\n## By task\n").expect("the section");
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
     assert!(rows.len() >= 10, "only {} tasks", rows.len());
