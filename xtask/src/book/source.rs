@@ -32,7 +32,7 @@ pub fn write(root: &Path, folder: &Path) -> Outcome<Written> {
     for line in copy.read(INDEX)?.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             summary.push_str(&format!("\n# {title}\n\n"));
-        } else if let Some((title, target)) = line.strip_prefix("| [").and_then(link) {
+        } else if let Some((title, target)) = row(line) {
             let page = resolved(INDEX, target);
             let title = match title.parse::<u32>() {
                 Ok(_) => first_heading(&copy.read(&page)?),
@@ -160,6 +160,11 @@ impl Copy<'_> {
         create_folder(file.parent().unwrap_or(self.folder))?;
         fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))
     }
+}
+
+/// Returns title and target of a page in a row of a table. A link to a part of a page is none.
+fn row(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("| [").and_then(link).filter(|(_, target)| !target.contains('#'))
 }
 
 /// Returns title and target of a link whose first bracket has been read.
