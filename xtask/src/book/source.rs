@@ -7,6 +7,9 @@ use std::path::{Component, Path, PathBuf};
 use crate::process::Outcome;
 use crate::workspace::{create_folder, entries, remove_folder};
 
+/// The first page.
+const FIRST: &str = "README.md";
+
 /// The page whose tables become the table of contents.
 const INDEX: &str = "docs/README.md";
 
@@ -16,7 +19,7 @@ const GUIDE: &str = "docs/guide/README.md";
 /// Ends of names of files that are copied as they are.
 const PICTURES: [&str; 2] = [".svg", ".png"];
 
-/// What has been written.
+/// The outcome of a copy.
 pub struct Written {
     /// Settings of mdBook that leave code out of the search.
     pub unsearched: String,
@@ -26,14 +29,18 @@ pub struct Written {
 pub fn write(root: &Path, folder: &Path) -> Outcome<Written> {
     remove_folder(folder)?;
     let mut copy = Copy { root, folder, pages: BTreeSet::new(), files: BTreeSet::new() };
-    let mut summary = String::from("# Wharf\n");
+    // The first page is also `index.html` of the book, so that its links must hold from there.
+    let mut summary = format!("# Wharf\n\n[Wharf]({FIRST})\n[All documents]({INDEX})\n");
+    copy.page(FIRST)?;
     copy.page(INDEX)?;
-    summary.push_str(&format!("\n[Documents]({INDEX})\n"));
     for line in copy.read(INDEX)?.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             summary.push_str(&format!("\n# {title}\n\n"));
         } else if let Some((title, target)) = row(line) {
             let page = resolved(INDEX, target);
+            if page == FIRST {
+                continue;
+            }
             let title = match title.parse::<u32>() {
                 Ok(_) => first_heading(&copy.read(&page)?),
                 Err(_) => title.to_owned(),
