@@ -125,9 +125,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
 
     /// Type that text messages are decoded into: `String` for the text as it came, any other type
-    /// is read from JSON.
-    ///
-    /// May be left out: it is then the type of `on_message`'s argument.
+    /// is read from JSON. May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
     /// Type of notices, which handlers post with [`notify`](crate::ChannelCalls::notify). May be left

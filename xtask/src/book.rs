@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{Outcome, capture, cargo, run_logged};
-use crate::workspace::{Workspace, remove_folder};
+use crate::workspace::{Workspace, entries, remove_folder};
 
 pub const HELP: &str = "\
 Make the documents a book with a search, in target/book, and check its links.
@@ -83,7 +83,10 @@ pub fn make(workspace: &Workspace) -> Outcome<PathBuf> {
     mdbook.arg("build").arg(&folder).arg("--dest-dir").arg(&book);
     run_logged(&mut mdbook, &folder.join("mdbook.log"), BUILD_LIMIT)?;
     links::check(&book)?;
-    Ok(book)
+    match entries(&book)?.iter().any(|name| name.starts_with("searchindex")) {
+        true => Ok(book),
+        false => Err("the book has no search: was mdBook compiled without it?".to_owned()),
+    }
 }
 
 /// Returns the program mdBook. Compiles it if it is not there yet.

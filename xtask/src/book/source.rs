@@ -43,7 +43,7 @@ pub fn write(root: &Path, folder: &Path) -> Outcome<Written> {
             }
             let title = match title.parse::<u32>() {
                 Ok(_) => first_heading(&copy.read(&page)?),
-                Err(_) => title.to_owned(),
+                Err(_) => capitalised(title),
             };
             summary.push_str(&format!("- [{title}]({page})\n"));
             copy.page(&page)?;
@@ -193,6 +193,12 @@ fn resolved(page: &str, target: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
+fn capitalised(title: &str) -> String {
+    let mut characters = title.chars();
+    let first = characters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(characters).collect()
+}
+
 fn first_heading(text: &str) -> String {
     let heading = text.lines().find_map(|line| line.strip_prefix("# "));
     heading.unwrap_or_default().to_owned()
@@ -207,5 +213,6 @@ mod tests {
         assert_eq!(resolved("docs/guide/rooms.md", "../errors.md"), "docs/errors.md");
         assert_eq!(resolved("docs/README.md", "../tests/tests/"), "tests/tests");
         assert_eq!(link("a](b#c): d"), Some(("a", "b#c")));
+        assert_eq!((row("| [a](b) |"), row("| [a](b#c) |")), (Some(("a", "b")), None));
     }
 }
