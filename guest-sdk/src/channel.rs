@@ -85,15 +85,13 @@ use crate::timers::Timer;
 ///             Incoming::Ping => conn.send(json!({ "type": "pong" })),
 ///         }
 ///     }
-/// #   // …
 /// }
 /// ```
 ///
 /// # When a handler fails
 ///
-/// A handler that returns `Err` has done nothing: its effects are dropped and its changes of the
-/// session discarded. The error is reported to the operator, and [`on_error`](Channel::on_error)
-/// runs on the session as it was before, to answer the client.
+/// A handler that returns `Err` has done nothing: its effects and its changes of the session are dropped.
+/// The error is reported, and [`on_error`](Channel::on_error) runs on the session as it was before.
 ///
 /// A handler that panics, or misses its deadline, has done nothing either; but its connection is
 /// closed with code 1011, after [`on_fault`](Channel::on_fault) and before
@@ -380,8 +378,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///         }
     ///         Ok(())
     ///     }
-    /// #   // …
-    /// }
+        /// }
     ///
     /// # let host = TestHost::new::<Auction>();
     /// # let (ann, ben) = (host.connect("/auction/7").expect_open(), host.connect("/auction/7").expect_open());
@@ -475,8 +472,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///             Err(error) => Err(error),
     ///         }
     ///     }
-    /// #   // …
-    /// }
+        /// }
     ///
     /// let host = TestHost::new::<Orders>();
     /// let ann = host.connect("/orders?user=ann").expect_open();
