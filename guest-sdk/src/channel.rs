@@ -378,7 +378,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///         }
     ///         Ok(())
     ///     }
-        /// }
+    /// }
     ///
     /// # let host = TestHost::new::<Auction>();
     /// # let (ann, ben) = (host.connect("/auction/7").expect_open(), host.connect("/auction/7").expect_open());
@@ -472,7 +472,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///             Err(error) => Err(error),
     ///         }
     ///     }
-        /// }
+    /// }
     ///
     /// let host = TestHost::new::<Orders>();
     /// let ann = host.connect("/orders?user=ann").expect_open();

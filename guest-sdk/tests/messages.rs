@@ -69,7 +69,10 @@ fn by_default_what_does_not_decode_is_answered_with_invalid_json() {
         ("{\"type\":\"dance\"} trailing", "not JSON: "),
         ("{\"type\":\"dance\"}", "this channel has no such message: unknown variant `dance`"),
         ("{\"type\":\"add\",\"one\":1}", "this channel has no such message: missing field `other`"),
-        ("{\"type\":\"add\",\"one\":\"1\"}", "this channel has no such message: invalid type: string"),
+        (
+            "{\"type\":\"add\",\"one\":\"1\"}",
+            "this channel has no such message: invalid type: string",
+        ),
     ] {
         client.send(text);
         let answer = client.next_json();
