@@ -75,7 +75,6 @@ use crate::timers::Timer;
 /// #[wharf::channel]
 /// impl Channel for Chat {
 ///     const PATHS: &[&str] = &["/chat/:room_id"];
-///     type Message = Incoming;
 ///
 /// #   fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
 /// #       Ok(Chat { room: conn.param("room_id")? })
@@ -86,15 +85,13 @@ use crate::timers::Timer;
 ///             Incoming::Ping => conn.send(json!({ "type": "pong" })),
 ///         }
 ///     }
-/// #   // …
 /// }
 /// ```
 ///
 /// # When a handler fails
 ///
-/// A handler that returns `Err` has done nothing: its effects are dropped and its changes of the
-/// session discarded. The error is reported to the operator, and [`on_error`](Channel::on_error)
-/// runs on the session as it was before, to answer the client.
+/// A handler that returns `Err` has done nothing: its effects and its changes of the session are dropped.
+/// The error is reported, and [`on_error`](Channel::on_error) runs on the session as it was before.
 ///
 /// A handler that panics, or misses its deadline, has done nothing either; but its connection is
 /// closed with code 1011, after [`on_fault`](Channel::on_fault) and before
@@ -126,9 +123,7 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     const __WRITE_WHARF_CHANNEL_ABOVE_THIS_IMPL: Exports;
 
     /// Type that text messages are decoded into: `String` for the text as it came, any other type
-    /// is read from JSON.
-    ///
-    /// May be left out: it is then the type of `on_message`'s argument.
+    /// is read from JSON. May be left out: it is then the type of `on_message`'s argument.
     type Message: DeserializeOwned + 'static;
 
     /// Type of notices, which handlers post with [`notify`](crate::ChannelCalls::notify). May be left
@@ -383,7 +378,6 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///         }
     ///         Ok(())
     ///     }
-    /// #   // …
     /// }
     ///
     /// # let host = TestHost::new::<Auction>();
@@ -478,7 +472,6 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///             Err(error) => Err(error),
     ///         }
     ///     }
-    /// #   // …
     /// }
     ///
     /// let host = TestHost::new::<Orders>();

@@ -16,6 +16,7 @@ pages! {
     lifecycle: "lifecycle.md",
     logging: "logging.md",
     messages: "messages.md",
+    newcomers: "newcomers.md",
     notices: "notices.md",
     outside: "outside.md",
     presence: "presence.md",

@@ -48,7 +48,7 @@ impl InvalidMessage {
     pub fn explanation(&self) -> String {
         let mut explanation = match self.syntax_error() {
             Some(why) => format!("not JSON: {why}"),
-            None => format!("no message of this channel: {}", self.error),
+            None => format!("this channel has no such message: {}", self.error),
         };
         if let Some((cut, _)) = explanation.char_indices().nth(LONGEST_EXPLANATION) {
             explanation.truncate(cut);
@@ -156,7 +156,7 @@ mod tests {
     fn json_that_does_not_fit_is_told_from_what_is_no_json() {
         for text in ["null", "[]", "{}", r#"{"type":"Pong"}"#, r#"{"type":7}"#] {
             assert!(invalid(text).is_json(), "{text}");
-            assert!(invalid(text).explanation().starts_with("no message of this channel: "));
+            assert!(invalid(text).explanation().starts_with("this channel has no such message: "));
         }
         for text in ["", "{", "ping", r#"{"type":"Pong"} x"#, r#"{"type":"Pong""#] {
             assert!(!invalid(text).is_json(), "{text}");

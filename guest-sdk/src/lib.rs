@@ -36,7 +36,6 @@
 //! #[wharf::channel]
 //! impl Channel for Chat {
 //!     const PATHS: &[&str] = &["/chat/:room_id"];
-//!     type Message = Incoming;
 //!
 //!     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
 //!         let name = conn.query("name").ok_or(Refusal::unauthorized("name is required"))?;
@@ -86,8 +85,8 @@
 //! | answers to single messages | [`Request`], [`Connection::reply`], [`event::reply`] |
 //! | what goes wrong | [`Error`], [`Invalid`], [`HostError`] |
 //! | values that connections share | [`store`] |
-//! | so many within a time | [`limits`] |
-//! | so many in a room, or connections of a user | [`Connection::join_if_fewer_than`], [`Connection::identify_if_fewer_than`] |
+//! | rate limits | [`limits`] |
+//! | at most N in a room, or connections of a user | [`Connection::join_if_fewer_than`], [`Connection::identify_if_fewer_than`] |
 //! | rooms with events and state | [`ChannelCalls`], [`Room`], [`Channel::on_room_event`] |
 //! | events for other connections | [`notices`] |
 //! | timers, the time of day | [`timers`], [`now`] |
@@ -254,7 +253,6 @@ pub use timers::{Timer, TimerName};
 ///
 /// impl Channel for Echo {
 ///     const PATHS: &[&str] = &["/echo"];
-///     type Message = String;
 ///
 ///     fn on_connect(_: &Connection) -> Result<Self, Refusal> {
 ///         Ok(Echo)

@@ -1,4 +1,4 @@
-//! Rate limits: so many within a time, counted by the host.
+//! Rate limits, such as five bids in ten seconds, counted by the host.
 //!
 //! A limit has a name and belongs to a connection
 //! ([`Connection::rate_limit`](crate::Connection::rate_limit)), to a user
@@ -55,8 +55,7 @@
 //! `rate_limit("bids", 5, 10 s)` lets in 5 at once, and after that one more each 2 seconds (10 s / 5).
 //! After 10 seconds without any, 5 at once again. Name a limit with the same numbers each time.
 //!
-//! What is taken is taken at once and never given back, not even if the event fails: an attempt
-//! counts. Limits of a connection end with it. Those of users and of the channel outlive
+//! An attempt counts at once, and is never given back, not even if the event fails. Limits of a connection end with it. Those of users and of the channel outlive
 //! connections and reloads, but not the host's process. With several nodes, each node has limits of
 //! its own.
 //!

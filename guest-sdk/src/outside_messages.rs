@@ -45,7 +45,7 @@ impl From<wharf_contract::outside_messages::OutsideProblem> for OutsideRefusal {
 /// Returns the message in a payload. One that does not fit is its sender's mistake.
 pub(crate) fn decode<M: DeserializeOwned>(payload: &[u8]) -> Result<M> {
     json::read_bytes(payload).map_err(|error| {
-        let mut message = format!("no message of this channel: {error}");
+        let mut message = format!("this channel has no such message: {error}");
         message.truncate(message.floor_char_boundary(LONGEST_EXPLANATION));
         Invalid::new(message).code("INVALID_JSON").into()
     })

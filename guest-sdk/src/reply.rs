@@ -35,7 +35,6 @@ use crate::reference::Ref;
 /// #[wharf::channel]
 /// impl Channel for Adder {
 ///     const PATHS: &[&str] = &["/add"];
-///     type Message = Request<Incoming>;
 ///
 ///     fn on_connect(_: &Connection) -> Result<Self, Refusal> {
 ///         Ok(Adder)

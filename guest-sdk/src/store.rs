@@ -1,8 +1,7 @@
 //! Values that all connections of this channel share, by their keys.
 //!
-//! The store outlives connections and reloads of the plugin; no other channel sees it. The
-//! operator's choice of backend decides how long it outlives the host: the one in memory ends with
-//! it.
+//! The store outlives connections and reloads of the plugin; no other channel sees it. It is in the
+//! memory of the host, and ends with its process.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -91,7 +90,7 @@ pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
     }
 }
 
-/// Sets the key's value for good, and replaces an earlier one.
+/// Sets the key's value, which is kept until it is deleted, and replaces an earlier one.
 ///
 /// Errors: those of the [module](self).
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result {
@@ -136,7 +135,7 @@ pub const UPDATE_ATTEMPTS: u32 = 100;
 /// the key has been written between the reading and the writing, it is read again and `change` runs
 /// again, [`UPDATE_ATTEMPTS`] times at most. So `change` should have no other effects.
 ///
-/// The value is then kept for good; see [`update_for`] for one that expires.
+/// The value is then kept until it is deleted; see [`update_for`] for one that expires.
 ///
 /// Errors: `store-conflict` after that many attempts; the value is not a `T`; those of the
 /// [module](self).
@@ -240,7 +239,7 @@ pub fn get_bytes(key: &str) -> Result<Option<Entry>> {
     Ok(backend::store_get(key)?)
 }
 
-/// Sets the key's value to these bytes for good, and returns its version.
+/// Sets the key's value to these bytes until it is deleted, and returns its version.
 ///
 /// Errors: those of the [module](self).
 pub fn set_bytes(key: &str, value: &[u8]) -> Result<u64> {

@@ -67,9 +67,12 @@ fn by_default_what_does_not_decode_is_answered_with_invalid_json() {
         ("", "not JSON: EOF while parsing a value"),
         ("hello", "not JSON: expected value"),
         ("{\"type\":\"dance\"} trailing", "not JSON: "),
-        ("{\"type\":\"dance\"}", "no message of this channel: unknown variant `dance`"),
-        ("{\"type\":\"add\",\"one\":1}", "no message of this channel: missing field `other`"),
-        ("{\"type\":\"add\",\"one\":\"1\"}", "no message of this channel: invalid type: string"),
+        ("{\"type\":\"dance\"}", "this channel has no such message: unknown variant `dance`"),
+        ("{\"type\":\"add\",\"one\":1}", "this channel has no such message: missing field `other`"),
+        (
+            "{\"type\":\"add\",\"one\":\"1\"}",
+            "this channel has no such message: invalid type: string",
+        ),
     ] {
         client.send(text);
         let answer = client.next_json();

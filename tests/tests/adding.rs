@@ -39,7 +39,7 @@ fn a_crate_is_built_as_a_release_checked_and_put_into_the_folder() {
     assert_eq!(files(&plugins), ["talk.wasm"]);
     let added = fs::read(plugins.join("talk.wasm")).expect("the component");
 
-    // What does not compile, and what no host would load, changes nothing.
+    // A crate that does not compile changes nothing, and neither does one that no host would load.
     let source = place.join("talk/src/lib.rs");
     let code = fs::read_to_string(&source).expect("its code");
     let two_ways = code.replace("&[\"/talk\"]", "&[\"/talk/:a\", \"/talk/:b\"]");

@@ -13,6 +13,7 @@
 //! - [`fuzz`]: runs fuzz targets for longer than the tests do;
 //! - [`leaks`]: looks for leaks of the host;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
+//! - [`book`]: makes the documents a book with a search;
 //! - [`chromium`]: finds or installs the browser that tests drive;
 //! - [`lint`]: runs clippy and rustdoc;
 //! - [`mod@test`]: runs all checks that must pass before a change lands;
@@ -37,6 +38,8 @@ mod fuzz;
 mod leaks;
 
 mod instructions;
+
+mod book;
 
 mod chromium;
 
@@ -67,6 +70,7 @@ Commands:
   fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
   leaks              Drive the host with many connections, swaps and channels, and watch it
   instructions       Count what single steps cost, and compare with the last count
+  book               Make the documents a book with a search
   test [FILTER...]   Check formatting, lints, documentation and run every test
   help [COMMAND]     Explain a command
 
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::command,
         "leaks" => leaks::command,
         "instructions" => instructions::command,
+        "book" => book::command,
         "test" => test::command,
         other => {
             eprint!("error: there is no command `{other}`\n\n{HELP}");
@@ -135,6 +140,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "fuzz" => fuzz::HELP,
         "leaks" => leaks::HELP,
         "instructions" => instructions::HELP,
+        "book" => book::HELP,
         "test" => test::HELP,
         _ => HELP,
     })

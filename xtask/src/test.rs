@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::autobahn;
+use crate::book;
 use crate::chromium;
 use crate::demo;
 use crate::host::{self, Build};
@@ -23,10 +24,11 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests, autobahn,
+Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests, book, autobahn,
 instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
+`book` compiles mdBook at the first time; the variable WHARF_MDBOOK names another.
 `autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
 variable CI is set, that is a failure.
@@ -49,7 +51,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -121,6 +123,13 @@ const STEPS: [Step; 12] = [
         is_needed: true,
         // nextest runs no doc tests.
         run: |workspace, _| run(&mut in_root(workspace, &["test", "--doc", "--workspace"])),
+    },
+    Step {
+        name: "book",
+        for_filtered: false,
+        obstacle: none,
+        is_needed: true,
+        run: |workspace, _| book::make(workspace).map(drop),
     },
     Step {
         name: "autobahn",

@@ -90,8 +90,8 @@ fn limits_are_forgotten_by_their_time_or_with_their_subject() {
 }
 
 proptest! {
-    /// In any time no more are taken than the whole number and one for each interval, and one that
-    /// is refused can be taken after its wait, and not before.
+    /// Takes in any time no more than the whole number and one for each interval. One that is refused
+    /// can be taken after its wait, and not before.
     #[test]
     fn no_time_has_more_than_it_may_and_none_waits_in_vain(
         count in 1..20_u32,
@@ -122,7 +122,7 @@ proptest! {
         }
     }
 
-    /// What the table forgets makes no difference.
+    /// Decides the same, whatever the table forgets.
     #[test]
     fn a_table_decides_as_the_rule_does_whatever_it_forgets(
         steps in proptest::collection::vec((0..3_u8, 1..4_u32, 1..50_u64, 0..20_u64, 0..3_usize), 0..300),

@@ -128,7 +128,7 @@ fn unknown_parameters(function: &ImplItemFn, known: &[String], errors: &mut Vec<
         let hint = match names.as_slice() {
             [] => format!("name it in `PATHS`, as in `/chat/:{name}`"),
             names => suggestion(&name, names)
-                .map_or_else(|| format!("there is `{}`", names.join("`, `")), |s| s),
+                .unwrap_or_else(|| format!("there is `{}`", names.join("`, `"))),
         };
         errors.push(Error::new(span, format!("no path has a parameter `{name}`: {hint}")));
     }

@@ -3293,7 +3293,7 @@ pub mod wharf {
         /// least 1, `per-ms` 1 to 366 days. Name a limit with the same numbers each time: with others, what
         /// was taken before counts for as much as the new numbers allow.
         ///
-        /// What is taken is taken at once and never given back, not even if the event fails. Limits of a
+        /// An attempt counts at once and is never given back, not even if the event fails. Limits of a
         /// connection end with it; those of users and of the channel outlive connections and reloads of the
         /// plugin, and end with the host's process. With several nodes, each node has limits of its own.
         ///

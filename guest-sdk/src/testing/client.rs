@@ -273,7 +273,9 @@ impl Client {
         let mut skipped = Vec::new();
         while let Some(message) = self.next() {
             match json_of(&message) {
-                Some(json) if json["type"] == kind => return json,
+                Some(json) if json.get("type").and_then(Value::as_str) == Some(kind) => {
+                    return json;
+                }
                 _ => skipped.push(message),
             }
         }

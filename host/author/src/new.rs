@@ -172,7 +172,7 @@ fn make_folder(folder: &Path) -> anyhow::Result<bool> {
     }
 }
 
-/// What is written into the files of a new crate.
+/// Texts that are written into the files of a new crate.
 struct Filling<'a> {
     name: &'a str,
     template: &'a Template,

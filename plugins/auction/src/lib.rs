@@ -11,8 +11,9 @@
 //! `{"lot": "7", "item": "a boat", "from": 100, "seconds": 60}`. All in the room get `opened`, and at the
 //! end `sold` or `not_sold`.
 //!
-//! Bidders are the users of the tokens that the host checks (`[channels.auction.token]`). Without one, and
-//! with `guests = "yes"` under `[channels.auction.settings]`, they say their name: `?name=Ann`.
+//! Bidders are the users of the tokens that the host checks (`[channels.auction.token]`). With
+//! `guests = "yes"` under `[channels.auction.settings]` there are no tokens, and they say their name:
+//! `?name=Ann`.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +32,11 @@ const CLOSE: TimerName = TimerName::new("close");
 /// Time that is left after a bid at least, so that others can answer the last one.
 const LAST_CALL: Duration = Duration::from_secs(10);
 
-/// Bids that latecomers are shown.
+/// Bids of one connection within [`BIDS_WITHIN`].
+const BIDS: u32 = 5;
+const BIDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bids that newcomers are shown.
 const HISTORY: usize = 20;
 
 const LONGEST_NAME: usize = 40;
@@ -41,7 +46,6 @@ const LONGEST_AUCTION: u64 = 7 * 24 * 60 * 60;
 #[derive(Serialize, Deserialize)]
 struct Bidder {
     lot: String,
-    user: String,
 }
 
 /// The state of a room.
@@ -110,10 +114,11 @@ impl Channel for Bidder {
         conn.watch_presence(&lot)?;
         // The room answers with its state, once the connection is open.
         Self::post(&lot, &LotEvent::Entered)?;
-        Ok(Bidder { lot, user })
+        Ok(Bidder { lot })
     }
 
-    fn on_message(&mut self, _: &Connection, request: Request<Incoming>) -> Result {
+    fn on_message(&mut self, conn: &Connection, request: Request<Incoming>) -> Result {
+        conn.rate_limit("bids", BIDS, BIDS_WITHIN)?;
         let Incoming::Bid { amount } = request.message;
         // The room decides, and answers the request.
         Self::post(&self.lot, &LotEvent::Bid { amount })
@@ -181,25 +186,23 @@ impl Bidder {
     }
 }
 
-/// Returns the user of the token that the host has checked, or the name that a guest says.
+/// Returns the user of the token that the host has checked, or the name that a guest says. There are
+/// either tokens or guests: a guest could say the name of a user.
 fn user_of(conn: &Connection) -> Result<String, Refusal> {
     #[derive(Deserialize)]
     struct Claims {
         sub: String,
     }
 
-    if let Some(Claims { sub }) = conn.claims()? {
-        return Ok(sub);
+    if optional_setting("guests").as_deref() == Some("yes") {
+        let name = conn.query("name").unwrap_or_default();
+        return match name.len() {
+            1..=LONGEST_NAME => Ok(name),
+            _ => Err(Refusal::bad_request("a name of 1 to 40 bytes is required: ?name=Ann")),
+        };
     }
-    match optional_setting("guests").as_deref() {
-        Some("yes") => {}
-        _ => return Err(Refusal::unauthorized("a token is required")),
-    }
-    let name = conn.query("name").unwrap_or_default();
-    match name.len() {
-        1..=LONGEST_NAME => Ok(name),
-        _ => Err(Refusal::bad_request("a name of 1 to 40 bytes is required: ?name=Ann")),
-    }
+    let claims: Option<Claims> = conn.claims()?;
+    claims.map(|Claims { sub }| sub).ok_or(Refusal::unauthorized("a token is required"))
 }
 
 impl Lot {

@@ -37,14 +37,15 @@ fn the_highest_bid_wins_and_each_bidder_is_told() {
 }
 
 #[test]
-fn a_latecomer_is_shown_the_lot_and_its_last_bids() {
+fn a_newcomer_is_shown_the_lot_and_its_last_bids() {
     let host = host();
     let ann = host.connect("/auction/7?name=Ann").expect_open();
     let lot = ann.skip_to("lot");
     assert_eq!(lot, json!({ "type": "lot", "lot": "7" }));
-    open(&host, 60);
+    open(&host, 600);
     for number in 0..30 {
         assert_eq!(bid(&ann, 100 + number, 1)["status"], "ok");
+        host.advance(BIDS_WITHIN / BIDS);
     }
     let bob = host.connect("/auction/7?name=Bob").expect_open();
     let lot = bob.skip_to("lot");
@@ -82,6 +83,23 @@ fn nothing_is_sold_without_a_bid_and_one_auction_runs_at_a_time() {
     let nothing = json!({ "lot": "8", "item": "", "from": 1, "seconds": 0 });
     let refusal = host.outside_message(nothing).expect_err("fields are wrong");
     assert_eq!(refusal.body["error"]["fields"]["item"], "is required");
+}
+
+#[test]
+fn a_client_that_bids_too_often_is_told_when_to_go_on() {
+    let host = host();
+    let ann = host.connect("/auction/7?name=Ann").expect_open();
+    open(&host, 60);
+    for number in 0..5 {
+        assert_eq!(bid(&ann, 100 + number, 1)["status"], "ok");
+    }
+    let refused = bid(&ann, 200, 2);
+    assert_eq!(
+        (&refused["code"], &refused["retry_after_ms"]),
+        (&json!("RATE_LIMITED"), &json!(2000))
+    );
+    host.advance(BIDS_WITHIN / BIDS);
+    assert_eq!(bid(&ann, 200, 3)["status"], "ok");
 }
 
 #[test]

@@ -46,7 +46,6 @@ const LONGEST_NAME: usize = 64;
 #[wharf::channel]
 impl Channel for Chat {
     const PATHS: &[&str] = &["/chat", "/chat/:room_id"];
-    type Message = Incoming;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let name = conn.query("name").map(|name| name.trim().to_owned());

@@ -113,7 +113,7 @@ impl Channel for Player {
             Action::Move { .. } | Action::LeaveGame => {}
         }
         match Self::post(&self.game, &GameEvent::Action(action)) {
-            // More than the room can handle is nothing that the operator need hear of.
+            // A client that moves too fast is told, and the operator need not hear of it.
             Err(error) if error.host_error().is_some_and(|error| error.code == "inbox-full") => {
                 refused("Too many moves at once")
             }

@@ -60,7 +60,6 @@ struct Delivered {
 #[wharf::channel]
 impl Channel for Notifications {
     const PATHS: &[&str] = &["/notifications"];
-    type Message = Incoming;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let user = conn.query("user").ok_or(Refusal::unauthorized("user is required"))?;

@@ -41,7 +41,6 @@ enum Incoming {
 #[wharf::channel]
 impl Channel for Presence {
     const PATHS: &[&str] = &["/presence/:room"];
-    type Message = Incoming;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let user = conn.query("user").ok_or(Refusal::unauthorized("user is required"))?;

@@ -67,7 +67,6 @@ const MOST_MISTAKES: u32 = 5;
 #[wharf::channel]
 impl Channel for Robust {
     const PATHS: &[&str] = &["/robust"];
-    type Message = Request<Incoming>;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let credit = conn.query("credit").unwrap_or("50".to_owned());

@@ -57,7 +57,6 @@ enum Incoming {
 #[wharf::channel]
 impl Channel for Secure {
     const PATHS: &[&str] = &["/secure", "/secure/documents/:id"];
-    type Message = Incoming;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let secret = wharf::setting("jwt_secret")?;

@@ -38,7 +38,6 @@ struct Told<'a> {
 #[wharf::channel]
 impl Channel for Tally {
     const PATHS: &[&str] = &["/tally/:room_id"];
-    type Message = Incoming;
 
     fn on_connect(conn: &Connection) -> Result<Self, Refusal> {
         let room = conn.param("room_id")?;

@@ -14,10 +14,14 @@ use wharf_contract::refusal::{CODES, Code};
 
 const GUIDE: &str = "docs/guide/";
 
+/// The page whose code stands in files of its own, a step each.
+const AUCTION: &str = "auction.md";
+
 /// Returns the pages of the guide, without the table of contents.
 fn pages() -> Vec<String> {
     let files = files_under(&repository().join(GUIDE));
     let names = files.iter().map(|file| shown(file).trim_start_matches(GUIDE).to_owned());
+    let names = names.filter(|name| name.ends_with(".md"));
     let pages: Vec<_> = names.filter(|name| name != "README.md").collect();
     assert!(!pages.is_empty(), "{GUIDE} is empty");
     pages
@@ -32,6 +36,9 @@ fn every_page_of_the_guide_is_in_its_table_of_contents_and_its_code_is_run() {
         if !contents.contains(&format!("]({page}):")) {
             findings.push(format!("{GUIDE}README.md: list {page}"));
         }
+        if page == AUCTION {
+            continue;
+        }
         if !run.contains(&format!("\"{page}\"")) {
             findings.push(format!("guest-sdk/src/guide.rs: name {page}"));
         }
@@ -40,6 +47,60 @@ fn every_page_of_the_guide_is_in_its_table_of_contents_and_its_code_is_run() {
         }
     }
     assert_none(&findings, "a page of the guide is found, compiled and run:");
+}
+
+#[test]
+fn the_auction_of_the_guide_shows_code_that_is_compiled_and_run() {
+    let page = read(&format!("{GUIDE}{AUCTION}"));
+    let run = read("guest-sdk/tests/auction.rs");
+    let (mut findings, mut shown) = (Vec::new(), 0);
+    for section in page.split("\n## ").filter(|section| section.contains("\nThe file: ")) {
+        let (_, rest) = section.split_once("\nThe file: ").unwrap_or_default();
+        let link = rest.split_once("](").and_then(|(_, rest)| rest.split_once(')'));
+        let (link, _) = link.expect("a link to the file of the step");
+        // The last step is a plugin, and has tests of its own.
+        let path = match link.strip_prefix("../../") {
+            Some(path) => path.to_owned(),
+            None => format!("{GUIDE}{link}"),
+        };
+        if !path.starts_with("plugins/") && !run.contains(&format!("\"../../{path}\"")) {
+            findings.push(format!("guest-sdk/tests/auction.rs: run {path}"));
+        }
+        let code = trimmed(&read(&path));
+        for block in section.split("\n```rust\n").skip(1) {
+            shown += 1;
+            let block = trimmed(block.split("\n```").next().unwrap_or_default());
+            if !code.contains(&block) {
+                findings.push(format!("{path} does not contain: {}", block.replace('\n', " ")));
+            }
+        }
+    }
+    assert!(shown > 10, "{AUCTION} shows no code any more: teach this test its new form");
+    assert_none(&findings, "make docs/guide/auction.md and the files of its steps agree:");
+}
+
+/// Returns a text with its lines trimmed, and a line break before and after it.
+fn trimmed(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("\n{}", line.trim()));
+    lines.chain(["\n".to_owned()]).collect()
+}
+
+#[test]
+fn the_guide_begins_with_tasks_and_a_page_for_each() {
+    let contents = read(&format!("{GUIDE}README.md"));
+    let (_, section) = contents.split_once("\n## By task\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() >= 10, "only {} tasks", rows.len());
+    let is_answered = |row: &str| {
+        let (_, rest) = row.split_once("](")?;
+        let (target, _) = rest.split_once(')')?;
+        let file = target.split('#').next()?;
+        repository().join(GUIDE).join(file).is_file().then_some(())
+    };
+    let missing: Vec<_> = rows.into_iter().filter(|row| is_answered(row).is_none()).collect();
+    let missing: Vec<_> = missing.into_iter().map(str::to_owned).collect();
+    assert_none(&missing, "each task has a link to the page that answers it:");
 }
 
 #[test]
