@@ -61,7 +61,7 @@
 //!
 //! # Errors
 //!
-//! An [`Invalid`](crate::Invalid) with the code [`RATE_LIMITED`] and the time to wait in
+//! An [`Invalid`] with the code [`RATE_LIMITED`] and the time to wait in
 //! [`retry_after`](crate::Invalid::retry_after). It is the client's mistake: it gets the answer (with
 //! its `ref`), and the operator hears nothing. In `on_connect` `?` makes it status 429 with
 //! `Retry-After`.

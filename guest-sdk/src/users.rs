@@ -112,7 +112,7 @@ pub fn disconnect_user(user: &str, code: u16, reason: &str) -> Result {
 
 /// Takes one from a rate limit of a user, on all of its devices together: at most `count` at once,
 /// and `count` in each `per`. Otherwise `?` tells the client when it may try again. The user need not
-/// be online. See [`limits`](crate::limits).
+/// be online. See [`limits`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -123,7 +123,7 @@ pub fn disconnect_user(user: &str, code: u16, reason: &str) -> Result {
 /// # }
 /// ```
 ///
-/// Errors: those of [`limits`](crate::limits), and `user-id-invalid`.
+/// Errors: those of [`limits`], and `user-id-invalid`.
 pub fn rate_limit(user: &str, name: &str, count: u32, per: Duration) -> Result {
     limits::answer(backend::take_from_user_limit(user, name, count, milliseconds(per)))
 }

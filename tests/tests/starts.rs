@@ -1,6 +1,6 @@
 //! The work of an instance before its first event.
 
-use wharf_tests::artefacts::component;
+use wharf_tests::artefacts::{component, padded};
 use wharf_tests::{Wharf, configured, json};
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn an_instance_that_computes_too_long_in_its_first_event_is_told_of_the_st
 
     let seen = wharf.log.len();
     let mut client = wharf.connect("/starts").await;
-    wharf.swap("starts", &component("starts")).await;
+    wharf.swap("starts", &padded(&component("starts"), 1)).await;
     // It is the first one of the new generation's instance.
     client.send("compute").await;
     assert_eq!(client.close_code().await, 1011);
