@@ -5,7 +5,7 @@ use wharf_tests::operator::Operated;
 use wharf_tests::tokens::{SECRET, hs256};
 use wharf_tests::{Browser, Client, Value, configured, json};
 
-/// An auction that each bid makes last for ten seconds more.
+/// Returns an auction that each bid makes last for ten seconds more.
 fn offer() -> Value {
     json!({ "lot": "7", "item": "a boat", "from": 100, "seconds": 9 })
 }
@@ -39,7 +39,7 @@ async fn bidders_with_tokens_bid_against_each_other_until_the_time_is_over() {
     let outbid = json!({ "type": "outbid", "lot": "7", "amount": 130 });
     assert_eq!(skip_to(&mut ann, "outbid").await, outbid);
 
-    // Whoever comes later sees the lot with its bids, also on another device.
+    // Another device that comes later sees the lot with its bids.
     let mut late = it.wharf.connect(&path("bob")).await;
     let lot = skip_to(&mut late, "lot").await;
     assert_eq!(lot["bids"].as_array().map(Vec::len), Some(2), "{lot}");
