@@ -361,3 +361,21 @@ fn an_error_that_names_no_message_answers_the_request_of_its_handler() {
     client.send(json!({ "number": "x" }));
     client.assert_received(json!({ "type": "error", "code": "INTERNAL_ERROR" }));
 }
+
+#[test]
+fn a_mistake_becomes_the_answer_to_its_message_without_a_word_about_types() {
+    fn refused(invalid: Invalid, reference: &Option<Ref>) -> Result<u32> {
+        Err(invalid).in_reply_to(reference)
+    }
+    fn also_refused(invalid: Invalid, reference: &Option<Ref>) -> Result<u32> {
+        Err(invalid.in_reply_to(reference))
+    }
+    let reference: Option<Ref> = wharf::serde_json::from_value(json!(7)).expect("a ref");
+    for refuse in [refused, also_refused] {
+        let error = refuse(Invalid::new("no"), &reference).expect_err("it is refused");
+        let told = json!({
+            "type": "error", "ref": 7, "status": "error", "code": "INVALID", "message": "no",
+        });
+        assert_eq!(error.for_client(), told);
+    }
+}

@@ -49,8 +49,8 @@ async function serves() {
   $("acts").hidden = !isThere;
   $("panic").hidden = !demo.versions.includes(PANICS);
   if (!isThere) {
-    $("live-hint").replaceChildren("This host has no prepared versions to swap: ", el("code", {}, "cargo xtask serve"), " brings them (setting ",
-      el("code", {}, "demo"), "). Or put another ", el("code", {}, "chat.wasm"), " into the plugin folder, and watch.");
+    $("live-hint").replaceChildren("Visitors cannot swap code on this server. Yours can let them: run ", el("code", {}, "cargo xtask serve"),
+      " in the repository. Or put another ", el("code", {}, "chat.wasm"), " into the plugin folder, and watch.");
   }
   showVersion();
 }
@@ -119,8 +119,11 @@ function heard(message) {
 
 function row({ user, number, text }) {
   add(el("li", { className: /★/.test(text) ? "festive" : "" },
-    el("span", { className: `user ${user === "Bo" ? "bo" : ""}` }, user), el("span", { className: "text" }, text), el("span", { className: "number" }, `${number}`)));
+    el("span", { className: `user ${user === "Bo" ? "bo" : ""}` }, user), el("span", { className: "text" }, unbroken(text)), el("span", { className: "number" }, `${number}`)));
 }
+
+/** Keeps a star beside its word. */
+const unbroken = (text) => text.replace(/ ?★ ?/g, (star) => star.replaceAll(" ", "\u00a0"));
 
 function mark(kind, text) {
   add(el("li", { className: `mark ${kind}` }, text));
@@ -148,6 +151,7 @@ async function load(name) {
     if (!answer.ok) throw new Error((await answer.text()).trim());
     const outcome = await answer.json();
     if (outcome.refused) {
+      mark("refused", "a version is refused");
       await pause(AFTER_REFUSAL_MS);
     } else {
       for (const until = performance.now() + ANSWER_MS; stream.generation === before.generation && performance.now() < until;) await pause(4);
@@ -180,15 +184,14 @@ $("swap").addEventListener("click", () => act(others()[0], ({ version: name, too
   version = name;
   $("took").textContent = `${took} ms`;
   picture.swap();
-  say(`swapped ${short(name)}`, el("strong", {}, `${took} ms`), " from your click to the first message by the new code. "
-    + `The host itself took ${host} ms of it: it reads the file, tries the code out, and swaps. ${plural(meanwhile, "message")} went through `
-    + `meanwhile; ${stream.lost + stream.doubled} got lost, ${stream.breaks === 0 ? "and nobody was disconnected" : `connections lost: ${stream.breaks}`}.`);
+  say("swapped", el("strong", {}, `Swapped in ${took} ms.`), ` Of ${plural(meanwhile, "message")} meanwhile, ${stream.lost + stream.doubled} got lost, `
+    + `${stream.breaks === 0 ? "and nobody was disconnected" : `connections lost: ${stream.breaks}`}. The host itself took ${host} ms to read the file, `
+    + "try the code out, and swap.");
 }));
 
 $("panic").addEventListener("click", () => act(PANICS, ({ refused, generation, meanwhile }) => {
   if (!refused) return say("refused", "The host has taken it into service.");
   picture.refuse();
-  mark("refused", "a version is refused");
   const [sentence] = refused.split(/ \(| \[/);
   say("refused", "Refused, and never served. The host says:", el("code", { title: refused }, sentence),
     ` Generation ${generation} goes on: ${plural(meanwhile, "message")} since your click, none lost.`);

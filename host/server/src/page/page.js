@@ -20,8 +20,8 @@ const EXAMPLES = [
 
 /** Documents that the page links to, where the host serves them. */
 const READS = [
-  ["docs/guide/README.md", "The guide", "rooms, users, timers, tests and more, each with an example", "Guide"],
   ["docs/start.md", "Start", "from nothing to a channel of your own", "Start"],
+  ["docs/guide/README.md", "The guide", "rooms, users, timers, tests and more, each with an example", "Guide"],
   ["docs/guarantees.md", "What Wharf promises", "and the test that proves each promise"],
   ["docs/README.md", "All documents", "configuration, security, performance and more", "Documents"],
 ];
@@ -118,7 +118,7 @@ function addLinks() {
   for (const [path, title, about, inHeader] of READS.filter(([path]) => has(path))) {
     const href = `/_wharf/read#${path}`;
     $("reads").append(el("li", {}, el("a", { href }, title), el("span", {}, ` ${about}`)));
-    if (inHeader) $("links").append(el("a", { href, className: inHeader === "Guide" ? "" : "wide" }, inHeader));
+    if (inHeader) $("links").append(el("a", { href, className: inHeader === "Start" ? "" : "wide" }, inHeader));
   }
   const client = el("a", { href: "/_wharf/wharf.js" }, "wharf.js");
   if ($("reads").children.length === 0) $("reads").append(el("li", {}, client, el("span", {}, " the client for browsers, as this host serves it")));

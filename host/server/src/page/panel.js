@@ -44,7 +44,7 @@ export class Panel {
     this.work = el("div", { className: "work" });
     this.extra = el("dl", { className: "facts extra" });
     this.#box = el("div", { className: "generation" },
-      el("span", {}, example.tellsGeneration ? "answered by" : "served by"), this.#number, this.#seen);
+      el("span", {}, example.tellsGeneration ? "last answered by" : "served by"), this.#number, this.#seen);
     const second = example.forMany && el("li", {},
       el("a", { href: `#${example.id}`, target: "_blank", rel: "noopener" }, "Open it in a second tab"), `, ${example.forMany}`);
     const facts = Object.entries(this.#facts).map(([fact, value]) => el("div", {}, el("dt", {}, fact), value));
