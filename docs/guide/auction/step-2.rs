@@ -8,6 +8,9 @@ use wharf::prelude::*;
 /// Name of the timer that ends an auction.
 const CLOSE: TimerName = TimerName::new("close");
 
+/// Time after which an auction does not wait for its timer any more, in milliseconds.
+const LATE_MS: u64 = 10_000;
+
 const LONGEST_AUCTION: u64 = 7 * 24 * 60 * 60;
 
 /// One connection of a bidder.
@@ -122,8 +125,11 @@ impl Channel for Bidder {
 }
 
 impl Lot {
+    /// Returns true if another auction has to wait. One whose end has failed is over a little later.
     fn is_open(&self) -> bool {
-        self.auction.as_ref().is_some_and(|auction| !auction.is_over)
+        let now = wharf::unix_ms();
+        let is_open = |auction: &Auction| !auction.is_over && now < auction.ends_at_ms + LATE_MS;
+        self.auction.as_ref().is_some_and(is_open)
     }
 
     fn open(&mut self, room: &Room, offer: Offer) -> Result {

@@ -9,6 +9,9 @@ use wharf::prelude::*;
 /// Name of the timer that ends an auction.
 const CLOSE: TimerName = TimerName::new("close");
 
+/// Time after which an auction does not wait for its timer any more, in milliseconds.
+const LATE_MS: u64 = 10_000;
+
 /// Bids that newcomers are shown.
 const HISTORY: usize = 20;
 
@@ -159,8 +162,11 @@ impl Bidder {
 }
 
 impl Lot {
+    /// Returns true if another auction has to wait. One whose end has failed is over a little later.
     fn is_open(&self) -> bool {
-        self.auction.as_ref().is_some_and(|auction| !auction.is_over)
+        let now = wharf::unix_ms();
+        let is_open = |auction: &Auction| !auction.is_over && now < auction.ends_at_ms + LATE_MS;
+        self.auction.as_ref().is_some_and(is_open)
     }
 
     /// Returns the message for a client that has just come.

@@ -29,6 +29,9 @@ use wharf::{event, optional_setting};
 /// Name of the timer that ends an auction.
 const CLOSE: TimerName = TimerName::new("close");
 
+/// Time after which an auction does not wait for its timer any more, in milliseconds.
+const LATE_MS: u64 = 10_000;
+
 /// Time that is left after a bid at least, so that others can answer the last one.
 const LAST_CALL: Duration = Duration::from_secs(10);
 
@@ -206,8 +209,11 @@ fn user_of(conn: &Connection) -> Result<String, Refusal> {
 }
 
 impl Lot {
+    /// Returns true if another auction has to wait. One whose end has failed is over a little later.
     fn is_open(&self) -> bool {
-        self.auction.as_ref().is_some_and(|auction| !auction.is_over)
+        let now = wharf::unix_ms();
+        let is_open = |auction: &Auction| !auction.is_over && now < auction.ends_at_ms + LATE_MS;
+        self.auction.as_ref().is_some_and(is_open)
     }
 
     /// Returns the message for a client that has just come.
