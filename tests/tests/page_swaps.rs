@@ -41,7 +41,7 @@ async fn a_click_swaps_the_chat_under_a_stream_of_messages_of_which_none_gets_lo
         wait_for_messages(&mut page).await;
         assert_eq!(page.evaluate(NUMBERS).await, json!({ "lost": "0", "breaks": "0" }));
         let row = "[...document.querySelectorAll('#stream .text')].at(-1).innerText";
-        let is_festive = page.evaluate(&format!("/^★ [A-Z0-9 ,?]+ ★$/.test({row})")).await;
+        let is_festive = page.evaluate(&format!("/^★\\s[A-Z0-9 ,?]+\\s★$/.test({row})")).await;
         assert_eq!(is_festive, version == "festive");
         let shown = page.evaluate("/format!/.test($('live-source').innerText)").await;
         assert_eq!(shown, version == "festive", "the code that runs is shown");
