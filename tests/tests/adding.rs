@@ -26,30 +26,31 @@ fn files(folder: &Path) -> Vec<String> {
 #[test]
 fn a_crate_is_built_as_a_release_checked_and_put_into_the_folder() {
     let place = empty_folder("added");
-    let (output, _) = as_author(&place, &["new", "talk", "--template", "minimal"]);
+    let (output, _) = as_author(&place, &["new", "extra", "--template", "minimal"]);
     assert!(output.status.success(), "{}", texts(&output));
     let plugins = place.join("plugins");
 
-    let (output, said) = as_author(&place, &["add", "talk"]);
+    let (output, said) = as_author(&place, &["add", "extra"]);
     assert_eq!(output.status.code(), Some(0), "{}", texts(&output));
-    for words in ["this host would load it as channel `talk`", "made the plugin folder", "added "] {
+    for words in ["this host would load it as channel `extra`", "made the plugin folder", "added "]
+    {
         assert!(said.contains(words), "no {words:?} in {said}");
     }
-    assert!(said.contains("wasm32-wasip2/release/talk.wasm"), "{said}");
-    assert_eq!(files(&plugins), ["talk.wasm"]);
-    let added = fs::read(plugins.join("talk.wasm")).expect("the component");
+    assert!(said.contains("wasm32-wasip2/release/extra.wasm"), "{said}");
+    assert_eq!(files(&plugins), ["extra.wasm"]);
+    let added = fs::read(plugins.join("extra.wasm")).expect("the component");
 
     // A crate that does not compile changes nothing, and neither does one that no host would load.
-    let source = place.join("talk/src/lib.rs");
+    let source = place.join("extra/src/lib.rs");
     let code = fs::read_to_string(&source).expect("its code");
-    let two_ways = code.replace("&[\"/talk\"]", "&[\"/talk/:a\", \"/talk/:b\"]");
-    for (code, reason) in [(two_ways.as_str(), "/talk/:b"), ("nonsense", "src/lib.rs")] {
+    let two_ways = code.replace("&[\"/extra\"]", "&[\"/extra/:a\", \"/extra/:b\"]");
+    for (code, reason) in [(two_ways.as_str(), "/extra/:b"), ("nonsense", "src/lib.rs")] {
         fs::write(&source, code).expect("it is saved");
-        let (output, _) = as_author(&place, &["add", "talk"]);
+        let (output, _) = as_author(&place, &["add", "extra"]);
         assert_eq!(output.status.code(), Some(1), "{}", texts(&output));
         assert!(texts(&output).contains(reason), "{}", texts(&output));
-        assert_eq!(files(&plugins), ["talk.wasm"]);
-        assert_eq!(fs::read(plugins.join("talk.wasm")).expect("the component"), added);
+        assert_eq!(files(&plugins), ["extra.wasm"]);
+        assert_eq!(fs::read(plugins.join("extra.wasm")).expect("the component"), added);
     }
 }
 

@@ -74,25 +74,25 @@ async fn the_channel_in_the_readme_answers_everybody_in_the_room() {
 #[tokio::test]
 async fn what_is_saved_runs_on_open_connections_and_what_does_not_compile_changes_nothing() {
     let place = empty_folder("dev");
-    let made = run_in(&place, &["new", "talk"], &[]);
+    let made = run_in(&place, &["new", "saved"], &[]);
     assert!(made.status.success(), "{}", complained(&made));
-    let folder = place.join("talk");
+    let folder = place.join("saved");
     let source = folder.join("src/lib.rs");
 
     let dev = Dev::start(&folder).await;
-    dev.tells(&["talk: built in", "generation 1 serves"]).await;
-    let mut ann = Client::connect(dev.address, "/talk/lobby?name=ann").await;
+    dev.tells(&["saved: built in", "generation 1 serves"]).await;
+    let mut ann = Client::connect(dev.address, "/saved/lobby?name=ann").await;
     let said = ann.ask_json(json!({ "type": "say", "text": "hello" })).await;
     assert_eq!(said, json!({ "type": "said", "by": "ann", "text": "hello" }));
 
     edit(&source, "\"type\": \"counted\"", "\"type\": \"tally\"");
-    dev.tells(&["talk: built in", "generation 2 serves"]).await;
+    dev.tells(&["saved: built in", "generation 2 serves"]).await;
     // The connection and its session are the same.
     let count = ann.ask_json(json!({ "type": "count" })).await;
     assert_eq!(count, json!({ "type": "tally", "count": 1, "said": 1 }));
 
     edit(&source, "self.said += 1;", "self.said += \"one\";");
-    dev.tells(&["talk: does not build", "generation 2 keeps serving"]).await;
+    dev.tells(&["saved: does not build", "generation 2 keeps serving"]).await;
     // The compiler's message follows.
     dev.logged("error[E").await;
     dev.logged("src/lib.rs:").await;
@@ -100,13 +100,14 @@ async fn what_is_saved_runs_on_open_connections_and_what_does_not_compile_change
     assert_eq!(count["type"], "tally", "the old code goes on");
 
     edit(&source, "self.said += \"one\";", "self.said += 10;");
-    dev.tells(&["talk: built in", "generation 3 serves"]).await;
+    dev.tells(&["saved: built in", "generation 3 serves"]).await;
     ann.ask_json(json!({ "type": "say", "text": "again" })).await;
     assert_eq!(ann.ask_json(json!({ "type": "count" })).await["said"], 11);
 
     // It compiles, but no host would load it.
-    edit(&source, "&[\"/talk/:room\"]", "&[\"/talk/:room\", \"/talk/:other\"]");
-    dev.tells(&["talk: built in", "refused: ", "/talk/:other", "generation 3 keeps serving"]).await;
+    edit(&source, "&[\"/saved/:room\"]", "&[\"/saved/:room\", \"/saved/:other\"]");
+    dev.tells(&["saved: built in", "refused: ", "/saved/:other", "generation 3 keeps serving"])
+        .await;
 
     assert_eq!(dev.interrupt().await, Some(0));
     assert_eq!(ann.close_code().await, 1012);
