@@ -40,8 +40,10 @@ fn append(file: &Path, line: &str) {
 
 fn laboratory(name: &str) -> PathBuf {
     let place = empty_folder(name);
+    // The tests share cargo's folder, in which two packages of one name and version are the same one.
+    let version = format!("0.{}.0", name.len());
     for (file, text) in FILES {
-        append(&place.join(file), text);
+        append(&place.join(file), &text.replace("0.1.0", &version));
     }
     append(&place.join("beside/src/lib.rs"), "pub const THREE: usize = 3;\n");
     let link = place.join("ws/lab/src/linked.rs");
