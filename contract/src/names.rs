@@ -143,6 +143,25 @@ pub fn is_channel(name: &str) -> bool {
     (1..=MAX_CHANNEL_NAME_BYTES).contains(&name.len()) && name.bytes().all(is_name)
 }
 
+/// Returns the number of characters that must be inserted, removed or replaced to make one from the
+/// other.
+pub fn distance(one: &str, other: &str) -> usize {
+    // A key as long as a file must not cost the square of its length.
+    let one = one.chars().take(64);
+    // The letters of `one`, each with the distance of `one` up to it from the part of `other` so far.
+    let mut row: Vec<(char, usize)> = one.zip(1..).collect();
+    for (index, target) in other.chars().enumerate() {
+        let (mut diagonal, mut left) = (index, index + 1);
+        for (letter, place) in &mut row {
+            let replaced = diagonal + usize::from(*letter != target);
+            diagonal = *place;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *place = left;
+        }
+    }
+    row.last().map_or_else(|| other.chars().count(), |(_, distance)| *distance)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::refusal::CallRefusal;
+use crate::timers::whole_milliseconds;
 
 /// Longest period of a limit, in days.
 pub(crate) const MAX_PERIOD_DAYS: u64 = 366;
@@ -128,7 +129,7 @@ impl RateLimits {
         let known = self.free.get_key_value(key).map(|(key, free)| (key.clone(), *free));
         let free = match rate.take(known.as_ref().map(|(_, free)| *free), now) {
             Ok(free) => free,
-            Err(wait) => return Taken::After(milliseconds(wait)),
+            Err(wait) => return Taken::After(whole_milliseconds(wait)),
         };
         let key = match known {
             Some((key, free)) => {
@@ -183,11 +184,6 @@ impl RateLimits {
     pub fn is_empty(&self) -> bool {
         self.free.is_empty()
     }
-}
-
-/// Returns a time in whole milliseconds, rounded up, so that one may be taken after it.
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -113,9 +113,7 @@ pub trait ChannelCalls: Channel {
     where
         Self::Notice: Serialize,
     {
-        let payload = payload::notice(notice)?;
-        event::carry_reference()?;
-        Ok(backend::notify(id, &payload)?)
+        Ok(backend::notify(id, &noticed::<Self>(notice)?)?)
     }
 
     /// Posts a notice to every member of a room, the event's own connection included if it is one.
@@ -127,9 +125,7 @@ pub trait ChannelCalls: Channel {
     where
         Self::Notice: Serialize,
     {
-        let payload = payload::notice(notice)?;
-        event::carry_reference()?;
-        Ok(backend::notify_room(room.as_ref(), &payload, None)?)
+        Ok(backend::notify_room(room.as_ref(), &noticed::<Self>(notice)?, None)?)
     }
 
     /// Posts a notice like [`notify_room`](ChannelCalls::notify_room), without the connection of this
@@ -138,9 +134,7 @@ pub trait ChannelCalls: Channel {
     where
         Self::Notice: Serialize,
     {
-        let payload = payload::notice(notice)?;
-        event::carry_reference()?;
-        Ok(backend::notify_room(room.as_ref(), &payload, Some(id))?)
+        Ok(backend::notify_room(room.as_ref(), &noticed::<Self>(notice)?, Some(id))?)
     }
 
     /// Posts a notice to every connection of a user, on any device. Returns the number of receivers,
@@ -150,9 +144,7 @@ pub trait ChannelCalls: Channel {
     where
         Self::Notice: Serialize,
     {
-        let payload = payload::notice(notice)?;
-        event::carry_reference()?;
-        Ok(backend::notify_user(user, &payload, None)?)
+        Ok(backend::notify_user(user, &noticed::<Self>(notice)?, None)?)
     }
 
     /// Posts a notice like [`notify_user`](ChannelCalls::notify_user), without the connection of this
@@ -161,10 +153,15 @@ pub trait ChannelCalls: Channel {
     where
         Self::Notice: Serialize,
     {
-        let payload = payload::notice(notice)?;
-        event::carry_reference()?;
-        Ok(backend::notify_user(user, &payload, Some(id))?)
+        Ok(backend::notify_user(user, &noticed::<Self>(notice)?, Some(id))?)
     }
 }
 
 impl<C: Channel> ChannelCalls for C {}
+
+/// Encodes a notice, which carries on the `ref` of the message that is handled.
+fn noticed<C: Channel<Notice: Serialize>>(notice: &C::Notice) -> Result<Vec<u8>> {
+    let payload = payload::notice(notice)?;
+    event::carry_reference()?;
+    Ok(payload)
+}

@@ -109,7 +109,7 @@ proptest! {
                     let early = wait - Duration::from_nanos(1);
                     prop_assert!(rate.take(free, now + early).is_err());
                     prop_assert!(rate.take(free, now + wait).is_ok());
-                    prop_assert!(rate.take(free, now + Duration::from_millis(milliseconds(wait))).is_ok());
+                    prop_assert!(rate.take(free, now + Duration::from_millis(whole_milliseconds(wait))).is_ok());
                 }
             }
         }
@@ -142,7 +142,7 @@ proptest! {
                     model.insert(name, free);
                     Taken::Yes
                 }
-                Err(wait) => Taken::After(milliseconds(wait)),
+                Err(wait) => Taken::After(whole_milliseconds(wait)),
             };
             let answer = table.take(&key, rate, now, |more| {
                 let fits = bytes + more <= most;

@@ -4,18 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+use wharf_runtime::plugin;
 
-/// Writes a component's file in one step: a host that watches the folder sees the whole or nothing.
+/// Writes a component's file in one step, with an error for people.
 ///
 /// # Errors
 ///
 /// The file cannot be written. The one before it is left as it was.
 pub(super) fn install(component: &[u8], file: &Path) -> anyhow::Result<()> {
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    let partial = file.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    fs::write(&partial, component)
-        .and_then(|()| fs::rename(&partial, file))
-        .inspect_err(|_| drop(fs::remove_file(&partial)))
+    plugin::install(component, file)
         .with_context(|| format!("{} cannot be written", file.display()))
 }
 

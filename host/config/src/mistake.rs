@@ -1,6 +1,7 @@
 //! The texts of mistakes: values in short, and the known key that an unknown one resembles.
 
 use figment::value::Value;
+use wharf_contract::names::distance;
 
 use super::sources::Source;
 use super::{ConfigError, SETTINGS, Setting};
@@ -78,23 +79,4 @@ fn nearest(key: &str) -> Option<&'static str> {
     };
     let best = SETTINGS.iter().min_by_key(score)?;
     (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
-}
-
-/// Returns the number of characters that must be inserted, removed or replaced to make one from the
-/// other.
-pub(super) fn distance(one: &str, other: &str) -> usize {
-    // A key as long as a file must not cost the square of its length.
-    let one = one.chars().take(64);
-    // The letters of `one`, each with the distance of `one` up to it from the part of `other` so far.
-    let mut row: Vec<(char, usize)> = one.zip(1..).collect();
-    for (index, target) in other.chars().enumerate() {
-        let (mut diagonal, mut left) = (index, index + 1);
-        for (letter, place) in &mut row {
-            let replaced = diagonal + usize::from(*letter != target);
-            diagonal = *place;
-            left = replaced.min(diagonal + 1).min(left + 1);
-            *place = left;
-        }
-    }
-    row.last().map_or_else(|| other.chars().count(), |(_, distance)| *distance)
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use figment::value::{Dict, Value};
 
 use wharf_contract::hidden::HIDDEN;
+use wharf_contract::names::distance;
 
 use super::channel::{self, AllowedHost, ChannelConfig, ChannelLimits, Grants};
 use super::kind::{Count, Kind, is_sendable};
-use super::mistake::{distance, excerpt};
+use super::mistake::excerpt;
 use super::secret::{Secret, SecretOrigin};
 use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};

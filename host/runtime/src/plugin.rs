@@ -5,6 +5,7 @@ mod compiler;
 mod component;
 #[cfg(test)]
 mod fuzz;
+mod install;
 mod interfaces;
 mod machine;
 pub mod watch;
@@ -15,6 +16,7 @@ pub use cache::Cache;
 pub(crate) use cache::LastGood;
 pub(crate) use compiler::{WorkError, on_thread};
 pub use component::{Component, ComponentError, Engine, GuestExports};
+pub use install::install;
 pub use interfaces::Interfaces;
 pub use machine::Machine;
 

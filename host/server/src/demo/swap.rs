@@ -1,11 +1,12 @@
 //! One version in place of another: its file by rename, and the outcome of loading it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use wharf_runtime::plugin::install;
 use wharf_runtime::ports::LoadOutcome;
 
 use super::folder::{Code, code};
@@ -83,7 +84,7 @@ impl Demo {
             let before = fs::read(&file).unwrap_or_default();
             let is_there = before == bytes;
             if !is_there {
-                write_by_rename(&file, &bytes)?;
+                install(&bytes, &file)?;
             }
             let before = (!is_there).then_some(before);
             Ok(Placed { before, code: code(&bytes), file })
@@ -98,8 +99,7 @@ impl Demo {
         let before = placed.before.filter(|before| Some(code(before)) == serving);
         let (Some(before), Some(serving)) = (before, serving) else { return Ok(()) };
         let number = *self.outcomes.borrow();
-        let written =
-            tokio::task::spawn_blocking(move || write_by_rename(&placed.file, &before)).await;
+        let written = tokio::task::spawn_blocking(move || install(&before, &placed.file)).await;
         finished(written)?;
         // The next swap begins with a folder that the host knows.
         self.outcome_after(number, channel, serving).await.map(drop)
@@ -150,12 +150,4 @@ fn finished<T>(done: Result<std::io::Result<T>, tokio::task::JoinError>) -> Resu
         Ok(Err(error)) => Err(Refused::Failed(error.to_string())),
         Err(error) => Err(Refused::Failed(error.to_string())),
     }
-}
-
-/// Writes a file so that the host sees the old content or the new one, never a part.
-fn write_by_rename(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let partial = file.with_extension("wasm.demo-partial");
-    fs::write(&partial, bytes)
-        .and_then(|()| fs::rename(&partial, file))
-        .inspect_err(|_| drop(fs::remove_file(&partial)))
 }
