@@ -27,6 +27,21 @@ async fn a_request_is_answered_by_an_event_of_a_room_that_knows_its_user() {
 }
 
 #[tokio::test]
+async fn what_an_event_posts_after_it_has_changed_the_user_is_the_new_users() {
+    let wharf = Wharf::start(&["asks"], &[]).await;
+    let (mut ann, _) = asker(&wharf, "ann").await;
+    for (reference, user) in [(1, "bob"), (2, "eve")] {
+        let add = json!({
+            "type": "add_as", "user": user, "room": "a", "number": 1, "ref": reference,
+        });
+        assert_eq!(
+            ann.ask_json(add).await,
+            reply(reference, json!({ "sum": reference, "user": user }))
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_mistake_in_a_room_event_reaches_its_client_with_the_ref() {
     let wharf = Wharf::start(&["asks"], &["--log info"]).await;
     let (mut ann, _) = asker(&wharf, "ann").await;

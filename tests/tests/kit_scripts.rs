@@ -68,7 +68,7 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
         let count = random.below(4) as u32;
         // Without a clock nothing may come back while a script runs.
         let milliseconds_of_limit = if time { milliseconds } else { 60 * 60 * 1000 };
-        let step = match random.below(if time { 42 } else { 26 }) {
+        let step = match random.below(if time { 43 } else { 27 }) {
             0..=2 => Step::Join { room },
             3 => Step::Leave { room },
             4 | 5 => Step::Broadcast { room },
@@ -102,18 +102,19 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
                 let count = if time { count } else { 1000 };
                 Step::Take { of, name: timer, count, milliseconds: milliseconds_of_limit }
             }
-            26 => Step::Increment { milliseconds: milliseconds_of_limit },
-            27 => Step::After { timer, milliseconds },
-            28 => Step::Every { timer, milliseconds },
-            29 => Step::Cancel { timer },
-            30 => Step::RoomAfter { room, milliseconds },
-            31 => Step::Track { room },
-            32 => Step::Untrack { room },
-            33 => Step::Watch { room },
-            34 => Step::Unwatch { room },
-            35 => Step::Left { timer },
-            36 => Step::LeftInRoom { room },
-            37 => Step::ReadRoom { room },
+            26 => Step::PostAs { room, user: other },
+            27 => Step::Increment { milliseconds: milliseconds_of_limit },
+            28 => Step::After { timer, milliseconds },
+            29 => Step::Every { timer, milliseconds },
+            30 => Step::Cancel { timer },
+            31 => Step::RoomAfter { room, milliseconds },
+            32 => Step::Track { room },
+            33 => Step::Untrack { room },
+            34 => Step::Watch { room },
+            35 => Step::Unwatch { room },
+            36 => Step::Left { timer },
+            37 => Step::LeftInRoom { room },
+            38 => Step::ReadRoom { room },
             _ => {
                 acts.push(Act::Advance(Duration::from_millis(
                     [7, 90, 1000, 4000][random.below(4)],

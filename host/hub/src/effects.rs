@@ -15,7 +15,7 @@ use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::{GroupKind, Hub, PlaceCounts, Posting, ReservedPlace};
+use crate::hub::{Hub, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
@@ -139,8 +139,6 @@ pub struct Effects {
     close: Option<Close>,
     /// Boxed: few events change memberships or timers.
     noted: Option<Box<Noted>>,
-    /// True if there are posts among them.
-    has_posts: bool,
     /// The `ref` of the message that is handled, as JSON, which posts carry on.
     reference: Option<Arc<str>>,
 }
@@ -153,8 +151,6 @@ struct Noted {
     memberships: BTreeMap<Arc<str>, bool>,
     /// Number of the connection's rooms after the event, less that before it.
     more_rooms: isize,
-    /// The places that are reserved.
-    places: PlaceCounts,
     /// The last change of each timer: true if it is set.
     timers: BTreeMap<(Scope, Arc<str>), bool>,
     /// Number of each scope's timers after the event, less that before it.
@@ -185,14 +181,7 @@ impl Effects {
     /// Notes the state in which an effect leaves a membership or a timer.
     fn note(&mut self, effect: &Effect) {
         match effect {
-            Effect::Join(room, place) => {
-                let noted = self.noted();
-                noted.memberships.insert(room.clone(), true);
-                if place.is_some() {
-                    noted.places.note(GroupKind::Room, room);
-                }
-            }
-            Effect::Identify(user, Some(_)) => self.noted().places.note(GroupKind::User, user),
+            Effect::Join(room, _) => drop(self.noted().memberships.insert(room.clone(), true)),
             Effect::Leave(room) => drop(self.noted().memberships.insert(room.clone(), false)),
             Effect::SetTimer(timer) => {
                 let key = (timer.scope.clone(), timer.name.clone());
@@ -201,7 +190,6 @@ impl Effects {
             Effect::CancelTimer(timer) => {
                 self.noted().timers.insert((**timer).clone(), false);
             }
-            Effect::Post(..) | Effect::PostToSeveral(..) => self.has_posts = true,
             _ => {}
         }
     }
@@ -219,11 +207,6 @@ impl Effects {
     /// `Some(false)` left, `None` untouched.
     pub fn membership(&self, room: &str) -> Option<bool> {
         self.noted.as_ref()?.memberships.get(room).copied()
-    }
-
-    /// Returns the number of places that are reserved in a room, or for connections of a user.
-    pub fn places(&self, kind: GroupKind, name: &Arc<str>) -> usize {
-        self.noted.as_ref().map_or(0, |noted| noted.places.of(kind, name))
     }
 
     /// Counts a recorded join of a room that the connection was not in (1), or a recorded leave of
@@ -374,14 +357,14 @@ impl Effects {
         hub: &Hub,
         writes: &mut PendingWrites,
     ) -> Option<Close> {
-        let Effects { list, recorded, close, noted, has_posts, reference } = self;
+        let Effects { list, recorded, close, noted, reference } = self;
         (*recorded, *noted) = (Recorded::default(), None);
         let (list, close) = (std::mem::take(list), close.take());
-        // Few events post.
-        let cause = connection.filter(|_| std::mem::take(has_posts)).map(|connection| {
-            let (connection, user) = (connection.id, connection.user());
-            Arc::new(Cause { connection, user, reference: reference.clone() })
-        });
+        // The user is the one whom the effects so far have made the connection's.
+        let cause = || {
+            let (connection, user) = connection.map(|own| (own.id, own.user()))?;
+            Some(Arc::new(Cause { connection, user, reference: reference.clone() }))
+        };
         for effect in list {
             match effect {
                 Effect::Send(frame) => {
@@ -448,10 +431,10 @@ impl Effects {
                     Box::pin(hub.disconnect_user(&user, &close)).await;
                 }
                 Effect::Post(place, payload) => {
-                    hub.post(place, cause.clone(), payload, hops + 1);
+                    hub.post(place, cause(), payload, hops + 1);
                 }
                 Effect::PostToSeveral(posting, payload) => {
-                    hub.post_to_several(*posting, cause.clone(), &payload, hops + 1).await;
+                    hub.post_to_several(*posting, cause(), &payload, hops + 1).await;
                 }
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),

@@ -27,7 +27,6 @@ use records::Records;
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use kept::RoomFacts;
-pub(crate) use reserved::PlaceCounts;
 pub use reserved::{GroupKind, ReservedPlace};
 
 /// The connections, rooms and users of one channel.

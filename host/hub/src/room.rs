@@ -10,6 +10,7 @@
 
 mod member_list;
 mod members;
+mod reservations;
 mod table;
 mod walk;
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::reservations::Reservations;
 use crate::outbound::Outbound;
 
 /// The most members that are kept in a vector.
@@ -23,6 +24,8 @@ pub(super) enum MemberList {
         reason = "the tag fits into a vector, beside a tree it does not"
     )]
     Many(Box<BTreeMap<u64, Arc<Outbound>>>),
+    /// Members of a room in which places are reserved, which few rooms are at a time.
+    WithPlaces(Box<(MemberList, Reservations)>),
 }
 
 impl Default for MemberList {
@@ -37,6 +40,7 @@ impl MemberList {
         match self {
             MemberList::Few(members) => members.len(),
             MemberList::Many(members) => members.len(),
+            MemberList::WithPlaces(inner) => inner.0.len(),
         }
     }
 
@@ -66,6 +70,7 @@ impl MemberList {
             MemberList::Many(members) => {
                 members.insert(number, outbound);
             }
+            MemberList::WithPlaces(inner) => inner.0.insert(number, outbound),
         }
     }
 
@@ -88,6 +93,7 @@ impl MemberList {
                     *self = MemberList::Few(std::mem::take(&mut **members).into_iter().collect());
                 }
             }
+            MemberList::WithPlaces(inner) => inner.0.remove(number),
         }
     }
 
@@ -99,6 +105,7 @@ impl MemberList {
                 Some(outbound)
             }
             MemberList::Many(members) => members.get(&number),
+            MemberList::WithPlaces(inner) => inner.0.get(number),
         }
     }
 
@@ -110,6 +117,7 @@ impl MemberList {
                 Range::Few(members.get(from..).unwrap_or_default().iter())
             }
             MemberList::Many(members) => Range::Many(members.range(start..)),
+            MemberList::WithPlaces(inner) => inner.0.range(start),
         }
     }
 
@@ -122,7 +130,41 @@ impl MemberList {
             MemberList::Many(members) => {
                 members.iter().for_each(|(number, outbound)| act(*number, outbound))
             }
+            MemberList::WithPlaces(inner) => inner.0.for_each(act),
         }
+    }
+
+    /// Reserves a place for a connection, if fewer than `limit` others are members or have one. A
+    /// connection may have several places, and counts once.
+    pub(super) fn reserve(&mut self, number: u64, limit: usize) -> bool {
+        let others = match &*self {
+            MemberList::WithPlaces(inner) => inner.1.others(&inner.0, number),
+            list => Reservations::default().others(list, number),
+        };
+        let has_place = others < limit;
+        if has_place {
+            self.change_places(|places| places.add(number));
+        }
+        has_place
+    }
+
+    /// Ends one of a connection's reservations.
+    pub(super) fn release(&mut self, number: u64) {
+        self.change_places(|places| places.remove(number));
+    }
+
+    /// Returns true if places are reserved.
+    pub(super) fn has_places(&self) -> bool {
+        matches!(self, MemberList::WithPlaces(_))
+    }
+
+    fn change_places(&mut self, change: impl FnOnce(&mut Reservations)) {
+        let mut inner = match std::mem::take(self) {
+            MemberList::WithPlaces(inner) => inner,
+            list => Box::new((list, Reservations::default())),
+        };
+        change(&mut inner.1);
+        *self = if inner.1.is_empty() { inner.0 } else { MemberList::WithPlaces(inner) };
     }
 }
 

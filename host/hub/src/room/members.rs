@@ -37,9 +37,6 @@ pub(super) const CHUNK: usize = if cfg!(test) { 6 } else { 4096 };
 pub(crate) struct Members {
     /// Number of members, readable without the lock.
     count: AtomicU32,
-    /// Number of places that events have reserved, changed under the lock only. Each becomes a
-    /// membership or is given back, and none is lost.
-    reserved: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -107,33 +104,29 @@ impl Members {
         self.count.store(u32::try_from(members).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    /// Reserves a place, if there are fewer members and reserved places than `limit`; `own` of them
-    /// are not counted. `None` if the room has been dissolved.
-    pub(crate) fn reserve(&self, limit: usize, own: usize) -> Option<bool> {
-        let state = self.state.lock();
-        let members = state.list()?.len();
-        let reserved = self.reserved.load(Ordering::Relaxed);
-        let others = members.saturating_add(reserved as usize).saturating_sub(own);
-        if others >= limit {
-            return Some(false);
-        }
-        self.reserved.store(reserved.saturating_add(1), Ordering::Relaxed);
-        Some(true)
+    /// Reserves a place for a connection, if fewer than `limit` others are members or have one. `None`
+    /// if the room has been dissolved.
+    pub(crate) fn reserve(&self, id: ConnectionId, limit: usize) -> Option<bool> {
+        Some(self.state.lock().list_mut()?.reserve(id.number, limit))
     }
 
-    /// Makes a connection a member in a reserved place.
+    /// Makes a connection a member in its reserved place.
     pub(crate) fn occupy(&self, id: ConnectionId, outbound: Arc<Outbound>) {
         let mut state = self.state.lock();
-        self.reserved.fetch_sub(1, Ordering::Relaxed);
+        if let Some(list) = state.list_mut() {
+            list.release(id.number);
+        }
         // A room with a reserved place has not been dissolved.
         self.add_to(&mut state, id, outbound);
     }
 
-    /// Gives a reserved place back. `true` if nothing is left in the room.
-    pub(crate) fn release(&self) -> bool {
-        let state = self.state.lock();
-        let reserved = self.reserved.fetch_sub(1, Ordering::Relaxed) - 1;
-        reserved == 0 && state.list().is_none_or(|list| list.len() == 0)
+    /// Gives a connection's reserved place back. `true` if nothing is left in the room.
+    pub(crate) fn release(&self, id: ConnectionId) -> bool {
+        let mut state = self.state.lock();
+        if let Some(list) = state.list_mut() {
+            list.release(id.number);
+        }
+        state.is_empty()
     }
 
     /// Removes a member. `true` if it was the last.
@@ -151,8 +144,7 @@ impl Members {
     /// drops the room.
     pub(crate) fn dissolve_if_empty(&self) -> bool {
         let mut state = self.state.lock();
-        let is_empty = state.list().is_none_or(|list| list.len() == 0)
-            && self.reserved.load(Ordering::Relaxed) == 0;
+        let is_empty = state.is_empty();
         if is_empty {
             // Dropping it may write to sockets, which is not for under the lock.
             let last = std::mem::replace(&mut *state, State::Dissolved);
@@ -258,6 +250,11 @@ impl Members {
 }
 
 impl State {
+    /// Returns true if there are neither members nor reserved places.
+    fn is_empty(&self) -> bool {
+        self.list().is_none_or(|list| list.len() == 0 && !list.has_places())
+    }
+
     pub(super) fn list(&self) -> Option<&MemberList> {
         match self {
             State::Quiet(list) => Some(list),

@@ -81,15 +81,20 @@ impl Rooms {
         room.clone()
     }
 
-    /// Reserves a place in a room that has fewer members and reserved places than `limit`, `own` of
-    /// them left out, and makes the room for the first one.
-    pub(crate) fn reserve(&self, name: &Arc<str>, limit: usize, own: usize) -> Option<Arc<Room>> {
+    /// Reserves a place for a connection in a room in which fewer than `limit` others are members or
+    /// have a place, and makes the room for the first one.
+    pub(crate) fn reserve(
+        &self,
+        name: &Arc<str>,
+        id: ConnectionId,
+        limit: usize,
+    ) -> Option<Arc<Room>> {
         if limit == 0 {
             return None;
         }
         loop {
             let room = self.get(name).unwrap_or_else(|| self.open(name));
-            match room.members.reserve(limit, own) {
+            match room.members.reserve(id, limit) {
                 Some(true) => return Some(room),
                 // The others that are in it, or have reserved places, are what ends the room.
                 Some(false) => return None,
@@ -99,10 +104,10 @@ impl Rooms {
         }
     }
 
-    /// Gives a reserved place back, and ends the room if it was the last one and there are no members.
-    /// Returns true if it was.
-    pub(crate) fn release(&self, room: &Arc<Room>) -> bool {
-        room.members.release() && self.dissolve(room)
+    /// Gives a connection's reserved place back, and ends the room if it was the last one and there are
+    /// no members. Returns true if it was.
+    pub(crate) fn release(&self, room: &Arc<Room>, id: ConnectionId) -> bool {
+        room.members.release(id) && self.dissolve(room)
     }
 
     /// Ends a membership, and the room with its last member. Returns true if it was the last.
@@ -151,29 +156,51 @@ mod tests {
     #[test]
     fn a_reserved_place_keeps_a_room_and_is_a_membership_or_is_given_back() {
         let (table, name) = (Rooms::default(), Arc::<str>::from("room"));
-        let reserve = |limit, own| table.reserve(&name, limit, own);
-        assert!(reserve(0, 0).is_none() && table.len() == 0);
-        let room = reserve(2, 0).expect("the first place");
-        let second = reserve(2, 0).expect("the second place");
-        assert!(reserve(2, 0).is_none());
-        let third = reserve(2, 1).expect("one of them is its own");
+        let [ann, bob, eve] = [1, 2, 3].map(ConnectionId::local);
+        let reserve = |id, limit| table.reserve(&name, id, limit);
+        assert!(reserve(ann, 0).is_none() && table.len() == 0);
+        let room = reserve(ann, 2).expect("the first place");
+        let second = reserve(bob, 2).expect("the second place");
+        assert!(reserve(eve, 2).is_none());
         assert_eq!(
             (room.members.count(), table.page(None, 9).len()),
             (0, 0),
             "nobody is there yet"
         );
-        assert!(!table.release(&third));
-        room.members.occupy(ConnectionId::local(1), outbound());
+        room.members.occupy(ann, outbound());
         assert_eq!((room.members.count(), table.page(None, 9).len()), (1, 1));
-        assert!(reserve(2, 0).is_none(), "a member and a place");
-        assert!(!table.leave(&room, ConnectionId::local(1)), "a place is still reserved");
-        assert!(Arc::ptr_eq(&table.join(&name, ConnectionId::local(2), &outbound()), &second));
-        assert!(!table.release(&second));
-        assert!(table.leave(&room, ConnectionId::local(2)));
+        assert!(reserve(eve, 2).is_none(), "a member and a place");
+        assert!(!table.leave(&room, ann), "a place is still reserved");
+        assert!(Arc::ptr_eq(&table.join(&name, eve, &outbound()), &second));
+        assert!(!table.release(&second, bob));
+        assert!(table.leave(&room, eve));
         assert_eq!(table.len(), 0);
-        let another = reserve(1, 0).expect("a new room");
+        let another = reserve(ann, 1).expect("a new room");
         assert!(!Arc::ptr_eq(&another, &room));
-        assert!(table.release(&another));
+        assert!(table.release(&another, ann));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_counts_once_however_many_places_are_reserved_for_it() {
+        let (table, name) = (Rooms::default(), Arc::<str>::from("room"));
+        let [ann, bob, eve] = [1, 2, 3].map(ConnectionId::local);
+        let reserve = |id, limit| table.reserve(&name, id, limit);
+        let room = reserve(ann, 2).expect("the first place");
+        assert!(reserve(ann, 2).is_some() && reserve(ann, 1).is_some(), "it is in its own way");
+        assert!(reserve(bob, 2).is_some());
+        // A member that is about to leave and to come back, as well.
+        room.members.occupy(ann, outbound());
+        assert!(reserve(eve, 2).is_none() && reserve(eve, 3).is_some());
+        assert!(!table.release(&room, eve));
+        // It leaves and comes back, and its place is nobody else's meanwhile.
+        assert!(!table.leave(&room, ann));
+        assert!(reserve(eve, 2).is_none());
+        room.members.occupy(ann, outbound());
+        assert!(!table.release(&room, ann) && !table.release(&room, bob));
+        assert!(reserve(eve, 2).is_some());
+        assert!(!table.leave(&room, ann));
+        assert!(table.release(&room, eve));
         assert_eq!(table.len(), 0);
     }
 
@@ -189,10 +216,10 @@ mod tests {
                     scope.spawn(move || {
                         begin.wait();
                         let id = ConnectionId::local(number);
-                        if let Some(room) = table.reserve(name, 3, 0) {
+                        if let Some(room) = table.reserve(name, id, 3) {
                             match number % 2 {
                                 0 => room.members.occupy(id, outbound()),
-                                _ => _ = table.release(&room),
+                                _ => _ = table.release(&room, id),
                             }
                         }
                         let count = table.get(name).map_or(0, |room| room.members.count());

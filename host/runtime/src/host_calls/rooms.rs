@@ -48,17 +48,14 @@ impl Host for InstanceState {
         let name = checked(room)?;
         let limit = self.channel.config.max_rooms_per_connection;
         let OwnConnection { client, effects, .. } = self.own()?;
-        let was_in = client.is_in(&name);
-        if effects.membership(&name).unwrap_or(was_in) {
+        if effects.membership(&name).unwrap_or_else(|| client.is_in(&name)) {
             return Ok(true);
         }
         if effects.room_count(client) >= limit {
             return Err(CallRefusal::TooManyRooms { limit }.into());
         }
-        // A membership that this event ends, and places that it has left again, are its own.
-        let own = usize::from(was_in) + effects.places(GroupKind::Room, &name);
-        let Some(place) = self.channel.hub.reserve(GroupKind::Room, &name, count as usize, own)
-        else {
+        let (id, limit) = (client.id, count as usize);
+        let Some(place) = self.channel.hub.reserve(GroupKind::Room, &name, id, limit) else {
             return Ok(false);
         };
         self.record(Effect::Join(name, Some(place)))?;

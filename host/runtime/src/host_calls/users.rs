@@ -32,15 +32,11 @@ impl Host for InstanceState {
     ) -> Result<bool, Error> {
         let user = checked(user)?;
         let OwnConnection { client, effects, .. } = self.own()?;
-        let before = client.user();
-        if effects.identity().or(before.as_ref()) == Some(&user) {
+        if effects.identity().or(client.user().as_ref()) == Some(&user) {
             return Ok(true);
         }
-        // As for a room.
-        let own = usize::from(before.is_some_and(|before| before == user))
-            + effects.places(GroupKind::User, &user);
-        let Some(place) = self.channel.hub.reserve(GroupKind::User, &user, count as usize, own)
-        else {
+        let (id, limit) = (client.id, count as usize);
+        let Some(place) = self.channel.hub.reserve(GroupKind::User, &user, id, limit) else {
             return Ok(false);
         };
         self.record(Effect::Identify(user, Some(place)))?;
