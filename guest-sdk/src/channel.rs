@@ -135,8 +135,8 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     /// type that `on_room_event` works on.
     type RoomState: Serialize + DeserializeOwned + Default + 'static;
 
-    /// Type of the events of rooms, which handlers post with [`post`](crate::ChannelCalls::post). May be left out: it is
-    /// then the type of `on_room_event`'s argument.
+    /// Type of the events of rooms, which handlers post with [`post`](crate::ChannelCalls::post). May
+    /// be left out: it is then the type of `on_room_event`'s argument.
     type RoomEvent: DeserializeOwned + 'static;
 
     /// Type of messages from outside. May be left out: it is then the type of
@@ -345,8 +345,9 @@ pub trait Channel: Serialize + DeserializeOwned + Sized + 'static {
     ///
     /// An `Err`, a panic or a missed deadline undoes the event; the next one goes on. An [`Invalid`] is
     /// sent to the client whose message has led here, with its `ref`. Other errors are reported to the
-    /// operator, and a client that waits for an answer gets `INTERNAL_ERROR`. The state is dropped when the room has had no members, no events and
-    /// no timers for a while (`room_state_grace_ms`). Default: nothing can be posted.
+    /// operator, and a client that waits for an answer gets `INTERNAL_ERROR`. The state is dropped when
+    /// the room has had no members, no events and no timers for a while (`room_state_grace_ms`).
+    /// Default: nothing can be posted.
     ///
     /// ```
     /// # use wharf::prelude::*;

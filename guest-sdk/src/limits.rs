@@ -55,7 +55,8 @@
 //! `rate_limit("bids", 5, 10 s)` lets in 5 at once, and after that one more each 2 seconds (10 s / 5).
 //! After 10 seconds without any, 5 at once again. Name a limit with the same numbers each time.
 //!
-//! An attempt counts at once, and is never given back, not even if the event fails. Limits of a connection end with it. Those of users and of the channel outlive
+//! Units that are taken count at once, and are never given back, not even if the event fails. An attempt
+//! that is refused takes nothing. Limits of a connection end with it. Those of users and of the channel outlive
 //! connections and reloads, but not the host's process. With several nodes, each node has limits of
 //! its own.
 //!

@@ -17,9 +17,10 @@ Usage: cargo xtask plugins [NAME...]
   NAME  A package of plugins/*, demo/* or tests/fixtures/*; all of them where none is given
 
 The components are copied to target/plugins/NAME.wasm and target/fixtures/NAME.wasm, those of
-demo/CHANNEL-VERSION to target/demo/CHANNEL@VERSION.wasm for the demo page, each in one step and only where it has changed. So this is also how a running `cargo xtask serve` is
-given new code: edit plugins/NAME/src/lib.rs, run `cargo xtask plugins` in another terminal, and
-the host swaps the plugin under its open connections.
+demo/CHANNEL-VERSION to target/demo/CHANNEL@VERSION.wasm for the demo page, each in one step and only
+where it has changed. So this is also how a running `cargo xtask serve` is given new code: edit
+plugins/NAME/src/lib.rs, run `cargo xtask plugins` in another terminal, and the host swaps the plugin
+under its open connections.
 ";
 
 /// Lists the files that this command put into the output folders. It tells a plugin that was

@@ -21,8 +21,9 @@ Usage: cargo xtask serve [--release] [-- ARGS]
 
 Compiles the plugins into target/plugins and the host, then runs
 `wharf serve --plugins target/plugins --demo target/demo ARGS`. With `--plugins FOLDER` among ARGS,
-that folder is served instead, without the versions for the demo page. Where there is no configuration of your own, the plugin `secure` is given a secret
-that everybody knows, so that the demo page can make tokens for it.
+that folder is served instead, without the versions for the demo page. Where there is no
+configuration of your own, the plugin `secure` is given a secret that everybody knows, so that the
+demo page can make tokens for it.
 
 To see a swap: leave it running, edit plugins/NAME/src/lib.rs and run `cargo xtask plugins` in
 another terminal.

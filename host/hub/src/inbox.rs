@@ -305,7 +305,7 @@ impl Inbox {
 }
 
 impl Place {
-    /// Takes a place for a payload of `bytes` bytes, its cause's texts included.
+    /// Takes a place for a payload of `bytes` bytes, the `ref` that it carries on included.
     ///
     /// # Errors
     ///

@@ -61,17 +61,10 @@ fn leads_somewhere(
         "" => page.to_owned(),
         file => {
             // The page for paths that do not exist has links from the root.
-            let (mut path, file) = match file.strip_prefix('/') {
-                Some(file) => (book.to_owned(), file),
-                None => (page.parent().unwrap_or(book).to_owned(), file),
-            };
-            for component in Path::new(file).components() {
-                match component {
-                    Component::ParentDir => drop(path.pop()),
-                    other => path.push(other),
-                }
+            match file.strip_prefix('/') {
+                Some(file) => followed(book, file),
+                None => followed(page.parent().unwrap_or(book), file),
             }
-            path
         }
     };
     if linked.is_dir() {
@@ -80,6 +73,18 @@ fn leads_somewhere(
     let has_anchor =
         || anchors.get(&linked).is_some_and(|anchors| anchors.contains(&percent_decoded(anchor)));
     linked.is_file() && (anchor.is_empty() || has_anchor())
+}
+
+/// Returns the path that a link leads to from a folder. The folder need not exist.
+pub fn followed(folder: &Path, target: &str) -> PathBuf {
+    let mut path = folder.to_owned();
+    for component in Path::new(target).components() {
+        match component {
+            Component::ParentDir => drop(path.pop()),
+            other => path.push(other),
+        }
+    }
+    path
 }
 
 /// Returns the values of an attribute, as they stand in the text.

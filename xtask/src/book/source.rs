@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
+use super::links::followed;
 use crate::process::Outcome;
 use crate::workspace::{create_folder, entries, remove_folder};
 
@@ -182,15 +183,8 @@ fn link(rest: &str) -> Option<(&str, &str)> {
 
 /// Returns the path in the repository that a link of a page leads to.
 fn resolved(page: &str, target: &str) -> String {
-    let mut path = PathBuf::from(page);
-    path.pop();
-    for component in Path::new(target).components() {
-        match component {
-            Component::ParentDir => drop(path.pop()),
-            other => path.push(other),
-        }
-    }
-    path.to_string_lossy().into_owned()
+    let folder = Path::new(page).parent().unwrap_or(Path::new(""));
+    followed(folder, target).to_string_lossy().into_owned()
 }
 
 fn capitalised(title: &str) -> String {

@@ -67,7 +67,7 @@ impl Hub {
         }
     }
 
-    /// Ties a connection to a user, in place of the one before.
+    /// Assigns a connection to a user, and removes it from another one.
     pub fn identify(&self, connection: &ConnectionRecord, user: &Arc<str>) {
         self.identify_in_place(connection, user, None);
     }

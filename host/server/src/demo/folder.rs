@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
+use wharf_contract::names::is_channel;
 
 /// Largest number of versions, and of texts.
 const MAX_FILES: usize = 500;
@@ -90,13 +91,14 @@ impl Content {
     }
 }
 
-/// Returns the channel of a version's name, if it is one: two words with `@` between them.
+/// Returns the channel of a version's name, if it is one: a channel's name and a word with `@` between
+/// them.
 fn channel(name: &str) -> Option<&str> {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
     };
     let (channel, version) = name.split_once('@')?;
-    (is_word(channel) && is_word(version)).then_some(channel)
+    (is_channel(channel) && is_word(version)).then_some(channel)
 }
 
 #[cfg(test)]
@@ -117,6 +119,7 @@ mod tests {
             "@x.wasm",
             "chat@../up.wasm",
             "chat@a@b.wasm",
+            "Chat@x.wasm",
             ".h@x.wasm",
             "below/chat@deep.wasm",
             "docs/guide/README.md",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::queries::{client, cut_page, page, prefixed_page};
+use super::queries::{client, cut_page, object, page, prefixed_page};
 use super::route::TimersOf;
 use super::shown::{add_saved, add_written};
 use wharf_contract::text::{cut, escape};
@@ -114,10 +114,6 @@ fn shown_entry(entry: &ListedEntry) -> Map<String, Value> {
         ("version", entry.version.into()),
         ("expires_in_ms", entry.expires_in.map_or(Value::Null, milliseconds)),
     ])
-}
-
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn milliseconds(time: Duration) -> Value {

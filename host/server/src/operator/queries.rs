@@ -179,13 +179,17 @@ fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
 /// Describes a room.
 fn room(name: &str, facts: RoomFacts) -> Map<String, Value> {
     let RoomFacts { members, state_bytes, waiting_events, timers } = facts;
-    let fields = [
+    object([
         ("name", name.into()),
         ("members", members.into()),
         ("state_bytes", state_bytes.into()),
         ("waiting_events", waiting_events.into()),
         ("timers", timers.into()),
-    ];
+    ])
+}
+
+/// Returns an object with these fields.
+pub(super) fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
