@@ -134,6 +134,10 @@ refusals! {
         ControlFrameTooBig { bytes: usize } =
             "a ping carries at most {MAX_CONTROL_BYTES} bytes, not {bytes}";
     }
+    "data-unavailable" RetryLater {
+        /// Data that cannot be kept at present.
+        DataUnavailable { why: String } = "the host cannot keep data at present: {why}";
+    }
     "header-invalid" FixCall {
         /// A response header that is malformed or owned by the handshake.
         HeaderInvalid { name: Shown } = "{name} is not a header that a channel can set";

@@ -1,7 +1,7 @@
 //! Values that all connections of this channel share, by their keys.
 //!
-//! The store outlives connections and reloads of the plugin; no other channel sees it. It is in the
-//! memory of the host, and ends with its process.
+//! The store outlives connections, reloads of the plugin and the host's process; no other channel sees
+//! it. A write that was answered is on disk, unless the operator keeps all data in memory.
 //!
 //! ```
 //! # use std::time::Duration;

@@ -180,6 +180,23 @@ impl Wharf {
         assert!(status.success(), "kill -{name} failed");
     }
 
+    /// Ends the process at once, as `kill -9` does, if it has not ended yet. Its folder stays.
+    pub fn kill(&mut self) {
+        // There is nothing to kill if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts the server again in its folder, once it has ended, and waits until it listens.
+    pub async fn start_again(&mut self, flags: &[&str]) {
+        assert!(!self.is_running(), "it still runs");
+        let mut command = serve_under(&[], self.folder.path(), flags);
+        self.child = command.spawn().expect("the server starts");
+        self.log = Log::collect(self.child.stderr.take().expect("standard error is a pipe"));
+        let line = self.log.wait_for("an address", |line| line.text.contains("listening")).await;
+        self.address = address(&line);
+    }
+
     /// Waits for the process to end by itself.
     pub async fn stopped(&mut self) -> Stopped {
         let begun = Instant::now();
@@ -258,9 +275,7 @@ impl Wharf {
 
 impl Drop for Wharf {
     fn drop(&mut self) {
-        // There is nothing to kill if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             self.log.print_tail("the server's log");
         }

@@ -20,7 +20,7 @@ Usage: cargo xtask serve [--release] [-- ARGS]
   ARGS       Given to `wharf serve`; `cargo xtask serve -- --help` lists them
 
 Compiles the plugins into target/plugins and the host, then runs
-`wharf serve --plugins target/plugins --demo target/demo ARGS`. With `--plugins FOLDER` among ARGS,
+`wharf serve --plugins target/plugins --demo target/demo --data target/data ARGS`. With `--plugins FOLDER` among ARGS,
 that folder is served instead, without the versions for the demo page. Where there is no
 configuration of your own, the plugin `secure` is given a secret that everybody knows, so that the
 demo page can make tokens for it.
@@ -53,6 +53,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
         let folders = [
             ("--plugins", plugins::examples_folder(workspace)),
             ("--demo", demo::folder(workspace)),
+            ("--data", workspace.target.join("data")),
         ];
         for (flag, folder) in folders.into_iter().filter(|(flag, _)| !names(flag)) {
             let short = folder.strip_prefix(&workspace.root).ok().filter(|_| is_short);

@@ -53,7 +53,7 @@ pub fn prepared(mut config: Config, sources: &Sources) -> Config {
 /// A folder has no plugin's crate; the toolchain lacks the target; the plugin folder cannot be
 /// made; or the server ends with an error. A plugin that does not build is not an error.
 pub async fn dev(
-    config: Config,
+    mut config: Config,
     folders: Vec<PathBuf>,
     machine: Machine,
     listener: Listener,
@@ -87,6 +87,8 @@ pub async fn dev(
         }
     });
     let building = tokio::task::spawn_blocking(move || builder.run());
+    // Each session of work begins anew, and leaves nothing beside the crate.
+    config.data = None;
     let served =
         server::run_observed(config, machine, listener, shutdown, Arc::new(outcomes)).await;
     cargo.stop();

@@ -62,6 +62,17 @@ use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
 use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
 
+/// The moments at which data is written to the disk itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataSync {
+    /// With each group of writes.
+    Group,
+    /// At an interval.
+    Interval,
+    /// When the system does it by itself.
+    Never,
+}
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -443,6 +454,28 @@ settings! {
         /// Bytes of all compiled plugins in that folder. At the limit those that were not loaded
         /// for the longest time are removed. One that is larger than the limit is not kept.
         max_cache_bytes: usize = 1024 * MIB, Bytes(MIB..=1024 * 1024 * MIB);
+    }
+
+    "Data on disk" {
+        /// Folder for the data that outlives the process: the store, the states of rooms, the timers of
+        /// rooms and channels. `""` keeps them in memory only. The host makes it for this user alone; one
+        /// process at a time has it. The default is beside the configuration file, and in the working
+        /// directory without one; a relative path in a file is relative to that file.
+        data: Option<PathBuf> = Some(PathBuf::from("wharf-data")), OptionalFolder("wharf-data");
+
+        /// Writes that a loss of power may cost. The death of the process costs none at any of these.
+        /// `group`: none, each group of writes waits for the disk. `interval`: those of the last
+        /// `data_sync_interval_ms`. `never`: those that the system had not written by itself.
+        data_sync: DataSync = DataSync::Interval,
+            OneOf(&[
+                ("group", DataSync::Group),
+                ("interval", DataSync::Interval),
+                ("never", DataSync::Never),
+            ]);
+
+        /// Time between two writes to the disk itself (fsync), for `data_sync = "interval"`. Nobody waits
+        /// for them.
+        data_sync_interval => "data_sync_interval_ms": Duration = ms(10), Millis(1..=60_000);
     }
 
     "Shutdown" {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -47,6 +47,10 @@ pub struct Given {
 pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     let mut sources = Sources::default();
     let (file, environment) = (read_file(given)?, read_environment(given, &mut sources)?);
+    let folder_of_file = match file.as_ref().map(|layer| &layer.source) {
+        Some(Source::File(path)) => path.parent().map(Path::to_owned),
+        _ => None,
+    };
     let flags = given.flags.iter().map(|(key, text)| Layer {
         source: Source::Flag(key.replace('_', "-")),
         values: Dict::from([((*key).to_owned(), Value::from(text.as_str()))]),
@@ -119,6 +123,12 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     }
     if let Some(cache) = &mut config.cache {
         beside("cache", cache);
+    }
+    if let Some(data) = &mut config.data {
+        beside("data", data);
+        if let (Source::Default, Some(folder)) = (sources.of("data"), folder_of_file) {
+            *data = folder.join(&data);
+        }
     }
     if let Some(roots) = &mut config.http_extra_roots {
         beside("http_extra_roots", roots);

@@ -274,6 +274,29 @@ fn a_relative_folder_in_a_file_is_relative_to_the_file() {
 }
 
 #[test]
+fn data_is_beside_the_file_unless_it_is_said_where() {
+    let root = tempfile::tempdir().expect("a folder");
+    let file = root.path().join("wharf.toml");
+    let data = |content: &str, variables: &[(&str, &str)]| {
+        std::fs::write(&file, content).expect("a file");
+        let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let given = Given {
+            file: Some(file.clone()),
+            environment: environment.collect(),
+            ..Given::default()
+        };
+        load(&given).expect("a configuration").0.data
+    };
+    assert_eq!(data("", &[]), Some(root.path().join("wharf-data")));
+    assert_eq!(data("data = \"kept\"", &[]), Some(root.path().join("kept")));
+    assert_eq!(data("data = \"\"", &[]), None);
+    assert_eq!(data("", &[("WHARF_DATA", "here")]), Some(PathBuf::from("here")));
+    assert_eq!(data("", &[("WHARF_DATA", "")]), None);
+    let without_file = from_environment(&[]).expect("the defaults").0.data;
+    assert_eq!(without_file, Some(PathBuf::from("wharf-data")));
+}
+
+#[test]
 fn the_cache_is_in_the_users_own_unless_another_or_none_is_given() {
     let cache = |variables: &[(&str, &str)]| from_environment(variables).expect("a folder").0.cache;
     let home = ("HOME", "/h");

@@ -227,6 +227,36 @@ impl Effects {
         self.noted.as_ref()?.timers.get(&(scope.clone(), name.clone())).copied()
     }
 
+    /// Returns true if the event sets or cancels a timer.
+    pub(crate) fn has_timers(&self) -> bool {
+        self.noted.as_ref().is_some_and(|noted| !noted.timers.is_empty())
+    }
+
+    /// Calls a function for each timer that is set, in the order recorded, or cancelled (`None`).
+    pub(crate) fn for_each_timer(
+        &mut self,
+        mut act: impl FnMut(&Scope, &Arc<str>, Option<&mut NewTimer>),
+    ) {
+        for effect in &mut self.list {
+            match effect {
+                Effect::SetTimer(timer) => {
+                    let (scope, name) = (timer.scope.clone(), timer.name.clone());
+                    act(&scope, &name, Some(timer));
+                }
+                Effect::CancelTimer(of) => act(&of.0, &of.1, None),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns true if all effects are frames, which nothing that a later event reads depends on.
+    pub fn are_frames(&self) -> bool {
+        let is_frame = |effect: &Effect| {
+            matches!(effect, Effect::Send(_) | Effect::SendTo(..) | Effect::Broadcast { .. })
+        };
+        self.list.iter().all(is_frame) && self.close.is_none()
+    }
+
     /// Returns the time until a timer fires, if the event has set it.
     pub fn timer_delay(&self, scope: &Scope, name: &str) -> Option<Duration> {
         self.list.iter().rev().find_map(|effect| match effect {

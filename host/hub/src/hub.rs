@@ -7,12 +7,16 @@ mod channels;
 mod delivery;
 mod kept;
 mod membership;
+mod recorded;
 mod records;
 mod reserved;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+use wharf_engine::Unavailable;
 
 use crate::frame::Frame;
 use crate::inbox::Scope;
@@ -27,6 +31,7 @@ use records::Records;
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use kept::RoomFacts;
+pub use recorded::RecordedChanges;
 pub use reserved::{GroupKind, ReservedPlace};
 
 /// The connections, rooms and users of one channel.
@@ -42,7 +47,7 @@ pub struct Hub {
     /// The presence lists of its rooms.
     presence: PresenceRooms,
     /// The records of all connections, for effects on one of them.
-    records: Records,
+    connections: Records,
     /// The states of rooms, and their waiting events.
     states: RoomStates,
     /// The timers of its connections, its rooms, and of the channel itself.
@@ -51,6 +56,10 @@ pub struct Hub {
     rate_limits: RateLimits,
     /// The observer of what other channels publish here.
     publications: Box<dyn PublicationObserver>,
+    /// The records of its rooms and timers on disk; `None` if they are in memory only.
+    records: Option<wharf_engine::Records>,
+    /// The number of the last record of a timer.
+    last_timer_record: AtomicU64,
 }
 
 /// Hears what other channels publish to the rooms of one, besides the members. An implementation must not
@@ -87,12 +96,26 @@ impl Hub {
             users: Rooms::default(),
             everyone: Members::default(),
             presence: PresenceRooms::new(timing),
-            records: Records::default(),
+            connections: Records::default(),
             states: RoomStates::default(),
             timers: Timers::default(),
             rate_limits: RateLimits::default(),
             publications,
+            records: None,
+            last_timer_record: AtomicU64::new(0),
         }
+    }
+
+    /// Takes over the recorded states of rooms, and records those that follow, and timers, from now on. It
+    /// waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// The records cannot be read.
+    pub fn recorded(mut self, records: wharf_engine::Records) -> Result<Hub, Unavailable> {
+        self.load_rooms(&records)?;
+        self.records = Some(records);
+        Ok(self)
     }
 
     /// Drops the states of rooms that have had no members, events and timers for `grace`, and rate
@@ -100,7 +123,8 @@ impl Hub {
     pub async fn sweep(&self, grace: Duration) {
         let has_members = |name: &str| self.rooms.get(name).is_some();
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
-        while self.states.sweep(grace, has_members, has_timers) {
+        let forgotten = |room: &str| self.record_forgotten(room);
+        while self.states.sweep(grace, has_members, has_timers, &forgotten) {
             tokio::task::yield_now().await;
         }
         while self.rate_limits.sweep() {

@@ -13,6 +13,7 @@
 //! - [`presence`]: the lists of rooms, by key; their changes, and the receivers of these.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
+//! - `timer_record`, `time_of_day`: the records of timers on disk.
 //! - [`rate_limits`]: the rate limits of a channel.
 //! - `shards`: tables in parts, each with a lock of its own.
 //! - [`frame`]: a message, encoded once.
@@ -39,7 +40,9 @@ mod room;
 pub mod room_state;
 mod shards;
 pub mod store;
+mod time_of_day;
 pub mod timer;
+mod timer_record;
 
 pub mod client_bytes;
 pub mod inbox;

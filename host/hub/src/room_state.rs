@@ -38,6 +38,8 @@ pub struct RoomState {
 #[derive(Default)]
 struct Work {
     state: Option<Bytes>,
+    /// State that is to follow once it is recorded; `None` if there is none.
+    next: Option<Bytes>,
     is_running: bool,
     /// Time since which there have been neither members nor events, as far as is known.
     idle_since: Option<Instant>,
@@ -55,6 +57,9 @@ struct Idle {
     full: BTreeSet<(Instant, Arc<str>)>,
 }
 
+/// Records that the state of a room is gone.
+pub(crate) type Forgotten<'a> = &'a dyn Fn(&str);
+
 /// Rooms that one call of [`sweep`](RoomStates::sweep) looks at.
 const SWEPT_AT_ONCE: usize = 256;
 
@@ -71,7 +76,29 @@ struct Shared {
     idle: Mutex<Idle>,
 }
 
+impl Work {
+    /// Returns the size of the state that counts: the planned one if there is one.
+    fn bytes(&self) -> usize {
+        self.next.as_ref().or(self.state.as_ref()).map_or(0, Bytes::len)
+    }
+}
+
 impl Shared {
+    /// Counts a state of `after` bytes in place of one of `before`. `false` if all states would then have
+    /// more than `max` bytes; nothing has changed then.
+    fn make_room(&self, before: usize, after: usize, max: usize) -> bool {
+        if after <= before {
+            self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+            return true;
+        }
+        let growth = after - before;
+        let total = self.bytes.fetch_add(growth, Ordering::Relaxed) + growth;
+        if total > max {
+            self.bytes.fetch_sub(growth, Ordering::Relaxed);
+        }
+        total <= max
+    }
+
     /// Queues a room that is idle since then, as far as is known. Under the lock of its work.
     fn queue(&self, name: &Arc<str>, work: &mut Work, since: Instant) {
         work.idle_since = Some(since);
@@ -128,27 +155,58 @@ impl RoomState {
     /// together; nothing has changed then.
     pub fn keep(&self, state: Bytes, max: usize) -> bool {
         let mut work = self.work.lock();
-        let before = work.state.as_ref().map_or(0, Bytes::len);
-        if state.len() > before {
-            let growth = state.len() - before;
-            let total = self.shared.bytes.fetch_add(growth, Ordering::Relaxed) + growth;
-            if total > max {
-                self.shared.bytes.fetch_sub(growth, Ordering::Relaxed);
-                return false;
-            }
-        } else {
-            self.shared.bytes.fetch_sub(before - state.len(), Ordering::Relaxed);
+        let is_kept = self.shared.make_room(work.bytes(), state.len(), max);
+        if is_kept {
+            work.next = None;
+            work.state = Some(state);
         }
-        work.state = Some(state);
-        true
+        is_kept
+    }
+
+    /// Returns the state for the next event: the last one that was [kept](RoomState::keep) or
+    /// [planned](RoomState::plan).
+    pub fn newest(&self) -> Option<Bytes> {
+        let work = self.work.lock();
+        work.next.as_ref().or(work.state.as_ref()).cloned()
+    }
+
+    /// Notes a state that is to be kept once it is recorded. Nobody but the task that runs the events
+    /// sees it before. `false` as for [`keep`](RoomState::keep).
+    pub fn plan(&self, state: Bytes, max: usize) -> bool {
+        let mut work = self.work.lock();
+        let is_kept = self.shared.make_room(work.bytes(), state.len(), max);
+        if is_kept {
+            work.next = Some(state);
+        }
+        is_kept
+    }
+
+    /// Keeps the planned state, which is recorded now, or drops it. A state that was forgotten
+    /// meanwhile stays so.
+    pub fn settle(&self, is_recorded: bool) {
+        let mut work = self.work.lock();
+        let Some(next) = work.next.take() else {
+            return;
+        };
+        if is_recorded {
+            work.state = Some(next);
+        } else {
+            // The bytes of the state before were counted already, and are no more than they were.
+            let before = work.state.as_ref().map_or(0, Bytes::len);
+            self.shared.make_room(next.len(), before, usize::MAX);
+        }
     }
 
     /// Drops the state, so that the next event begins anew. The state that a running event returns
-    /// is kept. Returns true if there was a state.
-    pub fn forget(&self) -> bool {
-        let forgotten = self.work.lock().state.take();
-        if let Some(state) = &forgotten {
-            self.shared.bytes.fetch_sub(state.len(), Ordering::Relaxed);
+    /// is kept. Returns true if there was a state. `record` is called under the room's lock.
+    pub fn forget(&self, record: impl FnOnce()) -> bool {
+        let mut work = self.work.lock();
+        let bytes = work.bytes();
+        let forgotten = work.state.take().or(work.next.take());
+        work.next = None;
+        self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if forgotten.is_some() {
+            record();
         }
         forgotten.is_some()
     }
@@ -184,7 +242,7 @@ impl RoomState {
 
 impl Drop for RoomState {
     fn drop(&mut self) {
-        let bytes = self.work.get_mut().state.as_ref().map_or(0, Bytes::len);
+        let bytes = self.work.get_mut().bytes();
         self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -326,11 +384,12 @@ impl RoomStates {
     /// Drops the data of rooms that have been idle for `grace`; looks at `SWEPT_AT_ONCE` at most.
     /// Returns true if there may be more. `has_members` and `has_timers` return true for rooms that
     /// are needed.
-    pub fn sweep(
+    pub(crate) fn sweep(
         &self,
         grace: Duration,
         has_members: impl Fn(&str) -> bool,
         has_timers: impl Fn(&Arc<str>) -> bool,
+        forgotten: Forgotten<'_>,
     ) -> bool {
         // A room that is queued again now is looked at the next time.
         let Some(now) = Instant::now().checked_sub(Duration::from_nanos(1)) else {
@@ -342,7 +401,7 @@ impl RoomStates {
                 return false;
             };
             // The state is freed without the lock.
-            drop(self.sweep_one(&name, full, &has_members, &has_timers));
+            drop(self.sweep_one(&name, full, &has_members, &has_timers, forgotten));
         }
         true
     }
@@ -354,6 +413,7 @@ impl RoomStates {
         full: Option<Instant>,
         has_members: &impl Fn(&str) -> bool,
         has_timers: &impl Fn(&Arc<str>) -> bool,
+        forgotten: Forgotten<'_>,
     ) -> Option<Arc<RoomState>> {
         let mut table = self.table.lock();
         let room = table.get(name)?;
@@ -377,6 +437,10 @@ impl RoomStates {
             self.shared.queue(name, &mut work, since);
             return None;
         }
+        // Under the lock of the table, so that a state that follows is recorded later.
+        if work.state.is_some() {
+            forgotten(name);
+        }
         drop(work);
         let room = table.remove(name);
         self.shared.rooms.store(table.len(), Ordering::Relaxed);
@@ -394,7 +458,7 @@ mod tests {
 
     fn sweep(rooms: &RoomStates, members: &[&str], timers: &[&str]) {
         let has_timers = |name: &Arc<str>| timers.contains(&&**name);
-        while rooms.sweep(GRACE, |name| members.contains(&name), has_timers) {}
+        while rooms.sweep(GRACE, |name| members.contains(&name), has_timers, &|_| ()) {}
     }
 
     async fn pass(time: Duration) {

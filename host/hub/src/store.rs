@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use wharf_contract::CallRefusal;
 
-pub use memory::{Clock, Memory};
+pub use memory::Memory;
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

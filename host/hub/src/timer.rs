@@ -22,6 +22,10 @@ const FIRINGS_PER_TURN: usize = 512;
 
 /// A timer that is to be set.
 pub struct NewTimer {
+    /// Number of its record; 0 for a timer that is not recorded.
+    pub record: u64,
+    /// Number of the record that it replaces, which is deleted with its own; 0 for none.
+    pub replaces: u64,
     /// Owner.
     pub scope: Scope,
     /// Name.
@@ -55,6 +59,26 @@ pub struct TimerFacts {
     pub is_waiting: bool,
     /// Payload.
     pub payload: Bytes,
+}
+
+/// A firing whose turn has come.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Payload.
+    pub payload: Bytes,
+    /// Number of the timer's record; 0 for a timer that is not recorded.
+    pub record: u64,
+    /// The timer as it goes on; `None` for one that fires once.
+    pub again: Option<Again>,
+}
+
+/// A timer that fires again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Again {
+    /// Time to the next firing.
+    pub due_in: Duration,
+    /// Time between firings.
+    pub interval: Duration,
 }
 
 /// The timers of one channel. They outlive its generations.
@@ -94,14 +118,17 @@ struct Entry {
     firing: Arc<Firing>,
     /// True if the firing is in an inbox.
     waits: bool,
-    /// Payload of the firing when its turn comes; `None` if it was cancelled meanwhile.
-    fired: Option<Bytes>,
+    /// Payload of the firing when its turn comes, and the number of the timer's record; `None` if it
+    /// was cancelled meanwhile.
+    fired: Option<(Bytes, u64)>,
     /// Time of the next firing.
     next: Option<Next>,
 }
 
 struct Next {
     key: (Instant, u64),
+    /// Number of its record, or 0.
+    record: u64,
     interval: Option<Duration>,
     payload: Bytes,
     to: Weak<dyn Addressee>,
@@ -110,12 +137,19 @@ struct Next {
 impl Entry {
     fn bytes(&self) -> usize {
         let next = self.next.as_ref().map_or(0, |next| next.payload.len());
-        next + self.fired.as_ref().map_or(0, Bytes::len)
+        next + self.fired.as_ref().map_or(0, |(payload, _)| payload.len())
+    }
+
+    /// Returns the number of the record that is there for the name; 0 for none.
+    fn record(&self) -> u64 {
+        let fired = self.fired.as_ref().map_or(0, |(_, record)| *record);
+        self.next.as_ref().map_or(fired, |next| next.record)
     }
 
     /// Returns the facts about the timer; `None` for one that was cancelled while its firing waits.
     fn facts(&self, now: Instant) -> Option<TimerFacts> {
-        let payload = self.next.as_ref().map(|next| &next.payload).or(self.fired.as_ref())?;
+        let payload = self.next.as_ref().map(|next| &next.payload);
+        let payload = payload.or(self.fired.as_ref().map(|(payload, _)| payload))?;
         let due_in = self.next.as_ref().map(|next| next.key.0.saturating_duration_since(now));
         Some(TimerFacts {
             name: self.firing.name.clone(),
@@ -128,55 +162,67 @@ impl Entry {
 }
 
 impl Timers {
-    /// Sets a timer; one of the same name in its scope is replaced.
-    pub fn set(&self, timer: NewTimer) {
+    /// Sets a timer; one of the same name in its scope is replaced. Returns the number of that one's
+    /// record, or 0.
+    pub fn set(&self, timer: NewTimer) -> u64 {
         // The reference is kept until the timer is in the table: a room without one may be dropped.
         let _to = timer.to.clone();
         let mut state = self.0.state.lock();
-        let is_first = state.set(timer, Instant::now());
+        let (is_first, replaced) = state.set(timer, Instant::now());
         self.0.count.store(state.count, Ordering::SeqCst);
         if !std::mem::replace(&mut state.has_task, true) {
             tokio::spawn(fire_when_due(Arc::downgrade(&self.0)));
         } else if is_first {
             self.0.changed.notify_one();
         }
+        replaced
     }
 
-    /// Cancels a timer, and a firing of it that waits.
-    pub fn cancel(&self, scope: &Scope, name: &str) {
-        self.change(|state| state.cancel(scope, name));
+    /// Cancels a timer, and a firing of it that waits. Returns the number of its record, or 0.
+    pub fn cancel(&self, scope: &Scope, name: &str) -> u64 {
+        self.change(|state| state.cancel(scope, name))
     }
 
     /// Cancels all timers of a scope, which is gone.
     pub(crate) fn cancel_all(&self, scope: &Scope) {
-        self.change(|state| state.remove_all(scope));
+        self.change(|state| drop(state.remove_all(scope)));
     }
 
-    /// Cancels all timers.
-    pub fn clear(&self) {
+    /// Cancels all timers. Returns the numbers of their records.
+    pub fn clear(&self) -> Vec<u64> {
         self.change(|state| {
             let scopes: Vec<Scope> = state.by_scope.keys().cloned().collect();
-            for scope in &scopes {
-                state.remove_all(scope);
-            }
-        });
+            scopes.iter().flat_map(|scope| state.remove_all(scope)).collect()
+        })
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        if !self.is_empty() {
-            let mut state = self.0.state.lock();
-            change(&mut state);
-            self.0.count.store(state.count, Ordering::SeqCst);
+    /// Returns the number of the record that is there for a timer's name; 0 for none.
+    pub(crate) fn record_of(&self, scope: &Scope, name: &str) -> u64 {
+        if self.is_empty() {
+            return 0;
         }
+        let state = self.0.state.lock();
+        let entry = state.by_scope.get(scope).and_then(|timers| timers.get(name));
+        entry.map_or(0, Entry::record)
     }
 
-    /// Begins the turn of a firing. Returns its payload, unless it was cancelled meanwhile. From
-    /// now on it may be posted again.
-    pub fn begin(&self, firing: &Firing) -> Option<Bytes> {
+    fn change<R: Default>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        if self.is_empty() {
+            return R::default();
+        }
         let mut state = self.0.state.lock();
-        let payload = state.begin(firing);
+        let result = change(&mut state);
         self.0.count.store(state.count, Ordering::SeqCst);
-        payload
+        result
+    }
+
+    /// Begins the turn of a firing. `None` if it was cancelled meanwhile. From now on it may be posted
+    /// again.
+    pub fn begin(&self, firing: &Firing) -> Option<Begun> {
+        let mut state = self.0.state.lock();
+        let begun = state.begin(firing, Instant::now());
+        self.0.count.store(state.count, Ordering::SeqCst);
+        begun
     }
 
     /// Returns the number of a scope's timers, and true if one of them has this name.
@@ -241,10 +287,11 @@ impl Timers {
 }
 
 impl State {
-    /// Sets a timer. Returns true if it is the first of all to fall due.
-    fn set(&mut self, timer: NewTimer, now: Instant) -> bool {
-        let NewTimer { scope, name, delay, interval, payload, to } = timer;
-        self.cancel(&scope, &name);
+    /// Sets a timer. Returns true if it is the first of all to fall due, and the number of the record of
+    /// the one that it replaces, or 0.
+    fn set(&mut self, timer: NewTimer, now: Instant) -> (bool, u64) {
+        let NewTimer { record, scope, name, delay, interval, payload, to, .. } = timer;
+        let replaced = self.cancel(&scope, &name);
         self.last_number += 1;
         let key = (now + delay, self.last_number);
         let is_first = self.due.first_key_value().is_none_or(|(first, _)| key < *first);
@@ -257,8 +304,8 @@ impl State {
         });
         self.bytes += payload.len();
         self.due.insert(key, entry.firing.clone());
-        entry.next = Some(Next { key, interval, payload, to: Arc::downgrade(&to) });
-        is_first
+        entry.next = Some(Next { key, record, interval, payload, to: Arc::downgrade(&to) });
+        (is_first, replaced)
     }
 
     /// Calls a function with an entry, and drops the entry if nothing is left of it.
@@ -283,30 +330,44 @@ impl State {
         Some(result)
     }
 
-    /// Cancels a timer. A firing that waits keeps its place, and has no payload.
-    fn cancel(&mut self, scope: &Scope, name: &str) {
-        self.with(scope, name, |entry, due| {
+    /// Cancels a timer. A firing that waits keeps its place, and has no payload. Returns the number of
+    /// its record, or 0.
+    fn cancel(&mut self, scope: &Scope, name: &str) -> u64 {
+        let cancelled = self.with(scope, name, |entry, due| {
+            let record = entry.record();
             if let Some(next) = entry.next.take() {
                 due.remove(&next.key);
             }
             entry.fired = None;
+            record
         });
+        cancelled.unwrap_or_default()
     }
 
-    fn remove_all(&mut self, scope: &Scope) {
+    /// Removes the timers of a scope. Returns the numbers of their records.
+    fn remove_all(&mut self, scope: &Scope) -> Vec<u64> {
+        let mut records = Vec::new();
         for (_, entry) in self.by_scope.remove(scope).unwrap_or_default() {
             self.count -= 1;
             self.bytes -= entry.bytes();
+            records.extend(Some(entry.record()).filter(|record| *record > 0));
             if let Some(next) = &entry.next {
                 self.due.remove(&next.key);
             }
         }
+        records
     }
 
-    fn begin(&mut self, firing: &Firing) -> Option<Bytes> {
+    fn begin(&mut self, firing: &Firing, now: Instant) -> Option<Begun> {
         self.with(&firing.scope, &firing.name, |entry, _| {
             entry.waits = false;
-            entry.fired.take()
+            let (payload, record) = entry.fired.take()?;
+            // Another timer of the name, set meanwhile, has cancelled this firing.
+            let again = entry.next.as_ref().and_then(|next| {
+                let due_in = next.key.0.saturating_duration_since(now);
+                Some(Again { due_in, interval: next.interval? })
+            });
+            Some(Begun { payload, record, again })
         })?
     }
 
@@ -320,9 +381,9 @@ impl State {
             && let Some(firing) = self.due.remove(&key)
         {
             let to = self.with(&firing.scope, &firing.name, |entry, due| {
-                let Next { key, interval, payload, to } = entry.next.take()?;
+                let Next { key, record, interval, payload, to } = entry.next.take()?;
                 let to = to.upgrade()?;
-                entry.fired = Some(payload.clone());
+                entry.fired = Some((payload.clone(), record));
                 if let Some(interval) = interval {
                     // Times that have passed already are left out.
                     let mut next = key.0 + interval;
@@ -331,7 +392,8 @@ impl State {
                     }
                     let (key, to) = ((next, key.1), Arc::downgrade(&to));
                     due.insert(key, entry.firing.clone());
-                    entry.next = Some(Next { key, interval: Some(interval), payload, to });
+                    let interval = Some(interval);
+                    entry.next = Some(Next { key, record, interval, payload, to });
                 }
                 (!std::mem::replace(&mut entry.waits, true)).then_some(to)
             });
@@ -398,6 +460,8 @@ mod tests {
     fn timer(to: &Arc<Anybody>, name: &str, delay: u64, interval: Option<u64>) -> NewTimer {
         let to: Arc<dyn Addressee> = to.clone();
         NewTimer {
+            record: 0,
+            replaces: 0,
             scope: Scope::Connection(ConnectionId::local(1)),
             name: name.into(),
             delay: Duration::from_millis(delay),
@@ -418,7 +482,7 @@ mod tests {
     fn handled(state: &mut State, to: &Anybody) -> Vec<String> {
         let mut names = Vec::new();
         while let Some(Posted::Timer(firing)) = to.0.pop() {
-            if state.begin(&firing).is_some() {
+            if state.begin(&firing, Instant::now()).is_some() {
                 names.push(firing.name.to_string());
             }
         }

@@ -31,13 +31,14 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::instance::InstanceState;
 use wharf_config::Config;
-use wharf_contract::close::Close;
+use wharf_contract::close::{Close, Reason};
 use wharf_contract::effects::EffectLimits;
 use wharf_contract::{CallRefusal, Remedy};
+use wharf_engine::Unavailable;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, Effects};
 use wharf_hub::frame::{Frame, FrameKind};
-use wharf_hub::hub::Hub;
+use wharf_hub::hub::{Hub, RecordedChanges};
 use wharf_hub::inbox::Cause;
 use wharf_hub::outbound::PendingWrites;
 
@@ -187,11 +188,43 @@ impl Call {
         })
     }
 
-    /// Performs the effects. Returns the wish to close, of these or of an earlier flush.
+    /// Records the timers of rooms and of the channel that the event sets or cancels, and performs the
+    /// effects. Returns the wish to close, of these or of an earlier flush. If nothing can be recorded,
+    /// the effects are dropped, and the connection is to be closed.
     pub async fn commit(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
+        if hub.is_recorded() {
+            let mut changes = RecordedChanges::default();
+            changes.timers(&mut self.effects, hub);
+            // Few events have any.
+            if !changes.is_empty() && Box::pin(recorded(hub, changes)).await.is_err() {
+                self.effects.discard();
+                return self.close.take().or(Some(unavailable()));
+            }
+        }
+        self.perform(hub, writes).await
+    }
+
+    /// Performs the effects, whose timers are recorded. Returns the wish to close, of these or of an
+    /// earlier flush.
+    pub(crate) async fn perform(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
         let close = self.effects.commit(self.client.as_deref(), self.hops, hub, writes).await;
         self.close.take().or(close)
     }
+}
+
+/// Waits until changes are on disk.
+pub(crate) async fn recorded(hub: &Hub, changes: RecordedChanges) -> Result<(), Unavailable> {
+    match hub.record(changes)? {
+        Some(written) => written.wait().await,
+        None => Ok(()),
+    }
+}
+
+/// Returns the end of a connection whose event cannot be recorded. The reason is in the log, and not for
+/// clients.
+fn unavailable() -> Close {
+    let code = Reason::Overload.code().unwrap_or_default();
+    Close { code, reason: "the host cannot keep data at present; try again later".to_owned() }
 }
 
 /// An event's own connection, while it can receive messages.

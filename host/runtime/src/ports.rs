@@ -12,6 +12,7 @@ mod tokens;
 use std::sync::Arc;
 
 use wharf_config::Config;
+use wharf_engine::Disk;
 
 pub use clock::{Clock, SystemClock};
 pub use guest_log::{
@@ -40,6 +41,8 @@ pub struct Ports {
     pub sessions: Arc<dyn SessionObserver>,
     /// The observer of plugins' files.
     pub loads: Arc<dyn LoadObserver>,
+    /// The folder of the data that outlives the process; `None` keeps everything in memory.
+    pub data: Option<Arc<Disk>>,
     /// True if an instance serves one event only. A test then sees what a busy host may do at any
     /// time: the next event finds nothing of what a static held.
     pub one_event_an_instance: bool,
@@ -47,7 +50,7 @@ pub struct Ports {
 
 impl Ports {
     /// Returns the ports of a server, whose clients' tokens are checked by `tokens`: the clock of
-    /// the system, the network, the host's log, and no observers.
+    /// the system, the network, the host's log, no observers, and no data folder.
     ///
     /// # Errors
     ///
@@ -60,6 +63,7 @@ impl Ports {
             log: Arc::new(HostLog { format: config.log_format }),
             sessions: Arc::new(Unobserved),
             loads: Arc::new(Unobserved),
+            data: None,
             one_event_an_instance: false,
         })
     }

@@ -35,6 +35,7 @@ use wharf_contract::close::Reason;
 use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
+use wharf_engine::Unavailable;
 use wharf_hub::hub::{Channels, EndPace, Hub};
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
@@ -174,7 +175,24 @@ impl Registry {
         }
     }
 
-    fn context(&self, name: &str) -> Arc<ChannelContext> {
+    /// Makes the data of a channel, with its records. It waits for the disk.
+    fn context(&self, name: &str) -> Result<Arc<ChannelContext>, Unavailable> {
+        let records = match &self.ports.data {
+            Some(disk) => Some(disk.records(name)?),
+            None => None,
+        };
+        let hub = Hub::new(PresenceTiming {
+            interval: self.config.presence_interval,
+            grace: self.config.presence_grace,
+        });
+        let hub = match &records {
+            Some(records) => hub.recorded(records.clone())?,
+            None => hub,
+        };
+        let store = match &records {
+            Some(records) => Memory::recorded(self.config.max_store_bytes, records.clone())?,
+            None => Memory::new(self.config.max_store_bytes),
+        };
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         let own = self.config.channel(name);
         let connections = match own.max_connections(&self.config) {
@@ -183,12 +201,9 @@ impl Registry {
         };
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
-            hub: Arc::new(Hub::new(PresenceTiming {
-                interval: self.config.presence_interval,
-                grace: self.config.presence_grace,
-            })),
+            hub: Arc::new(hub),
             channels: self.hubs.clone(),
-            store: Arc::new(Memory::new(self.config.max_store_bytes)),
+            store: Arc::new(store),
             config: self.config.clone(),
             own,
             log_budget: LogBudget::of_channel(name, lines),
@@ -207,7 +222,7 @@ impl Registry {
         });
         context.hub.run_room_events_with(Box::new(RoomRunner::new(&context)));
         context.hub.tell_of_presence(Box::new(PresenceTeller::new(&context)));
-        context
+        Ok(context)
     }
 
     fn slots(&self) -> ChannelSlots {

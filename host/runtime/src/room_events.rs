@@ -9,18 +9,23 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
 use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
 use crate::guest_call::{About, CallError, GuestCall, Patience, Shortage};
-use crate::host_calls::{Call, Report};
+use crate::host_calls::{Call, Report, recorded};
 use crate::instance::{Detached, Failure};
 use crate::working::Work;
-use wharf_config::Config;
+use wharf_contract::CallRefusal;
 use wharf_contract::fault::{Fault, TooBig};
-use wharf_hub::inbox::{AwaitedEvent, Outcome, Posted};
+use wharf_hub::hub::{Hub, RecordedChanges};
+use wharf_hub::inbox::{Addressee, AwaitedEvent, Outcome, Posted};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
+
+/// Events of a room whose changes are recorded in one write at most, so that the first one does not wait long.
+const MAX_BATCH: usize = 64;
 
 /// The runner of the events of a channel's rooms, as long as the channel exists.
 pub struct RoomRunner(Weak<ChannelContext>);
@@ -47,10 +52,21 @@ impl Runner for RoomRunner {
 /// Runs a room's events until none waits.
 async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
     let mut writes = PendingWrites::default();
-    while let Some(posted) = room.next() {
+    let mut batch = Batch::default();
+    loop {
+        // Nothing that waits could join the batch. Without a batch there is none to settle, and the last
+        // look at the inbox is `next`.
+        if !batch.is_empty() && (room.inbox().is_empty() || batch.is_full()) {
+            batch.settle(&channel.context.hub, &room, &mut writes).await;
+            writes.write().await;
+            continue;
+        }
+        let Some(posted) = room.next() else {
+            return;
+        };
         channel = channel.successor();
         // A panic of the host is a bug of the host, and must not be the end of the room.
-        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
+        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut batch, &mut writes));
         if run.catch_unwind().await.is_err() && channel.context.failure_budget.take() {
             tracing::error!(
                 channel = channel.name(),
@@ -68,36 +84,126 @@ async fn run_posted(
     channel: &Channel,
     room: &RoomState,
     posted: Posted,
+    batch: &mut Batch,
     writes: &mut PendingWrites,
 ) {
-    match posted {
+    let hub = &channel.context.hub;
+    let (ran, waiter) = match posted {
         Posted::Event { cause, payload, hops, .. } => {
             let cause = cause.as_ref();
             let event = Detached::RoomEvent { room: room.name(), cause, payload: &payload };
-            // A failure is in the log.
-            let _ = run_one(channel, room, &event, hops, None, writes).await;
+            (run_one(channel, room, &event, hops, None).await, None)
         }
         Posted::Awaited(awaited) => {
             let AwaitedEvent { payload, hops, waiter } = *awaited;
             let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
-            let ran = run_one(channel, room, &event, hops, Some(Box::default()), writes).await;
-            // The poster may have given up.
-            let _ = waiter.send(outcome(ran));
+            (run_one(channel, room, &event, hops, Some(Box::default())).await, Some(waiter))
         }
         // Only connections have a session.
-        Posted::SessionWanted(_) => {}
+        Posted::SessionWanted(_) => return,
         // Timers that are set while a removed channel's connections end are not wanted.
-        Posted::Timer(_) if channel.is_removed() => channel.context.hub.cancel_timers(),
+        Posted::Timer(_) if channel.is_removed() => {
+            hub.cancel_timers();
+            return;
+        }
         Posted::Timer(firing) => {
-            let Some(payload) = channel.context.hub.begin_timer(&firing) else {
+            let Some(begun) = hub.begin_timer(&firing) else {
                 return;
             };
-            let (name, payload) = (&firing.name, &payload);
+            let (name, payload) = (&firing.name, &begun.payload);
             let event = match &**room.name() {
                 "" => Detached::ChannelTimer { name, payload },
                 room => Detached::RoomTimer { room, name, payload },
             };
-            let _ = run_one(channel, room, &event, 0, None, writes).await;
+            let ran = run_one(channel, room, &event, 0, None).await;
+            // One whose handler failed has fired as well.
+            batch.changes.fired(&firing, &begun);
+            (ran, None)
+        }
+    };
+    match ran {
+        Ok((ran, call, state)) => {
+            batch.add(Unsettled { ran, call, waiter }, state, hub, room);
+            let must_settle = !hub.is_recorded() || batch.has_other_than_frames;
+            if must_settle || batch.changes.is_empty() {
+                batch.settle(hub, room, writes).await;
+            }
+        }
+        // A failure is in the log. The poster may have given up.
+        Err(failure) => {
+            if let Some(waiter) = waiter {
+                let _ = waiter.send(outcome_of_failure(failure));
+            }
+        }
+    }
+}
+
+/// Events of a room that were run one after the other, and whose effects wait until what they have changed
+/// is recorded. Then they are performed in the order of the events.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Unsettled>,
+    changes: RecordedChanges,
+    /// True if an effect of an event is something that the next event could ask for, such as a timer.
+    has_other_than_frames: bool,
+}
+
+struct Unsettled {
+    ran: Ran,
+    call: Box<Call>,
+    waiter: Option<Waiter>,
+}
+
+type Waiter = oneshot::Sender<Outcome>;
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.changes.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= MAX_BATCH
+    }
+
+    /// Adds an event that was run, with the new state of the room.
+    fn add(&mut self, mut event: Unsettled, state: Option<Bytes>, hub: &Hub, room: &RoomState) {
+        if hub.is_recorded() {
+            self.changes.timers(&mut event.call.effects, hub);
+            if let Some(state) = state {
+                self.changes.room_state(room.name(), state);
+            }
+            self.has_other_than_frames |= !event.call.effects.are_frames();
+        }
+        self.events.push(event);
+    }
+
+    /// Records the changes, and performs the effects. If nothing can be recorded, the events have changed
+    /// nothing.
+    async fn settle(&mut self, hub: &Hub, room: &RoomState, writes: &mut PendingWrites) {
+        self.has_other_than_frames = false;
+        let changes = std::mem::take(&mut self.changes);
+        let recorded = match changes.is_empty() {
+            true => Ok(()),
+            false => Box::pin(recorded(hub, changes)).await,
+        };
+        if hub.is_recorded() {
+            room.settle(recorded.is_ok());
+        }
+        for Unsettled { ran, mut call, waiter } in self.events.drain(..) {
+            let outcome = match &recorded {
+                Ok(()) => {
+                    call.perform(hub, writes).await;
+                    waiter.is_some().then(|| outcome(ran, call.report.take()))
+                }
+                Err(why) => {
+                    let why = CallRefusal::DataUnavailable { why: why.to_string() };
+                    Some(Outcome::DataUnavailable(why.to_string()))
+                }
+            };
+            if let (Some(waiter), Some(outcome)) = (waiter, outcome) {
+                // The poster may have given up.
+                let _ = waiter.send(outcome);
+            }
         }
     }
 }
@@ -106,28 +212,30 @@ async fn run_posted(
 struct Ran {
     generation: u64,
     is_state_changed: bool,
-    report: Option<Box<Report>>,
 }
 
 /// Returns the outcome of an event for its poster.
-fn outcome(ran: Result<Ran, CallError>) -> Outcome {
-    let (failure, is_late) = match ran {
-        Ok(Ran { generation, is_state_changed, report }) => {
-            let Report { is_undone, failure, invalid } = report.map(|it| *it).unwrap_or_default();
-            return match (failure, invalid) {
-                (_, Some(invalid)) => Outcome::Invalid(invalid),
-                (Some(failure), None) => Outcome::Failed(failure),
-                (None, None) if is_undone => Outcome::Undone,
-                (None, None) => Outcome::Handled { generation, is_state_changed },
-            };
-        }
+fn outcome(ran: Ran, report: Option<Box<Report>>) -> Outcome {
+    let Ran { generation, is_state_changed } = ran;
+    let Report { is_undone, failure, invalid } = report.map(|it| *it).unwrap_or_default();
+    match (failure, invalid) {
+        (_, Some(invalid)) => Outcome::Invalid(invalid),
+        (Some(failure), None) => Outcome::Failed(failure),
+        (None, None) if is_undone => Outcome::Undone,
+        (None, None) => Outcome::Handled { generation, is_state_changed },
+    }
+}
+
+/// Returns the outcome of an event that failed, for its poster.
+fn outcome_of_failure(failure: CallError) -> Outcome {
+    let (failure, is_late) = match failure {
         // Without a slot the event still waits, so that this is about a start.
-        Err(CallError::Exhausted(Shortage::Slots)) => {
+        CallError::Exhausted(Shortage::Slots) => {
             return Outcome::Late("no instance is free".to_owned());
         }
-        Err(CallError::Exhausted(Shortage::Start(failure))) => (failure, true),
-        Err(CallError::NotStarted { failure, .. }) => (failure, false),
-        Err(CallError::Failed { failure, .. }) => {
+        CallError::Exhausted(Shortage::Start(failure)) => (failure, true),
+        CallError::NotStarted { failure, .. } => (failure, false),
+        CallError::Failed { failure, .. } => {
             let is_late = failure.kind == Fault::Deadline;
             (failure, is_late)
         }
@@ -139,15 +247,15 @@ fn outcome(ran: Result<Ran, CallError>) -> Outcome {
     if is_late { Outcome::Late(text) } else { Outcome::Failed(text) }
 }
 
-/// Calls the guest and commits its effects. `report` is for an event that somebody waits for.
+/// Calls the guest. Returns the event with its effects, and the new state of the room, which is kept
+/// already, or planned until it is recorded. `report` is for an event that somebody waits for.
 async fn run_one(
     channel: &Channel,
     room: &RoomState,
     event: &Detached<'_>,
     hops: u8,
     report: Option<Box<Report>>,
-    writes: &mut PendingWrites,
-) -> Result<Ran, CallError> {
+) -> Result<(Ran, Box<Call>, Option<Bytes>), CallError> {
     let context = &channel.context;
     let guest_call = GuestCall {
         channel,
@@ -156,33 +264,38 @@ async fn run_one(
         // An event must not be lost because there is no instance for it.
         patience: Patience::Persistent,
     };
-    let finished = guest_call.run(async |instance| {
-        let mut call = Call::detached();
-        (call.hops, call.report) = (hops, report);
-        if let Detached::RoomEvent { cause, .. } = event {
-            call.cause = cause.cloned();
-        }
-        // The state without a name is that of the channel itself.
-        call.room = (!room.name().is_empty()).then(|| room.name().clone());
-        // An operator may have reset the state while the event waited.
-        let state = room.state();
-        let finished = instance.handle_detached(call, state.as_deref(), event).await?;
-        let is_state_changed = finished.returned.is_some();
-        if let Some(state) = finished.returned {
-            keep(room, state, &context.config)?;
-        }
-        Ok((finished.call, instance.generation(), is_state_changed))
-    });
-    let (mut call, generation, is_state_changed) = finished.await?;
-    call.commit(&context.hub, writes).await;
-    Ok(Ran { generation, is_state_changed, report: call.report.take() })
+    guest_call
+        .run(async |instance| {
+            let mut call = Call::detached();
+            (call.hops, call.report) = (hops, report);
+            if let Detached::RoomEvent { cause, .. } = event {
+                call.cause = cause.cloned();
+            }
+            // The state without a name is that of the channel itself.
+            call.room = (!room.name().is_empty()).then(|| room.name().clone());
+            // An operator may have reset the state while the event waited.
+            let state = room.newest();
+            let finished = instance.handle_detached(call, state.as_deref(), event).await?;
+            let state = finished.returned.map(Bytes::from);
+            if let Some(state) = &state {
+                keep(room, state, context)?;
+            }
+            let ran = Ran { generation: instance.generation(), is_state_changed: state.is_some() };
+            Ok((ran, finished.call, state))
+        })
+        .await
 }
 
-/// Keeps a room's new state, if it is within its limits.
-fn keep(room: &RoomState, state: Vec<u8>, config: &Config) -> Result<(), Failure> {
+/// Keeps a room's new state if it is within its limits, or plans it where it is recorded first.
+fn keep(room: &RoomState, state: &Bytes, context: &ChannelContext) -> Result<(), Failure> {
+    let config = &context.config;
     TooBig::check_room_state(state.len(), config.max_room_state_bytes)?;
     let limit = config.max_channel_state_bytes;
-    match room.keep(Bytes::from(state), limit) {
+    let is_kept = match context.hub.is_recorded() {
+        true => room.plan(state.clone(), limit),
+        false => room.keep(state.clone(), limit),
+    };
+    match is_kept {
         true => Ok(()),
         false => Err(TooBig::ChannelState { limit }.into()),
     }

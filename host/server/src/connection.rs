@@ -415,8 +415,9 @@ impl Connection {
             // Only events of rooms are waited for.
             Posted::Awaited(_) => None,
             Posted::Timer(firing) => {
-                let payload = self.channel.context.hub.begin_timer(&firing)?;
-                let (name, payload) = (&firing.name, &payload);
+                let begun = self.channel.context.hub.begin_timer(&firing)?;
+                let payload = &begun.payload;
+                let name = &firing.name;
                 self.handle(arrivals, Event::Timer { name, payload }).await
             }
         }

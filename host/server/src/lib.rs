@@ -10,6 +10,7 @@
 //! - `pending`: the seats of sockets before their upgrade.
 //! - `tally`: events of which one line a second tells.
 //! - `http`: HTTP/1.1 on one socket, within limits.
+//! - `data`: the folder of the data that outlives the process.
 //! - [`operator`]: the operator's API.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `page`: the demo page and the health check.
@@ -26,6 +27,7 @@
 pub mod server;
 
 mod admission;
+mod data;
 mod http;
 pub mod listener;
 mod pending;

@@ -44,6 +44,7 @@ fn text(readiness: &Readiness, is_stopping: bool) -> String {
         _ if is_stopping => "stopping",
         _ if is_starting => "starting",
         true => "ready",
+        false if readiness.is_data_failing => "not ready, data cannot be written to disk",
         false if channels == 0 && refused == 0 => "not ready, no plugin is loaded",
         false => "not ready",
     };
@@ -64,6 +65,7 @@ mod tests {
         missing: 0,
         was_complete: true,
         unusable_keys: 0,
+        is_data_failing: false,
     };
 
     #[test]
@@ -75,6 +77,9 @@ mod tests {
         assert_eq!(first(&GOOD, true).as_deref(), Some("stopping"));
         let starting = Readiness { is_starting: true, ..GOOD };
         assert_eq!(first(&starting, false).as_deref(), Some("starting"));
+        let failing = Readiness { is_data_failing: true, ..GOOD };
+        let why = "not ready, data cannot be written to disk";
+        assert_eq!(first(&failing, false).as_deref(), Some(why));
         let bad = Readiness { refused: 1, missing: 1, was_complete: false, ..GOOD };
         assert_eq!(first(&bad, false).as_deref(), Some("not ready"));
         let one_more = Readiness { was_complete: true, ..bad };

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::data;
 use crate::demo::Demo;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
@@ -81,7 +82,8 @@ pub async fn run_observed(
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
     let loads = demo.clone().map_or(loads, |demo| demo as Arc<dyn LoadObserver>);
-    let ports = Ports { loads, ..Ports::system(&config, tokens.clone())? };
+    let data = data::open(&config)?;
+    let ports = Ports { loads, data: data.clone(), ..Ports::system(&config, tokens.clone())? };
     tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
@@ -145,6 +147,10 @@ pub async fn run_observed(
     registry.end_all(&mut end_pace(&config, front.connections()), Reason::Shutdown).await;
     server.drain(operating, until).await;
     following.abort();
+    // Its threads end before the process does.
+    if let Some(data) = data {
+        data.close();
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -13,9 +13,10 @@ use super::source::{Source, read, repository};
 const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("cli", "author config runtime server"),
     ("author", "config hub runtime server"),
-    ("server", "config hub runtime"),
-    ("runtime", "config hub"),
-    ("hub", ""),
+    ("server", "config engine hub runtime"),
+    ("runtime", "config engine hub"),
+    ("hub", "engine"),
+    ("engine", ""),
     ("config", ""),
 ];
 
@@ -31,6 +32,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("jsonwebtoken", "server"),
     ("clap", "cli"),
     ("figment", "config"),
+    ("rusqlite", "engine"),
 ];
 
 /// The folder of the one other crate that names hyper, and only as a client.
@@ -41,6 +43,7 @@ const ABSENT_BELOW: &[(&str, &[&str])] = &[
     ("wharf-contract", &["wasmtime", "hyper", "tokio"]),
     ("wharf-config", &["wasmtime", "hyper", "tokio"]),
     ("wharf-hub", &["wasmtime", "hyper", "tokio-tungstenite"]),
+    ("wharf-engine", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
 ];
 
 /// Returns the names in a crate's `[dependencies]`.

@@ -56,6 +56,7 @@ impl Script {
             log: self.log.clone(),
             sessions: self.sessions.clone(),
             loads,
+            data: None,
             one_event_an_instance: true,
         }
     }

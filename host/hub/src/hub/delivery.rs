@@ -47,7 +47,7 @@ pub struct Posting {
 impl Hub {
     /// Queues a frame for one connection. Returns true if it was queued.
     pub fn send_to(&self, to: ConnectionId, frame: &Frame, writes: &mut PendingWrites) -> bool {
-        self.records.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
+        self.connections.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
     }
 
     /// Queues a frame for recipients except one of them, once for each. Returns their number.
@@ -308,7 +308,7 @@ impl Hub {
     }
 
     pub(super) fn outbound(&self, id: ConnectionId) -> Option<Arc<Outbound>> {
-        self.records.with(id, |record| record.outbound.clone())
+        self.connections.with(id, |record| record.outbound.clone())
     }
 
     /// Posts an event into an inbox.

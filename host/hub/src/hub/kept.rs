@@ -17,7 +17,7 @@ use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
 use crate::recipients::Group;
 use crate::room_state::{Runner, TooManyRoomStates};
-use crate::timer::{NewTimer, TimerFacts};
+use crate::timer::{Begun, NewTimer, TimerFacts};
 
 /// The facts about a room, as the operator sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +120,8 @@ impl Hub {
     /// Drops the state of a room, so that its next event begins anew. Returns true if there was
     /// one.
     pub fn reset_room(&self, room: &str) -> bool {
-        self.states.find(room).is_some_and(|room| room.forget())
+        let record = || self.record_forgotten(room);
+        self.states.find(room).is_some_and(|state| state.forget(record))
     }
 }
 
@@ -128,12 +129,17 @@ impl Hub {
 impl Hub {
     /// Sets a timer; one of the same name in its scope is replaced.
     pub fn set_timer(&self, timer: NewTimer) {
-        self.timers.set(timer);
+        let known = timer.replaces;
+        let replaced = self.timers.set(timer);
+        // Another event has set it since this one was recorded.
+        if replaced != known {
+            self.record_ended([replaced]);
+        }
     }
 
     /// Cancels a timer, and a firing of it that waits.
     pub fn cancel_timer(&self, scope: &Scope, name: &str) {
-        self.timers.cancel(scope, name);
+        self.record_ended([self.timers.cancel(scope, name)]);
     }
 
     /// Returns the number of a scope's timers, and true if one of them has this name.
@@ -162,14 +168,14 @@ impl Hub {
         self.timers.bytes()
     }
 
-    /// Begins the turn of a firing. Returns its payload, unless it was cancelled meanwhile.
-    pub fn begin_timer(&self, firing: &Firing) -> Option<Bytes> {
+    /// Begins the turn of a firing. `None` if it was cancelled meanwhile.
+    pub fn begin_timer(&self, firing: &Firing) -> Option<Begun> {
         self.timers.begin(firing)
     }
 
     /// Cancels all timers.
     pub fn cancel_timers(&self) {
-        self.timers.clear();
+        self.record_ended(self.timers.clear());
     }
 }
 

@@ -17,7 +17,7 @@ impl Hub {
     /// Adds a connection, whose first effects are about to commit.
     pub fn connect(&self, connection: &Arc<ConnectionRecord>) {
         self.everyone.add(connection.id, connection.outbound.clone());
-        self.records.insert(connection);
+        self.connections.insert(connection);
     }
 
     /// Removes a connection from its rooms, its user and the hub. Its record keeps its last
@@ -32,7 +32,7 @@ impl Hub {
             self.users.leave(user, connection.id);
         }
         self.everyone.remove(connection.id);
-        self.records.remove(connection.id);
+        self.connections.remove(connection.id);
         self.timers.cancel_all(&Scope::Connection(connection.id));
         self.rate_limits.end(connection.id.number);
     }
@@ -137,7 +137,7 @@ impl Hub {
 
     /// Returns the number of connections.
     pub fn connection_count(&self) -> usize {
-        self.records.len()
+        self.connections.len()
     }
 
     /// Returns the number of rooms that have members, or places that events have reserved.
@@ -152,12 +152,12 @@ impl Hub {
 
     /// Returns true if a connection is open.
     pub fn is_connected(&self, id: ConnectionId) -> bool {
-        self.records.with(id, |_| ()).is_some()
+        self.connections.with(id, |_| ()).is_some()
     }
 
     /// Returns the record of a connection, if it is open.
     pub fn connection(&self, id: ConnectionId) -> Option<Arc<ConnectionRecord>> {
-        self.records.with(id, Arc::clone)
+        self.connections.with(id, Arc::clone)
     }
 
     /// Returns the records of at most `limit` connections in ascending order of their ids,
@@ -167,7 +167,7 @@ impl Hub {
         after: Option<ConnectionId>,
         limit: usize,
     ) -> Vec<Arc<ConnectionRecord>> {
-        self.records.page(after, limit)
+        self.connections.page(after, limit)
     }
 
     /// Returns the number of a room's members, or of a user's connections.

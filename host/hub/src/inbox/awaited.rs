@@ -32,4 +32,6 @@ pub enum Outcome {
     Failed(String),
     /// The event missed its deadline, for this reason.
     Late(String),
+    /// The event was undone, since what it has changed cannot be kept, for this reason.
+    DataUnavailable(String),
 }

@@ -111,6 +111,11 @@ impl InstanceState {
     ) -> Result<(), CallRefusal> {
         let name = timer_name(name)?;
         self.check_payload(payload.len())?;
+        if !matches!(scope, Scope::Connection(_))
+            && let Some(why) = self.channel.hub.record_failure()
+        {
+            return Err(CallRefusal::DataUnavailable { why: why.to_string() });
+        }
         let (before, was_set) = self.channel.hub.count_timers(&scope, &name);
         let effects = &self.call()?.effects;
         let is_new = !effects.timer(&scope, &name).unwrap_or(was_set);
@@ -123,7 +128,8 @@ impl InstanceState {
         }
         let payload = Bytes::from(payload);
         let counted = is_new.then(|| scope.clone());
-        let timer = NewTimer { scope, name, delay, interval, payload, to };
+        let (record, replaces) = (0, 0);
+        let timer = NewTimer { record, replaces, scope, name, delay, interval, payload, to };
         self.record(Effect::SetTimer(Box::new(timer)))?;
         if let Some(scope) = counted {
             self.call()?.effects.count_timer(scope, 1);

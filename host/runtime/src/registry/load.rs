@@ -13,6 +13,7 @@ use crate::pool::Pool;
 use crate::saved_samples::{SavedSamples, Unreadable};
 use wharf_contract::description::Description;
 use wharf_contract::pattern::Pattern;
+use wharf_engine::Unavailable;
 
 /// Largest number of instances that new code has warm when it begins to serve.
 const MAX_WARM: usize = 16;
@@ -120,7 +121,9 @@ impl Registry {
         sha256: [u8; 32],
     ) -> Result<Ready, FileRefusal> {
         let begun = Instant::now();
-        let (context, number, warm) = self.next_of(name);
+        let (context, number, warm) = self.next_of(name).map_err(|why| {
+            FileRefusal::passing(format!("the channel's data cannot be read: {why}"))
+        })?;
         let (first, description) = trial(&component, &context, number).await?;
         let patterns =
             description.patterns().map_err(|wrong| FileRefusal::of(wrong.to_string()))?;
@@ -144,18 +147,16 @@ impl Registry {
 
     /// Returns the data of a channel, new or not, the number of its next generation, and the number of
     /// instances that the present one has warm.
-    fn next_of(&self, name: &str) -> (Arc<ChannelContext>, u64, usize) {
+    fn next_of(&self, name: &str) -> Result<(Arc<ChannelContext>, u64, usize), Unavailable> {
         if let Some(mounted) = self.channels.lock().get(name) {
             let current = mounted.channel.current();
-            return (
-                mounted.channel.context.clone(),
-                current.number + 1,
-                current.pool.idle_count(),
-            );
+            let context = mounted.channel.context.clone();
+            return Ok((context, current.number + 1, current.pool.idle_count()));
         }
-        match self.kept.lock().get(name) {
-            Some((context, last)) => (context, last + 1, 0),
-            None => (self.context(name), 1, 0),
+        let kept = self.kept.lock().get(name);
+        match kept {
+            Some((context, last)) => Ok((context, last + 1, 0)),
+            None => Ok((self.context(name)?, 1, 0)),
         }
     }
 }

@@ -33,13 +33,15 @@ pub struct Readiness {
     pub was_complete: bool,
     /// Number of places of keys for tokens that cannot be read.
     pub unusable_keys: usize,
+    /// True while data cannot be written to disk.
+    pub is_data_failing: bool,
 }
 
 impl Readiness {
     /// Returns true if the host serves what it has to. Once it has, one more bad file does not make
     /// it unready: its clients would lose the good ones too.
     pub fn is_ready(&self) -> bool {
-        !self.is_starting && self.channels > 0 && self.was_complete
+        !self.is_starting && self.channels > 0 && self.was_complete && !self.is_data_failing
     }
 }
 
@@ -72,6 +74,15 @@ impl Registry {
         }
         let was_complete = self.was_complete.load(Ordering::SeqCst);
         let (refused, unusable_keys) = (refusals.len(), self.unusable_keys().len());
-        Readiness { is_starting, channels, refused, missing, was_complete, unusable_keys }
+        let is_data_failing = self.ports.data.as_ref().is_some_and(|disk| disk.failure().is_some());
+        Readiness {
+            is_starting,
+            channels,
+            refused,
+            missing,
+            was_complete,
+            unusable_keys,
+            is_data_failing,
+        }
     }
 }

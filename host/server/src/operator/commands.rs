@@ -197,6 +197,9 @@ async fn outcome(channel: &Channel, outcome: oneshot::Receiver<Outcome>) -> Oper
         Ok(Outcome::Failed(why)) => {
             failed(StatusCode::INTERNAL_SERVER_ERROR, "channel-failed", why)
         }
+        Ok(Outcome::DataUnavailable(why)) => {
+            failed(StatusCode::SERVICE_UNAVAILABLE, "data-unavailable", why)
+        }
         Ok(Outcome::Late(why)) => failed(StatusCode::SERVICE_UNAVAILABLE, "channel-busy", why),
         Err(_) => {
             let message = "the event was dropped: the channel is gone, or the host failed";

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use wharf_contract::CallRefusal;
 use wharf_contract::store::ENTRY_OVERHEAD;
 
-use super::{Entry, Memory, Store};
+use wharf_engine::{Disk, Durability};
+
+use super::{Clocks, Entry, Memory, Store};
 
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
@@ -26,20 +28,52 @@ impl Hands {
     }
 }
 
-fn store(max_bytes: usize) -> (Memory, Hands) {
-    let hands = Hands { start: Instant::now(), milliseconds: Arc::default() };
-    let clock = hands.clone();
-    let now =
-        move || clock.start + Duration::from_millis(clock.milliseconds.load(Ordering::SeqCst));
-    (Memory::with_clock(max_bytes, Arc::new(now)), hands)
+impl Hands {
+    fn new() -> Hands {
+        Hands { start: Instant::now(), milliseconds: Arc::default() }
+    }
+
+    fn clocks(&self) -> Clocks {
+        let (monotonic, unix) = (self.clone(), self.clone());
+        let passed = |hands: &Hands| hands.milliseconds.load(Ordering::SeqCst);
+        Clocks {
+            monotonic: Box::new(move || {
+                monotonic.start + Duration::from_millis(passed(&monotonic))
+            }),
+            unix_ms: Box::new(move || 1_800_000_000_000 + passed(&unix)),
+        }
+    }
 }
 
-/// Returns the result of an answer, which memory gives at once.
+fn store(max_bytes: usize) -> (Memory, Hands) {
+    let hands = Hands::new();
+    (Memory::with_clocks(max_bytes, hands.clocks()), hands)
+}
+
+/// Returns the result of an answer. Memory gives it at once, and the disk a moment later.
 fn now<F: Future>(answer: F) -> F::Output {
     let mut answer = std::pin::pin!(answer);
-    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("memory does not wait"),
+    loop {
+        if let Poll::Ready(output) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A store on disk that can be restarted.
+struct OnDisk {
+    folder: tempfile::TempDir,
+    max_bytes: usize,
+    hands: Hands,
+}
+
+impl OnDisk {
+    fn open(&self) -> Memory {
+        let disk = Disk::open(self.folder.path(), Durability::Never).expect("a folder");
+        let records = disk.records("chat").expect("a channel");
+        Memory::recorded_with_clocks(self.max_bytes, records, self.hands.clocks())
+            .expect("readable records")
     }
 }
 
@@ -119,6 +153,8 @@ enum Step {
     List(String, Option<String>, usize),
     Advance(u64),
     Sweep,
+    /// The end of the process, and the next one. A store in memory alone sees nothing of it.
+    Restart,
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -142,6 +178,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(prefix, after, limit)| Step::List(prefix, after, limit)),
         (0..40_u64).prop_map(Step::Advance),
         Just(Step::Sweep),
+        Just(Step::Restart),
     ]
 }
 
@@ -172,6 +209,85 @@ impl Model {
     }
 }
 
+/// Checks that a store does what the model does. `restart` replaces it by one of the next process.
+fn follows_the_model(
+    mut store: Memory,
+    hands: &Hands,
+    max_bytes: usize,
+    steps: Vec<Step>,
+    restart: impl Fn(&mut Memory),
+) -> Result<(), TestCaseError> {
+    let mut model = Model { max_bytes, ..Model::default() };
+    for step in steps {
+        let time = model.time;
+        model.entries.retain(|_, (_, _, expires)| expires.is_none_or(|expires| time < expires));
+        match step {
+            Step::Get(key) => {
+                let expected = model
+                    .entries
+                    .get(&key)
+                    .map(|(text, version, _)| Entry { value: value(text), version: *version });
+                prop_assert_eq!(now(store.get(&key)), Ok(expected));
+            }
+            Step::Set(key, text, ttl) => {
+                let expires = model.expiry(ttl);
+                let expected = model.put(&key, text.clone(), expires);
+                let ttl = ttl.map(Duration::from_millis);
+                prop_assert_eq!(now(store.set(&key, value(&text), ttl)), expected);
+            }
+            Step::Delete(key) => {
+                let expected = model.entries.remove(&key).is_some();
+                prop_assert_eq!(now(store.delete(&key)), Ok(expected));
+            }
+            Step::Increment(key, by, ttl) => {
+                let (before, expires) = match model.entries.get(&key) {
+                    Some((text, _, expires)) => (text.parse::<i64>().ok(), *expires),
+                    None => (Some(0), model.expiry(ttl)),
+                };
+                let expected = match before.map(|before| before.checked_add(by)) {
+                    None => Err(CallRefusal::StoreNotANumber),
+                    Some(None) => Err(CallRefusal::StoreOverflow),
+                    Some(Some(sum)) => model.put(&key, sum.to_string(), expires).map(|_| sum),
+                };
+                let ttl = ttl.map(Duration::from_millis);
+                prop_assert_eq!(now(store.increment(&key, by, ttl)), expected);
+            }
+            Step::Swap(key, is_right, text, ttl) => {
+                let version = model.entries.get(&key).map(|(_, version, _)| *version);
+                let (given, expected) = if is_right {
+                    let expires = model.expiry(ttl);
+                    (version, model.put(&key, text.clone(), expires))
+                } else {
+                    (version.map_or(Some(1), |_| None), Err(CallRefusal::StoreConflict))
+                };
+                let ttl = ttl.map(Duration::from_millis);
+                let swapped = now(store.compare_and_swap(&key, given, value(&text), ttl));
+                prop_assert_eq!(swapped, expected);
+            }
+            Step::List(prefix, after, limit) => {
+                let keys = model.entries.keys().filter(|key| key.starts_with(&prefix));
+                let keys = keys.filter(|key| after.as_ref().is_none_or(|after| *key > after));
+                let expected: Vec<String> = keys.take(limit).cloned().collect();
+                prop_assert_eq!(now(store.list(&prefix, after.as_deref(), limit)), Ok(expected));
+            }
+            Step::Advance(milliseconds) => {
+                model.time += milliseconds;
+                hands.advance(milliseconds);
+            }
+            Step::Restart => restart(&mut store),
+            Step::Sweep => {
+                while store.sweep() {}
+                let size = |(key, (text, ..)): (&String, &(String, u64, Option<u64>))| {
+                    key.len() + text.len() + ENTRY_OVERHEAD
+                };
+                prop_assert_eq!(store.bytes(), model.entries.iter().map(size).sum::<usize>());
+            }
+        }
+        prop_assert!(store.bytes() <= max_bytes);
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn memory_does_what_the_model_does(
@@ -179,73 +295,62 @@ proptest! {
         max_bytes in 200..2500_usize,
     ) {
         let (store, hands) = store(max_bytes);
-        let mut model = Model { max_bytes, ..Model::default() };
-        for step in steps {
-            let time = model.time;
-            model.entries.retain(|_, (_, _, expires)| expires.is_none_or(|expires| time < expires));
-            match step {
-                Step::Get(key) => {
-                    let expected = model.entries.get(&key).map(|(text, version, _)| {
-                        Entry { value: value(text), version: *version }
-                    });
-                    prop_assert_eq!(now(store.get(&key)), Ok(expected));
-                }
-                Step::Set(key, text, ttl) => {
-                    let expires = model.expiry(ttl);
-                    let expected = model.put(&key, text.clone(), expires);
-                    let ttl = ttl.map(Duration::from_millis);
-                    prop_assert_eq!(now(store.set(&key, value(&text), ttl)), expected);
-                }
-                Step::Delete(key) => {
-                    let expected = model.entries.remove(&key).is_some();
-                    prop_assert_eq!(now(store.delete(&key)), Ok(expected));
-                }
-                Step::Increment(key, by, ttl) => {
-                    let (before, expires) = match model.entries.get(&key) {
-                        Some((text, _, expires)) => (text.parse::<i64>().ok(), *expires),
-                        None => (Some(0), model.expiry(ttl)),
-                    };
-                    let expected = match before.map(|before| before.checked_add(by)) {
-                        None => Err(CallRefusal::StoreNotANumber),
-                        Some(None) => Err(CallRefusal::StoreOverflow),
-                        Some(Some(sum)) => {
-                            model.put(&key, sum.to_string(), expires).map(|_| sum)
-                        }
-                    };
-                    let ttl = ttl.map(Duration::from_millis);
-                    prop_assert_eq!(now(store.increment(&key, by, ttl)), expected);
-                }
-                Step::Swap(key, is_right, text, ttl) => {
-                    let version = model.entries.get(&key).map(|(_, version, _)| *version);
-                    let (given, expected) = if is_right {
-                        let expires = model.expiry(ttl);
-                        (version, model.put(&key, text.clone(), expires))
-                    } else {
-                        (version.map_or(Some(1), |_| None), Err(CallRefusal::StoreConflict))
-                    };
-                    let ttl = ttl.map(Duration::from_millis);
-                    let swapped = now(store.compare_and_swap(&key, given, value(&text), ttl));
-                    prop_assert_eq!(swapped, expected);
-                }
-                Step::List(prefix, after, limit) => {
-                    let keys = model.entries.keys().filter(|key| key.starts_with(&prefix));
-                    let keys = keys.filter(|key| after.as_ref().is_none_or(|after| *key > after));
-                    let expected: Vec<String> = keys.take(limit).cloned().collect();
-                    prop_assert_eq!(now(store.list(&prefix, after.as_deref(), limit)), Ok(expected));
-                }
-                Step::Advance(milliseconds) => {
-                    model.time += milliseconds;
-                    hands.advance(milliseconds);
-                }
-                Step::Sweep => {
-                    while store.sweep() {}
-                    let size = |(key, (text, ..)): (&String, &(String, u64, Option<u64>))| {
-                        key.len() + text.len() + ENTRY_OVERHEAD
-                    };
-                    prop_assert_eq!(store.bytes(), model.entries.iter().map(size).sum::<usize>());
-                }
-            }
-            prop_assert!(store.bytes() <= max_bytes);
-        }
+        follows_the_model(store, &hands, max_bytes, steps, |_| ())?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_store_on_disk_does_what_the_model_does_through_restarts(
+        steps in proptest::collection::vec(step(), 1..80),
+        max_bytes in 200..2500_usize,
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let on_disk = OnDisk { folder, max_bytes, hands: Hands::new() };
+        follows_the_model(on_disk.open(), &on_disk.hands, max_bytes, steps, |store| {
+            // The folder is free once the last store of it is gone.
+            *store = Memory::new(0);
+            *store = on_disk.open();
+        })?;
+    }
+}
+
+#[test]
+fn a_write_that_cannot_be_recorded_changes_nothing_and_is_told_to_who_has_seen_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let on_disk = OnDisk { folder, max_bytes: 10_000, hands: Hands::new() };
+    let store = on_disk.open();
+    now(store.set("a", value("1"), None)).expect("written");
+    now(store.set("b", value("1"), ms(50))).expect("written");
+    let before = (now(store.get("a")), now(store.get("b")), store.bytes());
+    let database = on_disk.folder.path().join("wharf.db");
+    let other = rusqlite::Connection::open(database).expect("the database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let writes = (
+        store.set("a", value("2"), None),
+        store.increment("a", 5, None),
+        store.delete("b"),
+        store.set("c", value("3"), None),
+    );
+    // Those that have seen a write which is not on disk yet share its fate.
+    let (seen, listed) = (store.get("a"), store.list("", None, 10));
+    let refused = |code: Option<&str>| assert_eq!(code, Some("data-unavailable"));
+    refused(now(writes.0).err().map(|why| why.code()));
+    refused(now(writes.1).err().map(|why| why.code()));
+    refused(now(writes.2).err().map(|why| why.code()));
+    refused(now(writes.3).err().map(|why| why.code()));
+    refused(now(seen).err().map(|why| why.code()));
+    refused(now(listed).err().map(|why| why.code()));
+    drop(other);
+    assert_eq!((now(store.get("a")), now(store.get("b")), store.bytes()), before);
+    assert_eq!(now(store.list("", None, 10)), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    // Writes succeed again, with versions that were not used.
+    let retried = loop {
+        if let Ok(version) = now(store.set("a", value("2"), None)) {
+            break version;
+        }
+    };
+    assert!(retried > 2, "{retried}");
 }

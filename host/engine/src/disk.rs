@@ -1,0 +1,225 @@
+//! The data folder and its writer.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::database::{Database, FILE};
+use crate::error::{OpenError, Unavailable};
+use crate::lock::FolderLock;
+use crate::queue::Queue;
+use crate::records::{Kind, Record, Records};
+
+/// Time from the start of one group to that of the next, at least. A group costs as much as several
+/// writes do, so that under load it pays to wait for more of them; a lone write waits for nothing.
+const GROUP_SPACING: Duration = Duration::from_millis(1);
+
+/// Time from a failure to the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The writes that a loss of power may cost. The death of the process costs none at any of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// None that was awaited: each group is on the disk before it counts as written.
+    EachGroup,
+    /// Those of the last period of this length, and of the time that the disk takes.
+    Every(Duration),
+    /// Those that the system has not written by itself, which are mostly those of half a minute.
+    Never,
+}
+
+/// A data folder. Dropping the last reference writes what waits, and lets another process have it.
+pub struct Disk {
+    folder: PathBuf,
+    shared: Arc<Shared>,
+    database: Mutex<Database>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: FolderLock,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Queue,
+    /// The reason why the last group failed; `None` if it did not.
+    failure: Mutex<Option<Unavailable>>,
+    unsynced: Mutex<Unsynced>,
+    /// Notified when something is unsynced, or the disk is closed.
+    changed: Condvar,
+}
+
+/// The state of the thread that syncs.
+#[derive(Default)]
+struct Unsynced {
+    /// True if something was written since the last sync.
+    is_some: bool,
+    has_ended: bool,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens a data folder, which is made for this user alone if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Another process has the folder, a newer version has written it, or it cannot be used.
+    pub fn open(folder: &Path, durability: Durability) -> Result<Arc<Disk>, OpenError> {
+        let unusable = |error: std::io::Error| OpenError::Unusable {
+            folder: folder.to_owned(),
+            why: error.to_string(),
+        };
+        make_private(folder).map_err(unusable)?;
+        let lock = FolderLock::take(folder)?;
+        let writer = Database::open(folder, durability)?;
+        // Another one, so that a channel can be loaded while others write.
+        let database = Mutex::new(Database::open(folder, durability)?);
+        let shared = Arc::<Shared>::default();
+        let mut threads = vec![
+            spawn("data-writer", {
+                let shared = shared.clone();
+                move || write_groups(&shared, writer)
+            })
+            .map_err(unusable)?,
+        ];
+        if let Durability::Every(period) = durability {
+            let log = File::open(folder.join(format!("{FILE}-wal"))).map_err(unusable)?;
+            let shared = shared.clone();
+            threads
+                .push(spawn("data-sync", move || sync(&shared, &log, period)).map_err(unusable)?);
+        }
+        let (folder, threads) = (folder.to_owned(), Mutex::new(threads));
+        Ok(Arc::new(Disk { folder, shared, database, threads, _lock: lock }))
+    }
+
+    /// Returns the folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns the records of a channel. It waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read or written.
+    pub fn records(self: &Arc<Disk>, channel: &str) -> Result<Records, Unavailable> {
+        let number = self.database.lock().channel(channel)?;
+        Ok(Records::new(self.clone(), number))
+    }
+
+    /// Returns the reason why the last writes failed; `None` while writes succeed.
+    pub fn failure(&self) -> Option<Unavailable> {
+        self.shared.failure.lock().clone()
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
+    pub(crate) fn load(
+        &self,
+        channel: i64,
+        kind: Kind,
+        each: impl FnMut(Bytes, Record),
+    ) -> Result<(), Unavailable> {
+        self.database.lock().load(channel, kind, each)
+    }
+
+    /// Writes what waits, and ends the writer. Further writes are refused. It waits for the disk.
+    pub fn close(&self) {
+        self.shared.queue.end();
+        self.shared.unsynced.lock().has_ended = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.lock().drain(..) {
+            // A thread that has panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Makes a folder for this user alone, unless it exists.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+/// Writes groups until the queue ends. After a failure it tries by itself if writing is possible again:
+/// those who keep away from a host that cannot write would never show it.
+fn write_groups(shared: &Shared, mut database: Database) {
+    let (mut earliest, mut next_try) = (Instant::now(), None);
+    while let Some(group) = shared.queue.take(earliest, next_try) {
+        earliest = Instant::now() + GROUP_SPACING;
+        let written = match group.is_empty() {
+            true => database.probe(),
+            false => database.write(&group.changes),
+        };
+        match written {
+            Ok(()) => {
+                next_try = None;
+                if !std::mem::replace(&mut shared.unsynced.lock().is_some, true) {
+                    shared.changed.notify_all();
+                }
+                if shared.failure.lock().take().is_some() {
+                    tracing::info!("data is written to disk again");
+                }
+                group.written.decide(Ok(()));
+            }
+            Err(why) => {
+                next_try = Some(Instant::now() + RETRY);
+                report(shared, &why);
+                shared.queue.fail(group, &why);
+            }
+        }
+    }
+}
+
+/// Has the system write the log to the disk, a period after the first write since the last time, until the
+/// disk is closed; and once more then.
+fn sync(shared: &Shared, log: &File, period: Duration) {
+    loop {
+        let mut unsynced = shared.unsynced.lock();
+        while !unsynced.is_some && !unsynced.has_ended {
+            shared.changed.wait(&mut unsynced);
+        }
+        let until = Instant::now() + period;
+        while !unsynced.has_ended && !shared.changed.wait_until(&mut unsynced, until).timed_out() {}
+        let (is_some, is_last) = (std::mem::take(&mut unsynced.is_some), unsynced.has_ended);
+        drop(unsynced);
+        if is_some && let Err(error) = log.sync_data() {
+            report(shared, &Unavailable::new(&format!("the disk has failed: {error}")));
+        }
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// Notes a failure, and logs the first one of several in a row.
+fn report(shared: &Shared, why: &Unavailable) {
+    let before = shared.failure.lock().replace(why.clone());
+    if before.as_ref() != Some(why) {
+        tracing::error!(
+            reason = why.to_string(),
+            "data cannot be written to disk; what needs it is refused until it can"
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! The records of one channel.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::disk::Disk;
+use crate::error::Unavailable;
+use crate::written::Written;
+
+/// The kind of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// An entry of the store, by its key.
+    Store = 1,
+    /// The state of a room, by the room's name.
+    RoomState = 2,
+    /// A timer of a room or of the channel, by its number.
+    Timer = 3,
+}
+
+/// The content of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The value. Cheap to clone.
+    pub value: Bytes,
+    /// The version; its meaning is the kind's.
+    pub version: u64,
+    /// Time at which it expires, in milliseconds since 1970; `None` for one that stays.
+    pub expires_at: Option<u64>,
+}
+
+/// A change of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The kind.
+    pub kind: Kind,
+    /// The key within the kind.
+    pub key: Bytes,
+    /// The new content; `None` deletes the record.
+    pub to: Option<Record>,
+}
+
+/// A function that takes a change of memory back whose write has failed.
+pub type Undo = Box<dyn FnOnce() + Send>;
+
+/// The records of one channel. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Records {
+    disk: Arc<Disk>,
+    channel: i64,
+}
+
+impl Records {
+    pub(crate) fn new(disk: Arc<Disk>, channel: i64) -> Records {
+        Records { disk, channel }
+    }
+
+    /// Writes changes, all or none of them, in the next group. If the group fails, or one before it,
+    /// `undo` is called, later ones first.
+    ///
+    /// # Errors
+    ///
+    /// Writes fail at the moment. Nothing was recorded, and `undo` is not called.
+    pub fn write(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        undo: Option<Undo>,
+    ) -> Result<Written, Unavailable> {
+        self.disk.queue().put(self.channel, changes, undo)
+    }
+
+    /// Returns the reason why the last writes failed; `None` while writes succeed.
+    pub fn failure(&self) -> Option<Unavailable> {
+        self.disk.failure()
+    }
+
+    /// Reads all records of a kind, in the ascending order of their keys. It waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read, or a record is damaged.
+    pub fn load(&self, kind: Kind, each: impl FnMut(Bytes, Record)) -> Result<(), Unavailable> {
+        self.disk.load(self.channel, kind, each)
+    }
+}

@@ -1,0 +1,193 @@
+//! A store whose entries are recorded on disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+
+use wharf_contract::CallRefusal;
+use wharf_engine::{Change, Kind, Record, Records, Unavailable, Written};
+
+use super::entries::{Read, Recording, StoredEntries, StoredValue};
+use super::{Clocks, Memory};
+use crate::store::StoreAnswer;
+use crate::time_of_day::milliseconds;
+
+/// The key of the record that keeps the last version. No entry has it.
+const LAST_VERSION: &str = "";
+
+/// Pending writes above which those that are done are looked for.
+const MANY_PENDING: usize = 1024;
+
+impl Memory {
+    /// Makes a store with the recorded entries, and clocks of the caller's.
+    pub(crate) fn recorded_with_clocks(
+        max_bytes: usize,
+        records: Records,
+        clocks: Clocks,
+    ) -> Result<Memory, Unavailable> {
+        let mut entries = StoredEntries::default();
+        let (now, unix_now) = ((clocks.monotonic)(), (clocks.unix_ms)());
+        let mut expired = Vec::new();
+        records.load(Kind::Store, |key, record| {
+            // A version is never used twice, not even that of a deleted entry.
+            entries.last_version = entries.last_version.max(record.version);
+            let expires = record.expires_at.map(|at| {
+                let left = Duration::from_millis(at.saturating_sub(unix_now));
+                (left, now.checked_add(left))
+            });
+            match (std::str::from_utf8(&key), expires) {
+                (Ok(LAST_VERSION), _) => {}
+                (Ok(_) | Err(_), Some((Duration::ZERO, _))) | (Err(_), _) => expired.push(key),
+                (Ok(text), expires) => {
+                    let expires = expires.and_then(|(_, at)| at);
+                    let kept =
+                        StoredValue { value: record.value, version: record.version, expires };
+                    entries.replace(&Arc::from(text), Some(kept));
+                }
+            }
+        })?;
+        entries.recording = Some(Box::default());
+        if !expired.is_empty() {
+            let last = last_version(entries.last_version);
+            let deletes =
+                expired.into_iter().map(|key| Change { kind: Kind::Store, key, to: None });
+            records.write(deletes.chain([last]), None)?;
+        }
+        let entries = Arc::new(Mutex::new(entries));
+        Ok(Memory { max_bytes, clocks, entries, records: Some(records) })
+    }
+
+    /// Records the changes of a step, and answers when all that it has seen or done is on disk.
+    pub(super) fn record<'a, T: Send + 'a>(
+        &self,
+        records: &Records,
+        mut entries: MutexGuard<'_, StoredEntries>,
+        read: Read<'_>,
+        now: Instant,
+        answer: Result<T, CallRefusal>,
+    ) -> StoreAnswer<'a, T> {
+        let written = self.write(records, &mut entries, now);
+        let seen = match (&written, &mut entries.recording) {
+            (Ok(None), Some(recording)) => recording.pending_of(read),
+            _ => None,
+        };
+        drop(entries);
+        Box::pin(async move {
+            if let Some(written) = written.map_err(refusal)?.or(seen) {
+                written.wait().await.map_err(refusal)?;
+            }
+            answer
+        })
+    }
+
+    /// Records that expired entries were dropped. Nobody waits for it: what is not deleted now is
+    /// dropped when it is loaded.
+    pub(super) fn record_expired(
+        &self,
+        records: &Records,
+        entries: &mut StoredEntries,
+        now: Instant,
+    ) {
+        let _ = self.write(records, entries, now);
+    }
+
+    /// Queues the changes since the last call for the next group, or takes them back. `None` if there
+    /// are none.
+    fn write(
+        &self,
+        records: &Records,
+        entries: &mut StoredEntries,
+        now: Instant,
+    ) -> Result<Option<Written>, Unavailable> {
+        let Some(recording) = &mut entries.recording else {
+            return Ok(None);
+        };
+        let before = std::mem::take(&mut recording.before);
+        if before.is_empty() {
+            return Ok(None);
+        }
+        let unix_now = (self.clocks.unix_ms)();
+        let mut changes: Vec<Change> = Vec::with_capacity(before.len() + 1);
+        let mut has_deleted = false;
+        for (key, _) in &before {
+            let to = entries.stored(key).map(|kept| Record {
+                value: kept.value.clone(),
+                version: kept.version,
+                expires_at: kept.expires.map(|at| {
+                    unix_now.saturating_add(milliseconds(at.saturating_duration_since(now)))
+                }),
+            });
+            has_deleted |= to.is_none();
+            let key = Bytes::copy_from_slice(key.as_bytes());
+            changes.push(Change { kind: Kind::Store, key, to });
+        }
+        if has_deleted {
+            changes.push(last_version(entries.last_version));
+        }
+        let keys: Vec<Arc<str>> = before.iter().map(|(key, _)| key.clone()).collect();
+        let before = Arc::new(before);
+        let undo = {
+            let (table, before) = (self.entries.clone(), before.clone());
+            move || take_back(&mut table.lock(), &before)
+        };
+        match records.write(changes, Some(Box::new(undo))) {
+            Ok(written) => {
+                if let Some(recording) = &mut entries.recording {
+                    recording.note(keys, &written);
+                }
+                Ok(Some(written))
+            }
+            Err(why) => {
+                take_back(entries, &before);
+                Err(why)
+            }
+        }
+    }
+}
+
+impl Recording {
+    /// Notes a write that may not be on disk yet.
+    fn note(&mut self, keys: Vec<Arc<str>>, written: &Written) {
+        if self.last.as_ref().is_some_and(Written::is_decided) {
+            // Groups are decided in their order.
+            self.pending.clear();
+        } else if self.pending.len() > MANY_PENDING {
+            self.pending.retain(|_, written| !written.is_decided());
+        }
+        for key in keys {
+            self.pending.insert(key, written.clone());
+        }
+        self.last = Some(written.clone());
+    }
+
+    /// Returns the write behind what a step has seen, if that may not be on disk yet.
+    fn pending_of(&mut self, read: Read<'_>) -> Option<Written> {
+        if self.last.as_ref()?.is_decided() {
+            self.pending.clear();
+            self.last = None;
+            return None;
+        }
+        match read {
+            Read::Key(key) => self.pending.get(key).cloned(),
+            Read::All => self.last.clone(),
+        }
+    }
+}
+
+/// Takes changes back, the last one first.
+fn take_back(entries: &mut StoredEntries, before: &[(Arc<str>, Option<StoredValue>)]) {
+    for (key, value) in before.iter().rev() {
+        entries.replace(key, value.clone());
+    }
+}
+
+fn last_version(version: u64) -> Change {
+    let record = Record { value: Bytes::new(), version, expires_at: None };
+    Change { kind: Kind::Store, key: Bytes::from_static(LAST_VERSION.as_bytes()), to: Some(record) }
+}
+
+fn refusal(why: Unavailable) -> CallRefusal {
+    CallRefusal::DataUnavailable { why: why.to_string() }
+}
