@@ -159,6 +159,13 @@ const ENTRIES: &[Entry] = &[
         drawn: None,
     },
     Entry {
+        name: "kept",
+        title: "Events of 256 rooms whose state is kept, on disk and in memory",
+        arguments: &["kept"],
+        plugin: "../fixtures/kept",
+        drawn: None,
+    },
+    Entry {
         name: "storm",
         title: "Connections opened and closed",
         arguments: &["storm"],

@@ -82,10 +82,6 @@ pub async fn run_observed(
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
     let loads = demo.clone().map_or(loads, |demo| demo as Arc<dyn LoadObserver>);
-    let data = data::open(&config)?;
-    let ports = Ports { loads, data: data.clone(), ..Ports::system(&config, tokens.clone())? };
-    tokens.follow(&ports.http);
-    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let timing = WatchTiming {
         settle: config.settle,
         reconcile: config.reconcile,
@@ -96,6 +92,10 @@ pub async fn run_observed(
     // The watcher stops when it is dropped at the end of this function.
     let (_watcher, changes) = watch(folder.clone(), timing)
         .with_context(|| format!("the plugin folder {} cannot be watched", folder.display()))?;
+    let data = data::open(&config)?;
+    let ports = Ports { loads, data: data.clone(), ..Ports::system(&config, tokens.clone())? };
+    tokens.follow(&ports.http);
+    let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let (scanned, first_scan) = oneshot::channel();
     let followed = AssertUnwindSafe(registry.clone().follow(changes, scanned)).catch_unwind();
     let following = tokio::spawn(async {
