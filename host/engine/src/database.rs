@@ -112,33 +112,42 @@ impl Database {
 
     /// Makes changes, all or none.
     pub(crate) fn write(&mut self, changes: &[(i64, Change)]) -> Result<(), Unavailable> {
-        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut put = transaction.prepare_cached(
-                "INSERT INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
-                 value = excluded.value, version = excluded.version, \
-                 expires_at = excluded.expires_at, checksum = excluded.checksum",
-            )?;
-            let mut delete = transaction.prepare_cached(
-                "DELETE FROM record WHERE channel = ?1 AND kind = ?2 AND key = ?3",
-            )?;
-            for (channel, Change { kind, key, to }) in changes {
-                let (kind, key) = (*kind as u8, &**key);
-                match to {
-                    Some(record) => put.execute(params![
-                        channel,
-                        kind,
-                        key,
-                        &*record.value,
-                        record.version.cast_signed(),
-                        record.expires_at.map(u64::cast_signed),
-                        checksum(key, record),
-                    ])?,
-                    None => delete.execute(params![channel, kind, key])?,
-                };
-            }
+        let written = self.write_all(changes);
+        if written.is_err() && !self.0.is_autocommit() {
+            // It fails only where the transaction is over already.
+            let _ = self.0.execute_batch("ROLLBACK");
         }
-        Ok(transaction.commit()?)
+        Ok(written?)
+    }
+
+    /// Makes changes in a transaction, which is left open if one of them fails. All statements are kept
+    /// compiled: there are hundreds of groups a second.
+    fn write_all(&mut self, changes: &[(i64, Change)]) -> rusqlite::Result<()> {
+        self.0.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        // In a table whose only index is its key this takes three quarters of the time of an upsert.
+        let mut put = self
+            .0
+            .prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+        let mut delete = self
+            .0
+            .prepare_cached("DELETE FROM record WHERE channel = ?1 AND kind = ?2 AND key = ?3")?;
+        for (channel, Change { kind, key, to }) in changes {
+            let (kind, key) = (*kind as u8, &**key);
+            match to {
+                Some(record) => put.execute(params![
+                    channel,
+                    kind,
+                    key,
+                    &*record.value,
+                    record.version.cast_signed(),
+                    record.expires_at.map(u64::cast_signed),
+                    checksum(key, record),
+                ])?,
+                None => delete.execute(params![channel, kind, key])?,
+            };
+        }
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
     }
 
     /// Writes something that changes nothing, to see if writing is possible.

@@ -54,9 +54,7 @@ async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
     let mut writes = PendingWrites::default();
     let mut batch = Batch::default();
     loop {
-        // Nothing that waits could join the batch. Without a batch there is none to settle, and the last
-        // look at the inbox is `next`.
-        if !batch.is_empty() && (room.inbox().is_empty() || batch.is_full()) {
+        if batch.is_due(&room) {
             batch.settle(&channel.context.hub, &room, &mut writes).await;
             writes.write().await;
             continue;
@@ -73,10 +71,12 @@ async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
                 "the host panicked while it ran an event of a room; please report it"
             );
         }
-        // Another ready task may have frames for the same receivers, and the thread is not this
-        // room's alone.
-        tokio::task::yield_now().await;
-        writes.write().await;
+        if !batch.is_due(&room) {
+            // Another ready task may have frames for the same receivers, and the thread is not this
+            // room's alone. A batch that is recorded now lets others run as well.
+            tokio::task::yield_now().await;
+            writes.write().await;
+        }
     }
 }
 
@@ -161,8 +161,9 @@ impl Batch {
         self.events.is_empty() && self.changes.is_empty()
     }
 
-    fn is_full(&self) -> bool {
-        self.events.len() >= MAX_BATCH
+    /// Returns true if the batch waits for no further event of the room.
+    fn is_due(&self, room: &RoomState) -> bool {
+        !self.is_empty() && (room.inbox().is_empty() || self.events.len() >= MAX_BATCH)
     }
 
     /// Adds an event that was run, with the new state of the room.
@@ -184,7 +185,7 @@ impl Batch {
         let changes = std::mem::take(&mut self.changes);
         let recorded = match changes.is_empty() {
             true => Ok(()),
-            false => Box::pin(recorded(hub, changes)).await,
+            false => recorded(hub, changes).await,
         };
         if hub.is_recorded() {
             room.settle(recorded.is_ok());
