@@ -4,7 +4,8 @@ use figment::value::Value;
 use wharf_contract::names::distance;
 
 use super::sources::Source;
-use super::{ConfigError, SETTINGS, Setting};
+use super::tables::ALL_KEYS;
+use super::{ConfigError, SETTINGS};
 
 /// Letters of the shortest part of a key that is taken for that key without its end.
 const MIN_BEGINNING: usize = 5;
@@ -69,14 +70,15 @@ pub(super) fn unknown_in_table_text(
     }
 }
 
-/// Returns the setting with the most similar key, unless none is similar.
+/// Returns the most similar key of a setting or a table, unless none is similar.
 fn nearest(key: &str) -> Option<&'static str> {
     let key = key.to_lowercase().replace('-', "_");
-    let score = |setting: &&Setting| match setting.key.starts_with(&key) {
-        // The key lacks its unit.
+    let score = |known: &&'static str| match known.starts_with(&key) {
+        // The key lacks its unit, or the plural.
         true => 1,
-        false => distance(&key, setting.key),
+        false => distance(&key, known),
     };
-    let best = SETTINGS.iter().min_by_key(score)?;
-    (score(&best) <= 1 + key.chars().count() / 3).then_some(best.key)
+    let all = SETTINGS.iter().map(|setting| setting.key).chain(ALL_KEYS);
+    let best = all.min_by_key(score)?;
+    (score(&best) <= 1 + key.chars().count() / 3).then_some(best)
 }

@@ -154,6 +154,8 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
         ("max_mesage_bytes = 1", "max_mesage_bytes", "`max_message_bytes`"),
         ("keep_alive_interval = 1", "keep_alive_interval", "`keep_alive_interval_ms`"),
         ("Listen = \"\"", "Listen", "`listen`"),
+        ("[channel.chat]\nmax_connections = 1", "channel", "`channels`"),
+        ("[tokens]\nsecret = \"x\"", "tokens", "`token`"),
     ] {
         let error = refusal(from_file(file));
         for part in [key, "wharf.toml", nearest] {

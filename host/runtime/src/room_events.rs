@@ -144,6 +144,8 @@ async fn run_posted(
 struct Batch {
     events: Vec<Unsettled>,
     changes: RecordedChanges,
+    /// True if the state of the room is among them.
+    has_state: bool,
     /// True if an effect of an event is something that the next event could ask for, such as a timer.
     has_other_than_frames: bool,
 }
@@ -171,6 +173,7 @@ impl Batch {
         if hub.is_recorded() {
             self.changes.timers(&mut event.call.effects, hub);
             if let Some(state) = state {
+                self.has_state = true;
                 self.changes.room_state(room.name(), state);
             }
             self.has_other_than_frames |= !event.call.effects.are_frames();
@@ -187,8 +190,10 @@ impl Batch {
             true => Ok(()),
             false => recorded(hub, changes).await,
         };
-        if hub.is_recorded() {
-            room.settle(recorded.is_ok());
+        let has_state = std::mem::take(&mut self.has_state);
+        if has_state && !room.settle(recorded.is_ok()) && recorded.is_ok() {
+            // An operator has reset it between its planning and its record, which must not outlive it.
+            hub.record_forgotten(room.name());
         }
         for Unsettled { ran, mut call, waiter } in self.events.drain(..) {
             let outcome = match &recorded {

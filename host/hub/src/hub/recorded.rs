@@ -135,7 +135,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn record_forgotten(&self, room: &str) {
+    /// Records that the state of a room was forgotten. Nobody waits for it.
+    pub fn record_forgotten(&self, room: &str) {
         self.record_later([room_change(room, None)]);
     }
 

@@ -91,6 +91,10 @@ impl Memory {
         let now = (self.clocks.monotonic)();
         let mut entries = self.entries.lock();
         entries.drop_expired(now, SWEEP);
+        if let Some(records) = &self.records {
+            // By itself, so that the step does not wait for it.
+            self.record_expired(records, &mut entries, now);
+        }
         let answer = step(&mut entries, now);
         match &self.records {
             None => {
