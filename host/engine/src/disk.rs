@@ -18,8 +18,12 @@ use crate::records::{Kind, Record, Records};
 
 /// Time from the start of one group to that of the next, at least. A group costs as much as several
 /// writes do, so that under load it pays to wait for more of them: with 40,000 writes a second one costs two
-/// thirds of what it costs with half of this time. A lone write waits for nothing.
+/// thirds of what it costs with half of this time.
 const GROUP_SPACING: Duration = Duration::from_millis(2);
+
+/// Writes in that time from which it is waited. With fewer, as with one busy room whose events wait for each
+/// other, none waits for anything.
+const MANY: f64 = 32.0;
 
 /// Time from a failure to the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,11 +51,17 @@ pub struct Disk {
 #[derive(Default)]
 struct Shared {
     queue: Queue,
-    /// The reason why the last group failed; `None` if it did not.
-    failure: Mutex<Option<Unavailable>>,
+    failures: Mutex<Failures>,
     unsynced: Mutex<Unsynced>,
     /// Notified when something is unsynced, or the disk is closed.
     changed: Condvar,
+}
+
+/// The reasons why the last group, and the last sync, failed; `None` if they did not.
+#[derive(Default)]
+struct Failures {
+    write: Option<Unavailable>,
+    sync: Option<Unavailable>,
 }
 
 /// The state of the thread that syncs.
@@ -119,7 +129,8 @@ impl Disk {
 
     /// Returns the reason why the last writes failed; `None` while writes succeed.
     pub fn failure(&self) -> Option<Unavailable> {
-        self.shared.failure.lock().clone()
+        let failures = self.shared.failures.lock();
+        failures.write.as_ref().or(failures.sync.as_ref()).cloned()
     }
 
     pub(crate) fn queue(&self) -> &Queue {
@@ -167,8 +178,17 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 /// those who keep away from a host that cannot write would never show it.
 fn write_groups(shared: &Shared, mut database: Database) {
     let (mut earliest, mut next_try) = (Instant::now(), None);
+    let (mut period, mut writes, mut is_busy) = (Instant::now(), 0, false);
     while let Some(group) = shared.queue.take(earliest, next_try) {
-        earliest = Instant::now() + GROUP_SPACING;
+        let now = Instant::now();
+        writes += group.changes.len();
+        let passed = now.duration_since(period);
+        if passed >= GROUP_SPACING {
+            // In a longer time there were fewer in each part of it.
+            is_busy = writes as f64 * GROUP_SPACING.as_secs_f64() >= MANY * passed.as_secs_f64();
+            (period, writes) = (now, 0);
+        }
+        earliest = if is_busy { now + GROUP_SPACING } else { now };
         let written = match group.is_empty() {
             true => database.probe(),
             false => database.write(&group.changes),
@@ -179,14 +199,12 @@ fn write_groups(shared: &Shared, mut database: Database) {
                 if !std::mem::replace(&mut shared.unsynced.lock().is_some, true) {
                     shared.changed.notify_all();
                 }
-                if shared.failure.lock().take().is_some() {
-                    tracing::info!("data is written to disk again");
-                }
+                report(shared, |failures| &mut failures.write, None);
                 group.written.decide(Ok(()));
             }
             Err(why) => {
                 next_try = Some(Instant::now() + RETRY);
-                report(shared, &why);
+                report(shared, |failures| &mut failures.write, Some(&why));
                 shared.queue.fail(group, &why);
             }
         }
@@ -205,22 +223,37 @@ fn sync(shared: &Shared, log: &File, period: Duration) {
         while !unsynced.has_ended && !shared.changed.wait_until(&mut unsynced, until).timed_out() {}
         let (is_some, is_last) = (std::mem::take(&mut unsynced.is_some), unsynced.has_ended);
         drop(unsynced);
-        if is_some && let Err(error) = log.sync_data() {
-            report(shared, &Unavailable::new(&format!("the disk has failed: {error}")));
-        }
+        let synced = if is_some { log.sync_data() } else { Ok(()) };
+        let failed = synced.err().map(|error| format!("the disk has failed: {error}"));
+        let failed = failed.map(|why| Unavailable::new(&why));
+        report(shared, |failures| &mut failures.sync, failed.as_ref());
         if is_last {
             return;
+        }
+        if failed.is_some() {
+            let mut unsynced = shared.unsynced.lock();
+            unsynced.is_some = true;
+            let until = Instant::now() + RETRY;
+            while !unsynced.has_ended
+                && !shared.changed.wait_until(&mut unsynced, until).timed_out()
+            {}
         }
     }
 }
 
-/// Notes a failure, and logs the first one of several in a row.
-fn report(shared: &Shared, why: &Unavailable) {
-    let before = shared.failure.lock().replace(why.clone());
-    if before.as_ref() != Some(why) {
-        tracing::error!(
+/// Notes a failure or a success, and logs the first one of several in a row.
+fn report(
+    shared: &Shared,
+    of: impl FnOnce(&mut Failures) -> &mut Option<Unavailable>,
+    failed: Option<&Unavailable>,
+) {
+    let before = std::mem::replace(of(&mut shared.failures.lock()), failed.cloned());
+    match failed {
+        Some(why) if before.as_ref() != Some(why) => tracing::error!(
             reason = why.to_string(),
             "data cannot be written to disk; what needs it is refused until it can"
-        );
+        ),
+        None if before.is_some() => tracing::info!("data is written to disk again"),
+        _ => {}
     }
 }

@@ -43,12 +43,11 @@ impl Group {
         self.changes.is_empty()
     }
 
-    /// Ends the group without success: undoes its writes, later ones first, and tells who waits.
-    pub(crate) fn fail(mut self, why: &Unavailable) {
+    /// Undoes its writes, later ones first.
+    fn undo(&mut self) {
         while let Some(undo) = self.undos.pop() {
             undo();
         }
-        self.written.decide(Err(why.clone()));
     }
 }
 
@@ -109,15 +108,18 @@ impl Queue {
     }
 
     /// Undoes a group that has failed, and all writes that came after it.
-    pub(crate) fn fail(&self, group: Group, why: &Unavailable) {
-        let later = {
+    pub(crate) fn fail(&self, mut group: Group, why: &Unavailable) {
+        let mut later = {
             let mut state = self.state.lock();
             state.refusal = Some(why.clone());
             std::mem::take(&mut state.group)
         };
         // Undos take the locks of their tables, under which others may wait for the queue.
-        later.fail(why);
-        group.fail(why);
+        later.undo();
+        group.undo();
+        // All is undone before anybody hears of it, and groups are decided in their order.
+        group.written.decide(Err(why.clone()));
+        later.written.decide(Err(why.clone()));
         let mut state = self.state.lock();
         if !state.has_ended {
             state.refusal = None;

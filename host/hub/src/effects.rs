@@ -249,14 +249,6 @@ impl Effects {
         }
     }
 
-    /// Returns true if all effects are frames, which nothing that a later event reads depends on.
-    pub fn are_frames(&self) -> bool {
-        let is_frame = |effect: &Effect| {
-            matches!(effect, Effect::Send(_) | Effect::SendTo(..) | Effect::Broadcast { .. })
-        };
-        self.list.iter().all(is_frame) && self.close.is_none()
-    }
-
     /// Returns the time until a timer fires, if the event has set it.
     pub fn timer_delay(&self, scope: &Scope, name: &str) -> Option<Duration> {
         self.list.iter().rev().find_map(|effect| match effect {

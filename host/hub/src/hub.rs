@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wharf_engine::Unavailable;
 
 use crate::frame::Frame;
@@ -25,6 +26,7 @@ use crate::rate_limits::RateLimits;
 use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
 use crate::timer::Timers;
+use crate::timer_record::TimerRecord;
 
 use records::Records;
 
@@ -60,6 +62,8 @@ pub struct Hub {
     records: Option<wharf_engine::Records>,
     /// The number of the last record of a timer.
     last_timer_record: AtomicU64,
+    /// Recorded timers that are not set yet, by the numbers of their records.
+    loaded_timers: Mutex<Vec<(u64, TimerRecord)>>,
 }
 
 /// Hears what other channels publish to the rooms of one, besides the members. An implementation must not
@@ -103,10 +107,11 @@ impl Hub {
             publications,
             records: None,
             last_timer_record: AtomicU64::new(0),
+            loaded_timers: Mutex::default(),
         }
     }
 
-    /// Takes over the recorded states of rooms, and records those that follow, and timers, from now on. It
+    /// Takes over the recorded states of rooms, reads the recorded timers, and records those that follow, and timers, from now on. It
     /// waits for the disk.
     ///
     /// # Errors
@@ -114,6 +119,7 @@ impl Hub {
     /// The records cannot be read.
     pub fn recorded(mut self, records: wharf_engine::Records) -> Result<Hub, Unavailable> {
         self.load_rooms(&records)?;
+        self.load_timers(&records)?;
         self.records = Some(records);
         Ok(self)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wharf_contract::CallRefusal;
+use wharf_engine::Written;
 
 pub use memory::Memory;
 
@@ -44,7 +45,8 @@ pub type StoreAnswer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CallRefusal>
 ///   concurrent increments lose nothing, and of two `compare_and_swap` with the same expectation
 ///   one fails.
 /// - **A write that was answered stays**, until it is overwritten, deleted, or has expired. An
-///   error has changed nothing.
+///   error has changed nothing. A read may see a write that is not answered yet, and may be undone: then
+///   [`unwritten`](Store::unwritten) fails.
 /// - **Versions grow.** Each write of a key makes a version that is larger than any that the key
 ///   had before, also before it was deleted or expired: a version is never used twice.
 /// - **An expired value is not there**: not for `get`, `list` and `compare_and_swap`, not as a
@@ -107,6 +109,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Returns the size of the entries in the memory of this process, in bytes, with those that have
     /// expired and were not dropped yet.
     fn bytes(&self) -> usize;
+
+    /// Returns the last write, if it may not be on disk yet: effects that rest on what the store answers
+    /// must wait for it. `None` where all is written.
+    fn unwritten(&self) -> Option<Written>;
 
     /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
     /// Returns true if there may be more.

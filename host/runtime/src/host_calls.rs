@@ -34,7 +34,7 @@ use wharf_config::Config;
 use wharf_contract::close::{Close, Reason};
 use wharf_contract::effects::EffectLimits;
 use wharf_contract::{CallRefusal, Remedy};
-use wharf_engine::Unavailable;
+use wharf_engine::{Unavailable, Written};
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::effects::{Effect, Effects};
 use wharf_hub::frame::{Frame, FrameKind};
@@ -149,6 +149,9 @@ pub struct Call {
     pub cause: Option<Arc<Cause>>,
     /// The guest's own words about the outcome, for an event that somebody waits for.
     pub report: Option<Box<Report>>,
+    /// The last write of the store that it may have seen and that may not be on disk yet: its effects
+    /// wait for it.
+    pub seen: Option<Written>,
 }
 
 /// The guest's own words about the outcome of an event.
@@ -185,28 +188,67 @@ impl Call {
             hops: 0,
             report: None,
             cause: None,
+            seen: None,
         })
     }
 
     /// Records the timers of rooms and of the channel that the event sets or cancels, and performs the
-    /// effects. Returns the wish to close, of these or of an earlier flush. If nothing can be recorded,
-    /// the effects are dropped, and the connection is to be closed.
-    pub async fn commit(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
-        if hub.is_recorded() {
-            let mut changes = RecordedChanges::default();
-            changes.timers(&mut self.effects, hub);
-            // Few events have any.
-            if !changes.is_empty() && Box::pin(recorded(hub, changes)).await.is_err() {
-                self.effects.discard();
-                return self.close.take().or(Some(unavailable()));
-            }
+    /// effects. Returns the wish to close, of these or of an earlier flush.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be recorded; the effects are dropped.
+    pub async fn commit(
+        &mut self,
+        hub: &Hub,
+        writes: &mut PendingWrites,
+    ) -> Result<Option<Close>, Unavailable> {
+        self.record(hub).await?;
+        Ok(self.perform(hub, writes).await)
+    }
+
+    /// Records the timers of rooms and of the channel that the event sets or cancels.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be recorded; the effects are dropped.
+    pub async fn record(&mut self, hub: &Hub) -> Result<(), Unavailable> {
+        if !hub.is_recorded() {
+            return Ok(());
         }
-        self.perform(hub, writes).await
+        if self.seen.is_some()
+            && let Err(why) = Box::pin(self.wait_for_seen()).await
+        {
+            self.effects.discard();
+            return Err(why);
+        }
+        let mut changes = RecordedChanges::default();
+        changes.timers(&mut self.effects, hub);
+        // Few events have any.
+        if !changes.is_empty()
+            && let Err(why) = Box::pin(recorded(hub, changes)).await
+        {
+            self.effects.discard();
+            return Err(why);
+        }
+        Ok(())
+    }
+
+    /// Waits until all that the event has seen is on disk.
+    ///
+    /// # Errors
+    ///
+    /// It was undone.
+    pub(crate) async fn wait_for_seen(&mut self) -> Result<(), Unavailable> {
+        match self.seen.take() {
+            Some(seen) => seen.wait().await,
+            None => Ok(()),
+        }
     }
 
     /// Performs the effects, whose timers are recorded. Returns the wish to close, of these or of an
     /// earlier flush.
-    pub(crate) async fn perform(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
+    pub async fn perform(&mut self, hub: &Hub, writes: &mut PendingWrites) -> Option<Close> {
         let close = self.effects.commit(self.client.as_deref(), self.hops, hub, writes).await;
         self.close.take().or(close)
     }
@@ -222,7 +264,7 @@ pub(crate) async fn recorded(hub: &Hub, changes: RecordedChanges) -> Result<(), 
 
 /// Returns the end of a connection whose event cannot be recorded. The reason is in the log, and not for
 /// clients.
-fn unavailable() -> Close {
+pub fn unavailable() -> Close {
     let code = Reason::Overload.code().unwrap_or_default();
     Close { code, reason: "the host cannot keep data at present; try again later".to_owned() }
 }

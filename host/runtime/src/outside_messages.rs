@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::channel::Channel;
 use crate::guest_call::{About, CallError, GuestCall, Patience};
 use crate::host_calls::Call;
-use crate::instance::{Finished, OutsideAnswer};
+use crate::instance::{Finished, OutsideAnswer, OutsideRefusal};
 use wharf_hub::outbound::PendingWrites;
 
 /// Asks a channel. The effects of its handler commit if it replies, and are dropped if it refuses.
@@ -34,8 +34,17 @@ pub async fn ask(
     let Finished { mut call, returned } = finished?;
     if let Some(Ok(_)) = &returned {
         let mut writes = PendingWrites::default();
-        call.commit(&channel.context.hub, &mut writes).await;
+        if call.commit(&channel.context.hub, &mut writes).await.is_err() {
+            return Ok(Some(Err(undone())));
+        }
         writes.write().await;
     }
     Ok(returned)
+}
+
+/// Returns the answer to a message whose effects are dropped, since they cannot be recorded.
+fn undone() -> OutsideRefusal {
+    let body =
+        r#"{"error":{"code":"data-unavailable","message":"the host cannot keep data at present"}}"#;
+    OutsideRefusal { status: 503, body: body.into() }
 }

@@ -79,7 +79,8 @@ async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
     // The log has the failure, and the next diff is told even so.
     if let Ok(mut finished) = finished.await {
         let mut writes = PendingWrites::default();
-        finished.call.commit(&channel.context.hub, &mut writes).await;
+        // The log has the disk's failure.
+        let _ = finished.call.commit(&channel.context.hub, &mut writes).await;
         writes.write().await;
     }
 }

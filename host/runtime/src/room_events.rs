@@ -6,10 +6,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
 
 use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
@@ -19,13 +19,14 @@ use crate::instance::{Detached, Failure};
 use crate::working::Work;
 use wharf_contract::CallRefusal;
 use wharf_contract::fault::{Fault, TooBig};
+use wharf_engine::Unavailable;
 use wharf_hub::hub::{Hub, RecordedChanges};
-use wharf_hub::inbox::{Addressee, AwaitedEvent, Outcome, Posted};
+use wharf_hub::inbox::{AwaitedEvent, Outcome, Posted};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::room_state::{RoomState, Runner};
 
-/// Events of a room whose changes are recorded in one write at most, so that the first one does not wait long.
-const MAX_BATCH: usize = 64;
+/// Time until a timer fires again whose firing could not be recorded.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The runner of the events of a channel's rooms, as long as the channel exists.
 pub struct RoomRunner(Weak<ChannelContext>);
@@ -52,60 +53,51 @@ impl Runner for RoomRunner {
 /// Runs a room's events until none waits.
 async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
     let mut writes = PendingWrites::default();
-    let mut batch = Batch::default();
-    loop {
-        if batch.is_due(&room) {
-            batch.settle(&channel.context.hub, &room, &mut writes).await;
-            writes.write().await;
-            continue;
-        }
-        let Some(posted) = room.next() else {
-            return;
-        };
+    while let Some(posted) = room.next() {
         channel = channel.successor();
         // A panic of the host is a bug of the host, and must not be the end of the room.
-        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut batch, &mut writes));
+        let run = AssertUnwindSafe(run_posted(&channel, &room, posted, &mut writes));
         if run.catch_unwind().await.is_err() && channel.context.failure_budget.take() {
             tracing::error!(
                 channel = channel.name(),
                 "the host panicked while it ran an event of a room; please report it"
             );
         }
-        if !batch.is_due(&room) {
-            // Another ready task may have frames for the same receivers, and the thread is not this
-            // room's alone. A batch that is recorded now lets others run as well.
-            tokio::task::yield_now().await;
-            writes.write().await;
-        }
+        // Another ready task may have frames for the same receivers, and the thread is not this
+        // room's alone.
+        tokio::task::yield_now().await;
+        writes.write().await;
     }
 }
 
 async fn run_posted(
     channel: &Channel,
-    room: &RoomState,
+    room: &Arc<RoomState>,
     posted: Posted,
-    batch: &mut Batch,
     writes: &mut PendingWrites,
 ) {
     let hub = &channel.context.hub;
-    let (ran, waiter) = match posted {
+    let mut changes = RecordedChanges::default();
+    match posted {
         Posted::Event { cause, payload, hops, .. } => {
             let cause = cause.as_ref();
             let event = Detached::RoomEvent { room: room.name(), cause, payload: &payload };
-            (run_one(channel, room, &event, hops, None).await, None)
+            let ran = run_one(channel, room, &event, hops, None).await;
+            // A failure is in the log.
+            let _ = settle(ran, hub, room, changes, writes).await;
         }
         Posted::Awaited(awaited) => {
             let AwaitedEvent { payload, hops, waiter } = *awaited;
             let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
-            (run_one(channel, room, &event, hops, Some(Box::default())).await, Some(waiter))
+            let ran = run_one(channel, room, &event, hops, Some(Box::default())).await;
+            let outcome = settle(ran, hub, room, changes, writes).await;
+            // The poster may have given up.
+            let _ = waiter.send(outcome.unwrap_or_else(|failed| failed));
         }
         // Only connections have a session.
-        Posted::SessionWanted(_) => return,
+        Posted::SessionWanted(_) => {}
         // Timers that are set while a removed channel's connections end are not wanted.
-        Posted::Timer(_) if channel.is_removed() => {
-            hub.cancel_timers();
-            return;
-        }
+        Posted::Timer(_) if channel.is_removed() => hub.cancel_timers(),
         Posted::Timer(firing) => {
             let Some(begun) = hub.begin_timer(&firing) else {
                 return;
@@ -117,101 +109,83 @@ async fn run_posted(
             };
             let ran = run_one(channel, room, &event, 0, None).await;
             // One whose handler failed has fired as well.
-            batch.changes.fired(&firing, &begun);
-            (ran, None)
+            changes.fired(&firing, &begun);
+            match settle(ran, hub, room, changes, writes).await {
+                Err(Outcome::DataUnavailable(_)) => {
+                    hub.fire_again(&firing, begun, room.clone(), AGAIN);
+                }
+                _ => hub.end_record_if_gone(&firing, &begun),
+            }
+        }
+    }
+}
+
+/// Records what an event has changed, and performs its effects then. Nobody has seen anything of it
+/// before.
+///
+/// # Errors
+///
+/// The outcome of an event that has failed, or cannot be recorded: it has changed nothing.
+async fn settle(
+    ran: Result<(Ran, Box<Call>, Option<Bytes>), CallError>,
+    hub: &Hub,
+    room: &RoomState,
+    mut changes: RecordedChanges,
+    writes: &mut PendingWrites,
+) -> Result<Outcome, Outcome> {
+    let mut failed = None;
+    let mut ran = match ran {
+        Ok(ran) => Some(ran),
+        Err(failure) => {
+            failed = Some(outcome_of_failure(failure));
+            None
         }
     };
-    match ran {
-        Ok((ran, call, state)) => {
-            batch.add(Unsettled { ran, call, waiter }, state, hub, room);
-            let must_settle = !hub.is_recorded() || batch.has_other_than_frames;
-            if must_settle || batch.changes.is_empty() {
-                batch.settle(hub, room, writes).await;
-            }
-        }
-        // A failure is in the log. The poster may have given up.
-        Err(failure) => {
-            if let Some(waiter) = waiter {
-                let _ = waiter.send(outcome_of_failure(failure));
-            }
-        }
+    let mut seen = Ok(());
+    if let Some((_, call, _)) = &mut ran
+        && call.seen.is_some()
+    {
+        // An event that has acted on what was undone is undone as well, before it is recorded.
+        seen = Box::pin(call.wait_for_seen()).await;
     }
-}
-
-/// Events of a room that were run one after the other, and whose effects wait until what they have changed
-/// is recorded. Then they are performed in the order of the events.
-#[derive(Default)]
-struct Batch {
-    events: Vec<Unsettled>,
-    changes: RecordedChanges,
-    /// True if the state of the room is among them.
-    has_state: bool,
-    /// True if an effect of an event is something that the next event could ask for, such as a timer.
-    has_other_than_frames: bool,
-}
-
-struct Unsettled {
-    ran: Ran,
-    call: Box<Call>,
-    waiter: Option<Waiter>,
-}
-
-type Waiter = oneshot::Sender<Outcome>;
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.changes.is_empty()
+    if let Err(why) = seen {
+        room.settle(false);
+        return Err(data_unavailable(&why));
     }
-
-    /// Returns true if the batch waits for no further event of the room.
-    fn is_due(&self, room: &RoomState) -> bool {
-        !self.is_empty() && (room.inbox().is_empty() || self.events.len() >= MAX_BATCH)
-    }
-
-    /// Adds an event that was run, with the new state of the room.
-    fn add(&mut self, mut event: Unsettled, state: Option<Bytes>, hub: &Hub, room: &RoomState) {
+    let ran = ran.map(|(ran, mut call, state)| {
+        let has_state = state.is_some();
         if hub.is_recorded() {
-            self.changes.timers(&mut event.call.effects, hub);
+            changes.timers(&mut call.effects, hub);
             if let Some(state) = state {
-                self.has_state = true;
-                self.changes.room_state(room.name(), state);
+                changes.room_state(room.name(), state);
             }
-            self.has_other_than_frames |= !event.call.effects.are_frames();
         }
-        self.events.push(event);
-    }
-
-    /// Records the changes, and performs the effects. If nothing can be recorded, the events have changed
-    /// nothing.
-    async fn settle(&mut self, hub: &Hub, room: &RoomState, writes: &mut PendingWrites) {
-        self.has_other_than_frames = false;
-        let changes = std::mem::take(&mut self.changes);
-        let recorded = match changes.is_empty() {
-            true => Ok(()),
-            false => recorded(hub, changes).await,
-        };
-        let has_state = std::mem::take(&mut self.has_state);
-        if has_state && !room.settle(recorded.is_ok()) && recorded.is_ok() {
+        (ran, call, has_state)
+    });
+    let is_recorded = hub.is_recorded() && !changes.is_empty();
+    let recorded = if is_recorded { recorded(hub, changes).await } else { Ok(()) };
+    if is_recorded && ran.as_ref().is_some_and(|(_, _, has_state)| *has_state) {
+        let is_kept = room.settle(recorded.is_ok());
+        if !is_kept && recorded.is_ok() {
             // An operator has reset it between its planning and its record, which must not outlive it.
             hub.record_forgotten(room.name());
         }
-        for Unsettled { ran, mut call, waiter } in self.events.drain(..) {
-            let outcome = match &recorded {
-                Ok(()) => {
-                    call.perform(hub, writes).await;
-                    waiter.is_some().then(|| outcome(ran, call.report.take()))
-                }
-                Err(why) => {
-                    let why = CallRefusal::DataUnavailable { why: why.to_string() };
-                    Some(Outcome::DataUnavailable(why.to_string()))
-                }
-            };
-            if let (Some(waiter), Some(outcome)) = (waiter, outcome) {
-                // The poster may have given up.
-                let _ = waiter.send(outcome);
-            }
-        }
     }
+    if let Err(why) = recorded {
+        return Err(data_unavailable(&why));
+    }
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    let Some((ran, mut call, _)) = ran else {
+        return Err(Outcome::Undone);
+    };
+    call.perform(hub, writes).await;
+    Ok(outcome(ran, call.report.take()))
+}
+
+fn data_unavailable(why: &Unavailable) -> Outcome {
+    Outcome::DataUnavailable(CallRefusal::DataUnavailable { why: why.to_string() }.to_string())
 }
 
 /// An event that was run to its end.

@@ -39,7 +39,7 @@ use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
-use wharf_runtime::host_calls::{Call, Phase};
+use wharf_runtime::host_calls::{Call, Phase, unavailable};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
 use wharf_runtime::log_budget::LogBudget;
 
@@ -231,7 +231,7 @@ async fn connect(
             channel.context.session_sample.note(&session);
             let hub = &channel.context.hub;
             hub.connect(client);
-            let close = call.commit(hub, writes).await;
+            let close = call.commit(hub, writes).await.unwrap_or_else(|_| Some(unavailable()));
             writes.write().await;
             let headers = std::mem::take(&mut call.response_headers);
             Ok(Accepted { session, share, headers, close })
@@ -439,6 +439,11 @@ impl Connection {
     ) -> Option<Ending> {
         match answered {
             Ok(Finished { mut call, returned }) => {
+                let hub = &self.channel.context.hub;
+                // Before the session: an event that cannot be recorded has changed nothing.
+                if call.record(hub).await.is_err() {
+                    return Some(Ending::asked_for(unavailable()));
+                }
                 if let Some(session) = returned {
                     if !self.share.cover(self.client.kept_bytes() + session.len()) {
                         log_exhausted(&self.channel, &self.client);
@@ -447,7 +452,7 @@ impl Connection {
                     self.channel.context.ports.sessions.committed(&self.client, &session);
                     self.session = session.into();
                 }
-                let close = call.commit(&self.channel.context.hub, &mut self.writes).await;
+                let close = call.perform(hub, &mut self.writes).await;
                 close.map(Ending::asked_for)
             }
             Err(CallError::Exhausted(_)) => Some(Ending::of(Reason::Overload)),

@@ -144,6 +144,40 @@ impl Hub {
         self.record_later(timers.into_iter().filter(|number| *number > 0).map(deletion));
     }
 
+    /// Sets a timer again whose firing could not be recorded, unless another of its name is set or it
+    /// goes on by itself. Its record is still there.
+    pub fn fire_again(
+        &self,
+        firing: &Firing,
+        begun: Begun,
+        to: Arc<dyn Addressee>,
+        delay: Duration,
+    ) {
+        let (scope, name) = (firing.scope.clone(), firing.name.clone());
+        if begun.again.is_none() && !self.timers.count_of(&scope, &name).1 {
+            let (record, interval) = (begun.record, None);
+            self.set_timer(NewTimer {
+                record,
+                replaces: 0,
+                scope,
+                name,
+                delay,
+                interval,
+                payload: begun.payload,
+                to,
+            });
+        }
+    }
+
+    /// Deletes the record of a timer that has fired, if the timer was cancelled or replaced while its
+    /// firing was recorded: the record was deleted then, and is there again.
+    pub fn end_record_if_gone(&self, firing: &Firing, begun: &Begun) {
+        let is_followed = begun.again.as_ref().is_some_and(|again| is_followed(again.interval));
+        if is_followed && self.timers.record_of(&firing.scope, &firing.name) != begun.record {
+            self.record_ended([begun.record]);
+        }
+    }
+
     /// Takes over the recorded states of rooms. It waits for the disk.
     pub(super) fn load_rooms(&self, records: &Records) -> Result<(), Unavailable> {
         records.load(Kind::RoomState, |key, record| {
@@ -155,26 +189,30 @@ impl Hub {
         })
     }
 
-    /// Sets the recorded timers. Those that fell due meanwhile fire at once, each one time. It waits for the
-    /// disk.
-    ///
-    /// # Errors
-    ///
-    /// The records cannot be read; no timer is set.
-    pub fn load_timers(&self) -> Result<(), Unavailable> {
-        let Some(records) = &self.records else {
-            return Ok(());
-        };
-        let mut loaded = Vec::new();
+    /// Reads the recorded timers, which are set later. It waits for the disk.
+    pub(super) fn load_timers(&self, records: &Records) -> Result<(), Unavailable> {
+        let (mut loaded, mut last, mut is_strange) = (Vec::new(), 0, false);
         records.load(Kind::Timer, |_, record| {
-            loaded.push((record.version, TimerRecord::read(record.value)));
+            last = record.version.max(last);
+            match TimerRecord::read(record.value) {
+                Some(timer) => loaded.push((record.version, timer)),
+                None => is_strange = true,
+            }
         })?;
+        if is_strange {
+            return Err(Unavailable::new("a timer has a form that this version does not know"));
+        }
+        self.last_timer_record.store(last, Ordering::Relaxed);
+        *self.loaded_timers.lock() = loaded;
+        Ok(())
+    }
+
+    /// Sets the recorded timers; once, when the channel's code is there. Those that fell due meanwhile fire
+    /// at once, each one time.
+    pub fn set_loaded_timers(&self) {
         let now = unix_ms();
-        for (number, record) in loaded {
-            self.last_timer_record.fetch_max(number, Ordering::Relaxed);
-            let Some(TimerRecord { room, name, due_at, interval, payload }) = record else {
-                continue;
-            };
+        let loaded = std::mem::take(&mut *self.loaded_timers.lock());
+        for (number, TimerRecord { room, name, due_at, interval, payload }) in loaded {
             let delay = Duration::from_millis(due_at.saturating_sub(now));
             let name: Arc<str> = name.into();
             let (scope, to): (Scope, Arc<dyn Addressee>) = if room.is_empty() {
@@ -199,6 +237,5 @@ impl Hub {
                 to,
             });
         }
-        Ok(())
     }
 }

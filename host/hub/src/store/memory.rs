@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 
 use wharf_contract::CallRefusal;
 use wharf_contract::store::{number, sum};
-use wharf_engine::{Records, Unavailable};
+use wharf_engine::{Records, Unavailable, Written};
 
 use super::{Entry, ListedEntry, Store, StoreAnswer};
 use crate::time_of_day::unix_ms;
-use entries::{Read, StoredEntries};
+use entries::StoredEntries;
 
 /// Expired entries that one call drops at most, so that no call has to drop thousands.
 const SWEEP: usize = 64;
@@ -45,7 +45,7 @@ impl Clocks {
 }
 
 /// A store in memory, bounded in bytes. Its entries may be recorded on disk as well: then a write is
-/// answered once it is there, and a read once all that it has seen is there.
+/// answered once it is there.
 pub struct Memory {
     max_bytes: usize,
     clocks: Clocks,
@@ -82,10 +82,9 @@ impl Memory {
     }
 
     /// Performs one step: drops some of the expired entries, then calls `step`. The lock is held
-    /// only for that, and never while a task waits. `read` names what the step sees.
+    /// only for that, and never while a task waits.
     fn step<'a, T: Send + 'a>(
         &self,
-        read: Read<'_>,
         step: impl FnOnce(&mut StoredEntries, Instant) -> Result<T, CallRefusal>,
     ) -> StoreAnswer<'a, T> {
         let now = (self.clocks.monotonic)();
@@ -101,14 +100,14 @@ impl Memory {
                 drop(entries);
                 Box::pin(ready(answer))
             }
-            Some(records) => self.record(records, entries, read, now, answer),
+            Some(records) => self.record(records, entries, now, answer),
         }
     }
 }
 
 impl Store for Memory {
     fn get<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, Option<Entry>> {
-        self.step(Read::Key(key), |entries, now| {
+        self.step(|entries, now| {
             let found = entries.live(key, now);
             Ok(found.map(|kept| Entry { value: kept.value.clone(), version: kept.version }))
         })
@@ -120,13 +119,11 @@ impl Store for Memory {
         value: Bytes,
         ttl: Option<Duration>,
     ) -> StoreAnswer<'a, u64> {
-        self.step(Read::Key(key), |entries, now| {
-            entries.put(key, value, expiry(now, ttl), now, self.max_bytes)
-        })
+        self.step(|entries, now| entries.put(key, value, expiry(now, ttl), now, self.max_bytes))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> StoreAnswer<'a, bool> {
-        self.step(Read::Key(key), |entries, now| {
+        self.step(|entries, now| {
             let was_live = entries.live(key, now).is_some();
             entries.remove(key);
             Ok(was_live)
@@ -139,7 +136,7 @@ impl Store for Memory {
         by: i64,
         ttl: Option<Duration>,
     ) -> StoreAnswer<'a, i64> {
-        self.step(Read::Key(key), |entries, now| {
+        self.step(|entries, now| {
             let (before, expires) = match entries.live(key, now) {
                 Some(kept) => (number(&kept.value)?, kept.expires),
                 None => (0, expiry(now, ttl)),
@@ -157,7 +154,7 @@ impl Store for Memory {
         value: Bytes,
         ttl: Option<Duration>,
     ) -> StoreAnswer<'a, u64> {
-        self.step(Read::Key(key), |entries, now| {
+        self.step(|entries, now| {
             if entries.live(key, now).map(|kept| kept.version) != expected {
                 return Err(CallRefusal::StoreConflict);
             }
@@ -171,7 +168,7 @@ impl Store for Memory {
         after: Option<&'a str>,
         limit: usize,
     ) -> StoreAnswer<'a, Vec<String>> {
-        self.step(Read::All, |entries, now| {
+        self.step(|entries, now| {
             let listed = entries.listed(prefix, after, now);
             Ok(listed.take(limit).map(|(key, _)| key.to_string()).collect())
         })
@@ -183,7 +180,7 @@ impl Store for Memory {
         after: Option<&'a str>,
         limit: usize,
     ) -> StoreAnswer<'a, Vec<ListedEntry>> {
-        self.step(Read::All, |entries, now| {
+        self.step(|entries, now| {
             let listed = entries.listed(prefix, after, now).map(|(key, kept)| ListedEntry {
                 key: key.to_string(),
                 value: kept.value.clone(),
@@ -198,14 +195,21 @@ impl Store for Memory {
         self.entries.lock().bytes
     }
 
+    fn unwritten(&self) -> Option<Written> {
+        self.records.as_ref()?;
+        self.last_write()
+    }
+
     fn sweep(&self) -> bool {
         let now = (self.clocks.monotonic)();
         let mut entries = self.entries.lock();
         let dropped = entries.drop_expired(now, FULL_SWEEP);
-        if let Some(records) = &self.records {
-            self.record_expired(records, &mut entries, now);
-        }
-        dropped == FULL_SWEEP
+        // Entries that cannot be recorded are put back, and the next sweep tries again.
+        let are_gone = match &self.records {
+            Some(records) => self.record_expired(records, &mut entries, now),
+            None => true,
+        };
+        are_gone && dropped == FULL_SWEEP
     }
 }
 

@@ -26,7 +26,9 @@ impl Host for InstanceState {
             return Err(CallRefusal::FlushWhileConnecting.into());
         }
         let mut writes = own.as_ref().map(PendingWrites::of).unwrap_or_default();
-        call.close = call.commit(&hub, &mut writes).await;
+        let committed = call.commit(&hub, &mut writes).await;
+        call.close =
+            committed.map_err(|why| CallRefusal::DataUnavailable { why: why.to_string() })?;
         // A progress message is of no use if it waits for the handler's end.
         writes.write().await;
         Ok(())

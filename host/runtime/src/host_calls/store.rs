@@ -12,7 +12,9 @@ use wharf_hub::store::Store;
 impl Host for InstanceState {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, Error> {
         let store = self.store_for(&key)?;
-        let found = store.get(&key).await?;
+        let found = store.get(&key).await;
+        self.note_seen()?;
+        let found = found?;
         Ok(found.map(|entry| Entry { value: entry.value.into(), version: entry.version }))
     }
 
@@ -20,20 +22,28 @@ impl Host for InstanceState {
         let limit = self.channel.config.max_store_value_bytes;
         let store = self.store_for(&key)?;
         check_value(&value, limit)?;
-        Ok(store.set(&key, value.into(), time_to_live(ttl)?).await?)
+        let version = store.set(&key, value.into(), time_to_live(ttl)?).await;
+        self.note_seen()?;
+        Ok(version?)
     }
 
     async fn delete(&mut self, key: String) -> Result<bool, Error> {
-        Ok(self.store_for(&key)?.delete(&key).await?)
+        let had_value = self.store_for(&key)?.delete(&key).await;
+        self.note_seen()?;
+        Ok(had_value?)
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
-        Ok(self.store_for(&key)?.increment(&key, by, None).await?)
+        let sum = self.store_for(&key)?.increment(&key, by, None).await;
+        self.note_seen()?;
+        Ok(sum?)
     }
 
     async fn increment_for(&mut self, key: String, by: i64, ttl: u64) -> Result<i64, Error> {
         let store = self.store_for(&key)?;
-        Ok(store.increment(&key, by, time_to_live(Some(ttl))?).await?)
+        let sum = store.increment(&key, by, time_to_live(Some(ttl))?).await;
+        self.note_seen()?;
+        Ok(sum?)
     }
 
     async fn compare_and_swap(
@@ -46,7 +56,10 @@ impl Host for InstanceState {
         let limit = self.channel.config.max_store_value_bytes;
         let store = self.store_for(&key)?;
         check_value(&value, limit)?;
-        Ok(store.compare_and_swap(&key, expected, value.into(), time_to_live(ttl)?).await?)
+        let ttl = time_to_live(ttl)?;
+        let version = store.compare_and_swap(&key, expected, value.into(), ttl).await;
+        self.note_seen()?;
+        Ok(version?)
     }
 
     async fn list(
@@ -58,11 +71,21 @@ impl Host for InstanceState {
         self.call()?;
         check_prefix(&prefix)?;
         let limit = usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE);
-        Ok(self.channel.store.list(&prefix, after.as_deref(), limit).await?)
+        let keys = self.channel.store.list(&prefix, after.as_deref(), limit).await;
+        self.note_seen()?;
+        Ok(keys?)
     }
 }
 
 impl InstanceState {
+    /// Notes that the event may have seen writes that are not on disk yet.
+    fn note_seen(&mut self) -> Result<(), CallRefusal> {
+        if let Some(unwritten) = self.channel.store.unwritten() {
+            self.call()?.seen = Some(unwritten);
+        }
+        Ok(())
+    }
+
     /// Returns the store, for an event that names this key.
     fn store_for(&mut self, key: &str) -> Result<&dyn Store, CallRefusal> {
         self.call()?;

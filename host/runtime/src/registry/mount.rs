@@ -10,7 +10,6 @@ use crate::channel::{Channel, Generation};
 use crate::saved_samples::Unreadable;
 use wharf_contract::description::{Misdescribed, THE_PLUGIN_ITSELF};
 use wharf_contract::router::Router;
-use wharf_contract::text::escape;
 
 /// Fit code that waits for its paths, by the channel's name.
 pub(super) type Waiting = BTreeMap<String, Ready>;
@@ -106,13 +105,7 @@ impl Registry {
             None => {
                 // Its last events may have set timers after it was freed.
                 context.hub.cancel_timers();
-                if let Err(why) = context.hub.load_timers() {
-                    tracing::error!(
-                        channel = escape(&context.name),
-                        reason = why.to_string(),
-                        "the recorded timers cannot be read; none of them is set"
-                    );
-                }
+                context.hub.set_loaded_timers();
                 let channel = Arc::new(Channel::new(context, self.slots(), next));
                 *channel.context.mounted.lock() = Arc::downgrade(&channel);
                 (channel, false, None)

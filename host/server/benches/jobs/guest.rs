@@ -93,7 +93,7 @@ impl Guest {
         context.hub.connect(&client);
         let connected = finish(instance.connect(Call::new(client.clone(), Phase::Connecting)));
         let mut finished = connected.map_err(|failure| anyhow!("on-connect: {failure}"))?;
-        finish(finished.call.commit(&context.hub, &mut PendingWrites::default()));
+        finish(finished.call.commit(&context.hub, &mut PendingWrites::default()))?;
         let Ok(session) = finished.returned else {
             bail!("the connection is refused");
         };

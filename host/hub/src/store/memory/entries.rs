@@ -31,19 +31,8 @@ pub(super) struct StoredEntries {
 pub(super) struct Recording {
     /// The entries before the step that is being performed, in the order of its changes.
     pub(super) before: Vec<(Arc<str>, Option<StoredValue>)>,
-    /// The writes of keys that may not be on disk yet.
-    pub(super) pending: BTreeMap<Arc<str>, Written>,
     /// The last of all writes, if it may not be on disk yet.
     pub(super) last: Option<Written>,
-}
-
-/// The part of the store that a step sees.
-#[derive(Clone, Copy)]
-pub(super) enum Read<'a> {
-    /// One key.
-    Key(&'a str),
-    /// Any key.
-    All,
 }
 
 #[derive(Clone)]

@@ -9,16 +9,13 @@ use parking_lot::{Mutex, MutexGuard};
 use wharf_contract::CallRefusal;
 use wharf_engine::{Change, Kind, Record, Records, Unavailable, Written};
 
-use super::entries::{Read, Recording, StoredEntries, StoredValue};
+use super::entries::{StoredEntries, StoredValue};
 use super::{Clocks, Memory};
 use crate::store::StoreAnswer;
 use crate::time_of_day::milliseconds;
 
 /// The key of the record that keeps the last version. No entry has it.
 const LAST_VERSION: &str = "";
-
-/// Pending writes above which those that are done are looked for.
-const MANY_PENDING: usize = 1024;
 
 impl Memory {
     /// Makes a store with the recorded entries, and clocks of the caller's.
@@ -59,23 +56,18 @@ impl Memory {
         Ok(Memory { max_bytes, clocks, entries, records: Some(records) })
     }
 
-    /// Records the changes of a step, and answers when all that it has seen or done is on disk.
+    /// Records the changes of a step, and answers when they are on disk.
     pub(super) fn record<'a, T: Send + 'a>(
         &self,
         records: &Records,
         mut entries: MutexGuard<'_, StoredEntries>,
-        read: Read<'_>,
         now: Instant,
         answer: Result<T, CallRefusal>,
     ) -> StoreAnswer<'a, T> {
         let written = self.write(records, &mut entries, now);
-        let seen = match (&written, &mut entries.recording) {
-            (Ok(None), Some(recording)) => recording.pending_of(read),
-            _ => None,
-        };
         drop(entries);
         Box::pin(async move {
-            if let Some(written) = written.map_err(refusal)?.or(seen) {
+            if let Some(written) = written.map_err(refusal)? {
                 written.wait().await.map_err(refusal)?;
             }
             answer
@@ -83,14 +75,24 @@ impl Memory {
     }
 
     /// Records that expired entries were dropped. Nobody waits for it: what is not deleted now is
-    /// dropped when it is loaded.
+    /// dropped when it is loaded. Returns false if it cannot be recorded; then nothing is dropped.
     pub(super) fn record_expired(
         &self,
         records: &Records,
         entries: &mut StoredEntries,
         now: Instant,
-    ) {
-        let _ = self.write(records, entries, now);
+    ) -> bool {
+        self.write(records, entries, now).is_ok()
+    }
+
+    /// Returns the last of all writes, if it may not be on disk yet. Groups are decided in their order.
+    pub(super) fn last_write(&self) -> Option<Written> {
+        let mut entries = self.entries.lock();
+        let last = &mut entries.recording.as_mut()?.last;
+        if last.as_ref().is_some_and(Written::is_decided) {
+            *last = None;
+        }
+        last.clone()
     }
 
     /// Queues the changes since the last call for the next group, or takes them back. `None` if there
@@ -126,7 +128,6 @@ impl Memory {
         if has_deleted {
             changes.push(last_version(entries.last_version));
         }
-        let keys: Vec<Arc<str>> = before.iter().map(|(key, _)| key.clone()).collect();
         let before = Arc::new(before);
         let undo = {
             let (table, before) = (self.entries.clone(), before.clone());
@@ -135,7 +136,7 @@ impl Memory {
         match records.write(changes, Some(Box::new(undo))) {
             Ok(written) => {
                 if let Some(recording) = &mut entries.recording {
-                    recording.note(keys, &written);
+                    recording.last = Some(written.clone());
                 }
                 Ok(Some(written))
             }
@@ -143,35 +144,6 @@ impl Memory {
                 take_back(entries, &before);
                 Err(why)
             }
-        }
-    }
-}
-
-impl Recording {
-    /// Notes a write that may not be on disk yet.
-    fn note(&mut self, keys: Vec<Arc<str>>, written: &Written) {
-        if self.last.as_ref().is_some_and(Written::is_decided) {
-            // Groups are decided in their order.
-            self.pending.clear();
-        } else if self.pending.len() > MANY_PENDING {
-            self.pending.retain(|_, written| !written.is_decided());
-        }
-        for key in keys {
-            self.pending.insert(key, written.clone());
-        }
-        self.last = Some(written.clone());
-    }
-
-    /// Returns the write behind what a step has seen, if that may not be on disk yet.
-    fn pending_of(&mut self, read: Read<'_>) -> Option<Written> {
-        if self.last.as_ref()?.is_decided() {
-            self.pending.clear();
-            self.last = None;
-            return None;
-        }
-        match read {
-            Read::Key(key) => self.pending.get(key).cloned(),
-            Read::All => self.last.clone(),
         }
     }
 }
