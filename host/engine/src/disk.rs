@@ -112,11 +112,6 @@ impl Disk {
         Ok(Arc::new(Disk { folder, shared, database, threads, _lock: lock }))
     }
 
-    /// Returns the folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Returns the records of a channel. It waits for the disk.
     ///
     /// # Errors

@@ -111,8 +111,8 @@ impl Hub {
         }
     }
 
-    /// Takes over the recorded states of rooms, reads the recorded timers, and records those that follow, and timers, from now on. It
-    /// waits for the disk.
+    /// Takes over the recorded states of rooms and reads the recorded timers. From now on both are recorded.
+    /// It waits for the disk.
     ///
     /// # Errors
     ///

@@ -108,7 +108,6 @@ async fn run_posted(
                 room => Detached::RoomTimer { room, name, payload },
             };
             let ran = run_one(channel, room, &event, 0, None).await;
-            // One whose handler failed has fired as well.
             changes.fired(&firing, &begun);
             match settle(ran, hub, room, changes, writes).await {
                 Err(Outcome::DataUnavailable(_)) => {
@@ -133,53 +132,38 @@ async fn settle(
     mut changes: RecordedChanges,
     writes: &mut PendingWrites,
 ) -> Result<Outcome, Outcome> {
-    let mut failed = None;
-    let mut ran = match ran {
-        Ok(ran) => Some(ran),
+    let (ran, mut call, state) = match ran {
+        Ok(ran) => ran,
         Err(failure) => {
-            failed = Some(outcome_of_failure(failure));
-            None
+            // The timer whose handler failed has fired as well.
+            return match recorded(hub, changes).await {
+                Ok(()) => Err(outcome_of_failure(failure)),
+                Err(why) => Err(data_unavailable(&why)),
+            };
         }
     };
-    let mut seen = Ok(());
-    if let Some((_, call, _)) = &mut ran
-        && call.seen.is_some()
+    if call.seen.is_some()
+        && let Err(why) = Box::pin(call.wait_for_seen()).await
     {
         // An event that has acted on what was undone is undone as well, before it is recorded.
-        seen = Box::pin(call.wait_for_seen()).await;
-    }
-    if let Err(why) = seen {
         room.settle(false);
         return Err(data_unavailable(&why));
     }
-    let ran = ran.map(|(ran, mut call, state)| {
+    if hub.is_recorded() {
+        changes.timers(&mut call.effects, hub);
         let has_state = state.is_some();
-        if hub.is_recorded() {
-            changes.timers(&mut call.effects, hub);
-            if let Some(state) = state {
-                changes.room_state(room.name(), state);
-            }
+        if let Some(state) = state {
+            changes.room_state(room.name(), state);
         }
-        (ran, call, has_state)
-    });
-    let is_recorded = hub.is_recorded() && !changes.is_empty();
-    let recorded = if is_recorded { recorded(hub, changes).await } else { Ok(()) };
-    if is_recorded && ran.as_ref().is_some_and(|(_, _, has_state)| *has_state) {
-        let is_kept = room.settle(recorded.is_ok());
-        if !is_kept && recorded.is_ok() {
+        let recorded = recorded(hub, changes).await;
+        if has_state && !room.settle(recorded.is_ok()) && recorded.is_ok() {
             // An operator has reset it between its planning and its record, which must not outlive it.
             hub.record_forgotten(room.name());
         }
+        if let Err(why) = recorded {
+            return Err(data_unavailable(&why));
+        }
     }
-    if let Err(why) = recorded {
-        return Err(data_unavailable(&why));
-    }
-    if let Some(failed) = failed {
-        return Err(failed);
-    }
-    let Some((ran, mut call, _)) = ran else {
-        return Err(Outcome::Undone);
-    };
     call.perform(hub, writes).await;
     Ok(outcome(ran, call.report.take()))
 }

@@ -17,7 +17,7 @@ use crate::time_of_day::{milliseconds, unix_ms};
 use crate::timer::{Begun, NewTimer};
 use crate::timer_record::{TimerRecord, deletion, is_followed, recorded_room};
 
-/// The changes of records that one or several events make, in their order.
+/// The changes of records that an event makes, in their order.
 #[derive(Debug, Default)]
 pub struct RecordedChanges(Vec<Change>);
 
@@ -30,13 +30,7 @@ impl RecordedChanges {
     /// Adds the state of a room.
     pub fn room_state(&mut self, room: &str, state: Bytes) {
         let record = Record { value: state, version: 0, expires_at: None };
-        let change = room_change(room, Some(record));
-        // Several events of a room write the state of the last one.
-        let is_same = |known: &Change| known.kind == change.kind && known.key == change.key;
-        match self.0.iter_mut().rev().find(|known| is_same(known)) {
-            Some(known) => *known = change,
-            None => self.0.push(change),
-        }
+        self.0.push(room_change(room, Some(record)));
     }
 
     /// Adds the timers that an event sets and cancels, and gives each that it sets a record.
