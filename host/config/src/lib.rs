@@ -425,10 +425,10 @@ settings! {
         /// deployment that clears the folder first, is no wish to remove them all.
         emptied_grace => "emptied_grace_ms": Duration = ms(600_000), Millis(0..=DAY);
 
-        /// Time for which the store and the states of the rooms of a removed channel are kept, for
-        /// when its plugin comes back. They are dropped earlier, the oldest first, when more than 16
-        /// channels are gone, or when all of them together have more bytes than one channel may have
-        /// (`max_store_bytes` and `max_channel_state_bytes`).
+        /// Time for which the store and the states of the rooms of a removed channel are kept in
+        /// memory, for when its plugin comes back. They are dropped earlier, the oldest first, when more
+        /// than 16 channels are gone, or when all of them together have more bytes than one channel may
+        /// have (`max_store_bytes` and `max_channel_state_bytes`). With `data` they stay on disk.
         removed_data_grace => "removed_data_grace_ms": Duration = ms(600_000), Millis(0..=DAY);
 
         /// Time for which a file must be unchanged before it is read. A copy that pauses for longer
