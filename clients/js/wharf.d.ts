@@ -68,6 +68,11 @@ export interface Options {
    * the channel sees neither the parameter nor the heartbeats. Default: true.
    */
   heartbeat?: boolean;
+  /**
+   * True to get what was missed in rooms that keep their messages: the client says where it was when it comes back, with
+   * the parameter `wharf_recover` in the URL, which the channel does not see. Default: true.
+   */
+  recover?: boolean;
   /** The silence after which a connection with heartbeats is checked. Default: 30,000. */
   quietAfter?: number;
   /** The time within which something must be heard in a check. Default: 5,000. */
@@ -134,6 +139,14 @@ export class Channel {
   /** Calls the handler when the next attempt is scheduled, `delay` milliseconds from now. */
   onReconnecting(handler: (event: End & { attempt: number; delay: number }) => void): () => void;
 
+  /**
+   * Calls the handler when the channel has joined a room that keeps its messages, before the messages that follow from
+   * there. `recovered` is true if they are all that was missed since the last connection, false if some of it is not
+   * kept any more or cannot be trusted, for this `reason`, and undefined if the room is new to this client. After
+   * `false`, load the state of the room anew.
+   */
+  onHistory(handler: (event: RoomHistory) => void): () => void;
+
   /** Resolves when a connection is open, now or later; rejects when the channel is closed for good. */
   opened(): Promise<Channel>;
 
@@ -174,6 +187,19 @@ export class Channel {
    * @throws {RangeError} if the code is neither 1000 nor 3000 to 4999, or the reason has more than 123 bytes
    */
   close(code?: number, reason?: string): void;
+}
+
+/** The outcome of joining a room that keeps its messages. */
+export interface RoomHistory {
+  room: string;
+  recovered?: boolean;
+  /**
+   * `new-epoch`: the history began anew, or may have lost its end. `trimmed`: a part is not kept any more. `ahead`: the
+   * position is after the last message. `too-much`: more than may wait for one connection.
+   */
+  reason?: "new-epoch" | "trimmed" | "ahead" | "too-much";
+  /** The number of messages that follow from the history. */
+  messages: number;
 }
 
 /** The presence list of a room. Kept by {@link Channel.presence}; or by hand, with a plain `WebSocket`. */

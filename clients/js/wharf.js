@@ -8,11 +8,16 @@
 // Functions of the page (handlers, `token`, `shouldReconnect`, getters of `query`) may throw, and may
 // call the channel. So each is called when the channel's state is true, or is guarded.
 
+import { Positions } from "./positions.js";
+import { Presence, guarded, handlers, isPresence, report } from "./presence.js";
+
+export { Presence };
+
 /** Times are in milliseconds. */
 const DEFAULTS = {
   firstDelay: 500, longestDelay: 30_000, stableAfter: 5_000, openTimeout: 10_000, timeout: 10_000,
   queueLength: 100, queueBytes: 8 * 1024 * 1024, tokenParameter: "token", tokenCodes: [1008, 3000],
-  heartbeat: true, quietAfter: 30_000, answerTimeout: 5_000,
+  heartbeat: true, recover: true, quietAfter: 30_000, answerTimeout: 5_000,
 };
 
 /** Going away, no code, no closing handshake, guest failure, restart, overload, gateway, TLS. */
@@ -20,6 +25,8 @@ const RECOVERABLE_CODES = [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015];
 
 /** The parameter that asks the host for heartbeats, and the two messages that they consist of. */
 const [HEARTBEAT, PING, PONG] = ["wharf_heartbeat", '{"type":"wharf:ping"}', '{"type":"wharf:pong"}'];
+/** The parameter that asks the host for positions, and says where the client was. */
+const RECOVER = "wharf_recover";
 /** Silence after which a page that wakes up replaces a connection to a server without heartbeats. */
 const LONG_SILENCE = 60_000;
 /** Rooms whose presence is kept although the page has not asked for it: it may do so a moment later. */
@@ -44,63 +51,13 @@ export class ChannelError extends Error {
   }
 }
 
-/** Makes a function that adds a handler and returns a function to remove it; its `tell` calls them all. */
-function handlers() {
-  const all = new Set();
-  const add = (handler) => {
-    const entry = { handler };
-    all.add(entry);
-    return () => void all.delete(entry);
-  };
-  add.tell = (...values) => {
-    // A handler that fails must not keep the others from their turn.
-    for (const { handler } of [...all]) guarded(() => handler(...values));
-  };
-  return add;
-}
-
-export class Presence {
-  present = new Map();
-  isCurrent = false;
-  onChange = handlers();
-  #sequence = 0;
-
-  apply(message) {
-    if (!isPresence(message)) return;
-    const { type, sequence, present, joins = {}, leaves = [] } = message;
-    const isState = type === "presence_state";
-    if (!isState && !(this.isCurrent && sequence > this.#sequence)) return;
-    this.isCurrent = true;
-    this.#sequence = sequence;
-    const entries = new Map(Object.entries(isState ? present : joins));
-    const gone = isState ? [...this.present.keys()].filter((key) => !entries.has(key)) : leaves;
-    const left = gone.filter((key) => this.present.delete(key));
-    const joined = [...entries.keys()].filter((key) => !this.present.has(key));
-    const updated = [...entries.keys()].filter((key) => this.present.has(key));
-    for (const [key, entry] of entries) this.present.set(key, entry);
-    this.onChange.tell({ joined, updated, left });
-  }
-
-  markOffline() {
-    this.isCurrent = false;
-  }
-}
-
-/** Returns true for the host's own messages: a plugin may use the same types for something else. */
-function isPresence({ type, room, sequence, present, joins = {}, leaves = [] }) {
-  const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-  const areEntries = (value) => isObject(value) && Object.values(value).every((entry) => Array.isArray(entry?.metas));
-  if ((room !== undefined && typeof room !== "string") || !Number.isFinite(sequence)) return false;
-  if (type === "presence_state") return areEntries(present);
-  return type === "presence_diff" && areEntries(joins) && Array.isArray(leaves);
-}
-
 export class Channel {
   onText = handlers();
   onBinary = handlers();
   onOpen = handlers();
   onClose = handlers();
   onReconnecting = handlers();
+  onHistory = handlers();
   #types = new Map();
   #url;
   #options;
@@ -128,6 +85,8 @@ export class Channel {
   #requests = new Map();
   #ref = 0;
   #presences = new Map();
+  #positions = new Positions();
+  #openedAt;
   #hasHeartbeats = false;
   #heardAt = 0;
   /** The time of a ping after which nothing has been heard. */
@@ -232,7 +191,7 @@ export class Channel {
   async #connect() {
     if (this.#isAway) return;
     this.#state = "connecting";
-    const { openTimeout, query, protocols, token, tokenParameter, tokenProtocol, heartbeat, WebSocket } = this.#options;
+    const { openTimeout, query, protocols, token, tokenParameter, tokenProtocol, WebSocket } = this.#options;
     const opening = (this.#socket = { lacksToken: Boolean(token), close() {} });
     const failed = (reason, willReconnect) => this.#ended({ code: 1006, reason }, willReconnect);
     this.#after(openTimeout, () => failed(`not open within ${openTimeout} ms`));
@@ -254,7 +213,8 @@ export class Channel {
     try {
       const parameters = Object.entries(query ?? {});
       if (token && !tokenProtocol) parameters.push([tokenParameter, fresh]);
-      if (heartbeat) parameters.push([HEARTBEAT, 1]);
+      if (this.#options.heartbeat) parameters.push([HEARTBEAT, 1]);
+      if (this.#options.recover) parameters.push([RECOVER, this.#positions.told()]);
       const asked = token && tokenProtocol ? [protocols ?? [], tokenProtocol, `${fresh}`].flat() : protocols ?? [];
       socket = new WebSocket(withParameters(this.#url, parameters), asked);
       socket.binaryType = "arraybuffer";
@@ -286,7 +246,7 @@ export class Channel {
     this.#hasOpened = true;
     this.#isRemoved = false;
     this.#end = undefined;
-    this.#heardAt = Date.now();
+    this.#openedAt = this.#heardAt = Date.now();
     this.#after(this.#options.stableAfter, () => (this.#attempt = 0));
     // Messages of the handlers go before those that have waited.
     this.onOpen.tell({ isReconnect });
@@ -307,6 +267,10 @@ export class Channel {
 
   #received(data) {
     this.#heard();
+    const note = this.#options.recover ? this.#positions.take(data) : undefined;
+    if (note?.isMissing) return this.#ended({ code: 1006, reason: "a message is missing" }, true);
+    if (note?.history) this.onHistory.tell(note.history);
+    if (note) return;
     if (typeof data !== "string") return this.onBinary.tell(data);
     if (this.#options.heartbeat && (data === PING || data === PONG)) {
       if (data === PING) this.#beat(PONG);
@@ -392,6 +356,7 @@ export class Channel {
     clearTimeout(this.#timer);
     clearTimeout(this.#watcher);
     [this.#hasHeartbeats, this.#pingedAt] = [false, undefined];
+    if (wasOpen) this.#positions.ended(Date.now() - this.#openedAt >= this.#options.stableAfter);
     for (const [room, { presence, isAskedFor }] of this.#presences) {
       presence.markOffline();
       if (!isAskedFor) this.#presences.delete(room);
@@ -519,15 +484,6 @@ export class Channel {
 function entry(map, key, make) {
   if (!map.has(key)) map.set(key, make());
   return map.get(key);
-}
-
-function guarded(action) {
-  try { action(); } catch (error) { report(error); }
-}
-
-/** Throws an error of the page's own function where the page sees it, as one that nobody has caught. */
-function report(error) {
-  queueMicrotask(() => { throw error; });
 }
 
 function closeSocket(socket, ...end) {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::history::HistoryRule;
 use crate::limits::Limits;
 
 pub use bytes::HexBytes;
@@ -161,6 +162,9 @@ pub struct Setup {
     pub limits: Limits,
     /// Channels to whose rooms it may publish.
     pub publish_to: Vec<String>,
+    /// Rules by which rooms keep messages.
+    #[serde(default)]
+    pub history: Vec<HistoryRule>,
 }
 
 /// Another server's answer.

@@ -15,6 +15,7 @@
 //! - [`timers`]: delays and intervals
 //! - `token`: the identity that a token speaks of
 //! - `presence`: accounting of presence lists, and the messages that watchers get
+//! - [`history`]: the messages that a room keeps
 //! - [`header`]: headers that a channel may set
 //! - [`close`]: the reasons for the end of connections, with close codes
 //! - [`fault`]: the failures of a handler
@@ -49,6 +50,7 @@ pub mod fault;
 pub mod handshake;
 pub mod header;
 pub mod hidden;
+pub mod history;
 #[cfg(feature = "json")]
 pub mod kit;
 pub mod limits;

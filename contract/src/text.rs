@@ -16,6 +16,12 @@ pub fn cut(text: &str, limit: usize) -> &str {
     text.split_at(text.floor_char_boundary(limit)).0
 }
 
+/// Returns a text as JSON, in its quotes.
+#[cfg(feature = "json")]
+pub fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 /// Returns a text on one line. Characters that could forge lines, drive a terminal or show text in
 /// another order than it has are written as in a Rust literal.
 pub fn escape(text: &str) -> String {

@@ -167,6 +167,7 @@ mod channel;
 mod channels;
 mod clock;
 mod connection;
+pub mod history;
 mod incoming;
 pub mod limits;
 pub mod notices;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::backend;
 use crate::error::Result;
+use crate::history::{self, HistoryEntry};
 use crate::outgoing::Outgoing;
 use crate::rooms::{self, RoomMembers};
 use crate::timers::{NamesTimer, encode, milliseconds};
@@ -43,6 +44,23 @@ impl Room {
     /// Returns the ids of the members, like [`room_members`](rooms::room_members).
     pub fn members(&self) -> RoomMembers {
         rooms::room_members(&self.name)
+    }
+
+    /// Returns the last messages that the room keeps, at most `limit` and never more than 1000, in their order.
+    /// A room keeps what the operator lets it ([`history`](crate::history)); one that keeps nothing has none. The
+    /// messages of this event are not among them.
+    ///
+    /// Errors: `room-name-invalid`.
+    pub fn history(&self, limit: u32) -> Result<Vec<HistoryEntry>> {
+        history::read(&self.name, None, limit)
+    }
+
+    /// Returns the last messages with an offset less than `before`, like [`history`](Room::history): the page
+    /// before one whose first message has this offset.
+    ///
+    /// Errors: `room-name-invalid`.
+    pub fn history_before(&self, before: u64, limit: u32) -> Result<Vec<HistoryEntry>> {
+        history::read(&self.name, Some(before), limit)
     }
 
     /// Sets a timer of the room that fires once; [`on_room_timer`](crate::Channel::on_room_timer)

@@ -24,6 +24,7 @@ mod fetches;
 mod fetches_by;
 mod game;
 mod handshake;
+mod history;
 mod keepalive;
 mod labels;
 mod limits;

@@ -51,7 +51,7 @@ test("heartbeats are answered, and are no messages of the channel's", () => {
   socket().message(PONG);
   assert.deepEqual([socket().sent, got], [[PONG], []]);
 
-  const without = channel({ heartbeat: false });
+  const without = channel({ heartbeat: false, recover: false });
   without.onText((text) => got.push(text));
   assert.equal(new URL(socket().url).search, "");
   socket().open().message(PING);

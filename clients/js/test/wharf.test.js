@@ -8,7 +8,7 @@ import { channel, count, FakeWebSocket, life, seeded, socket, tick } from "./fak
 
 test("an address may be one of HTTP, with parameters added", () => {
   connect("https://wharf.test/a?b=1#part", { WebSocket: FakeWebSocket, query: { name: "Ann & Bo", n: 2 }, protocols: ["v1"] });
-  assert.equal(socket().url, "wss://wharf.test/a?b=1&name=Ann+%26+Bo&n=2&wharf_heartbeat=1");
+  assert.equal(socket().url, "wss://wharf.test/a?b=1&name=Ann+%26+Bo&n=2&wharf_heartbeat=1&wharf_recover=");
   assert.deepEqual(socket().protocols, ["v1"]);
   assert.throws(() => connect("/chat", { WebSocket: FakeWebSocket }), TypeError, "a page's address is missing");
 });
@@ -291,11 +291,11 @@ test("an address is built where `URL` is incomplete, as in React Native, or miss
     for (const url of [Incomplete, undefined]) {
       globalThis.URL = url;
       connect("https://wharf.test:8/a?b=1&n=1&&c#part", { WebSocket: FakeWebSocket, query: { n: "ü=&", "c d": true } });
-      assert.equal(socket().url, "wss://wharf.test:8/a?b=1&c&n=%C3%BC%3D%26&c+d=true&wharf_heartbeat=1");
-      connect("WS://wharf.test", { WebSocket: FakeWebSocket, heartbeat: false });
+      assert.equal(socket().url, "wss://wharf.test:8/a?b=1&c&n=%C3%BC%3D%26&c+d=true&wharf_heartbeat=1&wharf_recover=");
+      connect("WS://wharf.test", { WebSocket: FakeWebSocket, heartbeat: false, recover: false });
       assert.equal(socket().url, "WS://wharf.test");
     }
-    connect(new complete("http://wharf.test/a#b"), { WebSocket: FakeWebSocket, heartbeat: false });
+    connect(new complete("http://wharf.test/a#b"), { WebSocket: FakeWebSocket, heartbeat: false, recover: false });
     assert.equal(socket().url, "ws://wharf.test/a");
   } finally {
     globalThis.URL = complete;

@@ -12,6 +12,7 @@ use wharf_contract::presence::MAX_PAGE;
 use crate::audience::{self, Audience};
 use crate::encoding::payload::Readers;
 use crate::error::HostError;
+use crate::history::HistoryEntry;
 use crate::http::{Request as HttpRequest, Response as HttpResponse, Target};
 use crate::log::{FieldValue, Level, LevelFilter};
 use crate::outgoing::Kind;
@@ -390,6 +391,14 @@ pub(crate) fn notify_user(
 
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     host(|world| world.post(room, payload))
+}
+
+pub(crate) fn history(
+    room: &str,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<HistoryEntry>, HostError> {
+    host(|world| world.history(room, before, limit))
 }
 
 pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {

@@ -9,11 +9,12 @@ use crate::audience::Audience;
 use crate::bindings::channel::wharf::channel::connection::Connection as LentConnection;
 use crate::bindings::channel::wharf::channel::handshake::Handshake as LentHandshake;
 use crate::bindings::channel::wharf::channel::{
-    audience, channels, event, labels, limits, log as host_log, notices, presence, room_posts,
-    rooms, settings, store, timers, types, users,
+    audience, channels, event, history as host_history, labels, limits, log as host_log, notices,
+    presence, room_posts, rooms, settings, store, timers, types, users,
 };
 use crate::encoding::payload::Readers;
 use crate::error::{HostError, Remedy};
+use crate::history::HistoryEntry;
 use crate::log::{FieldValue, Level, LevelFilter};
 use crate::outgoing::Kind;
 use crate::store::Entry;
@@ -386,6 +387,24 @@ pub(crate) fn notify_user(
 
 pub(crate) fn post(room: &str, payload: &[u8]) -> Result<(), HostError> {
     Ok(room_posts::post(room, payload)?)
+}
+
+pub(crate) fn history(
+    room: &str,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<HistoryEntry>, HostError> {
+    let entries = host_history::read(room, before, limit)?.entries.into_iter();
+    let entry = |entry: host_history::Entry| HistoryEntry {
+        offset: entry.offset,
+        sent_at_ms: entry.sent_at_ms,
+        kind: match entry.kind {
+            types::Kind::Text => Kind::Text,
+            types::Kind::Binary => Kind::Binary,
+        },
+        data: entry.data,
+    };
+    Ok(entries.map(entry).collect())
 }
 
 pub(crate) fn read_room(room: &str) -> Result<Option<Vec<u8>>, HostError> {

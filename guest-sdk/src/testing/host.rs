@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use wharf_contract::history::HistoryRule;
 use wharf_contract::limits::Limits;
 use wharf_contract::outside_messages::OutsideProblem;
 
@@ -95,6 +96,19 @@ impl TestHost {
         match &self.level {
             Native(world) => world.borrow_mut().limits = limits.raised(),
             Component(host) => host.set_limits(limits),
+        }
+    }
+
+    /// Sets the rules by which rooms keep messages, as the operator does with `history`: the first whose pattern a
+    /// room's name fits counts. With a component, before the first client connects.
+    ///
+    /// A client of a test says nothing of where it was, so that it gets the messages for newcomers. The host's
+    /// own bound of all rooms together is not tested.
+    #[track_caller]
+    pub fn set_history(&self, rules: Vec<HistoryRule>) {
+        match &self.level {
+            Native(world) => world.borrow_mut().histories.rules = rules,
+            Component(host) => host.set_history(rules),
         }
     }
 

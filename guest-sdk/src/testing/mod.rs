@@ -66,7 +66,7 @@
 //! | [`TestHost::native`], [`TestHost::component`] | the one | the other |
 //! | [`TestHost::run`], [`TestHost::reload`] | yes | no |
 //! | [`TestHost::reload_component`] | no | yes |
-//! | limits, settings, grants | at any time | before the first client connects |
+//! | limits, settings, grants, history | at any time | before the first client connects |
 //! | deadlines, memory, keep-alive, tokens that expire | no | yes |
 
 mod host;
@@ -80,6 +80,7 @@ mod presence;
 mod run;
 
 pub(crate) mod effects;
+mod history;
 pub(crate) mod host_calls;
 mod http;
 mod limits;
@@ -92,6 +93,8 @@ pub use connecting::{Connecting, Refused};
 pub use effects::Published;
 pub use host::{LogLine, TestHost};
 pub use http::{HttpAnswer, HttpRequest};
+
+pub use wharf_contract::history::{HistoryRule, Recovery, Retention, RoomPattern};
 
 /// ```
 /// use wharf::testing::Limits;

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use wharf_contract::close::Reason;
 use wharf_contract::description::Description;
@@ -17,6 +17,7 @@ use crate::audience::{self, Audience};
 
 use super::client::Received;
 use super::effects::{Effect, Published};
+use super::history::Histories;
 use super::host::LogLine;
 use super::host_calls::set_label;
 use super::http::Http;
@@ -70,6 +71,7 @@ pub(crate) struct World {
     /// Number of the timer that was set last.
     pub(crate) last_timer: u64,
     pub(crate) room_states: BTreeMap<String, Vec<u8>>,
+    pub(crate) histories: Histories,
     /// True once the code that serves has done its work before the first event.
     pub(crate) has_started: bool,
     /// Event that is running; `None` between events.
@@ -188,6 +190,7 @@ impl World {
             timers: Timers::new(),
             last_timer: 0,
             room_states: BTreeMap::new(),
+            histories: Histories::default(),
             has_started: false,
             event: None,
         }
@@ -275,6 +278,7 @@ impl World {
                 Effect::Send(message) => self.deliver(number, message),
                 Effect::SendTo(to, message) => self.deliver(to, message),
                 Effect::Broadcast { to, message, skip } => {
+                    self.keep_message(&to, &message);
                     for to in self.audience(&to).into_iter().filter(|to| Some(*to) != skip) {
                         self.deliver(to, message.clone());
                     }
@@ -301,7 +305,10 @@ impl World {
                     if let Some(record) = self.connections.get_mut(&number)
                         && !record.joined.contains(&room)
                     {
-                        record.joined.push(room);
+                        record.joined.push(room.clone());
+                        for message in self.messages_for_newcomer(&room) {
+                            self.deliver(number, message);
+                        }
                     }
                 }
                 Effect::Leave(room) => {
@@ -346,6 +353,12 @@ impl World {
         if let Some(record) = self.connections.get_mut(&to).filter(|record| record.is_open) {
             record.inbox.push_back(message);
         }
+    }
+
+    /// Returns the time of day in milliseconds since 1970, which tests move.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        let since = (SystemTime::now() + self.now).duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Returns the bounds of one event's effects.

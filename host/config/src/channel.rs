@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::sources::Sources;
+use super::tables::history::written;
 use super::token::ChannelToken;
 use super::{Config, Secrets};
+use wharf_contract::history::HistoryRule;
 
 /// The table `[channels.NAME]` of one channel; empty if there is none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +22,12 @@ pub struct ChannelConfig {
     pub token: ChannelToken,
     /// The limits that it has in place of the host's.
     pub limits: ChannelLimits,
+    /// The messages that its rooms keep, by the first rule that covers a room. Key `history`.
+    pub history: Vec<HistoryRule>,
 }
 
+/// The key of [`ChannelConfig::history`].
+pub(super) const HISTORY: &str = "history";
 /// The key of [`ChannelLimits::connections`].
 pub(super) const CONNECTIONS: &str = "max_connections_per_channel";
 /// The key of [`ChannelLimits::messages_per_second`].
@@ -75,6 +81,7 @@ impl ChannelConfig {
             list("publish_to", self.grants.publish_to.clone()),
             number(CONNECTIONS, self.limits.connections),
             number(MESSAGES, self.limits.messages_per_second),
+            self.history(),
             (self.token == ChannelToken::Off).then(off),
         ];
         let settings = self.settings.iter();
@@ -92,6 +99,17 @@ impl ChannelConfig {
             token,
         ]
         .concat()
+    }
+}
+
+impl ChannelConfig {
+    fn history(&self) -> Option<(String, toml::Value)> {
+        let rules = match &*self.history {
+            [] => return None,
+            [rule] => written(rule),
+            rules => toml::Value::Array(rules.iter().map(written).collect()),
+        };
+        Some((HISTORY.to_owned(), rules))
     }
 }
 

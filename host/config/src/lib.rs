@@ -389,6 +389,12 @@ settings! {
         log_lines_per_second: usize = 100, Count(0..=1_000_000);
     }
 
+    "History" {
+        /// Bytes of the messages that all rooms of one channel [keep](history.md); each counts for 64 more. At
+        /// the limit a room drops its oldest messages for a new one, and keeps none if that is not enough.
+        max_channel_history_bytes: usize = 64 * MIB, Bytes(0..=1024 * 1024 * MIB);
+    }
+
     "Store" {
         /// Bytes of all entries in one channel's store, with about 160 for each entry besides its
         /// key and value. At the limit writes are refused with an error to the plugin. Expired

@@ -20,8 +20,10 @@ use super::sources::{Source, Sources};
 use super::token::{ChannelToken, TokenConfig};
 use super::{CHANNEL_CONNECTIONS, ConfigError, MESSAGES_PER_SECOND};
 
+pub(super) mod history;
 mod token;
 
+use history::HistorySoFar;
 use token::TokenSoFar;
 
 /// The key in the file, and the part of a variable after `WHARF_`.
@@ -43,6 +45,7 @@ const KEYS: &[&str] = &[
     "publish_to",
     channel::CONNECTIONS,
     channel::MESSAGES,
+    channel::HISTORY,
     TOKEN_KEY,
 ];
 const SECRET_KEYS: &[&str] = &["env", "file"];
@@ -95,6 +98,7 @@ struct Parts {
     secrets: BTreeMap<String, Secret>,
     grants: Grants,
     limits: ChannelLimits,
+    history: HistorySoFar,
     token: TokenSoFar,
 }
 
@@ -141,11 +145,13 @@ impl Tables<'_> {
                     reason: format!("{table}.settings has a `{both}` as well; rename one of them"),
                 });
             }
-            let Parts { settings, secrets, grants, limits, token } = parts;
+            let Parts { settings, secrets, grants, limits, history, token } = parts;
+            let history = history.finish();
             let secrets = secrets.into_iter().collect();
             let token =
                 token.finish(&format!("{KEY}.{}.{TOKEN_KEY}", channel::key(&name)), sources)?;
-            Ok((name, Arc::new(ChannelConfig { settings, secrets, grants, token, limits })))
+            let config = ChannelConfig { settings, secrets, grants, token, limits, history };
+            Ok((name, Arc::new(config)))
         };
         let channels = channels.into_iter().map(finish).collect::<Result<_, _>>()?;
         let token = match token.finish(TOKEN_KEY, sources)? {
@@ -196,6 +202,10 @@ impl Tables<'_> {
                 channel::MESSAGES => {
                     sources.note(&given.key, given.source);
                     parts.limits.messages_per_second = Some(given.number(&MESSAGES_PER_SECOND)?);
+                }
+                channel::HISTORY => {
+                    sources.note(&given.key, given.source);
+                    parts.history.read(&given)?;
                 }
                 TOKEN_KEY => self.read_token(&given, &mut parts.token, sources)?,
                 _ => return Err(given.unknown(name, KEYS)),

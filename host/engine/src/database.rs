@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::disk::Durability;
+use crate::era;
 use crate::error::{OpenError, Unavailable, reason};
 use crate::records::{Change, Kind, Record};
 
@@ -15,10 +16,11 @@ pub(crate) const FILE: &str = "wharf.db";
 
 /// The format that this version writes. Each change of the tables is a new one, with a step in
 /// [`MIGRATIONS`].
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The statements that make each format from the one before, beginning with an empty file.
-const MIGRATIONS: [&str; FORMAT as usize] = ["
+const MIGRATIONS: [&str; FORMAT as usize] = [
+    "
     CREATE TABLE channel (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE record (
         channel INTEGER NOT NULL,
@@ -30,7 +32,11 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
         checksum INTEGER NOT NULL,
         PRIMARY KEY (channel, kind, key)
     ) WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+",
+];
 
 /// Marks the file as one of this program ("wrf1"), in the field that SQLite has for it.
 const APPLICATION: i64 = 0x7772_6631;
@@ -80,11 +86,7 @@ impl Database {
         connection.pragma_update(None, "journal_mode", "wal")?;
         // With NORMAL the log is written to the disk before pages are moved from it, so that a loss of power
         // costs its end at most.
-        let synchronous = match durability {
-            Durability::EachGroup => "full",
-            Durability::Every(_) | Durability::Never => "normal",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "synchronous", synchronous(durability))?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         let known = usize::try_from(format).unwrap_or_default();
@@ -108,6 +110,37 @@ impl Database {
         }
         self.0.execute("INSERT INTO channel (name) VALUES (?1)", [name])?;
         Ok(self.0.last_insert_rowid())
+    }
+
+    /// Takes the folder over from its last holder. Returns the number of the [era](era): a new one, if
+    /// records may have been lost.
+    pub(crate) fn begin_era(&mut self, durability: Durability) -> Result<u64, Unavailable> {
+        // A holder that is lost itself could not be missed at the next start.
+        self.0.pragma_update(None, "synchronous", "full")?;
+        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = |name: &str| {
+            let mut select = transaction.prepare("SELECT value FROM meta WHERE name = ?1")?;
+            select.query_row([name], |row| row.get::<_, String>(0)).optional()
+        };
+        let before = value(era::HOLDER)?.unwrap_or_else(|| era::NOBODY.to_owned());
+        let last = value(era::ERA)?.and_then(|number| number.parse::<u64>().ok());
+        let more = u64::from(era::may_have_lost(&before));
+        let number = last.unwrap_or_default().saturating_add(more);
+        for (name, value) in
+            [(era::HOLDER, era::holder(durability)), (era::ERA, number.to_string())]
+        {
+            transaction.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [name, &value])?;
+        }
+        transaction.commit()?;
+        self.0.pragma_update(None, "synchronous", synchronous(durability))?;
+        Ok(number)
+    }
+
+    /// Notes that the folder was closed in order, with all its records.
+    pub(crate) fn end_era(&mut self) -> Result<(), Unavailable> {
+        let values = [era::HOLDER, era::NOBODY];
+        self.0.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", values)?;
+        Ok(())
     }
 
     /// Makes changes, all or none.
@@ -186,6 +219,13 @@ impl Database {
             each(key.into(), record);
         }
         Ok(())
+    }
+}
+
+fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::EachGroup => "full",
+        Durability::Every(_) | Durability::Never => "normal",
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Disk {
     shared: Arc<Shared>,
     database: Mutex<Database>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    era: u64,
     _lock: FolderLock,
 }
 
@@ -91,7 +92,11 @@ impl Disk {
         };
         make_private(folder).map_err(unusable)?;
         let lock = FolderLock::take(folder)?;
-        let writer = Database::open(folder, durability)?;
+        let mut writer = Database::open(folder, durability)?;
+        let era = writer.begin_era(durability).map_err(|why| OpenError::Unusable {
+            folder: folder.to_owned(),
+            why: why.to_string(),
+        })?;
         // Another one, so that a channel can be loaded while others write.
         let database = Mutex::new(Database::open(folder, durability)?);
         let shared = Arc::<Shared>::default();
@@ -109,7 +114,7 @@ impl Disk {
                 .push(spawn("data-sync", move || sync(&shared, &log, period)).map_err(unusable)?);
         }
         let (folder, threads) = (folder.to_owned(), Mutex::new(threads));
-        Ok(Arc::new(Disk { folder, shared, database, threads, _lock: lock }))
+        Ok(Arc::new(Disk { folder, shared, database, threads, era, _lock: lock }))
     }
 
     /// Returns the records of a channel. It waits for the disk.
@@ -126,6 +131,11 @@ impl Disk {
     pub fn failure(&self) -> Option<Unavailable> {
         let failures = self.shared.failures.lock();
         failures.write.as_ref().or(failures.sync.as_ref()).cloned()
+    }
+
+    /// Returns the number of the [era](crate::era).
+    pub(crate) fn era(&self) -> u64 {
+        self.era
     }
 
     pub(crate) fn queue(&self) -> &Queue {
@@ -204,6 +214,8 @@ fn write_groups(shared: &Shared, mut database: Database) {
             }
         }
     }
+    // Without it the next start takes the end for a crash, which costs no record.
+    let _ = database.end_era();
 }
 
 /// Has the system write the log to the disk, a period after the first write since the last time, until the

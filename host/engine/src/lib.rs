@@ -23,6 +23,7 @@
 //! - [`written`]: the outcome of a group of writes.
 //! - [`error`]: the reasons for which a folder cannot be used, or a write fails.
 //! - `queue`: the writes that wait. `database`: the rows. `lock`: the one process.
+//! - `era`: the times between two losses of power.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
@@ -30,6 +31,7 @@
 
 mod database;
 pub mod disk;
+mod era;
 pub mod error;
 mod lock;
 mod queue;
@@ -38,7 +40,7 @@ pub mod written;
 
 pub use disk::{Disk, Durability};
 pub use error::{OpenError, Unavailable};
-pub use records::{Change, Kind, Record, Records};
+pub use records::{Change, Kind, Record, Records, Undo};
 pub use written::Written;
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ pub enum Kind {
     RoomState = 2,
     /// A timer of a room or of the channel, by its number.
     Timer = 3,
+    /// The head of the log of a room, by the room's name.
+    Log = 4,
+    /// A message in the log of a room, by the room's name and the message's offset.
+    History = 5,
 }
 
 /// The content of a record.
@@ -74,6 +78,11 @@ impl Records {
     /// Returns the reason why the last writes failed; `None` while writes succeed.
     pub fn failure(&self) -> Option<Unavailable> {
         self.disk.failure()
+    }
+
+    /// Returns the number of the era. It grows when a loss of power may have cost records.
+    pub fn era(&self) -> u64 {
+        self.disk.era()
     }
 
     /// Reads all records of a kind, in the ascending order of their keys. It waits for the disk.

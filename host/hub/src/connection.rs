@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::connection_id::ConnectionId;
+use crate::history::{AskedPositions, Position};
 use crate::outbound::{Labels, Outbound};
 use crate::remote::Remote;
 use crate::room::Room;
@@ -28,6 +29,8 @@ pub struct ConnectionRecord {
     ending: OnceLock<Reason>,
     /// The last token of its client, if the host checks any.
     token: OnceLock<Box<Mutex<Token>>>,
+    /// The places in rooms' logs where its client says that it was.
+    positions: Option<Box<Mutex<AskedPositions>>>,
 }
 
 /// A token has another subject or issuer than the one before it, or no subject.
@@ -53,7 +56,21 @@ impl ConnectionRecord {
             groups: Mutex::default(),
             ending: OnceLock::new(),
             token: OnceLock::new(),
+            positions: None,
         }
+    }
+
+    /// Notes that its client asks for the positions of messages that rooms keep, and where it was.
+    pub fn with_positions(self, asked: Option<AskedPositions>) -> ConnectionRecord {
+        if asked.is_some() {
+            self.outbound.ask_for_positions();
+        }
+        ConnectionRecord { positions: asked.map(|asked| Box::new(Mutex::new(asked))), ..self }
+    }
+
+    /// Takes out the place where its client says that it was in a room.
+    pub(crate) fn take_position(&self, room: &str) -> Option<Position> {
+        self.positions.as_ref()?.lock().take(room)
     }
 
     /// Adds the token that it is let in with.
@@ -64,7 +81,9 @@ impl ConnectionRecord {
 
     /// Returns the number of bytes that its request and its token hold for as long as it is open.
     pub fn kept_bytes(&self) -> usize {
-        self.request.bytes() + self.token.get().map_or(0, |token| token.lock().claims.len())
+        let token = self.token.get().map_or(0, |token| token.lock().claims.len());
+        let positions = self.positions.as_ref().map_or(0, |positions| positions.lock().bytes());
+        self.request.bytes() + token + positions
     }
 
     /// Returns the claims of its token, as JSON, if it has one.

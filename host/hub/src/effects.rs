@@ -15,7 +15,7 @@ use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
-use crate::hub::{Hub, Posting, ReservedPlace};
+use crate::hub::{Hub, KeptIn, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
 use crate::presence::Meta;
@@ -37,6 +37,8 @@ pub enum Effect {
         frame: Frame,
         /// A connection that is left out, even if it is one of them.
         except: Option<ConnectionId>,
+        /// The places in the logs of rooms that keep it, once it is recorded.
+        kept: Option<Box<KeptIn>>,
     },
     /// Become a member, in this place if one is reserved.
     Join(Arc<str>, Option<Box<ReservedPlace>>),
@@ -158,6 +160,11 @@ struct Noted {
 }
 
 impl Effects {
+    /// Makes the effects of something that is no event, which have no limits.
+    pub(crate) fn of(effect: Effect) -> Effects {
+        Effects { list: vec![effect], ..Effects::default() }
+    }
+
     /// Records an effect.
     ///
     /// # Errors
@@ -246,6 +253,26 @@ impl Effects {
                 Effect::CancelTimer(of) => act(&of.0, &of.1, None),
                 _ => {}
             }
+        }
+    }
+
+    /// Calls a function for each broadcast that has no place in a log yet, with its place among the effects. The
+    /// function returns the places that it is to have.
+    pub(crate) fn for_each_broadcast(
+        &mut self,
+        mut act: impl FnMut(usize, &Recipients, &Frame, Option<ConnectionId>) -> Option<Box<KeptIn>>,
+    ) {
+        for (at, effect) in self.list.iter_mut().enumerate() {
+            if let Effect::Broadcast { to, frame, except, kept } = effect {
+                *kept = act(at, to, frame, *except);
+            }
+        }
+    }
+
+    /// Changes the places of a broadcast in the logs of its rooms.
+    pub(crate) fn note_kept(&mut self, effect: usize, note: impl FnOnce(&mut KeptIn)) {
+        if let Some(Effect::Broadcast { kept: Some(kept), .. }) = self.list.get_mut(effect) {
+            note(kept);
         }
     }
 
@@ -397,14 +424,20 @@ impl Effects {
                 Effect::SendTo(id, frame) => {
                     hub.send_to(id, &frame, writes);
                 }
-                Effect::Broadcast { to, frame, except } => {
+                Effect::Broadcast { to, frame, except, kept: None } => {
                     hub.deliver(connection, &to, &frame, except, writes).await;
                 }
-                Effect::Join(name, place) => {
-                    if let Some(connection) = connection {
-                        hub.join_in_place(connection, &name, place);
-                    }
+                Effect::Broadcast { to, frame, except, kept: Some(kept) } => {
+                    // Boxed, so that the future of every commit is not as large as this one.
+                    Box::pin(hub.deliver_kept(*kept, &to, &frame, except, writes)).await;
                 }
+                Effect::Join(name, place) => match connection {
+                    Some(connection) if hub.keeps_history() => {
+                        Box::pin(hub.join_kept(connection, &name, place, writes)).await;
+                    }
+                    Some(connection) => hub.join_in_place(connection, &name, place),
+                    None => {}
+                },
                 Effect::Leave(name) => {
                     if let Some(connection) = connection {
                         hub.leave(connection, &name);

@@ -40,9 +40,16 @@ impl FrameKind {
 pub struct Frame {
     wire: Bytes,
     kind: FrameKind,
-    /// Length of the header, which the payload follows.
-    header_bytes: u8,
+    /// True for a note of the host, and for a message behind one.
+    is_note: bool,
+    /// Length of all that is before the payload: the header, and a note.
+    header_bytes: u16,
 }
+
+/// The beginning of the host's notes, and that of messages which look like one.
+const NOTE: &[u8] = br#"{"type":"wharf:"#;
+/// The note before a message that looks like one.
+const NO_NOTE: &str = r#"{"type":"wharf:message"}"#;
 
 impl Frame {
     /// Encodes a frame.
@@ -60,7 +67,41 @@ impl Frame {
         wire.extend_from_slice(&[FINAL | kind.opcode(), second]);
         wire.extend_from_slice((length as u64).to_be_bytes().split_at(8 - extended).1);
         wire.extend_from_slice(payload);
-        Frame { wire: client_bytes::shared(wire), kind, header_bytes: 2 + extended as u8 }
+        Frame {
+            wire: client_bytes::shared(wire),
+            kind,
+            is_note: false,
+            header_bytes: 2 + extended as u16,
+        }
+    }
+
+    /// Encodes a note of the host, for clients that ask for notes.
+    pub(crate) fn note(text: &str) -> Frame {
+        Frame { is_note: true, ..Frame::encode(FrameKind::Text, text.as_bytes()) }
+    }
+
+    /// Returns a message behind this note, in one piece.
+    pub(crate) fn followed_by(&self, message: &Frame) -> Frame {
+        let mut wire = Vec::with_capacity(self.len() + message.len());
+        wire.extend_from_slice(self);
+        wire.extend_from_slice(message);
+        let before = self.len() + usize::from(message.header_bytes);
+        Frame {
+            wire: client_bytes::shared(wire),
+            kind: message.kind,
+            is_note: true,
+            header_bytes: u16::try_from(before).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Returns true for a message that begins as the host's notes do, and is none.
+    pub(crate) fn looks_like_a_note(&self) -> bool {
+        !self.is_note && self.kind == FrameKind::Text && self.payload().starts_with(NOTE)
+    }
+
+    /// Returns such a message behind a note that it is none.
+    pub(crate) fn behind_a_note(&self) -> Frame {
+        Frame::note(NO_NOTE).followed_by(self)
     }
 
     /// Returns the kind.

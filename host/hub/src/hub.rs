@@ -5,6 +5,7 @@
 
 mod channels;
 mod delivery;
+mod history;
 mod kept;
 mod membership;
 mod recorded;
@@ -17,14 +18,17 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use wharf_contract::history::HistoryRule;
 use wharf_engine::Unavailable;
 
 use crate::frame::Frame;
+use crate::history::{Histories, TimeOfDay};
 use crate::inbox::Scope;
 use crate::presence::{PresenceRooms, PresenceTiming};
 use crate::rate_limits::RateLimits;
 use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
+use crate::time_of_day::unix_ms;
 use crate::timer::Timers;
 use crate::timer_record::TimerRecord;
 
@@ -32,6 +36,7 @@ use records::Records;
 
 pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
+pub use history::KeptIn;
 pub use kept::RoomFacts;
 pub use recorded::RecordedChanges;
 pub use reserved::{GroupKind, ReservedPlace};
@@ -56,6 +61,8 @@ pub struct Hub {
     timers: Timers,
     /// The rate limits of its connections, its users, and of the channel itself.
     rate_limits: RateLimits,
+    /// The messages that its rooms keep.
+    histories: Histories,
     /// The observer of what other channels publish here.
     publications: Box<dyn PublicationObserver>,
     /// The records of its rooms and timers on disk; `None` if they are in memory only.
@@ -104,6 +111,7 @@ impl Hub {
             states: RoomStates::default(),
             timers: Timers::default(),
             rate_limits: RateLimits::default(),
+            histories: Histories::new(Vec::new(), 0, Box::new(unix_ms)),
             publications,
             records: None,
             last_timer_record: AtomicU64::new(0),
@@ -111,7 +119,14 @@ impl Hub {
         }
     }
 
-    /// Takes over the recorded states of rooms and reads the recorded timers. From now on both are recorded.
+    /// Lets rooms keep messages by these rules, with no more than `limit` bytes in all of them together; a message
+    /// counts for 64 bytes more. `clock` says how old they are.
+    pub fn with_history(mut self, rules: Vec<HistoryRule>, limit: usize, clock: TimeOfDay) -> Hub {
+        self.histories = Histories::new(rules, limit, clock);
+        self
+    }
+
+    /// Takes over the recorded states and messages of rooms, and reads the recorded timers. From now on both are recorded.
     /// It waits for the disk.
     ///
     /// # Errors
@@ -120,18 +135,23 @@ impl Hub {
     pub fn recorded(mut self, records: wharf_engine::Records) -> Result<Hub, Unavailable> {
         self.load_rooms(&records)?;
         self.load_timers(&records)?;
+        let changes = self.histories.load(&records)?;
         self.records = Some(records);
+        self.record_later(changes);
         Ok(self)
     }
 
-    /// Drops the states of rooms that have had no members, events and timers for `grace`, and rate
-    /// limits whose time has passed. Other tasks get their turn in between.
+    /// Drops the states of rooms that have had no members, events and timers for `grace`, messages that are too old,
+    /// and rate limits whose time has passed. Other tasks get their turn in between.
     pub async fn sweep(&self, grace: Duration) {
         let has_members = |name: &str| self.rooms.get(name).is_some();
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         let forgotten = |room: &str| self.record_forgotten(room);
         while self.states.sweep(grace, has_members, has_timers, &forgotten) {
             tokio::task::yield_now().await;
+        }
+        if self.histories.has_rules() {
+            self.histories.sweep(has_members, |changes| self.record_later(changes)).await;
         }
         while self.rate_limits.sweep() {
             tokio::task::yield_now().await;

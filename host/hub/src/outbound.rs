@@ -22,6 +22,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use arc_swap::ArcSwapOption;
@@ -103,6 +104,8 @@ pub struct Outbound {
     own: usize,
     /// The labels, which only broadcasts that name labels read; a null pointer if there are none.
     labels: ArcSwapOption<Labels>,
+    /// True if the client asks for the positions of messages that rooms keep.
+    wants_positions: AtomicBool,
     state: Mutex<State>,
     /// Posted events of the connection, which its owner handles.
     inbox: Inbox,
@@ -178,6 +181,7 @@ impl Outbound {
             limit: limit.saturating_add(room),
             own: event.bytes.saturating_add(room),
             labels: ArcSwapOption::empty(),
+            wants_positions: AtomicBool::new(false),
             state: Mutex::new(State {
                 socket: Socket::Awaited,
                 queue: VecDeque::new(),
@@ -203,6 +207,21 @@ impl Outbound {
     /// Gives the outbound its socket. The next flush writes the frames that were pushed before.
     pub fn attach(&self, socket: Writer) {
         self.state.lock().socket = Socket::Idle(socket);
+    }
+
+    /// Notes that the client asks for the positions of messages that rooms keep.
+    pub(crate) fn ask_for_positions(&self) {
+        self.wants_positions.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the client asks for the positions of messages that rooms keep.
+    pub(crate) fn wants_positions(&self) -> bool {
+        self.wants_positions.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes that may still be queued within the bound of messages from others.
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.limit.saturating_sub(self.state.lock().queued_bytes)
     }
 
     /// Returns the connection's labels.
@@ -235,6 +254,10 @@ impl Outbound {
     }
 
     fn push_within(&self, limit: usize, frame: &Frame) -> Pushed {
+        if self.wants_positions() && frame.looks_like_a_note() {
+            // A client that reads notes must not take a message of somebody else for one.
+            return self.push_within(limit, &frame.behind_a_note());
+        }
         let mut state = self.state.lock();
         if state.ended {
             return Pushed::Refused;

@@ -64,6 +64,21 @@ impl Recipients {
 }
 
 impl Audience {
+    /// Returns the simplest recipients that are these connections, and a connection that is left out of them. The
+    /// members of rooms are found faster so, and [kept](crate::history) messages are for rooms as a whole.
+    pub fn simplest(self) -> (Recipients, Option<ConnectionId>) {
+        let are_rooms = !self.everyone && self.users.is_empty() && !self.rooms.is_empty();
+        let are_all = self.labels.is_empty() && self.except_users.is_empty();
+        if !are_rooms || !are_all || self.except.len() > 1 {
+            return (Recipients::Audience(Box::new(self)), None);
+        }
+        let except = self.except.first().copied();
+        match <[Arc<str>; 1]>::try_from(self.rooms) {
+            Ok([room]) => (Recipients::Room(room), except),
+            Err(rooms) => (Recipients::Rooms(rooms.into()), except),
+        }
+    }
+
     /// Returns true if it names no connections at all.
     pub fn is_empty(&self) -> bool {
         !self.everyone && self.rooms.is_empty() && self.users.is_empty()

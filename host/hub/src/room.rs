@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub(crate) use members::{Members, start_after};
 pub(crate) use table::Rooms;
-pub(crate) use walk::broadcast;
+pub(crate) use walk::{broadcast, broadcast_in_turn};
 
 /// A named set of connections of this node, inside a channel.
 #[derive(Debug)]

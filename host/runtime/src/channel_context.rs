@@ -76,11 +76,12 @@ impl ChannelContext {
         self.mounted.lock().upgrade()
     }
 
-    /// Returns the size of the data that is kept when the channel is removed: its store, the states of
-    /// its rooms and its rate limits.
+    /// Returns the size of the data that is kept when the channel is removed: its store, the states and messages of
+    /// its rooms, and its rate limits.
     pub(crate) fn kept_bytes(&self) -> usize {
-        let in_hub = self.hub.room_state_bytes().saturating_add(self.hub.rate_limit_bytes());
-        self.store.bytes().saturating_add(in_hub)
+        let hub = &self.hub;
+        let in_hub = [hub.room_state_bytes(), hub.rate_limit_bytes(), hub.history_bytes()];
+        in_hub.into_iter().fold(self.store.bytes(), usize::saturating_add)
     }
 
     /// Returns the bounds of the inbox of one connection.

@@ -10,6 +10,7 @@ mod channels;
 mod connection;
 mod event;
 mod handshake;
+mod history;
 mod http;
 mod labels;
 mod limits;
@@ -98,6 +99,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<InstanceState>) -> wasmtime::Res
     bindings::wharf::channel::users::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::labels::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::limits::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    bindings::wharf::channel::history::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::presence::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::audience::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     bindings::wharf::channel::event::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
@@ -192,8 +194,8 @@ impl Call {
         })
     }
 
-    /// Records the timers of rooms and of the channel that the event sets or cancels, and performs the
-    /// effects. Returns the wish to close, of these or of an earlier flush.
+    /// Records the timers of rooms and of the channel that the event sets or cancels and the messages for rooms
+    /// that keep them, and performs the effects. Returns the wish to close, of these or of an earlier flush.
     ///
     /// # Errors
     ///
@@ -207,13 +209,14 @@ impl Call {
         Ok(self.perform(hub, writes).await)
     }
 
-    /// Records the timers of rooms and of the channel that the event sets or cancels.
+    /// Records the timers of rooms and of the channel that the event sets or cancels, and the messages for rooms
+    /// that keep them.
     ///
     /// # Errors
     ///
     /// Nothing can be recorded; the effects are dropped.
     pub async fn record(&mut self, hub: &Hub) -> Result<(), Unavailable> {
-        if !hub.is_recorded() {
+        if !hub.is_recorded() && !hub.keeps_history() {
             return Ok(());
         }
         if self.seen.is_some()
@@ -224,9 +227,10 @@ impl Call {
         }
         let mut changes = RecordedChanges::default();
         changes.timers(&mut self.effects, hub);
+        changes.history(&mut self.effects, hub);
         // Few events have any.
         if !changes.is_empty()
-            && let Err(why) = Box::pin(recorded(hub, changes)).await
+            && let Err(why) = Box::pin(recorded(hub, changes, &mut self.effects)).await
         {
             self.effects.discard();
             return Err(why);
@@ -254,9 +258,13 @@ impl Call {
     }
 }
 
-/// Waits until changes are on disk.
-pub(crate) async fn recorded(hub: &Hub, changes: RecordedChanges) -> Result<(), Unavailable> {
-    match hub.record(changes)? {
+/// Records changes, and waits until they are on disk.
+pub(crate) async fn recorded(
+    hub: &Hub,
+    changes: RecordedChanges,
+    effects: &mut Effects,
+) -> Result<(), Unavailable> {
+    match hub.record(changes, effects)? {
         Some(written) => written.wait().await,
         None => Ok(()),
     }

@@ -181,10 +181,17 @@ impl Registry {
             Some(disk) => Some(disk.records(name)?),
             None => None,
         };
+        let own = self.config.channel(name);
         let hub = Hub::new(PresenceTiming {
             interval: self.config.presence_interval,
             grace: self.config.presence_grace,
         });
+        let clock = self.ports.clock.clone();
+        let hub = hub.with_history(
+            own.history.clone(),
+            self.config.max_channel_history_bytes,
+            Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX)),
+        );
         let hub = match &records {
             Some(records) => hub.recorded(records.clone())?,
             None => hub,
@@ -194,7 +201,6 @@ impl Registry {
             None => Memory::new(self.config.max_store_bytes),
         };
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
-        let own = self.config.channel(name);
         let connections = match own.max_connections(&self.config) {
             0 => None,
             limit => Some(Arc::new(Semaphore::new(limit))),

@@ -20,6 +20,7 @@ use crate::working::Work;
 use wharf_contract::CallRefusal;
 use wharf_contract::fault::{Fault, TooBig};
 use wharf_engine::Unavailable;
+use wharf_hub::effects::Effects;
 use wharf_hub::hub::{Hub, RecordedChanges};
 use wharf_hub::inbox::{AwaitedEvent, Outcome, Posted};
 use wharf_hub::outbound::PendingWrites;
@@ -136,7 +137,7 @@ async fn settle(
         Ok(ran) => ran,
         Err(failure) => {
             // The timer whose handler failed has fired as well.
-            return match recorded(hub, changes).await {
+            return match recorded(hub, changes, &mut Effects::default()).await {
                 Ok(()) => Err(outcome_of_failure(failure)),
                 Err(why) => Err(data_unavailable(&why)),
             };
@@ -149,13 +150,16 @@ async fn settle(
         room.settle(false);
         return Err(data_unavailable(&why));
     }
-    if hub.is_recorded() {
-        changes.timers(&mut call.effects, hub);
-        let has_state = state.is_some();
-        if let Some(state) = state {
-            changes.room_state(room.name(), state);
-        }
-        let recorded = recorded(hub, changes).await;
+    changes.history(&mut call.effects, hub);
+    changes.timers(&mut call.effects, hub);
+    // Without records it is kept already.
+    let state = state.filter(|_| hub.is_recorded());
+    let has_state = state.is_some();
+    if let Some(state) = state {
+        changes.room_state(room.name(), state);
+    }
+    if !changes.is_empty() {
+        let recorded = recorded(hub, changes, &mut call.effects).await;
         if has_state && !room.settle(recorded.is_ok()) && recorded.is_ok() {
             // An operator has reset it between its planning and its record, which must not outlive it.
             hub.record_forgotten(room.name());

@@ -16,6 +16,7 @@ mod input;
 mod lines;
 mod pace;
 mod place;
+pub mod positions;
 mod turn;
 
 use std::panic::AssertUnwindSafe;

@@ -23,7 +23,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::admission::{Admissions, Permit};
-use crate::connection::{self, HandshakeAnswer, Opening, heartbeat};
+use crate::connection::{self, HandshakeAnswer, Opening, heartbeat, positions};
 use crate::demo::{self, Demo};
 use crate::page;
 use crate::pending::Seat;
@@ -320,6 +320,8 @@ async fn handle(
     let headers = request.headers().iter();
     let headers: Vec<_> = headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (query, heartbeats) = heartbeat::take_parameter(request.uri().query().unwrap_or_default());
+    let (query, asked) = positions::take_parameter(query);
+    let asked = asked.filter(|_| channel.context.hub.keeps_history());
     let client_request = UpgradeRequest {
         path: path.into(),
         query: query.into(),
@@ -344,7 +346,9 @@ async fn handle(
     tokio::spawn(connection::run(Box::new(Opening {
         config: front.config.clone(),
         channel: channel.clone(),
-        client: ConnectionRecord::new(client_request, outbound).with_token(token),
+        client: ConnectionRecord::new(client_request, outbound)
+            .with_token(token)
+            .with_positions(asked),
         upgrade,
         answer,
         permit,

@@ -30,7 +30,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The client for browsers, which pages of other origins may import as well.
-const CLIENT: &str = "/_wharf/wharf.js";
+const CLIENT: [&str; 3] = ["/_wharf/wharf.js", "/_wharf/positions.js", "/_wharf/presence.js"];
 
 /// A channel in service, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn reply<B>(
             headers.insert(name, value);
         }
     }
-    if path == CLIENT {
+    if CLIENT.contains(&path) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     Some(reply)
@@ -160,7 +160,9 @@ fn file(path: &str) -> Option<(&'static str, Cow<'static, str>)> {
         "/_wharf/source.js" => (SCRIPT, include_str!("page/source.js")),
         "/_wharf/stream.js" => (SCRIPT, include_str!("page/stream.js")),
         "/_wharf/wire.js" => (SCRIPT, include_str!("page/wire.js")),
-        CLIENT => (SCRIPT, include_str!("../../../clients/js/wharf.js")),
+        "/_wharf/wharf.js" => (SCRIPT, include_str!("../../../clients/js/wharf.js")),
+        "/_wharf/positions.js" => (SCRIPT, include_str!("../../../clients/js/positions.js")),
+        "/_wharf/presence.js" => (SCRIPT, include_str!("../../../clients/js/presence.js")),
         "/_wharf/wharf.d.ts" => {
             ("text/plain; charset=utf-8", include_str!("../../../clients/js/wharf.d.ts"))
         }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
+use wharf_contract::history::HistoryRule;
 use wharf_contract::kit::{
     Act, Answer, Command, Happened, Headers, HexBytes, HttpAnswer as Scripted, Message, Reply,
     Setup,
@@ -131,6 +132,11 @@ impl ComponentHost {
     #[track_caller]
     pub(crate) fn set_limits(&self, limits: Limits) {
         self.prepare("set the limits", |setup| setup.limits = limits);
+    }
+
+    #[track_caller]
+    pub(crate) fn set_history(&self, rules: Vec<HistoryRule>) {
+        self.prepare("set the history", |setup| setup.history = rules);
     }
 
     #[track_caller]

@@ -323,6 +323,7 @@ fn configured(file: &Path, setup: Setup) -> (String, Arc<Config>) {
     let secrets = setup.secrets.into_iter().map(secret).collect();
     let mut own = ChannelConfig { settings: setup.settings, secrets, ..ChannelConfig::default() };
     own.grants.publish_to = setup.publish_to;
+    own.history = setup.history;
     // The test answers for all hosts.
     own.grants.http_hosts = vec![AllowedHost::any()];
     config.channels.insert(name.clone(), Arc::new(own));

@@ -10,6 +10,7 @@
 //! refused.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
 use crate::room::{Members, broadcast};
 use wharf_contract::close::{Close, Reason};
+use wharf_engine::Unavailable;
 
 /// Inboxes that are filled, or connections that are closed, in a row before other tasks get their
 /// turn.
@@ -180,7 +182,22 @@ impl Hub {
         writes: &mut PendingWrites,
     ) -> usize {
         self.publications.published(room, frame);
-        self.deliver(None, &Recipients::Room(room.clone()), frame, None, writes).await
+        let to = Recipients::Room(room.clone());
+        if !self.histories.covers(room) {
+            return self.deliver(None, &to, frame, None, writes).await;
+        }
+        // One that cannot be recorded does not happen; the reason is in the log.
+        self.publish_kept(to, frame.clone(), writes).await.unwrap_or_default()
+    }
+
+    /// Boxed with a type of its own: the commit of an event waits for this, and this for a commit.
+    fn publish_kept<'a>(
+        &'a self,
+        to: Recipients,
+        frame: Frame,
+        writes: &'a mut PendingWrites,
+    ) -> Pin<Box<dyn Future<Output = Result<usize, Unavailable>> + Send + 'a>> {
+        Box::pin(self.broadcast_kept(to, frame, None, writes))
     }
 }
 

@@ -13,6 +13,7 @@ use wharf_contract::rate_limits::{Rate, Subject};
 use super::Hub;
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
+use crate::history::HistoryFacts;
 use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
 use crate::recipients::Group;
@@ -30,6 +31,8 @@ pub struct RoomFacts {
     pub waiting_events: usize,
     /// Number of its timers.
     pub timers: usize,
+    /// The messages that it keeps.
+    pub history: HistoryFacts,
 }
 
 impl RoomFacts {
@@ -81,6 +84,7 @@ impl Hub {
         let mut names: BTreeSet<Arc<str>> =
             with_members.iter().map(|room| room.name().clone()).collect();
         names.extend(self.states.page(after, limit));
+        names.extend(self.histories.rooms(after, limit));
         names.into_iter().take(limit).collect()
     }
 
@@ -93,6 +97,7 @@ impl Hub {
             state_bytes,
             waiting_events,
             timers: self.timers.count_in(&Scope::Room(room.clone())),
+            history: self.histories.facts_of(room),
         }
     }
 

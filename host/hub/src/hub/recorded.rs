@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wharf_engine::{Change, Kind, Record, Records, Unavailable, Written};
+use wharf_engine::{Change, Kind, Record, Records, Unavailable, Undo, Written};
 
 use super::Hub;
+use super::history::Appends;
 use crate::effects::Effects;
 use crate::inbox::{Addressee, Firing, Scope};
 use crate::time_of_day::{milliseconds, unix_ms};
@@ -19,18 +20,22 @@ use crate::timer_record::{TimerRecord, deletion, is_followed, recorded_room};
 
 /// The changes of records that an event makes, in their order.
 #[derive(Debug, Default)]
-pub struct RecordedChanges(Vec<Change>);
+pub struct RecordedChanges {
+    changes: Vec<Change>,
+    /// Messages for rooms that keep them, which get their offsets when they are recorded.
+    pub(super) appends: Appends,
+}
 
 impl RecordedChanges {
     /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.changes.is_empty() && self.appends.is_empty()
     }
 
     /// Adds the state of a room.
     pub fn room_state(&mut self, room: &str, state: Bytes) {
         let record = Record { value: state, version: 0, expires_at: None };
-        self.0.push(room_change(room, Some(record)));
+        self.changes.push(room_change(room, Some(record)));
     }
 
     /// Adds the timers that an event sets and cancels, and gives each that it sets a record.
@@ -51,7 +56,7 @@ impl RecordedChanges {
                 None => hub.timers.record_of(scope, name),
             };
             if before > 0 {
-                self.0.push(deletion(before));
+                self.changes.push(deletion(before));
             }
             if let Some(timer) = timer {
                 let number = hub.last_timer_record.fetch_add(1, Ordering::Relaxed) + 1;
@@ -63,7 +68,7 @@ impl RecordedChanges {
                     interval: timer.interval,
                     payload: timer.payload.clone(),
                 };
-                self.0.push(record.change(number));
+                self.changes.push(record.change(number));
                 own.push((scope.clone(), name.clone(), number));
             }
         });
@@ -75,7 +80,7 @@ impl RecordedChanges {
             return;
         };
         match &begun.again {
-            None => self.0.push(deletion(begun.record)),
+            None => self.changes.push(deletion(begun.record)),
             Some(again) if is_followed(again.interval) => {
                 let record = TimerRecord {
                     room: room.to_owned(),
@@ -84,7 +89,7 @@ impl RecordedChanges {
                     interval: Some(again.interval),
                     payload: begun.payload.clone(),
                 };
-                self.0.push(record.change(begun.record));
+                self.changes.push(record.change(begun.record));
             }
             Some(_) => {}
         }
@@ -106,15 +111,28 @@ impl Hub {
         self.records.as_ref()?.failure()
     }
 
-    /// Records changes, all or none. `None` if there is nothing to wait for.
+    /// Records changes, all or none, and gives the messages among the effects their places in logs. `None` if there
+    /// is nothing to wait for.
     ///
     /// # Errors
     ///
     /// Nothing can be written at present.
-    pub fn record(&self, changes: RecordedChanges) -> Result<Option<Written>, Unavailable> {
-        match &self.records {
-            Some(records) if !changes.is_empty() => records.write(changes.0, None).map(Some),
+    pub fn record(
+        &self,
+        changes: RecordedChanges,
+        effects: &mut Effects,
+    ) -> Result<Option<Written>, Unavailable> {
+        let RecordedChanges { mut changes, appends } = changes;
+        let write = |changes: &mut Vec<Change>, undo: Option<Undo>| match &self.records {
+            Some(records) if !changes.is_empty() => {
+                records.write(std::mem::take(changes), undo).map(Some)
+            }
             _ => Ok(None),
+        };
+        match appends.is_empty() {
+            true => write(&mut changes, None),
+            false => self
+                .append(appends, effects, &mut changes, |changes, undo| write(changes, Some(undo))),
         }
     }
 

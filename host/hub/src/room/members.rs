@@ -211,8 +211,36 @@ impl Members {
         Some(queued)
     }
 
+    /// Queues for each member the frame that is chosen for it, in one piece. `false` if it would take too long or
+    /// others are in line, and nothing has happened.
+    pub(crate) fn broadcast_chosen_at_once<'a>(
+        &self,
+        writes: &mut PendingWrites,
+        choose: impl Fn(u64, &Outbound) -> Option<&'a Frame>,
+    ) -> bool {
+        let state = self.state.lock();
+        let list = match &*state {
+            State::Quiet(list) if list.len() <= AT_ONCE => list,
+            State::Quiet(_) | State::Lined(_) => return false,
+            State::Dissolved => return true,
+        };
+        list.for_each(|number, outbound| {
+            if let Some(frame) = choose(number, outbound) {
+                writes.push(outbound, frame);
+            }
+        });
+        true
+    }
+
+    /// Joins the line of the broadcasts, if there is one.
+    pub(crate) fn stand_in_line_if_any(&self) -> Option<Turn<'_>> {
+        // Others may join it meanwhile, and none can end it that this one has seen: the turn would come at once.
+        let is_quiet = self.state.lock().is_quiet();
+        (!is_quiet).then(|| self.stand_in_line())
+    }
+
     /// Joins the line of the broadcasts that are not queued at once.
-    pub(super) fn stand_in_line(&self) -> Turn<'_> {
+    pub(crate) fn stand_in_line(&self) -> Turn<'_> {
         let mut state = self.state.lock();
         if let State::Quiet(list) = &mut *state {
             let list = std::mem::take(list);
@@ -294,7 +322,7 @@ impl State {
 
 /// A place in the line; once it is `held`, the turn of a broadcast. Dropping it lets the next one go on.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     members: &'a Members,
     line: Arc<AsyncMutex<()>>,
     held: Option<OwnedMutexGuard<()>>,
@@ -302,7 +330,7 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Begins the turn, if no other broadcast has it or waits for it.
-    pub(super) fn has_begun(&mut self) -> bool {
+    pub(crate) fn has_begun(&mut self) -> bool {
         self.held = self.line.clone().try_lock_owned().ok();
         self.held.is_some()
     }
@@ -318,7 +346,7 @@ impl Turn<'_> {
     /// the next one, so that each member gets the frames of several in one write. `writes` gets all
     /// of them if nobody waits, or if so many are unwritten that the first ones must not wait any
     /// longer.
-    pub(super) fn end(self, writes: &mut PendingWrites, is_shared: bool) {
+    pub(crate) fn end(self, writes: &mut PendingWrites, is_shared: bool) {
         let mut state = self.members.state.lock();
         if let State::Lined(lined) = &mut *state {
             lined.unwritten += 1;
@@ -333,7 +361,7 @@ impl Turn<'_> {
     }
 
     /// Waits for the turn. Broadcasts get it in the order in which they asked.
-    pub(super) async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         self.held = Some(self.line.clone().lock_owned().await);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::members::{AT_ONCE, CHUNK, Members, State};
+use super::members::{AT_ONCE, CHUNK, Members, State, Turn};
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites};
 
@@ -51,6 +51,38 @@ pub(crate) async fn broadcast(
         }
         turns.push(turn);
     }
+    let chosen = |number: u64, outbound: &Outbound| is_wanted(number, outbound).then_some(frame);
+    let queued = walk(rooms, writes, is_shared, chosen).await;
+    for turn in turns {
+        turn.end(writes, is_shared);
+    }
+    queued
+}
+
+/// Queues for each member of a room the frame that is chosen for it, when it is this turn. Returns the number of
+/// members that got one.
+pub(crate) async fn broadcast_in_turn<'a>(
+    room: &Members,
+    mut turn: Turn<'_>,
+    writes: &mut PendingWrites,
+    choose: impl Fn(u64, &Outbound) -> Option<&'a Frame>,
+) -> usize {
+    if !turn.has_begun() {
+        turn.leave_writes(writes);
+        turn.begin().await;
+    }
+    let queued = walk(&[room], writes, true, choose).await;
+    turn.end(writes, true);
+    queued
+}
+
+/// Visits the members of rooms whose turns have begun, a chunk at a time.
+async fn walk<'a>(
+    rooms: &[&Members],
+    writes: &mut PendingWrites,
+    is_shared: bool,
+    choose: impl Fn(u64, &Outbound) -> Option<&'a Frame>,
+) -> usize {
     let (mut queued, mut is_first, mut next) = (0, true, Some(0));
     while let Some(start) = next {
         {
@@ -59,7 +91,7 @@ pub(crate) async fn broadcast(
                 rooms.iter_mut().for_each(|room| room.begin());
             }
             next = visit(&rooms, start, CHUNK, |number, outbound| {
-                if is_wanted(number, outbound) {
+                if let Some(frame) = choose(number, outbound) {
                     queued += usize::from(writes.push(outbound, frame));
                 }
             });
@@ -70,9 +102,6 @@ pub(crate) async fn broadcast(
         if next.is_some() {
             tokio::task::yield_now().await;
         }
-    }
-    for turn in turns {
-        turn.end(writes, is_shared);
     }
     queued
 }

@@ -10,7 +10,7 @@ use super::users::checked as checked_user;
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::audience::{MAX_AUDIENCES, Size};
-use wharf_hub::recipients::{Audience, Recipients};
+use wharf_hub::recipients::Audience;
 
 /// The `audience` resource, while a guest makes it.
 #[derive(Debug, Default)]
@@ -113,8 +113,8 @@ impl HostAudience for InstanceState {
         if audience.is_empty() {
             return Ok(Err(CallRefusal::AudienceEmpty.into()));
         }
-        let to = Recipients::Audience(Box::new(audience.clone()));
-        Ok(self.broadcast(to, kind, &data, None))
+        let (to, except) = audience.clone().simplest();
+        Ok(self.broadcast(to, kind, &data, except))
     }
 
     fn drop(&mut self, it: Resource<AudienceHandle>) -> wasmtime::Result<()> {

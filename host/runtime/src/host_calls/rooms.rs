@@ -98,7 +98,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         let to = Recipients::Room(checked(room)?);
-        self.broadcast(to, kind, &data, skip)
+        self.broadcast(to, kind, &data, parsed(skip))
     }
 
     fn broadcast_to_rooms(
@@ -110,7 +110,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         check_rooms(rooms.len())?;
         let to = Recipients::Rooms(rooms.into_iter().map(checked).collect::<Result<_, _>>()?);
-        self.broadcast(to, kind, &data, skip)
+        self.broadcast(to, kind, &data, parsed(skip))
     }
 
     fn broadcast_to_all(
@@ -119,7 +119,7 @@ impl Host for InstanceState {
         data: Vec<u8>,
         skip: Option<String>,
     ) -> Result<(), Error> {
-        self.broadcast(Recipients::Everyone, kind, &data, skip)
+        self.broadcast(Recipients::Everyone, kind, &data, parsed(skip))
     }
 
     fn send_to(&mut self, to: String, kind: Kind, data: Vec<u8>) -> Result<(), Error> {
@@ -142,10 +142,10 @@ impl InstanceState {
         to: Recipients,
         kind: Kind,
         data: &[u8],
-        skip: Option<String>,
+        except: Option<ConnectionId>,
     ) -> Result<(), Error> {
         let frame = self.encode(kind, data)?;
-        Ok(self.record(Effect::Broadcast { to, frame, except: parsed(skip) })?)
+        Ok(self.record(Effect::Broadcast { to, frame, except, kept: None })?)
     }
 
     /// Returns this event's change of its own connection's membership of a room or a user.

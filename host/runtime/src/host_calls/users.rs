@@ -6,6 +6,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::wharf::channel::types::{Error, Kind};
 use super::bindings::wharf::channel::users::Host;
+use super::rooms::parsed;
 use super::{ConnectionHandle, OwnConnection};
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
@@ -69,7 +70,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         self.call()?;
         let to = Recipients::User(self.online_user(user)?);
-        self.broadcast(to, kind, &data, skip)
+        self.broadcast(to, kind, &data, parsed(skip))
     }
 
     fn send_to_users(
@@ -81,7 +82,7 @@ impl Host for InstanceState {
     ) -> Result<(), Error> {
         check_users(users.len())?;
         let to = Recipients::Users(users.into_iter().map(checked).collect::<Result<_, _>>()?);
-        self.broadcast(to, kind, &data, skip)
+        self.broadcast(to, kind, &data, parsed(skip))
     }
 
     fn disconnect_user(&mut self, user: String, code: u16, reason: String) -> Result<(), Error> {

@@ -40,6 +40,7 @@ impl KeptChannels {
     /// many bytes as one channel. To drop them may take long.
     fn surplus(&mut self, config: &Config) -> Vec<Arc<ChannelContext>> {
         let most = config.max_store_bytes.saturating_add(config.max_channel_state_bytes);
+        let most = most.saturating_add(config.max_channel_history_bytes);
         let mut surplus = Vec::new();
         let mut bytes: usize = self.0.values().map(|kept| kept.context.kept_bytes()).sum();
         while self.0.len() > MAX_KEPT || (bytes > most && self.0.len() > 1) {
@@ -87,6 +88,12 @@ impl Registry {
             discard(channel.current().pool.trim());
             while channel.context.store.sweep() {
                 tokio::task::yield_now().await;
+            }
+            if channel.context.hub.has_filled_history() {
+                tracing::warn!(
+                    channel = channel.name(),
+                    "max_channel_history_bytes is reached: rooms keep fewer messages than their rules let them"
+                );
             }
             channel.context.log_budget.settle();
             channel.context.failure_budget.settle();

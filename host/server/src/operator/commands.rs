@@ -76,9 +76,12 @@ async fn run(
         Command::Broadcast => {
             let mut fields = Fields::read(&body)?;
             let frame = fields.message(config)?;
-            let to = Recipients::Audience(Box::new(audience(&mut fields)?));
+            let (to, except) = audience(&mut fields)?.simplest();
             fields.end()?;
-            let receivers = hub.deliver(None, &to, &frame, None, writes).await;
+            let sent = hub.broadcast_kept(to, frame, except, writes).await;
+            let receivers = sent.map_err(|why| {
+                Problem::store(&CallRefusal::DataUnavailable { why: why.to_string() })
+            })?;
             done(StatusCode::OK, "receivers", receivers)
         }
         Command::Send(to) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
-use super::queries::{client, cut_page, object, page, prefixed_page};
+use super::queries::{client, cut_page, object, page, page_before, prefixed_page};
 use super::route::TimersOf;
 use super::shown::{add_saved, add_written};
 use wharf_contract::text::{cut, escape};
@@ -29,6 +29,27 @@ pub(super) fn room_state(channel: &Channel, room: &str) -> Result<Value, Problem
     let mut shown = object([("room", room.into()), ("bytes", state.len().into())]);
     add_saved(&mut shown, &state, &channel.context.own.secrets);
     Ok(shown.into())
+}
+
+/// Returns a page of the messages that a room keeps: the last ones before an offset.
+pub(super) fn history(
+    channel: &Channel,
+    room: &str,
+    query: Option<&str>,
+) -> Result<Value, Problem> {
+    let (before, limit) = page_before(query)?;
+    let page = channel.context.hub.history(room, before, limit);
+    let messages = page.messages.iter().map(|message| {
+        let mut shown = object([
+            ("offset", message.offset.into()),
+            ("sent_at_ms", message.at_ms.into()),
+            ("is_text", message.is_text.into()),
+        ]);
+        add_written(&mut shown, &message.data, &channel.context.own.secrets);
+        Value::from(shown)
+    });
+    let messages: Vec<Value> = messages.collect();
+    Ok(json!({ "room": room, "epoch": page.epoch, "top": page.top, "messages": messages }))
 }
 
 /// Returns a page of the timers of a room, of a connection, or of the channel itself.

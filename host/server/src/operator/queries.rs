@@ -80,6 +80,7 @@ pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Op
             shown.insert("next".to_owned(), next.into());
             shown.into()
         }
+        Query::History(name) => kept::history(channel, name, query)?,
         Query::RoomState(name) => {
             check_no_query(query)?;
             kept::room_state(channel, name)?
@@ -135,6 +136,7 @@ fn overview(channel: &Channel) -> Value {
         "connections": hub.connection_count(),
         "rooms": hub.room_count(),
         "kept_rooms": hub.kept_room_count(),
+        "history_bytes": hub.history_bytes(),
         "timers": hub.timer_count(),
         "users": hub.user_count(),
     })
@@ -178,13 +180,15 @@ fn rooms(channel: &Channel, query: Option<&str>) -> Result<Value, Problem> {
 
 /// Describes a room.
 fn room(name: &str, facts: RoomFacts) -> Map<String, Value> {
-    let RoomFacts { members, state_bytes, waiting_events, timers } = facts;
+    let RoomFacts { members, state_bytes, waiting_events, timers, history } = facts;
     object([
         ("name", name.into()),
         ("members", members.into()),
         ("state_bytes", state_bytes.into()),
         ("waiting_events", waiting_events.into()),
         ("timers", timers.into()),
+        ("history_messages", history.messages.into()),
+        ("history_bytes", history.bytes.into()),
     ])
 }
 
@@ -243,7 +247,7 @@ fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
 
 /// Returns the page that the query asks for: the name that it begins after, and its length.
 pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
-    let Parameters { after, limit, .. } = parameters(query, false)?;
+    let Parameters { after, limit, .. } = parameters(query, &["after"])?;
     Ok((after, limit.unwrap_or(PAGE)))
 }
 
@@ -251,18 +255,28 @@ pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Probl
 pub(super) fn prefixed_page(
     query: Option<&str>,
 ) -> Result<(String, Option<String>, usize), Problem> {
-    let Parameters { prefix, after, limit } = parameters(query, true)?;
+    let Parameters { prefix, after, limit, .. } = parameters(query, &["after", "prefix"])?;
     Ok((prefix.unwrap_or_default(), after, limit.unwrap_or(PAGE)))
+}
+
+/// Returns the page of a history that the query asks for: the offset that it ends before, and its length.
+pub(super) fn page_before(query: Option<&str>) -> Result<(Option<u64>, usize), Problem> {
+    let Parameters { before, limit, .. } = parameters(query, &["before"])?;
+    let before = before.map(|text| {
+        text.parse().map_err(|_| bad_field("before", "`before` must be the offset of a message"))
+    });
+    Ok((before.transpose()?, limit.unwrap_or(PAGE)))
 }
 
 #[derive(Default)]
 struct Parameters {
     prefix: Option<String>,
+    before: Option<String>,
     after: Option<String>,
     limit: Option<usize>,
 }
 
-fn parameters(query: Option<&str>, has_prefix: bool) -> Result<Parameters, Problem> {
+fn parameters(query: Option<&str>, known: &[&str]) -> Result<Parameters, Problem> {
     let mut found = Parameters::default();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -272,9 +286,13 @@ fn parameters(query: Option<&str>, has_prefix: bool) -> Result<Parameters, Probl
         };
         let wrong = |what: &str| bad_field(name, format!("`{name}` must be {what}"));
         let is_news = match name {
-            "after" | "prefix" if has_prefix || name == "after" => {
+            "after" | "prefix" | "before" if known.contains(&name) => {
                 let value = decoded().ok_or_else(|| wrong("percent-encoded UTF-8"))?;
-                let field = if name == "after" { &mut found.after } else { &mut found.prefix };
+                let field = match name {
+                    "after" => &mut found.after,
+                    "prefix" => &mut found.prefix,
+                    _ => &mut found.before,
+                };
                 field.replace(value).is_none()
             }
             "limit" => {

@@ -40,6 +40,8 @@ pub enum Query {
     Presence(String),
     /// The state of one of its rooms.
     RoomState(String),
+    /// The messages that one of its rooms keeps.
+    History(String),
     /// Timers.
     Timers(TimersOf),
     /// The session of one of its connections.
@@ -133,6 +135,7 @@ impl Route {
             ["rooms", name] => Resource::Query(Query::Room((*name).to_owned())),
             ["rooms", name, "presence"] => Resource::Query(Query::Presence((*name).to_owned())),
             ["rooms", name, "state"] => Resource::Query(Query::RoomState((*name).to_owned())),
+            ["rooms", name, "history"] => Resource::Query(Query::History((*name).to_owned())),
             ["rooms", name, "timers"] => timers(TimersOf::Room((*name).to_owned())),
             ["rooms", name, "post"] => Resource::Command(Command::Post((*name).to_owned())),
             ["rooms", name, "reset"] => Resource::Command(Command::Reset((*name).to_owned())),

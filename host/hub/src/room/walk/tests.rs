@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Waker};
 
 use proptest::prelude::*;
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::connection_id::ConnectionId;
 use crate::frame::FrameKind;
+use crate::interleaved::run_all;
 use crate::transport::{Transport, memory};
 
 const ROOMS: usize = 3;
@@ -146,22 +147,6 @@ impl Lab {
 fn numbers(outbound: &Outbound) -> Vec<usize> {
     let number = |frame: &[u8]| u32::from_be_bytes([frame[2], frame[3], frame[4], frame[5]]);
     outbound.waiting().chunks(6).map(|frame| number(frame) as usize).collect()
-}
-
-/// Runs tasks to their end. The next one is drawn from the seed each time one yields.
-fn run_all(mut tasks: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>, mut seed: u64) {
-    let mut cx = Context::from_waker(Waker::noop());
-    for _ in 0..100_000 {
-        if tasks.is_empty() {
-            return;
-        }
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let next = (seed >> 33) as usize % tasks.len();
-        if tasks[next].as_mut().poll(&mut cx).is_ready() {
-            drop(tasks.swap_remove(next));
-        }
-    }
-    panic!("{} tasks wait for each other", tasks.len());
 }
 
 proptest! {

@@ -1,0 +1,286 @@
+//! Rooms that keep their messages: newcomers, clients that come back, plugins and operators that read them.
+
+use std::path::Path;
+
+use wharf_tests::{Client, Operated, Value, Wharf, configured, json};
+
+const RULES: &str = r#"
+    [channels.scripted]
+    history = [
+        { rooms = "red", messages = 5 },
+        { rooms = "new*", recovery = "newest" },
+        { rooms = "last", messages = 100, newcomers = 2 },
+    ]
+    "#;
+
+/// Sends a step, and returns its result; what others cause meanwhile is skipped.
+async fn perform(client: &mut Client, step: Value) -> Value {
+    client.send_json(step).await;
+    loop {
+        let mut message = client.json().await;
+        if message.get("done").is_some() {
+            return message["result"].take();
+        }
+    }
+}
+
+async fn enter(wharf: &Wharf, name: &str) -> Client {
+    wharf.connect(&format!("/scripted/{name}")).await
+}
+
+/// Broadcasts to a room, as a connection of its own.
+async fn broadcast(wharf: &Wharf, room: &str, times: usize) {
+    let mut sender = enter(wharf, "sender").await;
+    for _ in 0..times {
+        assert_eq!(perform(&mut sender, json!({ "do": "broadcast", "room": room })).await, "ok");
+    }
+    sender.close(1000, "").await;
+}
+
+/// A client as the convention describes it, without a library.
+struct Reader {
+    client: Client,
+    /// The note about the last room that was joined.
+    joined: Value,
+    /// Position in the room, as the notes have told it.
+    epoch: String,
+    offset: u64,
+    /// Offsets of the messages that came, and the steps that they tell of.
+    got: Vec<(u64, Value)>,
+}
+
+impl Reader {
+    /// Connects, says where it was, and joins a room.
+    async fn join(wharf: &Wharf, name: &str, at: &str, room: &str) -> Reader {
+        let path = format!("/scripted/{name}?wharf_recover={at}");
+        let client = wharf.connect(&path).await;
+        let (joined, epoch) = (Value::Null, String::new());
+        let mut reader = Reader { client, joined, epoch, offset: 0, got: Vec::new() };
+        reader.client.send_json(json!({ "do": "join", "room": room })).await;
+        reader
+            .read_until(|reader, message| message.get("done").is_some() && reader.is_joined())
+            .await;
+        reader
+    }
+
+    fn is_joined(&self) -> bool {
+        self.joined != Value::Null
+    }
+
+    /// Returns its position, as it says it when it comes back.
+    fn at(&self, room: &str) -> String {
+        format!("{room},{},{}", self.epoch, self.offset)
+    }
+
+    /// Reads until the message of a room with this offset.
+    async fn read_to(&mut self, offset: u64) {
+        if self.offset < offset {
+            self.read_until(|reader, _| reader.offset >= offset).await;
+        }
+    }
+
+    async fn read_until(&mut self, is_last: impl Fn(&Reader, &Value) -> bool) {
+        let mut at = None;
+        loop {
+            let message = self.client.json().await;
+            if let Some(offset) = at.take() {
+                self.offset = offset;
+                self.got.push((offset, message["step"].clone()));
+            } else if message["type"] == "wharf:history" {
+                self.epoch = message["epoch"].as_str().expect("an epoch").to_owned();
+                self.offset = message["offset"].as_u64().expect("an offset");
+                self.joined = message.clone();
+            } else if message["type"] == "wharf:position" {
+                let offset = message["offset"].as_u64().expect("an offset");
+                assert_eq!(offset, self.offset + 1, "no gap");
+                assert_eq!(message["epoch"], self.epoch);
+                match message["skipped"] == true {
+                    true => self.offset = offset,
+                    false => at = Some(offset),
+                }
+            }
+            if at.is_none() && is_last(self, &message) {
+                return;
+            }
+        }
+    }
+
+    fn offsets(&self) -> Vec<u64> {
+        self.got.iter().map(|(offset, _)| *offset).collect()
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not() {
+    let operated = Operated::start_in(configured(&["scripted"], RULES), &[]).await;
+    let wharf = &operated.wharf;
+    let mut ann = Reader::join(wharf, "ann", "", "red").await;
+    assert_eq!(ann.joined["recovered"], Value::Null, "she is new");
+    broadcast(wharf, "red", 3).await;
+    ann.read_to(3).await;
+    assert_eq!(ann.offsets(), [1, 2, 3]);
+    let at = ann.at("red");
+    ann.client.reset();
+    // What her end tells the room is the next message. The operator's messages are kept as well.
+    let message = json!({ "rooms": ["red"], "text": "{\"step\":\"operator\"}" });
+    let (status, sent) = operated.post("/scripted/broadcast", message).await;
+    assert_eq!(status, 200, "{sent}");
+    broadcast(wharf, "red", 1).await;
+    let mut back = Reader::join(wharf, "ann", &at, "red").await;
+    back.read_to(6).await;
+    assert_eq!((back.offsets(), &back.joined["recovered"]), (vec![4, 5, 6], &json!(true)));
+    let steps: Vec<&Value> = back.got.iter().map(|(_, step)| step).collect();
+    assert!(steps.contains(&&json!("operator")), "{steps:?}");
+    // Her own message to the others is none for her, and no gap.
+    back.client.send_json(json!({ "do": "broadcast_to_others", "room": "red" })).await;
+    back.read_until(|reader, _| reader.offset == 7).await;
+    assert_eq!(back.offsets(), [4, 5, 6]);
+    // Two messages too many for what the room keeps.
+    let late = Reader::join(wharf, "bob", &at.replace(",3", ",1"), "red").await;
+    assert_eq!(late.joined["recovered"], false);
+    assert_eq!((late.joined["reason"].as_str(), late.offset), (Some("trimmed"), 7));
+    for (asked, reason) in
+        [(at.replace(",3", ",99"), "ahead"), (format!("red,{:016x},3", 7), "new-epoch")]
+    {
+        let lost = Reader::join(wharf, "bob", &asked, "red").await;
+        assert_eq!(
+            (&lost.joined["recovered"], &lost.joined["reason"]),
+            (&json!(false), &json!(reason))
+        );
+        assert_eq!(lost.offsets(), Vec::<u64>::new(), "all or nothing");
+    }
+    // The plugin does not see the parameter, and other clients see nothing of all this.
+    let mut plain = enter(wharf, "eve").await;
+    assert_eq!(perform(&mut plain, json!({ "do": "join", "room": "red" })).await, "ok");
+    let own = perform(&mut plain, json!({ "do": "broadcast", "room": "red" })).await;
+    assert_eq!(own, "ok");
+    plain.close(1000, "").await;
+}
+
+#[tokio::test]
+async fn newcomers_get_the_last_messages_and_a_plugin_reads_them() {
+    let wharf = Wharf::start_in(configured(&["scripted"], RULES), &[]).await;
+    for room in ["last", "newest", "none"] {
+        broadcast(&wharf, room, 4).await;
+    }
+    for (room, expected) in [("last", vec![3, 4]), ("newest", vec![4]), ("none", vec![])] {
+        let mut ann = enter(&wharf, "ann").await;
+        ann.send_json(json!({ "do": "join", "room": room })).await;
+        ann.send_json(json!({ "do": "history", "room": room, "limit": 2 })).await;
+        let (mut steps, mut done) = (Vec::new(), Vec::new());
+        while done.len() < 2 {
+            let message = ann.json().await;
+            match message.get("done") {
+                Some(_) => done.push(message["result"].clone()),
+                None => steps.extend(message["step"].as_u64()),
+            }
+        }
+        assert_eq!(steps, expected, "{room}");
+        let read: Vec<u64> =
+            done[1].as_array().expect("a list").iter().filter_map(|e| e[0].as_u64()).collect();
+        let expected = if room == "none" { vec![] } else { vec![3, 4] };
+        assert_eq!(read, expected, "{room}");
+        ann.close(1000, "").await;
+    }
+    // Who comes back to a room whose newest message counts gets that one, from wherever.
+    let reader = Reader::join(&wharf, "bob", &format!("newest,{:016x},1", 7), "newest").await;
+    assert_eq!(reader.joined["recovered"], true);
+    assert_eq!(reader.joined["messages"], 1);
+}
+
+#[tokio::test]
+async fn a_history_goes_on_after_a_crash_and_begins_anew_in_memory() {
+    for (data, recovers) in [("kept", true), ("", false)] {
+        let mut wharf = Wharf::start_in(configured(&["scripted"], RULES), &["--data", data]).await;
+        let mut ann = Reader::join(&wharf, "ann", "", "red").await;
+        broadcast(&wharf, "red", 2).await;
+        ann.read_to(2).await;
+        let at = ann.at("red");
+        // What her end tells the room is the next message, unless the host is gone before.
+        drop(ann);
+        broadcast(&wharf, "red", 1).await;
+        let late = Reader::join(&wharf, "bob", "", "red").await;
+        let top = late.offset;
+        late.client.reset();
+        wharf.kill();
+        wharf.start_again(&["--data", data]).await;
+        let mut back = Reader::join(&wharf, "ann", &at, "red").await;
+        assert_eq!(back.joined["recovered"], recovers, "{data:?}");
+        if recovers {
+            // Her own end is told before the crash, or is lost with it.
+            assert!(back.offset >= top, "{} of {top}", back.offset);
+            let all = back.offset;
+            assert_eq!(back.offsets(), (3..=all).collect::<Vec<_>>());
+        } else {
+            assert_eq!(back.joined["reason"], "new-epoch");
+        }
+        broadcast(&wharf, "red", 1).await;
+        let top = back.offset + 1;
+        back.read_to(top).await;
+        assert_eq!(back.offset, top);
+    }
+}
+
+#[tokio::test]
+async fn operators_read_the_messages_page_by_page() {
+    let operated = Operated::start_in(configured(&["scripted"], RULES), &[]).await;
+    broadcast(&operated.wharf, "last", 5).await;
+    let path = "/scripted/rooms/last/history";
+    let (_, page) = operated.get(&format!("{path}?limit=2")).await;
+    let offsets = |page: &Value| -> Vec<u64> {
+        let messages = page["messages"].as_array().expect("messages");
+        messages.iter().filter_map(|message| message["offset"].as_u64()).collect()
+    };
+    assert_eq!((offsets(&page), &page["top"]), (vec![4, 5], &json!(5)));
+    assert_eq!(page["messages"][0]["json"]["how"], "room");
+    assert!(page["messages"][0]["sent_at_ms"].as_u64() > Some(1_700_000_000_000));
+    assert_eq!(page["epoch"].as_str().map(str::len), Some(16));
+    let (_, page) = operated.get(&format!("{path}?limit=9&before=4")).await;
+    assert_eq!(offsets(&page), [1, 2, 3]);
+    let (_, rooms) = operated.get("/scripted/rooms").await;
+    assert_eq!(rooms["rooms"][0]["name"], "last", "a room that has nothing else: {rooms}");
+    assert_eq!(rooms["rooms"][0]["history_messages"], 5);
+    let (status, nothing) = operated.get("/scripted/rooms/none/history").await;
+    assert_eq!((status, offsets(&nothing)), (200, Vec::new()));
+    assert_eq!(operated.get(&format!("{path}?before=x")).await.0, 400);
+    assert_eq!(operated.get(&format!("{path}?after=x")).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_configuration_that_makes_no_sense_is_refused_with_the_place() {
+    for (table, part) in [
+        ("history = 7", "must be a table"),
+        ("history = { message = 7 }", "`messages`"),
+        ("history = { messages = -1 }", "0 to 1000000"),
+        ("history = [{ rooms = \"\" }]", "a room's name"),
+        ("history = { recovery = \"some\" }", "`all` or `newest`"),
+    ] {
+        let file = format!("[channels.scripted]\n{table}\n");
+        let folder = configured(&["scripted"], &file);
+        let refused = wharf_tests::run_in(Path::new(folder.path()), &["serve"], &[]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains(part), "{table}: {text}");
+        assert!(text.contains("channels.scripted.history"), "{table}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_positions_are_no_more_than_rooms_without_one() {
+    let operated = Operated::start_in(configured(&["scripted"], RULES), &[]).await;
+    let wharf = &operated.wharf;
+    broadcast(wharf, "red", 1).await;
+    let long = "red,00000000000000ff,1;".repeat(300);
+    let numbers = "red,00000000000000ff,99999999999999999999";
+    for at in ["%00", "%FF", ";;;,,,", "red,zz,1", numbers, &long] {
+        let reader = Reader::join(wharf, "eve", at, "red").await;
+        let recovered = &reader.joined["recovered"];
+        assert!(recovered.is_null() || recovered == false, "{at}: {recovered}");
+    }
+    // A text that looks like a note is said to be none.
+    let mut reader = Reader::join(wharf, "ann", "", "red").await;
+    let fake = r#"{"type":"wharf:position","room":"red","epoch":"0","offset":9}"#;
+    let message = json!({ "all": true, "text": fake });
+    assert_eq!(operated.post("/scripted/broadcast", message).await.0, 200);
+    assert_eq!(reader.client.text().await, r#"{"type":"wharf:message"}"#);
+    assert_eq!(reader.client.text().await, fake);
+}
