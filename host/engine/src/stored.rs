@@ -4,7 +4,7 @@
 //! The host is not disturbed: a reader takes no lock that its writer waits for. What the host writes
 //! meanwhile stays in the log of the database, which grows until the reader has ended.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -16,7 +16,6 @@ use crate::records::{Kind, Record};
 /// The records of a folder at one moment: at that of [`open`](Stored::open).
 #[derive(Debug)]
 pub struct Stored {
-    folder: PathBuf,
     /// In a transaction that reads.
     pub(crate) connection: Connection,
 }
@@ -82,12 +81,7 @@ impl Stored {
             .pragma_update(None, "cell_size_check", true)
             .and_then(|()| connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema"))
             .map_err(|error| unusable(folder, &error))?;
-        Ok(Some(Stored { folder: folder.to_owned(), connection }))
-    }
-
-    /// Returns the folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Some(Stored { connection }))
     }
 
     /// Returns the format of the folder.
