@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 
 use wharf_contract::names::distance;
 use wharf_engine::backup::{Progress, backup};
+use wharf_engine::records::LAST_VERSION;
 use wharf_engine::stored::{Count, Entry, bytes_on_disk};
 use wharf_engine::{Edit, Kind, Stored, holder};
 
@@ -235,8 +236,7 @@ fn shown_key(entry: &Entry<'_>) -> String {
     let key = &*entry.key;
     let text = match (entry.kind, <[u8; 8]>::try_from(key)) {
         (Kind::Timer, Ok(number)) => u64::from_be_bytes(number).to_string(),
-        // It is no entry of the store, which keeps its last version there.
-        (Kind::Store, _) if key.is_empty() => "(the last version)".to_owned(),
+        (Kind::Store, _) if key == LAST_VERSION.as_bytes() => "(the last version)".to_owned(),
         _ => match std::str::from_utf8(key) {
             Ok(text) => format!("\"{}\"", text.escape_debug()),
             Err(_) => key.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}")),

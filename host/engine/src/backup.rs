@@ -136,7 +136,7 @@ pub fn backup(
     let target = Target::make(to)?;
     let failed = |error: Unavailable| target.failed(&error);
     copy(&stored, &target.partial(), &mut report).map_err(|error| failed(error.into()))?;
-    // What the host has written meanwhile may leave its log.
+    // The host's log may shrink again from here on.
     drop(stored);
     let sync = || File::open(target.partial())?.sync_all();
     sync().map_err(|error| target.failed(&error))?;
@@ -211,7 +211,7 @@ impl Drop for Target {
         let Some(copy) = self.copy else {
             return;
         };
-        // What cannot be removed is found by the next backup.
+        // A file that cannot be removed is found by the next backup.
         let _ = std::fs::remove_file(self.folder.join(copy));
         if self.is_new {
             let _ = std::fs::remove_dir(&self.folder);

@@ -8,6 +8,9 @@ use crate::disk::Disk;
 use crate::error::Unavailable;
 use crate::written::Written;
 
+/// The key of the record in which the store keeps the last version that it has given. No entry has this key.
+pub const LAST_VERSION: &str = "";
+
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

@@ -67,7 +67,7 @@ async fn records_are_read_in_order_and_counted_while_a_host_has_the_folder() {
     chat.write([put("c", "333")], None).expect("queued").wait().await.expect("written");
     assert_eq!(holder(folder.path()), Some(format!("process {}", std::process::id())));
     let stored = Stored::open(folder.path()).expect("readable").expect("a database");
-    // What comes later is not seen.
+    // Later writes are not seen.
     chat.write([put("late", "")], None).expect("queued").wait().await.expect("written");
     let count = |channel: &str, kind, records, bytes| Count {
         channel: channel.to_owned(),
