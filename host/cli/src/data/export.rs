@@ -68,9 +68,11 @@ fn into_file(
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let written = || -> anyhow::Result<Exported> {
-        let mut options = OpenOptions::new();
+        // One that was cut off may be left.
+        let _ = std::fs::remove_file(&partial);
         // The records are for this user alone, as those in the folder.
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create_new(true).mode(0o600);
         let mut out = BufWriter::new(options.open(&partial)?);
         let exported = write(stored, &mut out, channel, skip_damaged)?;
         let file: File = out.into_inner().map_err(io::IntoInnerError::into_error)?;
