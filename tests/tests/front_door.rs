@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod contracts;
 mod crashes;
+mod data_commands;
 mod demo;
 mod dev_inputs;
 mod endings;

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "author")]
 mod author;
+mod data;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
+pub use data::DataCommand;
 
 use crate::output;
 
@@ -33,6 +35,8 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
+    /// Copy, show or change the data folder of a server with this configuration.
+    Data(DataCommand, Config, Sources),
     /// Print the completions of this command line for a shell.
     Completions(Shell),
     /// Help an author of plugins.
@@ -87,11 +91,13 @@ impl Command {
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
         }
+        // Those of a command within a command have the flags that are before it as well.
+        let innermost = matches.subcommand().map_or(matches, |(_, matches)| matches);
         let given = Given {
             working_folder,
-            file: matches.get_one::<PathBuf>("config").cloned(),
+            file: innermost.get_one::<PathBuf>("config").cloned(),
             environment,
-            flags: flags(matches),
+            flags: flags(innermost),
         };
         let (config, sources) = config::load(&given).map_err(|error| {
             let text = format!("the configuration cannot be used: {error}\n");
@@ -100,6 +106,9 @@ impl Command {
         #[cfg(feature = "author")]
         if let Some(command) = author::with_config(name, matches, (&config, &sources)) {
             return Ok(Command::Author(command));
+        }
+        if let Some(command) = data::read(name, matches) {
+            return Ok(Command::Data(command, config, sources));
         }
         Ok(match name {
             "config" => Command::Config(config, sources),
@@ -139,6 +148,8 @@ Examples:
       Serve another folder to other machines
   wharf serve --config /etc/wharf.toml --log info,wharf=debug
       Take the settings from a file, and log more than it says
+  wharf backup /backups/monday
+      Copy the data folder, also while the server runs
   WHARF_MAX_MESSAGE_BYTES=64KiB wharf config
       Show the configuration that results, and where each value comes from";
 
@@ -172,6 +183,7 @@ fn parser() -> clap::Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(serve))
         .subcommand(with_settings(config))
+        .subcommands(data::subcommands())
         .subcommand(completions());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
@@ -200,7 +212,16 @@ pub fn completions_for(shell: Shell) -> String {
 }
 
 fn with_settings(command: clap::Command) -> clap::Command {
-    let file = Arg::new("config")
+    let settings = SETTINGS.iter().zip(FLAGS.iter());
+    command
+        .after_help("`--help` says more about each setting.")
+        .after_long_help(format!("{EXAMPLES}\n\n{SOURCES}"))
+        .arg(configuration_file())
+        .args(settings.map(|(setting, flag)| argument(setting, flag)))
+}
+
+fn configuration_file() -> Arg {
+    Arg::new("config")
         .long("config")
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
@@ -209,13 +230,7 @@ fn with_settings(command: clap::Command) -> clap::Command {
         .long_help(
             "The configuration file, also named by WHARF_CONFIG. A file that is named must exist. \
              [default: wharf.toml in the working directory, if it exists]",
-        );
-    let settings = SETTINGS.iter().zip(FLAGS.iter());
-    command
-        .after_help("`--help` says more about each setting.")
-        .after_long_help(format!("{EXAMPLES}\n\n{SOURCES}"))
-        .arg(file)
-        .args(settings.map(|(setting, flag)| argument(setting, flag)))
+        )
 }
 
 fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
@@ -246,10 +261,11 @@ fn argument(setting: &'static Setting, flag: &'static str) -> Arg {
     }
 }
 
-/// Returns the given flags as text, which the configuration reads.
+/// Returns the given flags as text, which the configuration reads. Some commands have a few of them only.
 fn flags(matches: &ArgMatches) -> Vec<(&'static str, String)> {
     let text = |setting: &'static Setting| {
-        let values: Vec<_> = matches.get_many::<String>(setting.key)?.cloned().collect();
+        let values = matches.try_get_many::<String>(setting.key).ok().flatten()?;
+        let values: Vec<_> = values.cloned().collect();
         Some((setting.key, values.join(",")))
     };
     SETTINGS.iter().filter_map(text).collect()

@@ -1,7 +1,9 @@
-//! `wharf`: arguments → configuration → [`wharf_server::run`], or one of the commands for authors.
+//! `wharf`: arguments → configuration → [`wharf_server::run`], or one of the commands for operators
+//! and authors.
 //!
 //! - [`arguments`]: the command line.
 //! - [`mod@author`]: the commands for authors of plugins.
+//! - [`mod@data`]: the commands for the data folder.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`inherited`]: the sockets of a service manager.
 //! - [`log`]: the lines to standard error, from a thread of their own.
@@ -18,6 +20,7 @@ mod arguments;
 #[cfg(feature = "author")]
 mod author;
 
+mod data;
 mod inherited;
 mod log;
 mod machine;
@@ -44,6 +47,10 @@ fn main() -> ExitCode {
         }
         Ok(Command::Serve(config, sources)) => {
             outcome(serve::serve(config, &sources, inherited, wharf_server::run))
+        }
+        Ok(Command::Data(command, config, sources)) => {
+            sources.ignored().into_iter().for_each(output::complain);
+            outcome(data::run(&command, config.data.as_deref()))
         }
         Ok(Command::Completions(shell)) => {
             outcome(output::print(&arguments::completions_for(shell)))

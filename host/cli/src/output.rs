@@ -28,7 +28,7 @@ pub fn finished(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Tells why the program ends, if standard error can be written to.
+/// Tells why the program ends, or of what it does meanwhile, if standard error can be written to.
 pub fn complain(error: impl Display) {
     let _ = writeln!(io::stderr(), "wharf: {error}");
 }

@@ -4,19 +4,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use crate::disk::Durability;
 use crate::era;
 use crate::error::{OpenError, Unavailable, reason};
-use crate::records::{Change, Kind, Record};
+use crate::records::{Change, Damaged, Kind, Record};
 
 /// The name of the file in the data folder.
 pub(crate) const FILE: &str = "wharf.db";
 
 /// The format that this version writes. Each change of the tables is a new one, with a step in
 /// [`MIGRATIONS`].
-const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 2;
 
 /// The statements that make each format from the one before, beginning with an empty file.
 const MIGRATIONS: [&str; FORMAT as usize] = [
@@ -38,65 +38,52 @@ const MIGRATIONS: [&str; FORMAT as usize] = [
 ",
 ];
 
-/// Marks the file as one of this program ("wrf1"), in the field that SQLite has for it.
+/// The mark of a file of this program ("wrf1"), in the field that SQLite has for it.
 const APPLICATION: i64 = 0x7772_6631;
+
+/// The columns of a [`Row`].
+pub(crate) const COLUMNS: &str = "key, value, version, expires_at, checksum";
+
+/// Time to wait for another program, which has the database for a moment only.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// Flags of a connection that reads only. One thread at a time uses it, and a name is a path.
+pub(crate) const READING: OpenFlags =
+    OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// Flags of a connection that writes, and makes the file.
+pub(crate) const WRITING: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_CREATE)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// Pages of the log after which they are moved into the file: 16 MiB. More make moving rarer and
 /// the next start slower.
 const CHECKPOINT_PAGES: i64 = 4096;
 
 /// A connection to the database.
+#[derive(Debug)]
 pub(crate) struct Database(Connection);
 
 impl Database {
     /// Opens the database in a folder; makes it, or brings it to the current format.
     pub(crate) fn open(folder: &Path, durability: Durability) -> Result<Database, OpenError> {
-        let unusable = |error: rusqlite::Error| OpenError::Unusable {
-            folder: folder.to_owned(),
-            why: reason(&error),
-        };
-        let file = folder.join(FILE);
-        let mut connection = Connection::open(&file).map_err(unusable)?;
-        let pragma = |connection: &Connection, name: &str| {
-            connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-        };
-        let format = pragma(&connection, "user_version").map_err(unusable)?;
-        let application = pragma(&connection, "application_id").map_err(unusable)?;
-        let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-            .map_err(unusable)?;
-        if application != APPLICATION && (tables > 0 || format > 0) {
-            return Err(OpenError::Foreign { file });
-        }
-        if format > FORMAT {
-            let folder = folder.to_owned();
-            return Err(OpenError::Newer { folder, found: format, known: FORMAT });
-        }
-        Database::prepare(&mut connection, format, durability).map_err(unusable)?;
+        let (mut connection, format) = connect(folder, FILE, WRITING)?;
+        let prepared = configure(&connection, durability)
+            .and_then(|()| bring_to_format(&mut connection, format));
+        prepared.map_err(|error| unusable(folder, &error))?;
         Ok(Database(connection))
     }
 
-    fn prepare(
-        connection: &mut Connection,
-        format: i64,
-        durability: Durability,
-    ) -> rusqlite::Result<()> {
-        // Another program has it for a moment only, as a backup does.
-        connection.busy_timeout(Duration::from_millis(500))?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        // With NORMAL the log is written to the disk before pages are moved from it, so that a loss of power
-        // costs its end at most.
-        connection.pragma_update(None, "synchronous", synchronous(durability))?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        let known = usize::try_from(format).unwrap_or_default();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for statements in MIGRATIONS.iter().skip(known) {
-            transaction.execute_batch(statements)?;
-        }
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.commit()
+    /// Opens another connection to a database that [`open`](Database::open) has opened.
+    pub(crate) fn open_again(folder: &Path, durability: Durability) -> Result<Database, OpenError> {
+        let opened = Connection::open_with_flags(folder.join(FILE), WRITING)
+            .and_then(|connection| configure(&connection, durability).map(|()| connection));
+        opened.map(Database).map_err(|error| unusable(folder, &error))
+    }
+
+    /// Returns the connection, for statements of the operator.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0
     }
 
     /// Returns the number of a channel, which it gets if it has none.
@@ -138,9 +125,7 @@ impl Database {
 
     /// Notes that the folder was closed in order, with all its records.
     pub(crate) fn end_era(&mut self) -> Result<(), Unavailable> {
-        let values = [era::HOLDER, era::NOBODY];
-        self.0.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", values)?;
-        Ok(())
+        Ok(set_holder(&self.0, era::NOBODY)?)
     }
 
     /// Makes changes, all or none.
@@ -158,25 +143,16 @@ impl Database {
     fn write_all(&mut self, changes: &[(i64, Change)]) -> rusqlite::Result<()> {
         self.0.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // In a table whose only index is its key this takes three quarters of the time of an upsert.
-        let mut put = self
+        let mut insert = self
             .0
             .prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
         let mut delete = self
             .0
             .prepare_cached("DELETE FROM record WHERE channel = ?1 AND kind = ?2 AND key = ?3")?;
         for (channel, Change { kind, key, to }) in changes {
-            let (kind, key) = (*kind as u8, &**key);
             match to {
-                Some(record) => put.execute(params![
-                    channel,
-                    kind,
-                    key,
-                    &*record.value,
-                    record.version.cast_signed(),
-                    record.expires_at.map(u64::cast_signed),
-                    checksum(key, record),
-                ])?,
-                None => delete.execute(params![channel, kind, key])?,
+                Some(record) => put(&mut insert, *channel, *kind, key, record)?,
+                None => delete.execute(params![channel, *kind as u8, &**key])?,
             };
         }
         self.0.prepare_cached("COMMIT")?.execute([])?;
@@ -197,29 +173,28 @@ impl Database {
         kind: Kind,
         mut each: impl FnMut(Bytes, Record),
     ) -> Result<(), Unavailable> {
-        let mut select = self.0.prepare_cached(
-            "SELECT key, value, version, expires_at, checksum FROM record \
-             WHERE channel = ?1 AND kind = ?2 ORDER BY key",
-        )?;
+        let mut select = self.0.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM record WHERE channel = ?1 AND kind = ?2 ORDER BY key"
+        ))?;
         let mut rows = select.query(params![channel, kind as u8])?;
         while let Some(row) = rows.next()? {
-            let key: Vec<u8> = row.get(0)?;
-            let record = Record {
-                value: row.get::<_, Vec<u8>>(1)?.into(),
-                version: row.get::<_, i64>(2)?.cast_unsigned(),
-                expires_at: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
-            };
-            if checksum(&key, &record) != row.get::<_, u32>(4)? {
-                let key = String::from_utf8_lossy(&key);
-                let why = format!(
-                    "a record is damaged ({kind:?} {key:?}); restore a backup, or set the file aside"
-                );
+            let Row { key, record, is_damaged } = Row::read(row, 0)?;
+            if is_damaged {
+                let what = Damaged { kind, key };
+                let why = format!("{what}; restore a backup, or set the file aside");
                 return Err(Unavailable::new(&why));
             }
-            each(key.into(), record);
+            each(key, record);
         }
         Ok(())
     }
+}
+
+/// Sets who has the folder open.
+pub(crate) fn set_holder(connection: &Connection, holder: &str) -> rusqlite::Result<()> {
+    let values = [era::HOLDER, holder];
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", values)?;
+    Ok(())
 }
 
 fn synchronous(durability: Durability) -> &'static str {
@@ -227,6 +202,102 @@ fn synchronous(durability: Durability) -> &'static str {
         Durability::EachGroup => "full",
         Durability::Every(_) | Durability::Never => "normal",
     }
+}
+
+/// Opens a database in a folder, if this version can read it, with the format that it has; 0 for one
+/// without tables.
+pub(crate) fn connect(
+    folder: &Path,
+    file: &str,
+    flags: OpenFlags,
+) -> Result<(Connection, i64), OpenError> {
+    let unusable = |error: rusqlite::Error| unusable(folder, &error);
+    let file = folder.join(file);
+    let connection = Connection::open_with_flags(&file, flags).map_err(unusable)?;
+    connection.busy_timeout(BUSY).map_err(unusable)?;
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let format = pragma("user_version").map_err(unusable)?;
+    let application = pragma("application_id").map_err(unusable)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(unusable)?;
+    if application != APPLICATION && (tables > 0 || format > 0) {
+        return Err(OpenError::Foreign { file });
+    }
+    if format > FORMAT {
+        let folder = folder.to_owned();
+        return Err(OpenError::Newer { folder, found: format, known: FORMAT });
+    }
+    Ok((connection, format))
+}
+
+fn configure(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // With NORMAL the log is written to the disk before pages are moved from it, so that a loss of power
+    // costs its end at most.
+    connection.pragma_update(None, "synchronous", synchronous(durability))?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cell_size_check", true)
+}
+
+/// Makes the tables of the current format. It writes even if they are there, so that a folder that cannot be
+/// written is found at the start.
+fn bring_to_format(connection: &mut Connection, format: i64) -> rusqlite::Result<()> {
+    let known = usize::try_from(format).unwrap_or_default();
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for statements in MIGRATIONS.iter().skip(known) {
+        transaction.execute_batch(statements)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
+}
+
+/// Returns the error of a folder whose database cannot be opened.
+pub(crate) fn unusable(folder: &Path, error: &rusqlite::Error) -> OpenError {
+    OpenError::Unusable { folder: folder.to_owned(), why: reason(error) }
+}
+
+/// A row of the table of records, without its channel and kind.
+pub(crate) struct Row {
+    pub(crate) key: Bytes,
+    pub(crate) record: Record,
+    /// True if its checksum is not that of its content.
+    pub(crate) is_damaged: bool,
+}
+
+impl Row {
+    /// Reads the columns from `first` on, which are [`COLUMNS`].
+    pub(crate) fn read(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Row> {
+        let key: Vec<u8> = row.get(first)?;
+        let record = Record {
+            value: row.get::<_, Vec<u8>>(first + 1)?.into(),
+            version: row.get::<_, i64>(first + 2)?.cast_unsigned(),
+            expires_at: row.get::<_, Option<i64>>(first + 3)?.map(i64::cast_unsigned),
+        };
+        let is_damaged = i64::from(checksum(&key, &record)) != row.get::<_, i64>(first + 4)?;
+        Ok(Row { key: key.into(), record, is_damaged })
+    }
+}
+
+/// Writes a row; with "INSERT OR REPLACE INTO" or the like before it.
+pub(crate) fn put(
+    statement: &mut rusqlite::Statement<'_>,
+    channel: i64,
+    kind: Kind,
+    key: &[u8],
+    record: &Record,
+) -> rusqlite::Result<usize> {
+    statement.execute(params![
+        channel,
+        kind as u8,
+        key,
+        &*record.value,
+        record.version.cast_signed(),
+        record.expires_at.map(u64::cast_signed),
+        checksum(key, record),
+    ])
 }
 
 /// Returns the checksum of a record: damage to a value need not damage the database.

@@ -98,7 +98,7 @@ impl Disk {
             why: why.to_string(),
         })?;
         // Another one, so that a channel can be loaded while others write.
-        let database = Mutex::new(Database::open(folder, durability)?);
+        let database = Mutex::new(Database::open_again(folder, durability)?);
         let shared = Arc::<Shared>::default();
         let mut threads = vec![
             spawn("data-writer", {
@@ -170,7 +170,7 @@ impl Drop for Disk {
 }
 
 /// Makes a folder for this user alone, unless it exists.
-fn make_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }

@@ -3,7 +3,7 @@
 //! A log whose end is lost goes on with numbers that others have seen already, for other content. So a
 //! folder that may have lost records begins a new era, and a number of an earlier one means nothing in
 //! it. A folder says in its database who has it open: after an end that was not orderly, on a machine that
-//! has started anew since then, nobody knows what is missing.
+//! has started anew since then, nobody knows what is missing. A copy begins a new era as well.
 
 use crate::disk::Durability;
 
@@ -13,6 +13,10 @@ pub(crate) const HOLDER: &str = "holder";
 pub(crate) const ERA: &str = "era";
 /// The holder of a folder that was closed in order.
 pub(crate) const NOBODY: &str = "nobody";
+
+/// The holder of a copy, and of a folder that was changed by hand: it goes on from a moment that hosts and clients have
+/// left behind.
+pub(crate) const CHANGED: &str = "changed";
 
 /// The holder that a folder of this durability gets when it is opened.
 pub(crate) fn holder(durability: Durability) -> String {
@@ -47,6 +51,7 @@ mod tests {
         let every = holder(Durability::Every(Duration::from_millis(10)));
         assert!(!may_have_lost(&every), "the same machine, not started since");
         assert!(!may_have_lost(NOBODY) && !may_have_lost(&holder(Durability::EachGroup)));
+        assert!(may_have_lost(CHANGED));
         assert!(may_have_lost("boot 00000000-0000-0000-0000-000000000000"));
     }
 }

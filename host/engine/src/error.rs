@@ -31,6 +31,20 @@ pub enum OpenError {
         /// The newest format that this version knows.
         known: i64,
     },
+    /// An older version of the host has written it, and only a host brings it to the format of this one.
+    #[error(
+        "the data folder {} has format {found}, and this version of wharf reads format {known}; start \
+         `wharf serve` with it once, or use the version that wrote it",
+        folder.display()
+    )]
+    Older {
+        /// The folder.
+        folder: PathBuf,
+        /// Format of the folder.
+        found: i64,
+        /// The format that this version reads.
+        known: i64,
+    },
     /// The file in it is of another program.
     #[error(
         "{} is a database of another program; set `data` to another folder",

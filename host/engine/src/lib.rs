@@ -21,6 +21,8 @@
 //! - [`disk`]: the folder and its writer.
 //! - [`records`]: the records of one channel.
 //! - [`written`]: the outcome of a group of writes.
+//! - [`stored`]: the records of a folder as the operator reads them, also while a host has it.
+//! - [`backup`]: a whole copy of a folder. [`edit`]: the operator's changes, which are made as a whole.
 //! - [`error`]: the reasons for which a folder cannot be used, or a write fails.
 //! - `queue`: the writes that wait. `database`: the rows. `lock`: the one process.
 //! - `era`: the times between two losses of power.
@@ -29,18 +31,24 @@
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
+pub mod backup;
 mod database;
 pub mod disk;
+pub mod edit;
 mod era;
 pub mod error;
 mod lock;
 mod queue;
 pub mod records;
+pub mod stored;
 pub mod written;
 
 pub use disk::{Disk, Durability};
+pub use edit::Edit;
 pub use error::{OpenError, Unavailable};
-pub use records::{Change, Kind, Record, Records, Undo};
+pub use lock::holder;
+pub use records::{Change, Damaged, Kind, Record, Records, Undo};
+pub use stored::Stored;
 pub use written::Written;
 
 #[cfg(test)]

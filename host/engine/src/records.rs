@@ -8,6 +8,9 @@ use crate::disk::Disk;
 use crate::error::Unavailable;
 use crate::written::Written;
 
+/// The key of the record in which the store keeps the last version that it has given. No entry has this key.
+pub const LAST_VERSION: &str = "";
+
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -24,6 +27,33 @@ pub enum Kind {
     History = 5,
 }
 
+impl Kind {
+    /// All kinds, in the order in which the operator sees them.
+    pub const ALL: [Kind; 5] =
+        [Kind::Store, Kind::RoomState, Kind::Timer, Kind::Log, Kind::History];
+
+    /// Returns the name that the operator reads and writes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Store => "store",
+            Kind::RoomState => "rooms",
+            Kind::Timer => "timers",
+            Kind::Log => "epochs",
+            Kind::History => "history",
+        }
+    }
+
+    /// Returns the kind of this name.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns the kind of this number; `None` for one of a newer version.
+    pub(crate) fn numbered(number: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
 /// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -33,6 +63,16 @@ pub struct Record {
     pub version: u64,
     /// Time at which it expires, in milliseconds since 1970; `None` for one that stays.
     pub expires_at: Option<u64>,
+}
+
+/// A record whose checksum is not that of its content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a record is damaged ({} {:?})", kind.name(), String::from_utf8_lossy(key))]
+pub struct Damaged {
+    /// The kind.
+    pub kind: Kind,
+    /// The key within the kind, as it was found.
+    pub key: Bytes,
 }
 
 /// A change of one record.

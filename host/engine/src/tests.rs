@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::database::FILE;
 
+mod operator;
+
 fn put(key: &str, value: &str) -> Change {
     let record = Record { value: value.to_owned().into(), version: 1, expires_at: None };
     Change { kind: Kind::Store, key: key.to_owned().into(), to: Some(record) }
@@ -140,7 +142,7 @@ async fn what_waits_is_written_when_the_folder_is_closed() {
         .map(|number| records.write([put("n", &number.to_string())], None).expect("queued"))
         .collect();
     disk.close();
-    assert!(written.iter().all(Written::is_done));
+    assert!(written.iter().all(|written| written.get() == Some(&Ok(()))));
     assert!(records.write([put("n", "late")], None).is_err());
     drop((records, disk));
     let disk = Disk::open(folder.path(), Durability::EachGroup).expect("free again");
@@ -183,6 +185,15 @@ fn a_folder_that_cannot_be_used_is_refused_with_what_to_do() {
     assert!(refusal(&folder("text")).contains("the file is no database"));
 }
 
+/// Changes a value in the file, once its folder is closed.
+fn damage(folder: &Path, value: &str) {
+    let path = folder.join(FILE);
+    let mut bytes = std::fs::read(&path).expect("the database");
+    let at = bytes.windows(value.len()).position(|part| part == value.as_bytes());
+    bytes[at.expect("the value")] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+}
+
 #[tokio::test]
 async fn a_damaged_record_is_refused_and_not_returned() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -191,15 +202,11 @@ async fn a_damaged_record_is_refused_and_not_returned() {
     let value = "what is to be found in the file";
     records.write([put("a", value)], None).expect("queued").wait().await.expect("written");
     drop((records, disk));
-    let path = folder.path().join(FILE);
-    let mut bytes = std::fs::read(&path).expect("the database");
-    let at = bytes.windows(value.len()).position(|part| part == value.as_bytes());
-    bytes[at.expect("the value")] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    damage(folder.path(), value);
     let disk = Disk::open(folder.path(), Durability::Never).expect("a whole database");
     let records = disk.records("chat").expect("a channel");
     let why = records.load(Kind::Store, |_, _| panic!("damaged")).expect_err("a refusal");
-    assert!(why.to_string().starts_with("a record is damaged (Store \"a\")"), "{why}");
+    assert!(why.to_string().starts_with("a record is damaged (store \"a\")"), "{why}");
 }
 
 proptest! {
@@ -249,4 +256,31 @@ proptest! {
         }
         prop_assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_new_era_begins_with_a_copy_and_not_with_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let era = |folder: &Path| {
+        let disk = Disk::open(folder, Durability::Never).expect("a folder");
+        let era = disk.era();
+        disk.close();
+        era
+    };
+    let first = era(folder.path());
+    assert_eq!(era(folder.path()), first, "closed in order");
+    let crashed = tempfile::tempdir().expect("a folder");
+    {
+        let _open = Disk::open(folder.path(), Durability::Never).expect("a folder");
+        for name in [FILE, "wharf.db-wal"] {
+            std::fs::copy(folder.path().join(name), crashed.path().join(name)).expect("a copy");
+        }
+        crate::backup::backup(folder.path(), &folder.path().join("copy"), |_| ()).expect("a copy");
+    }
+    assert_eq!(era(crashed.path()), first, "the machine was not started since");
+    assert_eq!(era(&folder.path().join("copy")), first + 1);
+    assert_eq!(era(&folder.path().join("copy")), first + 1);
+    let edit = crate::Edit::begin(folder.path()).expect("nobody has it");
+    edit.commit().expect("a disk that writes");
+    assert_eq!(era(folder.path()), first + 1);
 }

@@ -22,11 +22,6 @@ impl Written {
         self.0.result.get()
     }
 
-    /// Returns true if the write has been done.
-    pub fn is_done(&self) -> bool {
-        matches!(self.get(), Some(Ok(())))
-    }
-
     /// Returns true if the outcome is known. What has failed is undone by then.
     pub fn is_decided(&self) -> bool {
         self.get().is_some()

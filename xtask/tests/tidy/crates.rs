@@ -11,7 +11,7 @@ use super::source::{Source, read, repository};
 
 /// The crates of the host from the top down, each with those that it may depend on.
 const MAY_DEPEND_ON: &[(&str, &str)] = &[
-    ("cli", "author config runtime server"),
+    ("cli", "author config engine runtime server"),
     ("author", "config hub runtime server"),
     ("server", "config engine hub runtime"),
     ("runtime", "config engine hub"),

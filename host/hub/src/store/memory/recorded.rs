@@ -7,15 +7,13 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use wharf_contract::CallRefusal;
+use wharf_engine::records::LAST_VERSION;
 use wharf_engine::{Change, Kind, Record, Records, Unavailable, Written};
 
 use super::entries::{StoredEntries, StoredValue};
 use super::{Clocks, Memory};
 use crate::store::StoreAnswer;
 use crate::time_of_day::milliseconds;
-
-/// The key of the record that keeps the last version. No entry has it.
-const LAST_VERSION: &str = "";
 
 impl Memory {
     /// Makes a store with the recorded entries, and clocks of the caller's.
