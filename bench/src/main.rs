@@ -14,6 +14,7 @@
 //! - [`mod@json`]: the cost of a message that is parsed, above an echo;
 //! - [`mixed`]: CPU time of the server for the traffic of a chat;
 //! - [`joined`]: resident memory of the host per joined room;
+//! - [`history`]: start, memory, size and recovery of rooms that keep their messages;
 //! - [`kept`]: CPU time of the server for a room's event whose state is on disk;
 //! - [`suite`]: all of these, into a document and a chart;
 //! - [`leaks`]: growth of the host over many swaps, connections and channels;
@@ -50,6 +51,8 @@ mod json;
 mod mixed;
 
 mod joined;
+
+mod history;
 
 mod kept;
 
@@ -168,6 +171,8 @@ enum Job {
     Joined(joined::Options),
     /// CPU time of a room's event whose state is kept on disk, beside one in memory
     Kept(kept::Options),
+    /// Start, memory, size on disk and recovery of rooms that keep their messages
+    History(history::Options),
     /// All of these, one after the other, into a document and a chart
     Suite(suite::Options),
     /// Growth of the host over many connections, swaps and names of channels; fails if there is any
@@ -196,6 +201,7 @@ fn main() -> ExitCode {
         Job::Json(options) => json::run(&options, &mut report),
         Job::Mixed(options) => mixed::run(&options, &mut report),
         Job::Joined(options) => joined::run(&options, &mut report),
+        Job::History(options) => history::run(&options, &mut report),
         Job::Kept(options) => kept::run(&options, &mut report),
         Job::Suite(options) => return exit(suite::run(&options)),
         Job::Leaks(options) => return exit(leaks::run(&options, report)),

@@ -4,12 +4,13 @@
 //! `WHARF_CRASH_ROUNDS` is the number of crashes, 6 by default, and `WHARF_CRASH_SEED` makes their moments
 //! the same again.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wharf_tests::{Client, Value, Wharf, json};
+use wharf_tests::{Client, Value, Wharf, configured, json};
 
 const CLIENTS: usize = 4;
 
@@ -20,6 +21,32 @@ struct Known {
     seen: u64,
     /// Number of its requests to count, also of those without an answer.
     sent: u64,
+}
+
+/// The room whose messages are kept, and what one client has seen of it: the step of each offset.
+const KEPT: &str = "kept";
+type Seen = BTreeMap<u64, Value>;
+
+/// Broadcasts to the room that keeps its messages, and reads from it, until the host is gone. Returns the number of
+/// broadcasts, and all that was seen.
+async fn talk(address: SocketAddr, name: usize) -> (u64, Seen) {
+    let (mut sent, mut seen, mut at) = (0, Seen::new(), None);
+    let mut client = Client::connect(address, &format!("/scripted/{name}?wharf_recover=")).await;
+    let join = json!({ "do": "join", "room": KEPT });
+    let mut next = client.try_send(join.to_string().into()).await;
+    while next && let Ok(message) = client.message_or_end().await {
+        let message: Value = serde_json::from_slice(&message.into_data()).expect("JSON");
+        if let Some(offset) = at.take() {
+            seen.insert(offset, message);
+        } else if message["type"] == "wharf:position" {
+            at = message["offset"].as_u64();
+        } else if message.get("done").is_some() {
+            sent += 1;
+            let step = json!({ "do": "broadcast", "room": KEPT }).to_string();
+            next = client.try_send(step.into()).await;
+        }
+    }
+    (sent, seen)
 }
 
 /// Returns the number in a variable of the environment.
@@ -85,13 +112,20 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
     let rounds = number("WHARF_CRASH_ROUNDS").unwrap_or(6);
     let seed = number("WHARF_CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("WHARF_CRASH_SEED={seed}");
-    let mut wharf = Wharf::start(&["scripted"], &[]).await;
+    let rule = format!(
+        "channels.scripted.history = {{ rooms = \"{KEPT}\", messages = 100000, bytes = \"64MiB\" }}"
+    );
+    let mut wharf = Wharf::start_in(configured(&["scripted"], &rule), &[]).await;
+    // The messages of the room, as those who read it have seen them, and their number at least and at most.
+    let (mut log, mut top): (Seen, u64) = Default::default();
     // The counters before each round: of the store, and of each client's room.
     let (mut stored, mut events) = (0, [0; CLIENTS]);
     for round in 0..rounds {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|name| tokio::spawn(count(wharf.address, name, format!("room {name}"))))
             .collect();
+        let talks: Vec<_> =
+            (0..CLIENTS).map(|name| tokio::spawn(talk(wharf.address, 100 + name))).collect();
         // SplitMix64 of the seed and the round.
         let mut moment = seed.wrapping_add((round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         moment = (moment ^ (moment >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -101,6 +135,10 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
         let mut known = Vec::new();
         for client in clients {
             known.push(client.await.expect("no client panics"));
+        }
+        let mut talked = Vec::new();
+        for talk in talks {
+            talked.push(talk.await.expect("no client panics"));
         }
         wharf.start_again(&[]).await;
 
@@ -113,6 +151,28 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
         assert!(now >= seen, "{about}: {seen} was answered, and {now} is there");
         assert!(now <= stored + sent, "{about}: {now} is more than {stored} and {sent}");
         stored = now + 1;
+        let read = json!({ "do": "history", "room": KEPT, "limit": 1000 });
+        client.send_json(read).await;
+        let answer = next_with(&mut client, "done").await.expect("the host serves");
+        let entries = answer["result"].as_array().expect("a list").clone();
+        let entry = |entry: &Value| (entry[0].as_u64().expect("an offset"), entry[1].clone());
+        let now: Seen = entries.iter().map(entry).collect();
+        let last = now.keys().last().copied().unwrap_or(0);
+        // Each client's end tells the room as well, if the host lives long enough.
+        let sent: u64 = talked.iter().map(|(sent, _)| sent + 1).sum();
+        assert!(last <= top + sent, "{about}: {last} messages are more than {top} and {sent}");
+        top = last;
+        for (offset, message) in talked.into_iter().flat_map(|(_, seen)| seen) {
+            assert!(offset <= last, "{about}: message {offset} was seen, and {last} is the last");
+            let known = log.entry(offset).or_insert_with(|| message.clone());
+            assert_eq!(*known, message, "{about}: message {offset} is another one");
+        }
+        for (offset, text) in now {
+            let text = text.as_str().expect("text");
+            let message: Value = serde_json::from_str(text).expect("JSON");
+            let known = log.get(&offset);
+            assert!(known.is_none_or(|known| *known == message), "{about}: message {offset}");
+        }
         for (name, (_, in_room)) in known.iter().enumerate() {
             let read = json!({ "do": "read_room", "room": format!("room {name}") });
             let now = ask(&mut client, read).await;
@@ -123,4 +183,5 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
         }
     }
     assert!(stored > rounds && events.iter().sum::<u64>() > rounds, "nothing was counted");
+    assert!(top > rounds, "nobody has said anything");
 }
