@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::audit::Audit;
 use super::kept;
 use super::problem::{OperatorAnswer, Problem, bad_field};
 use super::route::Query;
@@ -50,10 +53,28 @@ pub fn channels(registry: &Registry) -> Bytes {
     }))
 }
 
+/// Returns a page of the audit log, the newest record first.
+pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAnswer {
+    #[derive(Serialize)]
+    struct Page {
+        acts: Vec<Box<RawValue>>,
+        next: Option<u64>,
+    }
+    let (before, limit) = backward_page(query)?;
+    let mut found = audit.list(before, limit + 1).await.map_err(|error| {
+        let message = format!("the file of the audit log cannot be read: {error}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "data-unavailable", message)
+    })?;
+    let next = cut_page(&mut found, limit).map(|(id, _)| *id);
+    let page = Page { acts: found.into_iter().map(|(_, json)| json).collect(), next };
+    let body = serde_json::to_string(&page).unwrap_or_default();
+    Ok((StatusCode::OK, body.into()))
+}
+
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Channels | Query::Channel => {
+        Query::Audit | Query::Channels | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }
@@ -243,15 +264,24 @@ fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
 
 /// Returns the page that the query asks for: the name that it begins after, and its length.
 pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
-    let Parameters { after, limit, .. } = parameters(query, false)?;
+    let Parameters { after, limit, .. } = parameters(query, &["after", "limit"])?;
     Ok((after, limit.unwrap_or(PAGE)))
+}
+
+/// Returns the page that the query asks for: the number that all of it are below, and its length.
+fn backward_page(query: Option<&str>) -> Result<(u64, usize), Problem> {
+    let Parameters { before, limit, .. } = parameters(query, &["before", "limit"])?;
+    let before = before.map_or(Ok(u64::MAX), |text| text.parse());
+    let before = before.map_err(|_| bad_field("before", "`before` must be the id of an act"))?;
+    Ok((before, limit.unwrap_or(PAGE)))
 }
 
 /// Returns the page that the query asks for, with the beginning of its names before it.
 pub(super) fn prefixed_page(
     query: Option<&str>,
 ) -> Result<(String, Option<String>, usize), Problem> {
-    let Parameters { prefix, after, limit } = parameters(query, true)?;
+    let known = ["prefix", "after", "limit"];
+    let Parameters { prefix, after, limit, .. } = parameters(query, &known)?;
     Ok((prefix.unwrap_or_default(), after, limit.unwrap_or(PAGE)))
 }
 
@@ -259,10 +289,12 @@ pub(super) fn prefixed_page(
 struct Parameters {
     prefix: Option<String>,
     after: Option<String>,
+    before: Option<String>,
     limit: Option<usize>,
 }
 
-fn parameters(query: Option<&str>, has_prefix: bool) -> Result<Parameters, Problem> {
+/// Reads the parameters of a list, which has those of these names.
+fn parameters(query: Option<&str>, known: &[&str]) -> Result<Parameters, Problem> {
     let mut found = Parameters::default();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -272,9 +304,14 @@ fn parameters(query: Option<&str>, has_prefix: bool) -> Result<Parameters, Probl
         };
         let wrong = |what: &str| bad_field(name, format!("`{name}` must be {what}"));
         let is_news = match name {
-            "after" | "prefix" if has_prefix || name == "after" => {
+            _ if !known.contains(&name) => return Err(unknown_parameter(name)),
+            "after" | "before" | "prefix" => {
                 let value = decoded().ok_or_else(|| wrong("percent-encoded UTF-8"))?;
-                let field = if name == "after" { &mut found.after } else { &mut found.prefix };
+                let field = match name {
+                    "after" => &mut found.after,
+                    "before" => &mut found.before,
+                    _ => &mut found.prefix,
+                };
                 field.replace(value).is_none()
             }
             "limit" => {
