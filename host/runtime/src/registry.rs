@@ -23,7 +23,7 @@ use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::long_calls::LongCalls;
-use crate::plugin::Engine;
+use crate::plugin::{Engine, on_thread};
 use crate::ports::{MAX_LOOKUPS_PER_CHANNEL, Ports};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::RoomRunner;
@@ -175,23 +175,25 @@ impl Registry {
         }
     }
 
-    /// Makes the data of a channel, with its records. It waits for the disk.
-    fn context(&self, name: &str) -> Result<Arc<ChannelContext>, Unavailable> {
-        let records = match &self.ports.data {
-            Some(disk) => Some(disk.records(name)?),
-            None => None,
-        };
-        let hub = Hub::new(PresenceTiming {
+    /// Makes the data of a channel, with its records. They are read on a thread that may wait for the disk.
+    async fn context(&self, name: &str) -> Result<Arc<ChannelContext>, Unavailable> {
+        let timing = PresenceTiming {
             interval: self.config.presence_interval,
             grace: self.config.presence_grace,
-        });
-        let hub = match &records {
-            Some(records) => hub.recorded(records.clone())?,
-            None => hub,
         };
-        let store = match &records {
-            Some(records) => Memory::recorded(self.config.max_store_bytes, records.clone())?,
-            None => Memory::new(self.config.max_store_bytes),
+        let store_bytes = self.config.max_store_bytes;
+        let (hub, store) = match self.ports.data.clone() {
+            None => (Hub::new(timing), Memory::new(store_bytes)),
+            Some(disk) => {
+                let name = name.to_owned();
+                let read = move || -> Result<(Hub, Memory), Unavailable> {
+                    let records = disk.records(&name)?;
+                    let hub = Hub::new(timing).recorded(records.clone())?;
+                    Ok((hub, Memory::recorded(store_bytes, records)?))
+                };
+                let read = on_thread(move |done| drop(done.send(read())));
+                read.await.map_err(|error| Unavailable::new(&error.to_string()))??
+            }
         };
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         let own = self.config.channel(name);
