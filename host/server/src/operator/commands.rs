@@ -166,7 +166,11 @@ async fn run(
         }
         Command::Reset(room) => {
             Fields::read(&body)?.end()?;
-            let is_forgotten = hub.reset_room(&room_name(room, "room")?);
+            let reset = hub.reset_room(&room_name(room, "room")?).await;
+            let is_forgotten = reset.map_err(|why| {
+                let refusal = CallRefusal::DataUnavailable { why: why.to_string() };
+                refused(StatusCode::SERVICE_UNAVAILABLE, &refusal)
+            })?;
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
     }
