@@ -36,6 +36,7 @@ mod messages;
 mod notices;
 mod operator;
 mod operator_access;
+mod operator_audit;
 mod operator_examples;
 mod operator_kept;
 mod operator_outcomes;

@@ -201,3 +201,71 @@ async fn a_disk_that_refuses_is_told_to_those_who_need_it_and_nobody_else() {
     perform(&mut ann, json!({ "do": "post", "room": "red" })).await;
     assert_eq!(skip_to(&mut bob, "event").await["event"], 2);
 }
+
+#[tokio::test]
+async fn a_firing_that_cannot_be_recorded_comes_again_and_counts_once() {
+    let mut wharf = Wharf::start(&["scripted"], &[]).await;
+    let mut ann = enter(&wharf, "ann").await;
+    perform(&mut ann, json!({ "do": "join", "room": "red" })).await;
+    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 300 });
+    assert_eq!(perform(&mut ann, after).await, "ok");
+    let holder = Database::open(database(&wharf)).expect("the database");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    // Nothing but the firing is written.
+    let told = |line: &Line| line.begins("data cannot be written to disk");
+    wharf.log.wait_for("the line about the disk", told).await;
+    assert_eq!(events_of(&mut ann, "red").await, 0, "it is undone");
+    drop(holder);
+    assert_eq!(skip_to(&mut ann, "room_timer").await["events"], 1, "it comes again");
+    wharf.kill();
+    wharf.start_again(&[]).await;
+    let mut ann = enter(&wharf, "ann").await;
+    assert_eq!(events_of(&mut ann, "red").await, 1);
+    let left = perform(&mut ann, json!({ "do": "left_in_room", "room": "red" })).await;
+    assert_eq!(left, Value::Null);
+}
+
+#[tokio::test]
+async fn a_reset_is_answered_when_it_is_on_disk_and_refused_where_the_disk_refuses() {
+    let mut it = Operated::start(&["scripted"], &[]).await;
+    let mut ann = enter(&it.wharf, "ann").await;
+    perform(&mut ann, json!({ "do": "join", "room": "red" })).await;
+    perform(&mut ann, json!({ "do": "post", "room": "red" })).await;
+    assert_eq!(skip_to(&mut ann, "event").await["event"], 1);
+    let holder = Database::open(database(&it.wharf)).expect("the database");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let reset = "/scripted/rooms/red/reset";
+    assert_eq!(it.refused(reset, json!({})).await, (503, "data-unavailable".to_owned()));
+    assert_eq!(it.get("/scripted/rooms/red/state").await.0, 200, "nothing has changed");
+    drop(holder);
+    let done = async || (it.post(reset, json!({})).await.0 == 200).then_some(());
+    eventually("the disk to take writes", done).await;
+    assert_eq!(it.get("/scripted/rooms/red/state").await.0, 404);
+    it.wharf.kill();
+    it.wharf.start_again(&[]).await;
+    let mut ann = enter(&it.wharf, "ann").await;
+    assert_eq!(events_of(&mut ann, "red").await, 0);
+}
+
+#[tokio::test]
+async fn timers_of_a_plugin_that_is_removed_while_the_disk_refuses_do_not_come_back() {
+    let mut wharf = Wharf::start(&["scripted"], &["--removal-grace-ms 100"]).await;
+    let mut ann = enter(&wharf, "ann").await;
+    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 3_600_000 });
+    assert_eq!(perform(&mut ann, after).await, "ok");
+    let holder = Database::open(database(&wharf)).expect("the database");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+    let (plugin, aside) = (wharf.plugin("scripted"), wharf.folder().join("aside"));
+    std::fs::rename(&plugin, &aside).expect("the plugin is removed");
+    let told = |line: &Line| line.begins("data cannot be written to disk");
+    wharf.log.wait_for("the line about the disk", told).await;
+    drop(holder);
+    let again = |line: &Line| line.begins("data is written to disk again");
+    wharf.log.wait_for("the disk to take writes", again).await;
+    wharf.kill();
+    std::fs::rename(&aside, &plugin).expect("it is back");
+    wharf.start_again(&[]).await;
+    let mut ann = enter(&wharf, "ann").await;
+    let left = perform(&mut ann, json!({ "do": "left_in_room", "room": "red" })).await;
+    assert_eq!(left, Value::Null);
+}

@@ -195,6 +195,11 @@ settings! {
         /// Size of the body of one request to the operator's API. A larger one is answered with
         /// status 413.
         operator_body_bytes: usize = MIB, Bytes(KIB..=64 * MIB);
+
+        /// Size of the file `audit.jsonl` in the folder `data`, which has the operator's acts. One that
+        /// would become larger is renamed to `audit.1.jsonl`, in place of the one before, so that both
+        /// take twice as much at most.
+        audit_log_bytes: usize = 8 * MIB, Bytes(64 * KIB..=1024 * MIB);
     }
 
     "Connection" {

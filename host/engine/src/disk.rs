@@ -264,3 +264,55 @@ fn report(
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_sync_is_a_failure_until_the_end_and_holds_up_neither_writes_nor_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let period = Duration::from_millis(1);
+        let shared = Arc::<Shared>::default();
+        let database =
+            Database::open(folder.path(), Durability::Every(period)).expect("a database");
+        let writing = spawn("data-writer", {
+            let shared = shared.clone();
+            move || write_groups(&shared, database)
+        });
+        // The system refuses to sync a pipe.
+        let (_reader, pipe) = std::io::pipe().expect("a pipe");
+        let log = File::from(std::os::fd::OwnedFd::from(pipe));
+        let syncing = spawn("data-sync", {
+            let shared = shared.clone();
+            move || sync(&shared, &log, period)
+        });
+        let put = |key: &'static str| {
+            let record = Record { value: Bytes::new(), version: 1, expires_at: None };
+            let key = Bytes::from_static(key.as_bytes());
+            let change = crate::records::Change { kind: Kind::Store, key, to: Some(record) };
+            let written = shared.queue.put(1, [change], None).expect("queued");
+            let begun = Instant::now();
+            while !written.is_decided() && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::yield_now();
+            }
+            assert!(matches!(written.get(), Some(Ok(()))), "the system has it");
+        };
+        put("a");
+        let begun = Instant::now();
+        while shared.failures.lock().sync.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+        let why = shared.failures.lock().sync.clone().expect("a failure").to_string();
+        assert!(why.starts_with("the disk has failed: "), "{why}");
+        put("b");
+        assert!(shared.failures.lock().write.is_none());
+        shared.queue.end();
+        shared.unsynced.lock().has_ended = true;
+        shared.changed.notify_all();
+        for thread in [writing, syncing] {
+            thread.expect("a thread").join().expect("it ends");
+        }
+    }
+}

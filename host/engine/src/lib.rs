@@ -13,6 +13,8 @@
 //!   power costs the writes that the setting names, and never the consistency of the rest.
 //! - **A write that failed has changed nothing**, neither on disk nor, by its undo, in memory. All writes
 //!   that came after it, and that may rest on it, fail with it.
+//! - **A deletion that nobody waits for is made up for** when writes succeed again, before later ones of the
+//!   same record.
 //! - **One process has the folder.** A second one is refused.
 //! - **A record that was damaged is not returned.** Each has a checksum.
 //!

@@ -115,6 +115,13 @@ impl Records {
         self.disk.queue().put(self.channel, changes, undo)
     }
 
+    /// Deletes records in the next group that can be written. Nobody waits for it: while the disk refuses,
+    /// the deletions of 262,144 records are kept, in their order with later writes. The end of the process
+    /// loses them, so that the records are there again.
+    pub fn delete_later(&self, records: impl IntoIterator<Item = (Kind, Bytes)>) {
+        self.disk.queue().delete_later(self.channel, records);
+    }
+
     /// Returns the reason why the last writes failed; `None` while writes succeed.
     pub fn failure(&self) -> Option<Unavailable> {
         self.disk.failure()

@@ -133,6 +133,73 @@ async fn a_disk_that_is_mended_is_found_out_without_a_write() {
     }
 }
 
+fn keys(keys: &[&'static str]) -> Vec<(Kind, bytes::Bytes)> {
+    keys.iter().map(|key| (Kind::Store, bytes::Bytes::from_static(key.as_bytes()))).collect()
+}
+
+#[tokio::test]
+async fn deletions_that_nobody_waits_for_are_made_up_for_when_the_disk_takes_writes_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Disk::open(folder.path(), Durability::Never).expect("a new folder");
+    let records = disk.records("chat").expect("a channel");
+    let before = [put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")];
+    records.write(before, None).expect("queued").wait().await.expect("written");
+    let other = hold(folder.path());
+    // In the group that fails, behind it, and while nothing is taken.
+    let first = records.write([put("c", "lost")], None).expect("queued");
+    records.delete_later(keys(&["a"]));
+    assert!(first.wait().await.is_err());
+    records.delete_later(keys(&["b", "c"]));
+    assert_eq!(all(&records), pairs(&[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]));
+    drop(other);
+    // One that is written anew after its deletion stays.
+    let written = loop {
+        if let Ok(written) = records.write([put("c", "new")], None)
+            && written.wait().await.is_ok()
+        {
+            break written;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(written.get(), Some(Ok(()))));
+    assert_eq!(all(&records), pairs(&[("c", "new"), ("d", "1")]));
+    // Nothing else needs to be written for it.
+    let other = hold(folder.path());
+    records.delete_later(keys(&["d"]));
+    let begun = std::time::Instant::now();
+    while disk.failure().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::task::yield_now().await;
+    }
+    drop(other);
+    while all(&records) != pairs(&[("c", "new")]) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", all(&records));
+        tokio::task::yield_now().await;
+    }
+    assert!(disk.failure().is_none());
+}
+
+#[tokio::test]
+async fn deletions_that_are_owed_are_written_at_the_end_or_lost_with_it() {
+    for is_held in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = Disk::open(folder.path(), Durability::Never).expect("a new folder");
+        let records = disk.records("chat").expect("a channel");
+        records.write([put("a", "1")], None).expect("queued").wait().await.expect("written");
+        let mut other = Some(hold(folder.path()));
+        records.delete_later(keys(&["a"]));
+        while disk.failure().is_none() {
+            tokio::task::yield_now().await;
+        }
+        other = other.filter(|_| is_held);
+        disk.close();
+        drop((records, disk, other));
+        let disk = Disk::open(folder.path(), Durability::Never).expect("free again");
+        let left = all(&disk.records("chat").expect("a channel"));
+        assert_eq!(left.is_empty(), !is_held, "{left:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_waits_is_written_when_the_folder_is_closed() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -135,9 +135,9 @@ impl Hub {
     pub fn recorded(mut self, records: wharf_engine::Records) -> Result<Hub, Unavailable> {
         self.load_rooms(&records)?;
         self.load_timers(&records)?;
-        let changes = self.histories.load(&records)?;
+        let deletions = self.histories.load(&records)?;
         self.records = Some(records);
-        self.record_later(changes);
+        self.record_trimmed(deletions);
         Ok(self)
     }
 
@@ -151,7 +151,7 @@ impl Hub {
             tokio::task::yield_now().await;
         }
         if self.histories.has_rules() {
-            self.histories.sweep(has_members, |changes| self.record_later(changes)).await;
+            self.histories.sweep(has_members, |deletions| self.record_trimmed(deletions)).await;
         }
         while self.rate_limits.sweep() {
             tokio::task::yield_now().await;

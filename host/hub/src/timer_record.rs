@@ -51,7 +51,8 @@ pub(crate) fn deletion(number: u64) -> Change {
     Change { kind: Kind::Timer, key: key(number), to: None }
 }
 
-fn key(number: u64) -> Bytes {
+/// Returns the key of a record.
+pub(crate) fn key(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
 }
 

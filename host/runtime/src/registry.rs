@@ -23,7 +23,7 @@ use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
 use crate::long_calls::LongCalls;
-use crate::plugin::Engine;
+use crate::plugin::{Engine, on_thread};
 use crate::ports::{MAX_LOOKUPS_PER_CHANNEL, Ports};
 use crate::presence_events::PresenceTeller;
 use crate::room_events::RoomRunner;
@@ -175,30 +175,30 @@ impl Registry {
         }
     }
 
-    /// Makes the data of a channel, with its records. It waits for the disk.
-    fn context(&self, name: &str) -> Result<Arc<ChannelContext>, Unavailable> {
-        let records = match &self.ports.data {
-            Some(disk) => Some(disk.records(name)?),
-            None => None,
-        };
-        let own = self.config.channel(name);
-        let hub = Hub::new(PresenceTiming {
+    /// Makes the data of a channel, with its records. They are read on a thread that may wait for the disk.
+    async fn context(&self, name: &str) -> Result<Arc<ChannelContext>, Unavailable> {
+        let timing = PresenceTiming {
             interval: self.config.presence_interval,
             grace: self.config.presence_grace,
-        });
-        let clock = self.ports.clock.clone();
-        let hub = hub.with_history(
-            own.history.clone(),
-            self.config.max_channel_history_bytes,
-            Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX)),
-        );
-        let hub = match &records {
-            Some(records) => hub.recorded(records.clone())?,
-            None => hub,
         };
-        let store = match &records {
-            Some(records) => Memory::recorded(self.config.max_store_bytes, records.clone())?,
-            None => Memory::new(self.config.max_store_bytes),
+        let store_bytes = self.config.max_store_bytes;
+        let own = self.config.channel(name);
+        let (rules, history_bytes) = (own.history.clone(), self.config.max_channel_history_bytes);
+        let clock = self.ports.clock.clone();
+        let clock = Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX));
+        let hub = Hub::new(timing).with_history(rules, history_bytes, clock);
+        let (hub, store) = match self.ports.data.clone() {
+            None => (hub, Memory::new(store_bytes)),
+            Some(disk) => {
+                let name = name.to_owned();
+                let read = move || -> Result<(Hub, Memory), Unavailable> {
+                    let records = disk.records(&name)?;
+                    let hub = hub.recorded(records.clone())?;
+                    Ok((hub, Memory::recorded(store_bytes, records)?))
+                };
+                let read = on_thread(move |done| drop(done.send(read())));
+                read.await.map_err(|error| Unavailable::new(&error.to_string()))??
+            }
         };
         let lines = u32::try_from(self.config.log_lines_per_second).unwrap_or(u32::MAX);
         let connections = match own.max_connections(&self.config) {

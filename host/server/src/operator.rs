@@ -5,6 +5,7 @@
 //! checked like the effects of plugins, and takes the same ways: through the hub to outbounds, into
 //! inboxes, to a guest as an event of its own.
 
+pub(crate) mod audit;
 mod commands;
 mod fields;
 mod kept;
@@ -35,8 +36,9 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
+use audit::{Act, Audit};
 use problem::{OperatorAnswer, Problem, bad, json};
-use route::{Command, Resource, Route};
+use route::{Command, Query, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -58,7 +60,8 @@ const MIN_GOOD_TOKEN_BYTES: usize = 16;
 
 /// Asks a channel's code, as a request to the API would. Returns status and body of the answer.
 pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
-    match commands::answer(channel, Command::Messages, message, false).await {
+    let asked = commands::begin(channel, Command::Messages, message, false);
+    match commands::to_its_end(asked).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_parts(),
     }
@@ -117,15 +120,17 @@ pub fn announce(operator: Option<&Operator>) {
 
 impl Operator {
     /// Serves until `closing` completes, and then until the requests under way are answered.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         config: Arc<Config>,
         registry: Arc<Registry>,
+        audit: Arc<Audit>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
             config,
             registry,
+            audit: audit.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
             action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
@@ -138,6 +143,8 @@ impl Operator {
         }
         drop(self.listener);
         pending.all_free().await;
+        // It waits for the disk. It fails only by a panic, which the log has.
+        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
 }
 
@@ -171,6 +178,7 @@ async fn accept(
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
+    audit: Arc<Audit>,
     /// The token's hash.
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
@@ -182,47 +190,52 @@ struct Api {
 }
 
 /// The line of the log about a command, so that its cause can be found later. It is written when this
-/// is dropped: also if the client does not wait for the answer, since the command runs all the same.
-struct ActionLine<'a> {
-    budget: &'a LogBudget,
+/// is dropped: also if the host has panicked while it ran the command.
+struct ActionLine {
+    api: Arc<Api>,
+    is_final: bool,
     remote: Remote,
     channel: Arc<str>,
     action: &'static str,
     /// Connection, user or room.
     subject: Option<String>,
-    /// Status of the answer, if it was waited for.
+    /// Status of the answer, if there is one.
     status: Option<u16>,
 }
 
-impl ActionLine<'_> {
-    fn of<'a>(
-        api: &'a Api,
-        remote: Remote,
-        channel: &Channel,
-        command: &Command,
-    ) -> ActionLine<'a> {
-        let budget = if command.is_final() { &api.action_lines } else { &api.message_lines };
+impl ActionLine {
+    fn of(api: &Arc<Api>, remote: Remote, channel: &Channel, command: &Command) -> ActionLine {
         let subject = command.subject();
         let subject =
             subject.map(|(kind, name)| format!("{kind} {}", escape(cut(name, MAX_SHOWN_BYTES))));
         let (channel, action) = (channel.context.name.clone(), command.name());
-        ActionLine { budget, remote, channel, action, subject, status: None }
+        let (api, is_final) = (api.clone(), command.is_final());
+        ActionLine { api, is_final, remote, channel, action, subject, status: None }
     }
 }
 
-impl Drop for ActionLine<'_> {
+impl Drop for ActionLine {
     fn drop(&mut self) {
-        if self.budget.take() {
-            let ActionLine { remote, channel, action, subject, status, .. } = self;
+        let ActionLine { api, is_final, remote, channel, action, subject, status } = self;
+        let budget = if *is_final { &api.action_lines } else { &api.message_lines };
+        if budget.take() {
             let channel: &str = channel;
             tracing::info!(%remote, channel, action, subject, status, "operator's action");
         }
     }
 }
 
+/// A command that may be run.
+struct Prepared {
+    channel: Arc<Channel>,
+    command: Command,
+    body: Bytes,
+    is_awaited: bool,
+}
+
 impl Api {
     async fn reply(
-        &self,
+        self: &Arc<Self>,
         remote: Remote,
         seat: &Seat,
         deadline: Arc<SocketDeadline>,
@@ -234,9 +247,15 @@ impl Api {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let _busy = seat.busy();
                 deadline.renew();
-                self.answer(remote, request).await
+                match Act::is_one(&method) {
+                    true => self.act(remote, request).await,
+                    false => self.answer(&request).await,
+                }
             }
-            Err(problem) => Err(problem),
+            Err(problem) => {
+                Act::refuse(&self.audit, remote, &request, &problem);
+                Err(problem)
+            }
         };
         let reply = match answered {
             Ok((status, body)) => json(status, body),
@@ -276,43 +295,77 @@ impl Api {
         Err(Problem::unauthorized(token.is_some()))
     }
 
-    async fn answer(&self, remote: Remote, request: Request<Incoming>) -> OperatorAnswer {
-        let Route { channel, resource } = Route::of(request.uri().path())?;
-        let is_command = matches!(resource, Resource::Command(_));
-        let is_right = match request.method() {
-            &Method::GET | &Method::HEAD => !is_command,
-            &Method::POST => is_command,
-            _ => false,
-        };
-        if !is_right {
-            return Err(Problem::method(is_command));
-        }
+    /// Answers a question.
+    async fn answer(&self, request: &Request<Incoming>) -> OperatorAnswer {
         let query = request.uri().query();
-        let Some(name) = channel else {
-            queries::check_no_query(query)?;
-            return Ok((StatusCode::OK, queries::channels(&self.registry)));
+        let Route { channel, resource } = Route::of(request.uri().path())?;
+        let about = match resource {
+            Resource::Query(about) => about,
+            Resource::Command(_) => return Err(Problem::method(true)),
         };
-        let channel = self.channel(&name)?;
-        match resource {
-            Resource::Query(about) => queries::answer(&channel, &about, query).await,
-            Resource::Command(command) => {
-                let is_awaited = match &command {
-                    Command::Post(_) => queries::wait(query)?,
-                    _ => {
-                        queries::check_no_query(query)?;
-                        false
-                    }
-                };
-                let body = self.body(request, &command).await?;
-                let mut line = ActionLine::of(self, remote, &channel, &command);
-                let answered = commands::answer(channel, command, body, is_awaited).await;
-                line.status = Some(match &answered {
-                    Ok((status, _)) => status.as_u16(),
-                    Err(problem) => problem.status().as_u16(),
-                });
-                answered
+        match (about, channel) {
+            (Query::Audit, _) => queries::acts(&self.audit, query).await,
+            (_, None) => {
+                queries::check_no_query(query)?;
+                Ok((StatusCode::OK, queries::channels(&self.registry)))
             }
+            (about, Some(name)) => queries::answer(&*self.channel(&name)?, &about, query).await,
         }
+    }
+
+    /// Runs a command to its end, or refuses it, and records the one or the other before it is answered.
+    async fn act(self: &Arc<Self>, remote: Remote, request: Request<Incoming>) -> OperatorAnswer {
+        let mut act = Act::begin(&self.audit, remote, &request);
+        let prepared = match self.prepare(request, &mut act).await {
+            Ok(prepared) => prepared,
+            Err(problem) => {
+                let refused = Err(problem);
+                act.end(&refused).await;
+                return refused;
+            }
+        };
+        let Prepared { channel, command, body, is_awaited } = prepared;
+        let mut line = ActionLine::of(self, remote, &channel, &command);
+        let command = commands::begin(channel, command, body, is_awaited);
+        commands::to_its_end(async move {
+            let answered = command.await;
+            line.status = Some(match &answered {
+                Ok((status, _)) => status.as_u16(),
+                Err(problem) => problem.status().as_u16(),
+            });
+            drop(line);
+            act.end(&answered).await;
+            answered
+        })
+        .await
+    }
+
+    /// Checks a request that is an act, and reads its body.
+    async fn prepare(
+        &self,
+        request: Request<Incoming>,
+        act: &mut Act,
+    ) -> Result<Prepared, Problem> {
+        let Route { channel, resource } = Route::of(request.uri().path())?;
+        let (Some(name), Resource::Command(command)) = (channel, resource) else {
+            return Err(Problem::method(false));
+        };
+        act.names(&name, &command);
+        if request.method() != Method::POST {
+            return Err(Problem::method(true));
+        }
+        let channel = self.channel(&name)?;
+        let query = request.uri().query();
+        let is_awaited = match &command {
+            Command::Post(_) => queries::wait(query)?,
+            _ => {
+                queries::check_no_query(query)?;
+                false
+            }
+        };
+        let body = self.body(request, &command).await?;
+        act.has_body(body.len());
+        Ok(Prepared { channel, command, body, is_awaited })
     }
 
     fn channel(&self, name: &str) -> Result<Arc<Channel>, Problem> {

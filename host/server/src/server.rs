@@ -17,7 +17,7 @@ use crate::demo::Demo;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
-use crate::operator;
+use crate::operator::{self, audit::Audit};
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
@@ -128,7 +128,8 @@ pub async fn run_observed(
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
-            let serving = operator.serve(config.clone(), registry.clone(), closing);
+            let (config, audit) = (config.clone(), Audit::open(&config));
+            let serving = operator.serve(config, registry.clone(), audit, closing);
             operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;

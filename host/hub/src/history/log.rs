@@ -41,6 +41,8 @@ pub(crate) struct LogState {
     waiting: VecDeque<Waiting>,
     /// True if the head is on disk, or on its way.
     has_head: bool,
+    /// The offset of a message that is not kept any more, and whose record tells what the last offset was.
+    marker: Option<u64>,
     /// True if the table has dropped it. A task that still holds it must ask for a new one.
     is_gone: bool,
 }
@@ -66,6 +68,7 @@ pub(crate) struct Appended {
     messages: usize,
     trimmed: Vec<Kept>,
     had_head: bool,
+    marker: Option<u64>,
 }
 
 /// The reason why a client does not get what it has missed.
@@ -145,6 +148,7 @@ impl RoomLog {
             delivered: 0,
             waiting: VecDeque::new(),
             has_head: false,
+            marker: None,
             is_gone: false,
         };
         RoomLog { name, retention, state: Mutex::new(state) }
@@ -177,7 +181,7 @@ impl RoomLog {
                 }
                 state.keep(kept, total);
             }
-            state.trim(&log, now, usize::MAX, total, Some(&mut changes));
+            state.expire(&log, now, total, &mut changes);
             state.delivered = state.top();
         }
         (log, changes)
@@ -273,25 +277,24 @@ impl RoomLog {
         Answer { from, messages: messages(count), recovered }
     }
 
-    /// Drops messages that are too old. Returns the changes of records, and true if nothing is left.
+    /// Drops messages that are too old, and adds the deletions of their records. Returns true if nothing is left.
     pub(super) fn expire(&self, now: u64, total: &AtomicUsize, changes: &mut Vec<Change>) -> bool {
         let mut state = self.state.lock();
-        let trimmed = state.trim(self, now, usize::MAX, total, Some(changes));
-        if !trimmed.is_empty() && state.kept.is_empty() {
-            changes.push(Head::change(&self.name, Some(state.head())));
-        }
+        state.expire(self, now, total, changes);
         state.kept.is_empty() && state.waiting.is_empty()
     }
 
-    /// Refuses further messages for good, if there are none. For the table, which drops the log. Returns the change
-    /// of its record.
-    pub(super) fn end_if_empty(&self) -> Option<Option<Change>> {
+    /// Refuses further messages for good, if there are none. For the table, which drops the log. Returns the
+    /// deletions of its records.
+    pub(super) fn end_if_empty(&self) -> Option<Vec<Change>> {
         let mut state = self.state.lock();
         if !state.kept.is_empty() || !state.waiting.is_empty() {
             return None;
         }
         state.is_gone = true;
-        Some(state.has_head.then(|| Head::change(&self.name, None)))
+        let marker = state.marker.map(|offset| deletion(&self.name, offset));
+        let head = state.has_head.then(|| Head::change(&self.name, None));
+        Some(marker.into_iter().chain(head).collect())
     }
 }
 
@@ -346,6 +349,16 @@ impl LogState {
         self.kept.push_back(kept);
     }
 
+    /// Drops messages until the bounds hold, and adds the deletions of their records. That of the last message
+    /// stays if none is left: without it nobody would know the last offset after a start.
+    fn expire(&mut self, log: &RoomLog, now: u64, total: &AtomicUsize, changes: &mut Vec<Change>) {
+        let trimmed = self.trim(log, now, usize::MAX, total, Some(changes));
+        if !trimmed.is_empty() && self.kept.is_empty() {
+            changes.pop();
+            self.marker = Some(self.base);
+        }
+    }
+
     /// Drops the oldest messages until the bounds hold. Returns them.
     fn trim(
         &mut self,
@@ -388,7 +401,7 @@ impl LogState {
         (total, limit): (&AtomicUsize, usize),
         changes: Option<&mut Vec<Change>>,
     ) -> Appended {
-        let (messages, had_head) = (waiting.len(), self.has_head);
+        let (messages, had_head, marker) = (waiting.len(), self.has_head, self.marker);
         let mut own = Vec::with_capacity(messages);
         for message in waiting {
             let kept = Kept::new(&message.frame, now);
@@ -399,6 +412,7 @@ impl LogState {
         let trimmed = match changes {
             None => self.trim(log, now, limit, total, None),
             Some(changes) => {
+                changes.extend(self.marker.take().map(|offset| deletion(&log.name, offset)));
                 for (offset, kept) in own {
                     changes.push(kept.change(&log.name, offset));
                 }
@@ -411,7 +425,7 @@ impl LogState {
                 trimmed
             }
         };
-        Appended { log: log.clone(), messages, trimmed, had_head }
+        Appended { log: log.clone(), messages, trimmed, had_head, marker }
     }
 
     /// Returns the offset of the last message that waits or was delivered.
@@ -434,7 +448,7 @@ impl Appended {
     /// Takes the messages back, and restores those that were dropped for them. Those that were appended
     /// later have been taken back before.
     pub(crate) fn undo(self, state: &mut LogState, total: &AtomicUsize) {
-        state.has_head = self.had_head;
+        (state.has_head, state.marker) = (self.had_head, self.marker);
         for kept in self.trimmed.into_iter().rev() {
             let bytes = charge(&kept);
             state.bytes += bytes;

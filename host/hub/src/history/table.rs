@@ -145,7 +145,7 @@ impl Histories {
         !self.was_full.swap(is_full, Ordering::Relaxed) && is_full
     }
 
-    /// Takes over the recorded logs. Returns the changes that today's rules require. It waits for the disk.
+    /// Takes over the recorded logs. Returns the deletions that today's rules require. It waits for the disk.
     pub(crate) fn load(&mut self, records: &Records) -> Result<Vec<Change>, Unavailable> {
         let strange = || Unavailable::new("a log has a form that this version does not know");
         self.era = records.era();
@@ -205,7 +205,7 @@ impl Histories {
     }
 
     /// Drops messages that are too old, and logs without messages of rooms without members. Other tasks get
-    /// their turn in between. `record` gets the changes of records.
+    /// their turn in between. `record` gets the deletions of records.
     pub(crate) async fn sweep(
         &self,
         has_members: impl Fn(&str) -> bool,
@@ -219,9 +219,9 @@ impl Histories {
                 for log in part {
                     if log.expire(now, &self.bytes, &mut changes) && !has_members(log.name()) {
                         let mut logs = shard.lock();
-                        if let Some(change) = log.end_if_empty() {
+                        if let Some(deletions) = log.end_if_empty() {
                             logs.remove(log.name());
-                            changes.extend(change);
+                            changes.extend(deletions);
                         }
                     }
                 }

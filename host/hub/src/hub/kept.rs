@@ -9,10 +9,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use wharf_contract::CallRefusal;
 use wharf_contract::rate_limits::{Rate, Subject};
+use wharf_engine::Unavailable;
 
-use super::Hub;
+use super::{Hub, RecordedChanges};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
+use crate::effects::Effects;
 use crate::history::HistoryFacts;
 use crate::inbox::{Addressee, Firing, Scope, ask_session};
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
@@ -123,10 +125,22 @@ impl Hub {
     }
 
     /// Drops the state of a room, so that its next event begins anew. Returns true if there was
-    /// one.
-    pub fn reset_room(&self, room: &str) -> bool {
-        let record = || self.record_forgotten(room);
-        self.states.find(room).is_some_and(|state| state.forget(record))
+    /// one, when its record is gone.
+    ///
+    /// # Errors
+    ///
+    /// The record cannot be deleted at present. The state is as it was.
+    pub async fn reset_room(&self, room: &str) -> Result<bool, Unavailable> {
+        let Some(state) = self.states.find(room).filter(|room| room.newest().is_some()) else {
+            return Ok(false);
+        };
+        let mut changes = RecordedChanges::default();
+        changes.forgotten(room);
+        if let Some(written) = self.record(changes, &mut Effects::default())? {
+            written.wait().await?;
+        }
+        // An event may have recorded its state meanwhile, which is deleted as well.
+        Ok(state.forget(|| self.record_forgotten(room)))
     }
 }
 

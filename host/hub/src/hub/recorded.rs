@@ -16,7 +16,7 @@ use crate::effects::Effects;
 use crate::inbox::{Addressee, Firing, Scope};
 use crate::time_of_day::{milliseconds, unix_ms};
 use crate::timer::{Begun, NewTimer};
-use crate::timer_record::{TimerRecord, deletion, is_followed, recorded_room};
+use crate::timer_record::{self, TimerRecord, deletion, is_followed, recorded_room};
 
 /// The changes of records that an event makes, in their order.
 #[derive(Debug, Default)]
@@ -36,6 +36,11 @@ impl RecordedChanges {
     pub fn room_state(&mut self, room: &str, state: Bytes) {
         let record = Record { value: state, version: 0, expires_at: None };
         self.changes.push(room_change(room, Some(record)));
+    }
+
+    /// Adds that the state of a room is forgotten.
+    pub(super) fn forgotten(&mut self, room: &str) {
+        self.changes.push(room_change(room, None));
     }
 
     /// Adds the timers that an event sets and cancels, and gives each that it sets a record.
@@ -136,24 +141,27 @@ impl Hub {
         }
     }
 
-    /// Records changes that nobody waits for. Where that fails, the records are as after a loss of power
-    /// just before.
-    pub(super) fn record_later(&self, changes: impl IntoIterator<Item = Change>) {
+    /// Records that the state of a room was forgotten. Nobody waits for it: while the disk refuses, it is
+    /// kept until it can be written.
+    pub fn record_forgotten(&self, room: &str) {
         if let Some(records) = &self.records {
-            let mut changes = changes.into_iter().peekable();
-            if changes.peek().is_some() {
-                let _ = records.write(changes, None);
-            }
+            records.delete_later([(Kind::RoomState, Bytes::copy_from_slice(room.as_bytes()))]);
         }
     }
 
-    /// Records that the state of a room was forgotten. Nobody waits for it.
-    pub fn record_forgotten(&self, room: &str) {
-        self.record_later([room_change(room, None)]);
+    /// Deletes records of logs, in the same way.
+    pub(super) fn record_trimmed(&self, deletions: Vec<Change>) {
+        if let Some(records) = &self.records {
+            records.delete_later(deletions.into_iter().map(|change| (change.kind, change.key)));
+        }
     }
 
+    /// Records that timers have ended, in the same way.
     pub(super) fn record_ended(&self, timers: impl IntoIterator<Item = u64>) {
-        self.record_later(timers.into_iter().filter(|number| *number > 0).map(deletion));
+        if let Some(records) = &self.records {
+            let timers = timers.into_iter().filter(|number| *number > 0);
+            records.delete_later(timers.map(|number| (Kind::Timer, timer_record::key(number))));
+        }
     }
 
     /// Sets a timer again whose firing could not be recorded, unless another of its name is set or it
@@ -251,3 +259,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

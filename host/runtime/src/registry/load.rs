@@ -121,7 +121,7 @@ impl Registry {
         sha256: [u8; 32],
     ) -> Result<Ready, FileRefusal> {
         let begun = Instant::now();
-        let (context, number, warm) = self.next_of(name).map_err(|why| {
+        let (context, number, warm) = self.next_of(name).await.map_err(|why| {
             FileRefusal::passing(format!("the channel's data cannot be read: {why}"))
         })?;
         let (first, description) = trial(&component, &context, number).await?;
@@ -147,7 +147,7 @@ impl Registry {
 
     /// Returns the data of a channel, new or not, the number of its next generation, and the number of
     /// instances that the present one has warm.
-    fn next_of(&self, name: &str) -> Result<(Arc<ChannelContext>, u64, usize), Unavailable> {
+    async fn next_of(&self, name: &str) -> Result<(Arc<ChannelContext>, u64, usize), Unavailable> {
         if let Some(mounted) = self.channels.lock().get(name) {
             let current = mounted.channel.current();
             let context = mounted.channel.context.clone();
@@ -156,7 +156,7 @@ impl Registry {
         let kept = self.kept.lock().get(name);
         match kept {
             Some((context, last)) => Ok((context, last + 1, 0)),
-            None => Ok((self.context(name)?, 1, 0)),
+            None => Ok((self.context(name).await?, 1, 0)),
         }
     }
 }

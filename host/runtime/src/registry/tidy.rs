@@ -174,7 +174,7 @@ mod tests {
         let registry = registry(config);
         let mut kept = KeptChannels::default();
         let mut remove = async |name: &str, bytes: usize| -> (usize, Vec<String>) {
-            let context = registry.context(name).expect("everything is in memory");
+            let context = registry.context(name).await.expect("everything is in memory");
             let stored = context.store.set("key", vec![0; bytes].into(), None).await;
             stored.expect("it fits");
             kept.put(name.to_owned(), context, 1);

@@ -34,23 +34,29 @@ use wharf_runtime::outside_messages;
 /// Hops of an event that is posted from outside, which is the first of a chain.
 const HOPS: u8 = 1;
 
-/// Runs a command to its end, even if the client no longer waits for the answer. `is_awaited` if an event's
-/// outcome is wanted.
-pub async fn answer(
+/// Begins a command. `is_awaited` if an event's outcome is wanted. From now on the host waits for it when it
+/// stops.
+pub fn begin(
     channel: Arc<Channel>,
     command: Command,
     body: Bytes,
     is_awaited: bool,
-) -> OperatorAnswer {
+) -> impl Future<Output = OperatorAnswer> + Send + 'static {
     let work = channel.context.working.begin();
-    let done = tokio::spawn(async move {
+    async move {
         let _work = work;
         let mut writes = PendingWrites::default();
         let answer = run(channel, command, body, is_awaited, &mut writes).await;
         writes.write().await;
         answer
-    });
-    done.await.unwrap_or_else(|_| {
+    }
+}
+
+/// Runs a command to its end, even if the client no longer waits for the answer.
+pub async fn to_its_end(
+    command: impl Future<Output = OperatorAnswer> + Send + 'static,
+) -> OperatorAnswer {
+    tokio::spawn(command).await.unwrap_or_else(|_| {
         tracing::error!("the host panicked while serving the operator; please report it");
         Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -163,7 +169,11 @@ async fn run(
         }
         Command::Reset(room) => {
             Fields::read(&body)?.end()?;
-            let is_forgotten = hub.reset_room(&room_name(room, "room")?);
+            let reset = hub.reset_room(&room_name(room, "room")?).await;
+            let is_forgotten = reset.map_err(|why| {
+                let refusal = CallRefusal::DataUnavailable { why: why.to_string() };
+                refused(StatusCode::SERVICE_UNAVAILABLE, &refusal)
+            })?;
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
     }

@@ -19,26 +19,39 @@ pub type OperatorAnswer = Result<(StatusCode, Bytes), Problem>;
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
+    /// Token for programs; `None` if the channel's code has refused the request.
+    code: Option<String>,
     body: Bytes,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
     /// Makes a problem with a token for programs and a sentence for people.
     pub fn new(status: StatusCode, code: &str, message: String) -> Problem {
-        Problem::with(status, ErrorBody::new(code, message).to_json().into())
+        Problem::of(status, ErrorBody::new(code, message))
+    }
+
+    fn of(status: StatusCode, body: ErrorBody) -> Problem {
+        let json = body.to_json().into();
+        Problem { code: Some(body.error.code), ..Problem::with(status, json) }
     }
 
     fn with(status: StatusCode, body: Bytes) -> Problem {
         // It may work a moment later.
         let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-        let header = again.contains(&status).then(|| (RETRY_AFTER, HeaderValue::from_static("1")));
-        Problem { status, body, header }
+        let is_passing = again.contains(&status);
+        let header = is_passing.then(|| Box::new((RETRY_AFTER, HeaderValue::from_static("1"))));
+        Problem { status, code: None, body, header }
     }
 
     /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Returns the token for programs, if the host has refused the request.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
     }
 
     /// Makes the answer of a channel's code a problem: it is JSON of its own.
@@ -50,7 +63,7 @@ impl Problem {
     pub fn outside(problem: &OutsideProblem) -> Problem {
         let status = StatusCode::from_u16(problem.status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Problem::with(status, problem.body().to_json().into())
+        Problem::of(status, problem.body())
     }
 
     /// Returns the problem of a resource that does not exist.
@@ -85,7 +98,7 @@ impl Problem {
                 "Bearer realm=\"wharf\"",
             ),
         };
-        let header = Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        let header = Some(Box::new((WWW_AUTHENTICATE, HeaderValue::from_static(challenge))));
         Problem { header, ..Problem::new(StatusCode::UNAUTHORIZED, code, message.to_owned()) }
     }
 
@@ -93,7 +106,7 @@ impl Problem {
     pub fn method(is_command: bool) -> Problem {
         let allowed = if is_command { "POST" } else { "GET, HEAD" };
         let message = format!("this path takes {allowed}");
-        let header = Some((ALLOW, HeaderValue::from_static(allowed)));
+        let header = Some(Box::new((ALLOW, HeaderValue::from_static(allowed))));
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Problem { header, ..Problem::new(status, "method-not-allowed", message) }
     }
@@ -106,7 +119,7 @@ impl Problem {
     /// Returns the problem as a response.
     pub fn reply(self) -> Response<Full<Bytes>> {
         let mut reply = json(self.status, self.body);
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             reply.headers_mut().insert(name, value);
         }
         reply
@@ -121,7 +134,7 @@ pub fn bad(code: &str, message: impl Into<String>) -> Problem {
 /// Returns the problem of one wrong field of the body or the query.
 pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Problem {
     let body = ErrorBody::new("invalid-field", message).about(field);
-    Problem::with(StatusCode::BAD_REQUEST, body.to_json().into())
+    Problem::of(StatusCode::BAD_REQUEST, body)
 }
 
 /// Returns the problem of a refusal that host calls have as well.

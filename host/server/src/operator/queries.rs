@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::audit::Audit;
 use super::kept;
 use super::problem::{OperatorAnswer, Problem, bad_field};
 use super::route::Query;
@@ -50,10 +53,28 @@ pub fn channels(registry: &Registry) -> Bytes {
     }))
 }
 
+/// Returns a page of the audit log, the newest record first.
+pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAnswer {
+    #[derive(Serialize)]
+    struct Page {
+        acts: Vec<Box<RawValue>>,
+        next: Option<u64>,
+    }
+    let (before, limit) = page_before(query)?;
+    let mut found = audit.list(before.unwrap_or(u64::MAX), limit + 1).await.map_err(|error| {
+        let message = format!("the file of the audit log cannot be read: {error}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "data-unavailable", message)
+    })?;
+    let next = cut_page(&mut found, limit).map(|(id, _)| *id);
+    let page = Page { acts: found.into_iter().map(|(_, json)| json).collect(), next };
+    let body = serde_json::to_string(&page).unwrap_or_default();
+    Ok((StatusCode::OK, body.into()))
+}
+
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Channels | Query::Channel => {
+        Query::Audit | Query::Channels | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }
@@ -247,7 +268,7 @@ fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
 
 /// Returns the page that the query asks for: the name that it begins after, and its length.
 pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
-    let Parameters { after, limit, .. } = parameters(query, &["after"])?;
+    let Parameters { after, limit, .. } = parameters(query, &["after", "limit"])?;
     Ok((after, limit.unwrap_or(PAGE)))
 }
 
@@ -255,27 +276,28 @@ pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Probl
 pub(super) fn prefixed_page(
     query: Option<&str>,
 ) -> Result<(String, Option<String>, usize), Problem> {
-    let Parameters { prefix, after, limit, .. } = parameters(query, &["after", "prefix"])?;
+    let known = ["prefix", "after", "limit"];
+    let Parameters { prefix, after, limit, .. } = parameters(query, &known)?;
     Ok((prefix.unwrap_or_default(), after, limit.unwrap_or(PAGE)))
 }
 
-/// Returns the page of a history that the query asks for: the offset that it ends before, and its length.
+/// Returns the page of numbered things that the query asks for: the number that it ends before, and its length.
 pub(super) fn page_before(query: Option<&str>) -> Result<(Option<u64>, usize), Problem> {
-    let Parameters { before, limit, .. } = parameters(query, &["before"])?;
-    let before = before.map(|text| {
-        text.parse().map_err(|_| bad_field("before", "`before` must be the offset of a message"))
-    });
+    let Parameters { before, limit, .. } = parameters(query, &["before", "limit"])?;
+    let before = before
+        .map(|text| text.parse().map_err(|_| bad_field("before", "`before` must be a number")));
     Ok((before.transpose()?, limit.unwrap_or(PAGE)))
 }
 
 #[derive(Default)]
 struct Parameters {
     prefix: Option<String>,
-    before: Option<String>,
     after: Option<String>,
+    before: Option<String>,
     limit: Option<usize>,
 }
 
+/// Reads the parameters of a list, which has those of these names.
 fn parameters(query: Option<&str>, known: &[&str]) -> Result<Parameters, Problem> {
     let mut found = Parameters::default();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -286,12 +308,13 @@ fn parameters(query: Option<&str>, known: &[&str]) -> Result<Parameters, Problem
         };
         let wrong = |what: &str| bad_field(name, format!("`{name}` must be {what}"));
         let is_news = match name {
-            "after" | "prefix" | "before" if known.contains(&name) => {
+            _ if !known.contains(&name) => return Err(unknown_parameter(name)),
+            "after" | "before" | "prefix" => {
                 let value = decoded().ok_or_else(|| wrong("percent-encoded UTF-8"))?;
                 let field = match name {
                     "after" => &mut found.after,
-                    "prefix" => &mut found.prefix,
-                    _ => &mut found.before,
+                    "before" => &mut found.before,
+                    _ => &mut found.prefix,
                 };
                 field.replace(value).is_none()
             }

@@ -6,7 +6,7 @@ use wharf_contract::router::decode;
 /// A path of the API, taken apart and decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Name of the channel; `None` in the list of all.
+    /// Name of the channel; `None` in the list of all, and in the audit log.
     pub channel: Option<String>,
     /// The subject of the request.
     pub resource: Resource,
@@ -24,6 +24,8 @@ pub enum Resource {
 /// A resource that can be read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Query {
+    /// The acts of operators.
+    Audit,
     /// All channels.
     Channels,
     /// One channel.
@@ -109,6 +111,9 @@ impl Route {
             ["", "api", "channels"] => {
                 let resource = Resource::Query(Query::Channels);
                 return Ok(Route { channel: None, resource });
+            }
+            ["", "api", "audit"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });
             }
             ["", "api", "channels", channel, rest @ ..] => (*channel, rest),
             _ => return Err(unknown()),

@@ -494,3 +494,46 @@ fn the_bounds_of_a_room_and_of_all_rooms_hold() {
     assert_eq!((hub.history_bytes(), hub.history_facts()), (0, HistoryFacts::default()));
     assert_eq!(hub.history("a", None, 1).top, 0, "a room without members is forgotten");
 }
+
+#[test]
+fn a_room_whose_messages_are_all_too_old_goes_on_with_its_offsets_after_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
+    let retention = Retention { messages: 10, age_ms: 1000, ..Retention::default() };
+    let open = || {
+        let told = clock.clone();
+        let rules = vec![HistoryRule { retention, ..HistoryRule::default() }];
+        let hub = Hub::new(PresenceTiming::default());
+        let hub = hub.with_history(rules, 1 << 20, Box::new(move || told.load(Ordering::Relaxed)));
+        let disk = Disk::open(folder.path(), Durability::Never).expect("a folder");
+        hub.recorded(disk.records("chat").expect("a channel")).expect("records")
+    };
+    let hub = open();
+    let _member = {
+        let record = connection(&hub, None);
+        now(hub.join_kept(&record, &"room".into(), None, &mut PendingWrites::default()));
+        record
+    };
+    for text in ["one", "two"] {
+        send(&hub, "room", text).expect("a disk that writes");
+    }
+    let epoch = hub.history("room", None, 9).epoch;
+    clock.fetch_add(1001, Ordering::Relaxed);
+    now(hub.sweep(std::time::Duration::from_secs(1)));
+    drop(hub);
+    for _ in 0..2 {
+        let hub = open();
+        let page = hub.history("room", None, 9);
+        assert_eq!((page.epoch, page.top, page.messages.len()), (epoch.clone(), 2, 0));
+    }
+    let hub = open();
+    send(&hub, "room", "three").expect("a disk that writes");
+    drop(hub);
+    let hub = open();
+    assert_eq!((hub.history("room", None, 9).top, hub.history_bytes()), (3, 69));
+    clock.fetch_add(1001, Ordering::Relaxed);
+    now(hub.sweep(std::time::Duration::from_secs(1)));
+    drop(hub);
+    let page = open().history("room", None, 9);
+    assert_eq!((page.epoch.as_str(), page.top), ("", 0), "nobody is there, and nothing is kept");
+}

@@ -24,32 +24,21 @@ impl Memory {
     ) -> Result<Memory, Unavailable> {
         let mut entries = StoredEntries::default();
         let (now, unix_now) = ((clocks.monotonic)(), (clocks.unix_ms)());
-        let mut expired = Vec::new();
         records.load(Kind::Store, |key, record| {
             // A version is never used twice, not even that of a deleted entry.
             entries.last_version = entries.last_version.max(record.version);
-            let expires = record.expires_at.map(|at| {
-                let left = Duration::from_millis(at.saturating_sub(unix_now));
-                (left, now.checked_add(left))
-            });
-            match (std::str::from_utf8(&key), expires) {
-                (Ok(LAST_VERSION), _) => {}
-                (Ok(_) | Err(_), Some((Duration::ZERO, _))) | (Err(_), _) => expired.push(key),
-                (Ok(text), expires) => {
-                    let expires = expires.and_then(|(_, at)| at);
-                    let kept =
-                        StoredValue { value: record.value, version: record.version, expires };
-                    entries.replace(&Arc::from(text), Some(kept));
-                }
+            let Ok(key) = std::str::from_utf8(&key) else { return };
+            if key != LAST_VERSION {
+                // An entry that has expired meanwhile is dropped like any other: nothing is written here,
+                // where the load may be given up while it goes on.
+                let expires = record.expires_at.and_then(|at| {
+                    now.checked_add(Duration::from_millis(at.saturating_sub(unix_now)))
+                });
+                let kept = StoredValue { value: record.value, version: record.version, expires };
+                entries.replace(&Arc::from(key), Some(kept));
             }
         })?;
         entries.recording = Some(Box::default());
-        if !expired.is_empty() {
-            let last = last_version(entries.last_version);
-            let deletes =
-                expired.into_iter().map(|key| Change { kind: Kind::Store, key, to: None });
-            records.write(deletes.chain([last]), None)?;
-        }
         let entries = Arc::new(Mutex::new(entries));
         Ok(Memory { max_bytes, clocks, entries, records: Some(records) })
     }
