@@ -121,7 +121,7 @@ async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not() {
     assert_eq!(ann.offsets(), [1, 2, 3]);
     let at = ann.at("red");
     ann.client.reset();
-    // What her end tells the room is the next message. The operator's messages are kept as well.
+    // Her end tells the room, which is the next message. The operator's messages are kept as well.
     let message = json!({ "rooms": ["red"], "text": "{\"step\":\"operator\"}" });
     let (status, sent) = operated.post("/scripted/broadcast", message).await;
     assert_eq!(status, 200, "{sent}");
@@ -182,7 +182,7 @@ async fn newcomers_get_the_last_messages_and_a_plugin_reads_them() {
         assert_eq!(read, expected, "{room}");
         ann.close(1000, "").await;
     }
-    // Who comes back to a room whose newest message counts gets that one, from wherever.
+    // A client that comes back to a room whose newest message counts gets that one, from wherever.
     let reader = Reader::join(&wharf, "bob", &format!("newest,{:016x},1", 7), "newest").await;
     assert_eq!(reader.joined["recovered"], true);
     assert_eq!(reader.joined["messages"], 1);
@@ -196,7 +196,7 @@ async fn a_history_goes_on_after_a_crash_and_begins_anew_in_memory() {
         broadcast(&wharf, "red", 2).await;
         ann.read_to(2).await;
         let at = ann.at("red");
-        // What her end tells the room is the next message, unless the host is gone before.
+        // Her end tells the room, which is the next message, unless the host is gone before.
         drop(ann);
         broadcast(&wharf, "red", 1).await;
         let late = Reader::join(&wharf, "bob", "", "red").await;

@@ -132,14 +132,14 @@ fn script(seed: u64, time: bool) -> Vec<Act> {
     acts
 }
 
-/// The messages that rooms keep: one keeps few and for a while, the other ones none.
+/// Returns the rules of the messages that rooms keep: one keeps few and for a while, the other ones none.
 fn history() -> Vec<HistoryRule> {
     let rooms = RoomPattern::new(ROOMS[0]).expect("a name");
     let retention = Retention { messages: 4, newcomers: 2, age_ms: 2_513, ..Retention::default() };
     vec![HistoryRule { rooms, retention }]
 }
 
-/// The same for a server, where time is not moved.
+/// Returns the same for a server, where time is not moved.
 fn configuration() -> String {
     let room = ROOMS[0];
     format!("channels.scripted.history = {{ rooms = \"{room}\", messages = 4, newcomers = 2 }}")

@@ -255,7 +255,7 @@ fn copy(stored: &Stored, to: &Path, report: &mut impl FnMut(Progress)) -> rusqli
     let copy = Connection::open_with_flags(to, WRITING)?;
     copy.pragma_update(None, "synchronous", "off")?;
     copy.pragma_update(None, "journal_mode", "delete")?;
-    // Who restores it goes back in time.
+    // A host that has it goes back in time.
     set_holder(&copy, CHANGED)
 }
 

@@ -18,7 +18,7 @@ pub(crate) const NOBODY: &str = "nobody";
 /// left behind.
 pub(crate) const CHANGED: &str = "changed";
 
-/// The holder that a folder of this durability gets when it is opened.
+/// Returns the holder that a folder of this durability gets when it is opened.
 pub(crate) fn holder(durability: Durability) -> String {
     match durability {
         Durability::EachGroup => "synced".to_owned(),

@@ -190,7 +190,8 @@ impl Hub {
         self.publish_kept(to, frame.clone(), writes).await.unwrap_or_default()
     }
 
-    /// Boxed with a type of its own: the commit of an event waits for this, and this for a commit.
+    /// Publishes to a room that keeps messages. Boxed with a type of its own: the commit of an event waits for this, and
+    /// this for a commit.
     fn publish_kept<'a>(
         &'a self,
         to: Recipients,

@@ -89,7 +89,7 @@ impl Registry {
             while channel.context.store.sweep() {
                 tokio::task::yield_now().await;
             }
-            if channel.context.hub.has_filled_history() {
+            if channel.context.hub.has_filled_history() && channel.context.failure_budget.take() {
                 tracing::warn!(
                     channel = channel.name(),
                     "max_channel_history_bytes is reached: rooms keep fewer messages than their rules let them"

@@ -103,7 +103,7 @@ struct Client {
     is_positioned: bool,
     /// True while a join or a leave is under way, so that no other begins.
     is_busy: bool,
-    /// What it said when it came: positions by room.
+    /// Positions that it told when it came, by room.
     asked: BTreeMap<String, (String, u64)>,
     known: BTreeMap<String, (String, u64)>,
     /// All messages that it has got in a room, by offset.
@@ -197,7 +197,7 @@ impl Lab {
             let Some(kind) = field(&message, "type").filter(|kind| kind.starts_with("wharf:"))
             else {
                 let is_new = once.insert(message.clone());
-                // Who comes to a room later gets what it has got in another one from that room's log.
+                // A client that comes to a room later gets from its log what it has got in another one.
                 assert!(is_new || client.is_positioned, "{message} came twice");
                 if let Some((room, offset)) = next.take() {
                     let before = client.got.insert((room.clone(), offset), message.clone());
