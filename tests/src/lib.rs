@@ -10,6 +10,7 @@
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
+//! - [`FaultyDisk`]: a disk that is slow, full or broken, or loses its power;
 //! - [`system_calls`]: kernels that answer the host otherwise;
 //! - [`kit`]: the SDK's test kit, with components of this repository;
 //! - [`artefacts`]: the places of the compiled plugins, fixtures and binary.
@@ -22,6 +23,7 @@ mod backend;
 mod browser;
 mod client;
 mod dev;
+mod disk;
 mod folder;
 mod foreign;
 pub mod kit;
@@ -39,6 +41,7 @@ pub use backend::{Backend, authority};
 pub use browser::Browser;
 pub use client::{Client, Ended, Rejected};
 pub use dev::Dev;
+pub use disk::FaultyDisk;
 pub use folder::{configured, folder};
 pub use foreign::ForeignClient;
 pub use log::{Line, Log};

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::folder::folder;
 use crate::json;
+use crate::log::Line;
 use crate::raw::{HttpAnswer, Raw};
 use crate::server::Wharf;
 
@@ -30,15 +31,23 @@ impl Operated {
 
     /// Starts a server in a prepared folder. Its `wharf.toml`, if there is one, has tables only.
     pub async fn start_in(folder: TempDir, flags: &[&str]) -> Operated {
+        Operated::start_under(&[], folder, flags).await
+    }
+
+    /// Starts a server like [`Operated::start_in`], by a program as for [`Wharf::start_under`].
+    pub async fn start_under(wrapper: &[&str], folder: TempDir, flags: &[&str]) -> Operated {
         let path = folder.path().join("wharf.toml");
         let tables = std::fs::read_to_string(&path).unwrap_or_default();
         let own = format!("operator_token = \"{TOKEN}\"\noperator_listen = \"127.0.0.1:0\"\n");
         std::fs::write(path, own + &tables).expect("a file");
-        let wharf = Wharf::start_in(folder, flags).await;
-        let line =
-            wharf.log.wait_for("the API's address", |l| l.says("listening for the operator"));
-        let api = line.await.str("address").parse().expect("an address");
-        Operated { wharf, api }
+        let wharf = Wharf::start_under(wrapper, folder, flags).await;
+        Operated { api: api(&wharf).await, wharf }
+    }
+
+    /// Starts the server again in its folder, like [`Wharf::start_again`].
+    pub async fn start_again(&mut self, flags: &[&str]) {
+        self.wharf.start_again(flags).await;
+        self.api = api(&self.wharf).await;
     }
 
     /// Sends a request with this line, these headers and this body; `Host` and `Content-Length` are
@@ -103,4 +112,11 @@ pub fn answered(answer: HttpAnswer) -> (u16, Value) {
     assert_eq!(answer.header("content-type"), ["application/json"], "{}", answer.head);
     let body = serde_json::from_slice(&answer.body);
     (answer.status, body.unwrap_or_else(|error| json!({ "no JSON": error.to_string() })))
+}
+
+/// Waits for the address of a server's API.
+async fn api(wharf: &Wharf) -> SocketAddr {
+    let is_it = |line: &Line| line.says("listening for the operator");
+    let line = wharf.log.wait_for("the API's address", is_it).await;
+    line.str("address").parse().expect("an address")
 }

@@ -189,8 +189,13 @@ impl Wharf {
 
     /// Starts the server again in its folder, once it has ended, and waits until it listens.
     pub async fn start_again(&mut self, flags: &[&str]) {
+        self.start_again_under(&[], flags).await;
+    }
+
+    /// Starts the server again like [`Wharf::start_again`], by a program as for [`Wharf::start_under`].
+    pub async fn start_again_under(&mut self, wrapper: &[&str], flags: &[&str]) {
         assert!(!self.is_running(), "it still runs");
-        let mut command = serve_under(&[], self.folder.path(), flags);
+        let mut command = serve_under(wrapper, self.folder.path(), flags);
         self.child = command.spawn().expect("the server starts");
         self.log = Log::collect(self.child.stderr.take().expect("standard error is a pipe"));
         let line = self.log.wait_for("an address", |line| line.text.contains("listening")).await;

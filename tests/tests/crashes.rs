@@ -1,5 +1,5 @@
-//! Crashes at any moment under load: what a client has seen is there after the next start, and no more than
-//! was asked for.
+//! Crashes and losses of power at any moment under load: what a client has seen is there after the next start,
+//! and no more than was asked for.
 //!
 //! `WHARF_CRASH_ROUNDS` is the number of crashes, 6 by default, and `WHARF_CRASH_SEED` makes their moments
 //! the same again.
@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wharf_tests::{Client, Value, Wharf, configured, json};
+use wharf_tests::{Client, FaultyDisk, Value, Wharf, configured, json};
 
 const CLIENTS: usize = 4;
 
@@ -109,13 +109,28 @@ async fn ask(client: &mut Client, step: Value) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
+    survive(None).await;
+}
+
+/// The part of the writes since the last sync that a disk has not written is arbitrary, and the last one may be
+/// there in part.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_has_seen_survives_losses_of_power_at_any_moment() {
+    survive(Some(FaultyDisk::new())).await;
+}
+
+/// Ends the host by a loss of power on this disk, or by `kill -9`, many times.
+async fn survive(disk: Option<FaultyDisk>) {
+    let wrapper = disk.as_ref().map_or_else(Vec::new, |disk| disk.wrapper().to_vec());
+    let flags: &[&str] = if disk.is_some() { &["--data-sync group"] } else { &[] };
     let rounds = number("WHARF_CRASH_ROUNDS").unwrap_or(6);
     let seed = number("WHARF_CRASH_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("WHARF_CRASH_SEED={seed}");
     let rule = format!(
         "channels.scripted.history = {{ rooms = \"{KEPT}\", messages = 100000, bytes = \"64MiB\" }}"
     );
-    let mut wharf = Wharf::start_in(configured(&["scripted"], &rule), &[]).await;
+    let mut wharf =
+        Wharf::start_under(&wrapper, configured(&["scripted"], &rule), flags).await;
     // The messages of the room, as those who read it have seen them, and their number at least and at most.
     let (mut log, mut top): (Seen, u64) = Default::default();
     // The counters before each round: of the store, and of each client's room.
@@ -131,7 +146,15 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
         moment = (moment ^ (moment >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         moment = (moment ^ (moment >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         tokio::time::sleep(Duration::from_millis(20 + moment % 400)).await;
-        wharf.kill();
+        match &disk {
+            Some(disk) => {
+                let writes = (moment >> 32) % 16;
+                disk.set(&format!("power={writes},{moment}"));
+                wharf.stopped().await;
+                disk.set("");
+            }
+            None => wharf.kill(),
+        }
         let mut known = Vec::new();
         for client in clients {
             known.push(client.await.expect("no client panics"));
@@ -140,7 +163,7 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
         for talk in talks {
             talked.push(talk.await.expect("no client panics"));
         }
-        wharf.start_again(&[]).await;
+        wharf.start_again_under(&wrapper, flags).await;
 
         let about = format!("round {round}, WHARF_CRASH_SEED={seed}");
         let mut client = wharf.connect("/scripted/checker").await;

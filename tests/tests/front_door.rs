@@ -21,6 +21,7 @@ mod demo;
 mod dev_inputs;
 mod endings;
 mod failures;
+mod faulty_disks;
 mod fetches;
 mod fetches_by;
 mod game;

@@ -57,10 +57,7 @@ async fn acts_are_listed_after_a_crash_with_their_outcome_and_without_contents()
     assert_eq!(it.post("/operated/users/ann/disconnect", json!({})).await.0, 200);
     // The last act was recorded before it was answered.
     it.wharf.kill();
-    it.wharf.start_again(&[]).await;
-    let listening = |line: &Line| line.says("listening for the operator");
-    let line = it.wharf.log.wait_for("the API's address", listening).await;
-    it.api = line.str("address").parse().expect("an address");
+    it.start_again(&[]).await;
 
     let acts = acts(&it).await;
     let expected = [

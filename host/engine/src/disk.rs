@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -99,11 +100,12 @@ impl Disk {
         })?;
         // Another one, so that a channel can be loaded while others write.
         let database = Mutex::new(Database::open_again(folder, durability)?);
+        let place = Place::of(folder).map_err(unusable)?;
         let shared = Arc::<Shared>::default();
         let mut threads = vec![
             spawn("data-writer", {
                 let shared = shared.clone();
-                move || write_groups(&shared, writer)
+                move || write_groups(&shared, &place, writer)
             })
             .map_err(unusable)?,
         ];
@@ -181,7 +183,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Jo
 
 /// Writes groups until the queue ends. After a failure it tries by itself if writing is possible again:
 /// those who keep away from a host that cannot write would never show it.
-fn write_groups(shared: &Shared, mut database: Database) {
+fn write_groups(shared: &Shared, place: &Place, mut database: Database) {
     let (mut earliest, mut next_try) = (Instant::now(), None);
     let (mut period, mut writes, mut is_busy) = (Instant::now(), 0, false);
     while let Some(group) = shared.queue.take(earliest, next_try) {
@@ -194,10 +196,10 @@ fn write_groups(shared: &Shared, mut database: Database) {
             (period, writes) = (now, 0);
         }
         earliest = if is_busy { now + GROUP_SPACING } else { now };
-        let written = match group.is_empty() {
+        let written = place.check().and_then(|()| match group.is_empty() {
             true => database.probe(),
             false => database.write(&group.changes),
-        };
+        });
         match written {
             Ok(()) => {
                 next_try = None;
@@ -216,6 +218,34 @@ fn write_groups(shared: &Shared, mut database: Database) {
     }
     // Without it the next start takes the end for a crash, which costs no record.
     let _ = database.end_era();
+}
+
+/// The place of the database in its folder. A process goes on writing to files that were moved or deleted, and
+/// nobody would find that data again.
+struct Place {
+    file: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    /// Returns the place of the database that is there now.
+    fn of(folder: &Path) -> std::io::Result<Place> {
+        let file = folder.join(FILE);
+        let is = std::fs::metadata(&file)?;
+        Ok(Place { file, device: is.dev(), inode: is.ino() })
+    }
+
+    /// Refuses unless the file that was opened is still in its place.
+    fn check(&self) -> Result<(), Unavailable> {
+        let is = std::fs::metadata(&self.file).map(|is| (is.dev(), is.ino()));
+        match is {
+            Ok(is) if is == (self.device, self.inode) => Ok(()),
+            _ => Err(Unavailable::new(
+                "wharf.db was moved or deleted; put it back, or restart the host to begin without it",
+            )),
+        }
+    }
 }
 
 /// Has the system write the log to the disk, a period after the first write since the last time, until the
@@ -278,7 +308,8 @@ mod tests {
             Database::open(folder.path(), Durability::Every(period)).expect("a database");
         let writing = spawn("data-writer", {
             let shared = shared.clone();
-            move || write_groups(&shared, database)
+            let place = Place::of(folder.path()).expect("it is there");
+            move || write_groups(&shared, &place, database)
         });
         // The system refuses to sync a pipe.
         let (_reader, pipe) = std::io::pipe().expect("a pipe");

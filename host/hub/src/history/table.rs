@@ -52,6 +52,9 @@ pub struct HistoryFacts {
     pub bytes: usize,
 }
 
+/// The messages of one log, by their offsets.
+type Messages = Vec<(u64, Kept)>;
+
 impl Histories {
     /// Makes the table of a channel with these rules, whose messages have no more than `limit` bytes together.
     pub(crate) fn new(rules: Vec<HistoryRule>, limit: usize, clock: TimeOfDay) -> Histories {
@@ -155,9 +158,9 @@ impl Histories {
             None => is_strange = true,
         })?;
         // Messages come room by room, in the order of their offsets.
-        let mut messages: Vec<(u64, Kept)> = Vec::new();
+        let mut messages = Messages::new();
         let mut current: Option<Arc<str>> = None;
-        let mut finished: Vec<(Arc<str>, Vec<(u64, Kept)>)> = Vec::new();
+        let mut finished: Vec<(Arc<str>, Messages)> = Vec::new();
         records.load(Kind::History, |key, record| {
             let Some((room, offset, kept)) = read_message(&key, record) else {
                 is_strange = true;
@@ -180,7 +183,7 @@ impl Histories {
             changes.extend(self.take_over(room, head, messages, now));
         }
         for (room, head) in heads {
-            changes.extend(self.take_over(room, Some(head), Vec::new(), now));
+            changes.extend(self.take_over(room, Some(head), Messages::new(), now));
         }
         Ok(changes)
     }
@@ -189,7 +192,7 @@ impl Histories {
         &mut self,
         room: Arc<str>,
         head: Option<Head>,
-        messages: Vec<(u64, Kept)>,
+        messages: Messages,
         now: u64,
     ) -> Vec<Change> {
         let (Some(retention), Some(head)) = (rule_of(&self.rules, &room), head) else {
