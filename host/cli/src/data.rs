@@ -1,6 +1,6 @@
 //! The commands for the data folder: `wharf backup` and `wharf data`.
 //!
-//! - [`export`] and [`import`]: records as lines of JSON, which are in [`line`].
+//! - [`export`] and [`import`]: records as lines of JSON, which are in [`mod@line`].
 //! - [`words`]: numbers, sizes and times as people read them.
 
 mod export;
