@@ -129,8 +129,7 @@ async fn survive(disk: Option<FaultyDisk>) {
     let rule = format!(
         "channels.scripted.history = {{ rooms = \"{KEPT}\", messages = 100000, bytes = \"64MiB\" }}"
     );
-    let mut wharf =
-        Wharf::start_under(&wrapper, configured(&["scripted"], &rule), flags).await;
+    let mut wharf = Wharf::start_under(&wrapper, configured(&["scripted"], &rule), flags).await;
     // The messages of the room, as those who read it have seen them, and their number at least and at most.
     let (mut log, mut top): (Seen, u64) = Default::default();
     // The counters before each round: of the store, and of each client's room.

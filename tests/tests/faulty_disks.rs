@@ -93,8 +93,7 @@ async fn a_slow_disk_loses_nothing() {
     for milliseconds in [10, 1000] {
         let disk = FaultyDisk::new();
         let flags = ["--data-sync group"];
-        let mut wharf =
-            Wharf::start_under(&disk.wrapper(), folder(&["scripted"]), &flags).await;
+        let mut wharf = Wharf::start_under(&disk.wrapper(), folder(&["scripted"]), &flags).await;
         disk.set(&format!("delay={milliseconds}"));
         let mut clients = Vec::new();
         for name in 0..8 {
