@@ -15,7 +15,7 @@ pub struct NodeId(NonZeroU64);
 
 impl NodeId {
     /// Returns the name of this node.
-    pub(crate) fn local() -> NodeId {
+    pub fn local() -> NodeId {
         static LOCAL: OnceLock<NodeId> = OnceLock::new();
         *LOCAL.get_or_init(|| {
             // The standard library's hash keys are random and need no further dependency.
@@ -23,6 +23,23 @@ impl NodeId {
             let name = NonZeroU64::new(random >> (u64::BITS - NODE_BITS));
             NodeId(name.unwrap_or(NonZeroU64::MIN))
         })
+    }
+
+    /// Returns the name as a number.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Returns the node whose name is this number; `None` if none can have it.
+    pub fn numbered(number: u64) -> Option<NodeId> {
+        NonZeroU64::new(number).filter(|number| number.get() < 1 << NODE_BITS).map(NodeId)
+    }
+}
+
+impl fmt::Display for NodeId {
+    /// Writes 12 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}", self.0)
     }
 }
 
@@ -68,8 +85,7 @@ impl ConnectionId {
     /// Parses an id of any node from its text, as a guest gives it.
     pub fn parse(text: &str) -> Option<ConnectionId> {
         let (node, number) = text.split_once('-')?;
-        let node = u64::from_str_radix(node, 16).ok().filter(|node| *node < 1 << NODE_BITS)?;
-        let node = NodeId(NonZeroU64::new(node)?);
+        let node = NodeId::numbered(u64::from_str_radix(node, 16).ok()?)?;
         let number = u64::from_str_radix(number, 16).ok()?;
         let id = ConnectionId { node, number };
         // Only the printed form is an id.
@@ -80,7 +96,7 @@ impl ConnectionId {
 impl fmt::Display for ConnectionId {
     /// Writes at most 29 bytes: the node, a hyphen, and the number, both in hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:012x}-{:x}", self.node.0, self.number)
+        write!(f, "{}-{:x}", self.node, self.number)
     }
 }
 

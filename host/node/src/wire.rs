@@ -1,0 +1,251 @@
+//! The messages between nodes.
+//!
+//! A message is the number of the format, one byte, and a [`Message`] in MessagePack with the names of its fields. A
+//! node ignores fields that it does not know, and a missing field has its default. So fields can be added without
+//! another format. A node counts messages that it cannot read, and ignores them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use wharf_hub::connection_id::NodeId;
+
+/// The format that this version writes, and the only one that it reads.
+pub const FORMAT: u8 = 1;
+
+/// A message of one node to others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message<'a> {
+    /// Number of the node that has sent it.
+    pub from: u64,
+    /// The content.
+    #[serde(borrow)]
+    pub content: Content<'a>,
+}
+
+/// The content of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content<'a> {
+    /// A sign of life.
+    #[serde(borrow)]
+    Beat(Beat<'a>),
+    /// The node leaves.
+    Bye,
+    /// The link of the node was lost and is there again, so that others may have missed what it has told.
+    Restored,
+    /// The changes of a node's part in a group.
+    #[serde(borrow)]
+    News(News<'a>),
+    /// A node's whole part in a group.
+    #[serde(borrow)]
+    State(News<'a>),
+    /// A question for the whole parts of others in groups.
+    #[serde(borrow)]
+    Ask(Vec<GroupName<'a>>),
+    /// A message for connections.
+    #[serde(borrow)]
+    Frame(FrameFor<'a>),
+    /// A wish to close connections.
+    #[serde(borrow)]
+    Disconnect(DisconnectOf<'a>),
+}
+
+/// A sign of life of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat<'a> {
+    /// Name of the node, unique in its cluster.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Version of the host.
+    #[serde(borrow, default)]
+    pub version: Cow<'a, str>,
+    /// Time at which it has started, in milliseconds since 1970. Of two nodes of one name the older one is gone.
+    #[serde(default)]
+    pub started: u64,
+    /// Number of its connections.
+    #[serde(default)]
+    pub connections: u64,
+}
+
+/// The name of a group: a room of a channel, or a user of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupName<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// True for a user.
+    #[serde(default)]
+    pub is_user: bool,
+    /// The room, or the user.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+}
+
+/// A node's part in a group, or its changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct News<'a> {
+    /// The group.
+    #[serde(borrow)]
+    pub group: GroupName<'a>,
+    /// Number of the node's part: a later part of the same group has a higher one.
+    pub part: u64,
+    /// Number of the change within the part. The first one is 1.
+    pub number: u64,
+    /// Number of the node's connections in the group.
+    pub count: u64,
+    /// True if the node has no part any more.
+    #[serde(default)]
+    pub is_over: bool,
+    /// Entries of the presence list: those that have changed, or all of them.
+    #[serde(borrow, default)]
+    pub entries: Vec<Entry<'a>>,
+}
+
+/// One connection in the presence list of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// Number of the connection on its node.
+    pub connection: u64,
+    /// Its place in the list.
+    #[serde(borrow)]
+    pub place: Place<'a>,
+}
+
+/// The place of a connection in a presence list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place<'a> {
+    /// It is present under this key, with this metadata.
+    Present {
+        /// The key.
+        #[serde(borrow)]
+        key: Cow<'a, str>,
+        /// The metadata: JSON.
+        #[serde(borrow)]
+        meta: Cow<'a, str>,
+    },
+    /// It is absent.
+    Absent,
+    /// It has ended, so that its key stays for the grace of the presence list.
+    Ended,
+}
+
+/// A message for connections of a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameFor<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// The connections.
+    #[serde(borrow)]
+    pub to: To<'a>,
+    /// True if it is binary; otherwise it is text.
+    #[serde(default)]
+    pub is_binary: bool,
+    /// The payload.
+    #[serde(borrow, with = "serde_bytes_of")]
+    pub payload: &'a [u8],
+}
+
+/// A wish to close connections of a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DisconnectOf<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// The connections.
+    #[serde(borrow)]
+    pub to: To<'a>,
+    /// The code of the close (RFC 6455, 7.4).
+    pub code: u16,
+    /// The reason.
+    #[serde(borrow, default)]
+    pub reason: Cow<'a, str>,
+}
+
+/// Connections of a channel, by what they have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct To<'a> {
+    /// True for every connection.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub everyone: bool,
+    /// The connection of the receiving node with this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u64>,
+    /// The members of these rooms.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub rooms: Vec<Cow<'a, str>>,
+    /// The connections of these users.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<Cow<'a, str>>,
+    /// Connections that are left out: their nodes and numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<(u64, u64)>,
+    /// Users whose connections are left out.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub except_users: Vec<Cow<'a, str>>,
+    /// Labels that a connection must have, all of them.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Bytes as MessagePack has them, and not as a list of numbers.
+mod serde_bytes_of {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'de [u8], D::Error> {
+        <&[u8]>::deserialize(from)
+    }
+}
+
+/// The reason why a message cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It has another format.
+    #[error("a message of another node has format {0}, and this version of wharf reads format {FORMAT}")]
+    Format(u8),
+    /// It is damaged, or of a kind that this version does not know.
+    #[error("a message of another node has a content that this version of wharf does not know: {0}")]
+    Content(String),
+}
+
+impl<'a> Message<'a> {
+    /// Makes a message of a node.
+    pub fn new(from: NodeId, content: Content<'a>) -> Message<'a> {
+        Message { from: from.number(), content }
+    }
+
+    /// Returns the bytes of the message.
+    pub fn encode(&self) -> Bytes {
+        let mut bytes = vec![FORMAT];
+        let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+        // A message has nothing that MessagePack cannot express, and memory takes all of it.
+        let _ = self.serialize(&mut serializer);
+        bytes.into()
+    }
+
+    /// Reads a message, and the node that has sent it.
+    ///
+    /// # Errors
+    ///
+    /// It has another format, or an unknown content.
+    pub fn read(bytes: &'a [u8]) -> Result<(NodeId, Content<'a>), Unreadable> {
+        let unknown = |why: &dyn std::fmt::Display| Unreadable::Content(why.to_string());
+        let (format, rest) = bytes.split_first().ok_or_else(|| unknown(&"it is empty"))?;
+        if *format != FORMAT {
+            return Err(Unreadable::Format(*format));
+        }
+        let message: Message<'a> = rmp_serde::from_slice(rest).map_err(|why| unknown(&why))?;
+        let from = NodeId::numbered(message.from).ok_or_else(|| unknown(&"no node has its number"))?;
+        Ok((from, message.content))
+    }
+}
