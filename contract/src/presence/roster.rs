@@ -153,6 +153,19 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         self.keys.get(&id)
     }
 
+    /// Returns the key and the metadata of a connection.
+    pub fn entry(&self, id: I) -> Option<(Arc<str>, Meta)> {
+        let key = self.keys.get(&id)?;
+        let meta = self.entries.get(key)?.of(id)?;
+        Some((key.clone(), meta.clone()))
+    }
+
+    /// Returns all connections with their keys and metadata.
+    pub fn all(&self) -> impl Iterator<Item = (I, Arc<str>, Meta)> {
+        let with_entry = |id: &I| self.entry(*id).map(|(key, meta)| (*id, key, meta));
+        self.keys.keys().filter_map(with_entry)
+    }
+
     /// Returns the bytes that a connection takes, counted as [`charge`] does.
     pub fn charge_of(&self, id: I) -> usize {
         let Some(key) = self.keys.get(&id) else { return 0 };

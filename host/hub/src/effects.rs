@@ -18,6 +18,7 @@ use crate::frame::Frame;
 use crate::hub::{Hub, KeptIn, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
+use crate::peers::NoticeFor;
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
 use crate::timer::NewTimer;
@@ -66,6 +67,8 @@ pub enum Effect {
     Post(Place, Bytes),
     /// Post one event into several inboxes, and end those whose inbox is full.
     PostToSeveral(Box<Posting>, Bytes),
+    /// Post one event to connections of other nodes.
+    PostElsewhere(Box<NoticeFor>, Bytes),
     /// Set a timer.
     SetTimer(Box<NewTimer>),
     /// Cancel a timer.
@@ -92,7 +95,9 @@ impl Effect {
             | Effect::SendTo(_, frame)
             | Effect::Broadcast { frame, .. }
             | Effect::Publish(_, frame) => frame.payload_bytes(),
-            Effect::Post(_, payload) | Effect::PostToSeveral(_, payload) => payload.len(),
+            Effect::Post(_, payload)
+            | Effect::PostToSeveral(_, payload)
+            | Effect::PostElsewhere(_, payload) => payload.len(),
             Effect::SetTimer(timer) => timer.payload.len(),
             Effect::Track(track) => track.meta.len(),
             _ => 0,
@@ -435,6 +440,10 @@ impl Effects {
                     Some(connection) if hub.keeps_history() => {
                         Box::pin(hub.join_kept(connection, &name, place, writes)).await;
                     }
+                    Some(connection) if hub.is_shared() => {
+                        hub.join_in_place(connection, &name, place);
+                        Box::pin(hub.open(Group::Room(&name))).await;
+                    }
                     Some(connection) => hub.join_in_place(connection, &name, place),
                     None => {}
                 },
@@ -446,6 +455,9 @@ impl Effects {
                 Effect::Identify(user, place) => {
                     if let Some(connection) = connection {
                         hub.identify_in_place(connection, &user, place);
+                        if hub.is_shared() {
+                            Box::pin(hub.open(Group::User(&user))).await;
+                        }
                     }
                 }
                 Effect::SetLabel(label) => {
@@ -490,6 +502,9 @@ impl Effects {
                 }
                 Effect::PostToSeveral(posting, payload) => {
                     hub.post_to_several(*posting, cause(), &payload, hops + 1).await;
+                }
+                Effect::PostElsewhere(to, payload) => {
+                    hub.post_elsewhere(*to, cause().as_deref(), &payload, hops + 1);
                 }
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),

@@ -11,6 +11,7 @@ mod membership;
 mod recorded;
 mod records;
 mod reserved;
+mod shared;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use wharf_engine::Unavailable;
 use crate::frame::Frame;
 use crate::history::{Histories, TimeOfDay};
 use crate::inbox::Scope;
+use crate::peers::Peers;
 use crate::presence::{PresenceRooms, PresenceTiming};
 use crate::rate_limits::RateLimits;
 use crate::room::{Members, Rooms};
@@ -65,6 +67,8 @@ pub struct Hub {
     histories: Histories,
     /// The observer of what other channels publish here.
     publications: Box<dyn PublicationObserver>,
+    /// The other nodes of the cluster; `None` without one.
+    peers: Option<Box<dyn Peers>>,
     /// The records of its rooms and timers on disk; `None` if they are in memory only.
     records: Option<wharf_engine::Records>,
     /// The number of the last record of a timer.
@@ -113,10 +117,17 @@ impl Hub {
             rate_limits: RateLimits::default(),
             histories: Histories::new(Vec::new(), 0, Box::new(unix_ms)),
             publications,
+            peers: None,
             records: None,
             last_timer_record: AtomicU64::new(0),
             loaded_timers: Mutex::default(),
         }
+    }
+
+    /// Shares the hub with other nodes.
+    pub fn with_peers(mut self, peers: Box<dyn Peers>) -> Hub {
+        self.peers = Some(peers);
+        self
     }
 
     /// Lets rooms keep messages by these rules, with no more than `limit` bytes in all of them together; a message

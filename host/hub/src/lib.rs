@@ -22,6 +22,7 @@
 //! - [`inbox`]: posted events, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
 //! - [`transport`]: a connection's byte stream: a socket, or queues within this process.
+//! - [`peers`]: the other nodes of a cluster.
 //! - [`remote`]: the address of its other side.
 //! - [`token`]: the claims that a connection was let in with.
 
@@ -37,6 +38,7 @@ pub mod history;
 pub mod hub;
 #[cfg(test)]
 mod interleaved;
+pub mod peers;
 pub mod presence;
 pub mod rate_limits;
 pub mod recipients;

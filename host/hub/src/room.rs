@@ -16,7 +16,7 @@ mod walk;
 
 use std::sync::Arc;
 
-pub(crate) use members::{Members, start_after};
+pub(crate) use members::{Announce, Members, start_after};
 pub(crate) use table::Rooms;
 pub(crate) use walk::{broadcast, broadcast_in_turn};
 

@@ -1,9 +1,9 @@
 //! The deliveries to other connections, rooms and channels: frames, closes, notices, posts.
 //!
 //! There is no other way from one connection's event to another connection. So everything that all
-//! nodes of a cluster have to hear of passes through here: a broker takes the arguments of these
-//! functions, which are ids, names and encoded frames, to the other nodes, and calls the same
-//! functions there.
+//! nodes of a cluster have to hear of passes through here: [peers](crate::peers) take the arguments of
+//! these functions, which are ids, names and encoded frames, to the other nodes, which call the functions
+//! whose names end in `here`.
 //!
 //! A frame or a close that finds no receiver is dropped. A place for a notice or a post is taken
 //! when a handler calls, and filled when its event commits, so that an accepted post cannot be
@@ -24,7 +24,7 @@ use crate::frame::Frame;
 use crate::inbox::{Cause, InboxLimits, NoPlace, Outcome, Place};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Audience, Group, Recipients};
-use crate::room::{Members, broadcast};
+use crate::room::{Announce, Members, Room, broadcast};
 use wharf_contract::close::{Close, Reason};
 use wharf_engine::Unavailable;
 
@@ -47,12 +47,17 @@ pub struct Posting {
 
 /// Frames.
 impl Hub {
-    /// Queues a frame for one connection. Returns true if it was queued.
+    /// Queues a frame for one connection, or takes it to the connection's node. Returns true if it was queued.
     pub fn send_to(&self, to: ConnectionId, frame: &Frame, writes: &mut PendingWrites) -> bool {
+        if let Some(peers) = self.peers_of(to) {
+            peers.send_to(to, frame);
+            return true;
+        }
         self.connections.with(to, |record| writes.push(&record.outbound, frame)).unwrap_or(false)
     }
 
-    /// Queues a frame for recipients except one of them, once for each. Returns their number.
+    /// Queues a frame for recipients except one of them, once for each, on all nodes. Returns the number of those of
+    /// this node.
     ///
     /// Deliveries to a room reach all of its members in one order: the next one begins when this
     /// one is over. `from` is the connection whose event it is, if there is one.
@@ -64,8 +69,49 @@ impl Hub {
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
     ) -> usize {
+        match &self.peers {
+            None => self.deliver_announced(from, to, frame, except, writes, None).await,
+            Some(peers) => {
+                let announce = || peers.deliver(to, frame, except);
+                // Boxed, so that the future of every commit is not as large as this one.
+                let delivery =
+                    self.deliver_announced(from, to, frame, except, writes, Some(&announce));
+                Box::pin(delivery).await
+            }
+        }
+    }
+
+    /// Queues a frame of another node for the recipients on this one.
+    pub async fn deliver_here(
+        &self,
+        to: &Recipients,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        writes: &mut PendingWrites,
+    ) -> usize {
+        self.deliver_announced(None, to, frame, except, writes, None).await
+    }
+
+    async fn deliver_announced(
+        &self,
+        from: Option<&ConnectionRecord>,
+        to: &Recipients,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        writes: &mut PendingWrites,
+        announce: Announce<'_>,
+    ) -> usize {
         // A connection of another node is not among the members.
         let number = except.and_then(ConnectionId::local_number);
+        let of_room = |room: Option<Arc<Room>>, writes: &mut PendingWrites| match room {
+            Some(room) => room.members.broadcast_at_once(frame, number, writes, announce),
+            None => {
+                if let Some(announce) = announce {
+                    announce();
+                }
+                Some(0)
+            }
+        };
         let queued = match to {
             Recipients::Room(name) => {
                 // Mostly it is a room of the sender, which needs no look-up in the table.
@@ -73,24 +119,20 @@ impl Hub {
                     let groups = from.groups();
                     let mut first = groups.joined.iter().take(ROOMS_LOOKED_THROUGH);
                     let room = first.find(|room| room.name() == name)?;
-                    room.members.broadcast_at_once(frame, number, writes)
+                    room.members.broadcast_at_once(frame, number, writes, announce)
                 });
-                of_sender.or_else(|| match self.rooms.get(name) {
-                    Some(room) => room.members.broadcast_at_once(frame, number, writes),
-                    None => Some(0),
-                })
+                of_sender.or_else(|| of_room(self.rooms.get(name), writes))
             }
-            Recipients::User(user) => match self.users.get(user) {
-                Some(user) => user.members.broadcast_at_once(frame, number, writes),
-                None => Some(0),
-            },
-            Recipients::Everyone => self.everyone.broadcast_at_once(frame, number, writes),
+            Recipients::User(user) => of_room(self.users.get(user), writes),
+            Recipients::Everyone => {
+                self.everyone.broadcast_at_once(frame, number, writes, announce)
+            }
             Recipients::Rooms(_) | Recipients::Users(_) | Recipients::Audience(_) => None,
         };
         match queued {
             Some(queued) => queued,
             // Boxed, so that the future of every commit is not as large as this one.
-            None => Box::pin(self.deliver_in_turn(to, frame, except, writes)).await,
+            None => Box::pin(self.deliver_in_turn(to, frame, except, writes, announce)).await,
         }
     }
 
@@ -100,23 +142,24 @@ impl Hub {
         frame: &Frame,
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
+        announce: Announce<'_>,
     ) -> usize {
         let number = except.and_then(ConnectionId::local_number);
+        let is_wanted = |known: u64, _: &Outbound| number != Some(known);
         let (rooms, users) = match to {
             Recipients::Room(name) => (self.rooms.several(std::slice::from_ref(name)), Vec::new()),
             Recipients::Rooms(names) => (self.rooms.several(names), Vec::new()),
             Recipients::User(user) => (Vec::new(), self.users.several(std::slice::from_ref(user))),
             Recipients::Users(users) => (Vec::new(), self.users.several(users)),
             Recipients::Everyone => {
-                let everyone = [&self.everyone];
-                return broadcast(&everyone, frame, writes, |known, _| number != Some(known)).await;
+                return broadcast(&[&self.everyone], frame, writes, announce, is_wanted).await;
             }
             Recipients::Audience(audience) => {
-                return self.deliver_to_audience(audience, frame, except, writes).await;
+                return self.deliver_to_audience(audience, frame, except, writes, announce).await;
             }
         };
         let named: Vec<&Members> = rooms.iter().chain(&users).map(|room| &room.members).collect();
-        broadcast(&named, frame, writes, |known, _| number != Some(known)).await
+        broadcast(&named, frame, writes, announce, is_wanted).await
     }
 
     async fn deliver_to_audience(
@@ -125,6 +168,7 @@ impl Hub {
         frame: &Frame,
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
+        announce: Announce<'_>,
     ) -> usize {
         let except = audience.except.iter().copied().chain(except);
         let mut except: BTreeSet<u64> = except.filter_map(ConnectionId::local_number).collect();
@@ -139,7 +183,7 @@ impl Hub {
             true => vec![&self.everyone],
             false => rooms.iter().chain(&users).map(|room| &room.members).collect(),
         };
-        broadcast(&named, frame, writes, |number, outbound| {
+        broadcast(&named, frame, writes, announce, |number, outbound| {
             !except.contains(&number)
                 && (audience.labels.is_empty() || outbound.has_labels(&audience.labels))
         })
@@ -204,8 +248,12 @@ impl Hub {
 
 /// Closes.
 impl Hub {
-    /// Asks a connection to close. Returns true if it is open.
+    /// Asks a connection to close. Returns true if it is open, or on another node.
     pub fn disconnect(&self, id: ConnectionId, close: &Close) -> bool {
+        if let Some(peers) = self.peers_of(id) {
+            peers.disconnect(id, close);
+            return true;
+        }
         let outbound = self.outbound(id);
         if let Some(outbound) = &outbound {
             outbound.close(close.clone());
@@ -213,9 +261,17 @@ impl Hub {
         outbound.is_some()
     }
 
-    /// Asks all present connections of a user to close. Other tasks get their turn in between. Returns
-    /// their number.
+    /// Asks all present connections of a user to close, on all nodes. Other tasks get their turn in between.
+    /// Returns the number of those of this node.
     pub async fn disconnect_user(&self, user: &str, close: &Close) -> usize {
+        if let Some(peers) = &self.peers {
+            peers.disconnect_user(user, close);
+        }
+        self.disconnect_user_here(user, close).await
+    }
+
+    /// Asks all present connections that a user has on this node to close. Returns their number.
+    pub async fn disconnect_user_here(&self, user: &str, close: &Close) -> usize {
         match self.users.get(user) {
             Some(user) => visit(&user.members, |outbound| outbound.close(close.clone())).await,
             None => 0,

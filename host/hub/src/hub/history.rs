@@ -240,7 +240,7 @@ impl Hub {
             let rooms = self.rooms.several(&rest);
             let members: Vec<&Members> = rooms.iter().map(|room| &room.members).collect();
             let except = except.and_then(ConnectionId::local_number);
-            broadcast(&members, frame, writes, |number, _| {
+            broadcast(&members, frame, writes, None, |number, _| {
                 except != Some(number) && seen.lock().insert(number)
             })
             .await;

@@ -27,9 +27,12 @@ impl Hub {
         for room in &groups.joined {
             self.presence.end(room.name(), connection.id);
             self.leave_room(room, connection.id);
+            self.tell_listed(room.name(), connection.id, true);
+            self.tell_counted(Group::Room(room.name()));
         }
         if let Some(user) = &groups.user {
             self.users.leave(user, connection.id);
+            self.tell_counted(Group::User(user.name()));
         }
         self.everyone.remove(connection.id);
         self.connections.remove(connection.id);
@@ -54,6 +57,7 @@ impl Hub {
             let room = place.and_then(|place| place.occupy(connection));
             let join = || self.rooms.join(name, connection.id, &connection.outbound);
             joined.push(room.unwrap_or_else(join));
+            self.tell_counted(Group::Room(name));
         }
     }
 
@@ -64,6 +68,8 @@ impl Hub {
             let room = joined.remove(at);
             self.presence.leave(name, connection.id);
             self.leave_room(&room, connection.id);
+            self.tell_listed(name, connection.id, false);
+            self.tell_counted(Group::Room(name));
         }
     }
 
@@ -89,7 +95,9 @@ impl Hub {
         let new = new.unwrap_or_else(join);
         if let Some(old) = current.replace(new) {
             self.users.leave(&old, connection.id);
+            self.tell_counted(Group::User(old.name()));
         }
+        self.tell_counted(Group::User(user));
     }
 
     /// Makes a connection present in a room that it is in.
@@ -103,12 +111,14 @@ impl Hub {
         // Only members may be present: leaving a room is what removes the entry.
         if connection.is_in(room) {
             self.presence.track(room, connection.id, key, meta);
+            self.tell_listed(room, connection.id, false);
         }
     }
 
     /// Ends a connection's presence in a room.
     pub fn untrack(&self, connection: &ConnectionRecord, room: &str) {
         self.presence.untrack(room, connection.id);
+        self.tell_listed(room, connection.id, false);
     }
 
     /// Sends a connection the list of a room that it is in, and from now on its changes.
@@ -150,9 +160,12 @@ impl Hub {
         self.users.len()
     }
 
-    /// Returns true if a connection is open.
+    /// Returns true if a connection is open, or its node is there.
     pub fn is_connected(&self, id: ConnectionId) -> bool {
-        self.connections.with(id, |_| ()).is_some()
+        match self.peers_of(id) {
+            Some(peers) => peers.has(id.node),
+            None => self.connections.with(id, |_| ()).is_some(),
+        }
     }
 
     /// Returns the record of a connection, if it is open.
@@ -170,7 +183,7 @@ impl Hub {
         self.connections.page(after, limit)
     }
 
-    /// Returns the number of a room's members, or of a user's connections.
+    /// Returns the number of a room's members on this node, or of a user's connections on it.
     pub fn count(&self, group: Group<'_>) -> usize {
         self.group(group).map_or(0, |room| room.members.count())
     }

@@ -141,6 +141,16 @@ impl PresenceRooms {
         self.look(room, |roster| roster.key(id).cloned()).flatten()
     }
 
+    /// Returns the key and the metadata of a connection in a room.
+    pub fn entry(&self, room: &str, id: ConnectionId) -> Option<(Arc<str>, Meta)> {
+        self.look(room, |roster| roster.entry(id)).flatten()
+    }
+
+    /// Returns all connections that are tracked in a room, with keys and metadata.
+    pub fn entries(&self, room: &str) -> Vec<(ConnectionId, Arc<str>, Meta)> {
+        self.look(room, |roster| roster.all().collect()).unwrap_or_default()
+    }
+
     /// Returns the number of keys in a room that have a connection.
     pub fn count(&self, room: &str, own: Option<&OwnChanges>) -> usize {
         match self.look(room, |roster| roster.count(own)) {
@@ -324,7 +334,7 @@ impl PresenceRooms {
             }
             if room.watchers.count() > 0 {
                 let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
-                let queued = room.watchers.broadcast_at_once(&frame, None, &mut writes);
+                let queued = room.watchers.broadcast_at_once(&frame, None, &mut writes, None);
                 for_many = queued.is_none().then_some(frame);
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
@@ -334,7 +344,7 @@ impl PresenceRooms {
         });
         if let Some(frame) = for_many {
             // A watcher that comes now has a list with a higher number, and ignores an older diff.
-            broadcast(&[&room.watchers], &frame, &mut writes, |_, _| true).await;
+            broadcast(&[&room.watchers], &frame, &mut writes, None, |_, _| true).await;
         }
         writes.write().await;
         while self.welcome_some(&room, &mut writes) {

@@ -32,6 +32,9 @@ const UNWRITTEN: usize = 256 * 1024;
 /// members, and need walks.
 pub(super) const CHUNK: usize = if cfg!(test) { 6 } else { 4096 };
 
+/// A function that takes a broadcast to other nodes, if there are any. It is called in the order of broadcasts.
+pub(crate) type Announce<'a> = Option<&'a (dyn Fn() + Sync)>;
+
 /// Members of a room, a user's connections, or all connections of a channel. All are of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
@@ -189,20 +192,28 @@ impl Members {
     }
 
     /// Queues a frame for every member except one, in one piece. Returns their number; `None` if it
-    /// would take too long or others are in line, and nothing has happened.
+    /// would take too long or others are in line, and nothing has happened. `announce` is called when the place of
+    /// the frame in the order is fixed.
     pub(crate) fn broadcast_at_once(
         &self,
         frame: &Frame,
         except: Option<u64>,
         writes: &mut PendingWrites,
+        announce: Announce<'_>,
     ) -> Option<usize> {
         let state = self.state.lock();
         let list = match &*state {
-            State::Quiet(list) if list.len() <= AT_ONCE => list,
+            State::Quiet(list) if list.len() <= AT_ONCE => Some(list),
             State::Quiet(_) | State::Lined(_) => return None,
-            State::Dissolved => return Some(0),
+            State::Dissolved => None,
         };
+        if let Some(announce) = announce {
+            announce();
+        }
         let mut queued = 0;
+        let Some(list) = list else {
+            return Some(queued);
+        };
         list.for_each(|number, outbound| {
             if except != Some(number) {
                 queued += usize::from(writes.push(outbound, frame));

@@ -11,22 +11,27 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::members::{AT_ONCE, CHUNK, Members, State, Turn};
+use super::members::{AT_ONCE, Announce, CHUNK, Members, State, Turn};
 use crate::frame::Frame;
 use crate::outbound::{Outbound, PendingWrites};
 
 /// Queues a frame for the wanted members of several rooms, once each. `rooms` has no duplicates and
-/// is in the order of locks. Returns the number of members.
+/// is in the order of locks. Returns the number of members. `announce` is called when the place of the frame in the
+/// order is fixed.
 pub(crate) async fn broadcast(
     rooms: &[&Members],
     frame: &Frame,
     writes: &mut PendingWrites,
+    announce: Announce<'_>,
     is_wanted: impl Fn(u64, &Outbound) -> bool,
 ) -> usize {
     let members = rooms.iter().map(|room| room.count()).fold(0, usize::saturating_add);
     if members <= AT_ONCE {
         let rooms: Vec<_> = rooms.iter().map(|room| room.lock()).collect();
         if rooms.iter().all(|room| room.is_quiet()) {
+            if let Some(announce) = announce {
+                announce();
+            }
             let mut queued = 0;
             visit(&rooms, 0, usize::MAX, |number, outbound| {
                 if is_wanted(number, outbound) {
@@ -50,6 +55,9 @@ pub(crate) async fn broadcast(
             turn.begin().await;
         }
         turns.push(turn);
+    }
+    if let Some(announce) = announce {
+        announce();
     }
     let chosen = |number: u64, outbound: &Outbound| is_wanted(number, outbound).then_some(frame);
     let queued = walk(rooms, writes, is_shared, chosen).await;

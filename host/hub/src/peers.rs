@@ -1,0 +1,82 @@
+//! The other nodes of a cluster, as the hub of one channel sees them.
+//!
+//! A hub has the connections of its own node. Everything that it does for others goes through this port, and what
+//! other nodes do for its connections comes back by the functions whose names end in `here`. Without a cluster there
+//! are no peers, and nothing of this happens.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wharf_contract::close::Close;
+
+use crate::connection_id::{ConnectionId, NodeId};
+use crate::frame::Frame;
+use crate::inbox::Cause;
+use crate::recipients::{Group, Recipients};
+
+/// A wait for other nodes, which is bounded.
+pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The other nodes of a cluster. An implementation must not block, and must not call the hub.
+pub trait Peers: Debug + Send + Sync {
+    /// Takes a frame to the recipients on other nodes. It is called while the order of the broadcast is fixed, so
+    /// that all nodes see one order.
+    fn deliver(&self, to: &Recipients, frame: &Frame, except: Option<ConnectionId>);
+
+    /// Takes a frame to a connection of another node.
+    fn send_to(&self, to: ConnectionId, frame: &Frame);
+
+    /// Asks a connection of another node to close.
+    fn disconnect(&self, id: ConnectionId, close: &Close);
+
+    /// Asks the connections that a user has on other nodes to close.
+    fn disconnect_user(&self, user: &str, close: &Close);
+
+    /// Takes a notice to a connection of another node, or to those of a group on other nodes.
+    fn notify(&self, to: NoticeFor, cause: Option<&Cause>, payload: &Bytes, hops: u8);
+
+    /// Returns true if a node is there, as far as this one knows.
+    fn has(&self, node: NodeId) -> bool;
+
+    /// Returns the number of connections that other nodes have in a group, as far as this one knows.
+    fn count(&self, group: Group<'_>) -> usize;
+
+    /// Notes that the number of this node's connections in a group has changed.
+    fn counted(&self, group: Group<'_>);
+
+    /// Notes that the place of one of this node's connections in a presence list has changed. `has_ended` says that
+    /// the connection has ended, so that its key stays for a while.
+    fn listed(&self, room: &str, connection: u64, has_ended: bool);
+
+    /// Returns a wait until the messages of other nodes for a group are received, of which this node has just got a
+    /// connection; `None` if they are already, or if there is nothing to wait for.
+    fn opening(&self, group: Group<'_>) -> Option<Wait>;
+
+    /// Returns a wait until [`count`](Peers::count) knows a group; `None` if it does, or cannot know more.
+    fn asking(&self, group: Group<'_>) -> Option<Wait>;
+}
+
+/// The receivers of a notice on other nodes.
+#[derive(Clone, Debug)]
+pub enum NoticeFor {
+    /// One connection.
+    Connection(ConnectionId),
+    /// The members of a room, without these connections.
+    Room(Arc<str>, Vec<ConnectionId>),
+    /// The connections of a user, without these.
+    User(Arc<str>, Vec<ConnectionId>),
+}
+
+/// The place of another node's connection in the presence list of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Present under this key, with this metadata.
+    Present(Arc<str>, Arc<str>),
+    /// Absent.
+    Absent,
+    /// Absent, and its key stays for the grace of the list.
+    Ended,
+}
