@@ -13,6 +13,7 @@ mod tables;
 use std::path::Path;
 
 pub use node::Disk;
+pub(crate) use node::random;
 
 use crate::configuration::Limits;
 use crate::deliveries::Deliveries;

@@ -125,14 +125,6 @@ impl Outbox {
         self.state.lock().is_closed = true;
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().is_closed
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().waiting.is_empty()
-    }
-
     /// Returns the numbers of messages that were queued, and that were dropped, and the bytes that wait.
     pub(crate) fn counters(&self) -> (u64, u64, usize) {
         let state = self.state.lock();

@@ -37,12 +37,6 @@ pub(crate) struct Round {
     waiters: Vec<Waiter>,
 }
 
-impl Round {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.add.is_empty() && self.remove.is_empty()
-    }
-}
-
 impl Subscriptions {
     /// Makes the state of a link that is not up yet.
     pub(crate) fn new() -> Subscriptions {
@@ -131,9 +125,9 @@ impl Subscriptions {
         }
     }
 
-    /// Returns true if a topic is wanted.
-    pub(crate) fn wants(&self, topic: &str) -> bool {
-        self.state.lock().wanted.contains(topic)
+    /// Returns a topic if it is wanted.
+    pub(crate) fn wanted(&self, topic: &str) -> Option<Arc<str>> {
+        self.state.lock().wanted.get(topic).cloned()
     }
 
     /// Returns the number of topics that are wanted.
