@@ -1,0 +1,104 @@
+//! An engine: the four interfaces together, and the state of its link.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::configuration::{Address, Configuration};
+use crate::deliveries::Deliveries;
+use crate::error::{OpenError, Unavailable};
+use crate::keys::Keys;
+use crate::leases::Leases;
+use crate::logs::Logs;
+use crate::topics::Topics;
+use crate::{disk, memory, nats, redis};
+
+/// A future of an engine.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Longest name of a topic, log, key or lease, in bytes.
+pub const MAX_NAME_BYTES: usize = 1_024;
+
+/// All that the nodes of a cluster share.
+pub trait Engine: Topics + Logs + Keys + Leases + Send + Sync + 'static {
+    /// Returns the state of the engine, without asking it.
+    fn status(&self) -> Status;
+
+    /// Sends what waits, for [`Limits::timeout`](crate::Limits::timeout) at most, and ends the link. Everything is
+    /// refused from then on, and [`Deliveries`] end.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// The state of an engine, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// "memory", "disk", "redis" or "nats".
+    pub engine: &'static str,
+    /// The server and its version, as "redis 7.0.15 at 127.0.0.1:6379". No secret is in it.
+    pub server: String,
+    /// State of the link.
+    pub link: LinkState,
+    /// Number of times that the link was lost.
+    pub interruptions: u64,
+    /// Messages that were queued for sending.
+    pub published: u64,
+    /// Messages that were queued but not sent: too old, or under way when the link broke.
+    pub dropped: u64,
+    /// Bytes that wait to be sent.
+    pub waiting_bytes: usize,
+    /// Messages that were received.
+    pub received: u64,
+    /// Messages that were received but not taken in time, and dropped.
+    pub overrun: u64,
+    /// Topics that are subscribed to.
+    pub topics: usize,
+}
+
+/// State of the link to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It stands, and all topics are subscribed to.
+    Up,
+    /// It is down, for this reason; it is tried again by itself.
+    Down(Unavailable),
+    /// The engine was closed.
+    Closed,
+}
+
+/// Opens the engine of a configuration.
+///
+/// # Errors
+///
+/// It cannot be used. The reason names the mend, and no secret.
+pub async fn open(
+    configuration: &Configuration,
+) -> Result<(Arc<dyn Engine>, Deliveries), OpenError> {
+    Ok(match &configuration.address {
+        Address::Memory => {
+            let (node, deliveries) = memory::Server::new(0).node("alone", &configuration.limits);
+            (Arc::new(node), deliveries)
+        }
+        Address::Disk { folder } => {
+            let (disk, deliveries) = disk::open(folder, &configuration.limits)?;
+            (Arc::new(disk), deliveries)
+        }
+        Address::Redis(address) => {
+            let (redis, deliveries) = redis::open(address, configuration).await?;
+            (Arc::new(redis), deliveries)
+        }
+        Address::Nats(address) => {
+            let (nats, deliveries) = nats::open(address, configuration).await?;
+            (Arc::new(nats), deliveries)
+        }
+    })
+}
+
+/// Refuses a name that is empty or too long.
+pub(crate) fn check_name(name: &str) -> Result<(), Unavailable> {
+    match name.len() {
+        1..=MAX_NAME_BYTES => Ok(()),
+        length => Err(Unavailable::new(
+            crate::Reason::TooLarge,
+            &format!("a name has {length} bytes, and 1 to {MAX_NAME_BYTES} are possible"),
+        )),
+    }
+}

@@ -1,0 +1,94 @@
+//! Redis 6.2 or later, Redis 7 for Cluster, or Valkey: a single server, Sentinel, or Cluster.
+//!
+//! A node has two links: one for commands, which many tasks share and which sends them in pipelines, and one on which
+//! messages come in. One task watches both, and makes them again. Steps that must be atomic are scripts.
+//!
+//! All names begin with the prefix and the number of one of 32 parts in braces, as `wharf:{7}:k:NAME`, so that what a
+//! script touches is on one server of a Cluster. Which part it is follows from the name alone. There:
+//!
+//! | name | content |
+//! | --- | --- |
+//! | `k:NAME` | a record: a hash of the value `d` and the version `v` |
+//! | `i`, `x` | the names of the records, sorted; the names with the times at which they expire |
+//! | `l:NAME`, `m:NAME` | the entries of a log, each with its time; its epoch `e`, last offset `o`, bytes `b` and age `a` |
+//! | `e:NAME` | a lease: a hash of the holder `h` and the fencing number `f` |
+//! | `v` | the last version and fencing number that was given |
+//! | `t:TOPIC` | the channel of a topic |
+//!
+//! A Cluster moves slots while it is in use; a step that meets a move is refused once, and the links are made again.
+
+mod answer;
+mod connect;
+mod connection;
+mod failure;
+mod keys;
+mod leases;
+mod link;
+mod logs;
+mod names;
+mod scripts;
+mod topics;
+
+use std::sync::Arc;
+
+use crate::configuration::{Configuration, RedisAddress, shown};
+use crate::deliveries::Deliveries;
+use crate::engine::{Answer, Engine, LinkState, Status};
+use crate::error::OpenError;
+use link::Shared;
+use scripts::Scripts;
+
+/// The engine in Redis.
+#[derive(Debug)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    scripts: Scripts,
+}
+
+/// Opens the engine.
+///
+/// # Errors
+///
+/// The server cannot be used; the reason names the mend.
+pub async fn open(
+    address: &RedisAddress,
+    configuration: &Configuration,
+) -> Result<(Redis, Deliveries), OpenError> {
+    let unavailable = |why| OpenError::Unavailable { server: shown(&address.servers), why };
+    let (shared, deliveries) = Shared::start(address, configuration).await.map_err(unavailable)?;
+    Ok((Redis { shared, scripts: Scripts::new() }, deliveries))
+}
+
+impl Engine for Redis {
+    fn status(&self) -> Status {
+        let shared = &self.shared;
+        let (published, dropped, waiting_bytes) = shared.outbox.counters();
+        let (received, overrun) = shared.inbox.counters();
+        Status {
+            engine: "redis",
+            server: shared.server(),
+            link: match shared.commands() {
+                Ok(_) => LinkState::Up,
+                Err(why) if why.reason() == crate::Reason::Closed => LinkState::Closed,
+                Err(why) => LinkState::Down(why),
+            },
+            interruptions: shared.interruptions(),
+            published,
+            dropped,
+            waiting_bytes,
+            received,
+            overrun,
+            topics: shared.subscriptions.count(),
+        }
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(self.shared.close())
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}

@@ -1,0 +1,117 @@
+//! A link to one server or to a Cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+
+use super::names::{Part, name};
+
+/// A link to one server or to a Cluster. Cheap to clone.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Connection::Single(_) => "Single",
+            Connection::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Connection::Single(connection) => connection.req_packed_command(cmd),
+            Connection::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Connection::Single(connection) => {
+                connection.req_packed_commands(pipeline, offset, count)
+            }
+            Connection::Cluster(connection) => {
+                connection.req_packed_commands(pipeline, offset, count)
+            }
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Connection::Single(connection) => connection.get_db(),
+            Connection::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+impl Connection {
+    /// Returns the command that publishes. In a Cluster, a message goes to one server and its replicas only.
+    pub(super) fn publish_command(&self) -> &'static str {
+        match self {
+            Connection::Single(_) => "PUBLISH",
+            Connection::Cluster(_) => "SPUBLISH",
+        }
+    }
+
+    /// Subscribes to topics. Those of one part go in one command.
+    pub(super) async fn subscribe(&mut self, prefix: &str, topics: &[Arc<str>]) -> RedisResult<()> {
+        match self {
+            Connection::Single(connection) => connection.subscribe(channels(prefix, topics)).await,
+            Connection::Cluster(connection) => {
+                for topics in by_part(topics) {
+                    connection.ssubscribe(channels(prefix, &topics)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends subscriptions.
+    pub(super) async fn unsubscribe(
+        &mut self,
+        prefix: &str,
+        topics: &[Arc<str>],
+    ) -> RedisResult<()> {
+        match self {
+            Connection::Single(connection) => {
+                connection.unsubscribe(channels(prefix, topics)).await
+            }
+            Connection::Cluster(connection) => {
+                for topics in by_part(topics) {
+                    connection.sunsubscribe(channels(prefix, &topics)).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns true if it leads to a Cluster, where each pipeline is for one part.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Connection::Cluster(_))
+    }
+}
+
+fn channels(prefix: &str, topics: &[Arc<str>]) -> Vec<String> {
+    topics.iter().map(|topic| name(prefix, 't', topic)).collect()
+}
+
+fn by_part(topics: &[Arc<str>]) -> impl Iterator<Item = Vec<Arc<str>>> {
+    let mut parts: BTreeMap<Part, Vec<Arc<str>>> = BTreeMap::new();
+    for topic in topics {
+        parts.entry(Part::of(topic)).or_default().push(topic.clone());
+    }
+    parts.into_values()
+}
