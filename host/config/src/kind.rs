@@ -323,6 +323,31 @@ pub(super) fn is_sendable(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// A name, or none, which is written as empty text.
+pub(super) struct Name;
+
+impl Kind for Name {
+    type Value = String;
+
+    fn read(&self, given: &Value) -> Option<String> {
+        let text = given.as_str()?;
+        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte);
+        (text.len() <= 64 && text.bytes().all(is_fit)).then(|| text.to_owned())
+    }
+
+    fn show(&self, value: &String) -> toml::Value {
+        toml::Value::String(value.clone())
+    }
+
+    fn allowed(&self) -> String {
+        "at most 64 letters, digits, `_`, `-`, `.` and `:`".to_owned()
+    }
+
+    fn metavar(&self) -> &'static str {
+        "NAME"
+    }
+}
+
 /// The directives for the log, as `tracing` writes them.
 pub(super) struct Directives;
 

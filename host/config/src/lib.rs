@@ -55,7 +55,7 @@ pub use token::{
 };
 
 use kind::{
-    Addresses, Bytes, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis, Networks,
+    Addresses, Bytes, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis, Name, Networks,
     OneOf, OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
@@ -71,6 +71,15 @@ pub enum DataSync {
     Interval,
     /// When the system does it by itself.
     Never,
+}
+
+/// The answer of a start without the engine of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartWithoutEngine {
+    /// The host waits until the engine is there, and serves nobody until then.
+    Wait,
+    /// The host does not start.
+    Fail,
 }
 
 /// The form of log lines.
@@ -487,6 +496,28 @@ settings! {
         /// Time between two writes to the disk itself (fsync), for `data_sync = "interval"`. Nobody waits
         /// for them.
         data_sync_interval => "data_sync_interval_ms": Duration = ms(10), Millis(1..=60_000);
+    }
+
+    "Cluster" {
+        /// Address of the engine by which the hosts of a cluster reach each other: `redis://HOST:PORT`, `rediss://…`
+        /// with encryption, `redis+cluster://…`, `redis+sentinel://…?master=NAME`, `nats://HOST:PORT` or `tls://…`. It may
+        /// have a user and a password, and so may be kept elsewhere, like `operator_token`. `""` for a single host.
+        cluster: Option<Secret> = None, OperatorToken;
+
+        /// Beginning of all names on the engine, so that several clusters can share one.
+        cluster_prefix: String = "wharf".to_owned(), Name;
+
+        /// Name of this host, which no other one of its cluster may have. `""` for the name of the machine and the
+        /// first port that it listens on.
+        node_name: String = String::new(), Name;
+
+        /// Time after which a host that is not heard of is taken for gone, with its connections.
+        node_timeout => "node_timeout_ms": Duration = ms(5_000), Millis(500..=600_000);
+
+        /// The answer of a start while the engine is not there. `wait`: the host waits for it, and serves nobody until
+        /// then. `fail`: it ends.
+        start_without_engine: StartWithoutEngine = StartWithoutEngine::Wait,
+            OneOf(&[("wait", StartWithoutEngine::Wait), ("fail", StartWithoutEngine::Fail)]);
     }
 
     "Shutdown" {

@@ -10,12 +10,16 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::mistake::{excerpt, unknown, unknown_variable};
 use super::sources::{Source, Sources};
 use super::tables::{self, Contents, Tables};
-use super::{Config, ConfigError, Listen, SETTINGS, Stated};
+use super::{Config, ConfigError, Listen, SETTINGS, Secret, Stated};
 
 /// The file that is read if none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
 /// The key of the host's own secret.
-const TOKEN: &str = "operator_token";
+/// The settings of the host that are secrets, with their fields.
+const SECRETS: [(&str, fn(&mut Config) -> &mut Option<Secret>); 2] = [
+    ("operator_token", |config| &mut config.operator_token),
+    ("cluster", |config| &mut config.cluster),
+];
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "WHARF_CONFIG";
 /// The variable that names the folder of compiled plugins.
@@ -86,12 +90,13 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     };
     let tables = Tables { variable: &variable, working_folder: &given.working_folder };
     // A secret may be kept elsewhere, and an error about one does not repeat it.
-    if let Some(value) = values.remove(TOKEN) {
+    for (key, field) in SECRETS {
+        let Some(value) = values.remove(key) else { continue };
         let source = source_of(&value);
         if value.as_str() != Some("") {
-            config.operator_token = Some(tables.secret_of_host(TOKEN, &value, &source)?);
+            *field(&mut config) = Some(tables.secret_of_host(key, &value, &source)?);
         }
-        sources.note(TOKEN, &source);
+        sources.note(key, &source);
     }
     for setting in SETTINGS {
         let Some(value) = values.remove(setting.key) else {

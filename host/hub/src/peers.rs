@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wharf_contract::close::Close;
@@ -19,6 +20,38 @@ use crate::recipients::{Group, Recipients};
 
 /// A wait for other nodes, which is bounded.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The cluster that a node is in.
+pub trait Cluster: Debug + Send + Sync {
+    /// Returns the port by which the hub of a channel reaches the other nodes.
+    fn peers(&self, channel: &str) -> Box<dyn Peers>;
+
+    /// Returns the reason why other nodes are not reached; `None` while they are.
+    fn failure(&self) -> Option<String>;
+
+    /// Returns the nodes of the cluster, this one first.
+    fn nodes(&self) -> Vec<NodeFacts>;
+
+    /// Returns the engine and its version, without secrets.
+    fn engine(&self) -> String;
+}
+
+/// A node of a cluster, as it has described itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// The node.
+    pub id: NodeId,
+    /// Name of the node, unique in its cluster.
+    pub name: String,
+    /// Version of the host.
+    pub version: String,
+    /// Time at which it has started, in milliseconds since 1970.
+    pub started: u64,
+    /// Number of its connections.
+    pub connections: u64,
+    /// Time since it was heard last; `None` for this node.
+    pub silent_for: Option<Duration>,
+}
 
 /// The other nodes of a cluster. An implementation must not block, and must not call the hub.
 pub trait Peers: Debug + Send + Sync {

@@ -4,13 +4,13 @@
 //! connections; and does the [acts](Act) that it puts out, in their order. So a test can run several nodes in one
 //! thread, at any speed, and lose whatever it likes.
 
-use bytes::Bytes;
 use wharf_hub::connection_id::NodeId;
 
 use crate::membership::{Change, Membership};
 use crate::parts::{Act, Connections, Parts};
 use crate::topics::{Group, Topic};
-use crate::wire::{Beat, Content, DisconnectOf, FrameFor, Message, Unreadable};
+use crate::questions::{Asked, Questions};
+use crate::wire::{Beat, Content, DisconnectOf, FrameFor, Message, NoticeTo, Unreadable};
 
 /// The exchange of one node with the others.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Exchange {
     pub membership: Membership,
     /// The parts in groups.
     pub parts: Parts,
+    /// The questions for groups in which this node has no part.
+    pub questions: Questions,
     acts: Vec<Act>,
 }
 
@@ -31,6 +33,8 @@ pub enum ForConnections<'a> {
     Frame(FrameFor<'a>),
     /// A wish to close them.
     Disconnect(DisconnectOf<'a>),
+    /// A notice.
+    Notice(NoticeTo<'a>),
 }
 
 impl Exchange {
@@ -41,6 +45,7 @@ impl Exchange {
             membership: Membership::new(own, &beat.name, timeout, now),
             beat,
             parts: Parts::new(own, now),
+            questions: Questions::default(),
             acts: Vec::new(),
         }
     }
@@ -54,14 +59,15 @@ impl Exchange {
 
     /// Returns the time of the next [`look`](Exchange::look).
     pub fn next_look(&self) -> u64 {
-        self.membership.next_look().min(self.parts.next_look())
+        let questions = self.questions.next_look().unwrap_or(u64::MAX);
+        self.membership.next_look().min(self.parts.next_look()).min(questions)
     }
 
     /// Does what is due.
     pub fn look(&mut self, now: u64, connections: &impl Connections) {
         let look = self.membership.look(now);
         for change in look.changes {
-            self.changed(change);
+            self.changed(change, now);
         }
         if look.is_beat_due {
             self.publish(Topic::Nodes, Content::Beat(self.beat.clone()));
@@ -70,6 +76,28 @@ impl Exchange {
             self.restore(now, connections);
         }
         self.parts.look(now, connections);
+        self.acts.extend(self.questions.look(now).into_iter().map(Act::Counted));
+    }
+
+    /// Asks the others for the number of their connections in a group. Returns true if the answer has to be waited for.
+    pub fn ask(&mut self, group: &Group, now: u64) -> bool {
+        if self.parts.has(group) {
+            return false;
+        }
+        let nodes = self.membership.nodes().map(|(id, _)| id).collect();
+        let asked = self.questions.ask(group, nodes, now);
+        if let Asked::New(question) = asked {
+            self.publish(Topic::Nodes, Content::Count { question, group: group.wire() });
+        }
+        asked != Asked::Known
+    }
+
+    /// Returns the number of connections that other nodes have in a group, as far as this one knows.
+    pub fn count_of_others(&self, group: &Group, now: u64) -> u64 {
+        match self.parts.has(group) {
+            true => self.parts.count_of_others(group),
+            false => self.questions.count(group, now).unwrap_or(0),
+        }
     }
 
     /// Sets the number of connections that the next sign of life tells.
@@ -89,21 +117,32 @@ impl Exchange {
         connections: &impl Connections,
     ) -> Result<Option<ForConnections<'a>>, Unreadable> {
         let (from, content) = Message::read(message)?;
+        Ok(self.heard(from, content, now, connections))
+    }
+
+    /// Handles the content of a message. Returns it if it is for connections.
+    pub fn heard<'a>(
+        &mut self,
+        from: NodeId,
+        content: Content<'a>,
+        now: u64,
+        connections: &impl Connections,
+    ) -> Option<ForConnections<'a>> {
         if from == self.own || self.membership.has_ended(from) {
-            return Ok(None);
+            return None;
         }
         if let Some(change) = self.membership.heard(from, now) {
-            self.changed(change);
+            self.changed(change, now);
         }
         match content {
             Content::Beat(beat) => {
                 for change in self.membership.described(from, &beat) {
-                    self.changed(change);
+                    self.changed(change, now);
                 }
             }
             Content::Bye => {
                 if let Some(change) = self.membership.left(from) {
-                    self.changed(change);
+                    self.changed(change, now);
                 }
             }
             Content::Restored => self.parts.check(from, now),
@@ -119,10 +158,19 @@ impl Exchange {
                 let groups = groups.iter().map(Group::from).collect();
                 self.parts.asked(from, groups, connections);
             }
-            Content::Frame(frame) => return Ok(Some(ForConnections::Frame(frame))),
-            Content::Disconnect(of) => return Ok(Some(ForConnections::Disconnect(of))),
+            Content::Count { question, group } => {
+                let count = connections.count(&Group::from(&group)) as u64;
+                self.publish(Topic::Node(from), Content::Counted { question, count });
+            }
+            Content::Counted { question, count } => {
+                let over = self.questions.answered(from, question, count, now);
+                self.acts.extend(over.map(Act::Counted));
+            }
+            Content::Notice(notice) => return Some(ForConnections::Notice(notice)),
+            Content::Frame(frame) => return Some(ForConnections::Frame(frame)),
+            Content::Disconnect(of) => return Some(ForConnections::Disconnect(of)),
         }
-        Ok(None)
+        None
     }
 
     /// Tells the others that this node leaves.
@@ -142,11 +190,14 @@ impl Exchange {
         self.parts.restore(now, connections);
     }
 
-    fn changed(&mut self, change: Change) {
+    fn changed(&mut self, change: Change, now: u64) {
         match &change {
             Change::Came { node, has_returned: true } => self.parts.returned(*node),
             Change::Came { .. } => {}
-            Change::Gone(node, _) => self.parts.gone(*node),
+            Change::Gone(node, _) => {
+                self.parts.gone(*node);
+                self.acts.extend(self.questions.gone(*node, now).into_iter().map(Act::Counted));
+            }
         }
         self.acts.push(Act::Node(change));
     }
@@ -155,8 +206,4 @@ impl Exchange {
         self.acts.push(Act::Publish(topic, Message::new(self.own, content).encode()));
     }
 
-    /// Returns a message for connections of other nodes.
-    pub fn message(&self, content: Content<'_>) -> Bytes {
-        Message::new(self.own, content).encode()
-    }
 }

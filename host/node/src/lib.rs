@@ -1,17 +1,30 @@
 //! One node of a cluster of Wharf hosts, and its exchange with the others.
 //!
+//! - [`node`]: a running node, which puts an engine, the hubs of channels and the exchange together. `channel_peers`:
+//!   the port for the hub of one channel. `receiver`, `notices`, `subscriber`: the tasks of a node.
 //! - [`exchange`]: the exchange of one node with the others, which is pure.
 //! - [`wire`]: the messages between nodes.
+//! - [`addressees`]: recipients as messages name them.
 //! - [`topics`]: the topics on which nodes hear of each other.
 //! - [`membership`]: the nodes that are there.
-//! - [`parts`]: the parts that nodes have in rooms and users: counts and presence.
+//! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
+pub mod addressees;
+mod channel_peers;
 pub mod exchange;
+mod latch;
 pub mod membership;
+pub mod node;
+mod notices;
 pub mod parts;
+pub mod questions;
+mod receiver;
+mod subscriber;
 pub mod topics;
 pub mod wire;
+
+pub use node::{Node, Settings};

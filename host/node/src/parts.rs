@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wharf_hub::connection_id::NodeId;
+use wharf_hub::peers::Listed;
 
 use crate::membership::Change;
 use crate::topics::{Group, Topic};
@@ -56,17 +57,8 @@ pub enum Act {
     List(Group, NodeId, u64, Listed),
     /// Note that a node has come or gone.
     Node(Change),
-}
-
-/// The place of another node's connection in a presence list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// Present under this key, with this metadata.
-    Present(Arc<str>, Arc<str>),
-    /// Absent.
-    Absent,
-    /// Absent, and its key stays for the grace of the list.
-    Ended,
+    /// Note that the count of a group is known that was asked for.
+    Counted(Group),
 }
 
 /// The parts of this node, and those of others in the same groups.

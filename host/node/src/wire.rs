@@ -43,12 +43,30 @@ pub enum Content<'a> {
     /// A question for the whole parts of others in groups.
     #[serde(borrow)]
     Ask(Vec<GroupName<'a>>),
+    /// A question for the number of connections in a group.
+    Count {
+        /// Number of the question.
+        question: u64,
+        /// The group.
+        #[serde(borrow)]
+        group: GroupName<'a>,
+    },
+    /// The answer to such a question.
+    Counted {
+        /// Number of the question.
+        question: u64,
+        /// Number of the connections.
+        count: u64,
+    },
     /// A message for connections.
     #[serde(borrow)]
     Frame(FrameFor<'a>),
     /// A wish to close connections.
     #[serde(borrow)]
     Disconnect(DisconnectOf<'a>),
+    /// A notice for connections.
+    #[serde(borrow)]
+    Notice(NoticeTo<'a>),
 }
 
 /// A sign of life of a node.
@@ -162,6 +180,31 @@ pub struct DisconnectOf<'a> {
     /// The reason.
     #[serde(borrow, default)]
     pub reason: Cow<'a, str>,
+}
+
+/// A notice for connections of a channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoticeTo<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// The connections.
+    #[serde(borrow)]
+    pub to: To<'a>,
+    /// The connection whose event has caused it: its node and its number.
+    #[serde(default)]
+    pub cause: Option<(u64, u64)>,
+    /// The user of that connection.
+    #[serde(borrow, default)]
+    pub user: Option<Cow<'a, str>>,
+    /// The `ref` of the message that was handled, as JSON.
+    #[serde(borrow, default)]
+    pub reference: Option<Cow<'a, str>>,
+    /// Number of notices that have led to it.
+    pub hops: u8,
+    /// The payload.
+    #[serde(borrow, with = "serde_bytes_of")]
+    pub payload: &'a [u8],
 }
 
 /// Connections of a channel, by what they have in common.

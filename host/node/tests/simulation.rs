@@ -15,7 +15,8 @@ use bytes::Bytes;
 use wharf_contract::presence::{Entries, Roster};
 use wharf_hub::connection_id::{ConnectionId, NodeId};
 use wharf_node::exchange::Exchange;
-use wharf_node::parts::{Act, Connections, Listed};
+use wharf_hub::peers::Listed;
+use wharf_node::parts::{Act, Connections};
 use wharf_node::topics::{Group, Topic};
 use wharf_node::wire::Beat;
 
@@ -176,7 +177,7 @@ impl World {
                             Listed::Ended => list.end(id, Moment(now), GRACE),
                         }
                     }
-                    Act::Node(_) => {}
+                    Act::Node(_) | Act::Counted(_) => {}
                 }
             }
         }

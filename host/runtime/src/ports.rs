@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use wharf_config::Config;
 use wharf_engine::Disk;
+use wharf_hub::hub::Channels;
+use wharf_hub::peers::Cluster;
 
 pub use clock::{Clock, SystemClock};
 pub use guest_log::{
@@ -43,6 +45,10 @@ pub struct Ports {
     pub loads: Arc<dyn LoadObserver>,
     /// The folder of the data that outlives the process; `None` keeps everything in memory.
     pub data: Option<Arc<Disk>>,
+    /// The hubs of the channels in service.
+    pub hubs: Arc<Channels>,
+    /// The cluster; `None` for a single host.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// True if an instance serves one event only. A test then sees what a busy host may do at any
     /// time: the next event finds nothing of what a static held.
     pub one_event_an_instance: bool,
@@ -64,6 +70,8 @@ impl Ports {
             sessions: Arc::new(Unobserved),
             loads: Arc::new(Unobserved),
             data: None,
+            hubs: Arc::default(),
+            cluster: None,
             one_event_an_instance: false,
         })
     }

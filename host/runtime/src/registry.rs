@@ -36,6 +36,7 @@ use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
 use wharf_engine::Unavailable;
+use wharf_hub::peers::Cluster;
 use wharf_hub::hub::{Channels, EndPace, Hub};
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
@@ -75,8 +76,6 @@ pub struct Registry {
     is_starting: AtomicBool,
     /// True once every file of the folder was served.
     was_complete: AtomicBool,
-    /// Hubs of the channels in service.
-    hubs: Arc<Channels>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,13 +110,17 @@ impl Registry {
             refusals: Mutex::default(),
             is_starting: AtomicBool::new(false),
             was_complete: AtomicBool::new(false),
-            hubs: Arc::default(),
         }
+    }
+
+    /// Returns the cluster that the host is in; `None` for a single host.
+    pub fn cluster(&self) -> Option<&Arc<dyn Cluster>> {
+        self.ports.cluster.as_ref()
     }
 
     /// Returns the hubs of the channels in service, by name, to which channels publish.
     pub fn hubs(&self) -> &Arc<Channels> {
-        &self.hubs
+        &self.ports.hubs
     }
 
     /// Returns the present routes, to be used at once: they are lent and not counted.
@@ -186,7 +189,10 @@ impl Registry {
         let (rules, history_bytes) = (own.history.clone(), self.config.max_channel_history_bytes);
         let clock = self.ports.clock.clone();
         let clock = Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX));
-        let hub = Hub::new(timing).with_history(rules, history_bytes, clock);
+        let mut hub = Hub::new(timing).with_history(rules, history_bytes, clock);
+        if let Some(cluster) = &self.ports.cluster {
+            hub = hub.with_peers(cluster.peers(name));
+        }
         let (hub, store) = match self.ports.data.clone() {
             None => (hub, Memory::new(store_bytes)),
             Some(disk) => {
@@ -208,7 +214,7 @@ impl Registry {
         let context = Arc::new(ChannelContext {
             name: Arc::from(name),
             hub: Arc::new(hub),
-            channels: self.hubs.clone(),
+            channels: self.ports.hubs.clone(),
             store: Arc::new(store),
             config: self.config.clone(),
             own,

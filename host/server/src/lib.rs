@@ -27,6 +27,7 @@
 pub mod server;
 
 mod admission;
+mod cluster;
 mod data;
 mod http;
 pub mod listener;

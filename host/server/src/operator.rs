@@ -304,6 +304,7 @@ impl Api {
             Resource::Command(_) => return Err(Problem::method(true)),
         };
         match (about, channel) {
+            (Query::Nodes, _) => queries::nodes(&self.registry, query),
             (Query::Audit, _) => queries::acts(&self.audit, query).await,
             (_, None) => {
                 queries::check_no_query(query)?;

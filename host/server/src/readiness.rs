@@ -45,6 +45,7 @@ fn text(readiness: &Readiness, is_stopping: bool) -> String {
         _ if is_starting => "starting",
         true => "ready",
         false if readiness.is_data_failing => "not ready, data cannot be written to disk",
+        false if readiness.is_cluster_failing => "not ready, other hosts of the cluster are not reached",
         false if channels == 0 && refused == 0 => "not ready, no plugin is loaded",
         false => "not ready",
     };
@@ -66,6 +67,7 @@ mod tests {
         was_complete: true,
         unusable_keys: 0,
         is_data_failing: false,
+        is_cluster_failing: false,
     };
 
     #[test]
@@ -80,6 +82,9 @@ mod tests {
         let failing = Readiness { is_data_failing: true, ..GOOD };
         let why = "not ready, data cannot be written to disk";
         assert_eq!(first(&failing, false).as_deref(), Some(why));
+        let alone = Readiness { is_cluster_failing: true, ..GOOD };
+        let why = "not ready, other hosts of the cluster are not reached";
+        assert_eq!(first(&alone, false).as_deref(), Some(why));
         let bad = Readiness { refused: 1, missing: 1, was_complete: false, ..GOOD };
         assert_eq!(first(&bad, false).as_deref(), Some("not ready"));
         let one_more = Readiness { was_complete: true, ..bad };

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::cluster;
 use crate::data;
 use crate::demo::Demo;
 use crate::handshake::{self, Front, Visit};
@@ -23,6 +24,7 @@ use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
 use wharf_hub::hub::EndPace;
+use wharf_hub::peers::Cluster;
 use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
 use wharf_hub::transport::Transport;
@@ -93,7 +95,20 @@ pub async fn run_observed(
     let (_watcher, changes) = watch(folder.clone(), timing)
         .with_context(|| format!("the plugin folder {} cannot be watched", folder.display()))?;
     let data = data::open(&config)?;
-    let ports = Ports { loads, data: data.clone(), ..Ports::system(&config, tokens.clone())? };
+    let mut shutdown = std::pin::pin!(shutdown);
+    let hubs = Arc::default();
+    let node = tokio::select! {
+        node = cluster::join(&config, &hubs, &address) => node?,
+        // It was still waiting for the engine.
+        () = &mut shutdown => return Ok(()),
+    };
+    let ports = Ports {
+        loads,
+        data: data.clone(),
+        hubs,
+        cluster: node.clone().map(|node| node as Arc<dyn Cluster>),
+        ..Ports::system(&config, tokens.clone())?
+    };
     tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
     let (scanned, first_scan) = oneshot::channel();
@@ -148,6 +163,9 @@ pub async fn run_observed(
     registry.end_all(&mut end_pace(&config, front.connections()), Reason::Shutdown).await;
     server.drain(operating, until).await;
     following.abort();
+    if let Some(node) = node {
+        node.stop().await;
+    }
     // Its threads end before the process does.
     if let Some(data) = data {
         data.close();

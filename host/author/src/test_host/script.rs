@@ -57,6 +57,8 @@ impl Script {
             sessions: self.sessions.clone(),
             loads,
             data: None,
+            hubs: Arc::default(),
+            cluster: None,
             one_event_an_instance: true,
         }
     }

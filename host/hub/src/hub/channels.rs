@@ -23,6 +23,12 @@ impl Channels {
         self.0.write().remove(name);
     }
 
+    /// Returns the number of connections of all channels.
+    pub fn connection_count(&self) -> usize {
+        let hubs = self.0.read();
+        hubs.values().filter_map(Weak::upgrade).map(|hub| hub.connection_count()).sum()
+    }
+
     /// Returns the hub of a channel, if it is in service.
     pub fn find(&self, name: &str) -> Option<Arc<Hub>> {
         self.0.read().get(name)?.upgrade()

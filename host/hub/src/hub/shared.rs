@@ -60,8 +60,12 @@ impl Hub {
     /// Returns the number of a room's members, or of a user's connections, on all nodes. The part of other nodes may
     /// be a second old.
     pub fn count_everywhere(&self, group: Group<'_>) -> usize {
-        let others = self.peers.as_ref().map_or(0, |peers| peers.count(group));
-        self.count(group).saturating_add(others)
+        self.count(group).saturating_add(self.count_of_others(group))
+    }
+
+    /// Returns the number of a room's members, or of a user's connections, on other nodes.
+    pub fn count_of_others(&self, group: Group<'_>) -> usize {
+        self.peers.as_ref().map_or(0, |peers| peers.count(group))
     }
 }
 

@@ -65,7 +65,7 @@ impl PendingWrites {
     }
 
     /// Returns true if so much waits that it should be written before anything else.
-    pub(crate) fn is_urgent(&self) -> bool {
+    pub fn is_urgent(&self) -> bool {
         self.frames > FRAMES_PER_TURN
             || self.bytes > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
     }

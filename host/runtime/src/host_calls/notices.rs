@@ -13,12 +13,17 @@ use wharf_contract::text::Shown;
 use wharf_hub::client_bytes;
 use wharf_hub::effects::Effect;
 use wharf_hub::inbox::{Addressee, InboxLimits, NoPlace, Place};
+use wharf_hub::peers::NoticeFor;
 use wharf_hub::recipients::Group;
 
 impl NoticesHost for InstanceState {
     fn notify(&mut self, to: String, payload: Vec<u8>) -> Result<(), Error> {
         self.check_post(payload.len(), "on_notify")?;
         let id = self.connected(&to)?;
+        if id.local_number().is_none() {
+            let elsewhere = Box::new(NoticeFor::Connection(id));
+            return Ok(self.record(Effect::PostElsewhere(elsewhere, client_bytes::shared(payload)))?);
+        }
         let limits = self.channel.inbox_limits();
         let bytes = self.posted_bytes(&payload);
         let place = match self.client() {
@@ -49,7 +54,7 @@ impl NoticesHost for InstanceState {
         payload: Vec<u8>,
         skip: Option<String>,
     ) -> Result<u32, Error> {
-        let user = self.online_user(user)?;
+        let user = self.online_user(user).await?;
         Ok(self.notify_all(Group::User(&user), payload, skip).await?)
     }
 }
@@ -100,9 +105,21 @@ impl InstanceState {
         {
             posting.take_place(own.outbound.clone(), bytes, limits);
         }
-        let count = u32::try_from(posting.places.len()).unwrap_or(u32::MAX);
-        self.record(Effect::PostToSeveral(Box::new(posting), client_bytes::shared(payload)))?;
-        Ok(count)
+        let mut count = posting.places.len();
+        let payload = client_bytes::shared(payload);
+        self.record(Effect::PostToSeveral(Box::new(posting), payload.clone()))?;
+        if hub.is_shared() {
+            // Those of other nodes are not known one by one: they may be fewer than are counted.
+            hub.ask(to).await;
+            count = count.saturating_add(hub.count_of_others(to));
+            let except = skip.into_iter().collect();
+            let elsewhere = match to {
+                Group::Room(name) => NoticeFor::Room(Arc::from(name), except),
+                Group::User(name) => NoticeFor::User(Arc::from(name), except),
+            };
+            self.record(Effect::PostElsewhere(Box::new(elsewhere), payload))?;
+        }
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// Returns the bytes that a post of this event takes in an inbox: its payload, and the `ref` that it

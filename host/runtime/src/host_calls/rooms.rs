@@ -82,8 +82,8 @@ impl Host for InstanceState {
         rooms.iter().map(|name| name.to_string()).collect()
     }
 
-    fn count(&mut self, room: String) -> u32 {
-        self.count_members(Group::Room(&room))
+    async fn count(&mut self, room: String) -> u32 {
+        self.count_everywhere(Group::Room(&room)).await
     }
 
     fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
@@ -173,10 +173,14 @@ impl InstanceState {
         }
     }
 
-    /// Returns the number of members of a room or a user, with this event's change of its own
+    /// Returns the number of members of a room or a user on all nodes, with this event's change of its own
     /// connection.
-    pub(super) fn count_members(&self, group: Group<'_>) -> u32 {
-        let committed = self.channel.hub.count(group);
+    pub(super) async fn count_everywhere(&self, group: Group<'_>) -> u32 {
+        let hub = &self.channel.hub;
+        if hub.is_shared() {
+            hub.ask(group).await;
+        }
+        let committed = hub.count_everywhere(group);
         let count = match self.own_change(group) {
             Some(true) => committed + 1,
             Some(false) => committed.saturating_sub(1),

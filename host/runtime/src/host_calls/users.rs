@@ -53,15 +53,15 @@ impl Host for InstanceState {
         Some(user.to_string())
     }
 
-    fn is_online(&mut self, user: String) -> bool {
-        self.count_members(Group::User(&user)) > 0
+    async fn is_online(&mut self, user: String) -> bool {
+        self.count_everywhere(Group::User(&user)).await > 0
     }
 
     fn connections_of(&mut self, user: String, after: Option<String>, limit: u32) -> Vec<String> {
         self.page_of_members(Group::User(&user), after, limit)
     }
 
-    fn send_to_user(
+    async fn send_to_user(
         &mut self,
         user: String,
         kind: Kind,
@@ -69,7 +69,7 @@ impl Host for InstanceState {
         skip: Option<String>,
     ) -> Result<(), Error> {
         self.call()?;
-        let to = Recipients::User(self.online_user(user)?);
+        let to = Recipients::User(self.online_user(user).await?);
         self.broadcast(to, kind, &data, parsed(skip))
     }
 
@@ -94,9 +94,9 @@ impl Host for InstanceState {
 
 impl InstanceState {
     /// Returns the id of a user who has a connection.
-    pub(super) fn online_user(&self, user: String) -> Result<Arc<str>, CallRefusal> {
+    pub(super) async fn online_user(&self, user: String) -> Result<Arc<str>, CallRefusal> {
         let user = checked(user)?;
-        if self.count_members(Group::User(&user)) > 0 {
+        if self.count_everywhere(Group::User(&user)).await > 0 {
             return Ok(user);
         }
         Err(CallRefusal::UserOffline { user: Shown::id(&user) })

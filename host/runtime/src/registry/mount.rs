@@ -41,7 +41,7 @@ impl Registry {
         let is_there = |mounted: &Mounted| !mounted.channel.is_removed();
         let removed: Vec<Mounted> = removed.filter(is_there).collect();
         for Mounted { channel, .. } in &removed {
-            self.hubs.remove(channel.name());
+            self.ports.hubs.remove(channel.name());
             channel.retire();
         }
         loop {
@@ -112,7 +112,7 @@ impl Registry {
             }
         };
         self.kept.lock().forget(&name);
-        self.hubs.add(&name, &channel.context.hub);
+        self.ports.hubs.add(&name, &channel.context.hub);
         channels.insert(name, Mounted { channel: channel.clone(), patterns });
         let news = News {
             channel,

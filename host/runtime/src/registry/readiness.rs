@@ -35,13 +35,16 @@ pub struct Readiness {
     pub unusable_keys: usize,
     /// True while data cannot be written to disk.
     pub is_data_failing: bool,
+    /// True while other nodes of the cluster are not reached.
+    pub is_cluster_failing: bool,
 }
 
 impl Readiness {
     /// Returns true if the host serves what it has to. Once it has, one more bad file does not make
     /// it unready: its clients would lose the good ones too.
     pub fn is_ready(&self) -> bool {
-        !self.is_starting && self.channels > 0 && self.was_complete && !self.is_data_failing
+        let serves = !self.is_starting && self.channels > 0 && self.was_complete;
+        serves && !self.is_data_failing && !self.is_cluster_failing
     }
 }
 
@@ -75,6 +78,8 @@ impl Registry {
         let was_complete = self.was_complete.load(Ordering::SeqCst);
         let (refused, unusable_keys) = (refusals.len(), self.unusable_keys().len());
         let is_data_failing = self.ports.data.as_ref().is_some_and(|disk| disk.failure().is_some());
+        let cluster = self.ports.cluster.as_ref();
+        let is_cluster_failing = cluster.is_some_and(|cluster| cluster.failure().is_some());
         Readiness {
             is_starting,
             channels,
@@ -83,6 +88,7 @@ impl Registry {
             was_complete,
             unusable_keys,
             is_data_failing,
+            is_cluster_failing,
         }
     }
 }

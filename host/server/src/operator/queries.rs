@@ -53,6 +53,28 @@ pub fn channels(registry: &Registry) -> Bytes {
     }))
 }
 
+/// Returns the nodes of the cluster, the one that answers first.
+pub(super) fn nodes(registry: &Registry, query: Option<&str>) -> OperatorAnswer {
+    check_no_query(query)?;
+    let Some(cluster) = registry.cluster() else {
+        let message = "this host is in no cluster; `cluster` names one".to_owned();
+        return Err(Problem::not_found("no-cluster", message));
+    };
+    let nodes = cluster.nodes().into_iter().map(|node| {
+        json!({
+            "id": node.id.to_string(),
+            "name": node.name,
+            "version": node.version,
+            "started_at": node.started,
+            "connections": node.connections,
+            "silent_for_ms": node.silent_for.map(|time| time.as_millis() as u64),
+        })
+    });
+    let nodes: Vec<Value> = nodes.collect();
+    let found = json!({ "engine": cluster.engine(), "failure": cluster.failure(), "nodes": nodes });
+    Ok((StatusCode::OK, body(found)))
+}
+
 /// Returns a page of the audit log, the newest record first.
 pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAnswer {
     #[derive(Serialize)]
@@ -74,7 +96,7 @@ pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAns
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Audit | Query::Channels | Query::Channel => {
+        Query::Audit | Query::Nodes | Query::Channels | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }

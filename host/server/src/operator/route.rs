@@ -26,6 +26,8 @@ pub enum Resource {
 pub enum Query {
     /// The acts of operators.
     Audit,
+    /// The nodes of the cluster.
+    Nodes,
     /// All channels.
     Channels,
     /// One channel.
@@ -111,6 +113,9 @@ impl Route {
             ["", "api", "channels"] => {
                 let resource = Resource::Query(Query::Channels);
                 return Ok(Route { channel: None, resource });
+            }
+            ["", "api", "nodes"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Nodes) });
             }
             ["", "api", "audit"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });

@@ -1,0 +1,488 @@
+//! A running node.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use wharf_cluster::{Deliveries, Delivery, Engine, LinkState};
+use wharf_hub::connection_id::{ConnectionId, NodeId};
+use wharf_hub::hub::Channels;
+use wharf_hub::inbox::InboxLimits;
+use wharf_hub::peers::{Cluster, NodeFacts, Peers};
+use wharf_hub::recipients::Group as HubGroup;
+
+use crate::channel_peers::ChannelPeers;
+use crate::exchange::Exchange;
+use crate::latch::Latch;
+use crate::membership::{Change, Why};
+use crate::parts::{Act, Connections};
+use crate::receiver;
+use crate::subscriber::Subscriber;
+use crate::topics::{Group, Topic};
+use crate::wire::{Beat, Content, Message};
+
+/// Messages that wait for one channel. Beyond them those for all channels wait, up to the bound of the engine.
+const WAITING_FOR_CHANNEL: usize = 1024;
+
+/// Time between two warnings about messages that could not be published, or read.
+const WARNING_PAUSE: u64 = 1000;
+
+/// The settings of a node.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of the node, unique in its cluster.
+    pub name: String,
+    /// Version of the host.
+    pub version: String,
+    /// Time at which the host has started, in milliseconds since 1970.
+    pub started: u64,
+    /// Time after which a silent node is gone.
+    pub timeout: Duration,
+    /// Bounds of the inboxes of connections, for notices of other nodes.
+    pub inbox: InboxLimits,
+}
+
+/// A running node. Dropping it ends its tasks, and the other nodes find out in time; [`stop`](Node::stop) tells them.
+pub struct Node {
+    shared: Arc<Shared>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) own: NodeId,
+    pub(crate) engine: Arc<dyn Engine>,
+    hubs: Arc<Channels>,
+    settings: Settings,
+    begun: Instant,
+    exchange: Mutex<Exchange>,
+    /// Groups whose connections, or entries in a presence list, have changed.
+    touched: Mutex<HashMap<Group, BTreeMap<u64, bool>>>,
+    pub(crate) wake: Notify,
+    subscriber: Subscriber,
+    /// Groups whose topic is wanted: `None` once it is subscribed to, otherwise those who wait for it.
+    opening: Mutex<HashMap<Group, Option<Latch>>>,
+    /// Those who wait for the count of a group.
+    counting: Mutex<HashMap<Group, Latch>>,
+    /// The receivers of the channels in service.
+    channels: Mutex<HashMap<Arc<str>, Served>>,
+    unpublished: AtomicU64,
+    unreadable: AtomicU64,
+    warned_at: AtomicU64,
+}
+
+/// A channel in service. One that is removed and comes back may be there twice for a moment.
+struct Served {
+    users: usize,
+    queue: mpsc::Sender<Bytes>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("id", &self.shared.own).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("own", &self.own).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a node. `hubs` has the channels in service.
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        deliveries: Deliveries,
+        hubs: Arc<Channels>,
+        settings: Settings,
+    ) -> Arc<Node> {
+        let own = NodeId::local();
+        let beat = Beat {
+            name: Cow::Owned(settings.name.clone()),
+            version: Cow::Owned(settings.version.clone()),
+            started: settings.started,
+            connections: 0,
+        };
+        let timeout = u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX);
+        let shared = Arc::new(Shared {
+            own,
+            engine,
+            hubs,
+            settings,
+            begun: Instant::now(),
+            exchange: Mutex::new(Exchange::new(own, beat, timeout, 0)),
+            touched: Mutex::default(),
+            wake: Notify::new(),
+            subscriber: Subscriber::default(),
+            opening: Mutex::default(),
+            counting: Mutex::default(),
+            channels: Mutex::default(),
+            unpublished: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+            warned_at: AtomicU64::new(0),
+        });
+        shared.subscriber.open(Topic::Nodes);
+        shared.subscriber.open(Topic::Node(own));
+        let subscriptions = tokio::spawn({
+            let shared = shared.clone();
+            async move {
+                let engine = shared.engine.clone();
+                shared.subscriber.run(engine, |topics| shared.subscribed(&topics)).await;
+            }
+        });
+        let receiving = tokio::spawn(receiver::run(shared.clone(), deliveries));
+        Arc::new(Node { shared, tasks: Mutex::new(vec![subscriptions, receiving]) })
+    }
+
+    /// Tells the other nodes that this one leaves, and ends its tasks.
+    pub async fn stop(&self) {
+        self.shared.look_with(|exchange, _, _| exchange.leave());
+        self.shared.engine.close().await;
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Cluster for Node {
+    fn peers(&self, channel: &str) -> Box<dyn Peers> {
+        // It is served here until the port is dropped.
+        let channel: Arc<str> = Arc::from(channel);
+        self.shared.serve(&channel);
+        Box::new(ChannelPeers::new(self.shared.clone(), channel))
+    }
+
+    fn failure(&self) -> Option<String> {
+        if self.shared.exchange.lock().membership.is_name_taken() {
+            let name = &self.shared.settings.name;
+            return Some(format!(
+                "another host of the cluster has the name {name}; give each a `node_name` of its own"
+            ));
+        }
+        match self.shared.engine.status().link {
+            LinkState::Up => None,
+            LinkState::Down(why) => Some(why.to_string()),
+            LinkState::Closed => Some("the engine is closed".to_owned()),
+        }
+    }
+
+    fn nodes(&self) -> Vec<NodeFacts> {
+        let shared = &self.shared;
+        let (now, settings) = (shared.now(), &shared.settings);
+        let own = NodeFacts {
+            id: shared.own,
+            name: settings.name.clone(),
+            version: settings.version.clone(),
+            started: settings.started,
+            connections: shared.hubs.connection_count() as u64,
+            silent_for: None,
+        };
+        let exchange = shared.exchange.lock();
+        let others = exchange.membership.nodes().map(|(id, node)| NodeFacts {
+            id,
+            name: node.name.clone(),
+            version: node.version.clone(),
+            started: node.started,
+            connections: node.connections,
+            silent_for: Some(Duration::from_millis(now.saturating_sub(node.heard_at))),
+        });
+        std::iter::once(own).chain(others).collect()
+    }
+
+    fn engine(&self) -> String {
+        self.shared.engine.status().server
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tasks.lock().iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The connections of this node, by the hubs of its channels.
+struct Hubs<'a>(&'a Channels);
+
+impl Hubs<'_> {
+    fn count(&self, group: &Group) -> usize {
+        let hub = self.0.find(&group.channel);
+        hub.map_or(0, |hub| match group.is_user {
+            true => hub.count(HubGroup::User(&group.name)),
+            false => hub.count(HubGroup::Room(&group.name)),
+        })
+    }
+}
+
+impl Connections for Hubs<'_> {
+    fn count(&self, group: &Group) -> usize {
+        Hubs::count(self, group)
+    }
+
+    fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)> {
+        self.0.find(&group.channel)?.listed_here(&group.name, connection)
+    }
+
+    fn entries(&self, group: &Group) -> Vec<(u64, Arc<str>, Arc<str>)> {
+        if group.is_user {
+            return Vec::new();
+        }
+        let hub = self.0.find(&group.channel);
+        hub.map(|hub| hub.all_listed_here(&group.name)).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// Returns the time since the start, in milliseconds; at least 1.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Returns the hub of a channel in service.
+    pub(crate) fn hub(&self, channel: &str) -> Option<Arc<wharf_hub::hub::Hub>> {
+        self.hubs.find(channel)
+    }
+
+    /// Publishes a message to other nodes. A message that cannot be queued is lost, as one of a lost link is.
+    pub(crate) fn publish(&self, topic: &Topic, content: Content<'_>) {
+        self.publish_encoded(topic, Message::new(self.own, content).encode());
+    }
+
+    fn publish_encoded(&self, topic: &Topic, message: Bytes) {
+        if let Err(why) = self.engine.publish(&topic.name(), message) {
+            let lost = self.unpublished.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.may_warn() {
+                let reason = why.to_string();
+                tracing::warn!(reason, lost, "messages to other nodes are lost");
+            }
+        }
+    }
+
+    /// Counts a message that cannot be read.
+    pub(crate) fn ignore(&self, why: &crate::wire::Unreadable) {
+        let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.may_warn() {
+            tracing::warn!(reason = why.to_string(), count, "a message of another node is ignored");
+        }
+    }
+
+    fn may_warn(&self) -> bool {
+        let (now, last) = (self.now(), self.warned_at.load(Ordering::Relaxed));
+        let is_due = last == 0 || now.saturating_sub(last) >= WARNING_PAUSE;
+        is_due && self.warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Does something with the exchange, and then what it puts out, in its order.
+    pub(crate) fn look_with<R>(
+        &self,
+        act: impl FnOnce(&mut Exchange, u64, &dyn Fn(&Group) -> usize) -> R,
+    ) -> R {
+        let hubs = Hubs(&self.hubs);
+        let mut exchange = self.exchange.lock();
+        let result = act(&mut exchange, self.now(), &|group| hubs.count(group));
+        self.perform(&mut exchange);
+        result
+    }
+
+    /// Handles a content of another node that is not for connections.
+    pub(crate) fn heard(&self, from: NodeId, content: Content<'_>) {
+        let hubs = Hubs(&self.hubs);
+        let mut exchange = self.exchange.lock();
+        exchange.heard(from, content, self.now(), &hubs);
+        self.perform(&mut exchange);
+    }
+
+    /// Does what is due, and tells what has changed here. Returns the time until the next look.
+    pub(crate) fn look(&self) -> Duration {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        let hubs = Hubs(&self.hubs);
+        let mut exchange = self.exchange.lock();
+        let now = self.now();
+        for (group, listed) in touched {
+            let is_there = hubs.count(&group) > 0;
+            if is_there && !exchange.parts.has(&group) {
+                exchange.parts.opened(&group, now);
+            }
+            for (connection, has_ended) in listed {
+                exchange.parts.changed(&group, connection, has_ended, now);
+            }
+            if is_there {
+                exchange.parts.counted(&group, now);
+            } else if exchange.parts.has(&group) {
+                exchange.parts.closed(&group, &hubs);
+            } else {
+                self.forget_opening(&group);
+            }
+        }
+        exchange.count_connections(self.hubs.connection_count() as u64);
+        exchange.look(now, &hubs);
+        self.perform(&mut exchange);
+        Duration::from_millis(exchange.next_look().saturating_sub(self.now()))
+    }
+
+    /// Tells the others everything, after a link that was lost is there again.
+    pub(crate) fn restored(&self) {
+        let hubs = Hubs(&self.hubs);
+        let mut exchange = self.exchange.lock();
+        exchange.restored(self.now(), &hubs);
+        self.perform(&mut exchange);
+    }
+
+    /// Does what the exchange has put out. It is still locked, so that others hear of it in this order.
+    fn perform(&self, exchange: &mut Exchange) {
+        loop {
+            let acts = exchange.take_acts();
+            if acts.is_empty() {
+                return;
+            }
+            for act in acts {
+                match act {
+                    Act::Publish(topic, message) => self.publish_encoded(&topic, message),
+                    Act::Open(group) => self.subscriber.open(Topic::Group(group)),
+                    Act::Close(group) => {
+                        self.forget_opening(&group);
+                        self.subscriber.close(Topic::Group(group));
+                    }
+                    Act::List(group, node, number, listed) => {
+                        if let Some(hub) = self.hubs.find(&group.channel) {
+                            hub.list_here(&group.name, ConnectionId { node, number }, listed);
+                        }
+                    }
+                    Act::Node(change) => log(exchange, &change),
+                    Act::Counted(group) => {
+                        if let Some(waiting) = self.counting.lock().remove(&group) {
+                            waiting.open();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget_opening(&self, group: &Group) {
+        if let Some(Some(waiting)) = self.opening.lock().remove(group) {
+            waiting.open();
+        }
+    }
+
+    /// Notes topics that are subscribed to.
+    fn subscribed(&self, topics: &[Topic]) {
+        for topic in topics {
+            let Topic::Group(group) = topic else { continue };
+            if let Some(state) = self.opening.lock().get_mut(group)
+                && let Some(waiting) = state.take()
+            {
+                waiting.open();
+            }
+            self.look_with(|exchange, _, _| exchange.parts.subscribed(group));
+        }
+    }
+
+    /// Notes that something has changed in a group.
+    pub(crate) fn touch(&self, group: Group, listed: Option<(u64, bool)>) {
+        self.touched.lock().entry(group).or_default().extend(listed);
+        self.wake.notify_one();
+    }
+
+    /// Returns the latch of the subscription of a group in which a connection is now; `None` if it is subscribed to.
+    pub(crate) fn opening(&self, group: &Group) -> Option<Latch> {
+        let mut opening = self.opening.lock();
+        let state = opening.entry(group.clone()).or_insert_with(|| Some(Latch::default()));
+        state.clone()
+    }
+
+    /// Returns the latch of the answer for the count of a group; `None` if there is nothing to wait for.
+    pub(crate) fn asking(&self, group: &Group) -> Option<Latch> {
+        let waiting = self.counting.lock().entry(group.clone()).or_default().clone();
+        let is_open = self.look_with(|exchange, now, _| exchange.ask(group, now));
+        if !is_open {
+            self.counting.lock().remove(group);
+        }
+        is_open.then_some(waiting)
+    }
+
+    /// Returns the number of connections that others have in a group.
+    pub(crate) fn count_of_others(&self, group: &Group) -> usize {
+        let count = self.exchange.lock().count_of_others(group, self.now());
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn inbox_limits(&self) -> InboxLimits {
+        self.settings.inbox
+    }
+
+    pub(crate) fn has(&self, node: NodeId) -> bool {
+        self.exchange.lock().membership.has(node)
+    }
+
+    /// Returns the queue of a channel in service.
+    pub(crate) fn queue(&self, channel: &str) -> Option<mpsc::Sender<Bytes>> {
+        self.channels.lock().get(channel).map(|served| served.queue.clone())
+    }
+
+    fn serve(self: &Arc<Shared>, channel: &Arc<str>) {
+        let mut channels = self.channels.lock();
+        let served = channels.entry(channel.clone()).or_insert_with(|| {
+            let (queue, waiting) = mpsc::channel(WAITING_FOR_CHANNEL);
+            tokio::spawn(receiver::serve(Arc::downgrade(self), waiting));
+            self.subscriber.open(Topic::Channel(channel.clone()));
+            Served { users: 0, queue }
+        });
+        served.users += 1;
+    }
+
+    pub(crate) fn end_service(&self, channel: &Arc<str>) {
+        let mut channels = self.channels.lock();
+        let Some(served) = channels.get_mut(channel) else { return };
+        served.users -= 1;
+        if served.users == 0 {
+            channels.remove(channel);
+            self.subscriber.close(Topic::Channel(channel.clone()));
+        }
+    }
+}
+
+/// Logs that a node has come or gone.
+fn log(exchange: &Exchange, change: &Change) {
+    match change {
+        Change::Came { node, has_returned } => {
+            let known = exchange.membership.nodes().find(|(id, _)| id == node);
+            let name = known.map_or("", |(_, node)| &*node.name);
+            let node = node.to_string();
+            tracing::info!(node, name, returned = has_returned, "node is there");
+        }
+        Change::Gone(node, why) => {
+            let node = node.to_string();
+            match why {
+                Why::Goodbye => tracing::info!(node, "node has left"),
+                Why::Replaced => tracing::info!(node, "node was replaced by a newer one of its name"),
+                Why::Silence => tracing::warn!(node, "node was silent for too long and is given up"),
+            }
+        }
+    }
+}
+
+/// Handles an event of the engine. Returns the message, if it is one.
+pub(crate) fn taken(shared: &Shared, delivery: Delivery) -> Option<(Arc<str>, Bytes)> {
+    match delivery {
+        Delivery::Message { topic, message, .. } => return Some((topic, message)),
+        Delivery::Interrupted { .. } => {
+            let reason = match shared.engine.status().link {
+                LinkState::Down(why) => why.to_string(),
+                _ => "messages came faster than they were handled".to_owned(),
+            };
+            tracing::warn!(reason, "other nodes are not reached; local traffic goes on");
+        }
+        Delivery::Restored => {
+            tracing::info!("other nodes are reached again");
+            shared.restored();
+        }
+    }
+    None
+}
