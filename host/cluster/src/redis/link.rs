@@ -346,6 +346,8 @@ async fn send_waiting(shared: Arc<Shared>) {
         };
         let batch = shared.outbox.take();
         if batch.is_empty() {
+            // A link that breaks meanwhile is not kept.
+            drop(connection);
             filled.await;
             continue;
         }

@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 /// Runs a property in a world of its own. Tests of the memory have a clock that moves when nothing else does.
-pub fn run<F: Future<Output = ()>>(kind: Kind, property: fn(World) -> F) {
+pub fn run<F: Future<Output = ()>>(kind: Kind, property: impl FnOnce(World) -> F) {
     let mut builder = match kind {
         Kind::Memory => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
