@@ -37,9 +37,10 @@ mod topics;
 
 use std::sync::Arc;
 
+use crate::answer::Answer;
 use crate::configuration::{Configuration, NatsAddress, shown};
 use crate::deliveries::Deliveries;
-use crate::engine::{Answer, Engine, LinkState, Status};
+use crate::engine::{Engine, LinkState, Status};
 use crate::error::{OpenError, Reason};
 use link::Shared;
 use locks::Locks;

@@ -10,10 +10,11 @@ use super::Nats;
 use super::failure::too_large;
 use super::frame::{self, Expiry};
 use super::names::{key_of, tokens, tokens_of_prefix};
-use crate::disk::random;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::{Reason, Unavailable};
 use crate::keys::{Entry, Expected, IncrementError, Keys, PutError};
+use crate::names::check_name;
+use crate::random::random;
 use crate::tables::keys::number;
 use crate::tables::milliseconds;
 

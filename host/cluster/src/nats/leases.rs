@@ -6,9 +6,10 @@ use super::Nats;
 use super::frame;
 use super::keys::{busy, pause, seconds};
 use super::names::token;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::leases::{Fence, HeldBy, Leases};
+use crate::names::check_name;
 use crate::tables::milliseconds;
 
 /// Most tries of a step for which several nodes race.

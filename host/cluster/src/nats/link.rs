@@ -90,7 +90,8 @@ impl Shared {
             forbidden: Mutex::default(),
         });
         let first = shared.connect().await?;
-        shared.up(&first);
+        shared.subscriptions.link_up();
+        shared.set_link(Ok(first.clone()));
         tokio::spawn(watch_link(shared.clone(), first));
         tokio::spawn(send_waiting(shared.clone()));
         Ok((shared, deliveries))
@@ -167,11 +168,6 @@ impl Shared {
         self.doubted.notify_one();
     }
 
-    fn up(&self, client: &Client) {
-        self.subscriptions.link_up();
-        self.set_link(Ok(client.clone()));
-    }
-
     /// Sets the link, unless the engine was closed.
     fn set_link(&self, link: Result<Client, Unavailable>) {
         self.link.send_if_modified(|current| {
@@ -227,7 +223,11 @@ impl Shared {
             .request_timeout(Some(self.limits.timeout))
             .ping_interval(self.limits.timeout)
             .subscription_capacity(TOPIC_CAPACITY)
-            .reconnect_delay_callback(|_| RETRIES.1)
+            // It is asked before the first try, too.
+            .reconnect_delay_callback(|tries| {
+                let tries = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
+                RETRIES.0.saturating_mul(tries).min(RETRIES.1)
+            })
             .event_callback(move |event| {
                 let shared = shared.upgrade();
                 let is_current =
@@ -340,7 +340,7 @@ async fn watch_link(shared: Arc<Shared>, first: Client) {
             Some(client) => client,
             None => return,
         };
-        shared.up(&client);
+        shared.subscriptions.link_up();
     }
 }
 
@@ -365,35 +365,55 @@ async fn serve(shared: &Arc<Shared>, client: Client) -> (Unavailable, Instant) {
         for topic in &round.remove {
             topics.remove(topic);
         }
-        let outcome = add(shared, &client, &round.add, &mut topics).await;
+        let outcome = tokio::select! {
+            why = doubted(shared) => Err(why),
+            outcome = add(shared, &client, &round.add, &mut topics) => outcome,
+        };
         shared.subscriptions.end(round, &outcome);
         if let Err(why) = outcome {
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
+            // Not before: this node would not receive what it sends meanwhile.
+            shared.set_link(Ok(client.clone()));
             shared.inbox.restore();
         }
         tokio::select! {
             () = shared.subscriptions.changed.notified() => {}
-            () = shared.doubted.notified() => {
-                if let Some(why) = shared.doubt.lock().take() {
-                    return (why, last_answer);
-                }
-            }
+            why = doubted(shared) => return (why, last_answer),
             _ = pings.tick() => {
                 let asked = Instant::now();
-                match flush(shared, &client).await {
+                // The client does not end a wait by itself when the link breaks.
+                let answered = tokio::select! {
+                    why = doubted(shared) => Err(why),
+                    answered = flush(shared, &client) => answered,
+                };
+                match answered {
                     Ok(()) => last_answer = asked,
                     Err(why) => return (why, last_answer),
                 }
-                // Its failure is that of the next step which needs JetStream.
-                if let Ok(jetstream) = shared.jetstream()
-                    && let Ok(time) = jetstream.time(&shared.keys_stream).await
-                {
-                    shared.clock.told(time);
-                }
+                tokio::spawn(ask_time(shared.clone()));
             }
         }
+    }
+}
+
+/// Waits for a reason to make the link again.
+async fn doubted(shared: &Shared) -> Unavailable {
+    loop {
+        shared.doubted.notified().await;
+        if let Some(why) = shared.doubt.lock().take() {
+            return why;
+        }
+    }
+}
+
+/// Asks for the server's time. Its failure is that of the next step which needs JetStream.
+async fn ask_time(shared: Arc<Shared>) {
+    if let Ok(jetstream) = shared.jetstream()
+        && let Ok(time) = jetstream.time(&shared.keys_stream).await
+    {
+        shared.clock.told(time);
     }
 }
 

@@ -11,10 +11,11 @@ use super::jetstream::Stored;
 use super::keys::{busy, pause, seconds};
 use super::link::Shared;
 use super::names::token;
-use crate::disk::random;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::logs::{Bounds, LogEntry, Logs, Position, Slice};
+use crate::names::check_name;
+use crate::random::random;
 use crate::tables::milliseconds;
 
 /// Most tries of a step for which several nodes race.

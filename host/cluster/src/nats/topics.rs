@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::Nats;
 use super::failure::too_large;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
+use crate::names::check_name;
 use crate::topics::Topics;
 
 impl Topics for Nats {

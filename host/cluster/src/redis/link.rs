@@ -71,6 +71,7 @@ impl Shared {
         });
         let first = connect(&shared.address, &shared.limits, shared.receiver()).await?;
         shared.up(&first);
+        shared.set_link(Ok(first.commands.clone()));
         tokio::spawn(watch_link(shared.clone(), first));
         tokio::spawn(send_waiting(shared.clone()));
         Ok((shared, deliveries))
@@ -139,7 +140,6 @@ impl Shared {
     fn up(&self, connections: &Connections) {
         self.server.lock().clone_from(&connections.server);
         self.subscriptions.link_up();
-        self.set_link(Ok(connections.commands.clone()));
     }
 
     /// Sets the link, unless the engine was closed.
@@ -255,6 +255,8 @@ async fn serve(shared: &Shared, connections: Connections) -> (Unavailable, Insta
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
+            // Not before: this node would not receive what it sends meanwhile.
+            shared.set_link(Ok(commands.clone()));
             shared.inbox.restore();
         }
         tokio::select! {

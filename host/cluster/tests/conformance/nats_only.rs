@@ -168,6 +168,11 @@ fn messages_of_another_form_are_damage_and_no_panic() {
         }
         client.flush().await.expect("sent");
         let engine = node.engine.clone();
+        // The last of them was stored last.
+        eventually("they are stored", async || {
+            engine.acquire("x", "me", Duration::from_secs(1)).await.is_err()
+        })
+        .await;
         assert_eq!(engine.get("k").await.expect_err("damaged").reason(), Reason::Damaged);
         assert_eq!(engine.list("", None, 9).await.expect_err("damaged").reason(), Reason::Damaged);
         let read = engine.read("l", 0, 10, 10).await;
