@@ -180,7 +180,7 @@ fn is_due(before: Option<&Entry>, next: &Entry, bounds: &Bounds) -> bool {
     };
     let step = (u64::from(bounds.messages) / 2).clamp(BEYOND.0, BEYOND.1);
     let bytes = (bounds.bytes / 2).max(1);
-    next.offset % step == 0 || next.sum / bytes != before.sum / bytes
+    next.offset.is_multiple_of(step) || next.sum / bytes != before.sum / bytes
 }
 
 /// Removes what is no longer kept.

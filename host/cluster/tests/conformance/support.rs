@@ -151,7 +151,8 @@ impl Node {
     /// Receives the next event.
     pub async fn next(&mut self) -> Delivery {
         let next = tokio::time::timeout(PATIENCE, self.deliveries.next()).await;
-        next.expect("an event in time").expect("an engine that is open")
+        let next = next.unwrap_or_else(|_| panic!("no event in time: {:?}", self.engine.status()));
+        next.expect("an engine that is open")
     }
 
     /// Receives the next event, which must be a message.
