@@ -374,9 +374,9 @@ async fn serve(shared: &Arc<Shared>, client: Client) -> (Unavailable, Instant) {
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
-            // Not before: this node would not receive what it sends meanwhile.
-            shared.set_link(Ok(client.clone()));
             shared.inbox.restore();
+            // Not before: this node would not receive what it sends meanwhile, or before it knows of the return.
+            shared.set_link(Ok(client.clone()));
         }
         tokio::select! {
             () = shared.subscriptions.changed.notified() => {}

@@ -255,9 +255,9 @@ async fn serve(shared: &Shared, connections: Connections) -> (Unavailable, Insta
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
-            // Not before: this node would not receive what it sends meanwhile.
-            shared.set_link(Ok(commands.clone()));
             shared.inbox.restore();
+            // Not before: this node would not receive what it sends meanwhile, or before it knows of the return.
+            shared.set_link(Ok(commands.clone()));
         }
         tokio::select! {
             () = shared.subscriptions.changed.notified() => {}

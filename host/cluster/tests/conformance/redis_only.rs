@@ -6,8 +6,8 @@ use bytes::Bytes;
 use wharf_cluster::{Configuration, Expected, LinkState, OpenError, PutError, Reason, Unavailable};
 
 use crate::logs::WIDE;
-use crate::servers::redis::{RedisServer, info};
-use crate::support::{Kind, World, eventually, is_interrupted, is_restored, run};
+use crate::servers::redis::{RedisServer, info, sentinel};
+use crate::support::{Kind, Node, World, eventually, is_interrupted, is_restored, run};
 
 async fn refusal(address: &str) -> Unavailable {
     let configuration = Configuration::parse(address).expect("an address");
@@ -217,4 +217,45 @@ fn answers_of_another_form_are_damage_and_no_panic() {
 fn info_keys(port: u16) -> Vec<String> {
     let script = "return table.concat(redis.call('KEYS', '*'), '\\n')";
     info(port, &["EVAL", script, "0"]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs a server, which `cargo xtask test` finds or installs"]
+fn sentinels_lead_to_the_next_primary() {
+    run(Kind::Redis, async |world: World| {
+        let port = world.redis().port();
+        let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port.to_string()]);
+        let sentinel = sentinel(port);
+        let address = format!("redis+sentinel://127.0.0.1:1,127.0.0.1:{}?master=m", sentinel.port);
+        let why = refusal(&address.replace("=m", "=unknown")).await;
+        assert!(why.to_string().contains("no primary of the name"), "{why}");
+        let configuration = Configuration::parse(&address).expect("an address");
+        let (engine, deliveries) = wharf_cluster::open(&configuration).await.expect("open");
+        let mut node = Node { engine, deliveries };
+        node.subscribe(&["a"]).await;
+        let version = node.engine.put("k", Bytes::new(), Expected::Any, None).await;
+        let version = version.expect("written");
+        eventually("the sentinel knows the replica, which has all", async || {
+            let masters = info_of_sentinel(sentinel.port);
+            masters.contains("slaves=1") && world.redis().command(&["WAIT", "1", "100"]) == ":1"
+        })
+        .await;
+        world.kill();
+        assert!(is_interrupted(&node.next().await));
+        node.until(is_restored).await;
+        let server = node.engine.status().server;
+        assert!(server.ends_with(&format!(":{}", replica.port())), "{server}");
+        let entry = node.engine.get("k").await.expect("read").expect("a record");
+        assert_eq!(entry.version, version);
+        node.engine
+            .put("k", Bytes::new(), Expected::Version(version), None)
+            .await
+            .expect("written");
+        node.publish("a", "after");
+        assert_eq!(node.message().await.1, "after");
+    });
+}
+
+fn info_of_sentinel(port: u16) -> String {
+    info(port, &["INFO", "sentinel"])
 }
