@@ -12,6 +12,7 @@
 //! | `PREFIX.k.KEY` | a record, with the time at which it expires |
 //! | `PREFIX.e.NAME` | a lease |
 //! | `PREFIX.l.LOG` | the entries of a log |
+//! | `PREFIX.p.NUMBER` | messages of a node to itself, which show that the server answers |
 //!
 //! The server removes what has expired with a delay of up to two seconds. Until then a node knows by the server's
 //! clock, which it asks for once in a while, that it is gone.
@@ -33,6 +34,7 @@ mod link;
 mod locks;
 mod logs;
 mod names;
+mod probe;
 mod topics;
 
 use std::sync::Arc;

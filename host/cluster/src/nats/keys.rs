@@ -28,6 +28,7 @@ const AT_A_TIME: usize = 32;
 struct Record {
     sequence: u64,
     value: Bytes,
+    stored_at: u64,
     expires_at: Option<u64>,
     is_live: bool,
 }
@@ -177,7 +178,8 @@ impl Nats {
         let expires_at = expiry.at(stored.at);
         let now = self.shared.clock.now();
         let is_live = expires_at.is_none_or(|at| now < at);
-        Ok(Some(Record { sequence: stored.sequence, value, expires_at, is_live }))
+        let (sequence, stored_at) = (stored.sequence, stored.at);
+        Ok(Some(Record { sequence, value, stored_at, expires_at, is_live }))
     }
 
     async fn write(
@@ -198,7 +200,8 @@ impl Nats {
     }
 
     fn entry(&self, record: Record) -> Entry {
-        let now = self.shared.clock.now();
+        // The node's clock may be a little behind.
+        let now = self.shared.clock.now().max(record.stored_at);
         let left = |at: u64| Duration::from_millis(at.saturating_sub(now));
         let expires_in = record.expires_at.map(left);
         Entry { value: record.value, version: record.sequence, expires_in }

@@ -102,7 +102,8 @@ impl Nats {
             return Err(Unavailable::damaged("a lease in NATS"));
         };
         let left = stored.at.saturating_add(ttl).checked_sub(self.shared.clock.now());
-        let left = left.filter(|left| *left > 0);
+        // The node's clock may be a little behind.
+        let left = left.filter(|left| *left > 0).map(|left| left.min(ttl));
         let fence = if fence == 0 { stored.sequence } else { fence };
         Ok(Some(Lease { sequence: stored.sequence, fence, holder, left }))
     }

@@ -18,6 +18,7 @@ use super::failure::not_connected;
 use super::frame;
 use super::jetstream::JetStream;
 use super::names::token;
+use super::probe::Probe;
 use crate::configuration::{Configuration, Limits, NatsAddress, NatsLogin, shown};
 use crate::deliveries::{Deliveries, Inbox};
 use crate::error::{Reason, Unavailable};
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) subscriptions: Subscriptions,
     pub(super) clock: Clock,
     link: watch::Sender<Result<Client, Unavailable>>,
+    /// The link once more, for the task that sends: it is told of it last.
+    sending: watch::Sender<Result<Client, Unavailable>>,
     server: Mutex<String>,
     max_payload: AtomicUsize,
     interruptions: AtomicU64,
@@ -81,6 +84,7 @@ impl Shared {
             subscriptions: Subscriptions::new(),
             clock: Clock::default(),
             link: watch::Sender::new(Err(Unavailable::link_lost())),
+            sending: watch::Sender::new(Err(Unavailable::link_lost())),
             server: Mutex::default(),
             max_payload: AtomicUsize::new(1 << 20),
             interruptions: AtomicU64::new(0),
@@ -91,7 +95,7 @@ impl Shared {
         });
         let first = shared.connect().await?;
         shared.subscriptions.link_up();
-        shared.set_link(Ok(first.clone()));
+        shared.set_up(&first);
         tokio::spawn(watch_link(shared.clone(), first));
         tokio::spawn(send_waiting(shared.clone()));
         Ok((shared, deliveries))
@@ -153,6 +157,7 @@ impl Shared {
     pub(super) fn end(&self) {
         self.outbox.close();
         drop(self.link.send_replace(Err(Unavailable::closed())));
+        drop(self.sending.send_replace(Err(Unavailable::closed())));
         self.subscriptions.link_down(&Unavailable::closed());
         self.doubt(Unavailable::closed());
         self.outbox.filled.notify_one();
@@ -168,15 +173,19 @@ impl Shared {
         self.doubted.notify_one();
     }
 
-    /// Sets the link, unless the engine was closed.
-    fn set_link(&self, link: Result<Client, Unavailable>) {
-        self.link.send_if_modified(|current| {
-            let is_open = !matches!(current, Err(why) if why.reason() == Reason::Closed);
-            if is_open {
-                *current = link;
-            }
-            is_open
-        });
+    /// Tells all of a link, the receiver before the sender: a node would else receive what it has sent meanwhile
+    /// before it knows of the return.
+    fn set_up(&self, link: &Client) {
+        set(&self.link, Ok(link.clone()));
+        self.inbox.restore();
+        set(&self.sending, Ok(link.clone()));
+    }
+
+    /// Tells all that there is no link.
+    fn set_down(&self, why: &Unavailable) {
+        set(&self.sending, Err(why.clone()));
+        set(&self.link, Err(why.clone()));
+        self.subscriptions.link_down(why);
     }
 
     /// Makes a link, checks the server, and makes the streams that are missing.
@@ -323,6 +332,17 @@ impl Shared {
     }
 }
 
+/// Sets a link, unless the engine was closed.
+fn set(link: &watch::Sender<Result<Client, Unavailable>>, to: Result<Client, Unavailable>) {
+    link.send_if_modified(|current| {
+        let is_open = !matches!(current, Err(why) if why.reason() == Reason::Closed);
+        if is_open {
+            *current = to;
+        }
+        is_open
+    });
+}
+
 /// Watches the link, and makes it again, until the engine is closed.
 async fn watch_link(shared: Arc<Shared>, first: Client) {
     let mut client = first;
@@ -331,8 +351,7 @@ async fn watch_link(shared: Arc<Shared>, first: Client) {
         if shared.is_closed() {
             return;
         }
-        shared.set_link(Err(why.clone()));
-        shared.subscriptions.link_down(&why);
+        shared.set_down(&why);
         shared.inbox.interrupt(last_answer);
         shared.interruptions.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(reason = why.to_string(), "the link to NATS is down");
@@ -360,6 +379,12 @@ async fn serve(shared: &Arc<Shared>, client: Client) -> (Unavailable, Instant) {
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut topics: HashMap<Arc<str>, Receiving> = HashMap::new();
     let mut is_restored = false;
+    let probe = Probe::new(&shared.prefix, &client);
+    let mut probe = match tokio::time::timeout(shared.limits.timeout, probe).await {
+        Ok(Ok(probe)) => probe,
+        Ok(Err(why)) => return (why, last_answer),
+        Err(_) => return (Unavailable::timed_out(), last_answer),
+    };
     loop {
         let round = shared.subscriptions.begin();
         for topic in &round.remove {
@@ -367,16 +392,14 @@ async fn serve(shared: &Arc<Shared>, client: Client) -> (Unavailable, Instant) {
         }
         let outcome = tokio::select! {
             why = doubted(shared) => Err(why),
-            outcome = add(shared, &client, &round.add, &mut topics) => outcome,
+            outcome = add(shared, &client, &mut probe, &round.add, &mut topics) => outcome,
         };
         shared.subscriptions.end(round, &outcome);
         if let Err(why) = outcome {
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
-            shared.inbox.restore();
-            // Not before: this node would not receive what it sends meanwhile, or before it knows of the return.
-            shared.set_link(Ok(client.clone()));
+            shared.set_up(&client);
         }
         tokio::select! {
             () = shared.subscriptions.changed.notified() => {}
@@ -386,7 +409,7 @@ async fn serve(shared: &Arc<Shared>, client: Client) -> (Unavailable, Instant) {
                 // The client does not end a wait by itself when the link breaks.
                 let answered = tokio::select! {
                     why = doubted(shared) => Err(why),
-                    answered = flush(shared, &client) => answered,
+                    answered = probe.answered(shared.limits.timeout) => answered,
                 };
                 match answered {
                     Ok(()) => last_answer = asked,
@@ -417,19 +440,11 @@ async fn ask_time(shared: Arc<Shared>) {
     }
 }
 
-/// Waits until the server has done all that it was sent.
-async fn flush(shared: &Shared, client: &Client) -> Result<(), Unavailable> {
-    match tokio::time::timeout(shared.limits.timeout, client.flush()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Unavailable::link_lost()),
-        Err(_) => Err(Unavailable::timed_out()),
-    }
-}
-
 /// Subscribes to topics, and waits until the server knows them.
 async fn add(
     shared: &Arc<Shared>,
     client: &Client,
+    probe: &mut Probe,
     add: &[Arc<str>],
     topics: &mut HashMap<Arc<str>, Receiving>,
 ) -> Result<(), Unavailable> {
@@ -444,7 +459,7 @@ async fn add(
         let task = tokio::spawn(receive(shared.inbox.clone(), topic.clone(), subscriber));
         topics.insert(topic.clone(), Receiving(task));
     }
-    flush(shared, client).await
+    probe.answered(shared.limits.timeout).await
 }
 
 /// Takes the messages of a topic. The inbox is bounded, so that this task is never slow.
@@ -472,8 +487,7 @@ async fn make_again(shared: &Arc<Shared>) -> Option<Client> {
                 return Some(client);
             }
             Err(why) => {
-                shared.set_link(Err(why.clone()));
-                shared.subscriptions.link_down(&why);
+                shared.set_down(&why);
             }
         }
         tokio::time::sleep(pause).await;
@@ -483,7 +497,7 @@ async fn make_again(shared: &Arc<Shared>) -> Option<Client> {
 
 /// Sends what waits in the outbox, while the link stands.
 async fn send_waiting(shared: Arc<Shared>) {
-    let mut link = shared.link.subscribe();
+    let mut link = shared.sending.subscribe();
     loop {
         let filled = shared.outbox.filled.notified();
         let current = link.borrow_and_update().clone();
@@ -522,9 +536,9 @@ async fn send(shared: &Shared, client: &Client, batch: Vec<Message>) -> Result<(
             let sent = client.publish(subject, frame::plain(&message.message)).await;
             sent.map_err(|_| Unavailable::link_lost())?;
         }
-        Ok::<(), Unavailable>(())
+        // They have left this process then.
+        client.flush().await.map_err(|_| Unavailable::link_lost())
     };
     let sent = tokio::time::timeout(shared.limits.timeout, sending).await;
-    sent.map_err(|_| Unavailable::timed_out())??;
-    flush(shared, client).await
+    sent.map_err(|_| Unavailable::timed_out())?
 }
