@@ -476,7 +476,7 @@ async fn receive(inbox: Arc<Inbox>, topic: Arc<str>, mut subscriber: Subscriber)
 async fn make_again(shared: &Arc<Shared>) -> Option<Client> {
     let mut pause = RETRIES.0;
     loop {
-        // What was doubted was the link before.
+        // The doubt was about the link before.
         shared.doubt.lock().take();
         if shared.is_closed() {
             return None;

@@ -210,7 +210,7 @@ async fn slice(shared: &Shared, log: &str) -> Result<(Slice, Option<u64>), Unava
         let mut entries = Vec::new();
         let mut first_sequence = None;
         for stored in all {
-            // What has come since then is not of this moment.
+            // Later entries are not of this moment.
             if stored.sequence > head.sequence {
                 break;
             }

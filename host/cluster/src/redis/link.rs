@@ -325,7 +325,7 @@ async fn change(
 async fn make_again(shared: &Arc<Shared>) -> Option<Connections> {
     let mut pause = RETRIES.0;
     loop {
-        // What was doubted was the link before.
+        // The doubt was about the link before.
         shared.doubt.lock().take();
         if shared.is_closed() {
             return None;
