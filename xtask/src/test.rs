@@ -226,8 +226,8 @@ pub fn build_host(workspace: &Workspace) -> Outcome {
 /// Runs the tests of all crates, including those through a real socket.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let has_later_tests = !filters.is_empty()
-        && !(browser_tests_named(workspace, filters)?.is_empty()
-            && named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty());
+        && (!browser_tests_named(workspace, filters)?.is_empty()
+            || !named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty());
     let command = match is_installed("cargo-nextest") {
         true => {
             let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
