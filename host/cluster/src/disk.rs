@@ -13,7 +13,6 @@ mod tables;
 use std::path::Path;
 
 pub use node::Disk;
-pub(crate) use node::random;
 
 use crate::configuration::Limits;
 use crate::deliveries::Deliveries;

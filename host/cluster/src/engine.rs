@@ -1,22 +1,11 @@
 //! An engine: the four interfaces together, and the state of its link.
 
-use std::pin::Pin;
-use std::sync::Arc;
-
-use crate::configuration::{Address, Configuration};
-use crate::deliveries::Deliveries;
-use crate::error::{OpenError, Unavailable};
+use crate::answer::Answer;
+use crate::error::Unavailable;
 use crate::keys::Keys;
 use crate::leases::Leases;
 use crate::logs::Logs;
 use crate::topics::Topics;
-use crate::{disk, memory, nats, redis};
-
-/// A future of an engine.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Longest name of a topic, log, key or lease, in bytes.
-pub const MAX_NAME_BYTES: usize = 1_024;
 
 /// All that the nodes of a cluster share.
 pub trait Engine: Topics + Logs + Keys + Leases + Send + Sync + 'static {
@@ -24,7 +13,7 @@ pub trait Engine: Topics + Logs + Keys + Leases + Send + Sync + 'static {
     fn status(&self) -> Status;
 
     /// Sends what waits, for [`Limits::timeout`](crate::Limits::timeout) at most, and ends the link. Everything is
-    /// refused from then on, and [`Deliveries`] end.
+    /// refused from then on, and the [deliveries](crate::Deliveries) end.
     fn close(&self) -> Answer<'_, ()>;
 }
 
@@ -62,43 +51,4 @@ pub enum LinkState {
     Down(Unavailable),
     /// The engine was closed.
     Closed,
-}
-
-/// Opens the engine of a configuration.
-///
-/// # Errors
-///
-/// It cannot be used. The reason names the mend, and no secret.
-pub async fn open(
-    configuration: &Configuration,
-) -> Result<(Arc<dyn Engine>, Deliveries), OpenError> {
-    Ok(match &configuration.address {
-        Address::Memory => {
-            let (node, deliveries) = memory::Server::new(0).node("alone", &configuration.limits);
-            (Arc::new(node), deliveries)
-        }
-        Address::Disk { folder } => {
-            let (disk, deliveries) = disk::open(folder, &configuration.limits)?;
-            (Arc::new(disk), deliveries)
-        }
-        Address::Redis(address) => {
-            let (redis, deliveries) = redis::open(address, configuration).await?;
-            (Arc::new(redis), deliveries)
-        }
-        Address::Nats(address) => {
-            let (nats, deliveries) = nats::open(address, configuration).await?;
-            (Arc::new(nats), deliveries)
-        }
-    })
-}
-
-/// Refuses a name that is empty or too long.
-pub(crate) fn check_name(name: &str) -> Result<(), Unavailable> {
-    match name.len() {
-        1..=MAX_NAME_BYTES => Ok(()),
-        length => Err(Unavailable::new(
-            crate::Reason::TooLarge,
-            &format!("a name has {length} bytes, and 1 to {MAX_NAME_BYTES} are possible"),
-        )),
-    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::engine::Answer;
+use crate::answer::Answer;
 use crate::error::Unavailable;
 
 /// The record of a key.

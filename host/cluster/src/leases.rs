@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::Answer;
+use crate::answer::Answer;
 use crate::error::Unavailable;
 
 /// Number of an acquisition. A later one of the same name has a greater number.

@@ -22,12 +22,14 @@
 //! - [`configuration`]: the address of an engine. [`error`]: the reasons for which it cannot be used.
 //! - [`memory`], [`disk`], [`redis`], [`nats`]: the engines.
 //! - `tables`: keys, logs and leases as plain data, for the engines without a server.
+//! - `open`: the choice among them.
 //! - `outbox`, `subscriptions`: what waits for the link, and what is made again when it is back.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
 #![deny(missing_docs)]
 
+mod answer;
 pub mod configuration;
 pub mod deliveries;
 pub mod disk;
@@ -37,18 +39,24 @@ pub mod keys;
 pub mod leases;
 pub mod logs;
 pub mod memory;
+mod names;
 pub mod nats;
+mod open;
 mod outbox;
+mod random;
 pub mod redis;
 mod subscriptions;
 mod tables;
 pub mod topics;
 
+pub use answer::Answer;
 pub use configuration::{Address, Configuration, Limits};
 pub use deliveries::{Deliveries, Delivery};
-pub use engine::{Answer, Engine, LinkState, Status, open};
+pub use engine::{Engine, LinkState, Status};
 pub use error::{ConfigurationError, OpenError, Reason, Unavailable};
 pub use keys::{Entry, Expected, IncrementError, Keys, PutError};
 pub use leases::{Fence, HeldBy, Leases};
 pub use logs::{Bounds, LogEntry, Logs, Position, Slice};
+pub use names::MAX_NAME_BYTES;
+pub use open::open;
 pub use topics::Topics;

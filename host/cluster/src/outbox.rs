@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::configuration::Limits;
-use crate::engine::check_name;
 use crate::error::{Reason, Unavailable};
+use crate::names::check_name;
 
 /// Bytes that a message counts for beside its own.
 const OVERHEAD: usize = 64;

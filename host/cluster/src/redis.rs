@@ -31,9 +31,10 @@ mod topics;
 
 use std::sync::Arc;
 
+use crate::answer::Answer;
 use crate::configuration::{Configuration, RedisAddress, shown};
 use crate::deliveries::Deliveries;
-use crate::engine::{Answer, Engine, LinkState, Status};
+use crate::engine::{Engine, LinkState, Status};
 use crate::error::OpenError;
 use link::Shared;
 use scripts::Scripts;

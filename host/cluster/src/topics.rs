@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::engine::Answer;
+use crate::answer::Answer;
 use crate::error::Unavailable;
 
 /// Messages between nodes, by topic.

@@ -16,6 +16,7 @@ const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("server", "config engine hub runtime"),
     ("runtime", "config engine hub"),
     ("hub", "engine"),
+    ("cluster", "engine"),
     ("engine", ""),
     ("config", ""),
 ];
@@ -33,6 +34,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("figment", "config"),
     ("rusqlite", "engine"),
+    ("redis", "cluster"),
+    ("async-nats", "cluster"),
 ];
 
 /// The folder of the one other crate that names hyper, and only as a client.
@@ -43,6 +46,7 @@ const ABSENT_BELOW: &[(&str, &[&str])] = &[
     ("wharf-contract", &["wasmtime", "hyper", "tokio"]),
     ("wharf-config", &["wasmtime", "hyper", "tokio"]),
     ("wharf-hub", &["wasmtime", "hyper", "tokio-tungstenite"]),
+    ("wharf-cluster", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
     ("wharf-engine", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
 ];
 

@@ -11,13 +11,16 @@ use wharf_engine::Written;
 
 use super::changes;
 use super::tables::Recorded;
+use crate::answer::Answer;
 use crate::configuration::Limits;
 use crate::deliveries::{Deliveries, Inbox};
-use crate::engine::{Answer, Engine, LinkState, Status, check_name};
-use crate::error::{Reason, Unavailable};
+use crate::engine::{Engine, LinkState, Status};
+use crate::error::Unavailable;
 use crate::keys::{Entry, Expected, IncrementError, Keys, PutError};
 use crate::leases::{Fence, HeldBy, Leases};
 use crate::logs::{Bounds, Logs, Position, Slice};
+use crate::names::check_name;
+use crate::random::random;
 use crate::tables::keys::{Conflict, KeyTable};
 use crate::tables::leases::LeaseTable;
 use crate::tables::logs::LogTable;
@@ -104,16 +107,6 @@ async fn publish_written(shared: Arc<Shared>) {
             && let Some(topic) = state.topics.get(log.as_str())
         {
             shared.inbox.message(topic.clone(), entry, Some(position), None);
-        }
-    }
-}
-
-/// Returns a random number that is not 0.
-pub(crate) fn random() -> Result<u64, Unavailable> {
-    match getrandom::u64() {
-        Ok(number) => Ok(number.max(1)),
-        Err(error) => {
-            Err(Unavailable::new(Reason::Other, &format!("there are no random numbers: {error}")))
         }
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::server::Server;
+use crate::answer::Answer;
 use crate::deliveries::Inbox;
-use crate::engine::{Answer, Engine, LinkState, Status, check_name};
+use crate::engine::{Engine, LinkState, Status};
 use crate::error::Unavailable;
 use crate::keys::{Entry, Expected, IncrementError, Keys, PutError};
 use crate::leases::{Fence, HeldBy, Leases};
 use crate::logs::{Bounds, Logs, Position, Slice};
+use crate::names::check_name;
 use crate::outbox::Outbox;
 use crate::tables::keys::Conflict;
 use crate::topics::Topics;

@@ -9,9 +9,10 @@ use redis::{Script, ScriptInvocation, Value};
 use super::Redis;
 use super::answer::{all_items, array, bytes, items, number, text};
 use super::names::Part;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::keys::{Entry, Expected, IncrementError, Keys, PutError};
+use crate::names::check_name;
 use crate::tables::milliseconds;
 
 /// Longest time to live, so that no server refuses it: a hundred years.

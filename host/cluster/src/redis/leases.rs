@@ -6,9 +6,10 @@ use super::Redis;
 use super::answer::{all_items, number, text};
 use super::keys::ttl_text;
 use super::names::Part;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::leases::{Fence, HeldBy, Leases};
+use crate::names::check_name;
 
 impl Leases for Redis {
     fn acquire<'a>(

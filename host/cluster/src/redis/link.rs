@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) outbox: Outbox,
     pub(super) subscriptions: Subscriptions,
     link: watch::Sender<Result<Connection, Unavailable>>,
+    /// The link once more, for the task that sends: it is told of it last.
+    sending: watch::Sender<Result<Connection, Unavailable>>,
     server: Mutex<String>,
     interruptions: AtomicU64,
     /// Number of the link that was begun last. An older one may still tell of its end.
@@ -63,6 +65,7 @@ impl Shared {
             inbox,
             subscriptions: Subscriptions::new(),
             link: watch::Sender::new(Err(Unavailable::link_lost())),
+            sending: watch::Sender::new(Err(Unavailable::link_lost())),
             server: Mutex::default(),
             interruptions: AtomicU64::new(0),
             generation: AtomicU64::new(0),
@@ -71,6 +74,7 @@ impl Shared {
         });
         let first = connect(&shared.address, &shared.limits, shared.receiver()).await?;
         shared.up(&first);
+        shared.set_up(&first.commands);
         tokio::spawn(watch_link(shared.clone(), first));
         tokio::spawn(send_waiting(shared.clone()));
         Ok((shared, deliveries))
@@ -121,6 +125,7 @@ impl Shared {
     pub(super) fn end(&self) {
         self.outbox.close();
         drop(self.link.send_replace(Err(Unavailable::closed())));
+        drop(self.sending.send_replace(Err(Unavailable::closed())));
         self.subscriptions.link_down(&Unavailable::closed());
         self.doubt(Unavailable::closed());
         self.outbox.filled.notify_one();
@@ -139,18 +144,21 @@ impl Shared {
     fn up(&self, connections: &Connections) {
         self.server.lock().clone_from(&connections.server);
         self.subscriptions.link_up();
-        self.set_link(Ok(connections.commands.clone()));
     }
 
-    /// Sets the link, unless the engine was closed.
-    fn set_link(&self, link: Result<Connection, Unavailable>) {
-        self.link.send_if_modified(|current| {
-            let is_open = !matches!(current, Err(why) if why.reason() == Reason::Closed);
-            if is_open {
-                *current = link;
-            }
-            is_open
-        });
+    /// Tells all of a link, the receiver before the sender: a node would else receive what it has sent meanwhile
+    /// before it knows of the return.
+    fn set_up(&self, link: &Connection) {
+        set(&self.link, Ok(link.clone()));
+        self.inbox.restore();
+        set(&self.sending, Ok(link.clone()));
+    }
+
+    /// Tells all that there is no link.
+    fn set_down(&self, why: &Unavailable) {
+        set(&self.sending, Err(why.clone()));
+        set(&self.link, Err(why.clone()));
+        self.subscriptions.link_down(why);
     }
 
     /// Returns the function that gets what the server sends on a new link. It never waits.
@@ -204,6 +212,17 @@ impl Shared {
     }
 }
 
+/// Sets a link, unless the engine was closed.
+fn set(link: &watch::Sender<Result<Connection, Unavailable>>, to: Result<Connection, Unavailable>) {
+    link.send_if_modified(|current| {
+        let is_open = !matches!(current, Err(why) if why.reason() == Reason::Closed);
+        if is_open {
+            *current = to;
+        }
+        is_open
+    });
+}
+
 /// Reads a message: `p` and a plain one, or `e`, the epoch, the offset and an entry.
 fn read_payload(payload: bytes::Bytes) -> Option<(bytes::Bytes, Option<Position>)> {
     match payload.first()? {
@@ -227,8 +246,7 @@ async fn watch_link(shared: Arc<Shared>, first: Connections) {
         if shared.is_closed() {
             return;
         }
-        shared.set_link(Err(why.clone()));
-        shared.subscriptions.link_down(&why);
+        shared.set_down(&why);
         shared.inbox.interrupt(last_answer);
         shared.interruptions.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(reason = why.to_string(), "the link to Redis is down");
@@ -255,7 +273,7 @@ async fn serve(shared: &Shared, connections: Connections) -> (Unavailable, Insta
             return (why, last_answer);
         }
         if !std::mem::replace(&mut is_restored, true) {
-            shared.inbox.restore();
+            shared.set_up(&commands);
         }
         tokio::select! {
             () = shared.subscriptions.changed.notified() => {}
@@ -307,7 +325,7 @@ async fn change(
 async fn make_again(shared: &Arc<Shared>) -> Option<Connections> {
     let mut pause = RETRIES.0;
     loop {
-        // What was doubted was the link before.
+        // The doubt was about the link before.
         shared.doubt.lock().take();
         if shared.is_closed() {
             return None;
@@ -318,8 +336,7 @@ async fn make_again(shared: &Arc<Shared>) -> Option<Connections> {
                 return Some(connections);
             }
             Err(why) => {
-                shared.set_link(Err(why.clone()));
-                shared.subscriptions.link_down(&why);
+                shared.set_down(&why);
             }
         }
         tokio::time::sleep(pause).await;
@@ -329,7 +346,7 @@ async fn make_again(shared: &Arc<Shared>) -> Option<Connections> {
 
 /// Sends what waits in the outbox, while the link stands.
 async fn send_waiting(shared: Arc<Shared>) {
-    let mut link = shared.link.subscribe();
+    let mut link = shared.sending.subscribe();
     loop {
         let filled = shared.outbox.filled.notified();
         let current = link.borrow_and_update().clone();
@@ -346,6 +363,8 @@ async fn send_waiting(shared: Arc<Shared>) {
         };
         let batch = shared.outbox.take();
         if batch.is_empty() {
+            // A link that breaks meanwhile is not kept.
+            drop(connection);
             filled.await;
             continue;
         }

@@ -7,10 +7,11 @@ use super::Redis;
 use super::answer::{all_items, array, bytes, items, number};
 use super::keys::ttl_text;
 use super::names::Part;
-use crate::disk::random;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::logs::{Bounds, LogEntry, Logs, Position, Slice};
+use crate::names::check_name;
+use crate::random::random;
 
 /// Largest number that the scripts know exactly.
 const MAX_NUMBER: u64 = 1 << 53;

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Redis;
-use crate::engine::{Answer, check_name};
+use crate::answer::Answer;
 use crate::error::Unavailable;
+use crate::names::check_name;
 use crate::topics::Topics;
 
 impl Topics for Redis {

@@ -100,7 +100,7 @@ mod redis {
         properties! { with_server Redis several }
     }
     mod with_faults {
-        //         properties! { with_server Redis faults }
+        properties! { with_server Redis faults }
     }
 }
 
@@ -117,6 +117,6 @@ mod nats {
         properties! { with_server Nats several }
     }
     mod with_faults {
-        //         properties! { with_server Nats faults }
+        properties! { with_server Nats faults }
     }
 }

@@ -96,6 +96,16 @@ impl Server {
         let pid = Pid::from_raw(i32::try_from(number).expect("a number")).expect("a process");
         let signal = if is_paused { Signal::STOP } else { Signal::CONT };
         kill_process(pid, signal).expect("a signal");
+        // The signal reaches all threads a little later.
+        let begun = Instant::now();
+        let is_stopped = || {
+            let status = std::fs::read_to_string(format!("/proc/{number}/status"));
+            status.is_ok_and(|status| status.contains("State:\tT"))
+        };
+        while is_stopped() != is_paused {
+            assert!(begun.elapsed() < PATIENCE, "the process does not obey");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

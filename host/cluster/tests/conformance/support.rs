@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 /// Runs a property in a world of its own. Tests of the memory have a clock that moves when nothing else does.
-pub fn run<F: Future<Output = ()>>(kind: Kind, property: fn(World) -> F) {
+pub fn run<F: Future<Output = ()>>(kind: Kind, property: impl FnOnce(World) -> F) {
     let mut builder = match kind {
         Kind::Memory => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
@@ -151,7 +151,8 @@ impl Node {
     /// Receives the next event.
     pub async fn next(&mut self) -> Delivery {
         let next = tokio::time::timeout(PATIENCE, self.deliveries.next()).await;
-        next.expect("an event in time").expect("an engine that is open")
+        let next = next.unwrap_or_else(|_| panic!("no event in time: {:?}", self.engine.status()));
+        next.expect("an engine that is open")
     }
 
     /// Receives the next event, which must be a message.

@@ -98,6 +98,20 @@ impl RedisCluster {
     }
 }
 
+/// Starts a sentinel, which alone decides on a failover of the primary `m`.
+pub fn sentinel(primary: u16) -> Server {
+    Server::start(VARIABLE, |port, folder| {
+        let file = folder.join("sentinel.conf");
+        let settings = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor m 127.0.0.1 {primary} 1\n\
+             sentinel down-after-milliseconds m 500\nsentinel failover-timeout m 2000\n",
+            folder.display()
+        );
+        std::fs::write(&file, settings).expect("written");
+        vec![file.display().to_string(), "--sentinel".to_owned()]
+    })
+}
+
 /// Sends a command, and returns the first line of the answer.
 pub fn command(port: u16, words: &[&str]) -> String {
     let mut line = String::new();
