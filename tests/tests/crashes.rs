@@ -112,10 +112,9 @@ async fn what_a_client_has_seen_survives_crashes_at_any_moment() {
     survive(None).await;
 }
 
-/// The part of the writes since the last sync that a disk has not written is arbitrary, and the last one may be
-/// there in part.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_has_seen_survives_losses_of_power_at_any_moment() {
+    // Of the writes since the last sync an arbitrary part is lost, and the last one may be there in part.
     survive(Some(FaultyDisk::new())).await;
 }
 

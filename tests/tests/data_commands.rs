@@ -179,7 +179,7 @@ async fn an_export_that_is_imported_elsewhere_is_the_same_export() {
     let place = wharf.folder().to_owned();
     // While the host runs, reading works, and writing is refused.
     let all = said(&place, &["data"]).await;
-    assert!(all.contains("in use by  process ") && all.contains("format     1"), "{all}");
+    assert!(all.contains("in use by  process ") && all.contains("format     2"), "{all}");
     let row = all.lines().find(|line| line.starts_with("scripted")).expect("the channel");
     assert_eq!(row.matches(" B)").count(), 3, "store, rooms and timers: {row}");
     let keys = said(&place, &["data", "show", "scripted", "--kind", "store"]).await;

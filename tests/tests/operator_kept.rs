@@ -31,6 +31,7 @@ async fn a_room_without_members_is_shown_as_long_as_it_has_a_state_or_timers() {
     let facts = |name: &str, members: u64| {
         json!({
             "name": name, "members": members, "state_bytes": null, "waiting_events": 0, "timers": 0,
+            "history_messages": 0, "history_bytes": 0,
         })
     };
     // The task that ran the event may still be about to end.

@@ -171,6 +171,7 @@ mod tests {
     async fn what_removed_channels_keep_is_bounded_together_and_the_oldest_makes_room() {
         let mut config = Config::default();
         (config.max_store_bytes, config.max_channel_state_bytes) = (10_000, 1_000);
+        config.max_channel_history_bytes = 0;
         let registry = registry(config);
         let mut kept = KeptChannels::default();
         let mut remove = async |name: &str, bytes: usize| -> (usize, Vec<String>) {

@@ -94,7 +94,7 @@ fn messages(outbound: &Outbound) -> Vec<String> {
 fn field<'a>(note: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = note.split_once(&format!(r#""{name}":"#))?;
     let end = rest.find([',', '}']).expect("an end");
-    Some(rest[..end].trim_matches('"'))
+    Some(rest.get(..end)?.trim_matches('"'))
 }
 
 /// A client that keeps its positions over its connections.
@@ -121,7 +121,7 @@ struct Lab {
 impl Lab {
     fn new(hub: Hub) -> Lab {
         let client = |number: usize| {
-            let is_positioned = number % 3 > 0;
+            let is_positioned = !number.is_multiple_of(3);
             Client {
                 connection: connection(&hub, is_positioned.then_some("")),
                 is_positioned,
