@@ -7,6 +7,7 @@
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
 //! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
+//! - [`Cluster`]: several servers, and the Redis or NATS between them;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
@@ -22,6 +23,7 @@ pub mod artefacts;
 mod backend;
 mod browser;
 mod client;
+pub mod cluster;
 mod dev;
 mod disk;
 mod folder;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, authority};
 pub use browser::Browser;
+pub use cluster::Cluster;
 pub use client::{Client, Ended, Rejected};
 pub use dev::Dev;
 pub use disk::FaultyDisk;

@@ -71,6 +71,11 @@ impl Operated {
         raw.answer().await
     }
 
+    /// Returns the nodes of the cluster as the server knows them: status and JSON.
+    pub async fn nodes(&self) -> (u16, Value) {
+        answered(self.request("GET", "/api/nodes", &[authorization()], b"").await)
+    }
+
     /// Returns the answer to `GET` of a path below `/api/channels`: status and JSON.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         let path = format!("/api/channels{path}");

@@ -52,10 +52,16 @@ fn redis(workspace: &Workspace) -> Outcome<PathBuf> {
     }
     println!("installing Redis, since this machine has none (apt-get install redis-server)");
     let log = workspace.scratch("test")?.join("redis.log");
-    let mut apt = Command::new("apt-get");
-    apt.args(["install", "--yes", "--no-install-recommends", "redis-server"]);
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
-    run_logged(&mut apt, &log, LIMIT).map_err(|failure| format!("{failure}\n{REDIS_ADVICE}"))?;
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        // Scripts of packages start no service at this run level.
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        run_logged(&mut apt, &log, LIMIT)
+    };
+    let install = ["install", "--yes", "--no-install-recommends", "redis-server"];
+    // A new machine has no lists of packages, or old ones.
+    let installed = apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)));
+    installed.map_err(|failure| format!("{failure}\n{REDIS_ADVICE}"))?;
     redis_on_path().ok_or_else(|| REDIS_ADVICE.to_owned())
 }
 

@@ -272,7 +272,7 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
         return Ok(());
     }
     servers::with_servers(workspace, &mut command)?;
-    run(command.args(filters))
+    run_tests(workspace, command, filters)
 }
 
 /// The tests as `cargo test` runs them.
@@ -284,8 +284,17 @@ const BROWSER_TESTS: [&str; 7] =
     ["test", "--workspace", "--no-fail-fast", "--test", "front_door", "--", "--ignored"];
 
 /// The whole workspace, as for the tests of the browser.
-const ENGINE_TESTS: [&str; 7] =
-    ["test", "--workspace", "--no-fail-fast", "--test", "conformance", "--", "--ignored"];
+const ENGINE_TESTS: [&str; 9] = [
+    "test",
+    "--workspace",
+    "--no-fail-fast",
+    "--test",
+    "conformance",
+    "--test",
+    "clusters",
+    "--",
+    "--ignored",
+];
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     unpublished: AtomicU64,
     unreadable: AtomicU64,
     warned_at: AtomicU64,
+    /// True once another node had the name of this one.
+    was_taken: AtomicBool,
 }
 
 /// A channel in service. One that is removed and comes back may be there twice for a moment.
@@ -128,6 +130,7 @@ impl Node {
             unpublished: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             warned_at: AtomicU64::new(0),
+            was_taken: AtomicBool::new(false),
         });
         shared.subscriber.open(Topic::Nodes);
         shared.subscriber.open(Topic::Node(own));
@@ -161,10 +164,7 @@ impl Cluster for Node {
 
     fn failure(&self) -> Option<String> {
         if self.shared.exchange.lock().membership.is_name_taken() {
-            let name = &self.shared.settings.name;
-            return Some(format!(
-                "another host of the cluster has the name {name}; give each a `node_name` of its own"
-            ));
+            return Some(self.shared.name_taken());
         }
         match self.shared.engine.status().link {
             LinkState::Up => None,
@@ -323,7 +323,16 @@ impl Shared {
         exchange.count_connections(self.hubs.connection_count() as u64);
         exchange.look(now, &hubs);
         self.perform(&mut exchange);
+        let is_taken = exchange.membership.is_name_taken();
+        if is_taken && !self.was_taken.swap(is_taken, Ordering::Relaxed) {
+            tracing::error!("{}", self.name_taken());
+        }
         Duration::from_millis(exchange.next_look().saturating_sub(self.now()))
+    }
+
+    fn name_taken(&self) -> String {
+        let name = &self.settings.name;
+        format!("another host of the cluster has the name {name}; give each a `node_name` of its own")
     }
 
     /// Tells the others everything, after a link that was lost is there again.

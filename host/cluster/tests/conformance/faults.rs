@@ -191,7 +191,7 @@ pub async fn a_wrong_password_is_named_and_not_shown(world: World) {
             world.address()
         }
         _ => {
-            let server = crate::servers::nats::NatsServer::start(&[
+            let server = wharf_test_servers::nats::NatsServer::start(&[
                 "--jetstream",
                 "--user",
                 "me",

@@ -13,7 +13,6 @@ mod memory_only;
 mod model;
 mod nats_only;
 mod redis_only;
-mod servers;
 mod support;
 mod topics;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wharf_cluster::{Bounds, Configuration, Expected, OpenError, PutError, Reason, Unavailable};
 
 use crate::logs::WIDE;
-use crate::servers::nats::NatsServer;
+use wharf_test_servers::nats::NatsServer;
 use crate::support::{Kind, World, eventually, run};
 
 async fn refusal(address: &str) -> Unavailable {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wharf_cluster::{Configuration, Expected, LinkState, OpenError, PutError, Reason, Unavailable};
 
 use crate::logs::WIDE;
-use crate::servers::redis::{RedisServer, info, sentinel};
+use wharf_test_servers::redis::{RedisServer, info, sentinel};
 use crate::support::{Kind, Node, World, eventually, is_interrupted, is_restored, run};
 
 async fn refusal(address: &str) -> Unavailable {

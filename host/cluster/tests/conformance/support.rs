@@ -7,8 +7,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use wharf_cluster::{Configuration, Deliveries, Delivery, Engine, Limits, Position, memory};
 
-use crate::servers::nats::NatsServer;
-use crate::servers::redis::{RedisCluster, RedisServer};
+use wharf_test_servers::nats::NatsServer;
+use wharf_test_servers::redis::{RedisCluster, RedisServer};
 
 /// Longest wait for something that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -175,8 +175,8 @@ impl InstanceState {
 
     /// Returns the number of members of a room or a user on all nodes, with this event's change of its own
     /// connection.
-    pub(super) async fn count_everywhere(&self, group: Group<'_>) -> u32 {
-        let hub = &self.channel.hub;
+    pub(super) async fn count_everywhere(&mut self, group: Group<'_>) -> u32 {
+        let hub = self.channel.hub.clone();
         if hub.is_shared() {
             hub.ask(group).await;
         }

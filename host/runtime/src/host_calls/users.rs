@@ -94,7 +94,7 @@ impl Host for InstanceState {
 
 impl InstanceState {
     /// Returns the id of a user who has a connection.
-    pub(super) async fn online_user(&self, user: String) -> Result<Arc<str>, CallRefusal> {
+    pub(super) async fn online_user(&mut self, user: String) -> Result<Arc<str>, CallRefusal> {
         let user = checked(user)?;
         if self.count_everywhere(Group::User(&user)).await > 0 {
             return Ok(user);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::Server;
+use crate::Server;
 
 const VARIABLE: &str = "WHARF_REDIS_SERVER";
 

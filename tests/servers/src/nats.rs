@@ -1,6 +1,6 @@
 //! NATS.
 
-use super::Server;
+use crate::Server;
 
 /// A server.
 pub struct NatsServer {

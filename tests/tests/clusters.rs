@@ -1,0 +1,374 @@
+//! Several hosts that are one: rooms, users, presence and notices across them, with a real engine between.
+//!
+//! `cargo xtask test` finds or installs the servers that these tests need; the tests are ignored without.
+
+use wharf_tests::cluster::{Cluster, Engine, NODE_TIMEOUT};
+use wharf_tests::{Client, Line, Raw, Value, Wharf, eventually, folder, json};
+
+/// Makes a test of each function for each engine.
+macro_rules! on_each_engine {
+    ($($test:ident)*) => {
+        mod redis {
+            $(#[tokio::test]
+            #[ignore = "needs a server of Redis"]
+            async fn $test() {
+                super::$test("redis").await;
+            })*
+        }
+        mod nats {
+            $(#[tokio::test]
+            #[ignore = "needs a server of NATS"]
+            async fn $test() {
+                super::$test("nats").await;
+            })*
+        }
+    };
+}
+
+on_each_engine! {
+    members_on_different_nodes_hear_each_other_and_nobody_else_does
+    all_members_see_the_broadcasts_of_a_node_in_one_order
+    a_connection_in_several_rooms_hears_a_broadcast_to_them_once
+    a_message_to_one_connection_reaches_it_on_its_node
+    users_are_online_and_reached_on_every_node
+    labels_choose_members_on_every_node
+    presence_is_one_list_and_has_no_ghosts_of_a_killed_node
+    counts_of_rooms_are_those_of_all_nodes
+    notices_reach_connections_on_every_node
+    local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
+    a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout
+    a_name_that_two_hosts_have_is_told_of
+    a_start_without_an_engine_waits_for_it_or_fails
+}
+
+async fn id(client: &mut Client) -> String {
+    let answer = client.ask_json(json!({ "do": "id" })).await;
+    answer["id"].as_str().expect("an id").to_owned()
+}
+
+fn broadcast(rooms: &[&str], text: &str) -> Value {
+    json!({ "do": "broadcast", "rooms": rooms, "text": text, "skip": false })
+}
+
+async fn members_on_different_nodes_hear_each_other_and_nobody_else_does(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms?join=harbour").await;
+    let mut bob = cluster.connect(1, "/rooms?join=harbour").await;
+    let mut eve = cluster.connect(1, "/rooms?join=Harbour").await;
+    for (from, text) in [(0, "ahoy"), (1, "ahoy, Ann")] {
+        let sender = if from == 0 { &mut ann } else { &mut bob };
+        sender.send_json(broadcast(&["harbour"], text)).await;
+        assert_eq!(ann.text().await, text);
+        assert_eq!(bob.text().await, text);
+    }
+    let all = json!({ "do": "broadcast_to_all", "text": "all hands", "skip": true });
+    ann.send_json(all).await;
+    assert_eq!(bob.text().await, "all hands");
+    assert_eq!(eve.text().await, "all hands", "the first message that she gets");
+    // Binary frames and other channels' rooms of the name are other things.
+    let mut first = cluster.connect(0, "/rooms?join=quay").await;
+    first.send_json(broadcast(&["quay"], "anybody?")).await;
+    assert_eq!(first.text().await, "anybody?");
+}
+
+async fn all_members_see_the_broadcasts_of_a_node_in_one_order(engine: &str) {
+    const MESSAGES: usize = 200;
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut listeners = Vec::new();
+    for node in [0, 1, 1] {
+        listeners.push(cluster.connect(node, "/rooms?join=square").await);
+    }
+    let mut senders = Vec::new();
+    for sender in 0..4 {
+        let mut client = cluster.connect(0, "/rooms").await;
+        for message in 0..MESSAGES {
+            let text = format!("{sender} {message}");
+            client.feed(broadcast(&["square"], &text).to_string()).await;
+        }
+        senders.push(client);
+    }
+    for sender in &mut senders {
+        sender.flush().await;
+    }
+    let mut seen = Vec::new();
+    for listener in &mut listeners {
+        let mut of_listener = Vec::new();
+        while of_listener.len() < 4 * MESSAGES {
+            of_listener.push(listener.text().await);
+        }
+        seen.push(of_listener);
+    }
+    assert!(seen.iter().all(|of_listener| *of_listener == seen[0]), "one order for all");
+}
+
+async fn a_connection_in_several_rooms_hears_a_broadcast_to_them_once(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms").await;
+    let mut bob = cluster.connect(1, "/rooms?join=red").await;
+    bob.ask_json(json!({ "do": "join", "room": "blue" })).await;
+    ann.send_json(broadcast(&["red", "blue"], "both")).await;
+    ann.send_json(broadcast(&["red"], "one")).await;
+    assert_eq!(bob.text().await, "both");
+    assert_eq!(bob.text().await, "one");
+}
+
+async fn a_message_to_one_connection_reaches_it_on_its_node(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms").await;
+    let mut bob = cluster.connect(1, "/rooms").await;
+    let bobs = id(&mut bob).await;
+    ann.send_json(json!({ "do": "send_to", "id": bobs, "text": "psst" })).await;
+    assert_eq!(bob.text().await, "psst");
+    let nobodys = "00000000002a-1";
+    let refused = ann.ask_json(json!({ "do": "send_to", "id": nobodys, "text": "?" })).await;
+    assert_eq!(refused["refused"], "unknown-connection");
+}
+
+async fn users_are_online_and_reached_on_every_node(engine: &str) {
+    let cluster = Cluster::start(engine, &["users"], 2).await;
+    let mut ann = cluster.connect(0, "/users?user=ann").await;
+    assert_eq!(ann.ask("online bob").await, "false");
+    let mut bob = cluster.connect(1, "/users?user=bob").await;
+    // An answer is good for a second.
+    let is_online = async || (ann.ask("online bob").await == "true").then_some(());
+    eventually("bob to be online", is_online).await;
+    assert_eq!(ann.ask("to bob hello").await, "ok");
+    assert_eq!(bob.text().await, "hello");
+    assert_eq!(ann.ask("to-many bob,ann both").await, "both");
+    assert_eq!(ann.text().await, "ok");
+    assert_eq!(bob.text().await, "both");
+    // By the connection's id, and by the user.
+    let bobs = bob.ask("id").await;
+    assert_eq!(ann.ask(&format!("disconnect {bobs} 4007 enough")).await, "ok");
+    assert_eq!(bob.close_code().await, 4007);
+    let mut bob = cluster.connect(1, "/users?user=bob").await;
+    assert_eq!(ann.ask("disconnect-user bob 4008 enough").await, "ok");
+    let (texts, ended) = bob.rest().await;
+    assert_eq!(ended.code, Some(4008), "{texts:?}");
+    let is_offline = async || (ann.ask("online bob").await == "false").then_some(());
+    eventually("bob to be offline", is_offline).await;
+    assert_eq!(ann.ask("to bob hello").await, "user-offline ProceedWithout");
+}
+
+async fn labels_choose_members_on_every_node(engine: &str) {
+    let cluster = Cluster::start(engine, &["scripted"], 2).await;
+    let mut ann = enter(&cluster, 0, "ann", "yard").await;
+    let mut bob = enter(&cluster, 1, "bob", "yard").await;
+    let mut eve = enter(&cluster, 1, "eve", "yard").await;
+    step(&mut bob, json!({ "do": "label", "value": "left" })).await;
+    step(&mut eve, json!({ "do": "label", "value": "right" })).await;
+    step(&mut ann, json!({ "do": "to_label", "room": "yard", "value": "left" })).await;
+    step(&mut ann, json!({ "do": "broadcast_to_others", "room": "yard" })).await;
+    let first = skip_to(&mut bob, "how").await;
+    let second = skip_to(&mut bob, "how").await;
+    let only = skip_to(&mut eve, "how").await;
+    assert_ne!(first["how"], second["how"]);
+    assert_eq!(second["how"], only["how"], "she is not on the left");
+}
+
+/// Connects a client to `scripted` on a node, and has it join a room.
+async fn enter(cluster: &Cluster, node: usize, name: &str, room: &str) -> Client {
+    let mut client = cluster.connect(node, &format!("/scripted/{name}")).await;
+    assert_eq!(client.json().await, json!({ "welcome": name }));
+    step(&mut client, json!({ "do": "join", "room": room })).await;
+    client
+}
+
+/// Sends a step, and returns its result; messages that others cause meanwhile are skipped.
+async fn step(client: &mut Client, step: Value) -> Value {
+    client.send_json(step).await;
+    skip_to(client, "done").await["result"].take()
+}
+
+/// Reads messages until one that has this key.
+async fn skip_to(client: &mut Client, key: &str) -> Value {
+    loop {
+        let message = client.json().await;
+        if message.get(key).is_some() {
+            return message;
+        }
+    }
+}
+
+/// Reads changes of a presence list until it has exactly these keys.
+async fn list_becomes(client: &mut Client, list: &mut Vec<String>, expected: &[&str]) {
+    while *list != expected {
+        let message = client.json().await;
+        match message["type"].as_str() {
+            Some("presence_state") => {
+                let present = message["present"].as_object().expect("a list");
+                *list = present.keys().cloned().collect();
+            }
+            Some("presence_diff") => {
+                list.extend(message["joins"].as_object().expect("joins").keys().cloned());
+                let leaves = message["leaves"].as_array().expect("leaves");
+                list.retain(|key| !leaves.iter().any(|left| left == key.as_str()));
+            }
+            _ => continue,
+        }
+        list.sort();
+        list.dedup();
+    }
+}
+
+async fn presence_is_one_list_and_has_no_ghosts_of_a_killed_node(engine: &str) {
+    let mut cluster = Cluster::start(engine, &["scripted"], 3).await;
+    let mut ann = enter(&cluster, 0, "ann", "hall").await;
+    let mut bob = enter(&cluster, 1, "bob", "hall").await;
+    let mut eve = enter(&cluster, 2, "eve", "hall").await;
+    for client in [&mut ann, &mut bob, &mut eve] {
+        step(client, json!({ "do": "track", "room": "hall" })).await;
+    }
+    let mut lists = [Vec::new(), Vec::new()];
+    for (client, list) in [&mut ann, &mut bob].into_iter().zip(&mut lists) {
+        client.send_json(json!({ "do": "watch", "room": "hall" })).await;
+        list_becomes(client, list, &["ann", "bob", "eve"]).await;
+    }
+    // A client that comes back to another node within the grace was never away.
+    cluster.nodes[2].wharf.kill();
+    for (client, list) in [&mut ann, &mut bob].into_iter().zip(&mut lists) {
+        list_becomes(client, list, &["ann", "bob"]).await;
+    }
+    let mut eve = enter(&cluster, 1, "eve", "hall").await;
+    step(&mut eve, json!({ "do": "track", "room": "hall" })).await;
+    list_becomes(&mut ann, &mut lists[0], &["ann", "bob", "eve"]).await;
+    step(&mut bob, json!({ "do": "leave", "room": "hall" })).await;
+    list_becomes(&mut ann, &mut lists[0], &["ann", "eve"]).await;
+}
+
+async fn counts_of_rooms_are_those_of_all_nodes(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms?join=red").await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(cluster.connect(1, "/rooms?join=red").await);
+    }
+    let count = json!({ "do": "count", "room": "red" });
+    cluster.becomes(&mut ann, count.clone(), json!({ "count": 4 })).await;
+    // A node without a member in the room asks.
+    others.pop();
+    let mut outside = cluster.connect(0, "/rooms").await;
+    cluster.becomes(&mut outside, count.clone(), json!({ "count": 3 })).await;
+    ann.ask_json(json!({ "do": "leave", "room": "red" })).await;
+    cluster.becomes(&mut outside, count, json!({ "count": 2 })).await;
+}
+
+async fn notices_reach_connections_on_every_node(engine: &str) {
+    let cluster = Cluster::start(engine, &["scripted"], 2).await;
+    let mut ann = enter(&cluster, 0, "ann", "red").await;
+    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    step(&mut ann, json!({ "do": "notify_room", "room": "red" })).await;
+    assert_eq!(skip_to(&mut bob, "notice").await["notice"], "ann");
+    let told = async || {
+        let told = step(&mut ann, json!({ "do": "notify_user", "user": "bob" })).await;
+        (told != "user-offline").then_some(())
+    };
+    eventually("bob to be known", told).await;
+    assert_eq!(skip_to(&mut bob, "notice").await["notice"], "ann");
+}
+
+/// Returns the first line of the answer to the question if a host is ready.
+async fn readiness(wharf: &Wharf) -> String {
+    let mut raw: Raw = wharf.raw().await;
+    raw.request("GET /readyz", &[]).await;
+    raw.answer().await.text().lines().next().unwrap_or_default().to_owned()
+}
+
+async fn readiness_becomes(wharf: &Wharf, line: &str) {
+    let is_so = async || (readiness(wharf).await == line).then_some(());
+    eventually(&format!("the host to say {line:?}"), is_so).await;
+}
+
+async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it(
+    engine: &str,
+) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms?join=red").await;
+    let mut bob = cluster.connect(1, "/rooms?join=red").await;
+    ann.send_json(broadcast(&["red"], "before")).await;
+    assert_eq!((ann.text().await, bob.text().await), ("before".into(), "before".into()));
+    cluster.engine.server().kill();
+    for node in &cluster.nodes {
+        let lost = "not ready, other hosts of the cluster are not reached";
+        readiness_becomes(&node.wharf, lost).await;
+    }
+    ann.send_json(broadcast(&["red"], "meanwhile")).await;
+    assert_eq!(ann.text().await, "meanwhile");
+    // A newcomer waits for nothing, and its room is subscribed to later.
+    let mut eve = cluster.connect(1, "/rooms?join=blue").await;
+    cluster.engine.server().restart();
+    for node in &cluster.nodes {
+        readiness_becomes(&node.wharf, "ready").await;
+    }
+    let mut ann_in_blue = cluster.connect(0, "/rooms").await;
+    let arrives = async || {
+        ann_in_blue.send_json(broadcast(&["red", "blue"], "after")).await;
+        ann_in_blue.send_json(broadcast(&["blue"], "after")).await;
+        let heard = tokio::time::timeout(std::time::Duration::from_millis(200), eve.text()).await;
+        heard.ok()
+    };
+    assert_eq!(eventually("the engine to carry messages", arrives).await, "after");
+    ann.send_json(broadcast(&["red"], "last")).await;
+    loop {
+        let text = bob.text().await;
+        if text == "last" {
+            break;
+        }
+        assert!(["meanwhile", "after"].contains(&&*text), "{text}");
+    }
+}
+
+async fn a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout(engine: &str) {
+    let mut cluster = Cluster::start(engine, &["rooms"], 3).await;
+    let (status, found) = cluster.nodes[0].nodes().await;
+    assert_eq!(status, 200, "{found}");
+    let nodes = found["nodes"].as_array().expect("nodes");
+    let mut names: Vec<_> = nodes.iter().filter_map(|node| node["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["node-0", "node-1", "node-2"]);
+    assert_eq!(nodes[0]["name"], "node-0", "the one that answers is the first");
+    let start = cluster.nodes[0].wharf.log.len();
+    cluster.nodes[2].wharf.signal("TERM");
+    assert!(cluster.nodes[2].wharf.stopped().await.status.success());
+    let left = |line: &Line| line.says("node has left");
+    cluster.nodes[0].wharf.log.wait_for_after(start, "the goodbye", left).await;
+    cluster.nodes[1].wharf.kill();
+    let silent = |line: &Line| line.says("node was silent for too long and is given up");
+    cluster.nodes[0].wharf.log.wait_for_after(start, "the silence", silent).await;
+    cluster.settled().await;
+    let (_, alone) = cluster.nodes[0].nodes().await;
+    assert_eq!(alone["nodes"].as_array().map(Vec::len), Some(1), "{NODE_TIMEOUT} ms: {alone}");
+}
+
+async fn a_name_that_two_hosts_have_is_told_of(engine: &str) {
+    let cluster = Cluster::start(engine, &["echo"], 1).await;
+    let flags = cluster.engine.flags("node-0");
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let second = Wharf::start_in(folder(&["echo"]), &flags).await;
+    for wharf in [&cluster.nodes[0].wharf, &second] {
+        let told = |line: &Line| line.begins("another host of the cluster has the name");
+        wharf.log.wait_for("the line about the name", told).await;
+        readiness_becomes(wharf, "not ready, other hosts of the cluster are not reached").await;
+    }
+}
+
+async fn a_start_without_an_engine_waits_for_it_or_fails(engine: &str) {
+    let engine = Engine::start(engine);
+    engine.server().kill();
+    let flags = engine.flags("late");
+    let mut flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    flags.push("--start-without-engine fail");
+    let place = folder(&["echo"]);
+    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--plugins", "plugins"];
+    arguments.extend(flags.iter().flat_map(|flag| flag.split(' ')));
+    let ended = wharf_tests::run_in(place.path(), &arguments, &[]);
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{text}");
+    assert!(text.contains("the engine of the cluster cannot be used: "), "{text}");
+    flags.pop();
+    let waiting = Wharf::start_early(folder(&["echo"]), &flags).await;
+    let told = |line: &Line| line.says("waiting for the engine of the cluster");
+    waiting.log.wait_for("the line about the engine", told).await;
+    engine.server().restart();
+    readiness_becomes(&waiting, "ready").await;
+}
