@@ -46,7 +46,12 @@ pub(crate) async fn join(
     let name = settings.name.clone();
     let server = engine.status().server;
     let node = Node::start(engine, deliveries, hubs.clone(), settings);
-    tracing::info!(node = wharf_hub::connection_id::NodeId::local().to_string(), name, server, "in a cluster");
+    tracing::info!(
+        node = wharf_hub::connection_id::NodeId::local().to_string(),
+        name,
+        server,
+        "in a cluster"
+    );
     Ok(Some(node))
 }
 
