@@ -15,8 +15,11 @@ use super::{Config, ConfigError, Listen, SETTINGS, Secret, Stated};
 /// The file that is read if none is named.
 const DEFAULT_FILE: &str = "wharf.toml";
 /// The key of the host's own secret.
+/// A function that returns the field of a secret.
+type SecretField = fn(&mut Config) -> &mut Option<Secret>;
+
 /// The settings of the host that are secrets, with their fields.
-const SECRETS: [(&str, fn(&mut Config) -> &mut Option<Secret>); 2] = [
+const SECRETS: [(&str, SecretField); 2] = [
     ("operator_token", |config| &mut config.operator_token),
     ("cluster", |config| &mut config.cluster),
 ];
