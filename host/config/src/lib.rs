@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod channel;
+mod choice;
 mod error;
 #[cfg(test)]
 mod fuzz;
@@ -40,6 +41,7 @@ mod token;
 pub use channel::{
     AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key,
 };
+pub use choice::{DataSync, LogFormat, StartWithoutEngine};
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
@@ -61,35 +63,6 @@ use kind::{
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
 use wharf_contract::presence::{DEFAULT_GRACE, DEFAULT_INTERVAL};
-
-/// The moments at which data is written to the disk itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataSync {
-    /// With each group of writes.
-    Group,
-    /// At an interval.
-    Interval,
-    /// When the system does it by itself.
-    Never,
-}
-
-/// The answer of a start without the engine of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartWithoutEngine {
-    /// The host waits until the engine is there, and serves nobody until then.
-    Wait,
-    /// The host does not start.
-    Fail,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people at a terminal.
-    Human,
-    /// One JSON object a line, for programs that collect logs.
-    Json,
-}
 
 /// The longest timeout, in milliseconds. A value of hours is mostly a typo, and a day is more than
 /// any use needs.

@@ -5,7 +5,7 @@
 //! are numbered. A node that misses one asks for the whole part. So do those that have just got a part of their own,
 //! and all after a lost link. It is pure: its caller gives it the time and the messages, and does what it puts out.
 //!
-//! Whatever is lost, doubled or late, the parts agree in the end; a part of a node that is gone is dropped.
+//! If messages are lost, doubled or late, the parts agree in the end. A part of a node that is gone is dropped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -93,10 +93,10 @@ struct Node {
     exchange: Exchange,
     rooms: Rooms,
     topics: BTreeSet<String>,
-    /// What the engine has sent and this node has not received, with the time at which it arrives. `None`: its link is
+    /// Messages that the engine has sent and this node has not received, with the time at which they arrive. `None`: its link is
     /// there again.
     incoming: VecDeque<(u64, Option<Bytes>)>,
-    /// What it has published and the engine has not received.
+    /// Messages that it has published and the engine has not received.
     outgoing: VecDeque<(u64, String, Bytes)>,
     is_cut: bool,
     paused_until: u64,
@@ -260,7 +260,7 @@ impl World {
                 let node = &mut self.nodes[at];
                 if !node.is_cut {
                     node.is_cut = true;
-                    // What is on its way is lost with the link, a part of it in each direction.
+                    // Messages on their way are lost with the link, a part of them in each direction.
                     let kept = self.dice.below(4) as usize;
                     node.outgoing.truncate(kept);
                     let kept = self.dice.below(4) as usize;
