@@ -128,11 +128,11 @@ impl Lab {
         self.sent.borrow_mut().push(Sent { task, rooms, start, end: u32::MAX });
         let mut writes = PendingWrites::default();
         let at_once = match &members[..] {
-            [room] => room.broadcast_at_once(&frame, None, &mut writes),
+            [room] => room.broadcast_at_once(&frame, None, &mut writes, None),
             _ => None,
         };
         if at_once.is_none() {
-            super::broadcast(&members, &frame, &mut writes, |_, _| true).await;
+            super::broadcast(&members, &frame, &mut writes, None, |_, _| true).await;
         }
         self.sent.borrow_mut()[number].end = self.tick();
     }
@@ -224,7 +224,7 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     let (one, other) = (frame(1), frame(2));
     let (mut writes, mut writes_of_other) = (PendingWrites::default(), PendingWrites::default());
     let rooms = [&room];
-    let mut walk = pin!(broadcast(&rooms, &one, &mut writes, |_, _| true));
+    let mut walk = pin!(broadcast(&rooms, &one, &mut writes, None, |_, _| true));
     assert!(walk.as_mut().poll(&mut cx).is_pending(), "others have their turn after a chunk");
     assert_eq!(numbers(&outbounds[0]), [1]);
 
@@ -233,11 +233,11 @@ fn a_walk_is_for_those_who_were_there_when_it_began_and_have_not_left_since() {
     room.remove(ConnectionId::local(LAST - 1));
     assert_eq!(room.count(), LAST as usize);
     assert_eq!(
-        room.broadcast_at_once(&other, None, &mut writes_of_other),
+        room.broadcast_at_once(&other, None, &mut writes_of_other, None),
         None,
         "it would overtake"
     );
-    let mut next = pin!(broadcast(&rooms, &other, &mut writes_of_other, |_, _| true));
+    let mut next = pin!(broadcast(&rooms, &other, &mut writes_of_other, None, |_, _| true));
     assert!(next.as_mut().poll(&mut cx).is_pending(), "it waits for its turn");
 
     let mut queued = None;
@@ -268,7 +268,7 @@ fn broadcasts_in_line_leave_their_frames_to_the_last_so_that_they_go_out_togethe
     let (frames, rooms) = ([frame(1), frame(2), frame(3)], [&room]);
     let mut writes = [(); 3].map(|()| PendingWrites::default());
     let mut walks: Vec<_> = std::iter::zip(&frames, &mut writes)
-        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, |_, _| true)))
+        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, None, |_, _| true)))
         .collect();
     let mut left = walks.len();
     while left > 0 {
@@ -295,7 +295,7 @@ fn a_walk_that_is_given_up_keeps_nobody_waiting() {
     let frames = [frame(1), frame(2), frame(3)];
     let mut writes = [(); 3].map(|()| PendingWrites::default());
     let mut walks: Vec<_> = std::iter::zip(&frames, &mut writes)
-        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, |_, _| true)))
+        .map(|(frame, writes)| Box::pin(broadcast(&rooms, frame, writes, None, |_, _| true)))
         .collect();
     for walk in &mut walks {
         assert!(walk.as_mut().poll(&mut cx).is_pending());
@@ -316,7 +316,7 @@ fn a_room_that_is_dissolved_while_broadcasts_wait_lets_them_go() {
     let mut writes = [(); 2].map(|()| PendingWrites::default());
     let mut walks: Vec<_> = writes
         .iter_mut()
-        .map(|writes| Box::pin(broadcast(&rooms, &frame, writes, |_, _| true)))
+        .map(|writes| Box::pin(broadcast(&rooms, &frame, writes, None, |_, _| true)))
         .collect();
     for walk in &mut walks {
         assert!(walk.as_mut().poll(&mut cx).is_pending());
@@ -356,7 +356,7 @@ async fn members_agree_on_the_order_when_broadcasts_run_on_several_threads() {
                     2 => &[&rooms[0], &rooms[1]],
                     room => &[&rooms[room as usize]],
                 };
-                broadcast(to, &frame(number), &mut writes, |_, _| true).await;
+                broadcast(to, &frame(number), &mut writes, None, |_, _| true).await;
             }
         })
     });
