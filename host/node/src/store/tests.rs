@@ -102,7 +102,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..200),
     ) {
         let max_bytes = 1 << 20;
-        let mut nodes = || Nodes::new(Rules::new(max_bytes));
+        let nodes = || Nodes::new(Rules::new(max_bytes));
         run(async { follows_the_model(&mut nodes(), max_bytes, steps).await })?;
     }
 }
