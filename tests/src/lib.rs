@@ -41,8 +41,8 @@ use std::time::Duration;
 
 pub use backend::{Backend, authority};
 pub use browser::Browser;
-pub use cluster::Cluster;
 pub use client::{Client, Ended, Rejected};
+pub use cluster::Cluster;
 pub use dev::Dev;
 pub use disk::FaultyDisk;
 pub use folder::{configured, folder};

@@ -3,7 +3,7 @@
 //! `cargo xtask test` finds or installs the servers that these tests need; the tests are ignored without.
 
 use wharf_tests::cluster::{Cluster, Engine, NODE_TIMEOUT};
-use wharf_tests::{Client, Line, Raw, Value, Wharf, eventually, folder, json};
+use wharf_tests::{Client, Ended, Line, Raw, Value, Wharf, eventually, folder, json};
 
 /// Makes a test of each function for each engine.
 macro_rules! on_each_engine {
@@ -65,10 +65,6 @@ async fn members_on_different_nodes_hear_each_other_and_nobody_else_does(engine:
     ann.send_json(all).await;
     assert_eq!(bob.text().await, "all hands");
     assert_eq!(eve.text().await, "all hands", "the first message that she gets");
-    // Binary frames and other channels' rooms of the name are other things.
-    let mut first = cluster.connect(0, "/rooms?join=quay").await;
-    first.send_json(broadcast(&["quay"], "anybody?")).await;
-    assert_eq!(first.text().await, "anybody?");
 }
 
 async fn all_members_see_the_broadcasts_of_a_node_in_one_order(engine: &str) {
@@ -107,9 +103,9 @@ async fn a_connection_in_several_rooms_hears_a_broadcast_to_them_once(engine: &s
     let mut bob = cluster.connect(1, "/rooms?join=red").await;
     bob.ask_json(json!({ "do": "join", "room": "blue" })).await;
     ann.send_json(broadcast(&["red", "blue"], "both")).await;
-    ann.send_json(broadcast(&["red"], "one")).await;
     assert_eq!(bob.text().await, "both");
-    assert_eq!(bob.text().await, "one");
+    ann.send_json(broadcast(&["red", "blue"], "both again")).await;
+    assert_eq!(bob.text().await, "both again");
 }
 
 async fn a_message_to_one_connection_reaches_it_on_its_node(engine: &str) {
@@ -117,7 +113,7 @@ async fn a_message_to_one_connection_reaches_it_on_its_node(engine: &str) {
     let mut ann = cluster.connect(0, "/rooms").await;
     let mut bob = cluster.connect(1, "/rooms").await;
     let bobs = id(&mut bob).await;
-    ann.send_json(json!({ "do": "send_to", "id": bobs, "text": "psst" })).await;
+    ann.ask_json(json!({ "do": "send_to", "id": bobs, "text": "psst" })).await;
     assert_eq!(bob.text().await, "psst");
     let nobodys = "00000000002a-1";
     let refused = ann.ask_json(json!({ "do": "send_to", "id": nobodys, "text": "?" })).await;
@@ -144,10 +140,10 @@ async fn users_are_online_and_reached_on_every_node(engine: &str) {
     let mut bob = cluster.connect(1, "/users?user=bob").await;
     assert_eq!(ann.ask("disconnect-user bob 4008 enough").await, "ok");
     let (texts, ended) = bob.rest().await;
-    assert_eq!(ended.code, Some(4008), "{texts:?}");
+    assert_eq!(ended, Ended::Closed(4008, "enough".to_owned()), "{texts:?}");
     let is_offline = async || (ann.ask("online bob").await == "false").then_some(());
     eventually("bob to be offline", is_offline).await;
-    assert_eq!(ann.ask("to bob hello").await, "user-offline ProceedWithout");
+    assert_eq!(ann.ask("to bob hello").await, "user-offline Gone");
 }
 
 async fn labels_choose_members_on_every_node(engine: &str) {
@@ -159,11 +155,14 @@ async fn labels_choose_members_on_every_node(engine: &str) {
     step(&mut eve, json!({ "do": "label", "value": "right" })).await;
     step(&mut ann, json!({ "do": "to_label", "room": "yard", "value": "left" })).await;
     step(&mut ann, json!({ "do": "broadcast_to_others", "room": "yard" })).await;
-    let first = skip_to(&mut bob, "how").await;
-    let second = skip_to(&mut bob, "how").await;
-    let only = skip_to(&mut eve, "how").await;
-    assert_ne!(first["how"], second["how"]);
-    assert_eq!(second["how"], only["how"], "she is not on the left");
+    // Messages by two ways, which have no order among each other.
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        heard.push(skip_to(&mut bob, "how").await["how"].take());
+    }
+    heard.sort_by_key(Value::to_string);
+    assert_eq!(heard, [json!("label"), json!("others")]);
+    assert_eq!(skip_to(&mut eve, "how").await["how"], "others", "she is not on the left");
 }
 
 /// Connects a client to `scripted` on a node, and has it join a room.

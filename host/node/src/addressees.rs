@@ -74,7 +74,8 @@ impl<'a> To<'a> {
                 _ => {}
             }
         }
-        let label = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| ((&**name).into(), (&**value).into());
+        let label =
+            |(name, value): &(Cow<'_, str>, Cow<'_, str>)| ((&**name).into(), (&**value).into());
         let audience = Audience {
             everyone: self.everyone,
             rooms: names(&self.rooms),

@@ -8,8 +8,8 @@ use wharf_hub::connection_id::NodeId;
 
 use crate::membership::{Change, Membership};
 use crate::parts::{Act, Connections, Parts};
-use crate::topics::{Group, Topic};
 use crate::questions::{Asked, Questions};
+use crate::topics::{Group, Topic};
 use crate::wire::{Beat, Content, DisconnectOf, FrameFor, Message, NoticeTo, Unreadable};
 
 /// The exchange of one node with the others.
@@ -205,5 +205,4 @@ impl Exchange {
     fn publish(&mut self, topic: Topic, content: Content<'_>) {
         self.acts.push(Act::Publish(topic, Message::new(self.own, content).encode()));
     }
-
 }

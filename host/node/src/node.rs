@@ -281,7 +281,11 @@ impl Shared {
     fn may_warn(&self) -> bool {
         let (now, last) = (self.now(), self.warned_at.load(Ordering::Relaxed));
         let is_due = last == 0 || now.saturating_sub(last) >= WARNING_PAUSE;
-        is_due && self.warned_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        is_due
+            && self
+                .warned_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Does something with the exchange, and then what it puts out, in its order.
@@ -338,7 +342,9 @@ impl Shared {
 
     fn name_taken(&self) -> String {
         let name = &self.settings.name;
-        format!("another host of the cluster has the name {name}; give each a `node_name` of its own")
+        format!(
+            "another host of the cluster has the name {name}; give each a `node_name` of its own"
+        )
     }
 
     /// Tells the others everything, after a link that was lost is there again.
@@ -476,8 +482,12 @@ fn log(exchange: &Exchange, change: &Change) {
             let node = node.to_string();
             match why {
                 Why::Goodbye => tracing::info!(node, "node has left"),
-                Why::Replaced => tracing::info!(node, "node was replaced by a newer one of its name"),
-                Why::Silence => tracing::warn!(node, "node was silent for too long and is given up"),
+                Why::Replaced => {
+                    tracing::info!(node, "node was replaced by a newer one of its name")
+                }
+                Why::Silence => {
+                    tracing::warn!(node, "node was silent for too long and is given up")
+                }
             }
         }
     }

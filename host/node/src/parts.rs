@@ -136,7 +136,10 @@ impl Parts {
     pub fn others(&self, group: &Group) -> Vec<(NodeId, u64)> {
         let known = self.groups.get(group);
         let others = known.into_iter().flat_map(|known| &known.others);
-        others.filter(|(_, other)| other.count > 0).map(|(node, other)| (*node, other.count)).collect()
+        others
+            .filter(|(_, other)| other.count > 0)
+            .map(|(node, other)| (*node, other.count))
+            .collect()
     }
 
     /// Returns true if this node has a part in a group.
@@ -309,7 +312,8 @@ impl Parts {
         for node in others.collect::<BTreeSet<NodeId>>() {
             self.check(node, now);
         }
-        let mut own: Vec<Group> = self.groups.keys().filter(|group| self.has(group)).cloned().collect();
+        let mut own: Vec<Group> =
+            self.groups.keys().filter(|group| self.has(group)).cloned().collect();
         own.sort();
         for group in own {
             if let Some(state) = self.whole(&group, connections) {
@@ -321,7 +325,8 @@ impl Parts {
 
     /// Asks a node that has come back for its parts in the groups of this one.
     pub fn returned(&mut self, node: NodeId) {
-        let mut own: Vec<Group> = self.groups.keys().filter(|group| self.has(group)).cloned().collect();
+        let mut own: Vec<Group> =
+            self.groups.keys().filter(|group| self.has(group)).cloned().collect();
         own.sort();
         self.ask(node, &own);
     }
@@ -400,7 +405,11 @@ impl Parts {
             return;
         }
         // The record of a part that is over stays, so that an answer that is late does not bring it back.
-        let before = if begins || news.is_over { std::mem::take(&mut other.entries) } else { BTreeSet::new() };
+        let before = if begins || news.is_over {
+            std::mem::take(&mut other.entries)
+        } else {
+            BTreeSet::new()
+        };
         (other.part, other.number, other.count) = (news.part, news.number, news.count);
         other.told_at = now;
         let told: BTreeSet<u64> = news.entries.iter().map(|entry| entry.connection).collect();

@@ -78,8 +78,12 @@ impl Topic {
             Topic::Nodes => "nodes".to_owned(),
             Topic::Node(id) => format!("node:{id}"),
             Topic::Channel(channel) => format!("channel:{channel}"),
-            Topic::Group(Group { channel, is_user: false, name }) => format!("room:{channel}:{name}"),
-            Topic::Group(Group { channel, is_user: true, name }) => format!("user:{channel}:{name}"),
+            Topic::Group(Group { channel, is_user: false, name }) => {
+                format!("room:{channel}:{name}")
+            }
+            Topic::Group(Group { channel, is_user: true, name }) => {
+                format!("user:{channel}:{name}")
+            }
         }
     }
 }

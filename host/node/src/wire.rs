@@ -254,10 +254,14 @@ mod serde_bytes_of {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It has another format.
-    #[error("a message of another node has format {0}, and this version of wharf reads format {FORMAT}")]
+    #[error(
+        "a message of another node has format {0}, and this version of wharf reads format {FORMAT}"
+    )]
     Format(u8),
     /// It is damaged, or of a kind that this version does not know.
-    #[error("a message of another node has a content that this version of wharf does not know: {0}")]
+    #[error(
+        "a message of another node has a content that this version of wharf does not know: {0}"
+    )]
     Content(String),
 }
 
@@ -288,7 +292,8 @@ impl<'a> Message<'a> {
             return Err(Unreadable::Format(*format));
         }
         let message: Message<'a> = rmp_serde::from_slice(rest).map_err(|why| unknown(&why))?;
-        let from = NodeId::numbered(message.from).ok_or_else(|| unknown(&"no node has its number"))?;
+        let from =
+            NodeId::numbered(message.from).ok_or_else(|| unknown(&"no node has its number"))?;
         Ok((from, message.content))
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use wharf_contract::presence::{Entries, Roster};
 use wharf_hub::connection_id::{ConnectionId, NodeId};
-use wharf_node::exchange::Exchange;
 use wharf_hub::peers::Listed;
+use wharf_node::exchange::Exchange;
 use wharf_node::parts::{Act, Connections};
 use wharf_node::topics::{Group, Topic};
 use wharf_node::wire::Beat;
@@ -116,8 +116,14 @@ fn group(room: u64) -> Group {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut world =
-            World { dice: Dice(seed), now: 1_000_000, nodes: Vec::new(), last_node: 0, loses: false, has_lost: false };
+        let mut world = World {
+            dice: Dice(seed),
+            now: 1_000_000,
+            nodes: Vec::new(),
+            last_node: 0,
+            loses: false,
+            has_lost: false,
+        };
         for place in 0..NODES {
             let node = world.start(place);
             world.nodes.push(node);
@@ -392,7 +398,13 @@ impl World {
                 let about = format!("WHARF_SIMULATION_SEED={seed}, {}, {room:?}", node.id);
                 assert_eq!(seen, truth, "{about}: {list:?} {:?}", node.exchange);
                 let others = node.exchange.parts.count_of_others(&room);
-                assert_eq!(own + others, count, "{about}: {:?} lost {}", node.exchange.parts, self.has_lost);
+                assert_eq!(
+                    own + others,
+                    count,
+                    "{about}: {:?} lost {}",
+                    node.exchange.parts,
+                    self.has_lost
+                );
             }
         }
         for node in &self.nodes {

@@ -36,8 +36,8 @@ use wharf_contract::pattern::Pattern;
 use wharf_contract::router::Router;
 use wharf_contract::text::escape;
 use wharf_engine::Unavailable;
-use wharf_hub::peers::Cluster;
 use wharf_hub::hub::{Channels, EndPace, Hub};
+use wharf_hub::peers::Cluster;
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::Memory;
 

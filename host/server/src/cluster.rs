@@ -46,7 +46,12 @@ pub(crate) async fn join(
     let name = settings.name.clone();
     let server = engine.status().server;
     let node = Node::start(engine, deliveries, hubs.clone(), settings);
-    tracing::info!(node = wharf_hub::connection_id::NodeId::local().to_string(), name, server, "in a cluster");
+    tracing::info!(
+        node = wharf_hub::connection_id::NodeId::local().to_string(),
+        name,
+        server,
+        "in a cluster"
+    );
     Ok(Some(node))
 }
 
@@ -74,7 +79,11 @@ async fn open(
 
 /// Returns the name of the machine and the port of an address, or the number of the process for one without a port.
 fn default_name(address: &str) -> String {
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = match machine.trim() {
+        "" => "host",
+        name => name,
+    };
     let port = address.split(',').next().and_then(|address| address.rsplit_once(':'));
     match port {
         Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {

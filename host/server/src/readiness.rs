@@ -45,7 +45,9 @@ fn text(readiness: &Readiness, is_stopping: bool) -> String {
         _ if is_starting => "starting",
         true => "ready",
         false if readiness.is_data_failing => "not ready, data cannot be written to disk",
-        false if readiness.is_cluster_failing => "not ready, other hosts of the cluster are not reached",
+        false if readiness.is_cluster_failing => {
+            "not ready, other hosts of the cluster are not reached"
+        }
         false if channels == 0 && refused == 0 => "not ready, no plugin is loaded",
         false => "not ready",
     };

@@ -13,8 +13,9 @@ use super::source::{Source, read, repository};
 const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("cli", "author config engine runtime server"),
     ("author", "config hub runtime server"),
-    ("server", "config engine hub runtime"),
+    ("server", "cluster config engine hub node runtime"),
     ("runtime", "config engine hub"),
+    ("node", "cluster hub"),
     ("hub", "engine"),
     ("cluster", "engine"),
     ("engine", ""),
@@ -46,6 +47,7 @@ const ABSENT_BELOW: &[(&str, &[&str])] = &[
     ("wharf-contract", &["wasmtime", "hyper", "tokio"]),
     ("wharf-config", &["wasmtime", "hyper", "tokio"]),
     ("wharf-hub", &["wasmtime", "hyper", "tokio-tungstenite"]),
+    ("wharf-node", &["wasmtime", "hyper", "tokio-tungstenite"]),
     ("wharf-cluster", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
     ("wharf-engine", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
 ];

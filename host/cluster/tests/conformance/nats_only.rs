@@ -6,8 +6,8 @@ use bytes::Bytes;
 use wharf_cluster::{Bounds, Configuration, Expected, OpenError, PutError, Reason, Unavailable};
 
 use crate::logs::WIDE;
-use wharf_test_servers::nats::NatsServer;
 use crate::support::{Kind, World, eventually, run};
+use wharf_test_servers::nats::NatsServer;
 
 async fn refusal(address: &str) -> Unavailable {
     let configuration = Configuration::parse(address).expect("an address");

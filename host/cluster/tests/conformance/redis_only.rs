@@ -6,8 +6,8 @@ use bytes::Bytes;
 use wharf_cluster::{Configuration, Expected, LinkState, OpenError, PutError, Reason, Unavailable};
 
 use crate::logs::WIDE;
-use wharf_test_servers::redis::{RedisServer, info, sentinel};
 use crate::support::{Kind, Node, World, eventually, is_interrupted, is_restored, run};
+use wharf_test_servers::redis::{RedisServer, info, sentinel};
 
 async fn refusal(address: &str) -> Unavailable {
     let configuration = Configuration::parse(address).expect("an address");

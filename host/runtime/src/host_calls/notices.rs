@@ -22,7 +22,9 @@ impl NoticesHost for InstanceState {
         let id = self.connected(&to)?;
         if id.local_number().is_none() {
             let elsewhere = Box::new(NoticeFor::Connection(id));
-            return Ok(self.record(Effect::PostElsewhere(elsewhere, client_bytes::shared(payload)))?);
+            return Ok(
+                self.record(Effect::PostElsewhere(elsewhere, client_bytes::shared(payload)))?
+            );
         }
         let limits = self.channel.inbox_limits();
         let bytes = self.posted_bytes(&payload);
