@@ -59,11 +59,14 @@ impl Dice {
     }
 }
 
+/// The key and the metadata of a member's entry, if it has one.
+type Member = Option<(Arc<str>, Arc<str>)>;
+
 /// The connections of one node, and its lists of rooms.
 #[derive(Default)]
 struct Rooms {
     /// Members of each room: those of this node, with their entry.
-    members: BTreeMap<Group, BTreeMap<u64, Option<(Arc<str>, Arc<str>)>>>,
+    members: BTreeMap<Group, BTreeMap<u64, Member>>,
     lists: BTreeMap<Group, Roster<ConnectionId, Moment>>,
 }
 
@@ -78,7 +81,7 @@ impl Connections for Rooms {
 
     fn entries(&self, group: &Group) -> Vec<(u64, Arc<str>, Arc<str>)> {
         let members = self.members.get(group).into_iter().flatten();
-        let entry = |(number, entry): (&u64, &Option<(Arc<str>, Arc<str>)>)| {
+        let entry = |(number, entry): (&u64, &Member)| {
             entry.clone().map(|(key, meta)| (*number, key, meta))
         };
         members.filter_map(entry).collect()
