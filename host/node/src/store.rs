@@ -31,11 +31,14 @@ pub fn store(engine: Arc<dyn Engine>, channel: &str, max_bytes: usize) -> Engine
 /// - **The bound of the bytes is nearly kept.** The nodes share a count of the bytes, and each may write a 64th of the
 ///   bound before it tells the count. So each node may exceed the bound by that much, and by as much again if it deletes
 ///   while another one counts. A single change that is larger is told before it is made. A node that is killed
-///   has not told all; therefore the store is counted anew each hour.
+///   has not told all; therefore the count expires after an hour, and the store is counted anew at a write.
 /// - **Room of expired entries is found late.** The count has them until the store seems to be full. Then it is counted
 ///   anew, each second at most and for a twentieth of the time at most, and writes are refused meanwhile.
 /// - **A call that fails with `data-unavailable` may have been done**, if the link broke before the answer.
 /// - **A list is not one step.** Each entry is as it was at some moment of the call.
+/// - **A step has a bounded number of tries** if others always change the key in between; then it fails with
+///   `data-unavailable`, and nothing has changed. A set, a deletion and an increment of a plain number end without a
+///   comparison here, and fail so only if the engine gives up (NATS does, after 64 tries).
 /// - **What was written may be lost with the server** of the engine, or with a server of it that had not yet copied it.
 /// - **An increment of a number that is not written plainly**, as `+1` or `007`, begins what is left of the time to live
 ///   again: it may be longer by the time of a round trip.

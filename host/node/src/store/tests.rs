@@ -9,10 +9,13 @@ use wharf_cluster::memory::Server;
 use wharf_cluster::{Engine, Entry as Record, Expected, Limits};
 use wharf_contract::CallRefusal;
 use wharf_contract::store::ENTRY_OVERHEAD;
+use wharf_hub::inbox::InboxLimits;
+use wharf_hub::peers::Cluster;
 use wharf_hub::store::{Entry, Store};
 
 use super::ledger::Rules;
 use super::{EngineStore, store};
+use crate::{Node, Settings};
 use conformance::{World, follows_the_model, ms, step, value};
 
 #[path = "tests/bound.rs"]
@@ -291,6 +294,31 @@ fn a_cut_link_refuses_everything_for_later_and_changes_nothing() {
         server.mend("one");
         assert_eq!(one.get("a").await, Ok(Some(entry)));
         assert_eq!(one.increment("a", 1, None).await, Ok(2));
+    });
+}
+
+#[test]
+fn nodes_offer_the_store_of_a_channel() {
+    run(async {
+        let server = Server::new(1);
+        let limits = InboxLimits { events: 1, bytes: 1, channel_bytes: 1 };
+        let [one, two] = ["one", "two"].map(|name| {
+            let (engine, deliveries) = server.node(name, &Limits::default());
+            let settings = Settings {
+                name: name.to_owned(),
+                version: "1".to_owned(),
+                started: 0,
+                timeout: SECOND * 5,
+                inbox: limits,
+            };
+            Node::start(Arc::new(engine), deliveries, Arc::default(), settings)
+        });
+        let (here, there) = (one.store("chat", 10_000), two.store("chat", 10_000));
+        let version = here.set("k", value("v"), None).await.expect("written");
+        assert_eq!(there.get("k").await, Ok(Some(Entry { value: value("v"), version })));
+        one.stop().await;
+        let refused = here.set("k", value("w"), None).await.expect_err("it has ended");
+        assert_eq!(refused.code(), "data-unavailable");
     });
 }
 
