@@ -35,6 +35,7 @@ on_each_engine! {
     presence_is_one_list_and_has_no_ghosts_of_a_killed_node
     counts_of_rooms_are_those_of_all_nodes
     notices_reach_connections_on_every_node
+    the_store_is_one_for_all_nodes_and_outlives_them
     local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
     a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout
     a_name_that_two_hosts_have_is_told_of
@@ -264,6 +265,35 @@ async fn notices_reach_connections_on_every_node(engine: &str) {
     };
     eventually("bob to be known", told).await;
     assert_eq!(skip_to(&mut bob, "notice").await["notice"], "ann");
+}
+
+async fn the_store_is_one_for_all_nodes_and_outlives_them(engine: &str) {
+    const TIMES: u64 = 40;
+    let mut cluster = Cluster::start(engine, &["scripted"], 2).await;
+    let increment = json!({ "do": "increment", "milliseconds": 3_600_000 });
+    let mut counting = Vec::new();
+    for node in [0, 1, 1] {
+        let mut client = enter(&cluster, node, &format!("counter {}", counting.len()), "yard").await;
+        let increment = increment.clone();
+        counting.push(tokio::spawn(async move {
+            for _ in 0..TIMES {
+                assert!(step(&mut client, increment.clone()).await.is_u64());
+            }
+        }));
+    }
+    for task in counting {
+        task.await.expect("it counts");
+    }
+    for node in &mut cluster.nodes {
+        node.wharf.kill();
+        node.start_again(&[]).await;
+    }
+    // They are in no cluster now, and have a store of their own.
+    let mut alone = enter(&cluster, 0, "ann", "yard").await;
+    assert_eq!(step(&mut alone, increment.clone()).await, 1);
+    cluster.add(folder(&["scripted"])).await;
+    let mut ann = enter(&cluster, 2, "ann", "yard").await;
+    assert_eq!(step(&mut ann, increment).await, 3 * TIMES + 1);
 }
 
 /// Returns the first line of the answer to the question if a host is ready.

@@ -17,6 +17,7 @@ use crate::connection_id::{ConnectionId, NodeId};
 use crate::frame::Frame;
 use crate::inbox::Cause;
 use crate::recipients::{Group, Recipients};
+use crate::store::Store;
 
 /// A wait for other nodes, which is bounded.
 pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -34,6 +35,9 @@ pub trait Cluster: Debug + Send + Sync {
 
     /// Returns the engine and its version, without secrets.
     fn engine(&self) -> String;
+
+    /// Returns the store of a channel, of at most `max_bytes`, which is the same one on all nodes.
+    fn store(&self, channel: &str, max_bytes: usize) -> Arc<dyn Store>;
 }
 
 /// A node of a cluster, as it has described itself.

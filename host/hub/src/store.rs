@@ -13,6 +13,9 @@ use wharf_engine::Written;
 
 pub use memory::Memory;
 
+#[cfg(test)]
+mod tests;
+
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -110,9 +113,16 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// expired and were not dropped yet.
     fn bytes(&self) -> usize;
 
+    /// Returns the size of the entries wherever they are, in bytes, as far as this process knows.
+    fn stored_bytes(&self) -> usize {
+        self.bytes()
+    }
+
     /// Returns the last write, if it may not be on disk yet: effects that rest on what the store answers
     /// must wait for it. `None` where all is written.
-    fn unwritten(&self) -> Option<Written>;
+    fn unwritten(&self) -> Option<Written> {
+        None
+    }
 
     /// Frees some memory of expired entries, with a bounded amount of work. Called now and then.
     /// Returns true if there may be more.

@@ -7,6 +7,7 @@
 //! - [`addressees`]: recipients as messages name them.
 //! - [`topics`]: the topics on which nodes hear of each other.
 //! - [`membership`]: the nodes that are there.
+//! - [`store`]: the store of a channel on the engine.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
@@ -23,6 +24,7 @@ mod notices;
 pub mod parts;
 pub mod questions;
 mod receiver;
+pub mod store;
 mod subscriber;
 pub mod topics;
 pub mod wire;

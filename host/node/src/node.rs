@@ -18,6 +18,7 @@ use wharf_hub::hub::Channels;
 use wharf_hub::inbox::InboxLimits;
 use wharf_hub::peers::{Cluster, NodeFacts, Peers};
 use wharf_hub::recipients::Group as HubGroup;
+use wharf_hub::store::Store;
 
 use crate::channel_peers::ChannelPeers;
 use crate::exchange::Exchange;
@@ -25,6 +26,7 @@ use crate::latch::Latch;
 use crate::membership::{Change, Why};
 use crate::parts::{Act, Connections};
 use crate::receiver;
+use crate::store::store;
 use crate::subscriber::Subscriber;
 use crate::topics::{Group, Topic};
 use crate::wire::{Beat, Content, Message};
@@ -198,6 +200,10 @@ impl Cluster for Node {
 
     fn engine(&self) -> String {
         self.shared.engine.status().server
+    }
+
+    fn store(&self, channel: &str, max_bytes: usize) -> Arc<dyn Store> {
+        Arc::new(store(self.shared.engine.clone(), channel, max_bytes))
     }
 }
 

@@ -39,7 +39,7 @@ use wharf_engine::Unavailable;
 use wharf_hub::hub::{Channels, EndPace, Hub};
 use wharf_hub::peers::Cluster;
 use wharf_hub::presence::PresenceTiming;
-use wharf_hub::store::Memory;
+use wharf_hub::store::{Memory, Store};
 
 mod follow;
 mod load;
@@ -193,14 +193,19 @@ impl Registry {
         if let Some(cluster) = &self.ports.cluster {
             hub = hub.with_peers(cluster.peers(name));
         }
-        let (hub, store) = match self.ports.data.clone() {
-            None => (hub, Memory::new(store_bytes)),
+        let shared = self.ports.cluster.as_ref().map(|cluster| cluster.store(name, store_bytes));
+        let (hub, store): (Hub, Arc<dyn Store>) = match self.ports.data.clone() {
+            None => (hub, shared.unwrap_or_else(|| Arc::new(Memory::new(store_bytes)))),
             Some(disk) => {
                 let name = name.to_owned();
-                let read = move || -> Result<(Hub, Memory), Unavailable> {
+                let read = move || -> Result<(Hub, Arc<dyn Store>), Unavailable> {
                     let records = disk.records(&name)?;
                     let hub = hub.recorded(records.clone())?;
-                    Ok((hub, Memory::recorded(store_bytes, records)?))
+                    let store: Arc<dyn Store> = match shared {
+                        Some(shared) => shared,
+                        None => Arc::new(Memory::recorded(store_bytes, records)?),
+                    };
+                    Ok((hub, store))
                 };
                 let read = on_thread(move |done| drop(done.send(read())));
                 read.await.map_err(|error| Unavailable::new(&error.to_string()))??
@@ -215,7 +220,7 @@ impl Registry {
             name: Arc::from(name),
             hub: Arc::new(hub),
             channels: self.ports.hubs.clone(),
-            store: Arc::new(store),
+            store,
             config: self.config.clone(),
             own,
             log_budget: LogBudget::of_channel(name, lines),

@@ -111,7 +111,7 @@ pub(super) async fn store(channel: &Channel, query: Option<&str>) -> Result<Valu
     let mut entries = listed.map_err(|refusal| Problem::store(&refusal))?;
     let next = cut_page(&mut entries, limit).map(|entry| entry.key.clone());
     let entries: Vec<Value> = entries.iter().map(|entry| shown_entry(entry).into()).collect();
-    Ok(json!({ "bytes": store.bytes(), "entries": entries, "next": next }))
+    Ok(json!({ "bytes": store.stored_bytes(), "entries": entries, "next": next }))
 }
 
 /// Returns the value of one of the store's keys.
