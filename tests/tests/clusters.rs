@@ -273,7 +273,8 @@ async fn the_store_is_one_for_all_nodes_and_outlives_them(engine: &str) {
     let increment = json!({ "do": "increment", "milliseconds": 3_600_000 });
     let mut counting = Vec::new();
     for node in [0, 1, 1] {
-        let mut client = enter(&cluster, node, &format!("counter {}", counting.len()), "yard").await;
+        let mut client =
+            enter(&cluster, node, &format!("counter {}", counting.len()), "yard").await;
         let increment = increment.clone();
         counting.push(tokio::spawn(async move {
             for _ in 0..TIMES {

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use proptest::prelude::*;
 use wharf_hub::connection_id::NodeId;
 use wharf_node::wire::{
-    Beat, Content, DisconnectOf, Entry, FORMAT, FrameFor, GroupName, Message, News, NoticeTo, Place,
-    To, Unreadable,
+    Beat, Content, DisconnectOf, Entry, FORMAT, FrameFor, GroupName, Message, News, NoticeTo,
+    Place, To, Unreadable,
 };
 
 fn node() -> NodeId {
