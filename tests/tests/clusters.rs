@@ -274,7 +274,7 @@ async fn the_store_is_one_for_all_nodes_and_outlives_them(engine: &str) {
     let mut counting = Vec::new();
     for node in [0, 1, 1] {
         let mut client =
-            enter(&cluster, node, &format!("counter {}", counting.len()), "yard").await;
+            enter(&cluster, node, &format!("counter-{}", counting.len()), "yard").await;
         let increment = increment.clone();
         counting.push(tokio::spawn(async move {
             for _ in 0..TIMES {
