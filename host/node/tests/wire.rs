@@ -101,8 +101,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.map(|pair| byte(pair).expect("two digits")).collect()
 }
 
-/// A node of this version writes what earlier ones can read, byte for byte, and reads it. A change of these files is a
-/// change of the format.
+// A change of these files is a change of the format.
 #[test]
 fn messages_of_the_format_that_is_out_there_are_written_and_read_as_they_were() {
     for (content, kept) in contents() {
