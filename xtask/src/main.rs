@@ -8,6 +8,7 @@
 //! - [`demo`]: fills the folder of the demo page;
 //! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
+//! - [`cluster`]: runs several hosts as one;
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`autobahn`]: runs the Autobahn testsuite against the host;
 //! - [`fuzz`]: runs fuzz targets for longer than the tests do;
@@ -29,6 +30,8 @@ mod demo;
 mod host;
 
 mod serve;
+
+mod cluster;
 
 mod bench;
 
@@ -68,6 +71,7 @@ Commands:
   setup              Make the wasm32-wasip2 target work (the other commands do it as well)
   plugins [NAME...]  Compile plugins/*, demo/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
+  cluster            Run several hosts as one, with the example plugins
   bench [JOB...]     Measure what the host costs, beside other servers
   autobahn           Run the Autobahn testsuite for WebSockets against the host
   fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
         "setup" => setup::command,
         "plugins" => plugins::command,
         "serve" => serve::command,
+        "cluster" => cluster::command,
         "bench" => bench::command,
         "autobahn" => autobahn::command,
         "fuzz" => fuzz::command,
@@ -138,6 +143,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "setup" => setup::HELP,
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
+        "cluster" => cluster::HELP,
         "bench" => bench::HELP,
         "autobahn" => autobahn::HELP,
         "fuzz" => fuzz::HELP,

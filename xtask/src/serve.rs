@@ -30,8 +30,9 @@ another terminal.
 ";
 
 /// The secret with which the demo page signs its tokens, for the plugin `secure`.
-const DEMO_SECRET: &str = "known to everybody: for the demo page only";
-const SECRET_OF_SECURE: &str = "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET";
+pub const DEMO_SECRET: &str = "known to everybody: for the demo page only";
+/// The variable of that secret.
+pub const SECRET_OF_SECURE: &str = "WHARF_CHANNELS__SECURE__SECRETS__JWT_SECRET";
 
 pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     let (build, arguments) = parsed(arguments);

