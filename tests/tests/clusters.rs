@@ -34,6 +34,7 @@ on_each_engine! {
     labels_choose_members_on_every_node
     presence_is_one_list_and_has_no_ghosts_of_a_killed_node
     counts_of_rooms_are_those_of_all_nodes
+    members_of_all_nodes_are_listed_in_pages
     notices_reach_connections_on_every_node
     the_store_is_one_for_all_nodes_and_outlives_them
     local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
@@ -251,6 +252,31 @@ async fn counts_of_rooms_are_those_of_all_nodes(engine: &str) {
     cluster.becomes(&mut outside, count.clone(), json!({ "count": 3 })).await;
     ann.ask_json(json!({ "do": "leave", "room": "red" })).await;
     cluster.becomes(&mut outside, count, json!({ "count": 2 })).await;
+}
+
+async fn members_of_all_nodes_are_listed_in_pages(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms", "users"], 3).await;
+    let mut members = Vec::new();
+    for at in 0..7 {
+        members.push(cluster.connect(at % 3, "/rooms?join=red").await);
+    }
+    let mut ids = Vec::new();
+    for member in &mut members {
+        ids.push(id(member).await);
+    }
+    ids.sort();
+    let list = json!({ "do": "members", "room": "red" });
+    cluster.becomes(&mut members[0], list.clone(), json!({ "members": ids })).await;
+    let mut outside = cluster.connect(1, "/rooms").await;
+    cluster.becomes(&mut outside, list, json!({ "members": ids })).await;
+    // A user's connections, from a node that has none of them.
+    let mut phone = cluster.connect(0, "/users?user=ann").await;
+    let mut laptop = cluster.connect(1, "/users?user=ann").await;
+    let mut of_ann = [phone.ask("id").await, laptop.ask("id").await];
+    of_ann.sort();
+    let mut bob = cluster.connect(2, "/users?user=bob").await;
+    let listed = async || (bob.ask("connections ann").await == of_ann.join(" ")).then_some(());
+    eventually("the connections of ann to be listed", listed).await;
 }
 
 async fn notices_reach_connections_on_every_node(engine: &str) {

@@ -244,6 +244,16 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         }
     }
 
+    /// Removes a connection of which nothing is known any more, which is no change of the list to tell of.
+    pub fn forget(&mut self, id: I) {
+        let Some(key) = self.keys.get(&id).cloned() else { return };
+        let was_changed = self.changed.contains_key(&key);
+        self.untrack(id);
+        if !was_changed {
+            self.changed.remove(&key);
+        }
+    }
+
     /// Ends a connection. If it was the last one behind its key, the entry stays for `grace`, so
     /// that a client that comes back in time was never away.
     pub fn end(&mut self, id: I, now: T, grace: Duration) {

@@ -439,6 +439,9 @@ impl Effects {
                 Effect::Join(name, place) => match connection {
                     Some(connection) if hub.keeps_history() => {
                         Box::pin(hub.join_kept(connection, &name, place, writes)).await;
+                        if hub.is_shared() {
+                            Box::pin(hub.open(Group::Room(&name))).await;
+                        }
                     }
                     Some(connection) if hub.is_shared() => {
                         hub.join_in_place(connection, &name, place);

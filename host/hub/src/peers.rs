@@ -20,7 +20,7 @@ use crate::recipients::{Group, Recipients};
 use crate::store::Store;
 
 /// A wait for other nodes, which is bounded.
-pub type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Wait<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The cluster that a node is in.
 pub trait Cluster: Debug + Send + Sync {
@@ -92,6 +92,15 @@ pub trait Peers: Debug + Send + Sync {
     /// connection; `None` if they are already, or if there is nothing to wait for.
     fn opening(&self, group: Group<'_>) -> Option<Wait>;
 
+    /// Returns a wait for the connections that other nodes have in a group, in ascending order, beginning after `after`,
+    /// at most `limit` of each node; `None` if there is nobody to ask.
+    fn members(
+        &self,
+        group: Group<'_>,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Option<Wait<Vec<ConnectionId>>>;
+
     /// Returns a wait until [`count`](Peers::count) knows a group; `None` if it does, or cannot know more.
     fn asking(&self, group: Group<'_>) -> Option<Wait>;
 }
@@ -116,4 +125,6 @@ pub enum Listed {
     Absent,
     /// Absent, and its key stays for the grace of the list.
     Ended,
+    /// Not known any more: this node has nobody in the room. That is no change to tell of.
+    Unknown,
 }

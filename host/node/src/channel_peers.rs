@@ -22,6 +22,21 @@ use crate::wire::{Content, DisconnectOf, FrameFor, NoticeTo, To};
 /// Longest wait for the engine or other nodes, after which a handler goes on without them.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Longest wait for the connections of other nodes, after which a list has those that were told.
+const PATIENCE_FOR_LISTS: Duration = Duration::from_millis(500);
+
+/// An open question. Dropping it ends it.
+struct Asked {
+    shared: Arc<Shared>,
+    question: u64,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.shared.listings.lock().close(self.question);
+    }
+}
+
 /// The port of one channel.
 #[derive(Debug)]
 pub(crate) struct ChannelPeers {
@@ -146,7 +161,24 @@ impl Peers for ChannelPeers {
         (self.shared.engine.status().link == LinkState::Up).then(|| wait(waiting))
     }
 
+    fn members(
+        &self,
+        group: HubGroup<'_>,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Option<Wait<Vec<ConnectionId>>> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let (question, complete) = self.shared.list(&self.group(group), after, limit)?;
+        let asked = Asked { shared: self.shared.clone(), question };
+        Some(Box::pin(async move {
+            let _ = tokio::time::timeout(PATIENCE_FOR_LISTS, complete.opened()).await;
+            asked.shared.listings.lock().close(asked.question)
+        }))
+    }
+
     fn asking(&self, group: HubGroup<'_>) -> Option<Wait> {
-        self.shared.asking(&self.group(group)).map(wait)
+        // Without a link nobody would answer.
+        let is_up = self.shared.engine.status().link == LinkState::Up;
+        is_up.then(|| self.shared.asking(&self.group(group))).flatten().map(wait)
     }
 }

@@ -4,7 +4,12 @@
 //! connections; and does the [acts](Act) that it puts out, in their order. So a test can run several nodes in one
 //! thread, at any speed, and lose whatever it likes.
 
-use wharf_hub::connection_id::NodeId;
+use std::collections::BTreeSet;
+
+use wharf_hub::connection_id::{ConnectionId, NodeId};
+
+use crate::addressees::id;
+use crate::listings::{MAX_ANSWER, own_start};
 
 use crate::membership::{Change, Membership};
 use crate::parts::{Act, Connections, Parts};
@@ -42,7 +47,7 @@ impl Exchange {
     pub fn new(own: NodeId, beat: Beat<'static>, timeout: u64, now: u64) -> Exchange {
         Exchange {
             own,
-            membership: Membership::new(own, &beat.name, timeout, now),
+            membership: Membership::new(own, &beat, timeout, now),
             beat,
             parts: Parts::new(own, now),
             questions: Questions::default(),
@@ -73,7 +78,7 @@ impl Exchange {
             self.publish(Topic::Nodes, Content::Beat(self.beat.clone()));
         }
         if look.was_away {
-            self.restore(now, connections);
+            self.restore(now);
         }
         self.parts.look(now, connections);
         self.acts.extend(self.questions.look(now).into_iter().map(Act::Counted));
@@ -81,7 +86,10 @@ impl Exchange {
 
     /// Asks the others for the number of their connections in a group. Returns true if the answer has to be waited for.
     pub fn ask(&mut self, group: &Group, now: u64) -> bool {
-        if self.parts.has(group) {
+        if self.parts.has(group) && !self.parts.is_young(group, now) {
+            return false;
+        }
+        if self.questions.count(group, now).is_some() {
             return false;
         }
         let nodes = self.membership.nodes().map(|(id, _)| id).collect();
@@ -92,11 +100,47 @@ impl Exchange {
         asked != Asked::Known
     }
 
+    /// Asks the others for their connections in a group. `question` is told the nodes that will answer, and returns the
+    /// number of the question. Returns that number, if there is somebody to ask.
+    pub fn list(
+        &mut self,
+        group: &Group,
+        after: Option<ConnectionId>,
+        limit: u32,
+        question: impl FnOnce(BTreeSet<NodeId>) -> Option<u64>,
+    ) -> Option<u64> {
+        let is_there = |id: &NodeId| after.is_none_or(|after| *id >= after.node);
+        let nodes: BTreeSet<NodeId> = match self.parts.has(group) {
+            true => {
+                self.parts.others(group).into_iter().map(|(id, _)| id).filter(is_there).collect()
+            }
+            false => self.membership.nodes().map(|(id, _)| id).filter(is_there).collect(),
+        };
+        let asked: Vec<NodeId> = nodes.iter().copied().collect();
+        let question = question(nodes)?;
+        let after = after.map(|id| (id.node.number(), id.number));
+        for node in asked {
+            let list = Content::List { question, group: group.wire_owned(), after, limit };
+            self.publish(Topic::Node(node), list);
+        }
+        Some(question)
+    }
+
     /// Returns the number of connections that other nodes have in a group, as far as this one knows.
     pub fn count_of_others(&self, group: &Group, now: u64) -> u64 {
+        let asked = self.questions.count(group, now).unwrap_or(0);
         match self.parts.has(group) {
+            // The others may not have told their parts yet.
+            true if self.parts.is_young(group, now) => self.parts.count_of_others(group).max(asked),
             true => self.parts.count_of_others(group),
-            false => self.questions.count(group, now).unwrap_or(0),
+            false => asked,
+        }
+    }
+
+    /// Gives a sign of life if one is due, while this node cannot listen.
+    pub fn beat(&mut self, now: u64) {
+        if self.membership.beat(now) {
+            self.publish(Topic::Nodes, Content::Beat(self.beat.clone()));
         }
     }
 
@@ -166,6 +210,20 @@ impl Exchange {
                 let over = self.questions.answered(from, question, count, now);
                 self.acts.extend(over.map(Act::Counted));
             }
+            Content::List { question, group, after, limit } => {
+                let after = after.map_or(Some(None), |after| {
+                    id(after).and_then(|after| own_start(self.own, Some(after)))
+                });
+                let limit = limit.min(MAX_ANSWER) as usize;
+                let connections = match after {
+                    Some(after) => connections.members(&Group::from(&group), after, limit),
+                    None => Vec::new(),
+                };
+                self.publish(Topic::Node(from), Content::Listed { question, connections });
+            }
+            Content::Listed { question, connections } => {
+                self.acts.push(Act::Listed(from, question, connections));
+            }
             Content::Notice(notice) => return Some(ForConnections::Notice(notice)),
             Content::Frame(frame) => return Some(ForConnections::Frame(frame)),
             Content::Disconnect(of) => return Some(ForConnections::Disconnect(of)),
@@ -180,21 +238,28 @@ impl Exchange {
 
     /// Notes that a lost link is there again, and all subscriptions with it.
     pub fn restored(&mut self, now: u64, connections: &impl Connections) {
-        self.restore(now, connections);
+        // They could not be heard.
+        self.membership.heard_all(now);
+        self.restore(now);
         self.look(now, connections);
     }
 
-    fn restore(&mut self, now: u64, connections: &impl Connections) {
+    fn restore(&mut self, now: u64) {
         self.publish(Topic::Nodes, Content::Beat(self.beat.clone()));
         self.publish(Topic::Nodes, Content::Restored);
-        self.parts.restore(now, connections);
+        self.parts.restore(now);
     }
 
     fn changed(&mut self, change: Change, now: u64) {
         match &change {
-            Change::Came { node, has_returned: true } => self.parts.returned(*node),
-            Change::Came { .. } => {}
-            Change::Gone(node, _) => {
+            Change::Came { node, has_returned } => {
+                // It need not wait for the next one.
+                self.publish(Topic::Node(*node), Content::Beat(self.beat.clone()));
+                if *has_returned {
+                    self.parts.returned(*node);
+                }
+            }
+            Change::Gone { node, .. } => {
                 self.parts.gone(*node);
                 self.acts.extend(self.questions.gone(*node, now).into_iter().map(Act::Counted));
             }

@@ -20,6 +20,21 @@ impl Latch {
         self.0.close();
     }
 
+    /// Returns true if it is open.
+    #[cfg(test)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Has another latch be opened with this one.
+    pub(crate) fn also(&self, other: &Latch) {
+        let (this, other) = (self.clone(), other.clone());
+        tokio::spawn(async move {
+            this.opened().await;
+            other.open();
+        });
+    }
+
     /// Waits until it is open.
     pub(crate) async fn opened(&self) {
         // It has no permits, so that this ends with the closing.

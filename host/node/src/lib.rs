@@ -9,6 +9,7 @@
 //! - [`membership`]: the nodes that are there.
 //! - [`store`]: the store of a channel on the engine.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
+//!   `listings`: their connections, one by one.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
@@ -18,6 +19,7 @@ pub mod addressees;
 mod channel_peers;
 pub mod exchange;
 mod latch;
+mod listings;
 pub mod membership;
 pub mod node;
 mod notices;

@@ -42,7 +42,14 @@ pub enum Change {
         has_returned: bool,
     },
     /// The node is gone.
-    Gone(NodeId, Why),
+    Gone {
+        /// The node.
+        node: NodeId,
+        /// Its name, if it has told it.
+        name: String,
+        /// The reason.
+        why: Why,
+    },
 }
 
 /// The reason why a node is gone.
@@ -61,6 +68,9 @@ pub enum Why {
 pub struct Membership {
     own: NodeId,
     own_name: String,
+    own_start: u64,
+    /// True once a node of the same name has started later: all others ignore this one for good.
+    is_replaced: bool,
     timeout: u64,
     nodes: BTreeMap<NodeId, Node>,
     /// Nodes that have ended, the last one at the end.
@@ -73,10 +83,12 @@ pub struct Membership {
 
 impl Membership {
     /// Makes the membership of a node that knows no others. `timeout` is the time after which a silent node is gone.
-    pub fn new(own: NodeId, own_name: &str, timeout: u64, now: u64) -> Membership {
+    pub fn new(own: NodeId, beat: &Beat<'_>, timeout: u64, now: u64) -> Membership {
         Membership {
             own,
-            own_name: own_name.to_owned(),
+            own_name: beat.name.clone().into_owned(),
+            own_start: beat.started,
+            is_replaced: false,
             timeout: timeout.max(BEATS),
             nodes: BTreeMap::new(),
             ended: Vec::new(),
@@ -96,9 +108,34 @@ impl Membership {
         id == self.own || self.nodes.contains_key(&id)
     }
 
-    /// Returns true if another living node has the name of this one.
+    /// Returns true if another living node has the name of this one, or has taken its place.
     pub fn is_name_taken(&self) -> bool {
-        self.nodes.values().any(|node| node.name == self.own_name)
+        self.is_replaced || self.nodes.values().any(|node| node.name == self.own_name)
+    }
+
+    /// Returns the time of the next sign of life.
+    pub fn next_beat(&self) -> u64 {
+        self.next_beat
+    }
+
+    /// Returns true if a sign of life is due, while this node cannot listen: it gives nobody up meanwhile.
+    pub fn beat(&mut self, now: u64) -> bool {
+        self.heard_all(now);
+        self.looked_at = now;
+        self.take_beat(now)
+    }
+
+    /// Notes that all nodes were heard: their silence has another reason.
+    pub fn heard_all(&mut self, now: u64) {
+        self.nodes.values_mut().for_each(|node| node.heard_at = now);
+    }
+
+    fn take_beat(&mut self, now: u64) -> bool {
+        let is_due = now >= self.next_beat;
+        if is_due {
+            self.next_beat = now + self.timeout / BEATS;
+        }
+        is_due
     }
 
     /// Notes that a node was heard. Returns the change if it was not there.
@@ -128,6 +165,7 @@ impl Membership {
     /// Notes the description in a sign of life. Returns the nodes that it replaces.
     pub fn described(&mut self, from: NodeId, beat: &Beat<'_>) -> Vec<Change> {
         let Some(node) = self.nodes.get_mut(&from) else { return Vec::new() };
+        self.is_replaced |= *beat.name == self.own_name && beat.started > self.own_start;
         node.name.clone_from(&beat.name.clone().into_owned());
         node.version.clone_from(&beat.version.clone().into_owned());
         (node.started, node.connections) = (beat.started, beat.connections);
@@ -145,14 +183,14 @@ impl Membership {
     }
 
     fn end(&mut self, id: NodeId, why: Why) -> Change {
-        self.nodes.remove(&id);
+        let name = self.nodes.remove(&id).map(|node| node.name).unwrap_or_default();
         // A silent node may be heard again: it was perhaps cut off.
         let list = if why == Why::Silence { &mut self.given_up } else { &mut self.ended };
         if list.len() >= REMEMBERED {
             list.remove(0);
         }
         list.push(id);
-        Change::Gone(id, why)
+        Change::Gone { node: id, name, why }
     }
 
     /// Returns the time of the next [`look`](Membership::look).
@@ -167,17 +205,14 @@ impl Membership {
         let was_away = now.saturating_sub(self.looked_at) >= self.timeout / 2;
         self.looked_at = now;
         if was_away {
-            self.nodes.values_mut().for_each(|node| node.heard_at = now);
+            self.heard_all(now);
         }
         let timeout = self.timeout;
         let is_gone = |node: &Node| now.saturating_sub(node.heard_at) >= timeout;
         let gone: Vec<NodeId> =
             self.nodes.iter().filter(|(_, node)| is_gone(node)).map(|(id, _)| *id).collect();
         let changes = gone.into_iter().map(|id| self.end(id, Why::Silence)).collect();
-        let is_beat_due = now >= self.next_beat;
-        if is_beat_due {
-            self.next_beat = now + self.timeout / BEATS;
-        }
+        let is_beat_due = self.take_beat(now);
         Look { changes, is_beat_due, was_away }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use wharf_cluster::{Deliveries, Delivery, Engine, LinkState};
@@ -23,16 +23,14 @@ use wharf_hub::store::Store;
 use crate::channel_peers::ChannelPeers;
 use crate::exchange::Exchange;
 use crate::latch::Latch;
+use crate::listings::Listings;
 use crate::membership::{Change, Why};
 use crate::parts::{Act, Connections};
-use crate::receiver;
+use crate::receiver::{self, ChannelQueue};
 use crate::store::store;
 use crate::subscriber::Subscriber;
 use crate::topics::{Group, Topic};
 use crate::wire::{Beat, Content, Message};
-
-/// Messages that wait for one channel. Beyond them those for all channels wait, up to the bound of the engine.
-const WAITING_FOR_CHANNEL: usize = 1024;
 
 /// Time between two warnings about messages that could not be published, or read.
 const WARNING_PAUSE: u64 = 1000;
@@ -71,6 +69,8 @@ pub(crate) struct Shared {
     subscriber: Subscriber,
     /// Groups whose topic is wanted: `None` once it is subscribed to, otherwise those who wait for it.
     opening: Mutex<HashMap<Group, Option<Latch>>>,
+    /// Those who wait for the connections of others in a group.
+    pub(crate) listings: Mutex<Listings>,
     /// Those who wait for the count of a group.
     counting: Mutex<HashMap<Group, Latch>>,
     /// The receivers of the channels in service.
@@ -85,7 +85,7 @@ pub(crate) struct Shared {
 /// A channel in service. One that is removed and comes back may be there twice for a moment.
 struct Served {
     users: usize,
-    queue: mpsc::Sender<Bytes>,
+    queue: ChannelQueue,
 }
 
 impl fmt::Debug for Node {
@@ -127,6 +127,7 @@ impl Node {
             wake: Notify::new(),
             subscriber: Subscriber::default(),
             opening: Mutex::default(),
+            listings: Mutex::default(),
             counting: Mutex::default(),
             channels: Mutex::default(),
             unpublished: AtomicU64::new(0),
@@ -167,6 +168,11 @@ impl Cluster for Node {
     fn failure(&self) -> Option<String> {
         if self.shared.exchange.lock().membership.is_name_taken() {
             return Some(self.shared.name_taken());
+        }
+        if self.tasks.lock().iter().any(JoinHandle::is_finished) {
+            return Some(
+                "a task of the host has ended; please report it, and restart the host".into(),
+            );
         }
         match self.shared.engine.status().link {
             LinkState::Up => None,
@@ -229,6 +235,16 @@ impl Hubs<'_> {
 impl Connections for Hubs<'_> {
     fn count(&self, group: &Group) -> usize {
         Hubs::count(self, group)
+    }
+
+    fn members(&self, group: &Group, after: Option<u64>, limit: usize) -> Vec<u64> {
+        let Some(hub) = self.0.find(&group.channel) else { return Vec::new() };
+        let of = match group.is_user {
+            true => HubGroup::User(&group.name),
+            false => HubGroup::Room(&group.name),
+        };
+        let ids = hub.members(of, after.map(ConnectionId::local), limit);
+        ids.into_iter().map(|id| id.number).collect()
     }
 
     fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)> {
@@ -308,6 +324,15 @@ impl Shared {
         self.perform(&mut exchange);
     }
 
+    /// Gives a sign of life if one is due, while this node cannot listen. Returns the time until the next one.
+    pub(crate) fn beat(&self) -> Duration {
+        let mut exchange = self.exchange.lock();
+        let now = self.now();
+        exchange.beat(now);
+        self.perform(&mut exchange);
+        Duration::from_millis(exchange.membership.next_beat().saturating_sub(now).max(1))
+    }
+
     /// Does what is due, and tells what has changed here. Returns the time until the next look.
     pub(crate) fn look(&self) -> Duration {
         let touched = std::mem::take(&mut *self.touched.lock());
@@ -315,8 +340,12 @@ impl Shared {
         let mut exchange = self.exchange.lock();
         let now = self.now();
         for (group, listed) in touched {
+            let has_part = exchange.parts.has(&group);
+            // Taken away before the count that decides: a connection that comes later than that count finds nothing
+            // here, and is looked at again.
+            let opening = self.opening.lock().remove(&group);
             let is_there = hubs.count(&group) > 0;
-            if is_there && !exchange.parts.has(&group) {
+            if is_there && !has_part {
                 exchange.parts.opened(&group, now);
             }
             for (connection, has_ended) in listed {
@@ -324,10 +353,14 @@ impl Shared {
             }
             if is_there {
                 exchange.parts.counted(&group, now);
-            } else if exchange.parts.has(&group) {
+                self.keep_opening(group, opening);
+                continue;
+            }
+            if has_part {
                 exchange.parts.closed(&group, &hubs);
-            } else {
-                self.forget_opening(&group);
+            }
+            if let Some(Some(waiting)) = opening {
+                waiting.open();
             }
         }
         exchange.count_connections(self.hubs.connection_count() as u64);
@@ -343,7 +376,7 @@ impl Shared {
     fn name_taken(&self) -> String {
         let name = &self.settings.name;
         format!(
-            "another host of the cluster has the name {name}; give each a `node_name` of its own"
+            "another host of the cluster has the name {name}; give each a `node_name` of its own, and restart the older one"
         )
     }
 
@@ -366,16 +399,21 @@ impl Shared {
                 match act {
                     Act::Publish(topic, message) => self.publish_encoded(&topic, message),
                     Act::Open(group) => self.subscriber.open(Topic::Group(group)),
-                    Act::Close(group) => {
-                        self.forget_opening(&group);
-                        self.subscriber.close(Topic::Group(group));
-                    }
+                    Act::Close(group) => self.subscriber.close(Topic::Group(group)),
                     Act::List(group, node, number, listed) => {
                         if let Some(hub) = self.hubs.find(&group.channel) {
                             hub.list_here(&group.name, ConnectionId { node, number }, listed);
                         }
                     }
-                    Act::Node(change) => log(exchange, &change),
+                    Act::Node(change) => {
+                        if let Change::Gone { node, .. } = &change {
+                            self.listings.lock().gone(*node);
+                        }
+                        log(exchange, &change);
+                    }
+                    Act::Listed(from, question, numbers) => {
+                        self.listings.lock().answered(from, question, &numbers);
+                    }
                     Act::Counted(group) => {
                         if let Some(waiting) = self.counting.lock().remove(&group) {
                             waiting.open();
@@ -386,9 +424,18 @@ impl Shared {
         }
     }
 
-    fn forget_opening(&self, group: &Group) {
-        if let Some(Some(waiting)) = self.opening.lock().remove(group) {
-            waiting.open();
+    /// Puts the state of a subscription back. Connections that have come meanwhile wait for the same.
+    fn keep_opening(&self, group: Group, before: Option<Option<Latch>>) {
+        let Some(before) = before else { return };
+        let mut opening = self.opening.lock();
+        let meanwhile = opening.insert(group, before.clone()).flatten();
+        if let Some(meanwhile) = meanwhile {
+            match before {
+                // It is subscribed to.
+                None => meanwhile.open(),
+                // Both are opened: the one that is told, and this one by it.
+                Some(first) => first.also(&meanwhile),
+            }
         }
     }
 
@@ -396,12 +443,14 @@ impl Shared {
     fn subscribed(&self, topics: &[Topic]) {
         for topic in topics {
             let Topic::Group(group) = topic else { continue };
-            if let Some(state) = self.opening.lock().get_mut(group)
-                && let Some(waiting) = state.take()
-            {
-                waiting.open();
-            }
-            self.look_with(|exchange, _, _| exchange.parts.subscribed(group));
+            // In one step with the look that closes groups.
+            self.look_with(|exchange, _, _| {
+                if exchange.parts.has(group) {
+                    let waiting = self.opening.lock().insert(group.clone(), None).flatten();
+                    waiting.inspect(Latch::open);
+                    exchange.parts.subscribed(group);
+                }
+            });
         }
     }
 
@@ -420,12 +469,34 @@ impl Shared {
 
     /// Returns the latch of the answer for the count of a group; `None` if there is nothing to wait for.
     pub(crate) fn asking(&self, group: &Group) -> Option<Latch> {
-        let waiting = self.counting.lock().entry(group.clone()).or_default().clone();
-        let is_open = self.look_with(|exchange, now, _| exchange.ask(group, now));
-        if !is_open {
-            self.counting.lock().remove(group);
+        let waiting = self.look_with(|exchange, now, _| {
+            let is_open = exchange.ask(group, now);
+            is_open.then(|| self.counting.lock().entry(group.clone()).or_default().clone())
+        });
+        // The question has an end, which is to be looked for.
+        if waiting.is_some() {
+            self.wake.notify_one();
         }
-        is_open.then_some(waiting)
+        waiting
+    }
+
+    /// Asks the others for their connections in a group. Returns the number of the question and the latch of its last
+    /// answer, if there is somebody to ask.
+    pub(crate) fn list(
+        &self,
+        group: &Group,
+        after: Option<ConnectionId>,
+        limit: u32,
+    ) -> Option<(u64, Latch)> {
+        let mut latch = None;
+        let question = self.look_with(|exchange, _, _| {
+            exchange.list(group, after, limit, |nodes| {
+                let (question, complete) = self.listings.lock().open(nodes)?;
+                latch = Some(complete);
+                Some(question)
+            })
+        });
+        question.zip(latch)
     }
 
     /// Returns the number of connections that others have in a group.
@@ -443,14 +514,14 @@ impl Shared {
     }
 
     /// Returns the queue of a channel in service.
-    pub(crate) fn queue(&self, channel: &str) -> Option<mpsc::Sender<Bytes>> {
+    pub(crate) fn queue(&self, channel: &str) -> Option<ChannelQueue> {
         self.channels.lock().get(channel).map(|served| served.queue.clone())
     }
 
     fn serve(self: &Arc<Shared>, channel: &Arc<str>) {
         let mut channels = self.channels.lock();
         let served = channels.entry(channel.clone()).or_insert_with(|| {
-            let (queue, waiting) = mpsc::channel(WAITING_FOR_CHANNEL);
+            let (queue, waiting) = ChannelQueue::new();
             tokio::spawn(receiver::serve(Arc::downgrade(self), waiting));
             self.subscriber.open(Topic::Channel(channel.clone()));
             Served { users: 0, queue }
@@ -478,15 +549,15 @@ fn log(exchange: &Exchange, change: &Change) {
             let node = node.to_string();
             tracing::info!(node, name, returned = has_returned, "node is there");
         }
-        Change::Gone(node, why) => {
+        Change::Gone { node, name, why } => {
             let node = node.to_string();
             match why {
-                Why::Goodbye => tracing::info!(node, "node has left"),
+                Why::Goodbye => tracing::info!(node, name, "node has left"),
                 Why::Replaced => {
-                    tracing::info!(node, "node was replaced by a newer one of its name")
+                    tracing::info!(node, name, "node was replaced by a newer one of its name");
                 }
                 Why::Silence => {
-                    tracing::warn!(node, "node was silent for too long and is given up")
+                    tracing::warn!(node, name, "node was silent for too long and is given up");
                 }
             }
         }
@@ -502,10 +573,11 @@ pub(crate) fn taken(shared: &Shared, delivery: Delivery) -> Option<(Arc<str>, By
                 LinkState::Down(why) => why.to_string(),
                 _ => "messages came faster than they were handled".to_owned(),
             };
-            tracing::warn!(reason, "other nodes are not reached; local traffic goes on");
+            tracing::warn!(reason, "messages of other nodes are missing; local traffic goes on");
         }
         Delivery::Restored => {
-            tracing::info!("other nodes are reached again");
+            let dropped = shared.engine.status().dropped;
+            tracing::info!(dropped, "other nodes are reached again");
             shared.restored();
         }
     }

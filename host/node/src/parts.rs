@@ -8,7 +8,8 @@
 //! If messages are lost, doubled or late, the parts agree in the end. A part of a node that is gone is dropped.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +30,17 @@ const PATIENCE: u64 = 1000;
 /// by it.
 const COMPARING: u64 = 30_000;
 
+/// Rounds into which the groups are divided for the comparison, so that it is no burst.
+const ROUNDS: u64 = 30;
+
+/// Age of a part up to which those of others may not be known, in milliseconds.
+const YOUNG: u64 = 1000;
+
+/// Groups that are told after a lost link, in one look, and the time to the next ones in milliseconds. All of them at once
+/// would be more than the engine's queue takes.
+const RESTORED_AT_ONCE: usize = 1000;
+const RESTORING: u64 = 50;
+
 /// Groups that one question names.
 const ASKED_AT_ONCE: usize = 256;
 
@@ -36,6 +48,10 @@ const ASKED_AT_ONCE: usize = 256;
 pub trait Connections {
     /// Returns the number of this node's connections in a group.
     fn count(&self, group: &Group) -> usize;
+
+    /// Returns the numbers of this node's connections in a group in ascending order, beginning after one, at most
+    /// `limit`.
+    fn members(&self, group: &Group, after: Option<u64>, limit: usize) -> Vec<u64>;
 
     /// Returns the place of one of this node's connections in a room's presence list; `None` if it has none.
     fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)>;
@@ -59,6 +75,8 @@ pub enum Act {
     Node(Change),
     /// Note that the count of a group is known that was asked for.
     Counted(Group),
+    /// Note the connections of a node, which were asked for with this question.
+    Listed(NodeId, u64, Vec<u64>),
 }
 
 /// The parts of this node, and those of others in the same groups.
@@ -71,6 +89,11 @@ pub struct Parts {
     /// Number of the last part.
     last_part: u64,
     next_comparison: u64,
+    /// Number of the last round of the comparison.
+    round: u64,
+    /// Groups that are still to be told after a lost link, and the time of the next ones.
+    restoring: VecDeque<Group>,
+    next_restoring: u64,
     acts: Vec<Act>,
 }
 
@@ -85,6 +108,8 @@ struct Known {
 #[derive(Debug)]
 struct Own {
     part: u64,
+    /// Time from which on it is there.
+    since: u64,
     /// Number of the last change that was told.
     number: u64,
     /// Connections whose entries have changed since, and those of them that have ended.
@@ -103,7 +128,7 @@ struct Other {
     /// Time of the last question, if its answer has not come.
     asked_at: Option<u64>,
     /// Number of the highest change that was heard of, while some before it are missing.
-    heard_of: u64,
+    heard_of: (u64, u64),
     /// Time at which it was told last.
     told_at: u64,
 }
@@ -116,7 +141,10 @@ impl Parts {
             groups: HashMap::new(),
             gathering: BTreeSet::new(),
             last_part: now,
-            next_comparison: now + COMPARING,
+            next_comparison: now + COMPARING / ROUNDS,
+            round: 0,
+            restoring: VecDeque::new(),
+            next_restoring: 0,
             acts: Vec::new(),
         }
     }
@@ -128,8 +156,8 @@ impl Parts {
 
     /// Returns the number of connections that other nodes have in a group.
     pub fn count_of_others(&self, group: &Group) -> u64 {
-        let known = self.groups.get(group);
-        known.map_or(0, |known| known.others.values().map(|other| other.count).sum())
+        let others = self.groups.get(group).into_iter().flat_map(|known| known.others.values());
+        others.fold(0, |sum: u64, other| sum.saturating_add(other.count))
     }
 
     /// Returns the nodes with a part in a group, without this one, and the numbers of their connections in it.
@@ -140,6 +168,12 @@ impl Parts {
             .filter(|(_, other)| other.count > 0)
             .map(|(node, other)| (*node, other.count))
             .collect()
+    }
+
+    /// Returns true if this node has its part in a group for so short a time that others may not have told theirs.
+    pub fn is_young(&self, group: &Group, now: u64) -> bool {
+        let own = self.groups.get(group).and_then(|known| known.own.as_ref());
+        own.is_some_and(|own| now < own.since + YOUNG)
     }
 
     /// Returns true if this node has a part in a group.
@@ -153,7 +187,8 @@ impl Parts {
         if known.own.is_none() {
             self.last_part = now.max(self.last_part + 1);
             let part = self.last_part;
-            known.own = Some(Own { part, number: 0, changed: BTreeMap::new(), told_at: None });
+            let changed = BTreeMap::new();
+            known.own = Some(Own { part, since: now, number: 0, changed, told_at: None });
             self.acts.push(Act::Open(group.clone()));
         }
         self.gather(group, now);
@@ -181,7 +216,7 @@ impl Parts {
         let known = self.groups.remove(group);
         // Nobody here reads the list any more; a later one has to begin with those that are there then.
         for (node, other) in known.into_iter().flat_map(|known| known.others) {
-            self.forget(group, node, other);
+            self.forget(group, node, other, &Listed::Unknown);
         }
         self.acts.push(Act::Close(group.clone()));
     }
@@ -262,22 +297,46 @@ impl Parts {
             }
         }
         if now >= self.next_comparison {
-            self.next_comparison = now + COMPARING;
+            self.next_comparison = now + COMPARING / ROUNDS;
             self.compare(now, connections);
+        }
+        if !self.restoring.is_empty() && now >= self.next_restoring {
+            self.next_restoring = now + RESTORING;
+            for _ in 0..RESTORED_AT_ONCE {
+                let Some(group) = self.restoring.pop_front() else { break };
+                if let Some(state) = self.whole(&group, connections) {
+                    self.publish(Topic::Group(group.clone()), Content::State(state));
+                    self.subscribed(&group);
+                }
+            }
         }
     }
 
     /// Returns the time of the next [`look`](Parts::look).
     pub fn next_look(&self) -> u64 {
-        let gathered = self.gathering.first().map(|(at, _)| *at);
-        gathered.map_or(self.next_comparison, |at| at.min(self.next_comparison))
+        let gathered = self.gathering.first().map_or(u64::MAX, |(at, _)| *at);
+        let restored = if self.restoring.is_empty() { u64::MAX } else { self.next_restoring };
+        self.next_comparison.min(gathered).min(restored)
     }
 
     /// Tells a change without a content in each group that others are in, so that those that have missed one find
-    /// out; and asks where an answer, or such a change of another node, has not come.
+    /// out; and asks where an answer, or such a change of another node, has not come. Each call does so for a part of
+    /// the groups.
     fn compare(&mut self, now: u64, connections: &impl Connections) {
-        let is_shared = |known: &Known| known.others.values().any(|other| other.count > 0);
-        let shared = self.groups.iter().filter(|(_, known)| is_shared(known));
+        self.round = (self.round + 1) % ROUNDS;
+        // Nodes that have opened a group at the same time may know nothing of each other.
+        let is_new = |own: &Own| now < own.since + 2 * COMPARING;
+        let is_shared = |known: &Known| {
+            known.others.values().any(|other| other.count > 0)
+                || known.own.as_ref().is_some_and(is_new)
+        };
+        let round = self.round;
+        let is_due = |group: &Group| {
+            let mut hasher = DefaultHasher::new();
+            group.hash(&mut hasher);
+            hasher.finish() % ROUNDS == round
+        };
+        let shared = self.groups.iter().filter(|(group, known)| is_due(group) && is_shared(known));
         let mut shared: Vec<Group> = shared.map(|(group, _)| group.clone()).collect();
         shared.sort();
         for group in shared {
@@ -306,21 +365,17 @@ impl Parts {
     }
 
     /// Asks all others for their parts in all groups, and tells them this node's: something may have been lost.
-    pub fn restore(&mut self, now: u64, connections: &impl Connections) {
+    pub fn restore(&mut self, now: u64) {
         let others = self.groups.values().flat_map(|known| known.others.keys().copied());
         // Those whose part is over hear no question to a group.
         for node in others.collect::<BTreeSet<NodeId>>() {
             self.check(node, now);
         }
-        let mut own: Vec<Group> =
-            self.groups.keys().filter(|group| self.has(group)).cloned().collect();
+        let own = self.groups.iter().filter(|(_, known)| known.own.is_some());
+        let mut own: Vec<Group> = own.map(|(group, _)| group.clone()).collect();
         own.sort();
-        for group in own {
-            if let Some(state) = self.whole(&group, connections) {
-                self.publish(Topic::Group(group.clone()), Content::State(state));
-                self.subscribed(&group);
-            }
-        }
+        self.restoring = own.into();
+        self.next_restoring = now;
     }
 
     /// Asks a node that has come back for its parts in the groups of this one.
@@ -359,13 +414,13 @@ impl Parts {
         let mut dropped: Vec<(Group, Other)> = with.collect();
         dropped.sort_by(|a, b| a.0.cmp(&b.0));
         for (group, other) in dropped {
-            self.forget(&group, node, other);
+            self.forget(&group, node, other, &Listed::Absent);
         }
     }
 
-    fn forget(&mut self, group: &Group, node: NodeId, other: Other) {
+    fn forget(&mut self, group: &Group, node: NodeId, other: Other, listed: &Listed) {
         for connection in other.entries {
-            self.acts.push(Act::List(group.clone(), node, connection, Listed::Absent));
+            self.acts.push(Act::List(group.clone(), node, connection, listed.clone()));
         }
     }
 
@@ -397,7 +452,7 @@ impl Parts {
         let begins = news.part > other.part && news.number == 1;
         let follows = news.part == other.part && news.number == other.number + 1;
         if !begins && !follows && !news.is_over {
-            other.heard_of = news.number;
+            other.heard_of = (news.part, news.number);
             if other.asked_at.is_none_or(|at| at + PATIENCE <= now) {
                 other.asked_at = Some(now);
                 self.ask(from, std::slice::from_ref(group));
@@ -416,7 +471,7 @@ impl Parts {
         for connection in before.difference(&told) {
             self.acts.push(Act::List(group.clone(), from, *connection, Listed::Ended));
         }
-        for Entry { connection, place } in news.entries {
+        for Entry { connection, place } in news.entries.into_iter().filter(|_| !group.is_user) {
             let listed = other.listed(connection, place);
             self.acts.push(Act::List(group.clone(), from, connection, listed));
         }
@@ -434,7 +489,7 @@ impl Parts {
         let mut before = std::mem::take(&mut other.entries);
         (other.part, other.number, other.count) = (state.part, state.number, state.count);
         other.told_at = now;
-        for Entry { connection, place } in state.entries {
+        for Entry { connection, place } in state.entries.into_iter().filter(|_| !group.is_user) {
             before.remove(&connection);
             let listed = other.listed(connection, place);
             self.acts.push(Act::List(group.clone(), from, connection, listed));
@@ -443,7 +498,8 @@ impl Parts {
             self.acts.push(Act::List(group.clone(), from, connection, Listed::Ended));
         }
         other.asked_at = None;
-        if other.heard_of > other.number {
+        // Of a part that is over nothing more comes.
+        if other.heard_of.0 == other.part && other.heard_of.1 > other.number {
             other.asked_at = Some(now);
             self.ask(from, std::slice::from_ref(group));
         }
@@ -453,11 +509,11 @@ impl Parts {
 impl Other {
     fn listed(&mut self, connection: u64, place: Place<'_>) -> Listed {
         match place {
-            Place::Present { key, meta } => {
+            Place::Present { key, meta } if is_fit(&key, &meta) => {
                 self.entries.insert(connection);
                 Listed::Present(key.as_ref().into(), meta.as_ref().into())
             }
-            Place::Absent => {
+            Place::Present { .. } | Place::Absent => {
                 self.entries.remove(&connection);
                 Listed::Absent
             }
@@ -467,4 +523,9 @@ impl Other {
             }
         }
     }
+}
+
+/// Returns true for a key and metadata that watchers can be sent.
+fn is_fit(key: &str, meta: &str) -> bool {
+    !key.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(meta).is_ok()
 }

@@ -16,7 +16,7 @@ const GOOD_FOR: u64 = 1000;
 const PATIENCE: u64 = 500;
 
 /// Questions that may be open, and answers that are kept. Beyond it the count of others is taken for 0.
-const MAX: usize = 10_000;
+const MAX: usize = 100_000;
 
 /// The questions of one node.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Questions {
     open: BTreeMap<u64, Question>,
     by_group: HashMap<Group, u64>,
     answers: HashMap<Group, Answer>,
+    /// Time at which old answers are dropped again.
+    next_tidying: u64,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,8 @@ impl Questions {
         let late = self.open.iter().take_while(|(_, question)| is_late(question));
         let late: Vec<u64> = late.map(|(number, _)| *number).collect();
         let groups = late.into_iter().filter_map(|number| self.end(number, now)).collect();
-        if self.open.is_empty() {
+        if now >= self.next_tidying {
+            self.next_tidying = now + GOOD_FOR;
             self.answers.retain(|_, answer| now < answer.until);
         }
         groups

@@ -1,10 +1,11 @@
 //! The receiver of a node: its messages in their order, those of each channel in a task of its own.
 
+use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use wharf_cluster::Deliveries;
 use wharf_contract::close::Close;
 use wharf_hub::connection_id::ConnectionId;
@@ -18,22 +19,71 @@ use crate::wire::{Content, DisconnectOf, FrameFor, Message};
 /// Messages of a channel that are handled before what they have queued is written.
 const AT_ONCE: usize = 64;
 
+/// Messages that wait for one channel, at most.
+const WAITING_FOR_CHANNEL: usize = 1024;
+
+/// Bytes of messages that wait for one channel. Beyond them those for all channels wait, up to the bound of the
+/// engine's deliveries.
+const WAITING_BYTES: u32 = 16 << 20;
+
+/// A message that waits for its channel.
+pub(crate) struct Waiting {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// The queue of one channel. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct ChannelQueue {
+    sender: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+impl ChannelQueue {
+    /// Makes both ends of a queue.
+    pub(crate) fn new() -> (ChannelQueue, mpsc::Receiver<Waiting>) {
+        let (sender, receiver) = mpsc::channel(WAITING_FOR_CHANNEL);
+        let room = Arc::new(Semaphore::new(WAITING_BYTES as usize));
+        (ChannelQueue { sender, room }, receiver)
+    }
+
+    /// Puts a message into the queue, and waits until there is room for it.
+    async fn put(&self, bytes: Bytes) {
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
+        // It is never closed.
+        if let Ok(room) = self.room.clone().acquire_many_owned(size).await {
+            // A channel that has gone out of service hears nothing more.
+            let _ = self.sender.send(Waiting { bytes, _room: room }).await;
+        }
+    }
+}
+
 /// Receives until the engine is closed.
 pub(crate) async fn run(shared: Arc<Shared>, mut deliveries: Deliveries) {
-    let mut next_look = Duration::ZERO;
+    // A point in time, which no amount of messages puts off.
+    let mut due = Instant::now();
     loop {
         tokio::select! {
             delivery = deliveries.next() => {
                 let Some(delivery) = delivery else { return };
                 if let Some((topic, message)) = taken(&shared, delivery) {
-                    dispatch(&shared, &topic, message).await;
+                    let mut dispatched = pin!(dispatch(&shared, &topic, message));
+                    // A channel that is behind must not make others give this node up.
+                    loop {
+                        tokio::select! {
+                            () = &mut dispatched => break,
+                            () = tokio::time::sleep_until(due) => due = Instant::now() + shared.beat(),
+                        }
+                    }
                 }
-                continue;
+                if Instant::now() < due {
+                    continue;
+                }
             }
             () = shared.wake.notified() => {}
-            () = tokio::time::sleep(next_look) => {}
+            () = tokio::time::sleep_until(due) => {}
         }
-        next_look = shared.look();
+        due = Instant::now() + shared.look();
     }
 }
 
@@ -55,9 +105,8 @@ async fn dispatch(shared: &Arc<Shared>, topic: &str, message: Bytes) {
             Err(why) => return shared.ignore(&why),
         },
     };
-    // A channel that has gone out of service hears nothing more.
     if let Some(channel) = channel {
-        let _ = channel.send(message).await;
+        channel.put(message).await;
     }
 }
 
@@ -72,13 +121,13 @@ fn channel_of<'a>(content: &'a Content<'_>) -> Option<&'a str> {
 }
 
 /// Handles the messages for one channel, until it goes out of service.
-pub(crate) async fn serve(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Bytes>) {
+pub(crate) async fn serve(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
     let mut writes = PendingWrites::default();
     while let Some(message) = waiting.recv().await {
         let Some(shared) = shared.upgrade() else { return };
         let (mut next, mut handled) = (Some(message), 1);
         while let Some(message) = next {
-            handle(&shared, &message, &mut writes).await;
+            handle(&shared, &message.bytes, &mut writes).await;
             if writes.is_urgent() {
                 writes.write().await;
             }

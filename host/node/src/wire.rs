@@ -58,6 +58,26 @@ pub enum Content<'a> {
         /// Number of the connections.
         count: u64,
     },
+    /// A question for the connections of a node in a group, in ascending order of their numbers.
+    List {
+        /// Number of the question.
+        question: u64,
+        /// The group.
+        #[serde(borrow)]
+        group: GroupName<'a>,
+        /// The connection after which the list begins: its node and its number.
+        #[serde(default)]
+        after: Option<(u64, u64)>,
+        /// Number of connections at most.
+        limit: u32,
+    },
+    /// The answer to such a question.
+    Listed {
+        /// Number of the question.
+        question: u64,
+        /// Numbers of the connections.
+        connections: Vec<u64>,
+    },
     /// A message for connections.
     #[serde(borrow)]
     Frame(FrameFor<'a>),

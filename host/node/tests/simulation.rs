@@ -75,6 +75,11 @@ impl Connections for Rooms {
         self.members.get(group).map_or(0, BTreeMap::len)
     }
 
+    fn members(&self, group: &Group, after: Option<u64>, limit: usize) -> Vec<u64> {
+        let members = self.members.get(group).into_iter().flat_map(BTreeMap::keys).copied();
+        members.filter(|number| after.is_none_or(|after| *number > after)).take(limit).collect()
+    }
+
     fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)> {
         self.members.get(group)?.get(&connection)?.clone()
     }
@@ -184,9 +189,10 @@ impl World {
                             Listed::Present(key, meta) => list.track(id, &key, &meta),
                             Listed::Absent => list.untrack(id),
                             Listed::Ended => list.end(id, Moment(now), GRACE),
+                            Listed::Unknown => list.forget(id),
                         }
                     }
-                    Act::Node(_) | Act::Counted(_) => {}
+                    Act::Node(_) | Act::Counted(_) | Act::Listed(..) => {}
                 }
             }
         }

@@ -59,6 +59,14 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
         (Content::Count { question: 5, group: group() }, include_str!("wire/count.hex")),
         (Content::Counted { question: 5, count: 9 }, include_str!("wire/counted.hex")),
         (
+            Content::List { question: 6, group: group(), after: Some((1, 2)), limit: 100 },
+            include_str!("wire/list.hex"),
+        ),
+        (
+            Content::Listed { question: 6, connections: vec![3, 70_000] },
+            include_str!("wire/listed.hex"),
+        ),
+        (
             Content::Frame(FrameFor {
                 channel: channel.clone(),
                 to: to(),
@@ -127,7 +135,7 @@ fn a_later_version_may_add_fields_and_kinds() {
 proptest! {
     #[test]
     fn no_bytes_make_reading_panic(
-        at in 0..11_usize,
+        at in 0..13_usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         end in any::<prop::sample::Index>(),
         noise in prop::collection::vec(any::<u8>(), 0..64),

@@ -18,7 +18,7 @@ use crate::history::{
     joined, noted, skipped,
 };
 use crate::outbound::{Outbound, PendingWrites};
-use crate::recipients::Recipients;
+use crate::recipients::{Group, Recipients};
 use crate::room::{Members, Room, broadcast, broadcast_in_turn};
 
 /// The messages of one event for rooms that keep them: for each broadcast the rooms among its recipients.
@@ -231,6 +231,9 @@ impl Hub {
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
     ) {
+        if let (Some(peers), Some(_)) = (&self.peers, &kept.seen) {
+            peers.deliver(to, frame, except);
+        }
         for (log, offset) in &kept.logs {
             self.deliver_waiting(log, *offset, writes).await;
         }
@@ -257,6 +260,11 @@ impl Hub {
                 let Some((offset, message)) = state.next_waiting(up_to) else {
                     return;
                 };
+                // One for several rooms goes to other nodes as a whole.
+                if let (Some(peers), None) = (&self.peers, &message.seen) {
+                    let to = Recipients::Room(log.name().clone());
+                    peers.deliver(&to, &message.frame, message.except.map(ConnectionId::local));
+                }
                 let Some(found) = self.rooms.get(log.name()) else {
                     continue;
                 };
@@ -335,6 +343,7 @@ impl Hub {
                 turn.end(writes, true);
             }
             connection.groups().joined.push(room.clone());
+            self.tell_counted(Group::Room(name));
             // The place of a join with a limit has done its part.
             drop(place);
             return;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Hub;
-use crate::connection_id::ConnectionId;
+use crate::connection_id::{ConnectionId, NodeId};
 use crate::inbox::Cause;
 use crate::peers::{Listed, NoticeFor, Peers};
 use crate::presence::Meta;
@@ -69,6 +69,30 @@ impl Hub {
         self.count(group).saturating_add(self.count_of_others(group))
     }
 
+    /// Returns at most `limit` members of a room or connections of a user on all nodes, in ascending order, beginning
+    /// after `after`.
+    pub async fn members_everywhere(
+        &self,
+        group: Group<'_>,
+        after: Option<ConnectionId>,
+        limit: usize,
+    ) -> Vec<ConnectionId> {
+        let Some(peers) = &self.peers else { return self.members(group, after, limit) };
+        let others = peers.members(group, after, limit);
+        let own = NodeId::local();
+        let mut ids = match after {
+            Some(id) if id.node > own => Vec::new(),
+            Some(id) if id.node == own => self.members(group, after, limit),
+            _ => self.members(group, None, limit),
+        };
+        if let Some(others) = others {
+            ids.extend(others.await);
+            ids.sort_unstable();
+        }
+        ids.truncate(limit);
+        ids
+    }
+
     /// Returns the number of a room's members, or of a user's connections, on other nodes.
     pub fn count_of_others(&self, group: Group<'_>) -> usize {
         self.peers.as_ref().map_or(0, |peers| peers.count(group))
@@ -83,7 +107,13 @@ impl Hub {
             Listed::Present(key, meta) => self.presence.track(room, id, &key, &meta),
             Listed::Absent => self.presence.untrack(room, id),
             Listed::Ended => self.presence.end(room, id),
+            Listed::Unknown => self.presence.forget(room, id),
         }
+    }
+
+    /// Forgets the connections of other nodes in all presence lists.
+    pub fn forget_others(&self) {
+        self.presence.forget_others();
     }
 
     /// Returns the key and the metadata under which one of this node's connections is present in a room.

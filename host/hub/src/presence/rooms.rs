@@ -215,6 +215,22 @@ impl PresenceRooms {
         });
     }
 
+    /// Forgets a connection of another node, without telling anybody.
+    pub fn forget(&self, room: &str, id: ConnectionId) {
+        self.change_known(room, |_, state| state.roster.forget(id));
+    }
+
+    /// Forgets the connections of other nodes in all rooms.
+    pub fn forget_others(&self) {
+        let rooms: Vec<Arc<str>> = self.0.by_name.read().keys().cloned().collect();
+        for room in rooms {
+            let others = self.entries(&room).into_iter().map(|(id, ..)| id);
+            for id in others.filter(|id| id.local_number().is_none()) {
+                self.forget(&room, id);
+            }
+        }
+    }
+
     /// Notes that a connection that was in a room has ended.
     pub fn end(&self, room: &str, id: ConnectionId) {
         let grace = self.0.timing.grace;
@@ -438,7 +454,10 @@ impl PresenceRoom {
     /// Forgets a watcher, or a newcomer.
     fn forget(&self, state: &mut State, id: ConnectionId) {
         self.watchers.remove(id);
-        state.newcomers.remove(&id.number);
+        // A connection of another node may have the number of one of this node.
+        if let Some(number) = id.local_number() {
+            state.newcomers.remove(&number);
+        }
     }
 
     /// Returns true if it can be dropped.

@@ -86,8 +86,8 @@ impl Host for InstanceState {
         self.count_everywhere(Group::Room(&room)).await
     }
 
-    fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
-        self.page_of_members(Group::Room(&room), after, limit)
+    async fn members(&mut self, room: String, after: Option<String>, limit: u32) -> Vec<String> {
+        self.page_of_members(Group::Room(&room), after, limit).await
     }
 
     fn broadcast_to_room(
@@ -191,8 +191,8 @@ impl InstanceState {
 
     /// Returns a page of the members of a room or a user, with this event's change of its own
     /// connection.
-    pub(super) fn page_of_members(
-        &self,
+    pub(super) async fn page_of_members(
+        &mut self,
         group: Group<'_>,
         after: Option<String>,
         limit: u32,
@@ -204,7 +204,8 @@ impl InstanceState {
             Some(after) => after,
             None => None,
         };
-        let mut ids = self.channel.hub.members(group, after, limit.saturating_add(1));
+        let hub = self.channel.hub.clone();
+        let mut ids = hub.members_everywhere(group, after, limit.saturating_add(1)).await;
         if let (Some(joined), Some(client)) = (self.own_change(group), self.client()) {
             let own = client.id;
             ids.retain(|id| *id != own);

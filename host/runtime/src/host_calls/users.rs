@@ -57,8 +57,13 @@ impl Host for InstanceState {
         self.count_everywhere(Group::User(&user)).await > 0
     }
 
-    fn connections_of(&mut self, user: String, after: Option<String>, limit: u32) -> Vec<String> {
-        self.page_of_members(Group::User(&user), after, limit)
+    async fn connections_of(
+        &mut self,
+        user: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Vec<String> {
+        self.page_of_members(Group::User(&user), after, limit).await
     }
 
     async fn send_to_user(

@@ -105,6 +105,7 @@ impl Registry {
             None => {
                 // Its last events may have set timers after it was freed.
                 context.hub.cancel_timers();
+                context.hub.forget_others();
                 context.hub.set_loaded_timers();
                 let channel = Arc::new(Channel::new(context, self.slots(), next));
                 *channel.context.mounted.lock() = Arc::downgrade(&channel);
