@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask test` finds or installs the servers that these tests need; the tests are ignored without.
 
+use std::time::{Duration, Instant};
+
 use wharf_tests::cluster::{Cluster, Engine, NODE_TIMEOUT};
 use wharf_tests::{Client, Ended, Line, Raw, Value, Wharf, eventually, folder, json};
 
@@ -39,6 +41,8 @@ on_each_engine! {
     the_store_is_one_for_all_nodes_and_outlives_them
     local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
     a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout
+    a_host_that_hears_much_and_says_nothing_is_not_given_up
+    messages_for_rooms_that_keep_them_reach_every_node
     a_name_that_two_hosts_have_is_told_of
     a_start_without_an_engine_waits_for_it_or_fails
 }
@@ -394,6 +398,40 @@ async fn a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout(e
     cluster.settled().await;
     let (_, alone) = cluster.nodes[0].nodes().await;
     assert_eq!(alone["nodes"].as_array().map(Vec::len), Some(1), "{NODE_TIMEOUT} ms: {alone}");
+}
+
+async fn a_host_that_hears_much_and_says_nothing_is_not_given_up(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 3).await;
+    let mut ann = cluster.connect(0, "/rooms?join=red").await;
+    let mut bob = cluster.connect(1, "/rooms?join=red").await;
+    let begun = Instant::now();
+    let mut number = 0;
+    // Without pauses in which it could think of others.
+    while begun.elapsed() < 2 * Duration::from_millis(NODE_TIMEOUT) {
+        ann.send_json(broadcast(&["red"], &number.to_string())).await;
+        assert_eq!(ann.text().await, number.to_string());
+        assert_eq!(bob.text().await, number.to_string());
+        number += 1;
+    }
+    for node in &cluster.nodes {
+        let given_up = node.wharf.log.find(|line| line.begins("node was silent"));
+        assert!(given_up.is_empty(), "after {number} messages: {given_up:?}");
+    }
+}
+
+async fn messages_for_rooms_that_keep_them_reach_every_node(engine: &str) {
+    let kept = "channels.rooms.history = { rooms = \"kept*\", messages = 10 }";
+    let cluster = Cluster::start_with(engine, &["rooms"], kept, 2).await;
+    let mut ann = cluster.connect(0, "/rooms?join=kept").await;
+    let mut bob = cluster.connect(1, "/rooms?join=kept").await;
+    bob.ask_json(json!({ "do": "join", "room": "kept too" })).await;
+    for (rooms, text) in [(&["kept"][..], "one"), (&["kept", "kept too", "other"], "several")] {
+        ann.send_json(broadcast(rooms, text)).await;
+        assert_eq!(ann.text().await, text);
+        assert_eq!(bob.text().await, text);
+    }
+    let count = json!({ "do": "count", "room": "kept" });
+    cluster.becomes(&mut ann, count, json!({ "count": 2 })).await;
 }
 
 async fn a_name_that_two_hosts_have_is_told_of(engine: &str) {

@@ -92,13 +92,15 @@ impl ChannelConfig {
             ChannelToken::Own(token) => token.effective(&format!("{table}.token"), sources),
             ChannelToken::Inherited | ChannelToken::Off => String::new(),
         };
-        [
+        let text = [
             section(&table, own.into_iter().flatten().collect(), sources),
             section(&format!("{table}.settings"), settings.collect(), sources),
             section(&format!("{table}.secrets"), secrets.collect(), sources),
             token,
         ]
-        .concat()
+        .concat();
+        // A table without anything in it is there all the same.
+        if text.is_empty() { format!("\n[{table}]\n") } else { text }
     }
 }
 
