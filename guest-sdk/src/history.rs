@@ -32,11 +32,11 @@
 //!
 //! # let host = TestHost::new::<Reader>();
 //! # host.set_history(vec![HistoryRule::default()]);
-//! # let ann = host.connect("/news");
+//! # let ann = host.connect("/news").expect_open();
 //! # ann.send("one");
 //! # ann.send("last");
-//! # assert_eq!(ann.receive_text(), "one");
-//! # assert_eq!(ann.receive_text(), "one");
+//! # ann.assert_received("one");
+//! # ann.assert_received("one");
 //! ```
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
