@@ -150,7 +150,7 @@ impl Node {
 
     /// Tells the other nodes that this one leaves, and ends its tasks.
     pub async fn stop(&self) {
-        self.shared.look_with(|exchange, _, _| exchange.leave());
+        self.shared.look_with(|exchange, _| exchange.leave());
         self.shared.engine.close().await;
         let tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.iter().for_each(JoinHandle::abort);
@@ -305,13 +305,9 @@ impl Shared {
     }
 
     /// Does something with the exchange, and then what it puts out, in its order.
-    pub(crate) fn look_with<R>(
-        &self,
-        act: impl FnOnce(&mut Exchange, u64, &dyn Fn(&Group) -> usize) -> R,
-    ) -> R {
-        let hubs = Hubs(&self.hubs);
+    pub(crate) fn look_with<R>(&self, act: impl FnOnce(&mut Exchange, u64) -> R) -> R {
         let mut exchange = self.exchange.lock();
-        let result = act(&mut exchange, self.now(), &|group| hubs.count(group));
+        let result = act(&mut exchange, self.now());
         self.perform(&mut exchange);
         result
     }
@@ -444,7 +440,7 @@ impl Shared {
         for topic in topics {
             let Topic::Group(group) = topic else { continue };
             // In one step with the look that closes groups.
-            self.look_with(|exchange, _, _| {
+            self.look_with(|exchange, _| {
                 if exchange.parts.has(group) {
                     let waiting = self.opening.lock().insert(group.clone(), None).flatten();
                     waiting.inspect(Latch::open);
@@ -469,7 +465,7 @@ impl Shared {
 
     /// Returns the latch of the answer for the count of a group; `None` if there is nothing to wait for.
     pub(crate) fn asking(&self, group: &Group) -> Option<Latch> {
-        let waiting = self.look_with(|exchange, now, _| {
+        let waiting = self.look_with(|exchange, now| {
             let is_open = exchange.ask(group, now);
             is_open.then(|| self.counting.lock().entry(group.clone()).or_default().clone())
         });
@@ -489,7 +485,7 @@ impl Shared {
         limit: u32,
     ) -> Option<(u64, Latch)> {
         let mut latch = None;
-        let question = self.look_with(|exchange, _, _| {
+        let question = self.look_with(|exchange, _| {
             exchange.list(group, after, limit, |nodes| {
                 let (question, complete) = self.listings.lock().open(nodes)?;
                 latch = Some(complete);
