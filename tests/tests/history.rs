@@ -69,7 +69,11 @@ impl Reader {
 
     /// Returns its position, as it says it when it comes back.
     fn at(&self, room: &str) -> String {
-        format!("{room},{},{}", self.epoch, self.offset)
+        self.at_offset(room, self.offset)
+    }
+
+    fn at_offset(&self, room: &str, offset: u64) -> String {
+        format!("{room},{},{offset}", self.epoch)
     }
 
     /// Reads until the message of a room with this offset.
@@ -120,6 +124,7 @@ async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not() {
     ann.read_to(3).await;
     assert_eq!(ann.offsets(), [1, 2, 3]);
     let at = ann.at("red");
+    let (too_early, ahead) = (ann.at_offset("red", 1), ann.at_offset("red", 99));
     ann.client.reset();
     // Her end tells the room, which is the next message. The operator's messages are kept as well.
     let message = json!({ "rooms": ["red"], "text": "{\"step\":\"operator\"}" });
@@ -136,12 +141,10 @@ async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not() {
     back.read_until(|reader, _| reader.offset == 7).await;
     assert_eq!(back.offsets(), [4, 5, 6]);
     // Two messages too many for what the room keeps.
-    let late = Reader::join(wharf, "bob", &at.replace(",3", ",1"), "red").await;
+    let late = Reader::join(wharf, "bob", &too_early, "red").await;
     assert_eq!(late.joined["recovered"], false);
     assert_eq!((late.joined["reason"].as_str(), late.offset), (Some("trimmed"), 7));
-    for (asked, reason) in
-        [(at.replace(",3", ",99"), "ahead"), (format!("red,{:016x},3", 7), "new-epoch")]
-    {
+    for (asked, reason) in [(ahead, "ahead"), (format!("red,{:016x},3", 7), "new-epoch")] {
         let lost = Reader::join(wharf, "bob", &asked, "red").await;
         assert_eq!(
             (&lost.joined["recovered"], &lost.joined["reason"]),
