@@ -27,6 +27,8 @@ macro_rules! on_each_engine {
     };
 }
 
+mod cluster_rooms;
+
 on_each_engine! {
     members_on_different_nodes_hear_each_other_and_nobody_else_does
     all_members_see_the_broadcasts_of_a_node_in_one_order

@@ -22,9 +22,13 @@ use crate::records::{Kind, Record, Records};
 /// thirds of what it costs with half of this time.
 const GROUP_SPACING: Duration = Duration::from_millis(2);
 
-/// Writes in that time from which it is waited. With fewer, as with one busy room whose events wait for each
-/// other, none waits for anything.
+/// Writes in that time from which it is waited, on average. With fewer, as with one busy room whose events wait
+/// for each other, none waits for anything.
 const MANY: f64 = 32.0;
+
+/// Time over which they are counted, at least. Those who are told of a group come back with their next writes a
+/// while later and all together, so that a shorter time would see a pause after each group.
+const PERIOD: Duration = Duration::from_millis(16);
 
 /// Time from a failure to the next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -190,7 +194,7 @@ fn write_groups(shared: &Shared, place: &Place, mut database: Database) {
         let now = Instant::now();
         writes += group.changes.len();
         let passed = now.duration_since(period);
-        if passed >= GROUP_SPACING {
+        if passed >= PERIOD {
             // In a longer time there were fewer in each part of it.
             is_busy = writes as f64 * GROUP_SPACING.as_secs_f64() >= MANY * passed.as_secs_f64();
             (period, writes) = (now, 0);

@@ -18,6 +18,7 @@ use crate::frame::Frame;
 use crate::hub::{Hub, KeptIn, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
+use crate::owners::TimerChange;
 use crate::peers::NoticeFor;
 use crate::presence::Meta;
 use crate::recipients::{Group, Recipients};
@@ -259,6 +260,22 @@ impl Effects {
                 _ => {}
             }
         }
+    }
+
+    /// Takes the changes of the timers of a scope out of the effects, in the order recorded.
+    pub(crate) fn take_timers_of(&mut self, of: &Scope) -> Vec<TimerChange> {
+        let is_of = |effect: &mut Effect| match effect {
+            Effect::SetTimer(timer) => timer.scope == *of,
+            Effect::CancelTimer(timer) => timer.0 == *of,
+            _ => false,
+        };
+        let taken = self.list.extract_if(.., is_of);
+        let change = |effect| match effect {
+            Effect::SetTimer(timer) => Some(TimerChange::set(*timer)),
+            Effect::CancelTimer(of) => Some(TimerChange::Cancel(of.1)),
+            _ => None,
+        };
+        taken.filter_map(change).collect()
     }
 
     /// Calls a function for each broadcast that has no place in a log yet, with its place among the effects. The

@@ -8,6 +8,7 @@ mod delivery;
 mod history;
 mod kept;
 mod membership;
+mod owned;
 mod recorded;
 mod records;
 mod reserved;
@@ -25,6 +26,7 @@ use wharf_engine::Unavailable;
 use crate::frame::Frame;
 use crate::history::{Histories, TimeOfDay};
 use crate::inbox::Scope;
+use crate::owners::Owners;
 use crate::peers::Peers;
 use crate::presence::{PresenceRooms, PresenceTiming};
 use crate::rate_limits::RateLimits;
@@ -40,6 +42,7 @@ pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use history::KeptIn;
 pub use kept::RoomFacts;
+pub use owned::{Located, NotTaken, OwnedChanges};
 pub use recorded::RecordedChanges;
 pub use reserved::{GroupKind, ReservedPlace};
 
@@ -69,6 +72,8 @@ pub struct Hub {
     publications: Box<dyn PublicationObserver>,
     /// The other nodes of the cluster; `None` without one.
     peers: Option<Box<dyn Peers>>,
+    /// The owners of its rooms; `None` if the events of all rooms run here.
+    owners: Option<Box<dyn Owners>>,
     /// The records of its rooms and timers on disk; `None` if they are in memory only.
     records: Option<wharf_engine::Records>,
     /// The number of the last record of a timer.
@@ -118,6 +123,7 @@ impl Hub {
             histories: Histories::new(Vec::new(), 0, Box::new(unix_ms)),
             publications,
             peers: None,
+            owners: None,
             records: None,
             last_timer_record: AtomicU64::new(0),
             loaded_timers: Mutex::default(),
@@ -158,8 +164,13 @@ impl Hub {
         let has_members = |name: &str| self.rooms.get(name).is_some();
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         let forgotten = |room: &str| self.record_forgotten(room);
-        while self.states.sweep(grace, has_members, has_timers, &forgotten) {
-            tokio::task::yield_now().await;
+        match &self.owners {
+            Some(owners) => self.sweep_owned(&**owners, grace).await,
+            None => {
+                while self.states.sweep(grace, has_members, has_timers, &forgotten) {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
         if self.histories.has_rules() {
             self.histories.sweep(has_members, |deletions| self.record_trimmed(deletions)).await;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::connection_id::ConnectionId;
+use crate::owners::TimerChange;
 use wharf_contract::limits::event_charge;
 
 pub use awaited::{AwaitedEvent, Outcome};
@@ -85,6 +86,11 @@ pub enum Posted {
     /// A timer's firing. It takes no place: timers have their own bound, and of each name at most
     /// one firing waits.
     Timer(Arc<Firing>),
+    /// A change of a timer of the room, which another event has caused. It takes no place: the calls that change timers bound
+    /// those that wait.
+    TimerChange(Box<TimerChange>),
+    /// The wish that this node becomes the owner of the room, which has lost its own.
+    Orphaned,
     /// The operator's question for a connection's session. It takes no place, and those that nobody
     /// waits for any more are dropped with the next one.
     SessionWanted(oneshot::Sender<Box<[u8]>>),
@@ -96,7 +102,10 @@ impl Posted {
         match self {
             Posted::Event { bytes, .. } => Some(*bytes),
             Posted::Awaited(event) => Some(event.payload.len()),
-            Posted::Timer(_) | Posted::SessionWanted(_) => None,
+            Posted::Timer(_)
+            | Posted::TimerChange(_)
+            | Posted::Orphaned
+            | Posted::SessionWanted(_) => None,
         }
     }
 }
@@ -384,9 +393,23 @@ pub(crate) fn ask_session(to: Arc<dyn Addressee>) -> Option<oneshot::Receiver<Bo
     })
 }
 
+/// Posts a change of a room's timer, which needs no place. `false` if events are no longer handled.
+pub(crate) fn post_timer_change(to: Arc<dyn Addressee>, change: TimerChange) -> bool {
+    post_without_place(to, Posted::TimerChange(Box::new(change)))
+}
+
+/// Posts the wish that this node becomes the owner of a room.
+pub(crate) fn post_orphaned(to: Arc<dyn Addressee>) {
+    post_without_place(to, Posted::Orphaned);
+}
+
 /// Posts a timer's firing, which needs no place. `false` if events are no longer handled.
 pub(crate) fn post_firing(to: Arc<dyn Addressee>, firing: Arc<Firing>) -> bool {
-    let is_posted = to.inbox().put(Posted::Timer(firing));
+    post_without_place(to, Posted::Timer(firing))
+}
+
+fn post_without_place(to: Arc<dyn Addressee>, posted: Posted) -> bool {
+    let is_posted = to.inbox().put(posted);
     if is_posted {
         to.attend();
     }

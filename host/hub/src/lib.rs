@@ -38,6 +38,7 @@ pub mod history;
 pub mod hub;
 #[cfg(test)]
 mod interleaved;
+pub mod owners;
 pub mod peers;
 pub mod presence;
 pub mod rate_limits;

@@ -16,6 +16,7 @@ use wharf_contract::close::Close;
 use crate::connection_id::{ConnectionId, NodeId};
 use crate::frame::Frame;
 use crate::inbox::Cause;
+use crate::owners::Owners;
 use crate::recipients::{Group, Recipients};
 use crate::store::Store;
 
@@ -26,6 +27,12 @@ pub type Wait<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub trait Cluster: Debug + Send + Sync {
     /// Returns the port by which the hub of a channel reaches the other nodes.
     fn peers(&self, channel: &str) -> Box<dyn Peers>;
+
+    /// Returns the port by which the hub of a channel finds the owners of its rooms.
+    fn owners(&self, channel: &str) -> Box<dyn Owners>;
+
+    /// Has this node become the owner of rooms that have lost theirs. Called when the code of a channel is there.
+    fn adopt_orphans(&self);
 
     /// Returns the reason why other nodes are not reached; `None` while they are.
     fn failure(&self) -> Option<String>;

@@ -3,6 +3,8 @@
 //! A room's state is separate from its members: it exists from the first post on, with or without
 //! members, and stays for a while after the last member has left.
 
+mod place;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
@@ -16,6 +18,8 @@ use tokio::time::Instant;
 
 use crate::inbox::{Addressee, Inbox, Posted};
 use wharf_contract::limits::event_charge;
+
+use place::Place;
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
@@ -32,6 +36,10 @@ pub struct RoomState {
     name: Arc<str>,
     inbox: Inbox,
     work: Mutex<Work>,
+    /// The node that runs its events in a cluster; `None` if it is not known, and without a cluster.
+    place: Mutex<Option<Box<Place>>>,
+    /// Number of the changes of its timers that wait in the inbox.
+    timer_changes: AtomicUsize,
     shared: Arc<Shared>,
 }
 
@@ -219,6 +227,9 @@ impl RoomState {
         let posted = self.inbox.pop();
         match &posted {
             Some(posted) => {
+                if let Posted::TimerChange(_) = posted {
+                    self.timer_changes.fetch_sub(1, Ordering::Relaxed);
+                }
                 if let Some(bytes) = posted.placed_bytes() {
                     self.shared.inbox_bytes.fetch_sub(event_charge(bytes), Ordering::Relaxed);
                 }
@@ -291,8 +302,8 @@ impl Default for RoomStates {
 }
 
 fn new_room(name: Arc<str>, shared: &Arc<Shared>) -> RoomState {
-    let (inbox, work) = Default::default();
-    RoomState { name, inbox, work, shared: shared.clone() }
+    let (inbox, work, place, timer_changes) = Default::default();
+    RoomState { name, inbox, work, place, timer_changes, shared: shared.clone() }
 }
 
 /// The largest number of rooms have a state already.
@@ -405,6 +416,36 @@ impl RoomStates {
             drop(self.sweep_one(&name, full, &has_members, &has_timers, forgotten));
         }
         true
+    }
+
+    /// Returns the rooms, and the channel itself, whose events do not run at present.
+    pub(crate) fn idle_rooms(&self) -> Vec<Arc<RoomState>> {
+        let table = self.table.lock();
+        let rooms = table.values().chain([&self.channel]);
+        rooms.filter(|room| !room.work.lock().is_running).cloned().collect()
+    }
+
+    /// Returns rooms that may have been idle for `grace`, `SWEPT_AT_ONCE` at most; `None` if there are none.
+    pub(crate) fn due(&self, grace: Duration) -> Option<Vec<Arc<str>>> {
+        // A room that is queued again now is looked at the next time.
+        let now = Instant::now().checked_sub(Duration::from_nanos(1))?;
+        let next = || self.shared.next_idle(now, now.checked_sub(grace));
+        let due: Vec<Arc<str>> = std::iter::from_fn(next).take(SWEPT_AT_ONCE).collect();
+        for room in due.iter().filter_map(|name| self.find(name)) {
+            room.work.lock().is_queued = false;
+        }
+        (!due.is_empty()).then_some(due)
+    }
+
+    /// Drops the data of a room that is due and has no members. Returns it.
+    pub(crate) fn drop_idle(
+        &self,
+        name: &Arc<str>,
+        grace: Duration,
+        has_timers: impl Fn(&Arc<str>) -> bool,
+    ) -> Option<Arc<RoomState>> {
+        let full = Instant::now().checked_sub(grace);
+        self.sweep_one(name, full, &|_| false, &has_timers, &|_| ())
     }
 
     /// Takes a room out of the table if it is idle.

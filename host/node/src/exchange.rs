@@ -227,6 +227,11 @@ impl Exchange {
             Content::Notice(notice) => return Some(ForConnections::Notice(notice)),
             Content::Frame(frame) => return Some(ForConnections::Frame(frame)),
             Content::Disconnect(of) => return Some(ForConnections::Disconnect(of)),
+            // The receiver takes them before.
+            Content::RoomEvent(_)
+            | Content::RoomOutcome { .. }
+            | Content::RoomTimer(_)
+            | Content::RoomReset { .. } => {}
         }
         None
     }

@@ -1,12 +1,16 @@
 //! One node of a cluster of Wharf hosts, and its exchange with the others.
 //!
 //! - [`node`]: a running node, which puts an engine, the hubs of channels and the exchange together. `channel_peers`:
-//!   the port for the hub of one channel. `receiver`, `notices`, `subscriber`: the tasks of a node.
+//!   the port for the hub of one channel. `receiver`, `notices`, `subscriber`: the tasks of a node. `hubs`:
+//!   the connections of a node.
 //! - [`exchange`]: the exchange of one node with the others, which is pure.
 //! - [`wire`]: the messages between nodes.
 //! - [`addressees`]: recipients as messages name them.
 //! - [`topics`]: the topics on which nodes hear of each other.
 //! - [`membership`]: the nodes that are there.
+//! - [`owners`]: the owners of rooms. [`session`]: the sign that an owner is alive. [`room_record`]: the content of a
+//!   room on the engine. `adoption`: rooms whose owner has gone. `channel_owners`: the port for the hub of one channel.
+//!   `room_posts`: events that other nodes have sent here.
 //! - [`store`]: the store of a channel on the engine.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 //!   `listings`: their connections, one by one.
@@ -16,16 +20,23 @@
 #![deny(missing_docs)]
 
 pub mod addressees;
+mod adoption;
+mod channel_owners;
 mod channel_peers;
 pub mod exchange;
+mod hubs;
 mod latch;
 mod listings;
 pub mod membership;
 pub mod node;
 mod notices;
+pub mod owners;
 pub mod parts;
 pub mod questions;
 mod receiver;
+mod room_posts;
+pub mod room_record;
+pub mod session;
 pub mod store;
 mod subscriber;
 pub mod topics;

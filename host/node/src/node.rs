@@ -16,17 +16,23 @@ use wharf_cluster::{Deliveries, Delivery, Engine, LinkState};
 use wharf_hub::connection_id::{ConnectionId, NodeId};
 use wharf_hub::hub::Channels;
 use wharf_hub::inbox::InboxLimits;
+use wharf_hub::owners::Owners;
 use wharf_hub::peers::{Cluster, NodeFacts, Peers};
-use wharf_hub::recipients::Group as HubGroup;
 use wharf_hub::store::Store;
 
+use crate::adoption;
+use crate::channel_owners::ChannelOwners;
 use crate::channel_peers::ChannelPeers;
 use crate::exchange::Exchange;
+use crate::hubs::Hubs;
 use crate::latch::Latch;
 use crate::listings::Listings;
 use crate::membership::{Change, Why};
-use crate::parts::{Act, Connections};
+use crate::owners::RoomOwners;
+use crate::parts::Act;
 use crate::receiver::{self, ChannelQueue};
+use crate::room_posts::Outcomes;
+use crate::session::Sessions;
 use crate::store::store;
 use crate::subscriber::Subscriber;
 use crate::topics::{Group, Topic};
@@ -48,6 +54,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// Bounds of the inboxes of connections, for notices of other nodes.
     pub inbox: InboxLimits,
+    /// Bounds of the inboxes of rooms, for events from other nodes.
+    pub room_inbox: InboxLimits,
+    /// Rooms of a channel that may have data.
+    pub max_rooms: usize,
 }
 
 /// A running node. Dropping it ends its tasks, and the other nodes find out in time; [`stop`](Node::stop) tells them.
@@ -75,6 +85,12 @@ pub(crate) struct Shared {
     counting: Mutex<HashMap<Group, Latch>>,
     /// The receivers of the channels in service.
     channels: Mutex<HashMap<Arc<str>, Served>>,
+    sessions: Arc<Sessions>,
+    /// The posters that wait for events which run elsewhere.
+    pub(crate) outcomes: Outcomes,
+    /// Notified when rooms may have lost their owner.
+    pub(crate) orphaned: Notify,
+    refused: AtomicU64,
     unpublished: AtomicU64,
     unreadable: AtomicU64,
     warned_at: AtomicU64,
@@ -116,6 +132,7 @@ impl Node {
             connections: 0,
         };
         let timeout = u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX);
+        let sessions = Arc::new(Sessions::new(engine.clone(), own, settings.timeout));
         let shared = Arc::new(Shared {
             own,
             engine,
@@ -130,6 +147,10 @@ impl Node {
             listings: Mutex::default(),
             counting: Mutex::default(),
             channels: Mutex::default(),
+            sessions,
+            outcomes: Outcomes::default(),
+            orphaned: Notify::new(),
+            refused: AtomicU64::new(0),
             unpublished: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
             warned_at: AtomicU64::new(0),
@@ -145,11 +166,23 @@ impl Node {
             }
         });
         let receiving = tokio::spawn(receiver::run(shared.clone(), deliveries));
-        Arc::new(Node { shared, tasks: Mutex::new(vec![subscriptions, receiving]) })
+        let renewing = tokio::spawn({
+            let sessions = shared.sessions.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(sessions.look().await).await;
+                }
+            }
+        });
+        let adopting = tokio::spawn(adoption::run(shared.clone()));
+        let tasks = Mutex::new(vec![subscriptions, receiving, renewing, adopting]);
+        Arc::new(Node { shared, tasks })
     }
 
     /// Tells the other nodes that this one leaves, and ends its tasks.
     pub async fn stop(&self) {
+        // The others take over its rooms as soon as they know that it is gone.
+        self.shared.sessions.end().await;
         self.shared.look_with(|exchange, _| exchange.leave());
         self.shared.engine.close().await;
         let tasks = std::mem::take(&mut *self.tasks.lock());
@@ -163,6 +196,14 @@ impl Cluster for Node {
         let channel: Arc<str> = Arc::from(channel);
         self.shared.serve(&channel);
         Box::new(ChannelPeers::new(self.shared.clone(), channel))
+    }
+
+    fn owners(&self, channel: &str) -> Box<dyn Owners> {
+        Box::new(ChannelOwners::new(self.shared.clone(), channel))
+    }
+
+    fn adopt_orphans(&self) {
+        self.shared.orphaned.notify_one();
     }
 
     fn failure(&self) -> Option<String> {
@@ -219,47 +260,6 @@ impl Drop for Node {
     }
 }
 
-/// The connections of this node, by the hubs of its channels.
-struct Hubs<'a>(&'a Channels);
-
-impl Hubs<'_> {
-    fn count(&self, group: &Group) -> usize {
-        let hub = self.0.find(&group.channel);
-        hub.map_or(0, |hub| match group.is_user {
-            true => hub.count(HubGroup::User(&group.name)),
-            false => hub.count(HubGroup::Room(&group.name)),
-        })
-    }
-}
-
-impl Connections for Hubs<'_> {
-    fn count(&self, group: &Group) -> usize {
-        Hubs::count(self, group)
-    }
-
-    fn members(&self, group: &Group, after: Option<u64>, limit: usize) -> Vec<u64> {
-        let Some(hub) = self.0.find(&group.channel) else { return Vec::new() };
-        let of = match group.is_user {
-            true => HubGroup::User(&group.name),
-            false => HubGroup::Room(&group.name),
-        };
-        let ids = hub.members(of, after.map(ConnectionId::local), limit);
-        ids.into_iter().map(|id| id.number).collect()
-    }
-
-    fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)> {
-        self.0.find(&group.channel)?.listed_here(&group.name, connection)
-    }
-
-    fn entries(&self, group: &Group) -> Vec<(u64, Arc<str>, Arc<str>)> {
-        if group.is_user {
-            return Vec::new();
-        }
-        let hub = self.0.find(&group.channel);
-        hub.map(|hub| hub.all_listed_here(&group.name)).unwrap_or_default()
-    }
-}
-
 impl Shared {
     /// Returns the time since the start, in milliseconds; at least 1.
     pub(crate) fn now(&self) -> u64 {
@@ -273,10 +273,57 @@ impl Shared {
 
     /// Publishes a message to other nodes. A message that cannot be queued is lost, as one of a lost link is.
     pub(crate) fn publish(&self, topic: &Topic, content: Content<'_>) {
-        self.publish_encoded(topic, Message::new(self.own, content).encode());
+        self.publish_encoded(topic, self.encoded(content));
     }
 
-    fn publish_encoded(&self, topic: &Topic, message: Bytes) {
+    /// Returns the bytes of a message of this node.
+    pub(crate) fn encoded(&self, content: Content<'_>) -> Bytes {
+        Message::new(self.own, content).encode()
+    }
+
+    /// Counts an event of another node for which there is no place.
+    pub(crate) fn refused(&self, channel: &str, reason: &str) {
+        let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.may_warn() {
+            tracing::warn!(
+                channel,
+                reason,
+                count,
+                "an event of another host for a room is dropped"
+            );
+        }
+    }
+
+    /// Returns the owners of a channel's rooms.
+    pub(crate) fn room_owners(&self, channel: &str) -> RoomOwners {
+        RoomOwners::new(self.engine.clone(), self.sessions.clone(), self.own, channel)
+    }
+
+    /// Has the hub of a channel read the record of a room again.
+    pub(crate) fn reread(&self, channel: &str, room: &str) {
+        if let Some(hub) = self.hub(channel) {
+            hub.reread(room);
+        }
+    }
+
+    /// Returns the bounds of rooms' inboxes, and the number of rooms that may have data.
+    pub(crate) fn room_limits(&self) -> (InboxLimits, usize) {
+        (self.settings.room_inbox, self.settings.max_rooms)
+    }
+
+    /// Returns the number of the nodes before this one.
+    pub(crate) fn turn(&self) -> u32 {
+        let exchange = self.exchange.lock();
+        let before = exchange.membership.nodes().filter(|(id, _)| *id < self.own).count();
+        u32::try_from(before).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the channels in service.
+    pub(crate) fn served(&self) -> Vec<Arc<str>> {
+        self.channels.lock().keys().cloned().collect()
+    }
+
+    pub(crate) fn publish_encoded(&self, topic: &Topic, message: Bytes) {
         if let Err(why) = self.engine.publish(&topic.name(), message) {
             let lost = self.unpublished.fetch_add(1, Ordering::Relaxed) + 1;
             if self.may_warn() {
@@ -404,6 +451,7 @@ impl Shared {
                     Act::Node(change) => {
                         if let Change::Gone { node, .. } = &change {
                             self.listings.lock().gone(*node);
+                            self.orphaned.notify_one();
                         }
                         log(exchange, &change);
                     }

@@ -13,8 +13,8 @@ use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::outbound::PendingWrites;
 
 use crate::node::{Shared, taken};
-use crate::notices;
 use crate::wire::{Content, DisconnectOf, FrameFor, Message};
+use crate::{notices, room_posts};
 
 /// Messages of a channel that are handled before what they have queued is written.
 const AT_ONCE: usize = 64;
@@ -101,6 +101,9 @@ async fn dispatch(shared: &Arc<Shared>, topic: &str, message: Bytes) {
             Ok((_, content)) if channel_of(&content).is_some() => {
                 channel_of(&content).and_then(|channel| shared.queue(channel))
             }
+            Ok((_, Content::RoomOutcome { question, outcome })) => {
+                return shared.outcomes.answered(question, outcome);
+            }
             Ok((from, content)) => return shared.heard(from, content),
             Err(why) => return shared.ignore(&why),
         },
@@ -116,6 +119,9 @@ fn channel_of<'a>(content: &'a Content<'_>) -> Option<&'a str> {
         Content::Frame(frame) => Some(&frame.channel),
         Content::Disconnect(of) => Some(&of.channel),
         Content::Notice(notice) => Some(&notice.channel),
+        Content::RoomEvent(event) => Some(&event.channel),
+        Content::RoomTimer(change) => Some(&change.channel),
+        Content::RoomReset { channel, .. } => Some(channel),
         _ => None,
     }
 }
@@ -139,12 +145,15 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Wait
     }
 }
 
-async fn handle(shared: &Shared, message: &[u8], writes: &mut PendingWrites) {
+async fn handle(shared: &Arc<Shared>, message: &[u8], writes: &mut PendingWrites) {
     match Message::read(message) {
         Ok((from, _)) if from == shared.own => {}
         Ok((_, Content::Frame(frame))) => deliver(shared, &frame, writes).await,
         Ok((_, Content::Disconnect(of))) => disconnect(shared, &of).await,
         Ok((_, Content::Notice(notice))) => notices::post(shared, &notice).await,
+        Ok((from, Content::RoomEvent(event))) => room_posts::take(shared, from, &event),
+        Ok((_, Content::RoomTimer(change))) => room_posts::take_timer(shared, &change),
+        Ok((_, Content::RoomReset { channel, room })) => shared.reread(&channel, &room),
         Ok((from, content)) => shared.heard(from, content),
         Err(why) => shared.ignore(&why),
     }

@@ -5,10 +5,14 @@
 //! another format. A node counts messages that it cannot read, and ignores them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wharf_hub::connection_id::NodeId;
+use wharf_hub::inbox::Outcome;
+use wharf_hub::owners::KeptTimer;
 
 /// The format that this version writes, and the only one that it reads.
 pub const FORMAT: u8 = 1;
@@ -87,6 +91,29 @@ pub enum Content<'a> {
     /// A notice for connections.
     #[serde(borrow)]
     Notice(NoticeTo<'a>),
+    /// An event of a room, for the room's owner.
+    #[serde(borrow)]
+    RoomEvent(RoomEventFor<'a>),
+    /// The outcome of such an event, for the node that has asked for it.
+    RoomOutcome {
+        /// Number of the question.
+        question: u64,
+        /// The outcome.
+        #[serde(borrow)]
+        outcome: RoomOutcome<'a>,
+    },
+    /// A change of a room's timer, for the room's owner.
+    #[serde(borrow)]
+    RoomTimer(RoomTimerFor<'a>),
+    /// The news for the owner of a room that its record was changed.
+    RoomReset {
+        /// The channel.
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+        /// The room.
+        #[serde(borrow)]
+        room: Cow<'a, str>,
+    },
 }
 
 /// A sign of life of a node.
@@ -182,7 +209,7 @@ pub struct FrameFor<'a> {
     #[serde(default)]
     pub is_binary: bool,
     /// The payload.
-    #[serde(borrow, with = "serde_bytes_of")]
+    #[serde(borrow, with = "bytes_of")]
     pub payload: &'a [u8],
 }
 
@@ -223,8 +250,142 @@ pub struct NoticeTo<'a> {
     /// Number of notices that have led to it.
     pub hops: u8,
     /// The payload.
-    #[serde(borrow, with = "serde_bytes_of")]
+    #[serde(borrow, with = "bytes_of")]
     pub payload: &'a [u8],
+}
+
+/// An event of a room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomEventFor<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// The room.
+    #[serde(borrow)]
+    pub room: Cow<'a, str>,
+    /// The connection whose event has caused it: its node and its number.
+    #[serde(default)]
+    pub cause: Option<(u64, u64)>,
+    /// The user of that connection.
+    #[serde(borrow, default)]
+    pub user: Option<Cow<'a, str>>,
+    /// The `ref` of the message that was handled, as JSON.
+    #[serde(borrow, default)]
+    pub reference: Option<Cow<'a, str>>,
+    /// Number of posts that have led to it.
+    pub hops: u8,
+    /// Number of the question, if its outcome is waited for.
+    #[serde(default)]
+    pub question: Option<u64>,
+    /// The payload.
+    #[serde(borrow, with = "bytes_of")]
+    pub payload: &'a [u8],
+}
+
+/// The outcome of an event of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomOutcome<'a> {
+    /// It was handled.
+    Handled {
+        /// Number of the generation that has handled it.
+        generation: u64,
+        /// True if the room's state has changed.
+        is_state_changed: bool,
+    },
+    /// Its handler has refused it: JSON with the reason.
+    Invalid(#[serde(borrow)] Cow<'a, str>),
+    /// Its handler has undone it.
+    Undone,
+    /// It has failed, for this reason.
+    Failed(#[serde(borrow)] Cow<'a, str>),
+    /// It was late, for this reason.
+    Late(#[serde(borrow)] Cow<'a, str>),
+    /// It could not be recorded, for this reason.
+    DataUnavailable(#[serde(borrow)] Cow<'a, str>),
+}
+
+impl<'a> RoomOutcome<'a> {
+    /// Returns an outcome as it is written.
+    pub fn of(outcome: &'a Outcome) -> RoomOutcome<'a> {
+        match outcome {
+            Outcome::Handled { generation, is_state_changed } => RoomOutcome::Handled {
+                generation: *generation,
+                is_state_changed: *is_state_changed,
+            },
+            Outcome::Invalid(reason) => RoomOutcome::Invalid(String::from_utf8_lossy(reason)),
+            Outcome::Undone => RoomOutcome::Undone,
+            Outcome::Failed(why) => RoomOutcome::Failed(Cow::Borrowed(why)),
+            Outcome::Late(why) => RoomOutcome::Late(Cow::Borrowed(why)),
+            Outcome::DataUnavailable(why) => RoomOutcome::DataUnavailable(Cow::Borrowed(why)),
+        }
+    }
+
+    /// Returns the outcome.
+    pub fn read(self) -> Outcome {
+        match self {
+            RoomOutcome::Handled { generation, is_state_changed } => {
+                Outcome::Handled { generation, is_state_changed }
+            }
+            RoomOutcome::Invalid(reason) => Outcome::Invalid(reason.into_owned().into_bytes()),
+            RoomOutcome::Undone => Outcome::Undone,
+            RoomOutcome::Failed(why) => Outcome::Failed(why.into_owned()),
+            RoomOutcome::Late(why) => Outcome::Late(why.into_owned()),
+            RoomOutcome::DataUnavailable(why) => Outcome::DataUnavailable(why.into_owned()),
+        }
+    }
+}
+
+/// A change of a room's timer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoomTimerFor<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// The room; empty for the channel itself.
+    #[serde(borrow)]
+    pub room: Cow<'a, str>,
+    /// Name of the timer.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// The timer that is set; `None` cancels it.
+    #[serde(borrow, default)]
+    pub timer: Option<RoomTimer<'a>>,
+}
+
+/// A timer of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomTimer<'a> {
+    /// Time of the next firing, in milliseconds since 1970.
+    pub due_at: u64,
+    /// Time between firings in milliseconds; 0 for a timer that fires once.
+    #[serde(default)]
+    pub interval_ms: u64,
+    /// Payload.
+    #[serde(borrow, with = "bytes_of")]
+    pub payload: &'a [u8],
+}
+
+impl<'a> RoomTimer<'a> {
+    /// Returns a timer as it is written.
+    pub fn of(timer: &'a KeptTimer) -> RoomTimer<'a> {
+        let interval = timer.interval.map_or(0, |time| time.as_millis());
+        RoomTimer {
+            due_at: timer.due_at,
+            interval_ms: u64::try_from(interval).unwrap_or(u64::MAX),
+            payload: &timer.payload,
+        }
+    }
+
+    /// Returns the timer.
+    pub fn read(&self, name: Arc<str>) -> KeptTimer {
+        KeptTimer {
+            name,
+            due_at: self.due_at,
+            interval: (self.interval_ms > 0).then(|| Duration::from_millis(self.interval_ms)),
+            payload: Bytes::copy_from_slice(self.payload),
+        }
+    }
 }
 
 /// Connections of a channel, by what they have in common.
@@ -258,14 +419,14 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Bytes as MessagePack has them, and not as a list of numbers.
-mod serde_bytes_of {
+pub(crate) mod bytes_of {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         to.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'de [u8], D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<&'de [u8], D::Error> {
         <&[u8]>::deserialize(from)
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use wharf_hub::connection_id::NodeId;
 use wharf_node::wire::{
     Beat, Content, DisconnectOf, Entry, FORMAT, FrameFor, GroupName, Message, News, NoticeTo,
-    Place, To, Unreadable,
+    Place, RoomEventFor, RoomOutcome, RoomTimer, RoomTimerFor, To, Unreadable,
 };
 
 fn node() -> NodeId {
@@ -86,7 +86,7 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
         ),
         (
             Content::Notice(NoticeTo {
-                channel,
+                channel: channel.clone(),
                 to: To { users: vec![Cow::Borrowed("ann")], ..To::default() },
                 cause: Some((1, 2)),
                 user: Some(Cow::Borrowed("bob")),
@@ -95,6 +95,43 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
                 payload: b"{}",
             }),
             include_str!("wire/notice.hex"),
+        ),
+        (
+            Content::RoomEvent(RoomEventFor {
+                channel: channel.clone(),
+                room: Cow::Borrowed("red"),
+                cause: Some((1, 2)),
+                user: Some(Cow::Borrowed("bob")),
+                reference: None,
+                hops: 2,
+                question: Some(9),
+                payload: b"{}",
+            }),
+            include_str!("wire/room_event.hex"),
+        ),
+        (
+            Content::RoomOutcome {
+                question: 9,
+                outcome: RoomOutcome::Handled { generation: 3, is_state_changed: true },
+            },
+            include_str!("wire/room_outcome.hex"),
+        ),
+        (
+            Content::RoomTimer(RoomTimerFor {
+                channel: channel.clone(),
+                room: Cow::Borrowed("red"),
+                name: Cow::Borrowed("tick"),
+                timer: Some(RoomTimer {
+                    due_at: 1_795_827_000_123,
+                    interval_ms: 250,
+                    payload: b"1",
+                }),
+            }),
+            include_str!("wire/room_timer.hex"),
+        ),
+        (
+            Content::RoomReset { channel, room: Cow::Borrowed("red") },
+            include_str!("wire/room_reset.hex"),
         ),
     ]
 }

@@ -6,7 +6,7 @@
 //!
 //! - [`registry`]: the mounted channels; files in the plugin folder become generations and routes.
 //! - [`outside_messages`]: messages from outside that channels answer.
-//! - `room_events`: events of rooms, and of channels themselves: run, commit.
+//! - `room_events`: events of rooms, and of channels themselves: run, commit. `owned_rooms`: the same in a cluster.
 //! - `presence_events`: tells channels the changes of their rooms' presence lists.
 //! - [`working`]: a counter of the work that a host which stops waits for.
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
@@ -37,6 +37,7 @@ pub mod registry;
 
 pub mod outside_messages;
 
+mod owned_rooms;
 mod room_events;
 
 mod presence_events;

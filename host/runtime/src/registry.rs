@@ -191,7 +191,7 @@ impl Registry {
         let clock = Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX));
         let mut hub = Hub::new(timing).with_history(rules, history_bytes, clock);
         if let Some(cluster) = &self.ports.cluster {
-            hub = hub.with_peers(cluster.peers(name));
+            hub = hub.with_peers(cluster.peers(name)).with_owners(cluster.owners(name));
         }
         let shared = self.ports.cluster.as_ref().map(|cluster| cluster.store(name, store_bytes));
         let (hub, store): (Hub, Arc<dyn Store>) = match self.ports.data.clone() {
@@ -200,7 +200,11 @@ impl Registry {
                 let name = name.to_owned();
                 let read = move || -> Result<(Hub, Arc<dyn Store>), Unavailable> {
                     let records = disk.records(&name)?;
-                    let hub = hub.recorded(records.clone())?;
+                    // In a cluster the engine has the records.
+                    let hub = match shared {
+                        Some(_) => hub,
+                        None => hub.recorded(records.clone())?,
+                    };
                     let store: Arc<dyn Store> = match shared {
                         Some(shared) => shared,
                         None => Arc::new(Memory::recorded(store_bytes, records)?),

@@ -16,6 +16,7 @@ use crate::channel_context::ChannelContext;
 use crate::guest_call::{About, CallError, GuestCall, Patience, Shortage};
 use crate::host_calls::{Call, Report, recorded};
 use crate::instance::{Detached, Failure};
+use crate::owned_rooms;
 use crate::working::Work;
 use wharf_contract::CallRefusal;
 use wharf_contract::fault::{Fault, TooBig};
@@ -53,6 +54,9 @@ impl Runner for RoomRunner {
 
 /// Runs a room's events until none waits.
 async fn run_all(mut channel: Arc<Channel>, room: Arc<RoomState>, _work: Work) {
+    if channel.context.hub.has_owners() {
+        return Box::pin(owned_rooms::run_all(channel, &room)).await;
+    }
     let mut writes = PendingWrites::default();
     while let Some(posted) = room.next() {
         channel = channel.successor();
@@ -95,8 +99,8 @@ async fn run_posted(
             // The poster may have given up.
             let _ = waiter.send(outcome.unwrap_or_else(|failed| failed));
         }
-        // Only connections have a session.
-        Posted::SessionWanted(_) => {}
+        // Only connections have a session, and there are no owners without a cluster.
+        Posted::SessionWanted(_) | Posted::TimerChange(_) | Posted::Orphaned => {}
         // Timers that are set while a removed channel's connections end are not wanted.
         Posted::Timer(_) if channel.is_removed() => hub.cancel_timers(),
         Posted::Timer(firing) => {
@@ -172,18 +176,18 @@ async fn settle(
     Ok(outcome(ran, call.report.take()))
 }
 
-fn data_unavailable(why: &Unavailable) -> Outcome {
+pub(crate) fn data_unavailable(why: &Unavailable) -> Outcome {
     Outcome::DataUnavailable(CallRefusal::DataUnavailable { why: why.to_string() }.to_string())
 }
 
 /// An event that was run to its end.
-struct Ran {
+pub(crate) struct Ran {
     generation: u64,
     is_state_changed: bool,
 }
 
 /// Returns the outcome of an event for its poster.
-fn outcome(ran: Ran, report: Option<Box<Report>>) -> Outcome {
+pub(crate) fn outcome(ran: Ran, report: Option<Box<Report>>) -> Outcome {
     let Ran { generation, is_state_changed } = ran;
     let Report { is_undone, failure, invalid } = report.map(|it| *it).unwrap_or_default();
     match (failure, invalid) {
@@ -195,7 +199,7 @@ fn outcome(ran: Ran, report: Option<Box<Report>>) -> Outcome {
 }
 
 /// Returns the outcome of an event that failed, for its poster.
-fn outcome_of_failure(failure: CallError) -> Outcome {
+pub(crate) fn outcome_of_failure(failure: CallError) -> Outcome {
     let (failure, is_late) = match failure {
         // Without a slot the event still waits, so that this is about a start.
         CallError::Exhausted(Shortage::Slots) => {
@@ -217,7 +221,7 @@ fn outcome_of_failure(failure: CallError) -> Outcome {
 
 /// Calls the guest. Returns the event with its effects, and the new state of the room, which is kept
 /// already, or planned until it is recorded. `report` is for an event that somebody waits for.
-async fn run_one(
+pub(crate) async fn run_one(
     channel: &Channel,
     room: &RoomState,
     event: &Detached<'_>,
@@ -259,7 +263,7 @@ fn keep(room: &RoomState, state: &Bytes, context: &ChannelContext) -> Result<(),
     let config = &context.config;
     TooBig::check_room_state(state.len(), config.max_room_state_bytes)?;
     let limit = config.max_channel_state_bytes;
-    let is_kept = match context.hub.is_recorded() {
+    let is_kept = match context.hub.is_recorded() || context.hub.has_owners() {
         true => room.plan(state.clone(), limit),
         false => room.keep(state.clone(), limit),
     };

@@ -42,6 +42,12 @@ pub(crate) async fn join(
             bytes: config.inbox_bytes,
             channel_bytes: usize::MAX,
         },
+        room_inbox: InboxLimits {
+            events: config.room_inbox_events,
+            bytes: config.room_inbox_bytes,
+            channel_bytes: config.max_channel_inbox_bytes,
+        },
+        max_rooms: config.max_room_states,
     };
     let name = settings.name.clone();
     let server = engine.status().server;

@@ -414,7 +414,7 @@ impl Connection {
                 None
             }
             // Only events of rooms are waited for.
-            Posted::Awaited(_) => None,
+            Posted::Awaited(_) | Posted::TimerChange(_) | Posted::Orphaned => None,
             Posted::Timer(firing) => {
                 let begun = self.channel.context.hub.begin_timer(&firing)?;
                 let payload = &begun.payload;

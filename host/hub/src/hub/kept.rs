@@ -17,6 +17,7 @@ use crate::connection_id::ConnectionId;
 use crate::effects::Effects;
 use crate::history::HistoryFacts;
 use crate::inbox::{Addressee, Firing, Scope, ask_session};
+use crate::owners::TimerChange;
 use crate::presence::{Diff, Entries, Listener, OwnChanges, PresenceRoom};
 use crate::recipients::Group;
 use crate::room_state::{Runner, TooManyRoomStates};
@@ -131,6 +132,9 @@ impl Hub {
     ///
     /// The record cannot be deleted at present. The state is as it was.
     pub async fn reset_room(&self, room: &str) -> Result<bool, Unavailable> {
+        if let Some(owners) = &self.owners {
+            return owners.reset(&Arc::from(room)).await;
+        }
         let Some(state) = self.states.find(room).filter(|room| room.newest().is_some()) else {
             return Ok(false);
         };
@@ -148,6 +152,10 @@ impl Hub {
 impl Hub {
     /// Sets a timer; one of the same name in its scope is replaced.
     pub fn set_timer(&self, timer: NewTimer) {
+        if self.owners.is_some() && !matches!(timer.scope, Scope::Connection(_)) {
+            let scope = timer.scope.clone();
+            return self.post_timer(&scope, TimerChange::set(timer));
+        }
         let known = timer.replaces;
         let replaced = self.timers.set(timer);
         // Another event has set it since this one was recorded.
@@ -158,6 +166,9 @@ impl Hub {
 
     /// Cancels a timer, and a firing of it that waits.
     pub fn cancel_timer(&self, scope: &Scope, name: &str) {
+        if self.owners.is_some() && !matches!(scope, Scope::Connection(_)) {
+            return self.post_timer(scope, TimerChange::Cancel(Arc::from(name)));
+        }
         self.record_ended([self.timers.cancel(scope, name)]);
     }
 

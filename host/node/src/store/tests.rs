@@ -310,6 +310,8 @@ fn nodes_offer_the_store_of_a_channel() {
                 started: 0,
                 timeout: SECOND * 5,
                 inbox: limits,
+                room_inbox: limits,
+                max_rooms: 1,
             };
             Node::start(Arc::new(engine), deliveries, Arc::default(), settings)
         });

@@ -72,10 +72,17 @@ impl RoomPostsHost for InstanceState {
         Ok(self.record(Effect::Post(place, client_bytes::shared(payload)))?)
     }
 
-    fn read(&mut self, room: String) -> Result<Option<Vec<u8>>, Error> {
+    async fn read(&mut self, room: String) -> Result<Option<Vec<u8>>, Error> {
         let name = checked(room)?;
         self.call()?;
-        Ok(self.channel.hub.room_state(&name).map(|state| state.to_vec()))
+        let state = match self.channel.hub.has_owners() {
+            true => {
+                let read = self.channel.hub.room_state_everywhere(&name).await;
+                read.map_err(|why| CallRefusal::DataUnavailable { why: why.to_string() })?
+            }
+            false => self.channel.hub.room_state(&name),
+        };
+        Ok(state.map(|state| state.to_vec()))
     }
 }
 
@@ -160,7 +167,7 @@ impl InstanceState {
 }
 
 /// Returns the refusal of an inbox that has no place. A room's inbox is never closed.
-fn inbox_full(why: NoPlace, limits: InboxLimits, settings: &'static str) -> CallRefusal {
+pub(super) fn inbox_full(why: NoPlace, limits: InboxLimits, settings: &'static str) -> CallRefusal {
     let InboxLimits { events, bytes, channel_bytes } = limits;
     match why {
         NoPlace::ChannelFull => CallRefusal::ChannelInboxFull { bytes: channel_bytes },

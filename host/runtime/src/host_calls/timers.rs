@@ -8,13 +8,14 @@ use wasmtime::component::Resource;
 use super::ConnectionHandle;
 use super::bindings::wharf::channel::timers::Host;
 use super::bindings::wharf::channel::types::Error;
+use super::notices::inbox_full;
 use super::rooms::checked;
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::check_timer;
 use wharf_contract::timers::{Times, whole_milliseconds};
 use wharf_hub::effects::Effect;
-use wharf_hub::inbox::{Addressee, Scope};
+use wharf_hub::inbox::{Addressee, NoPlace, Scope};
 use wharf_hub::timer::NewTimer;
 
 impl Host for InstanceState {
@@ -68,12 +69,20 @@ impl Host for InstanceState {
 
     fn cancel_for_room(&mut self, room: String, name: String) -> Result<(), Error> {
         let room = checked(room)?;
+        if self.channel.hub.has_owners() {
+            // The change goes through the inbox of the room.
+            self.room_inbox(&room)?;
+        }
         Ok(self.cancel_timer(Scope::Room(room), name)?)
     }
 
-    fn remaining_for_room(&mut self, room: String, name: String) -> Result<Option<u64>, Error> {
+    async fn remaining_for_room(
+        &mut self,
+        room: String,
+        name: String,
+    ) -> Result<Option<u64>, Error> {
         let room = checked(room)?;
-        Ok(self.remaining_ms(Scope::Room(room), name)?)
+        Ok(self.remaining_ms_everywhere(Scope::Room(room), name).await?)
     }
 
     fn set_for_channel(
@@ -94,8 +103,8 @@ impl Host for InstanceState {
         Ok(self.cancel_timer(Scope::Channel, name)?)
     }
 
-    fn remaining_for_channel(&mut self, name: String) -> Result<Option<u64>, Error> {
-        Ok(self.remaining_ms(Scope::Channel, name)?)
+    async fn remaining_for_channel(&mut self, name: String) -> Result<Option<u64>, Error> {
+        Ok(self.remaining_ms_everywhere(Scope::Channel, name).await?)
     }
 }
 
@@ -117,6 +126,7 @@ impl InstanceState {
             return Err(CallRefusal::DataUnavailable { why: why.to_string() });
         }
         let (before, was_set) = self.channel.hub.count_timers(&scope, &name);
+        let before = before + self.channel.hub.waiting_timer_changes(&scope);
         let effects = &self.call()?.effects;
         let is_new = !effects.timer(&scope, &name).unwrap_or(was_set);
         if is_new && effects.timer_count(&scope, before) >= limit {
@@ -149,8 +159,31 @@ impl InstanceState {
         Ok(remaining.map(whole_milliseconds))
     }
 
+    /// Returns the same of a timer of a room or the channel, which another host may have.
+    async fn remaining_ms_everywhere(
+        &mut self,
+        scope: Scope,
+        name: String,
+    ) -> Result<Option<u64>, CallRefusal> {
+        let hub = self.channel.hub.clone();
+        let checked = timer_name(name.clone())?;
+        let is_changed = self.call()?.effects.timer(&scope, &checked).is_some();
+        if is_changed || !hub.has_owners() {
+            return self.remaining_ms(scope, name);
+        }
+        let remaining = hub.remaining_everywhere(&scope, &checked).await;
+        let remaining =
+            remaining.map_err(|why| CallRefusal::DataUnavailable { why: why.to_string() })?;
+        Ok(remaining.map(whole_milliseconds))
+    }
+
     fn cancel_timer(&mut self, scope: Scope, name: String) -> Result<(), CallRefusal> {
         let name = timer_name(name)?;
+        let waiting = self.channel.hub.waiting_timer_changes(&scope);
+        if waiting >= self.channel.config.room_inbox_events {
+            let limits = self.channel.room_inbox_limits();
+            return Err(inbox_full(NoPlace::Full, limits, "room_inbox_events, room_inbox_bytes"));
+        }
         let (_, was_set) = self.channel.hub.count_timers(&scope, &name);
         let is_set = self.call()?.effects.timer(&scope, &name).unwrap_or(was_set);
         self.record(Effect::CancelTimer(Box::new((scope.clone(), name))))?;

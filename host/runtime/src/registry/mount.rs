@@ -66,7 +66,11 @@ impl Registry {
             let connections = channel.context.hub.connection_count();
             tracing::info!(channel = channel.name(), connections, "plugin removed");
             // The paths are gone before the connections: a client that comes back at once is told so.
+            let hub = channel.context.hub.clone();
             channel.end();
+            if hub.has_owners() {
+                tokio::spawn(async move { hub.give_up_rooms().await });
+            }
         }
         discard(old);
         news
@@ -104,7 +108,10 @@ impl Registry {
             }
             None => {
                 // Its last events may have set timers after it was freed.
-                context.hub.cancel_timers();
+                // Its rooms are asked for again, with their timers.
+                if !context.hub.has_owners() {
+                    context.hub.cancel_timers();
+                }
                 context.hub.forget_others();
                 context.hub.set_loaded_timers();
                 let channel = Arc::new(Channel::new(context, self.slots(), next));
@@ -114,6 +121,9 @@ impl Registry {
         };
         self.kept.lock().forget(&name);
         self.ports.hubs.add(&name, &channel.context.hub);
+        if let (None, Some(cluster)) = (&before, &self.ports.cluster) {
+            cluster.adopt_orphans();
+        }
         channels.insert(name, Mounted { channel: channel.clone(), patterns });
         let news = News {
             channel,

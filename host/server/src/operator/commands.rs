@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::fields::{Fields, check_json};
 
-use super::problem::{OperatorAnswer, Problem, bad, bad_field, refused};
+use super::problem::{OperatorAnswer, Problem, bad, bad_field, data_unavailable, refused};
 use super::queries::{client, online};
 use super::route::{Command, To};
 use wharf_config::Config;
@@ -170,10 +170,7 @@ async fn run(
         Command::Reset(room) => {
             Fields::read(&body)?.end()?;
             let reset = hub.reset_room(&room_name(room, "room")?).await;
-            let is_forgotten = reset.map_err(|why| {
-                let refusal = CallRefusal::DataUnavailable { why: why.to_string() };
-                refused(StatusCode::SERVICE_UNAVAILABLE, &refusal)
-            })?;
+            let is_forgotten = reset.map_err(|why| data_unavailable(&why))?;
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::problem::Problem;
+use super::problem::{Problem, data_unavailable};
 use super::queries::{client, cut_page, object, page, page_before, prefixed_page};
 use super::route::TimersOf;
 use super::shown::{add_saved, add_written};
@@ -20,8 +20,9 @@ use wharf_runtime::channel::Channel;
 const MAX_SHOWN_BYTES: usize = 512;
 
 /// Returns a room's state.
-pub(super) fn room_state(channel: &Channel, room: &str) -> Result<Value, Problem> {
-    let Some(state) = channel.context.hub.room_state(room) else {
+pub(super) async fn room_state(channel: &Channel, room: &str) -> Result<Value, Problem> {
+    let state = channel.context.hub.room_state_everywhere(room).await;
+    let Some(state) = state.map_err(|why| data_unavailable(&why))? else {
         let room = escape(cut(room, MAX_SHOWN_BYTES));
         let message = format!("a room {room} has no state; its next event begins without one");
         return Err(Problem::not_found("no-state", message));
@@ -53,7 +54,7 @@ pub(super) fn history(
 }
 
 /// Returns a page of the timers of a room, of a connection, or of the channel itself.
-pub(super) fn timers(
+pub(super) async fn timers(
     channel: &Channel,
     of: &TimersOf,
     query: Option<&str>,
@@ -64,7 +65,8 @@ pub(super) fn timers(
         TimersOf::Connection(id) => Scope::Connection(client(channel, id)?.id),
         TimersOf::Room(name) => Scope::Room(Arc::from(&**name)),
     };
-    let mut timers = channel.context.hub.timers(&scope, after.as_deref(), limit + 1);
+    let timers = channel.context.hub.timers_everywhere(&scope, after.as_deref(), limit + 1).await;
+    let mut timers = timers.map_err(|why| data_unavailable(&why))?;
     let next = cut_page(&mut timers, limit).map(|timer| timer.name.to_string());
     let timers: Vec<Value> = timers.iter().map(|timer| shown_timer(channel, timer)).collect();
     Ok(json!({ "timers": timers, "next": next }))

@@ -11,6 +11,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use wharf_contract::CallRefusal;
 use wharf_contract::outside_messages::{ErrorBody, OutsideProblem};
+use wharf_engine::Unavailable;
 
 /// A status and a body, or a problem.
 pub type OperatorAnswer = Result<(StatusCode, Bytes), Problem>;
@@ -135,6 +136,12 @@ pub fn bad(code: &str, message: impl Into<String>) -> Problem {
 pub(crate) fn bad_field(field: &str, message: impl Into<String>) -> Problem {
     let body = ErrorBody::new("invalid-field", message).about(field);
     Problem::of(StatusCode::BAD_REQUEST, body)
+}
+
+/// Returns the problem of data that cannot be read or kept at present.
+pub fn data_unavailable(why: &Unavailable) -> Problem {
+    let refusal = CallRefusal::DataUnavailable { why: why.to_string() };
+    refused(StatusCode::SERVICE_UNAVAILABLE, &refusal)
 }
 
 /// Returns the problem of a refusal that host calls have as well.

@@ -126,9 +126,9 @@ pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Op
         Query::History(name) => kept::history(channel, name, query)?,
         Query::RoomState(name) => {
             check_no_query(query)?;
-            kept::room_state(channel, name)?
+            kept::room_state(channel, name).await?
         }
-        Query::Timers(of) => kept::timers(channel, of, query)?,
+        Query::Timers(of) => kept::timers(channel, of, query).await?,
         Query::Session(id) => {
             check_no_query(query)?;
             kept::session(channel, id).await?

@@ -1,0 +1,453 @@
+//! The rooms of a hub whose events run on one node of the cluster at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Hub;
+use crate::connection_id::NodeId;
+use crate::effects::Effects;
+use crate::inbox::{
+    Addressee, Firing, InboxLimits, NoPlace, Outcome, Place, Posted, Scope, post_orphaned,
+};
+use crate::owners::{
+    Claim, Forwarded, KeptTimer, Owners, Refused, RoomContent, TimerChange, Unavailable,
+};
+use crate::recipients::Group;
+use crate::room_state::RoomState;
+use crate::time_of_day::{milliseconds, unix_ms};
+use crate::timer::{Begun, NewTimer, TimerFacts};
+use crate::timer_record::is_followed;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+/// The node on which the events of a room run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// This one.
+    Here,
+    /// Another one.
+    Elsewhere(NodeId),
+}
+
+/// The reason why an event of another node was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The inbox is full.
+    Inbox(NoPlace),
+    /// As many rooms as possible have data.
+    Rooms,
+}
+
+/// The things that an event changes in the record of its room.
+#[derive(Debug, Default)]
+pub struct OwnedChanges<'a> {
+    /// The new state; `None` if it is as it was.
+    pub state: Option<Bytes>,
+    /// The changes of the room's own timers, in their order.
+    pub timers: Vec<TimerChange>,
+    /// The firing that has caused the event.
+    pub fired: Option<(&'a Firing, &'a Begun)>,
+}
+
+impl OwnedChanges<'_> {
+    /// Returns the timers after the changes; `None` if they are as they were.
+    fn timers_after(&self, before: &[KeptTimer], now: u64) -> Option<Vec<KeptTimer>> {
+        let mut after = before.to_vec();
+        if let Some((firing, begun)) = self.fired {
+            match &begun.again {
+                None => after.retain(|timer| timer.name != firing.name),
+                Some(again) if is_followed(again.interval) => {
+                    for timer in after.iter_mut().filter(|timer| timer.name == firing.name) {
+                        timer.due_at = now.saturating_add(milliseconds(again.due_in));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        for change in &self.timers {
+            let (TimerChange::Set(KeptTimer { name, .. }) | TimerChange::Cancel(name)) = change;
+            after.retain(|timer| timer.name != *name);
+            if let TimerChange::Set(timer) = change {
+                after.push(timer.clone());
+            }
+        }
+        (after != before).then_some(after)
+    }
+}
+
+/// Returns the scope of the timers of a room; the one without a name is the channel itself.
+fn scope_of(room: &RoomState) -> Scope {
+    match &**room.name() {
+        "" => Scope::Channel,
+        _ => Scope::Room(room.name().clone()),
+    }
+}
+
+impl Hub {
+    /// Lets the events of each room run on one node of the cluster at a time.
+    pub fn with_owners(mut self, owners: Box<dyn Owners>) -> Hub {
+        self.owners = Some(owners);
+        self
+    }
+
+    /// Returns true if rooms have owners, so that this node does not run the events of all.
+    pub fn has_owners(&self) -> bool {
+        self.owners.is_some()
+    }
+
+    /// Returns the node on which the events of a room run. A room without one becomes this node's, with its state and its
+    /// timers.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be used at present.
+    pub async fn locate(&self, room: &Arc<RoomState>) -> Result<Located, Unavailable> {
+        let Some(owners) = &self.owners else { return Ok(Located::Here) };
+        if let Some(hold) = room.hold() {
+            if owners.holds(hold) {
+                return Ok(Located::Here);
+            }
+            match owners.confirm(hold).await {
+                Ok(()) => return Ok(Located::Here),
+                Err(Refused::Lost) => self.disown(room),
+                Err(Refused::Unavailable(why)) => return Err(why),
+            }
+        }
+        if let Some(node) = room.elsewhere().filter(|node| owners.has(*node)) {
+            return Ok(Located::Elsewhere(node));
+        }
+        match owners.claim(room.name()).await? {
+            Claim::Held(hold, content) => {
+                self.take_over(room, content.state, &content.timers);
+                room.note_here(hold, content.timers);
+                Ok(Located::Here)
+            }
+            Claim::Elsewhere(node) => {
+                room.note_elsewhere(node);
+                Ok(Located::Elsewhere(node))
+            }
+        }
+    }
+
+    /// Takes over the state and the timers of a room from its record.
+    fn take_over(&self, room: &Arc<RoomState>, state: Option<Bytes>, timers: &[KeptTimer]) {
+        match state {
+            Some(state) => _ = room.keep(state, usize::MAX),
+            None => _ = room.forget(|| ()),
+        }
+        self.timers.cancel_all(&scope_of(room));
+        for timer in timers {
+            self.set_owned_timer(room, timer);
+        }
+    }
+
+    /// Drops the state and the timers of a room that this node does not own any more. Its record is not touched.
+    pub fn disown(&self, room: &RoomState) {
+        room.forget_place();
+        room.forget(|| ());
+        self.timers.cancel_all(&scope_of(room));
+    }
+
+    /// Leaves a room to the next node that asks for it: this one has no code for its events any more.
+    pub async fn give_up(&self, room: &Arc<RoomState>) {
+        let (Some(owners), Some((hold, timers))) = (&self.owners, room.held()) else { return };
+        let content = RoomContent { state: room.state(), timers };
+        self.disown(room);
+        owners.give_up(room.name(), hold, content).await;
+    }
+
+    /// Leaves all rooms whose events do not run at present to the next nodes that ask for them.
+    pub async fn give_up_rooms(&self) {
+        for room in self.states.idle_rooms() {
+            self.give_up(&room).await;
+        }
+    }
+
+    /// Looks at the record of a room again before its next event, since it was changed.
+    pub fn reread(&self, room: &str) {
+        if let Some(room) = self.states.find(room) {
+            room.forget_place();
+        }
+    }
+
+    fn set_owned_timer(&self, room: &Arc<RoomState>, timer: &KeptTimer) {
+        self.timers.set(NewTimer {
+            record: 0,
+            replaces: 0,
+            scope: scope_of(room),
+            name: timer.name.clone(),
+            delay: Duration::from_millis(timer.due_at.saturating_sub(unix_ms())),
+            interval: timer.interval,
+            payload: timer.payload.clone(),
+            to: room.clone(),
+        });
+    }
+
+    /// Takes the changes of a room's own timers out of the effects of one of its events: they are in its record.
+    pub fn own_timers(&self, room: &RoomState, effects: &mut Effects) -> Vec<TimerChange> {
+        match self.owners {
+            Some(_) if effects.has_timers() => effects.take_timers_of(&scope_of(room)),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Records what an event has changed in its room, before its effects leave, and changes the room's timers then. A planned
+    /// state is kept. An event that changes nothing waits until it is certain that this node owns the room.
+    ///
+    /// # Errors
+    ///
+    /// The room is not this node's any more, or the engine cannot be used. Nothing has changed; the record may have, in
+    /// the second case.
+    pub async fn write_owned(
+        &self,
+        room: &Arc<RoomState>,
+        changes: OwnedChanges<'_>,
+    ) -> Result<(), Refused> {
+        let Some(owners) = &self.owners else { return Ok(()) };
+        let Some((hold, timers)) = room.held() else { return Err(Refused::Lost) };
+        let after = changes.timers_after(&timers, unix_ms());
+        let written = match (&changes.state, &after) {
+            (None, None) if owners.holds(hold) => return Ok(()),
+            (None, None) => owners.confirm(hold).await.map(|()| hold),
+            _ => {
+                let state = changes.state.clone().or_else(|| room.state());
+                let timers = after.clone().unwrap_or_else(|| timers.clone());
+                owners.write(room.name(), hold, RoomContent { state, timers }).await
+            }
+        };
+        if changes.state.is_some() {
+            room.settle(written.is_ok());
+        }
+        match written {
+            Ok(hold) => {
+                room.note_here(hold, after.unwrap_or(timers));
+                for change in &changes.timers {
+                    match change {
+                        TimerChange::Set(timer) => self.set_owned_timer(room, timer),
+                        TimerChange::Cancel(name) => _ = self.timers.cancel(&scope_of(room), name),
+                    }
+                }
+                Ok(())
+            }
+            Err(why) => {
+                // The next event looks at the record.
+                self.disown(room);
+                Err(why)
+            }
+        }
+    }
+
+    /// Takes a waiting event of a room to the node that owns the room.
+    pub fn forward(&self, to: NodeId, room: &RoomState, posted: Posted) {
+        let Some(owners) = &self.owners else { return };
+        let event = match posted {
+            Posted::Event { cause, payload, hops, .. } => Forwarded::Event { cause, payload, hops },
+            Posted::Awaited(event) => Forwarded::Awaited(event),
+            Posted::TimerChange(change) => Forwarded::Timer(*change),
+            // The owner has the timer as well, by the record.
+            Posted::Timer(firing) => {
+                self.timers.begin(&firing);
+                return;
+            }
+            // It has an owner. Only connections have a session.
+            Posted::Orphaned | Posted::SessionWanted(_) => return,
+        };
+        owners.forward(to, room.name(), event);
+    }
+
+    /// Changes a timer of a room or of the channel through the room's inbox.
+    pub(super) fn post_timer(&self, scope: &Scope, change: TimerChange) {
+        let room = match scope {
+            Scope::Room(name) => self.states.open(name, usize::MAX).ok(),
+            Scope::Channel => Some(self.states.channel().clone()),
+            Scope::Connection(_) => None,
+        };
+        if let Some(room) = room {
+            room.post_timer(change);
+        }
+    }
+
+    /// Returns true if a room has `limit` timers besides one of this name.
+    pub fn has_timers_to(&self, room: &RoomState, name: &str, limit: usize) -> bool {
+        let (count, was_set) = self.timers.count_of(&scope_of(room), name);
+        !was_set && count >= limit
+    }
+
+    /// Returns the number of the changes of a scope's timers that wait for the owner.
+    pub fn waiting_timer_changes(&self, scope: &Scope) -> usize {
+        match scope {
+            _ if self.owners.is_none() => 0,
+            Scope::Room(name) => self.states.find(name).map_or(0, |room| room.timer_changes()),
+            Scope::Channel => self.states.channel().timer_changes(),
+            Scope::Connection(_) => 0,
+        }
+    }
+
+    /// Returns the state of a room, wherever its events run.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be used at present.
+    pub async fn room_state_everywhere(&self, room: &str) -> Result<Option<Bytes>, Unavailable> {
+        match self.record_elsewhere(room).await? {
+            Some(content) => Ok(content.state),
+            None => Ok(self.room_state(room)),
+        }
+    }
+
+    /// Returns the time until a timer of a room or the channel fires the next time, wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be used at present.
+    pub async fn remaining_everywhere(
+        &self,
+        scope: &Scope,
+        name: &str,
+    ) -> Result<Option<Duration>, Unavailable> {
+        let Some(content) = self.record_of_scope(scope).await? else {
+            return Ok(self.remaining(scope, name));
+        };
+        let timer = content.timers.iter().find(|timer| &*timer.name == name);
+        Ok(timer.map(|timer| Duration::from_millis(timer.due_at.saturating_sub(unix_ms()))))
+    }
+
+    /// Returns at most `limit` timers of a scope, wherever they are, in ascending order of their names, beginning after
+    /// `after`.
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be used at present.
+    pub async fn timers_everywhere(
+        &self,
+        scope: &Scope,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<TimerFacts>, Unavailable> {
+        let Some(mut content) = self.record_of_scope(scope).await? else {
+            return Ok(self.timers(scope, after, limit));
+        };
+        content.timers.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let now = unix_ms();
+        let is_later = |timer: &KeptTimer| after.is_none_or(|after| &*timer.name > after);
+        let later = content.timers.into_iter().filter(is_later);
+        let facts = later.take(limit).map(|timer| TimerFacts {
+            name: timer.name,
+            due_in: Duration::from_millis(timer.due_at.saturating_sub(now)),
+            interval: timer.interval,
+            is_waiting: false,
+            payload: timer.payload,
+        });
+        Ok(facts.collect())
+    }
+
+    async fn record_of_scope(&self, scope: &Scope) -> Result<Option<RoomContent>, Unavailable> {
+        match scope {
+            Scope::Room(name) => self.record_elsewhere(name).await,
+            Scope::Channel => self.record_elsewhere("").await,
+            Scope::Connection(_) => Ok(None),
+        }
+    }
+
+    /// Returns the content of a room's record, if another node has the room; `None` if this one knows it.
+    async fn record_elsewhere(&self, room: &str) -> Result<Option<RoomContent>, Unavailable> {
+        let Some(owners) = &self.owners else { return Ok(None) };
+        let hold = match room {
+            "" => self.states.channel().hold(),
+            room => self.states.find(room).and_then(|room| room.hold()),
+        };
+        if hold.is_some_and(|hold| owners.holds(hold)) {
+            return Ok(None);
+        }
+        Ok(Some(owners.read(room).await?.unwrap_or_default()))
+    }
+
+    /// Drops the rooms of this node that have had no events and, on all nodes, no members for `grace`, with their
+    /// records.
+    pub(super) async fn sweep_owned(&self, owners: &dyn Owners, grace: Duration) {
+        let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
+        while let Some(due) = self.states.due(grace) {
+            for name in due {
+                let is_held = self.states.find(&name).is_some_and(|room| room.hold().is_some());
+                if is_held {
+                    // Its last member here queues it again.
+                    if self.rooms.get(&name).is_some() {
+                        continue;
+                    }
+                    self.ask(Group::Room(&name)).await;
+                    if self.count_everywhere(Group::Room(&name)) > 0 {
+                        self.states.emptied(&name);
+                        continue;
+                    }
+                }
+                let dropped = self.states.drop_idle(&name, grace, has_timers);
+                if let Some(hold) = dropped.and_then(|room| room.hold()) {
+                    owners.release(&name, hold).await;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Events that come from other nodes.
+impl Hub {
+    /// Takes an event of a room that another node has sent here. Returns the receiver of the outcome, for one that is awaited.
+    ///
+    /// # Errors
+    ///
+    /// There is no place for it.
+    pub fn take_forwarded(
+        &self,
+        room: &Arc<str>,
+        event: Forwarded,
+        limits: InboxLimits,
+        max_rooms: usize,
+    ) -> Result<Option<oneshot::Receiver<Outcome>>, NotTaken> {
+        let room = match &**room {
+            "" => self.states.channel().clone(),
+            _ => self.states.open(room, max_rooms).map_err(|_| NotTaken::Rooms)?,
+        };
+        room.forget_elsewhere();
+        let place = |bytes: usize| {
+            let to: Arc<dyn Addressee> = room.clone();
+            Place::take(to, bytes, limits).map_err(NotTaken::Inbox)
+        };
+        match event {
+            Forwarded::Event { cause, payload, hops } => {
+                let reference = cause.as_ref().and_then(|cause| cause.reference.as_ref());
+                let bytes = payload.len() + reference.map_or(0, |reference| reference.len());
+                place(bytes)?.fill(cause, payload, hops);
+                Ok(None)
+            }
+            Forwarded::Awaited(event) => {
+                Ok(Some(place(event.payload.len())?.fill_awaited(event.payload, event.hops)))
+            }
+            Forwarded::Timer(change) => {
+                // Each node bounds those that it sends.
+                if room.timer_changes() >= limits.events {
+                    return Err(NotTaken::Inbox(NoPlace::Full));
+                }
+                room.post_timer(change);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Has this node ask for rooms that have lost their owner.
+    pub fn adopt(&self, rooms: impl IntoIterator<Item = Arc<str>>, max_rooms: usize) {
+        for name in rooms {
+            let room = match &*name {
+                "" => Some(self.states.channel().clone()),
+                _ => self.states.open(&name, max_rooms).ok(),
+            };
+            if let Some(room) = room {
+                room.forget_elsewhere();
+                post_orphaned(room);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

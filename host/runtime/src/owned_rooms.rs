@@ -1,0 +1,254 @@
+//! Events of rooms in a cluster: they run on the node that owns the room, and others take them there.
+//!
+//! The new state of a room is in its record on the engine before the effects of the event leave. An event that finds
+//! the room lost has changed nothing, and runs again where the room is now.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use crate::channel::Channel;
+use crate::guest_call::CallError;
+use crate::host_calls::{Call, recorded};
+use crate::instance::Detached;
+use crate::room_events::{Ran, data_unavailable, outcome, outcome_of_failure, run_one};
+use wharf_engine::Unavailable;
+use wharf_hub::hub::{Hub, Located, OwnedChanges, RecordedChanges};
+use wharf_hub::inbox::{AwaitedEvent, Firing, Outcome, Posted};
+use wharf_hub::outbound::PendingWrites;
+use wharf_hub::owners::{Refused, TimerChange};
+use wharf_hub::room_state::RoomState;
+use wharf_hub::timer::Begun;
+
+/// Pause while the engine cannot be used. The events wait in the inbox, whose bound the posters feel.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The end of an event.
+enum Ended {
+    /// It is over.
+    Over,
+    /// The room is not this node's any more. The event has changed nothing.
+    Lost(Posted),
+}
+
+/// Runs a room's events, or takes them to the room's owner, until none waits.
+pub(crate) async fn run_all(mut channel: Arc<Channel>, room: &Arc<RoomState>) {
+    let mut writes = PendingWrites::default();
+    let mut again = None;
+    let mut is_told = false;
+    while let Some(posted) = again.take().or_else(|| room.next()) {
+        channel = channel.successor();
+        let hub = &channel.context.hub;
+        match hub.locate(room).await {
+            Ok(Located::Elsewhere(node)) => hub.forward(node, room, posted),
+            Ok(Located::Here) => {
+                is_told = false;
+                // A panic of the host is a bug of the host, and must not be the end of the room.
+                let run = AssertUnwindSafe(run_posted(&channel, room, posted, &mut writes));
+                match run.catch_unwind().await {
+                    Ok(Ended::Over) => {}
+                    Ok(Ended::Lost(posted)) => again = Some(posted),
+                    Err(_) => report_panic(&channel),
+                }
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    report(&channel, room, &why);
+                }
+                again = wait(&channel, posted, &why).await;
+            }
+        }
+        // Another ready task may have frames for the same receivers, and the thread is not this room's alone.
+        tokio::task::yield_now().await;
+        writes.write().await;
+    }
+    // Another node may have code for its events.
+    if channel.is_removed() {
+        channel.context.hub.give_up(room).await;
+    }
+}
+
+fn report_panic(channel: &Channel) {
+    if channel.context.failure_budget.take() {
+        tracing::error!(
+            channel = channel.name(),
+            "the host panicked while it ran an event of a room; please report it"
+        );
+    }
+}
+
+fn report(channel: &Channel, room: &RoomState, why: &Unavailable) {
+    if channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            room = channel.context.shown(room.name(), usize::MAX),
+            reason = why.to_string(),
+            "events of a room wait, since it is not known which host has the room"
+        );
+    }
+}
+
+/// Waits for the engine. Returns the event, unless nobody wants it any more.
+async fn wait(channel: &Channel, posted: Posted, why: &Unavailable) -> Option<Posted> {
+    match posted {
+        Posted::Awaited(event) => {
+            // The poster may have given up.
+            let _ = event.waiter.send(data_unavailable(why));
+            None
+        }
+        _ if channel.is_removed() => None,
+        posted => {
+            tokio::time::sleep(PAUSE).await;
+            Some(posted)
+        }
+    }
+}
+
+async fn run_posted(
+    channel: &Channel,
+    room: &Arc<RoomState>,
+    posted: Posted,
+    writes: &mut PendingWrites,
+) -> Ended {
+    let hub = &channel.context.hub;
+    match posted {
+        Posted::Event { cause, payload, hops, bytes } => {
+            let event =
+                Detached::RoomEvent { room: room.name(), cause: cause.as_ref(), payload: &payload };
+            let ran = run_one(channel, room, &event, hops, None).await;
+            match settle(ran, hub, room, None, writes).await {
+                // A failure is in the log.
+                Ok(_) => Ended::Over,
+                Err(Refused::Lost) => Ended::Lost(Posted::Event { cause, payload, hops, bytes }),
+                Err(Refused::Unavailable(why)) => {
+                    report(channel, room, &why);
+                    Ended::Over
+                }
+            }
+        }
+        Posted::Awaited(awaited) => {
+            let AwaitedEvent { payload, hops, waiter } = *awaited;
+            let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
+            let ran = run_one(channel, room, &event, hops, Some(Box::default())).await;
+            let outcome = match settle(ran, hub, room, None, writes).await {
+                Ok(outcome) => outcome,
+                Err(Refused::Lost) => {
+                    let awaited = AwaitedEvent { payload, hops, waiter };
+                    return Ended::Lost(Posted::Awaited(Box::new(awaited)));
+                }
+                Err(Refused::Unavailable(why)) => data_unavailable(&why),
+            };
+            // The poster may have given up.
+            let _ = waiter.send(outcome);
+            Ended::Over
+        }
+        Posted::TimerChange(change) => change_timer(channel, room, *change).await,
+        // It is this node's now. Only connections have a session.
+        Posted::Orphaned | Posted::SessionWanted(_) => Ended::Over,
+        // A removed channel has no code for it. The record keeps it for those that have.
+        Posted::Timer(_) if channel.is_removed() => {
+            hub.disown(room);
+            Ended::Over
+        }
+        Posted::Timer(firing) => {
+            fire(channel, room, &firing, writes).await;
+            Ended::Over
+        }
+    }
+}
+
+/// Fires a timer. One whose firing cannot be recorded is set again by the record.
+async fn fire(
+    channel: &Channel,
+    room: &Arc<RoomState>,
+    firing: &Firing,
+    writes: &mut PendingWrites,
+) {
+    let hub = &channel.context.hub;
+    let Some(begun) = hub.begin_timer(firing) else { return };
+    let (name, payload) = (&firing.name, &begun.payload);
+    let event = match &**room.name() {
+        "" => Detached::ChannelTimer { name, payload },
+        room => Detached::RoomTimer { room, name, payload },
+    };
+    let ran = run_one(channel, room, &event, 0, None).await;
+    if let Err(why) = settle(ran, hub, room, Some((firing, &begun)), writes).await {
+        if let Refused::Unavailable(why) = &why {
+            report(channel, room, why);
+        }
+        // Whichever node has the room fires it, by the record.
+        hub.adopt([room.name().clone()], usize::MAX);
+    }
+}
+
+/// Changes a timer that an event elsewhere has set or cancelled.
+async fn change_timer(channel: &Channel, room: &Arc<RoomState>, change: TimerChange) -> Ended {
+    let config = &channel.context.config;
+    let limit = match &**room.name() {
+        "" => config.max_timers_per_channel,
+        _ => config.max_timers_per_room,
+    };
+    if let TimerChange::Set(timer) = &change
+        && channel.context.hub.has_timers_to(room, &timer.name, limit)
+    {
+        if channel.context.failure_budget.take() {
+            tracing::warn!(
+                channel = channel.name(),
+                room = channel.context.shown(room.name(), usize::MAX),
+                timer = channel.context.shown(&timer.name, usize::MAX),
+                limit,
+                "a timer that another host has set is dropped, since its room has too many"
+            );
+        }
+        return Ended::Over;
+    }
+    let changes = OwnedChanges { timers: vec![change.clone()], ..OwnedChanges::default() };
+    match channel.context.hub.write_owned(room, changes).await {
+        Ok(()) => Ended::Over,
+        Err(Refused::Lost) => Ended::Lost(Posted::TimerChange(Box::new(change))),
+        Err(Refused::Unavailable(why)) => {
+            report(channel, room, &why);
+            Ended::Over
+        }
+    }
+}
+
+/// Records what an event has changed, and performs its effects then.
+///
+/// # Errors
+///
+/// The event has changed nothing: the room is lost, or the engine cannot be used.
+async fn settle(
+    ran: Result<(Ran, Box<Call>, Option<Bytes>), CallError>,
+    hub: &Hub,
+    room: &Arc<RoomState>,
+    fired: Option<(&Firing, &Begun)>,
+    writes: &mut PendingWrites,
+) -> Result<Outcome, Refused> {
+    let (ran, mut call, state) = match ran {
+        Ok(ran) => ran,
+        Err(failure) => {
+            // The timer whose handler failed has fired as well.
+            if fired.is_some() {
+                let changes = OwnedChanges { fired, ..OwnedChanges::default() };
+                hub.write_owned(room, changes).await?;
+            }
+            return Ok(outcome_of_failure(failure));
+        }
+    };
+    let timers = hub.own_timers(room, &mut call.effects);
+    hub.write_owned(room, OwnedChanges { state, timers, fired }).await?;
+    let mut changes = RecordedChanges::default();
+    changes.history(&mut call.effects, hub);
+    if !changes.is_empty()
+        && let Err(why) = recorded(hub, changes, &mut call.effects).await
+    {
+        // The state is in the record, and what follows from it for others is lost.
+        return Err(Refused::Unavailable(why));
+    }
+    call.perform(hub, writes).await;
+    Ok(outcome(ran, call.report.take()))
+}
