@@ -26,6 +26,9 @@ pub struct Hold {
     pub session: u64,
     /// Version of the record that the node has written or read last.
     pub version: u64,
+    /// The last write of the owner before this one, which may still wait for the answer: its node, the number of its
+    /// session, and that of the write.
+    pub before: Option<(NodeId, u64, u64)>,
 }
 
 /// The content of a room's record.
@@ -82,6 +85,8 @@ pub enum Claim {
 pub enum Refused {
     /// The room has another owner, or its record was changed. Nothing of the event has taken effect.
     Lost,
+    /// The room has another owner, and its record has what the event has changed.
+    Moved,
     /// The engine cannot be used at present.
     Unavailable(Unavailable),
 }

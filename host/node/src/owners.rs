@@ -62,10 +62,15 @@ impl RoomOwners {
         RoomOwners { engine, sessions, own, prefix, writes: Arc::default() }
     }
 
-    fn record(&self, session: u64, content: RoomContent) -> RoomRecord {
+    fn record(
+        &self,
+        session: u64,
+        before: Option<(SessionId, u64)>,
+        content: RoomContent,
+    ) -> RoomRecord {
         let owner = SessionId { node: self.own, number: session };
         let write = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
-        RoomRecord { owner, write, content }
+        RoomRecord { owner, write, before, content }
     }
 
     fn name(&self, room: &str) -> String {
@@ -84,10 +89,11 @@ impl RoomOwners {
         for _ in 0..TRIES {
             let session = self.sessions.current().await.map_err(unavailable)?;
             let owner = SessionId { node: self.own, number: session };
-            let (expected, content) = match &known {
-                None => (Expected::Absent, RoomContent::default()),
+            let (expected, before, content) = match &known {
+                None => (Expected::Absent, None, RoomContent::default()),
                 Some(entry) => {
-                    let RoomRecord { owner: other, content, .. } = RoomRecord::read(&entry.value)?;
+                    let RoomRecord { owner: other, write, content, .. } =
+                        RoomRecord::read(&entry.value)?;
                     if other != owner {
                         match self.sessions.find(other).await.map_err(unavailable)? {
                             Found::Alive(_) if other.node != self.own => {
@@ -97,13 +103,14 @@ impl RoomOwners {
                             Found::Alive(_) | Found::Ended => {}
                         }
                     }
-                    (Expected::Version(entry.version), content)
+                    (Expected::Version(entry.version), Some((other, write)), content)
                 }
             };
-            let record = self.record(session, content);
+            let record = self.record(session, before, content);
             match self.engine.put(&name, record.encode(), expected, None).await {
                 Ok(version) => {
-                    return Ok(Claim::Held(Hold { session, version }, record.content));
+                    let before = before.map(|(of, write)| (of.node, of.number, write));
+                    return Ok(Claim::Held(Hold { session, version, before }, record.content));
                 }
                 Err(PutError::Conflict { .. }) => {}
                 Err(PutError::Unavailable(why)) => return Err(unavailable(why)),
@@ -145,7 +152,8 @@ impl RoomOwners {
         content: RoomContent,
     ) -> Result<Hold, Refused> {
         let name = self.name(room);
-        let record = self.record(hold.session, content);
+        let before = hold.before.map(|(node, number, write)| (SessionId { node, number }, write));
+        let record = self.record(hold.session, before, content);
         let (value, begun) = (record.encode(), Instant::now());
         let mut is_first = true;
         loop {
@@ -155,15 +163,7 @@ impl RoomOwners {
                 Err(PutError::Conflict { .. }) if is_first => return Err(Refused::Lost),
                 // Perhaps with what an earlier try has written.
                 Err(PutError::Conflict { .. }) => match self.engine.get(&name).await {
-                    Ok(entry) => {
-                        let is_written = |entry: &Entry| {
-                            RoomRecord::read(&entry.value).is_ok_and(|found| {
-                                (found.owner, found.write) == (record.owner, record.write)
-                            })
-                        };
-                        let written = entry.filter(is_written).ok_or(Refused::Lost)?;
-                        return Ok(Hold { version: written.version, ..hold });
-                    }
+                    Ok(found) => return outcome(&record, hold, found),
                     Err(why) => why,
                 },
                 Err(PutError::Unavailable(why)) => why,
@@ -180,7 +180,7 @@ impl RoomOwners {
 
     /// Leaves a room to the next node that asks for it, unless its record was changed meanwhile.
     pub async fn give_up(&self, room: &str, hold: Hold, content: RoomContent) {
-        let value = self.record(NOBODY, content).encode();
+        let value = self.record(NOBODY, None, content).encode();
         let expected = Expected::Version(hold.version);
         // If the engine cannot be used the room stays with this node's session, and nobody has it until that ends.
         let _ = self.engine.put(&self.name(room), value, expected, None).await;
@@ -278,6 +278,31 @@ pub struct Orphans {
     pub next: Option<Arc<str>>,
     /// Time after which owners that are not heard any more may have ended.
     pub again: Option<Duration>,
+}
+
+/// Returns what has become of a write whose answer did not come, by the record as it is now.
+fn outcome(wanted: &RoomRecord, hold: Hold, found: Option<Entry>) -> Result<Hold, Refused> {
+    // It was released or dropped with the room, by another owner.
+    let Some(entry) = found else { return Err(open_outcome()) };
+    let record = RoomRecord::read(&entry.value).map_err(Refused::Unavailable)?;
+    let (owner, write) = (wanted.owner, wanted.write);
+    match record.before {
+        _ if (record.owner, record.write) == (owner, write) => {
+            Ok(Hold { version: entry.version, ..hold })
+        }
+        // Another write than those of the owner: that of a reset, which the event is to see.
+        _ if record.owner == owner => Err(Refused::Lost),
+        Some((of, last)) if of == owner && last == write => Err(Refused::Moved),
+        Some((of, _)) if of == owner => Err(Refused::Lost),
+        _ => Err(open_outcome()),
+    }
+}
+
+/// Returns the refusal of an event that may be in the record or not.
+fn open_outcome() -> Refused {
+    Refused::Unavailable(Unavailable::new(
+        "the engine has not answered in time, and it is not known if the event was recorded",
+    ))
 }
 
 /// Returns true if a step that was answered so may be done.

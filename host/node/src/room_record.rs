@@ -21,6 +21,8 @@ pub struct RoomRecord {
     pub owner: SessionId,
     /// Number of the write among those of the owner's session, by which the owner knows it again.
     pub write: u64,
+    /// The last write of the owner before: its session, and the number of the write.
+    pub before: Option<(SessionId, u64)>,
     /// The content.
     pub content: RoomContent,
 }
@@ -33,6 +35,9 @@ struct Written<'a> {
     /// Number of the write among those of the session.
     #[serde(default)]
     write: u64,
+    /// The last write of the owner before: its node, its session, and the number of the write.
+    #[serde(default)]
+    before: Option<(u64, u64, u64)>,
     /// The state, if there is one; otherwise it is empty.
     #[serde(borrow, default, with = "bytes_of")]
     state: &'a [u8],
@@ -61,6 +66,7 @@ impl RoomRecord {
             node: self.owner.node.number(),
             session: self.owner.number,
             write: self.write,
+            before: self.before.map(|(of, write)| (of.node.number(), of.number, write)),
             state: self.content.state.as_deref().unwrap_or_default(),
             has_state: self.content.state.is_some(),
             timers: timers.collect(),
@@ -92,6 +98,9 @@ impl RoomRecord {
         Ok(RoomRecord {
             owner: SessionId { node, number: written.session },
             write: written.write,
+            before: written.before.and_then(|(node, number, write)| {
+                Some((SessionId { node: NodeId::numbered(node)?, number }, write))
+            }),
             content: RoomContent {
                 state: written.has_state.then(|| Bytes::copy_from_slice(written.state)),
                 timers: timers.collect(),
@@ -129,7 +138,8 @@ mod tests {
         ) {
             let owner = SessionId { node: NodeId::numbered(node).expect("a node"), number };
             let content = RoomContent { state: state.map(Bytes::from), timers };
-            let record = RoomRecord { owner, write, content };
+            let before = Some((owner, write / 2));
+            let record = RoomRecord { owner, write, before, content };
             prop_assert_eq!(RoomRecord::read(&record.encode()), Ok(record));
         }
 
@@ -144,7 +154,7 @@ mod tests {
     // A change of these bytes is a change of the format.
     #[test]
     fn a_record_that_this_format_has_written_is_read() {
-        let kept = "0186a46e6f646507a773657373696f6e03a5777269746509a57374617465c4020102a96861735f7374617465c3a674696d6572739182a46e616d65a47469636ba574696d657283a66475655f6174cf000001a21fa1633bab696e74657276616c5f6d73ccfaa77061796c6f6164c40131";
+        let kept = "0187a46e6f646507a773657373696f6e03a5777269746509a66265666f7265c0a57374617465c4020102a96861735f7374617465c3a674696d6572739182a46e616d65a47469636ba574696d657283a66475655f6174cf000001a21fa1633bab696e74657276616c5f6d73ccfaa77061796c6f6164c40131";
         let owner = SessionId { node: NodeId::numbered(7).expect("a node"), number: 3 };
         let timers = vec![KeptTimer {
             name: "tick".into(),
@@ -153,7 +163,7 @@ mod tests {
             payload: Bytes::from_static(b"1"),
         }];
         let content = RoomContent { state: Some(Bytes::from_static(b"\x01\x02")), timers };
-        let written = RoomRecord { owner, write: 9, content }.encode();
+        let written = RoomRecord { owner, write: 9, before: None, content }.encode();
         let hex: String = written.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, kept);
     }

@@ -5,13 +5,13 @@
 //! failure names its own.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep};
 use wharf_cluster::memory::Server;
 use wharf_cluster::{Deliveries, Keys, Limits};
@@ -54,9 +54,10 @@ impl Dice {
 /// The things that the world outside has seen of the rooms.
 #[derive(Default)]
 struct Seen {
-    /// The last number that each room has told.
+    /// The largest number that each room has told.
     last: BTreeMap<usize, u64>,
-    told: u64,
+    /// The numbers that each room has told.
+    told: BTreeSet<(usize, u64)>,
     /// Events that were lost with their node or their ownership, before anybody saw anything of them.
     undone: u64,
     /// Times at which a room got another owner.
@@ -87,6 +88,7 @@ struct World {
     nodes: RefCell<Vec<Rc<Node>>>,
     last_node: Cell<u64>,
     is_over: Cell<bool>,
+    tasks: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl World {
@@ -109,9 +111,9 @@ impl World {
             _deliveries: deliveries,
         });
         for room in 0..ROOMS {
-            tokio::task::spawn_local(run_room(self.clone(), node.clone(), room));
+            self.spawn(run_room(self.clone(), node.clone(), room));
         }
-        tokio::task::spawn_local(renew(self.clone(), node.clone()));
+        self.spawn(renew(self.clone(), node.clone()));
         let mut nodes = self.nodes.borrow_mut();
         if place < nodes.len() {
             nodes[place] = node.clone();
@@ -119,6 +121,10 @@ impl World {
             nodes.push(node.clone());
         }
         node
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.borrow_mut().push(tokio::task::spawn_local(task));
     }
 
     /// Does something at random.
@@ -141,34 +147,43 @@ impl World {
                 // It stops in order: the others need not wait.
                 node.is_killed.set(true);
                 let stopped = node.clone();
-                tokio::task::spawn_local(async move { stopped.sessions.end().await });
+                self.spawn(async move { stopped.sessions.end().await });
                 self.start(place);
             }
         }
     }
 
-    /// Tells the world outside the number of a room, as the node may do since just before.
-    async fn tell(&self, node: &Node, room: usize, number: u64, is_new: bool) {
-        let record = self.truth.get(&format!("rooms:chat:{room}")).await.expect("the truth");
-        let record = RoomRecord::read(&record.expect("a record").value).expect("a record");
+    /// Tells the world outside the number of a room after an event that has changed it. An owner that may have lost the room
+    /// meanwhile tells what is recorded nevertheless, perhaps after the next owner has told more.
+    async fn tell(&self, node: &Node, room: usize, hold: Hold, number: u64) {
+        let is_owner = node.owners.holds(hold);
+        let record = self.record(room).await;
         let mut seen = self.seen.borrow_mut();
-        let seed = self.seed;
-        let last = seen.last.get(&room).copied().unwrap_or_default();
-        if is_new {
-            assert!(
-                number > last,
-                "seed {seed}: {number} of room {room} was told before, {last} was"
-            );
-            assert!(number_of(&record.content) >= number, "seed {seed}: {number} is not recorded");
-        } else {
-            assert_eq!(record.owner.node, node.id, "seed {seed}: room {room} has another owner");
-            assert!(number >= last, "seed {seed}: {number} of room {room} is old, {last} was told");
-        }
+        let (seed, last) = (self.seed, seen.last.get(&room).copied().unwrap_or_default());
+        assert!(
+            seen.told.insert((room, number)),
+            "seed {seed}: {number} of room {room} comes twice"
+        );
+        assert!(number_of(&record.content) >= number, "seed {seed}: {number} is not recorded");
+        assert!(!is_owner || number > last, "seed {seed}: {number} of room {room} after {last}");
         seen.last.insert(room, number.max(last));
-        seen.told += 1;
         if seen.owners.insert(room, node.id) != Some(node.id) {
             seen.moves += 1;
         }
+    }
+
+    /// Tells the world outside the number of a room after an event that has not changed it.
+    async fn show(&self, node: &Node, room: usize, number: u64) {
+        let record = self.record(room).await;
+        let (seed, seen) = (self.seed, self.seen.borrow());
+        let last = seen.last.get(&room).copied().unwrap_or_default();
+        assert_eq!(record.owner.node, node.id, "seed {seed}: room {room} has another owner");
+        assert!(number >= last, "seed {seed}: {number} of room {room} is old, {last} was told");
+    }
+
+    async fn record(&self, room: usize) -> RoomRecord {
+        let record = self.truth.get(&format!("rooms:chat:{room}")).await.expect("the truth");
+        RoomRecord::read(&record.expect("a record").value).expect("a record")
     }
 }
 
@@ -177,12 +192,13 @@ fn number_of(content: &RoomContent) -> u64 {
     state.try_into().map_or(0, u64::from_le_bytes)
 }
 
-fn content(number: u64) -> RoomContent {
+/// Returns the content after an event.
+fn content(number: u64, event: u64) -> RoomContent {
     let timer = KeptTimer {
         name: "tick".into(),
         due_at: number,
         interval: None,
-        payload: Bytes::from_static(b"{}"),
+        payload: Bytes::copy_from_slice(&event.to_le_bytes()),
     };
     RoomContent { state: Some(number.to_le_bytes().to_vec().into()), timers: vec![timer] }
 }
@@ -207,7 +223,7 @@ async fn run_room(world: Rc<World>, node: Rc<Node>, room: usize) {
         {
             match node.owners.confirm(*hold).await {
                 Ok(()) => {}
-                Err(Refused::Lost) => held = None,
+                Err(Refused::Lost | Refused::Moved) => held = None,
                 Err(Refused::Unavailable(_)) => continue,
             }
         }
@@ -229,22 +245,34 @@ async fn run_room(world: Rc<World>, node: Rc<Node>, room: usize) {
         if world.dice.below(3) == 0 {
             // An event that changes nothing has effects only while the node owns the room for certain.
             if node.owners.holds(hold) {
-                world.tell(&node, room, number_of(&before), false).await;
+                world.show(&node, room, number_of(&before)).await;
                 held = Some((hold, before));
             }
             continue;
         }
-        let after = content(number_of(&before) + 1);
+        let after = content(number_of(&before) + 1, world.dice.next());
         let written = node.owners.write(&name, hold, after.clone()).await;
         if node.is_killed.get() {
             return;
         }
         match written {
             Ok(hold) => {
-                world.tell(&node, room, number_of(&after), true).await;
+                world.tell(&node, room, hold, number_of(&after)).await;
                 held = Some((hold, after));
             }
-            Err(_) => world.seen.borrow_mut().undone += 1,
+            Err(Refused::Lost) => {
+                // It runs again where the room is, and must not have run here.
+                let record = world.record(room).await;
+                let seed = world.seed;
+                assert_ne!(
+                    record.content, after,
+                    "seed {seed}: an event of room {room} is recorded"
+                );
+                world.seen.borrow_mut().undone += 1;
+            }
+            // What it tells the world may come after what the next owner has told.
+            Err(Refused::Moved) => {}
+            Err(Refused::Unavailable(_)) => world.seen.borrow_mut().undone += 1,
         }
     }
 }
@@ -268,6 +296,7 @@ fn run(seed: u64) -> (u64, u64, u64) {
             nodes: RefCell::default(),
             last_node: Cell::new(0),
             is_over: Cell::new(false),
+            tasks: RefCell::default(),
         });
         for place in 0..NODES {
             world.start(place);
@@ -295,8 +324,12 @@ fn run(seed: u64) -> (u64, u64, u64) {
             );
         }
         world.is_over.set(true);
+        let tasks = std::mem::take(&mut *world.tasks.borrow_mut());
+        for task in tasks {
+            task.await.expect("no task has panicked");
+        }
         let seen = world.seen.borrow();
-        (seen.told, seen.undone, seen.moves)
+        (seen.told.len() as u64, seen.undone, seen.moves)
     })
 }
 

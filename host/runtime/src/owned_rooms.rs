@@ -122,7 +122,9 @@ async fn run_posted(
             match settle(ran, hub, room, None, writes).await {
                 // A failure is in the log.
                 Ok(_) => Ended::Over,
-                Err(Refused::Lost) => Ended::Lost(Posted::Event { cause, payload, hops, bytes }),
+                Err(Refused::Lost | Refused::Moved) => {
+                    Ended::Lost(Posted::Event { cause, payload, hops, bytes })
+                }
                 Err(Refused::Unavailable(why)) => {
                     report(channel, room, &why);
                     Ended::Over
@@ -135,7 +137,7 @@ async fn run_posted(
             let ran = run_one(channel, room, &event, hops, Some(Box::default())).await;
             let outcome = match settle(ran, hub, room, None, writes).await {
                 Ok(outcome) => outcome,
-                Err(Refused::Lost) => {
+                Err(Refused::Lost | Refused::Moved) => {
                     let awaited = AwaitedEvent { payload, hops, waiter };
                     return Ended::Lost(Posted::Awaited(Box::new(awaited)));
                 }
@@ -208,7 +210,7 @@ async fn change_timer(channel: &Channel, room: &Arc<RoomState>, change: TimerCha
     let changes = OwnedChanges { timers: vec![change.clone()], ..OwnedChanges::default() };
     match channel.context.hub.write_owned(room, changes).await {
         Ok(()) => Ended::Over,
-        Err(Refused::Lost) => Ended::Lost(Posted::TimerChange(Box::new(change))),
+        Err(Refused::Lost | Refused::Moved) => Ended::Lost(Posted::TimerChange(Box::new(change))),
         Err(Refused::Unavailable(why)) => {
             report(channel, room, &why);
             Ended::Over

@@ -109,7 +109,7 @@ impl Hub {
             }
             match owners.confirm(hold).await {
                 Ok(()) => return Ok(Located::Here),
-                Err(Refused::Lost) => self.disown(room),
+                Err(Refused::Lost | Refused::Moved) => self.disown(room),
                 Err(Refused::Unavailable(why)) => return Err(why),
             }
         }
@@ -217,6 +217,11 @@ impl Hub {
         };
         if changes.state.is_some() {
             room.settle(written.is_ok());
+        }
+        if let Err(Refused::Moved) = written {
+            // Nobody else has its effects.
+            self.disown(room);
+            return Ok(());
         }
         match written {
             Ok(hold) => {
