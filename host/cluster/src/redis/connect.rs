@@ -1,4 +1,4 @@
-//! Making links: the way to the server, and the check that it fits.
+//! Opening connections: the way to the server, and the check that it fits.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use redis::{
     ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, TlsMode,
 };
 
+use super::client::RedisClient;
 use super::connection::Connection;
 use super::failure::unavailable;
 use crate::configuration::{Limits, RedisAddress, RedisSetup, shown};
 use crate::error::{Reason, Unavailable};
+use crate::link::Opened;
 
 /// Messages that a link keeps under way; those who send more wait.
 const BUFFER: usize = 1_024;
@@ -21,22 +23,15 @@ const BUFFER: usize = 1_024;
 const OLDEST: (u32, u32) = (6, 2);
 const OLDEST_OF_CLUSTER: (u32, u32) = (7, 0);
 
-/// Both links, and the server as the operator reads it.
-pub(super) struct Connections {
-    pub(super) commands: Connection,
-    pub(super) subscriber: Connection,
-    pub(super) server: String,
-}
-
 /// The function that gets what comes in.
 pub(super) type Receiver = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// Makes both links, and checks the server.
+/// Opens both connections, and checks the server.
 pub(super) async fn connect(
     address: &RedisAddress,
     limits: &Limits,
     receiver: Receiver,
-) -> Result<Connections, Unavailable> {
+) -> Result<Opened<RedisClient>, Unavailable> {
     let connecting = match &address.setup {
         RedisSetup::Cluster => cluster(address, limits, receiver).await?,
         RedisSetup::Single => {
@@ -48,10 +43,10 @@ pub(super) async fn connect(
             single(address, &server, limits, receiver).await?
         }
     };
-    let (mut commands, subscriber, place) = connecting;
-    let version = check(&mut commands).await?;
+    let (mut connection, receiver, place) = connecting;
+    let version = check(&mut connection).await?;
     let server = format!("redis {version} at {place}");
-    Ok(Connections { commands, subscriber, server })
+    Ok(Opened { connection, receiver, server })
 }
 
 type Both = (Connection, Connection, String);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use super::names::{Part, name};
+use crate::outbox::Message;
 
 /// A link to one server or to a Cluster. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +66,26 @@ impl Connection {
             Connection::Single(_) => "PUBLISH",
             Connection::Cluster(_) => "SPUBLISH",
         }
+    }
+
+    /// Publishes messages, those of one part in their order.
+    pub(super) async fn publish(&self, prefix: &str, batch: Vec<Message>) -> RedisResult<()> {
+        let mut pipelines: BTreeMap<Option<Part>, Pipeline> = BTreeMap::new();
+        let command = self.publish_command();
+        for message in batch {
+            let part = self.is_cluster().then(|| Part::of(&message.topic));
+            let mut payload = Vec::with_capacity(1 + message.message.len());
+            payload.push(b'p');
+            payload.extend_from_slice(&message.message);
+            let channel = name(prefix, 't', &message.topic);
+            let pipeline = pipelines.entry(part).or_default();
+            pipeline.cmd(command).arg(channel).arg(payload).ignore();
+        }
+        let sent = pipelines.values().map(|pipeline| {
+            let mut connection = self.clone();
+            async move { pipeline.query_async::<()>(&mut connection).await }
+        });
+        join_all(sent).await.into_iter().collect()
     }
 
     /// Subscribes to topics. Those of one part go in one command.
