@@ -275,43 +275,44 @@ async fn watch<C: Client>(link: Arc<Link<C>>, first: Opened<C>) {
 }
 
 /// Serves a connection until it breaks. Returns the reason, and the time up to which it was well.
-async fn serve<C: Client>(link: &Arc<Link<C>>, opened: Opened<C>) -> (Unavailable, Instant) {
-    let Opened { connection, mut receiver, .. } = opened;
+async fn serve<C: Client>(link: &Arc<Link<C>>, mut opened: Opened<C>) -> (Unavailable, Instant) {
     let mut last_answer = Instant::now();
     let mut pings = tokio::time::interval(link.limits.timeout / 2);
     pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut is_restored = false;
     loop {
-        let round = link.subscriptions.begin();
-        // Not each client ends a wait by itself when its connection breaks.
-        let outcome = tokio::select! {
+        let next = tokio::select! {
+            () = link.subscriptions.changed.notified() => change(link, &mut opened).await,
             why = link.doubted() => Err(why),
-            outcome = C::change(link, &mut receiver, &round.add, &round.remove) => outcome,
-        };
-        link.subscriptions.end(round, &outcome);
-        if let Err(why) = outcome {
-            return (why, last_answer);
-        }
-        if !std::mem::replace(&mut is_restored, true) {
-            link.set_up(&connection);
-        }
-        tokio::select! {
-            () = link.subscriptions.changed.notified() => {}
-            why = link.doubted() => return (why, last_answer),
             _ = pings.tick() => {
                 let asked = Instant::now();
-                let asking = C::ask(link, &connection, &mut receiver);
-                let answered = tokio::select! {
-                    why = link.doubted() => Err(why),
-                    answered = tokio::time::timeout(link.limits.timeout, asking) => {
-                        answered.unwrap_or_else(|_| Err(Unavailable::timed_out()))
-                    }
-                };
-                match answered {
-                    Ok(()) => last_answer = asked,
-                    Err(why) => return (why, last_answer),
-                }
+                ask(link, &mut opened).await.map(|()| last_answer = asked)
             }
+        };
+        if let Err(why) = next {
+            return (why, last_answer);
+        }
+    }
+}
+
+/// Brings the subscriptions of a connection to those that are wanted.
+async fn change<C: Client>(link: &Link<C>, opened: &mut Opened<C>) -> Result<(), Unavailable> {
+    let round = link.subscriptions.begin();
+    // Not each client ends a wait by itself when its connection breaks.
+    let outcome = tokio::select! {
+        why = link.doubted() => Err(why),
+        outcome = C::change(link, &mut opened.receiver, &round.add, &round.remove) => outcome,
+    };
+    link.subscriptions.end(round, &outcome);
+    outcome
+}
+
+/// Asks the server for a sign of life.
+async fn ask<C: Client>(link: &Arc<Link<C>>, opened: &mut Opened<C>) -> Result<(), Unavailable> {
+    let asking = C::ask(link, &opened.connection, &mut opened.receiver);
+    tokio::select! {
+        why = link.doubted() => Err(why),
+        answered = tokio::time::timeout(link.limits.timeout, asking) => {
+            answered.unwrap_or_else(|_| Err(Unavailable::timed_out()))
         }
     }
 }
@@ -325,7 +326,7 @@ async fn make_again<C: Client>(link: &Arc<Link<C>>) -> Option<Opened<C>> {
         if link.is_closed() {
             return None;
         }
-        match link.open().await {
+        match open_again(link).await {
             Ok(opened) => {
                 tracing::info!(engine = C::NAME, "the link to the engine is back");
                 return Some(opened);
@@ -335,6 +336,16 @@ async fn make_again<C: Client>(link: &Arc<Link<C>>) -> Option<Opened<C>> {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRIES.1);
     }
+}
+
+/// Opens a connection, and tells all of it once it has all subscriptions and answers on all ways. Of a Cluster that has lost
+/// a server, some ways may lead nowhere until a replica has taken the place of that server.
+async fn open_again<C: Client>(link: &Arc<Link<C>>) -> Result<Opened<C>, Unavailable> {
+    let mut opened = link.open().await?;
+    change(link, &mut opened).await?;
+    ask(link, &mut opened).await?;
+    link.set_up(&opened.connection);
+    Ok(opened)
 }
 
 /// Sends what waits in the outbox, while the link stands.

@@ -14,6 +14,8 @@
 //! | `PREFIX.l.LOG` | the entries of a log |
 //! | `PREFIX.p.NUMBER` | messages of a node to itself, which show that the server answers |
 //!
+//! A node numbers its messages, so that those who receive them put them back in order: the client has a queue for each topic.
+//!
 //! The server removes what has expired with a delay of up to two seconds. Until then a node knows by the server's
 //! clock, which it asks for once in a while, that it is gone.
 //!
@@ -35,6 +37,7 @@ mod locks;
 mod logs;
 mod names;
 mod probe;
+mod queues;
 mod receiver;
 mod streams;
 mod topics;
@@ -72,6 +75,7 @@ pub async fn open(
     let unavailable = |why| OpenError::Unavailable { server: shown(&address.servers), why };
     let limits = &configuration.limits;
     let client = NatsClient::new(address, &configuration.prefix, limits.timeout);
+    let client = client.map_err(unavailable)?;
     let (link, deliveries) = Link::start(client, limits).await.map_err(unavailable)?;
     Ok((Nats { link, heads: Locks::default(), counted: Locks::default() }, deliveries))
 }

@@ -15,6 +15,9 @@
 //! | `v` | the last version and fencing number that was given |
 //! | `t:TOPIC` | the channel of a topic |
 //!
+//! In a Cluster, the messages on topics go by channels `wharf:{wharf}:t:TOPIC` instead, with the prefix in braces: one server
+//! has them all, so that what one node publishes keeps its order. `t:TOPIC` has only the entries of logs there.
+//!
 //! A Cluster moves slots while it is in use; a step that meets a move is refused once, and the links are made again.
 
 mod answer;
@@ -58,11 +61,7 @@ pub async fn open(
 ) -> Result<(Redis, Deliveries), OpenError> {
     let unavailable = |why| OpenError::Unavailable { server: shown(&address.servers), why };
     let limits = &configuration.limits;
-    let client = RedisClient {
-        address: address.clone(),
-        prefix: configuration.prefix.clone(),
-        limits: limits.clone(),
-    };
+    let client = RedisClient::new(address, &configuration.prefix, limits);
     let (link, deliveries) = Link::start(client, limits).await.map_err(unavailable)?;
     Ok((Redis { link, scripts: Scripts::new() }, deliveries))
 }

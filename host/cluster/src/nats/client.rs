@@ -1,7 +1,7 @@
 //! The client of NATS: the connection of a link, and what it tells.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError};
@@ -10,25 +10,23 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::failure::not_connected;
-use super::frame;
+use super::frame::{self, Stamp};
 use super::jetstream::JetStream;
 use super::names::subject_of_topic;
 use super::probe::Probe;
-use super::receiver::Receiver;
+use super::receiver::{self, Receiver};
 use super::streams::Streams;
 use crate::configuration::{NatsAddress, NatsLogin, shown};
 use crate::error::{Reason, Unavailable};
 use crate::link::{Client, Events, Link, Opened};
 use crate::outbox::Message;
+use crate::random::random;
 
 /// Shortest and longest time between two tries of the client itself.
 const RETRIES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// The oldest version: the first one that lets single messages expire, and that answers with many at a time.
 const OLDEST: (u64, u64) = (2, 11);
-
-/// Messages of one topic that the client keeps until they are taken. It drops what is beyond, and says so.
-const TOPIC_CAPACITY: usize = 8_192;
 
 /// Bytes that a message has beside what the caller gave.
 const MARGIN: usize = 512;
@@ -44,6 +42,10 @@ pub(super) struct NatsClient {
     max_payload: AtomicUsize,
     /// The last thing that the server did not permit.
     forbidden: Mutex<Option<(Instant, String)>>,
+    /// The number of this node, for the order of its messages.
+    publisher: u64,
+    /// Messages that this node has sent.
+    sent: AtomicU64,
 }
 
 impl Client for NatsClient {
@@ -59,7 +61,7 @@ impl Client for NatsClient {
         let servers: Vec<String> = servers
             .map(|server| format!("{scheme}://{}", shown(std::slice::from_ref(server))))
             .collect();
-        let options = self.options(events).await?;
+        let options = self.options(events.clone()).await?;
         let connected = tokio::time::timeout(self.timeout * 2, options.connect(servers));
         let connection = connected.await.map_err(|_| Unavailable::timed_out())?;
         let connection = connection.map_err(|error| not_connected(&error))?;
@@ -84,7 +86,8 @@ impl Client for NatsClient {
         let probe = Probe::new(&self.prefix, &connection);
         let probe = tokio::time::timeout(self.timeout, probe).await;
         let probe = probe.unwrap_or_else(|_| Err(Unavailable::timed_out()))?;
-        let receiver = Receiver::new(connection.clone(), probe);
+        let inbox = events.link().ok_or_else(Unavailable::closed)?.inbox.clone();
+        let receiver = Receiver::new(connection.clone(), probe, inbox);
         let place = shown(&[(info.host, info.port)]);
         let server = format!("nats-server {} at {place}", info.version);
         Ok(Opened { connection, receiver, server })
@@ -97,7 +100,7 @@ impl Client for NatsClient {
         remove: &[Arc<str>],
     ) -> Result<(), Unavailable> {
         receiver.remove(remove);
-        receiver.add(&link.client.prefix, add, &link.inbox, link.client.timeout).await
+        receiver.add(&link.client.prefix, add, link.client.timeout).await
     }
 
     async fn ask(
@@ -115,23 +118,31 @@ impl Client for NatsClient {
         connection: async_nats::Client,
         batch: Vec<Message>,
     ) -> Result<(), Unavailable> {
+        let client = &link.client;
         let sending = async {
             for message in batch {
-                let subject = subject_of_topic(&link.client.prefix, &message.topic);
-                let sent = connection.publish(subject, frame::plain(&message.message)).await;
+                let subject = subject_of_topic(&client.prefix, &message.topic);
+                let number = client.sent.fetch_add(1, Ordering::Relaxed) + 1;
+                let stamp = Stamp { publisher: client.publisher, number };
+                let frame = frame::numbered(stamp, &message.message);
+                let sent = connection.publish(subject, frame).await;
                 sent.map_err(|_| Unavailable::link_lost())?;
             }
             // They have left this process then.
             connection.flush().await.map_err(|_| Unavailable::link_lost())
         };
-        let sent = tokio::time::timeout(link.client.timeout, sending).await;
+        let sent = tokio::time::timeout(client.timeout, sending).await;
         sent.map_err(|_| Unavailable::timed_out())?
     }
 }
 
 impl NatsClient {
-    pub(super) fn new(address: &NatsAddress, prefix: &str, timeout: Duration) -> NatsClient {
-        NatsClient {
+    pub(super) fn new(
+        address: &NatsAddress,
+        prefix: &str,
+        timeout: Duration,
+    ) -> Result<NatsClient, Unavailable> {
+        Ok(NatsClient {
             address: address.clone(),
             timeout,
             prefix: prefix.to_owned(),
@@ -139,7 +150,9 @@ impl NatsClient {
             clock: Clock::default(),
             max_payload: AtomicUsize::new(1 << 20),
             forbidden: Mutex::default(),
-        }
+            publisher: random()?,
+            sent: AtomicU64::new(0),
+        })
     }
 
     /// Looks at the outcome of a step: one that the server has forbidden seems to have no answer.
@@ -171,7 +184,7 @@ impl NatsClient {
             .connection_timeout(self.timeout)
             .request_timeout(Some(self.timeout))
             .ping_interval(self.timeout)
-            .subscription_capacity(TOPIC_CAPACITY)
+            .subscription_capacity(receiver::CAPACITY)
             // It is asked before the first try, too.
             .reconnect_delay_callback(|tries| {
                 let tries = u32::try_from(tries.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -198,6 +211,8 @@ impl NatsClient {
         };
         if let Some(tls) = &self.address.tls {
             options = options.require_tls(true);
+            // The client would not say which file it cannot read.
+            tls.read()?;
             if let Some(file) = &tls.authorities {
                 options = options.add_root_certificates(file.clone());
             }

@@ -1,38 +1,38 @@
 //! The side of a connection on which messages come in.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Subscriber};
-use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
 use super::frame;
 use super::names::subject_of_topic;
 use super::probe::Probe;
+use super::queues::Queues;
 use crate::deliveries::Inbox;
 use crate::error::Unavailable;
+
+/// Messages of one topic that the client keeps until they are taken. It drops what is beyond, and says so.
+pub(super) const CAPACITY: usize = 8_192;
+
+/// Messages after which the task lets others run.
+const TURN: usize = 256;
 
 /// The side of a connection on which messages come in.
 pub(super) struct Receiver {
     client: Client,
     pub(super) probe: Probe,
-    topics: HashMap<Arc<str>, Receiving>,
-}
-
-/// A topic that is subscribed to. Dropping it ends the subscription.
-struct Receiving(JoinHandle<()>);
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    queues: Arc<Queues<Subscriber>>,
+    task: JoinHandle<()>,
 }
 
 impl Receiver {
-    pub(super) fn new(client: Client, probe: Probe) -> Receiver {
-        Receiver { client, probe, topics: HashMap::new() }
+    /// Starts the task that takes the messages of all topics.
+    pub(super) fn new(client: Client, probe: Probe, inbox: Arc<Inbox>) -> Receiver {
+        let queues = Arc::new(Queues::new(CAPACITY));
+        let task = tokio::spawn(tokio::task::unconstrained(receive(queues.clone(), inbox)));
+        Receiver { client, probe, queues, task }
     }
 
     /// Subscribes to topics, and waits until the server knows them.
@@ -40,7 +40,6 @@ impl Receiver {
         &mut self,
         prefix: &str,
         add: &[Arc<str>],
-        inbox: &Arc<Inbox>,
         timeout: Duration,
     ) -> Result<(), Unavailable> {
         if add.is_empty() {
@@ -51,26 +50,47 @@ impl Receiver {
             let subscribing = tokio::time::timeout(timeout, self.client.subscribe(subject));
             let subscriber = subscribing.await.map_err(|_| Unavailable::timed_out())?;
             let subscriber = subscriber.map_err(|_| Unavailable::link_lost())?;
-            let task = tokio::spawn(receive(inbox.clone(), topic.clone(), subscriber));
-            self.topics.insert(topic.clone(), Receiving(task));
+            self.queues.add(topic.clone(), subscriber);
         }
         self.probe.answered(timeout).await
     }
 
     /// Ends subscriptions.
-    pub(super) fn remove(&mut self, remove: &[Arc<str>]) {
+    pub(super) fn remove(&self, remove: &[Arc<str>]) {
         for topic in remove {
-            self.topics.remove(topic);
+            self.queues.remove(topic);
         }
     }
 }
 
-/// Takes the messages of a topic. The inbox is bounded, so that this task is never slow.
-async fn receive(inbox: Arc<Inbox>, topic: Arc<str>, mut subscriber: Subscriber) {
-    while let Some(message) = subscriber.next().await {
-        match frame::read_message(message.payload) {
-            Some((message, position)) => inbox.message(topic.clone(), message, position, None),
-            None => tracing::debug!("a message of an unknown form was ignored"),
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Takes the messages of all topics. The inbox is bounded, so that this task is never slow.
+async fn receive(queues: Arc<Queues<Subscriber>>, inbox: Arc<Inbox>) {
+    let (mut kept, mut count) = (Vec::new(), 0);
+    loop {
+        if kept.is_empty() {
+            queues.filled().await;
+        }
+        let read = |message: async_nats::Message| {
+            let read = frame::read_message(message.payload);
+            if read.is_none() {
+                tracing::debug!("a message of an unknown form was ignored");
+            }
+            read
+        };
+        for taken in queues.take(&mut kept, read) {
+            let (message, position) = taken.message;
+            inbox.message(taken.topic, message, position, None);
+            count += 1;
+        }
+        if count >= TURN {
+            count = 0;
+            tokio::task::yield_now().await;
         }
     }
 }

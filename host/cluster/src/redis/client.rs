@@ -1,11 +1,13 @@
 //! The client of Redis: the two connections of a link, and the messages that come in.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, RedisError, ScriptInvocation, Value};
 
 use super::connect::{Receiver, connect};
-use super::connection::Connection;
+use super::connection::{Connection, channels_in_cluster};
 use super::failure::unavailable;
 use super::names::topic;
 use crate::configuration::{Limits, RedisAddress};
@@ -23,6 +25,19 @@ pub(super) struct RedisClient {
     pub(super) address: RedisAddress,
     pub(super) prefix: String,
     pub(super) limits: Limits,
+    /// Channels of a Cluster that this node leaves, until the server has said so.
+    leaving: Mutex<HashSet<String>>,
+}
+
+impl RedisClient {
+    pub(super) fn new(address: &RedisAddress, prefix: &str, limits: &Limits) -> RedisClient {
+        RedisClient {
+            address: address.clone(),
+            prefix: prefix.to_owned(),
+            limits: limits.clone(),
+            leaving: Mutex::default(),
+        }
+    }
 }
 
 impl Client for RedisClient {
@@ -32,7 +47,8 @@ impl Client for RedisClient {
     const NAME: &'static str = "Redis";
 
     async fn open(&self, events: Events<RedisClient>) -> Result<Opened<RedisClient>, Unavailable> {
-        connect(&self.address, &self.limits, receiver(events)).await
+        self.leaving.lock().clear();
+        connect(self, receiver(events)).await
     }
 
     async fn change(
@@ -47,6 +63,10 @@ impl Client for RedisClient {
             added.map_err(|error| unavailable(&error))?;
         }
         for topics in remove.chunks(BATCH) {
+            if receiver.is_cluster() {
+                let channels = channels_in_cluster(prefix, topics).flatten();
+                link.client.leaving.lock().extend(channels);
+            }
             let removed = receiver.unsubscribe(prefix, topics).await;
             removed.map_err(|error| unavailable(&error))?;
         }
@@ -64,7 +84,7 @@ impl Client for RedisClient {
 
     async fn send(
         link: &Link<RedisClient>,
-        connection: Connection,
+        mut connection: Connection,
         batch: Vec<Message>,
     ) -> Result<(), Unavailable> {
         let sent = connection.publish(&link.client.prefix, batch).await;
@@ -116,8 +136,8 @@ impl Link<RedisClient> {
             PushKind::SUnsubscribe => {
                 let channel = info.data.into_iter().next();
                 if let Some(Value::BulkString(channel)) = channel
-                    && topic(prefix, &channel)
-                        .is_some_and(|topic| self.subscriptions.wanted(topic).is_some())
+                    && let Ok(channel) = String::from_utf8(channel)
+                    && !self.client.leaving.lock().remove(&channel)
                 {
                     self.doubt(Unavailable::link_lost());
                 }
