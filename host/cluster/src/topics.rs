@@ -26,6 +26,10 @@ pub trait Topics {
     /// closed. The message is not sent.
     fn publish(&self, topic: &str, message: Bytes) -> Result<(), Unavailable>;
 
+    /// Returns true if a message of so many bytes would be queued now. A caller that asks before it promises something
+    /// is refused a little before the bound: the rest is for those that were allowed a moment ago, and for the node itself.
+    fn has_room(&self, bytes: usize) -> bool;
+
     /// Subscribes to topics. Answers when each message that is published from now on is received, as long as the
     /// link stands. Calls of many tasks become few commands.
     ///

@@ -16,6 +16,10 @@ impl Topics for Nats {
         self.link.outbox.put(topic, message)
     }
 
+    fn has_room(&self, bytes: usize) -> bool {
+        self.link.outbox.has_room(bytes)
+    }
+
     fn subscribe(&self, topics: Vec<String>) -> Answer<'_, Result<(), Unavailable>> {
         Box::pin(self.link.subscribe(topics))
     }
