@@ -125,6 +125,11 @@ refusals! {
         CloseReasonTooLong { bytes: usize } =
             "{bytes} bytes; a close frame has room for {MAX_REASON_BYTES}";
     }
+    "cluster-queue-full" RetryLater {
+        /// A message for others while too many wait for the engine of a cluster.
+        ClusterQueueFull =
+            "too much waits for the engine between the hosts of the cluster; nobody got this message";
+    }
     "connection-ended" Gone {
         /// A call about a connection that is closing.
         ConnectionEnded = "the connection has ended; in on_close only others can be reached";

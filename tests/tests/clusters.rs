@@ -42,6 +42,7 @@ on_each_engine! {
     notices_reach_connections_on_every_node
     the_store_is_one_for_all_nodes_and_outlives_them
     local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
+    what_the_engine_has_no_room_for_is_refused_and_reaches_nobody
     a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout
     a_host_that_hears_much_and_says_nothing_is_not_given_up
     messages_for_rooms_that_keep_them_reach_every_node
@@ -378,6 +379,47 @@ async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_
         }
         assert!(["meanwhile", "after"].contains(&&*text), "{text}");
     }
+}
+
+async fn what_the_engine_has_no_room_for_is_refused_and_reaches_nobody(engine: &str) {
+    let cluster = Cluster::start(engine, &["rooms"], 2).await;
+    let mut ann = cluster.connect(0, "/rooms?join=red").await;
+    let mut bob = cluster.connect(0, "/rooms?join=red").await;
+    let mut eve = cluster.connect(1, "/rooms?join=red").await;
+    cluster.engine.server().pause(true);
+    let lost = "not ready, other hosts of the cluster are not reached";
+    readiness_becomes(&cluster.nodes[0].wharf, lost).await;
+    let mut refused = Value::Null;
+    for _ in 0..1_000 {
+        refused = ann.ask_json(json!({ "do": "effects", "count": 1, "bytes": 400_000 })).await;
+        if refused != "recorded" {
+            break;
+        }
+    }
+    assert_eq!(
+        (&refused["refused"], &refused["remedy"]),
+        (&json!("cluster-queue-full"), &json!("RetryLater"))
+    );
+    let large = broadcast(&["red"], &"x".repeat(500_000));
+    for order in
+        [large, json!({ "do": "broadcast_to_all", "text": "x".repeat(500_000), "skip": false })]
+    {
+        assert_eq!(ann.ask_json(order).await["refused"], "cluster-queue-full");
+    }
+    // What reaches no others goes on.
+    ann.send_json(json!({ "do": "send", "text": "y".repeat(500_000) })).await;
+    assert_eq!(ann.text().await.len(), 500_000);
+    cluster.engine.server().pause(false);
+    for node in &cluster.nodes {
+        readiness_becomes(&node.wharf, "ready").await;
+    }
+    let heard = eventually("messages to get through", async || {
+        ann.send_json(broadcast(&["red"], "after")).await;
+        let heard = tokio::time::timeout(Duration::from_millis(200), eve.text()).await;
+        heard.ok()
+    });
+    assert_eq!(heard.await, "after");
+    assert_eq!((ann.text().await, bob.text().await), ("after".into(), "after".into()));
 }
 
 async fn a_node_that_leaves_is_gone_at_once_and_a_killed_one_after_the_timeout(engine: &str) {

@@ -276,7 +276,8 @@ fn cases() -> Vec<Case> {
 }
 
 /// Codes that no test can provoke, with the reason.
-const NOT_PROVOKED: [(&str, &str); 7] = [
+const NOT_PROVOKED: [(&str, &str); 8] = [
+    ("cluster-queue-full", "it takes a cluster"),
     ("data-unavailable", "it takes a disk"),
     ("http-failed", "it takes a network"),
     ("http-too-many-requests", "a test does one thing at a time"),

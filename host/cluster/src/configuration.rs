@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::ConfigurationError;
+use crate::error::{ConfigurationError, Reason, Unavailable};
 
 /// Longest prefix, in bytes.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -126,6 +126,18 @@ pub enum NatsLogin {
 pub struct Tls {
     /// A file with the certificates to trust: `?ca=FILE`; `None` for those of the public authorities.
     pub authorities: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Reads the certificates to trust, if the address names a file.
+    pub(crate) fn read(&self) -> Result<Option<Vec<u8>>, Unavailable> {
+        let Some(file) = &self.authorities else { return Ok(None) };
+        let read = std::fs::read(file).map_err(|error| {
+            let sentence = format!("{} cannot be read: {error}", file.display());
+            Unavailable::new(Reason::Other, &sentence)
+        });
+        read.map(Some)
+    }
 }
 
 /// A text that is never shown.

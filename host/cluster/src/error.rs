@@ -19,6 +19,8 @@ pub enum Reason {
     ReadOnly,
     /// The user or the password is wrong.
     WrongPassword,
+    /// The certificate of the server is not one that the settings trust.
+    NotTrusted,
     /// The user may not do it.
     NotPermitted,
     /// The server has no memory or no disk left for it.
@@ -48,6 +50,9 @@ impl Reason {
             Reason::TooLarge => "send less at a time",
             Reason::ReadOnly => "give the address of the primary, or of Sentinel, or of a Cluster",
             Reason::WrongPassword => "correct the user and the password in the address",
+            Reason::NotTrusted => {
+                "name the certificate of its authority with `?ca=FILE`, and the server as its certificate does"
+            }
             Reason::NotPermitted => {
                 "allow the user the commands, keys and channels below the prefix"
             }
@@ -90,9 +95,20 @@ impl Unavailable {
         Unavailable::new(Reason::TimedOut, "the server has not answered in time")
     }
 
+    pub(crate) fn not_trusted(error: &str) -> Unavailable {
+        let sentence = format!("the certificate of the server is not trusted ({error})");
+        Unavailable::new(Reason::NotTrusted, &sentence)
+    }
+
     pub(crate) fn damaged(what: &str) -> Unavailable {
         Unavailable::new(Reason::Damaged, &format!("{what} has an unknown form"))
     }
+}
+
+/// Returns true for the text of an error of a client about the certificate of a server. Both clients have it from rustls,
+/// and neither gives it as anything but text.
+pub(crate) fn is_about_certificate(text: &str) -> bool {
+    text.contains("invalid peer certificate")
 }
 
 impl From<wharf_engine::Unavailable> for Unavailable {

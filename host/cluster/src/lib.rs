@@ -23,7 +23,8 @@
 //! - [`memory`], [`disk`], [`redis`], [`nats`]: the engines.
 //! - `tables`: keys, logs and leases as plain data, for the engines without a server.
 //! - `open`: the choice among them.
-//! - `outbox`, `subscriptions`: what waits for the link, and what is made again when it is back.
+//! - `link`: the tasks that keep a connection to a server. `outbox`, `subscriptions`: what waits for the link, and what
+//!   is made again when it is back.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 #![deny(clippy::todo, clippy::unimplemented, clippy::unreachable, clippy::unwrap_used)]
@@ -37,6 +38,7 @@ pub mod engine;
 pub mod error;
 pub mod keys;
 pub mod leases;
+mod link;
 pub mod logs;
 pub mod memory;
 mod names;

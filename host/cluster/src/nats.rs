@@ -14,6 +14,8 @@
 //! | `PREFIX.l.LOG` | the entries of a log |
 //! | `PREFIX.p.NUMBER` | messages of a node to itself, which show that the server answers |
 //!
+//! A node numbers its messages, so that those who receive them put them back in order: the client has a queue for each topic.
+//!
 //! The server removes what has expired with a delay of up to two seconds. Until then a node knows by the server's
 //! clock, which it asks for once in a while, that it is gone.
 //!
@@ -24,17 +26,20 @@
 //! of power costs that time; `?replicas=3` keeps each record on three servers. With replicas, a read of a log may be
 //! answered by one that is behind, which is noticed and asked again.
 
+mod client;
 mod clock;
 mod failure;
 mod frame;
 mod jetstream;
 mod keys;
 mod leases;
-mod link;
 mod locks;
 mod logs;
 mod names;
 mod probe;
+mod queues;
+mod receiver;
+mod streams;
 mod topics;
 
 use std::sync::Arc;
@@ -42,15 +47,16 @@ use std::sync::Arc;
 use crate::answer::Answer;
 use crate::configuration::{Configuration, NatsAddress, shown};
 use crate::deliveries::Deliveries;
-use crate::engine::{Engine, LinkState, Status};
-use crate::error::{OpenError, Reason};
-use link::Shared;
+use crate::engine::{Engine, Status};
+use crate::error::OpenError;
+use crate::link::Link;
+use client::NatsClient;
 use locks::Locks;
 
 /// The engine in NATS.
 #[derive(Debug)]
 pub struct Nats {
-    shared: Arc<Shared>,
+    link: Arc<Link<NatsClient>>,
     /// The last entries of logs, as this node has seen them.
     heads: Locks<logs::Head>,
     /// The keys that this node counts up at present.
@@ -61,46 +67,31 @@ pub struct Nats {
 ///
 /// # Errors
 ///
-/// The server cannot be used; the reason names the mend.
+/// The server cannot be used; the reason names the fix.
 pub async fn open(
     address: &NatsAddress,
     configuration: &Configuration,
 ) -> Result<(Nats, Deliveries), OpenError> {
     let unavailable = |why| OpenError::Unavailable { server: shown(&address.servers), why };
-    let (shared, deliveries) = Shared::start(address, configuration).await.map_err(unavailable)?;
-    Ok((Nats { shared, heads: Locks::default(), counted: Locks::default() }, deliveries))
+    let limits = &configuration.limits;
+    let client = NatsClient::new(address, &configuration.prefix, limits.timeout);
+    let client = client.map_err(unavailable)?;
+    let (link, deliveries) = Link::start(client, limits).await.map_err(unavailable)?;
+    Ok((Nats { link, heads: Locks::default(), counted: Locks::default() }, deliveries))
 }
 
 impl Engine for Nats {
     fn status(&self) -> Status {
-        let shared = &self.shared;
-        let (published, dropped, waiting_bytes) = shared.outbox.counters();
-        let (received, overrun) = shared.inbox.counters();
-        Status {
-            engine: "nats",
-            server: shared.server(),
-            link: match shared.client() {
-                Ok(_) => LinkState::Up,
-                Err(why) if why.reason() == Reason::Closed => LinkState::Closed,
-                Err(why) => LinkState::Down(why),
-            },
-            interruptions: shared.interruptions(),
-            published,
-            dropped,
-            waiting_bytes,
-            received,
-            overrun,
-            topics: shared.subscriptions.count(),
-        }
+        self.link.status()
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        Box::pin(self.shared.close())
+        Box::pin(self.link.close())
     }
 }
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        self.shared.end();
+        self.link.end();
     }
 }

@@ -21,6 +21,9 @@ const BATCH_MESSAGES: usize = 512;
 /// Bytes that are sent at a time, unless one message has more.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Part of the bound that is not given to those who ask first.
+const SPARE: usize = 16;
+
 /// The messages that wait to be sent, bounded in bytes and in age.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -93,6 +96,18 @@ impl Outbox {
         Ok(())
     }
 
+    /// Returns true if a message of so many bytes would be queued now, and leave some room.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        let bound = self.bound - self.bound / SPARE;
+        let is_full = |state: &State| state.bytes.saturating_add(bytes) > bound;
+        if is_full(&state) {
+            state.drop_older(self.max_age, Instant::now());
+        }
+        // One that never fits is not worth another try, and is told of when it is queued.
+        !is_full(&state) || bytes > bound
+    }
+
     /// Takes messages that are to be sent together, without those that are too old.
     pub(crate) fn take(&self) -> Vec<Message> {
         let mut state = self.state.lock();
@@ -157,7 +172,9 @@ mod tests {
         let put = || outbox.put("t", Bytes::from_static(&[0; 300]));
         assert_eq!((put(), put()), (Ok(()), Ok(())));
         assert_eq!(put().expect_err("it is full").reason(), Reason::QueueFull);
+        assert!(!outbox.has_room(300) && outbox.has_room(100));
         tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(outbox.has_room(900) && outbox.has_room(950));
         assert_eq!(put(), Ok(()));
         assert_eq!(outbox.take().len(), 1);
         assert_eq!(outbox.counters(), (3, 2, 0));

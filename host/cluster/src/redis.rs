@@ -15,15 +15,18 @@
 //! | `v` | the last version and fencing number that was given |
 //! | `t:TOPIC` | the channel of a topic |
 //!
+//! In a Cluster, the messages on topics go by channels `wharf:{wharf}:t:TOPIC` instead, with the prefix in braces: one server
+//! has them all, so that what one node publishes keeps its order. `t:TOPIC` has only the entries of logs there.
+//!
 //! A Cluster moves slots while it is in use; a step that meets a move is refused once, and the links are made again.
 
 mod answer;
+mod client;
 mod connect;
 mod connection;
 mod failure;
 mod keys;
 mod leases;
-mod link;
 mod logs;
 mod names;
 mod scripts;
@@ -34,15 +37,16 @@ use std::sync::Arc;
 use crate::answer::Answer;
 use crate::configuration::{Configuration, RedisAddress, shown};
 use crate::deliveries::Deliveries;
-use crate::engine::{Engine, LinkState, Status};
+use crate::engine::{Engine, Status};
 use crate::error::OpenError;
-use link::Shared;
+use crate::link::Link;
+use client::RedisClient;
 use scripts::Scripts;
 
 /// The engine in Redis.
 #[derive(Debug)]
 pub struct Redis {
-    shared: Arc<Shared>,
+    link: Arc<Link<RedisClient>>,
     scripts: Scripts,
 }
 
@@ -50,46 +54,30 @@ pub struct Redis {
 ///
 /// # Errors
 ///
-/// The server cannot be used; the reason names the mend.
+/// The server cannot be used; the reason names the fix.
 pub async fn open(
     address: &RedisAddress,
     configuration: &Configuration,
 ) -> Result<(Redis, Deliveries), OpenError> {
     let unavailable = |why| OpenError::Unavailable { server: shown(&address.servers), why };
-    let (shared, deliveries) = Shared::start(address, configuration).await.map_err(unavailable)?;
-    Ok((Redis { shared, scripts: Scripts::new() }, deliveries))
+    let limits = &configuration.limits;
+    let client = RedisClient::new(address, &configuration.prefix, limits);
+    let (link, deliveries) = Link::start(client, limits).await.map_err(unavailable)?;
+    Ok((Redis { link, scripts: Scripts::new() }, deliveries))
 }
 
 impl Engine for Redis {
     fn status(&self) -> Status {
-        let shared = &self.shared;
-        let (published, dropped, waiting_bytes) = shared.outbox.counters();
-        let (received, overrun) = shared.inbox.counters();
-        Status {
-            engine: "redis",
-            server: shared.server(),
-            link: match shared.commands() {
-                Ok(_) => LinkState::Up,
-                Err(why) if why.reason() == crate::Reason::Closed => LinkState::Closed,
-                Err(why) => LinkState::Down(why),
-            },
-            interruptions: shared.interruptions(),
-            published,
-            dropped,
-            waiting_bytes,
-            received,
-            overrun,
-            topics: shared.subscriptions.count(),
-        }
+        self.link.status()
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        Box::pin(self.shared.close())
+        Box::pin(self.link.close())
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        self.shared.end();
+        self.link.end();
     }
 }

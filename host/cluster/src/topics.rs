@@ -7,13 +7,13 @@ use crate::error::Unavailable;
 
 /// Messages between nodes, by topic.
 ///
-/// **Promised**: the messages that one node publishes on one topic are received in their order. Nothing is received
+/// **Promised**: the messages that one node publishes are received in their order, over all topics. Nothing is received
 /// twice. A node receives its own messages, if it subscribes to their topic.
 ///
 /// **Not promised**: that a message arrives. Redis and NATS forget a message that a subscriber was not there to
 /// take. Each loss that can be known of is told by [`Delivery::Interrupted`](crate::Delivery::Interrupted); who needs
-/// more appends to a [log](crate::Logs) and compares offsets. Messages of different nodes, or on different topics,
-/// have no order among each other.
+/// more appends to a [log](crate::Logs) and compares offsets. Messages of different nodes have no order among each
+/// other, nor have the entries of a log and the messages on any topic.
 pub trait Topics {
     /// Queues a message. It never waits.
     ///
@@ -25,6 +25,10 @@ pub trait Topics {
     /// The bound is reached, the message is larger than the engine carries, the name is not valid, or the engine is
     /// closed. The message is not sent.
     fn publish(&self, topic: &str, message: Bytes) -> Result<(), Unavailable>;
+
+    /// Returns true if a message of so many bytes would be queued now. A caller that asks before it promises something
+    /// is refused a little before the bound: the rest is for those that were allowed a moment ago, and for the node itself.
+    fn has_room(&self, bytes: usize) -> bool;
 
     /// Subscribes to topics. Answers when each message that is published from now on is received, as long as the
     /// link stands. Calls of many tasks become few commands.

@@ -127,6 +127,22 @@ impl Effect {
         matches!(self, Effect::Broadcast { .. } | Effect::PostToSeveral(..) | Effect::Publish(..))
     }
 
+    /// Returns true if other nodes of a cluster have to hear of it.
+    fn leaves(&self, hub: &Hub) -> bool {
+        let is_elsewhere = |id: &ConnectionId| id.local_number().is_none();
+        hub.is_shared()
+            && match self {
+                Effect::SendTo(id, _) | Effect::Disconnect(id, _) => is_elsewhere(id),
+                Effect::Broadcast { .. }
+                | Effect::Publish(..)
+                | Effect::DisconnectUser(..)
+                | Effect::PostToSeveral(..) => true,
+                // One to a group follows that to its members here, which was asked for.
+                Effect::PostElsewhere(to, _) => matches!(**to, NoticeFor::Connection(_)),
+                _ => false,
+            }
+    }
+
     /// Returns the number of connections that a broadcast reaches at present. A connection in
     /// several rooms counts several times.
     fn receivers(&self, hub: &Hub) -> usize {
@@ -175,7 +191,7 @@ impl Effects {
     ///
     /// # Errors
     ///
-    /// `too-many-effects`; nothing has changed.
+    /// `too-many-effects`, or `cluster-queue-full`; nothing has changed.
     pub fn record(
         &mut self,
         effect: Effect,
@@ -185,7 +201,12 @@ impl Effects {
         let (payload, names) = (effect.payload_bytes(), effect.name_bytes());
         let receivers = effect.is_broadcast().then_some(|| effect.receivers(hub));
         let recorded = self.recorded.with(payload, names, receivers, limits);
-        self.recorded = recorded.ok_or_else(|| limits.exceeded())?;
+        let recorded = recorded.ok_or_else(|| limits.exceeded())?;
+        // What the event has said before waits for its end, and is not in the queue yet.
+        if effect.leaves(hub) && !hub.has_room(recorded.payload_bytes + recorded.name_bytes) {
+            return Err(CallRefusal::ClusterQueueFull);
+        }
+        self.recorded = recorded;
         self.note(&effect);
         self.list.push(effect);
         Ok(())

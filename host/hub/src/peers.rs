@@ -66,6 +66,10 @@ pub struct NodeFacts {
 
 /// The other nodes of a cluster. An implementation must not block, and must not call the hub.
 pub trait Peers: Debug + Send + Sync {
+    /// Returns true if a message of so many bytes would be taken to other nodes now, as far as this node knows. What a
+    /// handler says to others is refused without: nobody gets it then.
+    fn has_room(&self, bytes: usize) -> bool;
+
     /// Takes a frame to the recipients on other nodes. It is called while the order of the broadcast is fixed, so
     /// that all nodes see one order.
     fn deliver(&self, to: &Recipients, frame: &Frame, except: Option<ConnectionId>);

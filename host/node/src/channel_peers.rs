@@ -89,6 +89,10 @@ fn wait(latch: Latch) -> Wait {
 }
 
 impl Peers for ChannelPeers {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.shared.engine.has_room(bytes)
+    }
+
     fn deliver(&self, to: &Recipients, frame: &Frame, except: Option<ConnectionId>) {
         let content = self.frame(To::recipients(to, except), frame);
         self.shared.publish(&topic(&self.channel, to), content);

@@ -115,6 +115,11 @@ impl Drop for Server {
     }
 }
 
+/// Returns the folder with a certificate for 127.0.0.1 and `localhost`, `server.pem`, its key, and its authority.
+pub fn certificates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../certificates")
+}
+
 /// Returns a port of the loopback address that nobody listens on.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(address(0)).expect("a port");

@@ -67,6 +67,10 @@ impl Topics for Node {
         Ok(())
     }
 
+    fn has_room(&self, bytes: usize) -> bool {
+        self.outbox.has_room(bytes)
+    }
+
     fn subscribe(&self, topics: Vec<String>) -> Answer<'_, Result<(), Unavailable>> {
         Box::pin(async move {
             topics.iter().try_for_each(|topic| check_name(topic))?;

@@ -2,7 +2,7 @@
 
 use async_nats::{ConnectError, ConnectErrorKind, RequestError, RequestErrorKind};
 
-use crate::error::{Reason, Unavailable};
+use crate::error::{Reason, Unavailable, is_about_certificate};
 
 /// Longest text of a server that is shown, in characters.
 const MAX_SHOWN: usize = 200;
@@ -17,6 +17,9 @@ pub(super) fn not_connected(error: &ConnectError) -> Unavailable {
             )
         }
         ConnectErrorKind::TimedOut => Unavailable::timed_out(),
+        _ if is_about_certificate(&error.to_string()) => {
+            Unavailable::not_trusted(&shown(&error.to_string()))
+        }
         _ => Unavailable::new(
             Reason::LinkLost,
             &format!("there is no link to NATS: {}", shown(&error.to_string())),

@@ -4,10 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::logs::Position;
 
-const PLAIN: u8 = 1;
 const ENTRY: u8 = 2;
 const RECORD: u8 = 3;
 const LEASE: u8 = 4;
+const NUMBERED: u8 = 5;
 
 /// The number that stands for "never".
 const NEVER: u64 = u64::MAX;
@@ -15,25 +15,39 @@ const NEVER: u64 = u64::MAX;
 /// Most bytes before what is kept.
 pub(super) const HEADER_BYTES: usize = 80;
 
-/// Makes a plain message.
-pub(super) fn plain(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(1 + message.len());
-    frame.put_u8(PLAIN);
+/// The place of a message among all that one node publishes, on whatever topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stamp {
+    pub(super) publisher: u64,
+    pub(super) number: u64,
+}
+
+/// Makes a message of a node.
+pub(super) fn numbered(stamp: Stamp, message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(1 + 2 * 8 + message.len());
+    frame.put_u8(NUMBERED);
+    frame.put_u64(stamp.publisher);
+    frame.put_u64(stamp.number);
     frame.put_slice(message);
     frame.freeze()
 }
 
-/// Reads a message on a topic: a plain one, or an entry of the log.
-pub(super) fn read_message(mut frame: Bytes) -> Option<(Bytes, Option<Position>)> {
+/// A message on a topic, as it is received.
+pub(super) type Received = (Option<Stamp>, (Bytes, Option<Position>));
+
+/// Reads a message on a topic: one of a node, or an entry of the log.
+pub(super) fn read_message(mut frame: Bytes) -> Option<Received> {
     match frame.first()? {
-        &PLAIN => {
+        &NUMBERED => {
             frame.advance(1);
-            Some((frame, None))
+            let publisher = frame.try_get_u64().ok()?;
+            let stamp = Stamp { publisher, number: frame.try_get_u64().ok()? };
+            Some((Some(stamp), (frame, None)))
         }
         _ => {
             let entry = Entry::read(frame)?;
             let position = Position { epoch: entry.epoch, offset: entry.offset };
-            Some((entry.content, Some(position)))
+            Some((None, (entry.content, Some(position))))
         }
     }
 }
@@ -166,6 +180,13 @@ mod tests {
             let bytes = Bytes::from(bytes);
             let _ = (read_message(bytes.clone()), read_record(bytes.clone()), read_lease(bytes));
         }
+    }
+
+    #[test]
+    fn a_message_comes_back() {
+        let stamp = Stamp { publisher: u64::MAX, number: 7 };
+        let message = Bytes::from_static(b"x");
+        assert_eq!(read_message(numbered(stamp, &message)), Some((Some(stamp), (message, None))));
     }
 
     #[test]

@@ -92,8 +92,8 @@ impl Keys for Nats {
                     return Ok(false);
                 };
                 // Only the last message of a subject is kept, so that its number is a comparison.
-                let stream = &self.shared.keys_stream;
-                if self.shared.jetstream()?.delete(stream, record.sequence).await? {
+                let stream = &self.link.client.streams.keys;
+                if self.link.jetstream()?.delete(stream, record.sequence).await? {
                     return Ok(true);
                 }
                 pause(attempt).await?;
@@ -140,10 +140,10 @@ impl Keys for Nats {
         limit: u32,
     ) -> Answer<'a, Result<Vec<(String, Entry)>, Unavailable>> {
         Box::pin(async move {
-            let base = format!("{}.k.", self.shared.prefix);
+            let base = format!("{}.k.", self.link.client.prefix);
             let filter = format!("{base}{}>", tokens_of_prefix(prefix));
-            let jetstream = self.shared.jetstream()?;
-            let subjects = jetstream.subjects(&self.shared.keys_stream, &filter).await?;
+            let jetstream = self.link.jetstream()?;
+            let subjects = jetstream.subjects(&self.link.client.streams.keys, &filter).await?;
             let keys = subjects.iter().filter_map(|subject| key_of(subject.strip_prefix(&base)?));
             let is_meant = |key: &String| {
                 key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after)
@@ -168,15 +168,15 @@ impl Nats {
     /// Returns the record of a key, expired or not.
     async fn record(&self, key: &str) -> Result<Option<Record>, Unavailable> {
         check_name(key)?;
-        let subject = format!("{}.k.{}", self.shared.prefix, tokens(key));
-        let jetstream = self.shared.jetstream()?;
-        let stored = jetstream.last(&self.shared.keys_stream, &subject).await;
-        let Some(stored) = self.shared.seen(stored)? else { return Ok(None) };
+        let subject = format!("{}.k.{}", self.link.client.prefix, tokens(key));
+        let jetstream = self.link.jetstream()?;
+        let stored = jetstream.last(&self.link.client.streams.keys, &subject).await;
+        let Some(stored) = self.link.client.seen(stored)? else { return Ok(None) };
         let Some((expiry, value)) = frame::read_record(stored.payload) else {
             return Err(Unavailable::damaged("a record in NATS"));
         };
         let expires_at = expiry.at(stored.at);
-        let now = self.shared.clock.now();
+        let now = self.link.client.clock.now();
         let is_live = expires_at.is_none_or(|at| now < at);
         let (sequence, stored_at) = (stored.sequence, stored.at);
         Ok(Some(Record { sequence, value, stored_at, expires_at, is_live }))
@@ -191,17 +191,17 @@ impl Nats {
     ) -> Result<Option<u64>, Unavailable> {
         check_name(key)?;
         // The answer with a record has four bytes for three.
-        if payload.len() / 3 * 4 > self.shared.max_message() {
+        if payload.len() / 3 * 4 > self.link.client.max_message() {
             return Err(too_large());
         }
-        let subject = format!("{}.k.{}", self.shared.prefix, tokens(key));
-        let written = self.shared.jetstream()?.store(&subject, payload, last, seconds).await;
-        self.shared.seen(written)
+        let subject = format!("{}.k.{}", self.link.client.prefix, tokens(key));
+        let written = self.link.jetstream()?.store(&subject, payload, last, seconds).await;
+        self.link.client.seen(written)
     }
 
     fn entry(&self, record: Record) -> Entry {
         // The node's clock may be a little behind.
-        let now = self.shared.clock.now().max(record.stored_at);
+        let now = self.link.client.clock.now().max(record.stored_at);
         let left = |at: u64| Duration::from_millis(at.saturating_sub(now));
         let expires_in = record.expires_at.map(left);
         Entry { value: record.value, version: record.sequence, expires_in }
@@ -212,7 +212,7 @@ impl Nats {
         let left = match expiry {
             Expiry::Never => return None,
             Expiry::After(time) => time,
-            Expiry::At(at) => at.saturating_sub(self.shared.clock.now()),
+            Expiry::At(at) => at.saturating_sub(self.link.client.clock.now()),
         };
         Some(seconds(left))
     }

@@ -80,8 +80,8 @@ impl Leases for Nats {
                 let Some(lease) = lease.filter(|lease| lease.fence == fence.0) else {
                     return Ok(());
                 };
-                let stream = &self.shared.keys_stream;
-                if self.shared.jetstream()?.delete(stream, lease.sequence).await? {
+                let stream = &self.link.client.streams.keys;
+                if self.link.jetstream()?.delete(stream, lease.sequence).await? {
                     return Ok(());
                 }
                 pause(attempt).await?;
@@ -94,14 +94,14 @@ impl Leases for Nats {
 impl Nats {
     async fn lease(&self, name: &str) -> Result<Option<Lease>, Unavailable> {
         check_name(name)?;
-        let subject = format!("{}.e.{}", self.shared.prefix, token(name));
-        let jetstream = self.shared.jetstream()?;
-        let stored = jetstream.last(&self.shared.keys_stream, &subject).await;
-        let Some(stored) = self.shared.seen(stored)? else { return Ok(None) };
+        let subject = format!("{}.e.{}", self.link.client.prefix, token(name));
+        let jetstream = self.link.jetstream()?;
+        let stored = jetstream.last(&self.link.client.streams.keys, &subject).await;
+        let Some(stored) = self.link.client.seen(stored)? else { return Ok(None) };
         let Some((fence, ttl, holder)) = frame::read_lease(stored.payload) else {
             return Err(Unavailable::damaged("a lease in NATS"));
         };
-        let left = stored.at.saturating_add(ttl).checked_sub(self.shared.clock.now());
+        let left = stored.at.saturating_add(ttl).checked_sub(self.link.client.clock.now());
         // The node's clock may be a little behind.
         let left = left.filter(|left| *left > 0).map(|left| left.min(ttl));
         let fence = if fence == 0 { stored.sequence } else { fence };
@@ -116,10 +116,10 @@ impl Nats {
         holder: &str,
         last: u64,
     ) -> Result<Option<u64>, Unavailable> {
-        let subject = format!("{}.e.{}", self.shared.prefix, token(name));
+        let subject = format!("{}.e.{}", self.link.client.prefix, token(name));
         let payload = frame::lease(fence, ttl, holder);
-        let jetstream = self.shared.jetstream()?;
+        let jetstream = self.link.jetstream()?;
         let written = jetstream.store(&subject, payload, Some(last), Some(seconds(ttl))).await;
-        self.shared.seen(written)
+        self.link.client.seen(written)
     }
 }

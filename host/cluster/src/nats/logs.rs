@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Nats;
+use super::client::NatsClient;
 use super::failure::too_large;
 use super::frame::{Entry, HEADER_BYTES};
 use super::jetstream::Stored;
 use super::keys::{busy, pause, seconds};
-use super::link::Shared;
 use super::names::token;
 use crate::answer::Answer;
 use crate::error::Unavailable;
+use crate::link::Link;
 use crate::logs::{Bounds, LogEntry, Logs, Position, Slice};
 use crate::names::check_name;
 use crate::random::random;
@@ -65,7 +66,7 @@ impl Logs for Nats {
         Box::pin(async move {
             check_name(log)?;
             // The answer with an entry has four bytes for three.
-            if (entry.len() + HEADER_BYTES) / 3 * 4 > self.shared.max_message() {
+            if (entry.len() + HEADER_BYTES) / 3 * 4 > self.link.client.max_message() {
                 return Err(too_large());
             }
             let lock = self.heads.of(log);
@@ -73,26 +74,26 @@ impl Logs for Nats {
             for attempt in 0..TRIES {
                 let head = match known.take() {
                     Some(head) => Some(head),
-                    None => head(&self.shared, log).await?,
+                    None => head(&self.link, log).await?,
                 };
-                let now = self.shared.clock.now();
+                let now = self.link.client.clock.now();
                 let live = head.as_ref().filter(|head| head.is_live(now));
                 let next = next(live, &entry, &bounds)?;
                 let last = head.as_ref().map_or(0, |head| head.sequence);
-                let jetstream = self.shared.jetstream()?;
+                let jetstream = self.link.jetstream()?;
                 let idle = next.idle.map(seconds);
-                let subject = subject(&self.shared, log);
+                let subject = subject(&self.link, log);
                 let stored = jetstream.store(&subject, next.frame(), Some(last), idle).await;
-                let Some(sequence) = self.shared.seen(stored)? else {
+                let Some(sequence) = self.link.client.seen(stored)? else {
                     pause(attempt).await?;
                     continue;
                 };
                 let position = Position { epoch: next.epoch, offset: next.offset };
                 if is_due(live.map(|head| &head.entry), &next, &bounds) {
-                    tokio::spawn(trim(self.shared.clone(), log.to_owned()));
+                    tokio::spawn(trim(self.link.clone(), log.to_owned()));
                 }
                 // The server has stored it no later than now.
-                *known = Some(Head { sequence, at: self.shared.clock.now(), entry: next });
+                *known = Some(Head { sequence, at: self.link.client.clock.now(), entry: next });
                 return Ok(position);
             }
             Err(busy())
@@ -107,7 +108,7 @@ impl Logs for Nats {
         bytes: u64,
     ) -> Answer<'a, Result<Slice, Unavailable>> {
         Box::pin(async move {
-            let mut slice = slice(&self.shared, log).await?.0;
+            let mut slice = slice(&self.link, log).await?.0;
             slice.entries.retain(|entry| entry.offset > after);
             let count = fitting(slice.entries.iter(), messages, bytes);
             slice.entries.truncate(count);
@@ -122,7 +123,7 @@ impl Logs for Nats {
         bytes: u64,
     ) -> Answer<'a, Result<Slice, Unavailable>> {
         Box::pin(async move {
-            let mut slice = slice(&self.shared, log).await?.0;
+            let mut slice = slice(&self.link, log).await?.0;
             let count = fitting(slice.entries.iter().rev(), messages, bytes);
             slice.entries.drain(..slice.entries.len().saturating_sub(count));
             Ok(slice)
@@ -131,25 +132,25 @@ impl Logs for Nats {
 
     fn remove<'a>(&'a self, log: &'a str) -> Answer<'a, Result<bool, Unavailable>> {
         Box::pin(async move {
-            let head = head(&self.shared, log).await?;
-            let is_live = head.is_some_and(|head| head.is_live(self.shared.clock.now()));
-            let (stream, subject) = (&self.shared.logs_stream, subject(&self.shared, log));
-            let purged = self.shared.jetstream()?.purge(stream, &subject, None).await;
-            self.shared.seen(purged)?;
+            let head = head(&self.link, log).await?;
+            let is_live = head.is_some_and(|head| head.is_live(self.link.client.clock.now()));
+            let (stream, subject) = (&self.link.client.streams.logs, subject(&self.link, log));
+            let purged = self.link.jetstream()?.purge(stream, &subject, None).await;
+            self.link.client.seen(purged)?;
             Ok(is_live)
         })
     }
 }
 
-fn subject(shared: &Shared, log: &str) -> String {
-    format!("{}.l.{}", shared.prefix, token(log))
+fn subject(link: &Link<NatsClient>, log: &str) -> String {
+    format!("{}.l.{}", link.client.prefix, token(log))
 }
 
 /// Returns the last entry of a log.
-async fn head(shared: &Shared, log: &str) -> Result<Option<Head>, Unavailable> {
+async fn head(link: &Link<NatsClient>, log: &str) -> Result<Option<Head>, Unavailable> {
     check_name(log)?;
-    let last = shared.jetstream()?.last(&shared.logs_stream, &subject(shared, log)).await;
-    shared.seen(last)?.map(Head::read).transpose()
+    let last = link.jetstream()?.last(&link.client.streams.logs, &subject(link, log)).await;
+    link.client.seen(last)?.map(Head::read).transpose()
 }
 
 /// Makes the entry that follows.
@@ -184,12 +185,12 @@ fn is_due(before: Option<&Entry>, next: &Entry, bounds: &Bounds) -> bool {
 }
 
 /// Removes what is no longer kept.
-async fn trim(shared: Arc<Shared>, log: String) {
+async fn trim(link: Arc<Link<NatsClient>>, log: String) {
     let trimmed = async {
-        let (_, first) = slice(&shared, &log).await?;
-        let (stream, subject) = (&shared.logs_stream, subject(&shared, &log));
+        let (_, first) = slice(&link, &log).await?;
+        let (stream, subject) = (&link.client.streams.logs, subject(&link, &log));
         match first {
-            Some(first) => shared.jetstream()?.purge(stream, &subject, Some(first)).await,
+            Some(first) => link.jetstream()?.purge(stream, &subject, Some(first)).await,
             None => Ok(0),
         }
     };
@@ -200,13 +201,13 @@ async fn trim(shared: Arc<Shared>, log: String) {
 }
 
 /// Returns all that a log keeps, and the number of the message of its first entry.
-async fn slice(shared: &Shared, log: &str) -> Result<(Slice, Option<u64>), Unavailable> {
+async fn slice(link: &Link<NatsClient>, log: &str) -> Result<(Slice, Option<u64>), Unavailable> {
     for attempt in 0..READS {
-        let live = head(shared, log).await?.filter(|head| head.is_live(shared.clock.now()));
+        let live = head(link, log).await?.filter(|head| head.is_live(link.client.clock.now()));
         let Some(head) = live else { return Ok((Slice { first: 1, ..Slice::default() }, None)) };
-        let all = shared.jetstream()?.all(&shared.logs_stream, &subject(shared, log)).await;
-        let all = shared.seen(all)?;
-        let now = shared.clock.now();
+        let all = link.jetstream()?.all(&link.client.streams.logs, &subject(link, log)).await;
+        let all = link.client.seen(all)?;
+        let now = link.client.clock.now();
         let mut entries = Vec::new();
         let mut first_sequence = None;
         for stored in all {

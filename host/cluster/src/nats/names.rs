@@ -16,6 +16,11 @@ pub(super) fn token(name: &str) -> String {
     token
 }
 
+/// Returns the subject of a topic.
+pub(super) fn subject_of_topic(prefix: &str, topic: &str) -> String {
+    format!("{prefix}.t.{}", token(topic))
+}
+
 /// Returns the name of a token; `None` if it is none of [`token`].
 pub(super) fn name_of(token: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(token.len());

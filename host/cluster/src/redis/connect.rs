@@ -1,18 +1,23 @@
-//! Making links: the way to the server, and the check that it fits.
+//! Opening connections: the way to the server, and the check that it fits.
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, TlsMode,
+    ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, TlsMode, Value,
 };
 
+use super::client::RedisClient;
 use super::connection::Connection;
 use super::failure::unavailable;
-use crate::configuration::{Limits, RedisAddress, RedisSetup, shown};
+use super::names::{Part, channel_in_cluster};
+use crate::configuration::{Limits, RedisAddress, RedisSetup, Tls, shown};
 use crate::error::{Reason, Unavailable};
+use crate::link::Opened;
 
 /// Messages that a link keeps under way; those who send more wait.
 const BUFFER: usize = 1_024;
@@ -21,24 +26,17 @@ const BUFFER: usize = 1_024;
 const OLDEST: (u32, u32) = (6, 2);
 const OLDEST_OF_CLUSTER: (u32, u32) = (7, 0);
 
-/// Both links, and the server as the operator reads it.
-pub(super) struct Connections {
-    pub(super) commands: Connection,
-    pub(super) subscriber: Connection,
-    pub(super) server: String,
-}
-
 /// The function that gets what comes in.
 pub(super) type Receiver = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
-/// Makes both links, and checks the server.
+/// Opens both connections, and checks the server.
 pub(super) async fn connect(
-    address: &RedisAddress,
-    limits: &Limits,
+    client: &RedisClient,
     receiver: Receiver,
-) -> Result<Connections, Unavailable> {
+) -> Result<Opened<RedisClient>, Unavailable> {
+    let RedisClient { address, prefix, limits, .. } = client;
     let connecting = match &address.setup {
-        RedisSetup::Cluster => cluster(address, limits, receiver).await?,
+        RedisSetup::Cluster => cluster(address, prefix, limits, receiver).await?,
         RedisSetup::Single => {
             let server = address.servers.first().ok_or_else(Unavailable::link_lost)?;
             single(address, server, limits, receiver).await?
@@ -48,10 +46,9 @@ pub(super) async fn connect(
             single(address, &server, limits, receiver).await?
         }
     };
-    let (mut commands, subscriber, place) = connecting;
-    let version = check(&mut commands).await?;
-    let server = format!("redis {version} at {place}");
-    Ok(Connections { commands, subscriber, server })
+    let (mut connection, receiver, place) = connecting;
+    let server = format!("{} at {place}", check(&mut connection).await?);
+    Ok(Opened { connection, receiver, server })
 }
 
 type Both = (Connection, Connection, String);
@@ -75,6 +72,7 @@ async fn single(
 
 async fn cluster(
     address: &RedisAddress,
+    prefix: &str,
     limits: &Limits,
     receiver: Receiver,
 ) -> Result<Both, Unavailable> {
@@ -84,7 +82,8 @@ async fn cluster(
         let mut builder = ClusterClientBuilder::new(infos.clone())
             // A step that is tried again could be done twice.
             .retries(0)
-            .connection_timeout(limits.timeout)
+            // A server that hangs costs this time when all are asked for the first time, and once more later.
+            .connection_timeout(limits.timeout / 2)
             .response_timeout(limits.timeout)
             .overall_response_timeout(Some(limits.timeout))
             .use_protocol(ProtocolVersion::RESP3);
@@ -97,18 +96,28 @@ async fn cluster(
         Ok(builder)
     };
     let receiving = builder()?.push_sender(push_sender(receiver));
-    let made = async {
-        let commands = builder()?.build().map_err(|error| unavailable(&error))?;
-        let subscriber = receiving.build().map_err(|error| unavailable(&error))?;
-        let commands = commands.get_async_connection().await;
-        let commands = commands.map_err(|error| unavailable(&error))?;
-        let subscriber = subscriber.get_async_connection().await;
-        let subscriber = subscriber.map_err(|error| unavailable(&error))?;
-        Ok((Connection::Cluster(commands), Connection::Cluster(subscriber)))
+    let open = async |builder: ClusterClientBuilder| {
+        let client = builder.build().map_err(|error| unavailable(&error))?;
+        let connection =
+            client.get_async_connection().await.map_err(|error| unavailable(&error))?;
+        reach_all(&connection, prefix).await?;
+        Ok(Connection::Cluster(connection))
     };
+    let made = async { tokio::try_join!(open(builder()?), open(receiving)) };
     let made = tokio::time::timeout(limits.timeout * 2, made).await;
     let (commands, subscriber) = made.unwrap_or_else(|_| Err(Unavailable::timed_out()))?;
     Ok((commands, subscriber, shown(&address.servers)))
+}
+
+/// Asks for something of each part, so that no connection counts as made that knows an old place of a part.
+async fn reach_all(connection: &ClusterConnection, prefix: &str) -> Result<(), Unavailable> {
+    let names = Part::all().map(|part| part.base(prefix) + "v");
+    let names = names.chain([channel_in_cluster(prefix, "")]);
+    let asked = names.map(|name| {
+        let mut connection = connection.clone();
+        async move { redis::cmd("EXISTS").arg(name).query_async::<Value>(&mut connection).await }
+    });
+    try_join_all(asked).await.map(drop).map_err(|error| unavailable(&error))
 }
 
 /// Asks the sentinels for the primary, one after the other.
@@ -155,7 +164,7 @@ async fn ask_sentinel(
     Ok(answer)
 }
 
-/// Checks the version and the role of a server, and returns its version.
+/// Checks the version and the role of a server, and returns its name and version.
 async fn check(connection: &mut Connection) -> Result<String, Unavailable> {
     let mut command = redis::cmd("INFO");
     let text = match connection {
@@ -198,7 +207,11 @@ async fn check(connection: &mut Connection) -> Result<String, Unavailable> {
             "the Redis server is a replica, which takes no writes",
         ));
     }
-    Ok(version)
+    // Valkey says, too, which version of Redis it is like.
+    Ok(match field("valkey_version") {
+        Some(version) => format!("valkey {version}"),
+        None => format!("redis {version}"),
+    })
 }
 
 fn client(address: &RedisAddress, server: &(String, u16)) -> Result<Client, Unavailable> {
@@ -234,12 +247,8 @@ fn info(address: &RedisAddress, server: &(String, u16)) -> Result<ConnectionInfo
 
 /// Reads the authorities that the address names.
 fn certificates(address: &RedisAddress) -> Result<Option<TlsCertificates>, Unavailable> {
-    let file = address.tls.as_ref().and_then(|tls| tls.authorities.as_ref());
-    let Some(file) = file else { return Ok(None) };
-    let root_cert = std::fs::read(file).map_err(|error| {
-        Unavailable::new(Reason::Other, &format!("{} cannot be read: {error}", file.display()))
-    })?;
-    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
+    let root_cert = address.tls.as_ref().map(Tls::read).transpose()?.flatten();
+    Ok(root_cert.map(|root_cert| TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
 }
 
 fn config(limits: &Limits) -> AsyncConnectionConfig {

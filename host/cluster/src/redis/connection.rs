@@ -7,7 +7,8 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
-use super::names::{Part, name};
+use super::names::{Part, channel_in_cluster, name};
+use crate::outbox::Message;
 
 /// A link to one server or to a Cluster. Cheap to clone.
 #[derive(Clone)]
@@ -66,13 +67,30 @@ impl Connection {
         }
     }
 
-    /// Subscribes to topics. Those of one part go in one command.
+    /// Publishes messages in their order.
+    pub(super) async fn publish(&mut self, prefix: &str, batch: Vec<Message>) -> RedisResult<()> {
+        let mut pipeline = Pipeline::with_capacity(batch.len());
+        let (command, is_cluster) = (self.publish_command(), self.is_cluster());
+        for Message { topic, message } in batch {
+            let mut payload = Vec::with_capacity(1 + message.len());
+            payload.push(b'p');
+            payload.extend_from_slice(&message);
+            let channel = match is_cluster {
+                true => channel_in_cluster(prefix, &topic),
+                false => name(prefix, 't', &topic),
+            };
+            pipeline.cmd(command).arg(channel).arg(payload).ignore();
+        }
+        pipeline.query_async::<()>(self).await
+    }
+
+    /// Subscribes to topics. Those on one server go in one command.
     pub(super) async fn subscribe(&mut self, prefix: &str, topics: &[Arc<str>]) -> RedisResult<()> {
         match self {
             Connection::Single(connection) => connection.subscribe(channels(prefix, topics)).await,
             Connection::Cluster(connection) => {
-                for topics in by_part(topics) {
-                    connection.ssubscribe(channels(prefix, &topics)).await?;
+                for channels in channels_in_cluster(prefix, topics) {
+                    connection.ssubscribe(channels).await?;
                 }
                 Ok(())
             }
@@ -90,8 +108,8 @@ impl Connection {
                 connection.unsubscribe(channels(prefix, topics)).await
             }
             Connection::Cluster(connection) => {
-                for topics in by_part(topics) {
-                    connection.sunsubscribe(channels(prefix, &topics)).await?;
+                for channels in channels_in_cluster(prefix, topics) {
+                    connection.sunsubscribe(channels).await?;
                 }
                 Ok(())
             }
@@ -108,10 +126,16 @@ fn channels(prefix: &str, topics: &[Arc<str>]) -> Vec<String> {
     topics.iter().map(|topic| name(prefix, 't', topic)).collect()
 }
 
-fn by_part(topics: &[Arc<str>]) -> impl Iterator<Item = Vec<Arc<str>>> {
-    let mut parts: BTreeMap<Part, Vec<Arc<str>>> = BTreeMap::new();
+/// Returns the channels of topics in a Cluster, by server: the one of their messages, and those of the logs of their
+/// names, which are where the logs are.
+pub(super) fn channels_in_cluster(
+    prefix: &str,
+    topics: &[Arc<str>],
+) -> impl Iterator<Item = Vec<String>> + use<> {
+    let mut parts: BTreeMap<Option<Part>, Vec<String>> = BTreeMap::new();
     for topic in topics {
-        parts.entry(Part::of(topic)).or_default().push(topic.clone());
+        parts.entry(None).or_default().push(channel_in_cluster(prefix, topic));
+        parts.entry(Some(Part::of(topic))).or_default().push(name(prefix, 't', topic));
     }
     parts.into_values()
 }

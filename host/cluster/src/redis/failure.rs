@@ -2,7 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::error::{Reason, Unavailable};
+use crate::error::{Reason, Unavailable, is_about_certificate};
 
 /// Longest text of a server that is shown, in characters.
 const MAX_SHOWN: usize = 200;
@@ -22,6 +22,7 @@ pub(super) fn unavailable(error: &RedisError) -> Unavailable {
         Reason::Full => said("Redis has no room left"),
         Reason::Busy => said("Redis is not ready"),
         Reason::TimedOut => return Unavailable::timed_out(),
+        Reason::NotTrusted => return Unavailable::not_trusted(&shown(error)),
         Reason::LinkLost => format!("the link to Redis is down: {}", shown(error)),
         Reason::Damaged => said("an answer of Redis has an unknown form"),
         _ => format!("Redis says: {}", shown(error)),
@@ -55,6 +56,7 @@ fn reason(error: &RedisError) -> Reason {
             Reason::LinkLost
         }
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Reason::Damaged,
+        _ if is_about_certificate(&error.to_string()) => Reason::NotTrusted,
         _ if error.is_timeout() => Reason::TimedOut,
         _ if error.is_io_error() || error.is_connection_dropped() => Reason::LinkLost,
         _ => Reason::Other,

@@ -22,9 +22,9 @@ impl Keys for Redis {
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Result<Option<Entry>, Unavailable>> {
         Box::pin(async move {
             check_name(key)?;
-            let base = Part::of(key).base(&self.shared.prefix);
+            let base = Part::of(key).base(&self.link.client.prefix);
             let call = self.scripts.get.key(format!("{base}k:{key}"));
-            entry(self.shared.call(&call).await?)
+            entry(self.link.call(&call).await?)
         })
     }
 
@@ -38,7 +38,7 @@ impl Keys for Redis {
         Box::pin(async move {
             let mut call = self.call_of_key(&self.scripts.put, key)?;
             call.arg(&value[..]).arg(shown(expected)).arg(ttl_text(ttl));
-            let answer = done(self.shared.call(&call).await?)?;
+            let answer = done(self.link.call(&call).await?)?;
             Ok(number(answer?)?)
         })
     }
@@ -51,7 +51,7 @@ impl Keys for Redis {
         Box::pin(async move {
             let mut call = self.call_of_key(&self.scripts.delete, key)?;
             call.arg(shown(expected));
-            let answer = done(self.shared.call(&call).await?)?;
+            let answer = done(self.link.call(&call).await?)?;
             Ok(number::<i64>(answer?)? == 1)
         })
     }
@@ -65,7 +65,7 @@ impl Keys for Redis {
         Box::pin(async move {
             let mut call = self.call_of_key(&self.scripts.increment, key)?;
             call.arg(by).arg(ttl_text(ttl));
-            let mut answer = array(self.shared.call(&call).await?)?.into_iter();
+            let mut answer = array(self.link.call(&call).await?)?.into_iter();
             let damaged = || Unavailable::damaged("an answer of Redis");
             let mut next = || answer.next().ok_or_else(damaged);
             match number::<i64>(next()?)? {
@@ -114,7 +114,7 @@ impl Redis {
         key: &str,
     ) -> Result<ScriptInvocation<'a>, Unavailable> {
         check_name(key)?;
-        let base = Part::of(key).base(&self.shared.prefix);
+        let base = Part::of(key).base(&self.link.client.prefix);
         let mut call = script.key(format!("{base}k:{key}"));
         call.key(format!("{base}v")).key(format!("{base}i")).key(format!("{base}x"));
         call.arg(format!("{base}k:")).arg(key);
@@ -137,15 +137,15 @@ impl Redis {
             // No byte of UTF-8 is the greatest one.
             Some((last, before)) => [b"(", before, &[last.saturating_add(1)]].concat(),
         };
-        let connection = self.shared.commands()?;
+        let connection = self.link.connection()?;
         let parts = Part::all().map(|part| {
             let mut connection = connection.clone();
             let mut command = redis::cmd("ZRANGEBYLEX");
-            command.arg(format!("{}i", part.base(&self.shared.prefix)));
+            command.arg(format!("{}i", part.base(&self.link.client.prefix)));
             command.arg(&least[..]).arg(&most[..]).arg("LIMIT").arg(0).arg(limit);
             async move { command.query_async::<Value>(&mut connection).await }
         });
-        let answers = try_join_all(parts).await.map_err(|error| self.shared.failed(&error))?;
+        let answers = try_join_all(parts).await.map_err(|error| self.link.failed(&error))?;
         let mut names = Vec::new();
         for answer in answers {
             for name in array(answer)? {
@@ -175,10 +175,10 @@ impl Redis {
         part: Part,
         names: Vec<String>,
     ) -> Result<Vec<(String, Entry)>, Unavailable> {
-        let base = part.base(&self.shared.prefix);
+        let base = part.base(&self.link.client.prefix);
         let mut call = self.scripts.read_records.key(format!("{base}i"));
         call.key(format!("{base}x")).arg(format!("{base}k:")).arg(&names[..]);
-        let answers = array(self.shared.call(&call).await?)?;
+        let answers = array(self.link.call(&call).await?)?;
         let mut found = Vec::new();
         for (name, answer) in names.into_iter().zip(answers) {
             found.extend(entry(answer)?.map(|entry| (name, entry)));

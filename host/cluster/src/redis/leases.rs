@@ -20,10 +20,10 @@ impl Leases for Redis {
     ) -> Answer<'a, Result<Result<Fence, HeldBy>, Unavailable>> {
         Box::pin(async move {
             check_name(name)?;
-            let base = Part::of(name).base(&self.shared.prefix);
+            let base = Part::of(name).base(&self.link.client.prefix);
             let mut call = self.scripts.acquire.key(format!("{base}e:{name}"));
             call.key(format!("{base}v")).arg(holder).arg(ttl_text(Some(ttl)));
-            let [is_free, result, left] = all_items::<3>(self.shared.call(&call).await?)?;
+            let [is_free, result, left] = all_items::<3>(self.link.call(&call).await?)?;
             if number::<i64>(is_free)? == 1 {
                 return Ok(Ok(Fence(number(result)?)));
             }
@@ -50,9 +50,9 @@ impl Leases for Redis {
 impl Redis {
     async fn if_held(&self, name: &str, fence: Fence, ttl: String) -> Result<bool, Unavailable> {
         check_name(name)?;
-        let base = Part::of(name).base(&self.shared.prefix);
+        let base = Part::of(name).base(&self.link.client.prefix);
         let mut call = self.scripts.renew.key(format!("{base}e:{name}"));
         call.arg(fence.0).arg(ttl);
-        Ok(number::<i64>(self.shared.call(&call).await?)? == 1)
+        Ok(number::<i64>(self.link.call(&call).await?)? == 1)
     }
 }

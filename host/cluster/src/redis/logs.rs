@@ -25,12 +25,12 @@ impl Logs for Redis {
     ) -> Answer<'a, Result<Position, Unavailable>> {
         Box::pin(async move {
             let mut call = self.call_of_log(&self.scripts.append, log)?;
-            let channel = super::names::name(&self.shared.prefix, 't', log);
-            let command = self.shared.commands()?.publish_command();
+            let channel = super::names::name(&self.link.client.prefix, 't', log);
+            let command = self.link.connection()?.publish_command();
             call.arg(&entry[..]).arg(random()?).arg(bounds.messages);
             call.arg(bounds.bytes.min(MAX_NUMBER)).arg(ttl_text(bounds.age));
             call.arg(ttl_text(bounds.idle)).arg(channel).arg(command);
-            let [epoch, offset] = all_items::<2>(self.shared.call(&call).await?)?;
+            let [epoch, offset] = all_items::<2>(self.link.call(&call).await?)?;
             Ok(Position { epoch: number(epoch)?, offset: number(offset)? })
         })
     }
@@ -57,7 +57,7 @@ impl Logs for Redis {
     fn remove<'a>(&'a self, log: &'a str) -> Answer<'a, Result<bool, Unavailable>> {
         Box::pin(async move {
             let call = self.call_of_log(&self.scripts.remove, log)?;
-            Ok(number::<i64>(self.shared.call(&call).await?)? == 1)
+            Ok(number::<i64>(self.link.call(&call).await?)? == 1)
         })
     }
 }
@@ -69,7 +69,7 @@ impl Redis {
         log: &str,
     ) -> Result<redis::ScriptInvocation<'a>, Unavailable> {
         check_name(log)?;
-        let base = Part::of(log).base(&self.shared.prefix);
+        let base = Part::of(log).base(&self.link.client.prefix);
         let mut call = script.key(format!("{base}l:{log}"));
         call.key(format!("{base}m:{log}"));
         Ok(call)
@@ -84,7 +84,7 @@ impl Redis {
     ) -> Result<Slice, Unavailable> {
         let mut call = self.call_of_log(&self.scripts.read, log)?;
         call.arg(from).arg(messages).arg(most.min(MAX_NUMBER));
-        let answer = self.shared.call(&call).await?;
+        let answer = self.link.call(&call).await?;
         let Some([epoch, first, last, from, found]) = items::<5>(answer)? else {
             return Ok(Slice { first: 1, ..Slice::default() });
         };

@@ -39,6 +39,12 @@ pub(super) fn name(prefix: &str, kind: char, name: &str) -> String {
     format!("{}{kind}:{name}", Part::of(name).base(prefix))
 }
 
+/// Returns the channel of a topic in a Cluster. All of them are on one server, so that what one node publishes keeps its
+/// order over all topics.
+pub(super) fn channel_in_cluster(prefix: &str, topic: &str) -> String {
+    format!("{prefix}:{{{prefix}}}:t:{topic}")
+}
+
 /// Returns the topic of a channel.
 pub(super) fn topic<'a>(prefix: &str, channel: &'a [u8]) -> Option<&'a str> {
     let rest = channel.strip_prefix(prefix.as_bytes())?.strip_prefix(b":{")?;
@@ -55,6 +61,7 @@ mod tests {
     fn a_channel_gives_its_topic_back() {
         for text in ["room", "a}b{", "é", ":", "x:{1}:t:y"] {
             assert_eq!(topic("wharf", name("wharf", 't', text).as_bytes()), Some(text));
+            assert_eq!(topic("wharf", channel_in_cluster("wharf", text).as_bytes()), Some(text));
         }
         for text in ["", "wharf:{", "wharf:{1}", "wharf:{1}:k:a", "other:{1}:t:a", "wharf2:{1}:t:a"]
         {

@@ -5,22 +5,22 @@ use bytes::Bytes;
 use super::Redis;
 use crate::answer::Answer;
 use crate::error::Unavailable;
-use crate::names::check_name;
 use crate::topics::Topics;
 
 impl Topics for Redis {
     fn publish(&self, topic: &str, message: Bytes) -> Result<(), Unavailable> {
-        self.shared.outbox.put(topic, message)
+        self.link.outbox.put(topic, message)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.link.outbox.has_room(bytes)
     }
 
     fn subscribe(&self, topics: Vec<String>) -> Answer<'_, Result<(), Unavailable>> {
-        Box::pin(async move {
-            topics.iter().try_for_each(|topic| check_name(topic))?;
-            self.shared.subscriptions.add(topics).await
-        })
+        Box::pin(self.link.subscribe(topics))
     }
 
     fn unsubscribe(&self, topics: Vec<String>) {
-        self.shared.subscriptions.remove(topics);
+        self.link.subscriptions.remove(topics);
     }
 }

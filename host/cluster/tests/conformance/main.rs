@@ -1,7 +1,7 @@
 //! The promises of the four interfaces, tested for each engine. A test is a property for an engine: `redis::keys::…`.
 //!
 //! Engines with a server are tested against a real one, which each test starts for itself on a free port of the loopback
-//! address, from the programs that the variables `WHARF_REDIS_SERVER` and `WHARF_NATS_SERVER` name. These tests are
+//! address, from the programs that the variables `WHARF_REDIS_SERVER`, `WHARF_VALKEY_SERVER` and `WHARF_NATS_SERVER` name. These tests are
 //! ignored by default; `cargo xtask test` finds or installs the programs, and runs them.
 
 mod disk_only;
@@ -12,8 +12,11 @@ mod logs;
 mod memory_only;
 mod model;
 mod nats_only;
+mod old_servers;
 mod redis_only;
+mod replicas;
 mod support;
+mod tls;
 mod topics;
 
 /// Makes the tests of an engine. `several` are the properties that need more than one node.
@@ -23,7 +26,8 @@ macro_rules! properties {
             topics { own_messages_are_received_in_order messages_of_other_topics_are_not_received
                 an_unsubscribed_topic_is_silent any_name_is_a_topic a_slow_receiver_is_told
                 an_invalid_name_is_refused many_topics_are_subscribed_to_at_once
-                a_closed_engine_refuses_everything a_message_of_any_bytes_arrives }
+                a_closed_engine_refuses_everything a_message_of_any_bytes_arrives
+                one_publishers_messages_keep_their_order_over_all_topics }
             keys { a_record_is_read_as_it_was_written versions_differ_after_each_change
                 an_expectation_that_does_not_hold_changes_nothing a_record_expires_by_the_clock_of_the_engine
                 an_absent_record_can_be_put_once_it_has_expired increments_add_up numbers_have_bounds
@@ -40,7 +44,8 @@ macro_rules! properties {
     };
     ($make:ident $engine:ident several) => {
         $make! { $engine
-            topics { all_nodes_receive_one_publishers_order a_node_receives_what_it_subscribes_to_only }
+            topics { all_nodes_receive_one_publishers_order a_node_receives_what_it_subscribes_to_only
+                each_publishers_order_holds_for_those_who_receive_a_part }
             keys { sixteen_tasks_on_two_nodes_add_up a_race_has_one_winner }
             logs { eight_publishers_on_two_nodes_make_one_order nodes_read_each_others_entries }
             leases { holders_never_overlap a_sleeping_holder_loses_its_lease }
@@ -100,6 +105,13 @@ mod redis {
     }
     mod with_faults {
         properties! { with_server Redis faults }
+    }
+}
+
+mod valkey {
+    properties! { with_server Valkey one }
+    mod several {
+        properties! { with_server Valkey several }
     }
 }
 

@@ -3,19 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wharf_cluster::{Bounds, Configuration, Expected, OpenError, PutError, Reason, Unavailable};
+use wharf_cluster::{Bounds, Configuration, Expected, PutError, Reason};
 
 use crate::logs::WIDE;
-use crate::support::{Kind, World, eventually, run};
+use crate::support::{Kind, World, eventually, refusal, run};
 use wharf_test_servers::nats::NatsServer;
-
-async fn refusal(address: &str) -> Unavailable {
-    let configuration = Configuration::parse(address).expect("an address");
-    match wharf_cluster::open(&configuration).await.err().expect("refused") {
-        OpenError::Unavailable { why, .. } => why,
-        other => panic!("{other}"),
-    }
-}
 
 #[test]
 #[ignore = "needs a server, which `cargo xtask test` finds or installs"]

@@ -3,19 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wharf_cluster::{Configuration, Expected, LinkState, OpenError, PutError, Reason, Unavailable};
+use wharf_cluster::{Configuration, Expected, LinkState, PutError, Reason};
 
 use crate::logs::WIDE;
-use crate::support::{Kind, Node, World, eventually, is_interrupted, is_restored, run};
+use crate::support::{Kind, Node, World, eventually, is_interrupted, is_restored, refusal, run};
 use wharf_test_servers::redis::{RedisServer, info, sentinel};
-
-async fn refusal(address: &str) -> Unavailable {
-    let configuration = Configuration::parse(address).expect("an address");
-    match wharf_cluster::open(&configuration).await.err().expect("refused") {
-        OpenError::Unavailable { why, .. } => why,
-        other => panic!("{other}"),
-    }
-}
 
 #[test]
 #[ignore = "needs a server, which `cargo xtask test` finds or installs"]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use wharf_cluster::{Configuration, Deliveries, Delivery, Engine, Limits, Position, memory};
+use wharf_cluster::{
+    Configuration, Deliveries, Delivery, Engine, Limits, OpenError, Position, Unavailable, memory,
+};
 
 use wharf_test_servers::nats::NatsServer;
 use wharf_test_servers::redis::{RedisCluster, RedisServer};
@@ -19,6 +21,7 @@ pub enum Kind {
     Memory,
     Disk,
     Redis,
+    Valkey,
     RedisCluster,
     Nats,
 }
@@ -54,7 +57,11 @@ pub fn run<F: Future<Output = ()>>(kind: Kind, property: impl FnOnce(World) -> F
             limits: Limits::default(),
             memory: memory::Server::new(1),
             folder: tempfile::tempdir().expect("a folder"),
-            redis: (kind == Kind::Redis).then(|| RedisServer::start(&[])),
+            redis: match kind {
+                Kind::Redis => Some(RedisServer::start(&[])),
+                Kind::Valkey => Some(RedisServer::start_valkey()),
+                _ => None,
+            },
             cluster: (kind == Kind::RedisCluster).then(RedisCluster::start),
             nats: (kind == Kind::Nats).then(|| NatsServer::start(&["--jetstream"])),
         };
@@ -90,7 +97,7 @@ impl World {
         match self.kind {
             Kind::Memory => "memory://".to_owned(),
             Kind::Disk => format!("disk://{}", self.folder.path().display()),
-            Kind::Redis => format!("redis://127.0.0.1:{}", self.redis().port()),
+            Kind::Redis | Kind::Valkey => format!("redis://127.0.0.1:{}", self.redis().port()),
             Kind::RedisCluster => {
                 let cluster = self.cluster.as_ref().expect("a cluster");
                 let servers: Vec<_> =
@@ -112,7 +119,7 @@ impl World {
     /// Kills the server.
     pub fn kill(&self) {
         match self.kind {
-            Kind::Redis => self.redis().server.kill(),
+            Kind::Redis | Kind::Valkey => self.redis().server.kill(),
             Kind::Nats => self.nats().server.kill(),
             kind => panic!("{kind:?} has no server to kill"),
         }
@@ -121,7 +128,7 @@ impl World {
     /// Starts the server again on its port.
     pub fn restart(&self) {
         match self.kind {
-            Kind::Redis => self.redis().server.restart(),
+            Kind::Redis | Kind::Valkey => self.redis().server.restart(),
             Kind::Nats => self.nats().server.restart(),
             kind => panic!("{kind:?} has no server to start"),
         }
@@ -130,14 +137,31 @@ impl World {
     /// Stops the server's process, or lets it go on.
     pub fn pause(&self, is_paused: bool) {
         match self.kind {
-            Kind::Redis => self.redis().server.pause(is_paused),
+            Kind::Redis | Kind::Valkey => self.redis().server.pause(is_paused),
             Kind::Nats => self.nats().server.pause(is_paused),
             kind => panic!("{kind:?} has no server to stop"),
         }
     }
 }
 
+/// Opens an engine, which must be refused.
+pub async fn refusal(address: &str) -> Unavailable {
+    let configuration = Configuration::parse(address).expect("an address");
+    match wharf_cluster::open(&configuration).await.err().expect("refused") {
+        OpenError::Unavailable { why, .. } => why,
+        other => panic!("{other}"),
+    }
+}
+
 impl Node {
+    /// Starts a node at an address.
+    pub async fn open(address: &str, limits: &Limits) -> Node {
+        let mut configuration = Configuration::parse(address).expect("an address");
+        configuration.limits = limits.clone();
+        let (engine, deliveries) = wharf_cluster::open(&configuration).await.expect("an engine");
+        Node { engine, deliveries }
+    }
+
     pub async fn subscribe(&self, topics: &[&str]) {
         let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
         self.engine.subscribe(topics).await.expect("subscribed");

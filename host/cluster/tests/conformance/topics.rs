@@ -96,11 +96,31 @@ pub async fn many_topics_are_subscribed_to_at_once(world: World) {
     for _ in &topics {
         found.push(node.message().await.0);
     }
-    // Messages on different topics have no order.
-    let mut topics = topics;
-    topics.sort();
-    found.sort();
     assert_eq!(found, topics);
+}
+
+pub async fn one_publishers_messages_keep_their_order_over_all_topics(world: World) {
+    const TOPICS: u64 = 60;
+    let (mut node, mut seed) = (world.node().await, 1_u64);
+    let topics: Vec<String> = (0..TOPICS).map(|number| format!("room-{number}")).collect();
+    node.engine.subscribe(topics.clone()).await.expect("subscribed");
+    let topic = |seed: &mut u64| {
+        // Knuth's generator: the topics have no pattern, and are the same in each run.
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        &topics[usize::try_from((*seed >> 33) % TOPICS).expect("a number")]
+    };
+    for round in 0..20_u64 {
+        for number in 0..500 {
+            node.publish(topic(&mut seed), &(round * 500 + number).to_string());
+        }
+        // Subscriptions come and go meanwhile.
+        node.subscribe(&["passing"]).await;
+        node.engine.unsubscribe(vec!["passing".to_owned()]);
+    }
+    for number in 0..20 * 500 {
+        assert_eq!(node.message().await.1, number.to_string());
+    }
 }
 
 pub async fn a_slow_receiver_is_told(mut world: World) {
@@ -155,6 +175,36 @@ pub async fn all_nodes_receive_one_publishers_order(world: World) {
     }
 }
 
+pub async fn each_publishers_order_holds_for_those_who_receive_a_part(world: World) {
+    let (mut one, mut two) = (world.node().await, world.node().await);
+    let topics: Vec<String> = (0..30).map(|number| format!("t{number}")).collect();
+    one.engine.subscribe(topics[..20].to_vec()).await.expect("subscribed");
+    two.engine.subscribe(topics[10..].to_vec()).await.expect("subscribed");
+    for number in 0..6_000_usize {
+        let topic = &topics[(number * number + number / 7) % 30];
+        one.publish(topic, &format!("one {number}"));
+        two.publish(topic, &format!("two {number}"));
+    }
+    for topic in ["t10", "t19"] {
+        one.publish(topic, "one 6000");
+        two.publish(topic, "two 6000");
+    }
+    for node in [&mut one, &mut two] {
+        let (mut last, mut ends, mut count) = ([None, None], 0, 0);
+        while ends < 4 {
+            let (_, message, _) = node.message().await;
+            let (from, number) = message.split_once(' ').expect("two words");
+            let number: usize = number.parse().expect("a number");
+            let last = &mut last[usize::from(from == "two")];
+            assert!(last.is_none_or(|last| last < number || number == 6_000), "{message} is late");
+            *last = Some(number);
+            ends += usize::from(number == 6_000);
+            count += 1;
+        }
+        assert!((7_000..9_000).contains(&count), "{count} messages of about two thirds");
+    }
+}
+
 pub async fn a_node_receives_what_it_subscribes_to_only(world: World) {
     let (mut one, mut two) = (world.node().await, world.node().await);
     one.subscribe(&["a", "both"]).await;
@@ -162,10 +212,6 @@ pub async fn a_node_receives_what_it_subscribes_to_only(world: World) {
     for topic in ["a", "b", "both"] {
         one.publish(topic, topic);
     }
-    let mut found = [one.message().await.0, one.message().await.0];
-    found.sort();
-    assert_eq!(found, ["a", "both"]);
-    let mut found = [two.message().await.0, two.message().await.0];
-    found.sort();
-    assert_eq!(found, ["b", "both"]);
+    assert_eq!([one.message().await.0, one.message().await.0], ["a", "both"]);
+    assert_eq!([two.message().await.0, two.message().await.0], ["b", "both"]);
 }

@@ -56,6 +56,11 @@ impl Hub {
         self.peers.is_some()
     }
 
+    /// Returns true if a message of so many bytes would be taken to other nodes now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.has_room(bytes))
+    }
+
     /// Waits until [`count_everywhere`](Hub::count_everywhere) knows a group.
     pub async fn ask(&self, group: Group<'_>) {
         if let Some(wait) = self.peers.as_ref().and_then(|peers| peers.asking(group)) {
