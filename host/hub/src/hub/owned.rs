@@ -372,18 +372,22 @@ impl Hub {
     pub(super) async fn sweep_owned(&self, owners: &dyn Owners, grace: Duration) {
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         while let Some(due) = self.states.due(grace) {
-            for name in due {
-                let is_held = self.states.find(&name).is_some_and(|room| room.hold().is_some());
-                if is_held {
-                    // Its last member here queues it again.
-                    if self.rooms.get(&name).is_some() {
-                        continue;
-                    }
-                    self.ask(Group::Room(&name)).await;
-                    if self.count_everywhere(Group::Room(&name)) > 0 {
-                        self.states.emptied(&name);
-                        continue;
-                    }
+            let is_held =
+                |name: &Arc<str>| self.states.find(name).is_some_and(|room| room.hold().is_some());
+            // A room that has members here is queued again by the last one.
+            let (held, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(is_held);
+            let held: Vec<_> =
+                held.into_iter().filter(|name| self.rooms.get(name).is_none()).collect();
+            let asking = |name: &Arc<str>| self.peers.as_ref()?.asking(Group::Room(name));
+            // All questions are on their way before the first answer is waited for.
+            let answers: Vec<_> = held.iter().filter_map(asking).collect();
+            for answer in answers {
+                answer.await;
+            }
+            for name in held.into_iter().chain(rest) {
+                if self.count_of_others(Group::Room(&name)) > 0 && is_held(&name) {
+                    self.states.emptied(&name);
+                    continue;
                 }
                 let dropped = self.states.drop_idle(&name, grace, has_timers);
                 if let Some(hold) = dropped.and_then(|room| room.hold()) {
