@@ -140,12 +140,27 @@ impl Crowd {
         plan: Plan,
         target: impl Fn(usize) -> String,
     ) -> anyhow::Result<Crowd> {
+        Crowd::open_at(|_| address, plan, target)
+    }
+
+    /// Opens connections like [`open`](Crowd::open), each at the address for its number. The members of all rooms take turns: the
+    /// senders come first.
+    ///
+    /// # Errors
+    ///
+    /// One of them cannot be opened.
+    pub fn open_at(
+        address: impl Fn(usize) -> SocketAddr,
+        plan: Plan,
+        target: impl Fn(usize) -> String,
+    ) -> anyhow::Result<Crowd> {
         let poll = Poll::new()?;
         let count = plan.rooms * plan.members;
         let mut members = Vec::with_capacity(count);
         for number in 0..count {
             // Neighbours are in different rooms, so that the senders' turns are as well.
             let room = number % plan.rooms;
+            let address = address(number);
             let socket = Socket::open(address, &target(room), plan.dialect, &poll, Token(number))
                 .with_context(|| format!("connection {} of {count}", number + 1))?;
             let messages = Messages::speaking(plan.dialect, number, plan.size);

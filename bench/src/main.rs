@@ -16,6 +16,7 @@
 //! - [`joined`]: resident memory of the host per joined room;
 //! - [`history`]: start, memory, size and recovery of rooms that keep their messages;
 //! - [`kept`]: CPU time of the server for a room's event whose state is on disk;
+//! - [`cluster`]: time and CPU of deliveries to members on other hosts;
 //! - [`suite`]: all of these, into a document and a chart;
 //! - [`leaks`]: growth of the host over many swaps, connections and channels;
 //! - [`setting`] and [`comparison`]: servers that take turns, and the report of their figures;
@@ -23,7 +24,7 @@
 //!   one;
 //! - [`artefact`] and [`component`]: the host's program and plugins, and changes to a plugin;
 //! - [`process`], [`cores`] and [`files`]: a server's process, its CPU time and memory, and the
-//!   resources that it may use;
+//!   resources that it may use; [`redis`]: the engine between hosts;
 //! - [`system_calls`]: the number of system calls that a server makes;
 //! - [`generator`] (echoes), [`crowd`] (rooms), [`socket`], [`visitor`], [`visitors`], [`probe`],
 //!   [`message`], [`dialect`], [`handshake`] and [`frame`]: the clients;
@@ -56,6 +57,8 @@ mod history;
 
 mod kept;
 
+mod cluster;
+
 mod leaks;
 
 mod suite;
@@ -87,6 +90,8 @@ mod crowd;
 mod message;
 
 mod probe;
+
+mod redis;
 
 mod handshake;
 
@@ -171,6 +176,8 @@ enum Job {
     Joined(joined::Options),
     /// CPU time of a room's event whose state is kept on disk, beside one in memory
     Kept(kept::Options),
+    /// Time and CPU of deliveries to members on other hosts of a cluster, with Redis between them
+    Cluster(cluster::Options),
     /// Start, memory, size on disk and recovery of rooms that keep their messages
     History(history::Options),
     /// All of these, one after the other, into a document and a chart
@@ -202,6 +209,7 @@ fn main() -> ExitCode {
         Job::Mixed(options) => mixed::run(&options, &mut report),
         Job::Joined(options) => joined::run(&options, &mut report),
         Job::History(options) => history::run(&options, &mut report),
+        Job::Cluster(options) => cluster::run(&options, &mut report),
         Job::Kept(options) => kept::run(&options, &mut report),
         Job::Suite(options) => return exit(suite::run(&options)),
         Job::Leaks(options) => return exit(leaks::run(&options, report)),
