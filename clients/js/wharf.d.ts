@@ -195,9 +195,10 @@ export interface RoomHistory {
   recovered?: boolean;
   /**
    * `new-epoch`: the history began anew, or may have lost its end. `trimmed`: a part is not kept any more. `ahead`: the
-   * position is after the last message. `too-much`: more than may wait for one connection.
+   * position is after the last message. `too-much`: more than may wait for one connection. `unavailable`: the hosts do
+   * not reach the engine that has the messages.
    */
-  reason?: "new-epoch" | "trimmed" | "ahead" | "too-much";
+  reason?: "new-epoch" | "trimmed" | "ahead" | "too-much" | "unavailable";
   /** The number of messages that follow from the history. */
   messages: number;
 }

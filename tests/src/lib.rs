@@ -4,6 +4,7 @@
 //! - [`Dev`]: `wharf dev`, with the plugin that it builds;
 //! - [`Log`]: the lines that a process has logged so far, and waiting for later ones;
 //! - [`Client`]: a well-behaved WebSocket client;
+//! - [`Reader`]: a client that keeps its position in a room;
 //! - [`Raw`]: a TCP connection that may send anything, or nothing;
 //! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
@@ -32,6 +33,7 @@ pub mod kit;
 mod log;
 pub mod operator;
 pub mod raw;
+mod reader;
 mod server;
 pub mod system_calls;
 pub mod tokens;
@@ -50,6 +52,7 @@ pub use foreign::ForeignClient;
 pub use log::{Line, Log};
 pub use operator::Operated;
 pub use raw::{Frame, HttpAnswer, Raw};
+pub use reader::Reader;
 pub use server::{Stopped, Wharf, mounts, run, run_in};
 
 pub use serde_json::{Value, json};

@@ -27,6 +27,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod cluster_history;
 mod cluster_rooms;
 
 on_each_engine! {

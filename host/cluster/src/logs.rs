@@ -76,7 +76,8 @@ pub trait Logs {
     ) -> Answer<'a, Result<Position, Unavailable>>;
 
     /// Reads the entries after an offset, oldest first: at most `messages`, and at most `bytes` unless the first one
-    /// alone has more. If entries after the offset are gone, it begins with the first that is kept.
+    /// alone has more. If entries after the offset are gone, it begins with the first that is kept. With 0 messages it
+    /// is a cheap question for the end: `first` may then be the offset of an entry that is not kept any more.
     ///
     /// # Errors
     ///

@@ -378,7 +378,8 @@ settings! {
 
     "History" {
         /// Bytes of the messages that all rooms of one channel [keep](history.md); each counts for 64 more. At
-        /// the limit a room drops its oldest messages for a new one, and keeps none if that is not enough.
+        /// the limit a room drops its oldest messages for a new one, and keeps none if that is not enough. In a
+        /// [cluster](history.md#with-several-hosts) it is the limit of each room.
         max_channel_history_bytes: usize = 64 * MIB, Bytes(0..=1024 * 1024 * MIB);
     }
 

@@ -15,6 +15,7 @@ use wharf_contract::effects::{EffectLimits, Recorded, label_bytes, name_bytes};
 use crate::connection::ConnectionRecord;
 use crate::connection_id::ConnectionId;
 use crate::frame::Frame;
+use crate::history::Position;
 use crate::hub::{Hub, KeptIn, Posting, ReservedPlace};
 use crate::inbox::{Cause, Place, Scope};
 use crate::outbound::{Label, PendingWrites};
@@ -457,7 +458,8 @@ impl Effects {
             let (connection, user) = connection.map(|own| (own.id, own.user()))?;
             Some(Arc::new(Cause { connection, user, reference: reference.clone() }))
         };
-        for effect in list {
+        let mut list = list.into_iter();
+        while let Some(effect) = list.next() {
             match effect {
                 Effect::Send(frame) => {
                     if let Some(connection) = connection {
@@ -476,7 +478,9 @@ impl Effects {
                 }
                 Effect::Join(name, place) => match connection {
                     Some(connection) if hub.keeps_history() => {
-                        Box::pin(hub.join_kept(connection, &name, place, writes)).await;
+                        // Messages that the event sends to the room after it are for this connection as well.
+                        let own = first_kept(list.as_slice(), &name);
+                        Box::pin(hub.join_kept(connection, &name, place, own, writes)).await;
                         if hub.is_shared() {
                             Box::pin(hub.open(Group::Room(&name))).await;
                         }
@@ -559,4 +563,12 @@ impl Effects {
         }
         close
     }
+}
+
+/// Returns the place of the first message for a room in its log, if the cluster has it.
+fn first_kept(effects: &[Effect], room: &str) -> Option<Position> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Broadcast { kept: Some(kept), .. } => kept.place_in(room),
+        _ => None,
+    })
 }

@@ -17,19 +17,29 @@
 //! # Layout
 //!
 //! - `table`: the logs of a channel, by room, and their size together. `log`: one log. `record`: its records.
+//! - `follower`: the place of a node in a log of its cluster. `feed`: such a log on its way to the members. `feeds`:
+//!   the table of them.
+//!   `wishes`: the messages that a new member gets of it.
 //! - `position`: a place in a log, as clients name it. `note`: the messages of the host about places.
 
+mod feed;
+mod feeds;
+mod follower;
 mod log;
 mod note;
 mod position;
 mod record;
 mod table;
+mod wishes;
 
 pub use log::{HistoryMessage, HistoryPage};
-pub use position::{AskedPositions, POSITIONS_BYTES};
+pub use position::{AskedPositions, Epoch, POSITIONS_BYTES, Position};
+pub(crate) use table::Histories;
 pub use table::{HistoryFacts, TimeOfDay};
 
-pub(crate) use log::{Answer, Appended, LogState, RoomLog, Seen, Waiting};
+pub(crate) use feed::{Feed, FeedState};
+pub(crate) use feeds::Feeds;
+pub(crate) use follower::{Step, Why};
+pub(crate) use log::{Answer, Appended, CannotRecover, LogState, RoomLog, Seen, Waiting};
 pub(crate) use note::{joined, noted, skipped};
-pub(crate) use position::Position;
-pub(crate) use table::Histories;
+pub(crate) use wishes::{Found, Wishes};

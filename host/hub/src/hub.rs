@@ -24,8 +24,9 @@ use wharf_contract::history::HistoryRule;
 use wharf_engine::Unavailable;
 
 use crate::frame::Frame;
-use crate::history::{Histories, TimeOfDay};
+use crate::history::{Feeds, Histories, TimeOfDay};
 use crate::inbox::Scope;
+use crate::logs::Logs;
 use crate::owners::Owners;
 use crate::peers::Peers;
 use crate::presence::{PresenceRooms, PresenceTiming};
@@ -68,6 +69,8 @@ pub struct Hub {
     rate_limits: RateLimits,
     /// The messages that its rooms keep.
     histories: Histories,
+    /// The logs of the cluster, which has the messages instead; `None` without one.
+    feeds: Option<Feeds>,
     /// The observer of what other channels publish here.
     publications: Box<dyn PublicationObserver>,
     /// The other nodes of the cluster; `None` without one.
@@ -121,6 +124,7 @@ impl Hub {
             timers: Timers::default(),
             rate_limits: RateLimits::default(),
             histories: Histories::new(Vec::new(), 0, Box::new(unix_ms)),
+            feeds: None,
             publications,
             peers: None,
             owners: None,
@@ -133,6 +137,12 @@ impl Hub {
     /// Shares the hub with other nodes.
     pub fn with_peers(mut self, peers: Box<dyn Peers>) -> Hub {
         self.peers = Some(peers);
+        self
+    }
+
+    /// Keeps the messages of rooms in the logs of a cluster, instead of this process.
+    pub fn with_logs(mut self, logs: Arc<dyn Logs>) -> Hub {
+        self.feeds = Some(Feeds::new(logs));
         self
     }
 
@@ -152,7 +162,11 @@ impl Hub {
     pub fn recorded(mut self, records: wharf_engine::Records) -> Result<Hub, Unavailable> {
         self.load_rooms(&records)?;
         self.load_timers(&records)?;
-        let deletions = self.histories.load(&records)?;
+        // In a cluster its logs count, and those of this host stay as they are.
+        let deletions = match self.feeds {
+            None => self.histories.load(&records)?,
+            Some(_) => Vec::new(),
+        };
         self.records = Some(records);
         self.record_trimmed(deletions);
         Ok(self)
@@ -174,6 +188,9 @@ impl Hub {
         }
         if self.histories.has_rules() {
             self.histories.sweep(has_members, |deletions| self.record_trimmed(deletions)).await;
+        }
+        if let Some(feeds) = &self.feeds {
+            feeds.sweep(has_members);
         }
         while self.rate_limits.sweep() {
             tokio::task::yield_now().await;

@@ -11,7 +11,7 @@
 //! - [`recipients`]: the receivers of a frame.
 //! - [`hub`], `room`: a channel's connections, rooms and users, and the one order of broadcasts.
 //! - [`presence`]: the lists of rooms, by key; their changes, and the receivers of these.
-//! - [`history`]: the messages that rooms keep.
+//! - [`history`]: the messages that rooms keep. [`logs`]: those of a cluster.
 //! - [`store`]: a channel's key-value store.
 //! - [`room_state`], [`timer`]: the states of rooms, which only their own events change; timers.
 //! - `timer_record`, `time_of_day`: the records of timers on disk.
@@ -38,6 +38,7 @@ pub mod history;
 pub mod hub;
 #[cfg(test)]
 mod interleaved;
+pub mod logs;
 pub mod owners;
 pub mod peers;
 pub mod presence;

@@ -16,6 +16,7 @@ use wharf_contract::close::Close;
 use crate::connection_id::{ConnectionId, NodeId};
 use crate::frame::Frame;
 use crate::inbox::Cause;
+use crate::logs::{Logs, Once};
 use crate::owners::Owners;
 use crate::recipients::{Group, Recipients};
 use crate::store::Store;
@@ -33,6 +34,10 @@ pub trait Cluster: Debug + Send + Sync {
 
     /// Has this node become the owner of rooms that have lost theirs. Called when the code of a channel is there.
     fn adopt_orphans(&self);
+
+    /// Returns the logs of a channel's rooms, which are the same ones on all nodes. All of them keep what their rules say,
+    /// and each at most `max_bytes`.
+    fn logs(&self, channel: &str, max_bytes: usize) -> Arc<dyn Logs>;
 
     /// Returns the reason why other nodes are not reached; `None` while they are.
     fn failure(&self) -> Option<String>;
@@ -73,6 +78,15 @@ pub trait Peers: Debug + Send + Sync {
     /// Takes a frame to the recipients on other nodes. It is called while the order of the broadcast is fixed, so
     /// that all nodes see one order.
     fn deliver(&self, to: &Recipients, frame: &Frame, except: Option<ConnectionId>);
+
+    /// Takes a frame to the members of rooms on other nodes that have not got another message of the same name.
+    fn deliver_once(
+        &self,
+        to: &Recipients,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        once: Once,
+    );
 
     /// Takes a frame to a connection of another node.
     fn send_to(&self, to: ConnectionId, frame: &Frame);

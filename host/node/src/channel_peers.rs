@@ -10,6 +10,7 @@ use wharf_contract::close::Close;
 use wharf_hub::connection_id::{ConnectionId, NodeId};
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Cause;
+use wharf_hub::logs::Once;
 use wharf_hub::peers::{NoticeFor, Peers, Wait};
 use wharf_hub::recipients::{Group as HubGroup, Recipients};
 
@@ -61,6 +62,7 @@ impl ChannelPeers {
             channel: Cow::Borrowed(&self.channel),
             to,
             is_binary: frame.kind() == FrameKind::Binary,
+            once: None,
             payload: frame.payload(),
         })
     }
@@ -95,6 +97,20 @@ impl Peers for ChannelPeers {
 
     fn deliver(&self, to: &Recipients, frame: &Frame, except: Option<ConnectionId>) {
         let content = self.frame(To::recipients(to, except), frame);
+        self.shared.publish(&topic(&self.channel, to), content);
+    }
+
+    fn deliver_once(
+        &self,
+        to: &Recipients,
+        frame: &Frame,
+        except: Option<ConnectionId>,
+        once: Once,
+    ) {
+        let mut content = self.frame(To::recipients(to, except), frame);
+        if let Content::Frame(frame) = &mut content {
+            frame.once = Some(once);
+        }
         self.shared.publish(&topic(&self.channel, to), content);
     }
 

@@ -1,8 +1,8 @@
 //! One node of a cluster of Wharf hosts, and its exchange with the others.
 //!
 //! - [`node`]: a running node, which puts an engine, the hubs of channels and the exchange together. `channel_peers`:
-//!   the port for the hub of one channel. `receiver`, `notices`, `subscriber`: the tasks of a node. `hubs`:
-//!   the connections of a node.
+//!   the port for the hub of one channel. `receiver`, `notices`, `subscriber`: the tasks of a node. `taken`:
+//!   the events of the engine. `hubs`: the connections of a node.
 //! - [`exchange`]: the exchange of one node with the others, which is pure.
 //! - [`wire`]: the messages between nodes.
 //! - [`addressees`]: recipients as messages name them.
@@ -11,7 +11,8 @@
 //! - [`owners`]: the owners of rooms. [`session`]: the sign that an owner is alive. [`room_record`]: the content of a
 //!   room on the engine. `adoption`: rooms whose owner has gone. `channel_owners`: the port for the hub of one channel.
 //!   `room_posts`: events that other nodes have sent here.
-//! - [`store`]: the store of a channel on the engine.
+//! - [`store`]: the store of a channel on the engine. `histories`: the logs of its rooms there, and the task that checks
+//!   this node's places in them. [`entry`]: their entries.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 //!   `listings`: their connections, one by one.
 
@@ -23,7 +24,9 @@ pub mod addressees;
 mod adoption;
 mod channel_owners;
 mod channel_peers;
+pub mod entry;
 pub mod exchange;
+mod histories;
 mod hubs;
 mod latch;
 mod listings;
@@ -39,6 +42,7 @@ pub mod room_record;
 pub mod session;
 pub mod store;
 mod subscriber;
+mod taken;
 pub mod topics;
 pub mod wire;
 

@@ -12,10 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use wharf_cluster::{Deliveries, Delivery, Engine, LinkState};
+use wharf_cluster::{Deliveries, Engine, LinkState};
 use wharf_hub::connection_id::{ConnectionId, NodeId};
 use wharf_hub::hub::Channels;
 use wharf_hub::inbox::InboxLimits;
+use wharf_hub::logs::Logs;
 use wharf_hub::owners::Owners;
 use wharf_hub::peers::{Cluster, NodeFacts, Peers};
 use wharf_hub::store::Store;
@@ -24,6 +25,7 @@ use crate::adoption;
 use crate::channel_owners::ChannelOwners;
 use crate::channel_peers::ChannelPeers;
 use crate::exchange::Exchange;
+use crate::histories::{self, ChannelLogs, Following};
 use crate::hubs::Hubs;
 use crate::latch::Latch;
 use crate::listings::Listings;
@@ -83,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) listings: Mutex<Listings>,
     /// Those who wait for the count of a group.
     counting: Mutex<HashMap<Group, Latch>>,
+    /// The logs of rooms that this node follows.
+    pub(crate) following: Following,
     /// The receivers of the channels in service.
     channels: Mutex<HashMap<Arc<str>, Served>>,
     sessions: Arc<Sessions>,
@@ -146,6 +150,7 @@ impl Node {
             opening: Mutex::default(),
             listings: Mutex::default(),
             counting: Mutex::default(),
+            following: Following::default(),
             channels: Mutex::default(),
             sessions,
             outcomes: Outcomes::default(),
@@ -175,7 +180,8 @@ impl Node {
             }
         });
         let adopting = tokio::spawn(adoption::run(shared.clone()));
-        let tasks = Mutex::new(vec![subscriptions, receiving, renewing, adopting]);
+        let checking = tokio::spawn(histories::check(shared.clone()));
+        let tasks = Mutex::new(vec![subscriptions, receiving, renewing, adopting, checking]);
         Arc::new(Node { shared, tasks })
     }
 
@@ -247,6 +253,10 @@ impl Cluster for Node {
 
     fn engine(&self) -> String {
         self.shared.engine.status().server
+    }
+
+    fn logs(&self, channel: &str, max_bytes: usize) -> Arc<dyn Logs> {
+        Arc::new(ChannelLogs::new(self.shared.clone(), Arc::from(channel), max_bytes))
     }
 
     fn store(&self, channel: &str, max_bytes: usize) -> Arc<dyn Store> {
@@ -423,8 +433,14 @@ impl Shared {
         )
     }
 
-    /// Tells the others everything, after a link that was lost is there again.
+    /// Tells the others everything, after a link that was lost is there again, and has the logs be checked.
     pub(crate) fn restored(&self) {
+        for channel in self.served() {
+            if let Some(hub) = self.hub(&channel) {
+                hub.check_all_logs_soon();
+            }
+        }
+        self.following.look_soon();
         let hubs = Hubs(&self.hubs);
         let mut exchange = self.exchange.lock();
         exchange.restored(self.now(), &hubs);
@@ -486,7 +502,14 @@ impl Shared {
     /// Notes topics that are subscribed to.
     fn subscribed(&self, topics: &[Topic]) {
         for topic in topics {
-            let Topic::Group(group) = topic else { continue };
+            let group = match topic {
+                Topic::Group(group) => group,
+                Topic::Log(group) => {
+                    self.following.subscribed(group);
+                    continue;
+                }
+                _ => continue,
+            };
             // In one step with the look that closes groups.
             self.look_with(|exchange, _| {
                 if exchange.parts.has(group) {
@@ -557,6 +580,14 @@ impl Shared {
         self.exchange.lock().membership.has(node)
     }
 
+    /// Has a topic be subscribed to, or no longer.
+    pub(crate) fn want(&self, topic: Topic, is_wanted: bool) {
+        match is_wanted {
+            true => self.subscriber.open(topic),
+            false => self.subscriber.close(topic),
+        }
+    }
+
     /// Returns the queue of a channel in service.
     pub(crate) fn queue(&self, channel: &str) -> Option<ChannelQueue> {
         self.channels.lock().get(channel).map(|served| served.queue.clone())
@@ -566,7 +597,7 @@ impl Shared {
         let mut channels = self.channels.lock();
         let served = channels.entry(channel.clone()).or_insert_with(|| {
             let (queue, waiting) = ChannelQueue::new();
-            tokio::spawn(receiver::serve(Arc::downgrade(self), waiting));
+            tokio::spawn(receiver::serve(Arc::downgrade(self), channel.clone(), waiting));
             self.subscriber.open(Topic::Channel(channel.clone()));
             Served { users: 0, queue }
         });
@@ -606,24 +637,4 @@ fn log(exchange: &Exchange, change: &Change) {
             }
         }
     }
-}
-
-/// Handles an event of the engine. Returns the message, if it is one.
-pub(crate) fn taken(shared: &Shared, delivery: Delivery) -> Option<(Arc<str>, Bytes)> {
-    match delivery {
-        Delivery::Message { topic, message, .. } => return Some((topic, message)),
-        Delivery::Interrupted { .. } => {
-            let reason = match shared.engine.status().link {
-                LinkState::Down(why) => why.to_string(),
-                _ => "messages came faster than they were handled".to_owned(),
-            };
-            tracing::warn!(reason, "messages of other nodes are missing; local traffic goes on");
-        }
-        Delivery::Restored => {
-            let dropped = shared.engine.status().dropped;
-            tracing::info!(dropped, "other nodes are reached again");
-            shared.restored();
-        }
-    }
-    None
 }

@@ -6,13 +6,16 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
-use wharf_cluster::Deliveries;
+use wharf_cluster::{Deliveries, Position};
 use wharf_contract::close::Close;
 use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::outbound::PendingWrites;
+use wharf_hub::recipients::Recipients;
 
-use crate::node::{Shared, taken};
+use crate::histories::hear;
+use crate::node::Shared;
+use crate::taken::{Taken, taken};
 use crate::wire::{Content, DisconnectOf, FrameFor, Message};
 use crate::{notices, room_posts};
 
@@ -29,6 +32,8 @@ const WAITING_BYTES: u32 = 16 << 20;
 /// A message that waits for its channel.
 pub(crate) struct Waiting {
     bytes: Bytes,
+    /// The room and the place in its log, if it is an entry of one.
+    entry: Option<(Box<str>, Position)>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -48,12 +53,12 @@ impl ChannelQueue {
     }
 
     /// Puts a message into the queue, and waits until there is room for it.
-    async fn put(&self, bytes: Bytes) {
+    async fn put(&self, bytes: Bytes, entry: Option<(Box<str>, Position)>) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(WAITING_BYTES);
         // It is never closed.
         if let Ok(room) = self.room.clone().acquire_many_owned(size).await {
             // A channel that has gone out of service hears nothing more.
-            let _ = self.sender.send(Waiting { bytes, _room: room }).await;
+            let _ = self.sender.send(Waiting { bytes, entry, _room: room }).await;
         }
     }
 }
@@ -66,8 +71,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut deliveries: Deliveries) {
         tokio::select! {
             delivery = deliveries.next() => {
                 let Some(delivery) = delivery else { return };
-                if let Some((topic, message)) = taken(&shared, delivery) {
-                    let mut dispatched = pin!(dispatch(&shared, &topic, message));
+                if let Some(taken) = taken(&shared, delivery) {
+                    let mut dispatched = pin!(dispatch(&shared, taken));
                     // A channel that is behind must not make others give this node up.
                     loop {
                         tokio::select! {
@@ -88,10 +93,19 @@ pub(crate) async fn run(shared: Arc<Shared>, mut deliveries: Deliveries) {
 }
 
 /// Gives a message to the channel that it is for, or handles it.
-async fn dispatch(shared: &Arc<Shared>, topic: &str, message: Bytes) {
+async fn dispatch(shared: &Arc<Shared>, Taken { topic, message, position }: Taken) {
+    let mut entry = None;
     // A topic of a channel is its kind, the channel, and perhaps a name, separated by colons.
     let of_topic = match topic.split_once(':') {
         Some(("channel" | "room" | "user", rest)) => rest.split(':').next(),
+        Some(("log", rest)) => match (rest.split_once(':'), position) {
+            (Some((channel, room)), Some(position)) => {
+                entry = Some((room.into(), position));
+                Some(channel)
+            }
+            // Nothing else is published there.
+            _ => return,
+        },
         _ => None,
     };
     let channel = match of_topic {
@@ -109,7 +123,7 @@ async fn dispatch(shared: &Arc<Shared>, topic: &str, message: Bytes) {
         },
     };
     if let Some(channel) = channel {
-        channel.put(message).await;
+        channel.put(message, entry).await;
     }
 }
 
@@ -127,13 +141,22 @@ fn channel_of<'a>(content: &'a Content<'_>) -> Option<&'a str> {
 }
 
 /// Handles the messages for one channel, until it goes out of service.
-pub(crate) async fn serve(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
+pub(crate) async fn serve(
+    shared: Weak<Shared>,
+    channel: Arc<str>,
+    mut waiting: mpsc::Receiver<Waiting>,
+) {
     let mut writes = PendingWrites::default();
     while let Some(message) = waiting.recv().await {
         let Some(shared) = shared.upgrade() else { return };
         let (mut next, mut handled) = (Some(message), 1);
         while let Some(message) = next {
-            handle(&shared, &message.bytes, &mut writes).await;
+            match &message.entry {
+                Some((room, at)) => {
+                    hear(&shared, &channel, room, *at, message.bytes.clone(), &mut writes).await;
+                }
+                None => handle(&shared, &message.bytes, &mut writes).await,
+            }
             if writes.is_urgent() {
                 writes.write().await;
             }
@@ -167,14 +190,21 @@ async fn deliver(shared: &Shared, message: &FrameFor<'_>, writes: &mut PendingWr
         return;
     }
     let frame = Frame::encode(kind, message.payload);
-    match message.to.connection {
-        Some(number) => {
-            hub.send_to(ConnectionId::local(number), &frame, writes);
+    if let Some(number) = message.to.connection {
+        hub.send_to(ConnectionId::local(number), &frame, writes);
+        return;
+    }
+    let (to, except) = message.to.read();
+    match message.once {
+        // One room is written as such, and is several all the same.
+        Some(once) => {
+            let rooms = match to {
+                Recipients::Room(room) => Recipients::Rooms([room].into()),
+                other => other,
+            };
+            hub.deliver_once_here(&rooms, &frame, except, once, writes).await;
         }
-        None => {
-            let (to, except) = message.to.read();
-            hub.deliver_here(&to, &frame, except, writes).await;
-        }
+        None => _ = hub.deliver_here(&to, &frame, except, writes).await,
     }
 }
 

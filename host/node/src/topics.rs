@@ -69,6 +69,8 @@ pub enum Topic {
     Channel(Arc<str>),
     /// The nodes with a part in a group.
     Group(Group),
+    /// The nodes that follow the log of a room. The log has the same name.
+    Log(Group),
 }
 
 impl Topic {
@@ -84,6 +86,7 @@ impl Topic {
             Topic::Group(Group { channel, is_user: true, name }) => {
                 format!("user:{channel}:{name}")
             }
+            Topic::Log(Group { channel, name, .. }) => format!("log:{channel}:{name}"),
         }
     }
 }

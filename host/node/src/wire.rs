@@ -208,6 +208,9 @@ pub struct FrameFor<'a> {
     /// True if it is binary; otherwise it is text.
     #[serde(default)]
     pub is_binary: bool,
+    /// Name of a broadcast to several rooms, of which each connection gets one message: its node and its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<(u64, u64)>,
     /// The payload.
     #[serde(borrow, with = "bytes_of")]
     pub payload: &'a [u8],

@@ -71,6 +71,7 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
                 channel: channel.clone(),
                 to: to(),
                 is_binary: true,
+                once: None,
                 payload: b"\x00hello",
             }),
             include_str!("wire/frame.hex"),

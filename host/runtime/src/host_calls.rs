@@ -60,6 +60,7 @@ pub mod bindings {
         world: "channel",
         imports: {
             "wharf:channel/event.flush": async,
+            "wharf:channel/history.read": async,
             "wharf:channel/notices.notify-room": async,
             "wharf:channel/notices.notify-user": async,
             "wharf:channel/room-posts.read": async,
@@ -266,16 +267,13 @@ impl Call {
     }
 }
 
-/// Records changes, and waits until they are on disk.
+/// Records changes, and waits until they are on disk, or in the logs of the cluster.
 pub(crate) async fn recorded(
     hub: &Hub,
     changes: RecordedChanges,
     effects: &mut Effects,
 ) -> Result<(), Unavailable> {
-    match hub.record(changes, effects)? {
-        Some(written) => written.wait().await,
-        None => Ok(()),
-    }
+    hub.record_all(changes, effects).await
 }
 
 /// Returns the end of a connection whose event cannot be recorded. The reason is in the log, and not for

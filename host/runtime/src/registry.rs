@@ -191,7 +191,10 @@ impl Registry {
         let clock = Box::new(move || u64::try_from(clock.wall().as_millis()).unwrap_or(u64::MAX));
         let mut hub = Hub::new(timing).with_history(rules, history_bytes, clock);
         if let Some(cluster) = &self.ports.cluster {
-            hub = hub.with_peers(cluster.peers(name)).with_owners(cluster.owners(name));
+            hub = hub
+                .with_peers(cluster.peers(name))
+                .with_owners(cluster.owners(name))
+                .with_logs(cluster.logs(name, history_bytes));
         }
         let shared = self.ports.cluster.as_ref().map(|cluster| cluster.store(name, store_bytes));
         let (hub, store): (Hub, Arc<dyn Store>) = match self.ports.data.clone() {

@@ -108,6 +108,9 @@ impl Logs for Nats {
         bytes: u64,
     ) -> Answer<'a, Result<Slice, Unavailable>> {
         Box::pin(async move {
+            if messages == 0 {
+                return end(&self.link, log).await;
+            }
             let mut slice = slice(&self.link, log).await?.0;
             slice.entries.retain(|entry| entry.offset > after);
             let count = fitting(slice.entries.iter(), messages, bytes);
@@ -198,6 +201,15 @@ async fn trim(link: Arc<Link<NatsClient>>, log: String) {
         let reason: Unavailable = why;
         tracing::debug!(reason = reason.to_string(), "a log was not trimmed; it will be later");
     }
+}
+
+/// Returns the end of a log, which its last entry knows.
+async fn end(link: &Link<NatsClient>, log: &str) -> Result<Slice, Unavailable> {
+    let live = head(link, log).await?.filter(|head| head.is_live(link.client.clock.now()));
+    let Some(Head { entry: last, .. }) = live else {
+        return Ok(Slice { first: 1, ..Slice::default() });
+    };
+    Ok(Slice { epoch: last.epoch, first: last.first, last: last.offset, entries: Vec::new() })
 }
 
 /// Returns all that a log keeps, and the number of the message of its first entry.

@@ -132,6 +132,8 @@ pub async fn reads_are_bounded(world: World) {
     assert_eq!(forward(10, 100, 1_000).await, [0_u64; 0]);
     assert_eq!(forward(u64::MAX, 100, 1_000).await, [0_u64; 0]);
     assert_eq!(forward(0, 0, 1_000).await, [0_u64; 0]);
+    let end = engine.read("l", u64::MAX, 0, 0).await.expect("read");
+    assert_eq!((end.last, end.epoch), (10, read(&engine, "l", 0).await.epoch));
     assert_eq!(forward(0, u32::MAX, u64::MAX).await.len(), 10);
     let back = |messages, bytes| {
         let engine = engine.clone();

@@ -14,7 +14,7 @@ use super::record::{Head, Kept, deletion};
 use crate::frame::{Frame, FrameKind};
 
 /// Bytes that a note about a position takes beside the room's name, at most.
-const NOTE_BYTES: usize = 160;
+pub(crate) const NOTE_BYTES: usize = 160;
 
 /// The messages that a room keeps.
 #[derive(Debug)]
@@ -82,6 +82,8 @@ pub(crate) enum CannotRecover {
     Ahead,
     /// It is more than may wait for one connection.
     TooMuch,
+    /// The engine of the cluster, which has the log, does not answer.
+    Unavailable,
 }
 
 impl CannotRecover {
@@ -92,17 +94,18 @@ impl CannotRecover {
             CannotRecover::Trimmed => "trimmed",
             CannotRecover::Ahead => "ahead",
             CannotRecover::TooMuch => "too-much",
+            CannotRecover::Unavailable => "unavailable",
         }
     }
 }
 
 /// The part of a log that a new member gets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     /// The position before the messages.
     pub(crate) from: Position,
-    /// The messages, with their offsets.
-    pub(crate) messages: Vec<(u64, Frame)>,
+    /// The messages, with their offsets; `None` for one that is not for this member.
+    pub(crate) messages: Vec<(u64, Option<Frame>)>,
     /// The outcome for a client that has said where it was.
     pub(crate) recovered: Option<Result<(), CannotRecover>>,
 }
@@ -247,7 +250,7 @@ impl RoomLog {
         };
         let messages = |count: u64| {
             let range = state.range(top.saturating_sub(count) + 1, top);
-            range.map(|(offset, kept)| (offset, kept.frame())).collect::<Vec<_>>()
+            range.map(|(offset, kept)| (offset, Some(kept.frame()))).collect::<Vec<_>>()
         };
         let newcomers = self.retention.for_newcomers() as u64;
         let missed = match (self.retention.recovery, asked) {

@@ -35,7 +35,7 @@ pub(crate) fn joined(room: &str, answer: &Answer) -> Frame {
         Some(Ok(())) => r#","recovered":true"#.to_owned(),
         Some(Err(reason)) => format!(r#","recovered":false,"reason":"{}""#, reason.token()),
     };
-    let messages = answer.messages.len();
+    let messages = answer.messages.iter().filter(|(_, message)| message.is_some()).count();
     let note = format!(
         r#"{{"type":"wharf:history","room":{room},"epoch":"{epoch}","offset":{offset},"messages":{messages}{outcome}}}"#
     );

@@ -11,8 +11,8 @@ pub const POSITIONS_BYTES: usize = 16 * 1024;
 const MAX_POSITIONS: usize = 256;
 
 /// The time of life of a log. A new one is chosen at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(pub(crate) u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch(pub u64);
 
 impl Epoch {
     /// Parses an epoch from its text.
@@ -30,10 +30,17 @@ impl fmt::Display for Epoch {
 }
 
 /// A place in a log: the offset of the last message that a client has got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) epoch: Epoch,
-    pub(crate) offset: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The epoch of the offset.
+    pub epoch: Epoch,
+    /// The offset; 0 before the first message.
+    pub offset: u64,
+}
+
+impl Position {
+    /// The place in a log that does not exist.
+    pub const NONE: Position = Position { epoch: Epoch(0), offset: 0 };
 }
 
 /// The places in which a client says it was, by room; none for one that only wants to hear of places.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use wharf_contract::history::{HistoryRule, rule_of};
+use wharf_contract::history::{HistoryRule, Retention, rule_of};
 use wharf_engine::{Change, Kind, Records, Unavailable};
 
 use super::log::{HistoryPage, RoomLog};
@@ -75,6 +75,11 @@ impl Histories {
     /// Returns true if a rule covers a room.
     pub(crate) fn covers(&self, room: &str) -> bool {
         rule_of(&self.rules, room).is_some()
+    }
+
+    /// Returns what a room keeps; `None` if no rule covers it.
+    pub(crate) fn retention(&self, room: &str) -> Option<Retention> {
+        rule_of(&self.rules, room).copied()
     }
 
     /// Returns the log of a room, if there is one.

@@ -1,8 +1,15 @@
 //! Rooms that keep their messages: appending, delivery in the order of the log, and joining with what was
 //! missed.
+//!
+//! In a cluster the logs are those of its engine. `shared` has the appends to them and the deliveries from them,
+//! `following` keeps this node's place in them, `arrival` is the joining, and `page` the reading.
 
-use std::cell::Cell;
-use std::sync::atomic::Ordering;
+mod arrival;
+mod following;
+mod page;
+mod shared;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -17,9 +24,14 @@ use crate::history::{
     Answer, Appended, HistoryFacts, HistoryPage, LogState, Position, RoomLog, Seen, Waiting,
     joined, noted, skipped,
 };
+use crate::logs::Once;
 use crate::outbound::{Outbound, PendingWrites};
 use crate::recipients::{Group, Recipients};
 use crate::room::{Members, Room, broadcast, broadcast_in_turn};
+
+use shared::SharedPlace;
+
+pub(super) use shared::SharedAppends;
 
 /// The messages of one event for rooms that keep them: for each broadcast the rooms among its recipients.
 #[derive(Debug, Default)]
@@ -40,6 +52,10 @@ pub struct KeptIn {
     logs: Vec<(Arc<RoomLog>, u64)>,
     /// The connections that have got it, where it goes to several rooms.
     seen: Option<Seen>,
+    /// The logs of the cluster.
+    shared: Vec<SharedPlace>,
+    /// The name of the broadcast there, where it goes to several rooms.
+    once: Option<Once>,
 }
 
 /// A message on its way to the members of a room, each of whom gets it in one of three forms.
@@ -73,6 +89,9 @@ impl RecordedChanges {
         if !hub.histories.has_rules() {
             return;
         }
+        if let Some(feeds) = &hub.feeds {
+            return self.shared.add(feeds, effects, hub);
+        }
         let appends = &mut self.appends;
         effects.for_each_broadcast(|effect, to, frame, except| {
             let names = match to {
@@ -93,7 +112,7 @@ impl RecordedChanges {
                 let message = Waiting { frame: frame.clone(), except, seen: seen.clone() };
                 appends.0.push(Append { effect, log, message });
             }
-            Some(Box::new(KeptIn { logs: Vec::new(), seen }))
+            Some(Box::new(KeptIn { seen, ..KeptIn::default() }))
         });
     }
 }
@@ -212,9 +231,7 @@ impl Hub {
         let mut effects = Effects::of(Effect::Broadcast { to, frame, except, kept: None });
         let mut changes = RecordedChanges::default();
         changes.history(&mut effects, self);
-        if let Some(written) = self.record(changes, &mut effects)? {
-            written.wait().await?;
-        }
+        self.record_all(changes, &mut effects).await?;
         effects.commit(None, 0, self, writes).await;
         Ok(receivers)
     }
@@ -231,8 +248,8 @@ impl Hub {
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
     ) {
-        if let (Some(peers), Some(_)) = (&self.peers, &kept.seen) {
-            peers.deliver(to, frame, except);
+        if let Some(feeds) = &self.feeds {
+            return self.deliver_shared(feeds, kept, to, frame, except, writes).await;
         }
         for (log, offset) in &kept.logs {
             self.deliver_waiting(log, *offset, writes).await;
@@ -260,11 +277,6 @@ impl Hub {
                 let Some((offset, message)) = state.next_waiting(up_to) else {
                     return;
                 };
-                // One for several rooms goes to other nodes as a whole.
-                if let (Some(peers), None) = (&self.peers, &message.seen) {
-                    let to = Recipients::Room(log.name().clone());
-                    peers.deliver(&to, &message.frame, message.except.map(ConnectionId::local));
-                }
                 let Some(found) = self.rooms.get(log.name()) else {
                     continue;
                 };
@@ -291,16 +303,23 @@ impl Hub {
 /// Joining.
 impl Hub {
     /// Makes a connection a member of a room that keeps messages, and queues for it those that it is to get: each
-    /// message of the room reaches it once, in this way or as a member.
+    /// message of the room reaches it once, in this way or as a member. `own` is the offset of the first message that
+    /// the same event sends to the room after the join, if the cluster has the log.
     pub(crate) async fn join_kept(
         &self,
         connection: &ConnectionRecord,
         name: &Arc<str>,
         place: Option<Box<ReservedPlace>>,
+        own: Option<Position>,
         writes: &mut PendingWrites,
     ) {
         if connection.is_in(name) {
             return;
+        }
+        if let (Some(feeds), Some(retention)) = (&self.feeds, self.histories.retention(name)) {
+            self.join_shared(feeds, retention, connection, name, own, writes).await;
+            // The place of a join with a limit has done its part.
+            return drop(place);
         }
         let outbound = &connection.outbound;
         let is_positioned = outbound.wants_positions();
@@ -326,7 +345,7 @@ impl Hub {
                 let answer = log.answer(&state, asked, is_positioned, free, self.histories.now());
                 let turn = room.members.stand_in_line_if_any();
                 if turn.is_none() {
-                    queue(&log, &answer, is_positioned, outbound, writes);
+                    queue(log.name(), &answer, is_positioned, outbound, writes);
                     held.occupy(outbound);
                 }
                 (turn, answer)
@@ -338,7 +357,7 @@ impl Hub {
                 }
                 // All messages of the answer have been queued to the members before; those that follow stand
                 // behind this turn.
-                queue(&log, &answer, is_positioned, outbound, writes);
+                queue(log.name(), &answer, is_positioned, outbound, writes);
                 held.occupy(outbound);
                 turn.end(writes, true);
             }
@@ -356,7 +375,7 @@ struct HeldPlace<'a> {
     hub: &'a Hub,
     room: Arc<Room>,
     id: ConnectionId,
-    is_occupied: Cell<bool>,
+    is_occupied: AtomicBool,
 }
 
 impl HeldPlace<'_> {
@@ -374,14 +393,15 @@ impl HeldPlace<'_> {
     }
 
     fn occupy(&self, outbound: &Arc<Outbound>) {
-        self.is_occupied.set(true);
+        self.is_occupied.store(true, Ordering::Relaxed);
         self.room.members.occupy(self.id, outbound.clone());
     }
 }
 
 impl Drop for HeldPlace<'_> {
     fn drop(&mut self) {
-        if !self.is_occupied.get() && self.hub.rooms.release(&self.room, self.id) {
+        if !self.is_occupied.load(Ordering::Relaxed) && self.hub.rooms.release(&self.room, self.id)
+        {
             self.hub.states.emptied(self.room.name());
         }
     }
@@ -389,21 +409,22 @@ impl Drop for HeldPlace<'_> {
 
 /// Queues the messages that a new member gets.
 fn queue(
-    log: &RoomLog,
+    room: &str,
     answer: &Answer,
     is_positioned: bool,
     to: &Arc<Outbound>,
     writes: &mut PendingWrites,
 ) {
     if is_positioned {
-        writes.push(to, &joined(log.name(), answer));
+        writes.push(to, &joined(room, answer));
     }
     for (offset, message) in &answer.messages {
-        if is_positioned {
-            let at = Position { offset: *offset, ..answer.from };
-            writes.push(to, &noted(log.name(), at, message));
-        } else {
-            writes.push(to, message);
+        let at = Position { offset: *offset, ..answer.from };
+        match (message, is_positioned) {
+            (Some(message), true) => _ = writes.push(to, &noted(room, at, message)),
+            (Some(message), false) => _ = writes.push(to, message),
+            (None, true) => _ = writes.push(to, &skipped(room, at)),
+            (None, false) => {}
         }
     }
 }

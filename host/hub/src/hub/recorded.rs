@@ -11,7 +11,7 @@ use bytes::Bytes;
 use wharf_engine::{Change, Kind, Record, Records, Unavailable, Undo, Written};
 
 use super::Hub;
-use super::history::Appends;
+use super::history::{Appends, SharedAppends};
 use crate::effects::Effects;
 use crate::inbox::{Addressee, Firing, Scope};
 use crate::time_of_day::{milliseconds, unix_ms};
@@ -24,12 +24,14 @@ pub struct RecordedChanges {
     changes: Vec<Change>,
     /// Messages for rooms that keep them, which get their offsets when they are recorded.
     pub(super) appends: Appends,
+    /// Those for rooms whose logs the cluster has.
+    pub(super) shared: SharedAppends,
 }
 
 impl RecordedChanges {
     /// Returns true if there are none.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.appends.is_empty()
+        self.changes.is_empty() && self.appends.is_empty() && self.shared.is_empty()
     }
 
     /// Adds the state of a room.
@@ -127,7 +129,7 @@ impl Hub {
         changes: RecordedChanges,
         effects: &mut Effects,
     ) -> Result<Option<Written>, Unavailable> {
-        let RecordedChanges { mut changes, appends } = changes;
+        let RecordedChanges { mut changes, appends, .. } = changes;
         let write = |changes: &mut Vec<Change>, undo: Option<Undo>| match &self.records {
             Some(records) if !changes.is_empty() => {
                 records.write(std::mem::take(changes), undo).map(Some)

@@ -10,6 +10,7 @@ use super::problem::{Problem, data_unavailable};
 use super::queries::{client, cut_page, object, page, page_before, prefixed_page};
 use super::route::TimersOf;
 use super::shown::{add_saved, add_written};
+use wharf_contract::CallRefusal;
 use wharf_contract::text::{cut, escape};
 use wharf_hub::inbox::Scope;
 use wharf_hub::store::ListedEntry;
@@ -33,13 +34,15 @@ pub(super) async fn room_state(channel: &Channel, room: &str) -> Result<Value, P
 }
 
 /// Returns a page of the messages that a room keeps: the last ones before an offset.
-pub(super) fn history(
+pub(super) async fn history(
     channel: &Channel,
     room: &str,
     query: Option<&str>,
 ) -> Result<Value, Problem> {
     let (before, limit) = page_before(query)?;
-    let page = channel.context.hub.history(room, before, limit);
+    let page = channel.context.hub.history_everywhere(room, before, limit).await;
+    let page =
+        page.map_err(|why| Problem::store(&CallRefusal::DataUnavailable { why: why.to_string() }))?;
     let messages = page.messages.iter().map(|message| {
         let mut shown = object([
             ("offset", message.offset.into()),

@@ -123,7 +123,7 @@ pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Op
             shown.insert("next".to_owned(), next.into());
             shown.into()
         }
-        Query::History(name) => kept::history(channel, name, query)?,
+        Query::History(name) => kept::history(channel, name, query).await?,
         Query::RoomState(name) => {
             check_no_query(query)?;
             kept::room_state(channel, name).await?

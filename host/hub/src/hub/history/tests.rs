@@ -156,7 +156,7 @@ impl Lab {
                 Step::Join(client, number) => {
                     let Some(connection) = self.begin(client) else { continue };
                     let place = None;
-                    self.hub.join_kept(&connection, &room(number), place, &mut writes).await;
+                    self.hub.join_kept(&connection, &room(number), place, None, &mut writes).await;
                     self.clients[client].borrow_mut().is_busy = false;
                 }
                 Step::Leave(client, number) => {
@@ -330,7 +330,7 @@ fn send(hub: &Hub, to: &str, text: &str) -> Result<usize, Unavailable> {
 
 fn join(hub: &Hub, to: &str, asked: Option<&str>) -> Vec<String> {
     let record = connection(hub, asked);
-    now(hub.join_kept(&record, &to.into(), None, &mut PendingWrites::default()));
+    now(hub.join_kept(&record, &to.into(), None, None, &mut PendingWrites::default()));
     messages(&record.outbound)
 }
 
@@ -341,7 +341,7 @@ fn a_message_that_cannot_be_recorded_has_no_offset_and_nobody_gets_it() {
     let records = disk.records("chat").expect("a channel");
     let hub = hub(rules()).recorded(records).expect("records");
     let member = connection(&hub, Some(""));
-    now(hub.join_kept(&member, &"short".into(), None, &mut PendingWrites::default()));
+    now(hub.join_kept(&member, &"short".into(), None, None, &mut PendingWrites::default()));
     for text in ["one", "two", "three"] {
         send(&hub, "short", text).expect("a disk that writes");
     }
@@ -437,7 +437,7 @@ fn what_is_missed_is_not_more_than_may_wait_for_one_connection() {
         let asked = asked.map(|text| AskedPositions::read(&text, |room| Some(room.to_owned())));
         let record = Arc::new(ConnectionRecord::new(request, outbound).with_positions(asked));
         hub.connect(&record);
-        now(hub.join_kept(&record, &"room".into(), None, &mut PendingWrites::default()));
+        now(hub.join_kept(&record, &"room".into(), None, None, &mut PendingWrites::default()));
         assert_eq!(record.outbound.status().end, None, "nobody is a slow consumer");
         messages(&record.outbound)
     };
@@ -511,7 +511,7 @@ fn a_room_whose_messages_are_all_too_old_goes_on_with_its_offsets_after_a_start(
     let hub = open();
     let _member = {
         let record = connection(&hub, None);
-        now(hub.join_kept(&record, &"room".into(), None, &mut PendingWrites::default()));
+        now(hub.join_kept(&record, &"room".into(), None, None, &mut PendingWrites::default()));
         record
     };
     for text in ["one", "two"] {
