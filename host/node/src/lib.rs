@@ -12,6 +12,8 @@
 //!   room on the engine. `adoption`: rooms whose owner has gone. `channel_owners`: the port for the hub of one channel.
 //!   `room_posts`: events that other nodes have sent here.
 //! - [`store`]: the store of a channel on the engine.
+//! - [`requests`]: requests to other nodes, and their answers.
+//! - [`deploy`]: code that all nodes try before any of them runs it.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 //!   `listings`: their connections, one by one.
 
@@ -23,6 +25,7 @@ pub mod addressees;
 mod adoption;
 mod channel_owners;
 mod channel_peers;
+pub mod deploy;
 pub mod exchange;
 mod hubs;
 mod latch;
@@ -34,6 +37,7 @@ pub mod owners;
 pub mod parts;
 pub mod questions;
 mod receiver;
+pub mod requests;
 mod room_posts;
 pub mod room_record;
 pub mod session;

@@ -31,6 +31,7 @@ use crate::membership::{Change, Why};
 use crate::owners::RoomOwners;
 use crate::parts::Act;
 use crate::receiver::{self, ChannelQueue};
+use crate::requests::Requests;
 use crate::room_posts::Outcomes;
 use crate::session::Sessions;
 use crate::store::store;
@@ -62,7 +63,7 @@ pub struct Settings {
 
 /// A running node. Dropping it ends its tasks, and the other nodes find out in time; [`stop`](Node::stop) tells them.
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     opening: Mutex<HashMap<Group, Option<Latch>>>,
     /// Those who wait for the connections of others in a group.
     pub(crate) listings: Mutex<Listings>,
+    /// Requests to other nodes, and the port that answers theirs.
+    pub(crate) requests: Requests,
     /// Those who wait for the count of a group.
     counting: Mutex<HashMap<Group, Latch>>,
     /// The receivers of the channels in service.
@@ -145,6 +148,7 @@ impl Node {
             subscriber: Subscriber::default(),
             opening: Mutex::default(),
             listings: Mutex::default(),
+            requests: Requests::default(),
             counting: Mutex::default(),
             channels: Mutex::default(),
             sessions,
@@ -452,6 +456,7 @@ impl Shared {
                         if let Change::Gone { node, .. } = &change {
                             self.listings.lock().gone(*node);
                             self.orphaned.notify_one();
+                            self.requests.gone(*node);
                         }
                         log(exchange, &change);
                     }
