@@ -1,6 +1,7 @@
 //! A client of the operator's API.
 
 use std::net::SocketAddr;
+use std::process::Output;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -9,7 +10,7 @@ use crate::folder::folder;
 use crate::json;
 use crate::log::Line;
 use crate::raw::{HttpAnswer, Raw};
-use crate::server::Wharf;
+use crate::server::{Wharf, run_in};
 
 /// The token of all servers in tests.
 pub const TOKEN: &str = "correct-horse-battery-staple";
@@ -62,13 +63,41 @@ impl Operated {
         let mut raw = Raw::open(self.api).await;
         let length = body.len().to_string();
         let mut headers = headers.to_vec();
-        if method == "POST" {
+        if method == "POST" || method == "PUT" {
             headers.push(("Content-Length", &length));
         }
         raw.request(&format!("{method} {path}"), &headers).await;
         // A server that has answered already need not read the rest.
         raw.try_write(body).await;
         raw.answer().await
+    }
+
+    /// Runs `wharf` with these arguments as a person who has the operator's token, in a folder with these files.
+    pub fn command(&self, arguments: &[&str], files: &[(&str, &[u8])]) -> Output {
+        command(self.api, arguments, files)
+    }
+
+    /// Runs `wharf` like [`Operated::command`], while the test goes on.
+    pub async fn command_aside(
+        &self,
+        arguments: Vec<&'static str>,
+        (name, bytes): (&'static str, Vec<u8>),
+    ) -> Output {
+        let api = self.api;
+        let running =
+            tokio::task::spawn_blocking(move || command(api, &arguments, &[(name, &bytes)]));
+        running.await.expect("it ends")
+    }
+
+    /// Deploys bytes to a channel, on all hosts, by the program. Returns its outcome.
+    pub fn deploy(&self, channel: &str, bytes: &[u8]) -> Output {
+        let file = format!("{channel}.wasm");
+        self.command(&["deploy", &file], &[(&file, bytes)])
+    }
+
+    /// Returns the answer to `GET` of a path: status and JSON.
+    pub async fn ask(&self, path: &str) -> (u16, Value) {
+        answered(self.request("GET", path, &[authorization()], b"").await)
     }
 
     /// Returns the nodes of the cluster as the server knows them: status and JSON.
@@ -98,6 +127,18 @@ impl Operated {
     pub async fn refused(&self, path: &str, body: Value) -> (u16, String) {
         code(self.post(path, body).await)
     }
+}
+
+fn command(api: SocketAddr, arguments: &[&str], files: &[(&str, &[u8])]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let flag = if arguments.first() == Some(&"status") { "--url" } else { "--to" };
+    let place = format!("http://{}", api);
+    let arguments: Vec<&str> = arguments.iter().copied().chain([flag, &place]).collect();
+    let environment = [("WHARF_OPERATOR_TOKEN", TOKEN), ("USER", "ann")];
+    run_in(folder.path(), &arguments, &environment)
 }
 
 /// Returns the header with the token.

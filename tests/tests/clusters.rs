@@ -27,6 +27,8 @@ macro_rules! on_each_engine {
     };
 }
 
+mod cluster_api;
+mod cluster_deploys;
 mod cluster_history;
 mod cluster_rooms;
 

@@ -18,6 +18,7 @@ mod contracts;
 mod crashes;
 mod data_commands;
 mod demo;
+mod deploys;
 mod dev_inputs;
 mod endings;
 mod failures;

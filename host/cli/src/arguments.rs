@@ -5,6 +5,7 @@
 #[cfg(feature = "author")]
 mod author;
 mod data;
+mod operator;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 pub use data::DataCommand;
+pub use operator::{OperatorAction, OperatorCommand};
 
 use crate::output;
 
@@ -37,6 +39,8 @@ pub enum Command {
     Config(Config, Sources),
     /// Copy, show or change the data folder of a server with this configuration.
     Data(DataCommand, Config, Sources),
+    /// Ask a running host, whose address and token are those of this configuration if the command has none.
+    Operator(OperatorCommand, Config, Sources),
     /// Print the completions of this command line for a shell.
     Completions(Shell),
     /// Help an author of plugins.
@@ -91,6 +95,15 @@ impl Command {
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
         }
+        let operator = operator::read(name, matches);
+        // The configuration may be that of another machine, or of another user.
+        if let Some(command) = &operator
+            && command.url.is_some()
+            && command.token.is_some()
+            && !matches.contains_id("config")
+        {
+            return Ok(Command::Operator(command.clone(), Config::default(), Sources::default()));
+        }
         // Those of a command within a command have the flags that are before it as well.
         let innermost = matches.subcommand().map_or(matches, |(_, matches)| matches);
         let given = Given {
@@ -106,6 +119,9 @@ impl Command {
         #[cfg(feature = "author")]
         if let Some(command) = author::with_config(name, matches, (&config, &sources)) {
             return Ok(Command::Author(command));
+        }
+        if let Some(command) = operator {
+            return Ok(Command::Operator(command, config, sources));
         }
         if let Some(command) = data::read(name, matches) {
             return Ok(Command::Data(command, config, sources));
@@ -150,6 +166,10 @@ Examples:
       Take the settings from a file, and log more than it says
   wharf backup /backups/monday
       Copy the data folder, also while the server runs
+  wharf status
+      Show the hosts of a cluster, and the plugins that they run
+  wharf deploy chat.wasm --to http://127.0.0.1:4001
+      Send a plugin to all hosts of a cluster
   WHARF_MAX_MESSAGE_BYTES=64KiB wharf config
       Show the configuration that results, and where each value comes from";
 
@@ -184,6 +204,7 @@ fn parser() -> clap::Command {
         .subcommand(with_settings(serve))
         .subcommand(with_settings(config))
         .subcommands(data::subcommands())
+        .subcommands(operator::subcommands())
         .subcommand(completions());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());

@@ -4,6 +4,7 @@
 //! - [`arguments`]: the command line.
 //! - [`mod@author`]: the commands for authors of plugins.
 //! - [`mod@data`]: the commands for the data folder.
+//! - [`mod@operator`]: the commands for a running host.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`inherited`]: the sockets of a service manager.
 //! - [`log`]: the lines to standard error, from a thread of their own.
@@ -25,6 +26,7 @@ mod inherited;
 mod log;
 mod machine;
 mod memory;
+mod operator;
 mod output;
 mod serve;
 mod signals;
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
         Ok(Command::Data(command, config, sources)) => {
             sources.ignored().into_iter().for_each(output::complain);
             outcome(data::run(&command, config.data.as_deref()))
+        }
+        Ok(Command::Operator(command, config, sources)) => {
+            sources.ignored().into_iter().for_each(output::complain);
+            outcome(operator::run(&command, &config))
         }
         Ok(Command::Completions(shell)) => {
             outcome(output::print(&arguments::completions_for(shell)))

@@ -224,6 +224,8 @@ impl Exchange {
             Content::Listed { question, connections } => {
                 self.acts.push(Act::Listed(from, question, connections));
             }
+            // They are for the operator, and not for the exchange.
+            Content::Request { .. } | Content::Reply { .. } => {}
             Content::Notice(notice) => return Some(ForConnections::Notice(notice)),
             Content::Frame(frame) => return Some(ForConnections::Frame(frame)),
             Content::Disconnect(of) => return Some(ForConnections::Disconnect(of)),

@@ -13,6 +13,8 @@
 //!   `room_posts`: events that other nodes have sent here.
 //! - [`store`]: the store of a channel on the engine. `histories`: the logs of its rooms there, and the task that checks
 //!   this node's places in them. [`entry`]: their entries.
+//! - [`requests`]: requests to other nodes, and their answers.
+//! - [`deploy`]: code that all nodes try before any of them runs it.
 //! - [`parts`]: the parts that nodes have in rooms and users: counts and presence. [`questions`]: the counts of others.
 //!   `listings`: their connections, one by one.
 
@@ -24,6 +26,7 @@ pub mod addressees;
 mod adoption;
 mod channel_owners;
 mod channel_peers;
+pub mod deploy;
 pub mod entry;
 pub mod exchange;
 mod histories;
@@ -37,6 +40,7 @@ pub mod owners;
 pub mod parts;
 pub mod questions;
 mod receiver;
+pub mod requests;
 mod room_posts;
 pub mod room_record;
 pub mod session;

@@ -33,6 +33,7 @@ use crate::membership::{Change, Why};
 use crate::owners::RoomOwners;
 use crate::parts::Act;
 use crate::receiver::{self, ChannelQueue};
+use crate::requests::Requests;
 use crate::room_posts::Outcomes;
 use crate::session::Sessions;
 use crate::store::store;
@@ -64,7 +65,7 @@ pub struct Settings {
 
 /// A running node. Dropping it ends its tasks, and the other nodes find out in time; [`stop`](Node::stop) tells them.
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     opening: Mutex<HashMap<Group, Option<Latch>>>,
     /// Those who wait for the connections of others in a group.
     pub(crate) listings: Mutex<Listings>,
+    /// Requests to other nodes, and the port that answers theirs.
+    pub(crate) requests: Requests,
     /// Those who wait for the count of a group.
     counting: Mutex<HashMap<Group, Latch>>,
     /// The logs of rooms that this node follows.
@@ -149,6 +152,7 @@ impl Node {
             subscriber: Subscriber::default(),
             opening: Mutex::default(),
             listings: Mutex::default(),
+            requests: Requests::default(),
             counting: Mutex::default(),
             following: Following::default(),
             channels: Mutex::default(),
@@ -468,6 +472,7 @@ impl Shared {
                         if let Change::Gone { node, .. } = &change {
                             self.listings.lock().gone(*node);
                             self.orphaned.notify_one();
+                            self.requests.gone(*node);
                         }
                         log(exchange, &change);
                     }

@@ -17,7 +17,7 @@ use crate::histories::hear;
 use crate::node::Shared;
 use crate::taken::{Taken, taken};
 use crate::wire::{Content, DisconnectOf, FrameFor, Message};
-use crate::{notices, room_posts};
+use crate::{notices, requests, room_posts};
 
 /// Messages of a channel that are handled before what they have queued is written.
 const AT_ONCE: usize = 64;
@@ -117,6 +117,12 @@ async fn dispatch(shared: &Arc<Shared>, Taken { topic, message, position }: Take
             }
             Ok((_, Content::RoomOutcome { question, outcome })) => {
                 return shared.outcomes.answered(question, outcome);
+            }
+            Ok((from, Content::Request { question, request })) => {
+                return requests::asked(shared, from, question, request);
+            }
+            Ok((from, Content::Reply { question, reply })) => {
+                return shared.requests.replied(from, question, reply);
             }
             Ok((from, content)) => return shared.heard(from, content),
             Err(why) => return shared.ignore(&why),

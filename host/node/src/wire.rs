@@ -4,6 +4,8 @@
 //! node ignores fields that it does not know, and a missing field has its default. So fields can be added without
 //! another format. A node counts messages that it cannot read, and ignores them.
 
+mod request;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use wharf_hub::connection_id::NodeId;
 use wharf_hub::inbox::Outcome;
 use wharf_hub::owners::KeptTimer;
+
+pub use request::{OperatorRequest, Reply, Report, Request, Step, Try};
 
 /// The format that this version writes, and the only one that it reads.
 pub const FORMAT: u8 = 1;
@@ -113,6 +117,20 @@ pub enum Content<'a> {
         /// The room.
         #[serde(borrow)]
         room: Cow<'a, str>,
+    },
+    /// A request, which the receiver answers.
+    Request {
+        /// Number of the question.
+        question: u64,
+        /// The request.
+        request: Request,
+    },
+    /// The answer to a request.
+    Reply {
+        /// Number of the question.
+        question: u64,
+        /// The answer.
+        reply: Reply,
     },
 }
 

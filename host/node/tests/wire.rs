@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use wharf_hub::connection_id::NodeId;
 use wharf_node::wire::{
     Beat, Content, DisconnectOf, Entry, FORMAT, FrameFor, GroupName, Message, News, NoticeTo,
-    Place, RoomEventFor, RoomOutcome, RoomTimer, RoomTimerFor, To, Unreadable,
+    OperatorRequest, Place, Reply, Report, Request, RoomEventFor, RoomOutcome, RoomTimer,
+    RoomTimerFor, Step, To, Try, Unreadable,
 };
 
 fn node() -> NodeId {
@@ -134,7 +136,68 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
             Content::RoomReset { channel, room: Cow::Borrowed("red") },
             include_str!("wire/room_reset.hex"),
         ),
+        (
+            request(Request::Operator(OperatorRequest {
+                path: "/api/channels/chat/rooms".to_owned(),
+                query: Some("limit=2".to_owned()),
+                body: None,
+            })),
+            include_str!("wire/request_question.hex"),
+        ),
+        (
+            request(Request::Operator(OperatorRequest {
+                path: "/api/channels/chat/connections/1-2/send".to_owned(),
+                query: None,
+                body: Some(Bytes::from_static(b"{\"text\":\"hello\"}")),
+            })),
+            include_str!("wire/request_command.hex"),
+        ),
+        (
+            request(Request::Deploy(Step::Try(Try {
+                deploy: 7,
+                channel: "chat".to_owned(),
+                sha256: "00ff".to_owned(),
+                bytes: 70_000,
+            }))),
+            include_str!("wire/request_try.hex"),
+        ),
+        (
+            request(Request::Deploy(Step::Forget { deploy: 7 })),
+            include_str!("wire/request_forget.hex"),
+        ),
+        (
+            request(Request::Deploy(Step::Look { number: 3, channel: "chat".to_owned() })),
+            include_str!("wire/request_look.hex"),
+        ),
+        (
+            reply(Reply::Operator { status: 200, body: Bytes::from_static(b"{}") }),
+            include_str!("wire/reply_operator.hex"),
+        ),
+        (reply(Reply::Deploy(Report::Trying)), include_str!("wire/reply_trying.hex")),
+        (reply(Reply::Deploy(Report::Ready)), include_str!("wire/reply_ready.hex")),
+        (
+            reply(Reply::Deploy(Report::Refused { reason: "it does not fit".to_owned() })),
+            include_str!("wire/reply_refused.hex"),
+        ),
+        (reply(Reply::Deploy(Report::Busy)), include_str!("wire/reply_busy.hex")),
+        (reply(Reply::Deploy(Report::Forgotten)), include_str!("wire/reply_forgotten.hex")),
+        (
+            reply(Reply::Deploy(Report::Looked {
+                number: 3,
+                generation: Some(2),
+                reason: Some("its path is taken".to_owned()),
+            })),
+            include_str!("wire/reply_looked.hex"),
+        ),
     ]
+}
+
+fn request(request: Request) -> Content<'static> {
+    Content::Request { question: 8, request }
+}
+
+fn reply(reply: Reply) -> Content<'static> {
+    Content::Reply { question: 8, reply }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -173,7 +236,7 @@ fn a_later_version_may_add_fields_and_kinds() {
 proptest! {
     #[test]
     fn no_bytes_make_reading_panic(
-        at in 0..13_usize,
+        at in 0..contents().len(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         end in any::<prop::sample::Index>(),
         noise in prop::collection::vec(any::<u8>(), 0..64),

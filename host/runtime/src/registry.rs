@@ -5,6 +5,7 @@
 //!   (`describe`). Bad code never replaces good code.
 //! - `mount`: fit code becomes the generation that serves, all in one step where paths move between
 //!   files.
+//! - `deployed`: code that comes by a deployment, and not from the folder.
 //! - `readiness`: the files that are not served, and the question if the host is ready.
 //! - `tidy`: what is not used is dropped; removed channels are freed.
 
@@ -41,6 +42,7 @@ use wharf_hub::peers::Cluster;
 use wharf_hub::presence::PresenceTiming;
 use wharf_hub::store::{Memory, Store};
 
+mod deployed;
 mod follow;
 mod load;
 mod load_outcome;
@@ -51,6 +53,7 @@ mod tidy;
 #[cfg(test)]
 mod tests;
 
+pub use deployed::{Tried, Unfit};
 pub use readiness::{Readiness, Refusal};
 use tidy::KeptChannels;
 
@@ -72,6 +75,8 @@ pub struct Registry {
     kept: Mutex<KeptChannels>,
     /// Files that are not served, by the channel's name.
     refusals: Mutex<BTreeMap<String, Refusal>>,
+    /// Orders about deployed code.
+    orders: deployed::Orders,
     /// True until the files of the start have been looked at.
     is_starting: AtomicBool,
     /// True once every file of the folder was served.
@@ -108,6 +113,7 @@ impl Registry {
             channels: Mutex::default(),
             kept: Mutex::default(),
             refusals: Mutex::default(),
+            orders: deployed::Orders::new(),
             is_starting: AtomicBool::new(false),
             was_complete: AtomicBool::new(false),
         }

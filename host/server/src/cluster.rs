@@ -10,10 +10,22 @@ use wharf_hub::hub::Channels;
 use wharf_hub::inbox::InboxLimits;
 use wharf_node::{Node, Settings};
 
+use crate::deploys::Host;
+
 /// Time between two tries to reach the engine at the start.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Joins the cluster of a configuration, if it names one. `address` is one of those that the host listens on.
+/// Returns the name of a host, and the time of its start. `address` is one of those that it listens on.
+pub(crate) fn host(config: &Config, address: &str) -> Host {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = match &*config.node_name {
+        "" => default_name(address),
+        name => name.to_owned(),
+    };
+    Host { name, started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Joins the cluster of a configuration, if it names one.
 ///
 /// # Errors
 ///
@@ -21,21 +33,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn join(
     config: &Config,
     hubs: &Arc<Channels>,
-    address: &str,
+    host: &Host,
 ) -> anyhow::Result<Option<Arc<Node>>> {
     let Some(engine) = &config.cluster else { return Ok(None) };
     let configuration = Configuration::parse(engine.expose())
         .and_then(|configuration| configuration.with_prefix(&config.cluster_prefix))
         .context("`cluster` cannot be used")?;
     let (engine, deliveries) = open(&configuration, config.start_without_engine).await?;
-    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let settings = Settings {
-        name: match &*config.node_name {
-            "" => default_name(address),
-            name => name.to_owned(),
-        },
+        name: host.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+        started: host.started,
         timeout: config.node_timeout,
         inbox: InboxLimits {
             events: config.inbox_events,

@@ -11,7 +11,8 @@
 //! - `tally`: events of which one line a second tells.
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - `data`: the folder of the data that outlives the process.
-//! - [`operator`]: the operator's API.
+//! - `deploys`: plugins that are deployed, tried by all nodes, and run by all or by none.
+//! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `page`: the demo page and the health check.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
@@ -29,12 +30,14 @@ pub mod server;
 mod admission;
 mod cluster;
 mod data;
+mod deploys;
 mod http;
 pub mod listener;
 mod pending;
 mod tally;
 
 pub mod operator;
+pub mod operator_client;
 
 mod demo;
 pub mod handshake;

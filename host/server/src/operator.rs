@@ -7,8 +7,13 @@
 
 pub(crate) mod audit;
 mod commands;
+mod everywhere;
 mod fields;
+mod here;
 mod kept;
+mod merge;
+mod nodes;
+mod plugins;
 mod problem;
 mod queries;
 mod route;
@@ -24,8 +29,9 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::deploys::Deploys;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::{Listener, listed};
 use crate::pending::{Pending, Seat};
@@ -37,8 +43,10 @@ use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
 
 use audit::{Act, Audit};
+use everywhere::Question;
+pub(crate) use here::responder;
 use problem::{OperatorAnswer, Problem, bad, json};
-use route::{Command, Query, Resource, Route};
+use route::{Command, Plugin, Query, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -124,12 +132,15 @@ impl Operator {
         self,
         config: Arc<Config>,
         registry: Arc<Registry>,
+        deploys: Arc<Deploys>,
         audit: Arc<Audit>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
             config,
             registry,
+            deploys,
+            uploading: Semaphore::new(1),
             audit: audit.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
@@ -178,6 +189,9 @@ async fn accept(
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
+    deploys: Arc<Deploys>,
+    /// The turn of the one request with a plugin's file, which may be large.
+    uploading: Semaphore,
     audit: Arc<Audit>,
     /// The token's hash.
     token: [u8; 32],
@@ -299,24 +313,34 @@ impl Api {
     async fn answer(&self, request: &Request<Incoming>) -> OperatorAnswer {
         let query = request.uri().query();
         let Route { channel, resource } = Route::of(request.uri().path())?;
-        let about = match resource {
-            Resource::Query(about) => about,
-            Resource::Command(_) => return Err(Problem::method(true)),
-        };
-        match (about, channel) {
-            (Query::Nodes, _) => queries::nodes(&self.registry, query),
-            (Query::Audit, _) => queries::acts(&self.audit, query).await,
-            (_, None) => {
-                queries::check_no_query(query)?;
-                Ok((StatusCode::OK, queries::channels(&self.registry)))
+        match (resource, channel) {
+            (Resource::Query(Query::Nodes), _) => {
+                nodes::all(&self.registry, &self.deploys, query).await
             }
-            (about, Some(name)) => queries::answer(&*self.channel(&name)?, &about, query).await,
+            (Resource::Query(Query::Plugins), _) => plugins::list(&self.deploys, query).await,
+            (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
+            (Resource::Query(about), channel) => {
+                let (path, channel) = (request.uri().path(), channel.as_deref());
+                let asked = Question { path, query, channel, about: &about };
+                everywhere::answer(&self.registry, &self.deploys, asked, patience(&self.config))
+                    .await
+            }
+            (Resource::Command(_) | Resource::Plugin(Plugin::Rollback), _) => {
+                Err(Problem::method("POST"))
+            }
+            (Resource::Plugin(Plugin::Code), _) => Err(Problem::method("PUT, DELETE")),
         }
     }
 
     /// Runs a command to its end, or refuses it, and records the one or the other before it is answered.
     async fn act(self: &Arc<Self>, remote: Remote, request: Request<Incoming>) -> OperatorAnswer {
+        if let Ok(Route { channel: Some(name), resource: Resource::Plugin(about) }) =
+            Route::of(request.uri().path())
+        {
+            return plugins::act(self, remote, request, &name, about).await;
+        }
         let mut act = Act::begin(&self.audit, remote, &request);
+        let path = request.uri().path().to_owned();
         let prepared = match self.prepare(request, &mut act).await {
             Ok(prepared) => prepared,
             Err(problem) => {
@@ -327,9 +351,13 @@ impl Api {
         };
         let Prepared { channel, command, body, is_awaited } = prepared;
         let mut line = ActionLine::of(self, remote, &channel, &command);
-        let command = commands::begin(channel, command, body, is_awaited);
+        let node = self.deploys.node().cloned();
+        let elsewhere = node.zip(everywhere::elsewhere(&self.deploys, &command));
         commands::to_its_end(async move {
-            let answered = command.await;
+            let answered = match elsewhere {
+                Some((node, to)) => everywhere::run(node, to, path, body).await,
+                None => commands::begin(channel, command, body, is_awaited).await,
+            };
             line.status = Some(match &answered {
                 Ok((status, _)) => status.as_u16(),
                 Err(problem) => problem.status().as_u16(),
@@ -349,13 +377,13 @@ impl Api {
     ) -> Result<Prepared, Problem> {
         let Route { channel, resource } = Route::of(request.uri().path())?;
         let (Some(name), Resource::Command(command)) = (channel, resource) else {
-            return Err(Problem::method(false));
+            return Err(Problem::method("GET, HEAD"));
         };
         act.names(&name, &command);
         if request.method() != Method::POST {
-            return Err(Problem::method(true));
+            return Err(Problem::method("POST"));
         }
-        let channel = self.channel(&name)?;
+        let channel = here::channel(&self.registry, &name)?;
         let query = request.uri().query();
         let is_awaited = match &command {
             Command::Post(_) => queries::wait(query)?,
@@ -367,13 +395,6 @@ impl Api {
         let body = self.body(request, &command).await?;
         act.has_body(body.len());
         Ok(Prepared { channel, command, body, is_awaited })
-    }
-
-    fn channel(&self, name: &str) -> Result<Arc<Channel>, Problem> {
-        self.registry.find(name).ok_or_else(|| {
-            let name = escape(cut(name, MAX_SHOWN_BYTES));
-            Problem::not_found("unknown-channel", format!("no channel {name} is in service"))
-        })
     }
 
     /// Returns the body, which is JSON and not too long. An optional body that was left out is

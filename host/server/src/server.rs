@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::cluster;
 use crate::data;
 use crate::demo::Demo;
+use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
@@ -97,8 +98,9 @@ pub async fn run_observed(
     let data = data::open(&config)?;
     let mut shutdown = std::pin::pin!(shutdown);
     let hubs = Arc::default();
+    let host = cluster::host(&config, &address);
     let node = tokio::select! {
-        node = cluster::join(&config, &hubs, &address) => node?,
+        node = cluster::join(&config, &hubs, &host) => node?,
         // It was still waiting for the engine.
         () = &mut shutdown => return Ok(()),
     };
@@ -111,6 +113,15 @@ pub async fn run_observed(
     };
     tokens.follow(&ports.http);
     let registry = Arc::new(Registry::new(config.clone(), Engine::new(cache, machine)?, ports));
+    let deploys = Deploys::new(config.clone(), registry.clone(), host, node.clone());
+    let deployed = tokio::select! {
+        deployed = deploys.begin() => deployed,
+        // It was still waiting for the table.
+        () = &mut shutdown => return Ok(()),
+    };
+    if let Some(node) = &node {
+        node.respond_with(operator::responder(registry.clone(), &deploys));
+    }
     let (scanned, first_scan) = oneshot::channel();
     let followed = AssertUnwindSafe(registry.clone().follow(changes, scanned)).catch_unwind();
     let following = tokio::spawn(async {
@@ -121,6 +132,7 @@ pub async fn run_observed(
             );
         }
     });
+    let deploying = tokio::spawn(deploys.clone().run(deployed));
     let front = Arc::new(Front::new(config.clone(), registry.clone()).with_demo(demo.clone()));
     let server = Server {
         config: config.clone(),
@@ -144,7 +156,7 @@ pub async fn run_observed(
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
             let (config, audit) = (config.clone(), Audit::open(&config));
-            let serving = operator.serve(config, registry.clone(), audit, closing);
+            let serving = operator.serve(config, registry.clone(), deploys.clone(), audit, closing);
             operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;
@@ -163,6 +175,7 @@ pub async fn run_observed(
     registry.end_all(&mut end_pace(&config, front.connections()), Reason::Shutdown).await;
     server.drain(operating, until).await;
     following.abort();
+    deploying.abort();
     if let Some(node) = node {
         node.stop().await;
     }

@@ -5,7 +5,7 @@ use super::source::Source;
 
 /// Files whose lines only the operator and the files of plugins cause, once for each cause; and
 /// `origin.rs`, whose caller asks for the budget.
-const WITHOUT_BUDGET: [&str; 17] = [
+const WITHOUT_BUDGET: [&str; 20] = [
     "host/runtime/src/channel.rs",
     "host/runtime/src/log_budget.rs",
     "host/runtime/src/plugin/cache.rs",
@@ -14,11 +14,14 @@ const WITHOUT_BUDGET: [&str; 17] = [
     "host/runtime/src/plugin/watch/watched_file.rs",
     "host/runtime/src/registry.rs",
     "host/runtime/src/registry/follow.rs",
+    "host/runtime/src/registry/follow/deployed.rs",
     "host/runtime/src/registry/load_outcome.rs",
     "host/runtime/src/registry/mount.rs",
     "host/server/src/handshake/origin.rs",
     "host/server/src/cluster.rs",
     "host/server/src/data.rs",
+    "host/server/src/deploys/coordinate.rs",
+    "host/server/src/deploys/follow.rs",
     "host/server/src/operator.rs",
     "host/server/src/operator/commands.rs",
     "host/server/src/server.rs",

@@ -39,13 +39,7 @@ impl Hub {
     }
 
     /// Takes a notice to connections of other nodes.
-    pub(crate) fn post_elsewhere(
-        &self,
-        to: NoticeFor,
-        cause: Option<&Cause>,
-        payload: &Bytes,
-        hops: u8,
-    ) {
+    pub fn post_elsewhere(&self, to: NoticeFor, cause: Option<&Cause>, payload: &Bytes, hops: u8) {
         if let Some(peers) = &self.peers {
             peers.notify(to, cause, payload, hops);
         }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::deployed::Order;
 use super::load::{FileRefusal, Ready, read_again};
 use super::load_outcome::tell_mounted;
 use super::mount::Waiting;
@@ -27,9 +28,11 @@ use crate::ports::LoadOutcome;
 use wharf_contract::text::escape;
 
 mod departures;
+mod deployed;
 mod refused;
 
 use departures::Departures;
+use deployed::Sources;
 use refused::RefusedFiles;
 
 /// Bytes of the files that are being loaded. With more, further changes wait in the folder.
@@ -79,6 +82,7 @@ struct Follower {
     waiting: Waiting,
     departures: Departures,
     refused: RefusedFiles,
+    sources: Sources,
     next_ticket: u64,
     /// Tells of compilations that take longer than their limit.
     late: mpsc::UnboundedSender<(String, u64)>,
@@ -104,6 +108,8 @@ impl Registry {
         async move {
             tokio::spawn(tidy::tidy_up(Arc::downgrade(&self)));
             let (late, told_late) = mpsc::unbounded_channel();
+            let orders = self.orders.receiver.lock().take();
+            let deployed = std::mem::take(&mut *self.orders.expected.lock());
             let follower = Follower {
                 registry: self,
                 tasks: JoinSet::new(),
@@ -112,14 +118,15 @@ impl Registry {
                 waiting: Waiting::new(),
                 departures: Departures::default(),
                 refused: RefusedFiles::default(),
+                first: deployed.clone(),
+                sources: Sources::new(deployed),
                 next_ticket: 0,
                 late,
                 scanned: Some(scanned),
                 is_listed: false,
-                first: BTreeSet::new(),
                 first_served: BTreeMap::new(),
             };
-            follower.run(changes, told_late).await;
+            follower.run(changes, told_late, orders).await;
         }
     }
 }
@@ -129,6 +136,7 @@ impl Follower {
         mut self,
         mut changes: mpsc::Receiver<Change>,
         mut late: mpsc::UnboundedReceiver<(String, u64)>,
+        mut orders: Option<mpsc::Receiver<Order>>,
     ) {
         loop {
             self.end_first_scan();
@@ -159,6 +167,7 @@ impl Follower {
                     }
                 }
                 Some((name, ticket)) = late.recv() => self.is_late(&name, ticket),
+                Some(order) = next_order(&mut orders) => self.ordered(order),
                 () = tokio::time::sleep_until(retry), if self.has_room() => self.try_again(),
                 // The next round ends it.
                 () = tokio::time::sleep_until(departure) => {}
@@ -176,8 +185,14 @@ impl Follower {
             Change::Scanned => self.is_listed = true,
             Change::Settled { name, path, bytes, sha256 } => {
                 let size = bytes.len();
-                self.consider(PluginFile { name, path, size, sha256 }, bytes);
+                let file = PluginFile { name, path, size, sha256 };
+                if self.sources.has_file(&file) {
+                    self.consider(file, bytes);
+                }
             }
+            // Deployed code serves in its place.
+            Change::Unreadable { name, .. } | Change::Removed { name }
+                if !self.sources.has_no_file(&name) => {}
             Change::Unreadable { name, path, reason } => {
                 self.departures.call_off(&name);
                 self.refuse(&name, path, None, FileRefusal::of(reason));
@@ -335,8 +350,11 @@ impl Follower {
     /// Takes note of the channels that give way to this code, if all do that hold its paths.
     fn displaced_by(&mut self, ready: &Ready) -> Displaced {
         let holders = self.registry.holders(ready);
+        // Deployed code has its paths before any file.
+        let is_deployed = self.sources.is_deployed(&ready.name);
         let is_of_start = |name: &String| {
-            self.scanned.is_some() && *name > ready.name && self.first_served.contains_key(name)
+            let gives_way = is_deployed || *name > ready.name;
+            self.scanned.is_some() && gives_way && self.first_served.contains_key(name)
         };
         if !holders.iter().all(|name| self.departures.has(name) || is_of_start(name)) {
             return Displaced::default();
@@ -471,6 +489,11 @@ impl Follower {
             let _ = scanned.send(());
         }
     }
+}
+
+/// Returns the next order about deployed code; `None` if there will be none.
+async fn next_order(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    orders.as_mut()?.recv().await
 }
 
 /// Tells the operator of a plugin whose loading takes a while.

@@ -45,7 +45,7 @@ impl Registry {
 
     /// Returns a reason in the form for people. A guest has its settings when it describes itself,
     /// and can put them into the reason.
-    fn shown(&self, name: &str, reason: &str) -> String {
+    pub(super) fn shown(&self, name: &str, reason: &str) -> String {
         escape(&self.config.channel(name).secrets.hide(reason, MAX_REASON_BYTES))
     }
 

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use wharf_config::{Config, DataSync};
 use wharf_runtime::log_budget::LogBudget;
 
-pub(super) use act::Act;
+pub(super) use act::{Act, rfc_3339};
 use act::{Record, unix};
 use file::AuditFile;
 

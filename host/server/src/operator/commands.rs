@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::fields::{Fields, check_json};
 
 use super::problem::{OperatorAnswer, Problem, bad, bad_field, data_unavailable, refused};
-use super::queries::{client, online};
+use super::queries::{client, user_offline};
 use super::route::{Command, To};
 use wharf_config::Config;
 use wharf_contract::CallRefusal;
@@ -25,6 +25,7 @@ use wharf_hub::connection_id::ConnectionId;
 use wharf_hub::hub::Posting;
 use wharf_hub::inbox::{NoPlace, Outcome, Place};
 use wharf_hub::outbound::PendingWrites;
+use wharf_hub::peers::NoticeFor;
 use wharf_hub::recipients::{Audience, Group, Recipients};
 use wharf_runtime::channel::Channel;
 use wharf_runtime::guest_call::CallError;
@@ -100,9 +101,10 @@ async fn run(
                     usize::from(hub.send_to(id, &frame, writes))
                 }
                 To::User(name) => {
-                    online(&channel, name)?;
+                    online(&channel, name).await?;
+                    let others = hub.count_of_others(Group::User(name));
                     let to = Recipients::User(Arc::from(&**name));
-                    hub.deliver(None, &to, &frame, None, writes).await
+                    hub.deliver(None, &to, &frame, None, writes).await + others
                 }
             };
             done(StatusCode::OK, "receivers", receivers)
@@ -117,8 +119,9 @@ async fn run(
                     1
                 }
                 To::User(name) => {
-                    online(&channel, name)?;
-                    hub.disconnect_user(name, &close).await
+                    online(&channel, name).await?;
+                    let others = hub.count_of_others(Group::User(name));
+                    hub.disconnect_user(name, &close).await + others
                 }
             };
             done(StatusCode::OK, "disconnected", disconnected)
@@ -127,6 +130,7 @@ async fn run(
             let payload = event(&body, config)?;
             check_handled(&channel, "on_notify")?;
             let limits = channel.context.inbox_limits();
+            let mut others = 0;
             let posting = match &to {
                 To::Connection(id) => {
                     let id = client(&channel, id)?.id;
@@ -140,12 +144,15 @@ async fn run(
                     }
                 }
                 To::User(name) => {
-                    online(&channel, name)?;
+                    online(&channel, name).await?;
+                    others = hub.count_of_others(Group::User(name));
+                    let to = NoticeFor::User(Arc::from(&**name), Vec::new());
+                    hub.post_elsewhere(to, None, &payload, HOPS);
                     hub.notice_places(Group::User(name), &[], payload.len(), limits).await
                 }
             };
             let count = hub.post_to_several(posting, None, &payload, HOPS).await;
-            done(StatusCode::ACCEPTED, "posted", count)
+            done(StatusCode::ACCEPTED, "posted", count + others)
         }
         Command::Post(room) => {
             let room = room_name(room, "room")?;
@@ -173,6 +180,16 @@ async fn run(
             let is_forgotten = reset.map_err(|why| data_unavailable(&why))?;
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
+    }
+}
+
+/// Checks that a user has a connection, here or on another host.
+async fn online(channel: &Channel, name: &str) -> Result<(), Problem> {
+    let hub = &channel.context.hub;
+    hub.ask(Group::User(name)).await;
+    match hub.count_everywhere(Group::User(name)) {
+        0 => Err(user_offline(name)),
+        _ => Ok(()),
     }
 }
 

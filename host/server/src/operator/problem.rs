@@ -9,6 +9,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
+use serde_json::Value;
 use wharf_contract::CallRefusal;
 use wharf_contract::outside_messages::{ErrorBody, OutsideProblem};
 use wharf_engine::Unavailable;
@@ -60,6 +61,14 @@ impl Problem {
         Problem::with(status, body.into())
     }
 
+    /// Makes the answer of another host a problem.
+    pub(super) fn forwarded(status: StatusCode, body: Bytes) -> Problem {
+        let found: Option<Value> = serde_json::from_slice(&body).ok();
+        let code = found.as_ref().and_then(|body| body.pointer("/error/code")?.as_str());
+        let code = code.map(str::to_owned);
+        Problem { code, ..Problem::with(status, body) }
+    }
+
     /// Returns the problem of a message or an event from outside.
     pub fn outside(problem: &OutsideProblem) -> Problem {
         let status = StatusCode::from_u16(problem.status());
@@ -103,13 +112,21 @@ impl Problem {
         Problem { header, ..Problem::new(StatusCode::UNAUTHORIZED, code, message.to_owned()) }
     }
 
-    /// Returns the problem of a path that exists for another method.
-    pub fn method(is_command: bool) -> Problem {
-        let allowed = if is_command { "POST" } else { "GET, HEAD" };
+    /// Returns the problem of a path that exists for other methods, which are these.
+    pub fn method(allowed: &'static str) -> Problem {
         let message = format!("this path takes {allowed}");
         let header = Some(Box::new((ALLOW, HeaderValue::from_static(allowed))));
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Problem { header, ..Problem::new(status, "method-not-allowed", message) }
+    }
+
+    /// Adds a field to the body, beside the error.
+    pub fn with_field(mut self, name: &str, value: Value) -> Problem {
+        if let Ok(Value::Object(mut body)) = serde_json::from_slice(&self.body) {
+            body.insert(name.to_owned(), value);
+            self.body = Value::Object(body).to_string().into();
+        }
+        self
     }
 
     /// Returns the status and the body.

@@ -22,7 +22,7 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::{Registry, hex};
 
 /// Entries on a page by default, and at most.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 /// Longest part of a name that a message repeats, in bytes.
 const MAX_SHOWN_BYTES: usize = 255;
@@ -53,28 +53,6 @@ pub fn channels(registry: &Registry) -> Bytes {
     }))
 }
 
-/// Returns the nodes of the cluster, the one that answers first.
-pub(super) fn nodes(registry: &Registry, query: Option<&str>) -> OperatorAnswer {
-    check_no_query(query)?;
-    let Some(cluster) = registry.cluster() else {
-        let message = "this host is in no cluster; `cluster` names one".to_owned();
-        return Err(Problem::not_found("no-cluster", message));
-    };
-    let nodes = cluster.nodes().into_iter().map(|node| {
-        json!({
-            "id": node.id.to_string(),
-            "name": node.name,
-            "version": node.version,
-            "started_at": node.started,
-            "connections": node.connections,
-            "silent_for_ms": node.silent_for.map(|time| time.as_millis() as u64),
-        })
-    });
-    let nodes: Vec<Value> = nodes.collect();
-    let found = json!({ "engine": cluster.engine(), "failure": cluster.failure(), "nodes": nodes });
-    Ok((StatusCode::OK, body(found)))
-}
-
 /// Returns a page of the audit log, the newest record first.
 pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAnswer {
     #[derive(Serialize)]
@@ -96,7 +74,7 @@ pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAns
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Audit | Query::Nodes | Query::Channels | Query::Channel => {
+        Query::Audit | Query::Nodes | Query::Plugins | Query::Channels | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }
@@ -158,15 +136,18 @@ pub fn client(channel: &Channel, id: &str) -> Result<Arc<ConnectionRecord>, Prob
     })
 }
 
-/// Returns the number of connections of a user, if there is one.
-pub fn online(channel: &Channel, name: &str) -> Result<usize, Problem> {
+/// Returns the number of connections of a user on this host, if there is one.
+fn online(channel: &Channel, name: &str) -> Result<usize, Problem> {
     match channel.context.hub.count(Group::User(name)) {
-        0 => {
-            let name = escape(cut(name, MAX_SHOWN_BYTES));
-            Err(Problem::not_found("user-offline", format!("{name} has no connection")))
-        }
+        0 => Err(user_offline(name)),
         count => Ok(count),
     }
+}
+
+/// Returns the problem of a user without a connection.
+pub(super) fn user_offline(name: &str) -> Problem {
+    let name = escape(cut(name, MAX_SHOWN_BYTES));
+    Problem::not_found("user-offline", format!("{name} has no connection"))
 }
 
 fn overview(channel: &Channel) -> Value {
@@ -373,7 +354,8 @@ pub(crate) fn check_no_query(query: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-fn unknown_parameter(name: &str) -> Problem {
+/// Returns the problem of a parameter that is not known.
+pub(super) fn unknown_parameter(name: &str) -> Problem {
     let name = escape(cut(name, 64));
     bad_field(&name, format!("there is no parameter `{name}` here"))
 }

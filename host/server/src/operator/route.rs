@@ -6,7 +6,7 @@ use wharf_contract::router::decode;
 /// A path of the API, taken apart and decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Name of the channel; `None` in the list of all, and in the audit log.
+    /// Name of the channel; `None` where it is about all of them.
     pub channel: Option<String>,
     /// The subject of the request.
     pub resource: Resource,
@@ -19,6 +19,17 @@ pub enum Resource {
     Query(Query),
     /// A command, by `POST`.
     Command(Command),
+    /// The deployed code of a channel.
+    Plugin(Plugin),
+}
+
+/// A resource of the deployed code of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plugin {
+    /// The code: `PUT` deploys a file, `DELETE` withdraws it.
+    Code,
+    /// Its way back to the code before, by `POST`.
+    Rollback,
 }
 
 /// A resource that can be read.
@@ -28,6 +39,8 @@ pub enum Query {
     Audit,
     /// The nodes of the cluster.
     Nodes,
+    /// The plugins that are deployed.
+    Plugins,
     /// All channels.
     Channels,
     /// One channel.
@@ -117,6 +130,17 @@ impl Route {
             ["", "api", "nodes"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Nodes) });
             }
+            ["", "api", "plugins"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Plugins) });
+            }
+            ["", "api", "plugins", channel] => {
+                let channel = Some((*channel).to_owned());
+                return Ok(Route { channel, resource: Resource::Plugin(Plugin::Code) });
+            }
+            ["", "api", "plugins", channel, "rollback"] => {
+                let channel = Some((*channel).to_owned());
+                return Ok(Route { channel, resource: Resource::Plugin(Plugin::Rollback) });
+            }
             ["", "api", "audit"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });
             }
@@ -188,6 +212,14 @@ impl Command {
             }),
             Command::Post(room) | Command::Reset(room) => Some(("room", room)),
             Command::Broadcast | Command::Messages => None,
+        }
+    }
+
+    /// Returns the id of the one connection that it is for, if it is for one.
+    pub(crate) fn connection(&self) -> Option<&str> {
+        match self.subject() {
+            Some(("connection", id)) => Some(id),
+            _ => None,
         }
     }
 

@@ -162,6 +162,21 @@ impl Act {
         }
     }
 
+    /// Notes an act that is no command to a channel in service.
+    pub(crate) fn is_about(&mut self, channel: &str, action: &'static str) {
+        if let Some(record) = &mut self.record {
+            record.channel = Some(escape(cut(channel, MAX_SHOWN_BYTES)));
+            record.action = Some(action);
+        }
+    }
+
+    /// Notes the thing that the act is about, once that is known.
+    pub(crate) fn has_subject(&mut self, subject: &str) {
+        if let Some(record) = &mut self.record {
+            record.subject = Some(escape(cut(subject, MAX_SHOWN_BYTES)));
+        }
+    }
+
     /// Notes the size of the body, with which the command is run to its end.
     pub(crate) fn has_body(&mut self, bytes: usize) {
         self.code_if_dropped = HOST_FAILED;
@@ -203,7 +218,7 @@ pub(super) fn unix() -> Duration {
 }
 
 /// Writes a time since 1970 as RFC 3339 has it, in UTC.
-pub(super) fn rfc_3339(since_1970: Duration) -> String {
+pub(crate) fn rfc_3339(since_1970: Duration) -> String {
     let (seconds, milliseconds) = (since_1970.as_secs(), since_1970.subsec_millis());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March have their leap day at the end; 400 of them have 146,097 days.
