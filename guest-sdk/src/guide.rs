@@ -25,6 +25,7 @@ pages! {
     room_state: "room-state.md",
     rooms: "rooms.md",
     settings_and_http: "settings-and-http.md",
+    several_hosts: "several-hosts.md",
     store: "store.md",
     testing: "testing.md",
     timers: "timers.md",

@@ -409,7 +409,7 @@ async fn what_the_engine_has_no_room_for_is_refused_and_reaches_nobody(engine: &
     {
         assert_eq!(ann.ask_json(order).await["refused"], "cluster-queue-full");
     }
-    // What reaches no others goes on.
+    // Messages that reach no others go on.
     ann.send_json(json!({ "do": "send", "text": "y".repeat(500_000) })).await;
     assert_eq!(ann.text().await.len(), 500_000);
     cluster.engine.server().pause(false);

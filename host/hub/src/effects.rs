@@ -203,7 +203,7 @@ impl Effects {
         let receivers = effect.is_broadcast().then_some(|| effect.receivers(hub));
         let recorded = self.recorded.with(payload, names, receivers, limits);
         let recorded = recorded.ok_or_else(|| limits.exceeded())?;
-        // What the event has said before waits for its end, and is not in the queue yet.
+        // Earlier messages of the event wait for its end, and are not in the queue yet.
         if effect.leaves(hub) && !hub.has_room(recorded.payload_bytes + recorded.name_bytes) {
             return Err(CallRefusal::ClusterQueueFull);
         }

@@ -11,10 +11,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use wharf_cluster::{Bounds, LinkState, Slice};
 use wharf_contract::history::Retention;
-use wharf_engine::Unavailable;
 use wharf_hub::history::{Epoch, Position};
 use wharf_hub::logs::{LogMessage, LogPart, Logs};
 use wharf_hub::outbound::PendingWrites;
+use wharf_hub::owners::Unavailable;
 use wharf_hub::peers::Wait;
 
 use crate::entry;

@@ -26,6 +26,7 @@ pub mod addressees;
 mod adoption;
 mod channel_owners;
 mod channel_peers;
+mod cluster_port;
 pub mod deploy;
 pub mod entry;
 pub mod exchange;

@@ -12,20 +12,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use wharf_cluster::{Deliveries, Engine, LinkState};
+use wharf_cluster::{Deliveries, Engine};
 use wharf_hub::connection_id::{ConnectionId, NodeId};
 use wharf_hub::hub::Channels;
 use wharf_hub::inbox::InboxLimits;
-use wharf_hub::logs::Logs;
-use wharf_hub::owners::Owners;
-use wharf_hub::peers::{Cluster, NodeFacts, Peers};
-use wharf_hub::store::Store;
 
 use crate::adoption;
-use crate::channel_owners::ChannelOwners;
-use crate::channel_peers::ChannelPeers;
 use crate::exchange::Exchange;
-use crate::histories::{self, ChannelLogs, Following};
+use crate::histories::{self, Following};
 use crate::hubs::Hubs;
 use crate::latch::Latch;
 use crate::listings::Listings;
@@ -36,7 +30,6 @@ use crate::receiver::{self, ChannelQueue};
 use crate::requests::Requests;
 use crate::room_posts::Outcomes;
 use crate::session::Sessions;
-use crate::store::store;
 use crate::subscriber::Subscriber;
 use crate::topics::{Group, Topic};
 use crate::wire::{Beat, Content, Message};
@@ -66,16 +59,16 @@ pub struct Settings {
 /// A running node. Dropping it ends its tasks, and the other nodes find out in time; [`stop`](Node::stop) tells them.
 pub struct Node {
     pub(crate) shared: Arc<Shared>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 pub(crate) struct Shared {
     pub(crate) own: NodeId,
     pub(crate) engine: Arc<dyn Engine>,
-    hubs: Arc<Channels>,
-    settings: Settings,
+    pub(crate) hubs: Arc<Channels>,
+    pub(crate) settings: Settings,
     begun: Instant,
-    exchange: Mutex<Exchange>,
+    pub(crate) exchange: Mutex<Exchange>,
     /// Groups whose connections, or entries in a presence list, have changed.
     touched: Mutex<HashMap<Group, BTreeMap<u64, bool>>>,
     pub(crate) wake: Notify,
@@ -197,74 +190,6 @@ impl Node {
         self.shared.engine.close().await;
         let tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-impl Cluster for Node {
-    fn peers(&self, channel: &str) -> Box<dyn Peers> {
-        // It is served here until the port is dropped.
-        let channel: Arc<str> = Arc::from(channel);
-        self.shared.serve(&channel);
-        Box::new(ChannelPeers::new(self.shared.clone(), channel))
-    }
-
-    fn owners(&self, channel: &str) -> Box<dyn Owners> {
-        Box::new(ChannelOwners::new(self.shared.clone(), channel))
-    }
-
-    fn adopt_orphans(&self) {
-        self.shared.orphaned.notify_one();
-    }
-
-    fn failure(&self) -> Option<String> {
-        if self.shared.exchange.lock().membership.is_name_taken() {
-            return Some(self.shared.name_taken());
-        }
-        if self.tasks.lock().iter().any(JoinHandle::is_finished) {
-            return Some(
-                "a task of the host has ended; please report it, and restart the host".into(),
-            );
-        }
-        match self.shared.engine.status().link {
-            LinkState::Up => None,
-            LinkState::Down(why) => Some(why.to_string()),
-            LinkState::Closed => Some("the engine is closed".to_owned()),
-        }
-    }
-
-    fn nodes(&self) -> Vec<NodeFacts> {
-        let shared = &self.shared;
-        let (now, settings) = (shared.now(), &shared.settings);
-        let own = NodeFacts {
-            id: shared.own,
-            name: settings.name.clone(),
-            version: settings.version.clone(),
-            started: settings.started,
-            connections: shared.hubs.connection_count() as u64,
-            silent_for: None,
-        };
-        let exchange = shared.exchange.lock();
-        let others = exchange.membership.nodes().map(|(id, node)| NodeFacts {
-            id,
-            name: node.name.clone(),
-            version: node.version.clone(),
-            started: node.started,
-            connections: node.connections,
-            silent_for: Some(Duration::from_millis(now.saturating_sub(node.heard_at))),
-        });
-        std::iter::once(own).chain(others).collect()
-    }
-
-    fn engine(&self) -> String {
-        self.shared.engine.status().server
-    }
-
-    fn logs(&self, channel: &str, max_bytes: usize) -> Arc<dyn Logs> {
-        Arc::new(ChannelLogs::new(self.shared.clone(), Arc::from(channel), max_bytes))
-    }
-
-    fn store(&self, channel: &str, max_bytes: usize) -> Arc<dyn Store> {
-        Arc::new(store(self.shared.engine.clone(), channel, max_bytes))
     }
 }
 
@@ -430,7 +355,7 @@ impl Shared {
         Duration::from_millis(exchange.next_look().saturating_sub(self.now()))
     }
 
-    fn name_taken(&self) -> String {
+    pub(crate) fn name_taken(&self) -> String {
         let name = &self.settings.name;
         format!(
             "another host of the cluster has the name {name}; give each a `node_name` of its own, and restart the older one"
@@ -598,7 +523,7 @@ impl Shared {
         self.channels.lock().get(channel).map(|served| served.queue.clone())
     }
 
-    fn serve(self: &Arc<Shared>, channel: &Arc<str>) {
+    pub(crate) fn serve(self: &Arc<Shared>, channel: &Arc<str>) {
         let mut channels = self.channels.lock();
         let served = channels.entry(channel.clone()).or_insert_with(|| {
             let (queue, waiting) = ChannelQueue::new();

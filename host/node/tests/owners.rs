@@ -270,7 +270,7 @@ async fn run_room(world: Rc<World>, node: Rc<Node>, room: usize) {
                 );
                 world.seen.borrow_mut().undone += 1;
             }
-            // What it tells the world may come after what the next owner has told.
+            // Its number may come after those of the next owner.
             Err(Refused::Moved) => {}
             Err(Refused::Unavailable(_)) => world.seen.borrow_mut().undone += 1,
         }

@@ -156,7 +156,7 @@ impl<Q: Stream + Unpin> Queues<Q> {
             // From here on the bell is listed again by each message.
             queue.bell.is_listed.swap(false, Ordering::AcqRel);
             let mut is_empty = false;
-            // What came since the beginning is not needed: it is in the next round.
+            // Messages that came since the beginning belong to the next round.
             for _ in 0..self.capacity {
                 let mut context = Context::from_waker(&queue.waker);
                 match Pin::new(&mut queue.messages).poll_next(&mut context) {
