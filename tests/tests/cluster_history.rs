@@ -187,9 +187,8 @@ async fn a_host_that_never_had_a_member_has_the_history(engine: &str) {
         assert_eq!(steps, expected, "newcomers of {room}");
         ann.close(1000, "").await;
     }
-    let reader =
-        Reader::join(&cluster.nodes[1].wharf, "bob", &format!("newest,{:016x},1", 7), "newest");
-    let reader = reader.await;
+    let position = format!("newest,{:016x},1", 7);
+    let reader = Reader::join(&cluster.nodes[1].wharf, "bob", &position, "newest").await;
     assert_eq!(
         (&reader.joined["recovered"], &reader.joined["messages"]),
         (&json!(true), &json!(1))

@@ -405,9 +405,9 @@ impl World {
             task.await.expect("a task");
         }
         // A removed log whose removal nobody has heard of is looked at when all is quiet.
-        for room in 0..2 {
+        for room in ROOMS.iter().take(2).copied() {
             let (_, frame) = self.text();
-            let to = Recipients::Room(ROOMS[room].into());
+            let to = Recipients::Room(room.into());
             let mut writes = PendingWrites::default();
             let sent = self.hosts[0].hub.broadcast_kept(to, frame, None, &mut writes).await;
             sent.expect("a link");
