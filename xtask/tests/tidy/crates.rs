@@ -15,7 +15,7 @@ const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("author", "config hub runtime server"),
     ("server", "cluster config engine hub node runtime"),
     ("runtime", "config engine hub"),
-    ("node", "cluster engine hub"),
+    ("node", "cluster hub"),
     ("hub", "engine"),
     ("cluster", "engine"),
     ("engine", ""),
