@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use wharf_contract::history::HistoryRule;
 use wharf_engine::Unavailable;
 
@@ -178,10 +179,12 @@ impl Hub {
         let has_members = |name: &str| self.rooms.get(name).is_some();
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         let forgotten = |room: &str| self.record_forgotten(room);
+        // Rooms that are queued again from now on belong to the next sweep, or this one might never end.
+        let Some(now) = Instant::now().checked_sub(Duration::from_nanos(1)) else { return };
         match &self.owners {
-            Some(owners) => self.sweep_owned(&**owners, grace).await,
+            Some(owners) => self.sweep_owned(&**owners, now, grace).await,
             None => {
-                while self.states.sweep(grace, has_members, has_timers, &forgotten) {
+                while self.states.sweep(now, grace, has_members, has_timers, &forgotten) {
                     tokio::task::yield_now().await;
                 }
             }

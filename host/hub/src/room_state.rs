@@ -393,20 +393,18 @@ impl RoomStates {
         }
     }
 
-    /// Drops the data of rooms that have been idle for `grace`; looks at `SWEPT_AT_ONCE` at most.
-    /// Returns true if there may be more. `has_members` and `has_timers` return true for rooms that
+    /// Drops the data of rooms that have been idle for `grace` at `now`, the time at which the sweep has begun: a room that is
+    /// queued again meanwhile is looked at in the next sweep. Looks at `SWEPT_AT_ONCE` at most. Returns true if there may be
+    /// more. `has_members` and `has_timers` return true for rooms that
     /// are needed.
     pub(crate) fn sweep(
         &self,
+        now: Instant,
         grace: Duration,
         has_members: impl Fn(&str) -> bool,
         has_timers: impl Fn(&Arc<str>) -> bool,
         forgotten: Forgotten<'_>,
     ) -> bool {
-        // A room that is queued again now is looked at the next time.
-        let Some(now) = Instant::now().checked_sub(Duration::from_nanos(1)) else {
-            return false;
-        };
         let full = now.checked_sub(grace);
         for _ in 0..SWEPT_AT_ONCE {
             let Some(name) = self.shared.next_idle(now, full) else {
@@ -425,10 +423,8 @@ impl RoomStates {
         rooms.filter(|room| !room.work.lock().is_running).cloned().collect()
     }
 
-    /// Returns rooms that may have been idle for `grace`, `SWEPT_AT_ONCE` at most; `None` if there are none.
-    pub(crate) fn due(&self, grace: Duration) -> Option<Vec<Arc<str>>> {
-        // A room that is queued again now is looked at the next time.
-        let now = Instant::now().checked_sub(Duration::from_nanos(1))?;
+    /// Returns rooms that may have been idle for `grace` at `now`, `SWEPT_AT_ONCE` at most; `None` if there are none.
+    pub(crate) fn due(&self, now: Instant, grace: Duration) -> Option<Vec<Arc<str>>> {
         let next = || self.shared.next_idle(now, now.checked_sub(grace));
         let due: Vec<Arc<str>> = std::iter::from_fn(next).take(SWEPT_AT_ONCE).collect();
         for room in due.iter().filter_map(|name| self.find(name)) {
@@ -442,10 +438,11 @@ impl RoomStates {
         &self,
         name: &Arc<str>,
         grace: Duration,
+        has_members: impl Fn(&str) -> bool,
         has_timers: impl Fn(&Arc<str>) -> bool,
     ) -> Option<Arc<RoomState>> {
         let full = Instant::now().checked_sub(grace);
-        self.sweep_one(name, full, &|_| false, &has_timers, &|_| ())
+        self.sweep_one(name, full, &has_members, &has_timers, &|_| ())
     }
 
     /// Takes a room out of the table if it is idle.

@@ -26,6 +26,9 @@ use wharf_hub::timer::Begun;
 /// Pause while the engine cannot be used. The events wait in the inbox, whose bound the posters feel.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Time until a timer fires again whose firing could not be recorded.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The end of an event.
 enum Ended {
     /// It is over.
@@ -91,6 +94,12 @@ fn report(channel: &Channel, room: &RoomState, why: &Unavailable) {
     }
 }
 
+/// Has the room looked at again, with its timers, after an event that could not be recorded.
+fn give_back(channel: &Channel, room: &RoomState, why: &Unavailable) {
+    report(channel, room, why);
+    channel.context.hub.adopt([room.name().clone()], usize::MAX);
+}
+
 /// Waits for the engine. Returns the event, unless nobody wants it any more.
 async fn wait(channel: &Channel, posted: Posted, why: &Unavailable) -> Option<Posted> {
     match posted {
@@ -126,7 +135,7 @@ async fn run_posted(
                     Ended::Lost(Posted::Event { cause, payload, hops, bytes })
                 }
                 Err(Refused::Unavailable(why)) => {
-                    report(channel, room, &why);
+                    give_back(channel, room, &why);
                     Ended::Over
                 }
             }
@@ -141,7 +150,10 @@ async fn run_posted(
                     let awaited = AwaitedEvent { payload, hops, waiter };
                     return Ended::Lost(Posted::Awaited(Box::new(awaited)));
                 }
-                Err(Refused::Unavailable(why)) => data_unavailable(&why),
+                Err(Refused::Unavailable(why)) => {
+                    give_back(channel, room, &why);
+                    data_unavailable(&why)
+                }
             };
             // The poster may have given up.
             let _ = waiter.send(outcome);
@@ -180,6 +192,8 @@ async fn fire(
     if let Err(why) = settle(ran, hub, room, Some((firing, &begun)), writes).await {
         if let Refused::Unavailable(why) = &why {
             report(channel, room, why);
+            // One that is refused each time must not fire at the pace of the refusals.
+            tokio::time::sleep(AGAIN).await;
         }
         // Whichever node has the room fires it, by the record.
         hub.adopt([room.name().clone()], usize::MAX);
@@ -212,7 +226,7 @@ async fn change_timer(channel: &Channel, room: &Arc<RoomState>, change: TimerCha
         Ok(()) => Ended::Over,
         Err(Refused::Lost | Refused::Moved) => Ended::Lost(Posted::TimerChange(Box::new(change))),
         Err(Refused::Unavailable(why)) => {
-            report(channel, room, &why);
+            give_back(channel, room, &why);
             Ended::Over
         }
     }

@@ -19,6 +19,7 @@ use crate::timer::{Begun, NewTimer, TimerFacts};
 use crate::timer_record::is_followed;
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The node on which the events of a room run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +206,7 @@ impl Hub {
     ) -> Result<(), Refused> {
         let Some(owners) = &self.owners else { return Ok(()) };
         let Some((hold, timers)) = room.held() else { return Err(Refused::Lost) };
+        let before = hold;
         let after = changes.timers_after(&timers, unix_ms());
         let written = match (&changes.state, &after) {
             (None, None) if owners.holds(hold) => return Ok(()),
@@ -225,7 +227,7 @@ impl Hub {
         }
         match written {
             Ok(hold) => {
-                room.note_here(hold, after.unwrap_or(timers));
+                room.note_written(before, hold, after.unwrap_or(timers));
                 for change in &changes.timers {
                     match change {
                         TimerChange::Set(timer) => self.set_owned_timer(room, timer),
@@ -369,9 +371,9 @@ impl Hub {
 
     /// Drops the rooms of this node that have had no events and, on all nodes, no members for `grace`, with their
     /// records.
-    pub(super) async fn sweep_owned(&self, owners: &dyn Owners, grace: Duration) {
+    pub(super) async fn sweep_owned(&self, owners: &dyn Owners, now: Instant, grace: Duration) {
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
-        while let Some(due) = self.states.due(grace) {
+        while let Some(due) = self.states.due(now, grace) {
             let is_held =
                 |name: &Arc<str>| self.states.find(name).is_some_and(|room| room.hold().is_some());
             // A room that has members here is queued again by the last one.
@@ -389,7 +391,10 @@ impl Hub {
                     self.states.emptied(&name);
                     continue;
                 }
-                let dropped = self.states.drop_idle(&name, grace, has_timers);
+                // A client may have joined while the others were asked. A room of another node is only forgotten here.
+                let is_here = is_held(&name);
+                let has_members = |name: &str| is_here && self.rooms.get(name).is_some();
+                let dropped = self.states.drop_idle(&name, grace, has_members, has_timers);
                 if let Some(hold) = dropped.and_then(|room| room.hold()) {
                     owners.release(&name, hold).await;
                 }

@@ -55,6 +55,14 @@ impl RoomState {
         *self.place.lock() = Some(Box::new(Place::Here(hold, timers)));
     }
 
+    /// Notes that this node has written the record, unless the room was to be looked at again meanwhile.
+    pub(crate) fn note_written(&self, before: Hold, hold: Hold, timers: Vec<KeptTimer>) {
+        let mut place = self.place.lock();
+        if matches!(place.as_deref(), Some(Place::Here(known, _)) if *known == before) {
+            *place = Some(Box::new(Place::Here(hold, timers)));
+        }
+    }
+
     /// Notes that another node owns the room.
     pub(crate) fn note_elsewhere(&self, node: NodeId) {
         *self.place.lock() = Some(Box::new(Place::Elsewhere(node, Instant::now())));

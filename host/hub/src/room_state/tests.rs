@@ -6,7 +6,24 @@ const GRACE: Duration = Duration::from_secs(30);
 
 fn sweep(rooms: &RoomStates, members: &[&str], timers: &[&str]) {
     let has_timers = |name: &Arc<str>| timers.contains(&&**name);
-    while rooms.sweep(GRACE, |name| members.contains(&name), has_timers, &|_| ()) {}
+    let now = Instant::now() - Duration::from_nanos(1);
+    while rooms.sweep(now, GRACE, |name| members.contains(&name), has_timers, &|_| ()) {}
+}
+
+#[test]
+fn a_sweep_ends_though_it_keeps_more_rooms_than_it_looks_at_in_one_go() {
+    let rooms = RoomStates::default();
+    for number in 0..3 * SWEPT_AT_ONCE {
+        rooms.open(&number.to_string().into(), usize::MAX).expect("a room");
+    }
+    // The clock goes on meanwhile, and every room has a timer.
+    let now = Instant::now();
+    let mut calls = 0;
+    while rooms.sweep(now, GRACE, |_| false, |_| true, &|_| ()) {
+        calls += 1;
+        assert!(calls <= 3, "it begins again with rooms that it has looked at");
+    }
+    assert_eq!(rooms.count(), 3 * SWEPT_AT_ONCE);
 }
 
 async fn pass(time: Duration) {

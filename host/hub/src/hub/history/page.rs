@@ -53,11 +53,17 @@ async fn read_before(
     before: u64,
     limit: usize,
 ) -> Result<(Position, VecDeque<(u64, LogMessage)>), Unavailable> {
-    let end = before.saturating_sub(1);
+    let (mut end, mut is_cut) = (before.saturating_sub(1), false);
     let mut after = end.saturating_sub(limit as u64);
     let (mut found, mut bytes) = (VecDeque::new(), 0);
     loop {
         let part = feeds.logs.read(room, after, limit, MAX_PAGE_BYTES).await?;
+        // An offset beyond the last one stands for the end.
+        if part.last.offset < end && !is_cut {
+            (end, is_cut) = (part.last.offset, true);
+            after = end.saturating_sub(limit as u64);
+            continue;
+        }
         let reached = part.messages.last().map_or(u64::MAX, |(offset, _)| *offset);
         for (offset, message) in part.messages {
             if offset <= end {
