@@ -3725,7 +3725,7 @@ pub mod wharf {
             /// offset less than `before` (up to the last one if `none`), at most `limit`, never more than
             /// 1000, and, but for a single message, no more than 1 MiB. A room that keeps nothing has
             /// none. The messages of this event are not among them. Errors: `room-name-invalid`,
-            /// `no-event`.
+            /// `data-unavailable` with several hosts, `no-event`.
             #[allow(async_fn_in_trait)]
             pub fn read(
                 room: &str,

@@ -129,7 +129,7 @@ fn deploy() -> clap::Command {
             Arg::new("name")
                 .long("name")
                 .value_name("NAME")
-                .requires("file")
+                .conflicts_with_all(["list", "rollback", "withdraw"])
                 .help("The channel's name [default: that of the file]"),
         )
         .arg(
