@@ -5,6 +5,8 @@
 //! `WHARF_SIMULATION_RUNS` is the number of runs, 200 by default. `WHARF_SIMULATION_SEED` is the seed of the first
 //! one; a failure names its own.
 
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,6 +15,8 @@ use wharf_node::deploy::coordinator::Outcome;
 use wharf_node::deploy::participant::LOOK_SOON;
 use wharf_node::deploy::{Act, Coordinator, Participant, Table, Version};
 use wharf_node::wire::{Report, Step, Try};
+
+use dice::Dice;
 
 const NODES: usize = 3;
 const CHANNELS: u64 = 2;
@@ -24,27 +28,6 @@ const TRIAL: u64 = 3_000;
 const PATIENCE: u64 = 8_000;
 /// Time after which a silent node is known to be gone.
 const TIMEOUT: u64 = 2_000;
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut drawn = self.0;
-        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        drawn ^ (drawn >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 enum Said {
     Step(Step),
@@ -102,7 +85,7 @@ fn is_good(sha256: &str, place: usize) -> bool {
 impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             now: 1_000_000,
             nodes: Vec::new(),
             last_node: 0,

@@ -5,6 +5,8 @@
 //! `WHARF_SIMULATION_RUNS` is the number of runs, 200 by default. `WHARF_SIMULATION_SEED` is the seed of the first one; a
 //! failure names its own.
 
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -29,31 +31,12 @@ use wharf_hub::recipients::Recipients;
 use wharf_hub::transport::{Reader, Transport, memory};
 use wharf_node::{Node, Settings};
 
+use dice::Dice;
+
 const NODES: usize = 3;
 const CLIENTS: usize = 9;
 const ROOMS: [&str; 3] = ["kept", "short", "free"];
 const CHANNEL: &str = "chat";
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut drawn = self.0;
-        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        drawn ^ (drawn >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 struct Host {
     engine: Arc<dyn Engine>,
@@ -192,7 +175,7 @@ impl World {
             hosts.push(Host { engine, hub, node, _hubs: hubs });
         }
         let mut world = World {
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             server,
             hosts,
             clients: Vec::new(),

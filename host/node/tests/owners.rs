@@ -4,6 +4,8 @@
 //! `WHARF_SIMULATION_RUNS` is the number of runs, 300 by default. `WHARF_SIMULATION_SEED` is the seed of the first one; a
 //! failure names its own.
 
+mod dice;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -21,35 +23,11 @@ use wharf_node::owners::RoomOwners;
 use wharf_node::room_record::RoomRecord;
 use wharf_node::session::Sessions;
 
+use dice::Dice;
+
 const NODES: usize = 3;
 const ROOMS: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// SplitMix64.
-#[derive(Clone)]
-struct Dice(Rc<Cell<u64>>);
-
-impl Dice {
-    fn new(seed: u64) -> Dice {
-        Dice(Rc::new(Cell::new(seed)))
-    }
-
-    fn next(&self) -> u64 {
-        self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
-        let mut drawn = self.0.get();
-        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        drawn ^ (drawn >> 31)
-    }
-
-    fn below(&self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn time(&self, most: u64) -> Duration {
-        Duration::from_millis(self.below(most + 1))
-    }
-}
 
 /// The things that the world outside has seen of the rooms.
 #[derive(Default)]
@@ -98,7 +76,7 @@ impl World {
         let name = format!("node {}", self.last_node.get());
         let (engine, deliveries) = self.server.node(&name, &Limits::default());
         let engine = Arc::new(engine);
-        self.server.delay(&name, Duration::ZERO, self.dice.time(20));
+        self.server.delay(&name, Duration::ZERO, self.time(20));
         let sessions = Arc::new(Sessions::new(engine.clone(), id, TIMEOUT));
         let owners = RoomOwners::new(engine, sessions.clone(), id, "chat");
         let node = Rc::new(Node {
@@ -123,6 +101,11 @@ impl World {
         node
     }
 
+    /// Returns a time of at most so many milliseconds.
+    fn time(&self, most: u64) -> Duration {
+        Duration::from_millis(self.dice.below(most + 1))
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.tasks.borrow_mut().push(tokio::task::spawn_local(task));
     }
@@ -135,10 +118,10 @@ impl World {
             0..=2 => self.server.cut(&node.name),
             3..=5 => self.server.mend(&node.name),
             6 => {
-                let most = self.dice.time(400);
+                let most = self.time(400);
                 self.server.delay(&node.name, most / 4, most);
             }
-            7 => node.stands_still_until.set(Instant::now() + self.dice.time(9_000)),
+            7 => node.stands_still_until.set(Instant::now() + self.time(9_000)),
             8 => {
                 node.is_killed.set(true);
                 self.start(place);
@@ -216,7 +199,7 @@ async fn run_room(world: Rc<World>, node: Rc<Node>, room: usize) {
     let name: Arc<str> = room.to_string().into();
     let mut held: Option<(Hold, RoomContent)> = None;
     while !world.is_over.get() && !node.is_killed.get() {
-        sleep(world.dice.time(300)).await;
+        sleep(world.time(300)).await;
         sleep(node.stands_still_until.get().saturating_duration_since(Instant::now())).await;
         if let Some((hold, _)) = &held
             && !node.owners.holds(*hold)
@@ -238,11 +221,11 @@ async fn run_room(world: Rc<World>, node: Rc<Node>, room: usize) {
             assert_eq!(timer.due_at, number_of(&before), "the state and the timers are one record");
         }
         // The handler runs.
-        sleep(world.dice.time(20)).await;
+        sleep(world.time(20)).await;
         if node.is_killed.get() {
             return;
         }
-        if world.dice.below(3) == 0 {
+        if world.dice.one_in(3) {
             // An event that changes nothing has effects only while the node owns the room for certain.
             if node.owners.holds(hold) {
                 world.show(&node, room, number_of(&before)).await;
@@ -302,7 +285,7 @@ fn run(seed: u64) -> (u64, u64, u64) {
             world.start(place);
         }
         for _ in 0..40 {
-            sleep(world.dice.time(3_000)).await;
+            sleep(world.time(3_000)).await;
             world.disturb();
         }
         // All is well again: every room has an owner within the time of a session, also if its owner is killed last.

@@ -5,6 +5,8 @@
 //! `WHARF_SIMULATION_RUNS` is the number of runs, 2,000 by default. `WHARF_SIMULATION_SEED` is the seed of the first
 //! one; a failure names its own.
 
+mod dice;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Add;
@@ -19,6 +21,8 @@ use wharf_node::exchange::Exchange;
 use wharf_node::parts::{Act, Connections};
 use wharf_node::topics::{Group, Topic};
 use wharf_node::wire::Beat;
+
+use dice::Dice;
 
 const NODES: usize = 3;
 const ROOMS: u64 = 3;
@@ -35,27 +39,6 @@ impl Add<Duration> for Moment {
 
     fn add(self, time: Duration) -> Moment {
         Moment(self.0 + time.as_millis() as u64)
-    }
-}
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut drawn = self.0;
-        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        drawn ^ (drawn >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
     }
 }
 
@@ -125,7 +108,7 @@ fn group(room: u64) -> Group {
 impl World {
     fn new(seed: u64) -> World {
         let mut world = World {
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             now: 1_000_000,
             nodes: Vec::new(),
             last_node: 0,
