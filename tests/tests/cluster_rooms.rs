@@ -15,7 +15,8 @@ on_each_engine! {
     a_timer_fires_on_another_host_after_the_one_that_had_it_was_killed
     any_host_tells_the_operator_of_a_room_and_changes_it
     events_wait_while_the_engine_stands_still_and_none_is_lost_or_runs_twice
-    a_room_moves_when_its_host_loses_the_plugin
+    a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event
+    the_timers_of_a_room_go_on_when_its_host_loses_the_plugin
     a_room_is_kept_while_it_has_members_on_any_host
 }
 
@@ -236,7 +237,7 @@ async fn events_wait_while_the_engine_stands_still_and_none_is_lost_or_runs_twic
     assert_eq!(posted(&mut ann, "red").await, 12);
 }
 
-async fn a_room_moves_when_its_host_loses_the_plugin(engine: &str) {
+async fn a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event(engine: &str) {
     let tables = "removal_grace_ms = 100\n";
     let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
     let mut ann = enter(&cluster, 0, "ann", "red").await;
@@ -247,15 +248,35 @@ async fn a_room_moves_when_its_host_loses_the_plugin(engine: &str) {
     std::fs::remove_file(wharf.plugin("scripted")).expect("it is there");
     // Her channel is gone.
     ann.rest().await;
-    let mut seen = BTreeSet::from([1]);
+    let (mut seen, mut posts) = (BTreeSet::from([1]), 1);
     let goes_on = async || {
-        bob.send_json(post("red")).await;
+        // His host still takes the other one for the owner.
+        step(&mut bob, post("red")).await;
+        posts += 1;
         see(&mut bob, &mut seen).await;
         (seen.len() > 2).then_some(())
     };
     eventually("the room to go on elsewhere", goes_on).await;
-    let last = seen.last().copied().unwrap_or_default();
-    assert_eq!(seen, (1..=last).collect(), "no number is left out");
+    let all = async || {
+        see(&mut bob, &mut seen).await;
+        (seen.len() == posts).then_some(())
+    };
+    eventually("all events to have run", all).await;
+    assert_eq!(seen, (1..=posts as u64).collect(), "no number is left out");
+}
+
+async fn the_timers_of_a_room_go_on_when_its_host_loses_the_plugin(engine: &str) {
+    let tables = "removal_grace_ms = 100\n";
+    let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
+    let mut ann = enter(&cluster, 0, "ann", "red").await;
+    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    assert_eq!(posted(&mut ann, "red").await, 1);
+    let set = json!({ "do": "room_after", "room": "red", "milliseconds": 3000 });
+    assert_eq!(step(&mut ann, set).await, "ok");
+    std::fs::remove_file(cluster.nodes[0].wharf.plugin("scripted")).expect("it is there");
+    ann.rest().await;
+    // Nobody posts to the room.
+    assert_eq!(skip_to(&mut bob, "room_timer").await["events"], 2);
 }
 
 async fn a_room_is_kept_while_it_has_members_on_any_host(engine: &str) {

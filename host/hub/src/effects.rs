@@ -140,6 +140,8 @@ impl Effect {
                 | Effect::PostToSeveral(..) => true,
                 // One to a group follows that to its members here, which was asked for.
                 Effect::PostElsewhere(to, _) => matches!(**to, NoticeFor::Connection(_)),
+                // That of a room whose owner is another node.
+                Effect::Post(place, _) => place.is_elsewhere(),
                 _ => false,
             }
     }

@@ -44,7 +44,7 @@ pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use history::KeptIn;
 pub use kept::RoomFacts;
-pub use owned::{Located, NotTaken, OwnedChanges};
+pub use owned::{Located, NotTaken, OwnedChanges, moved};
 pub use recorded::RecordedChanges;
 pub use reserved::{GroupKind, ReservedPlace};
 

@@ -207,6 +207,11 @@ pub trait Addressee: Send + Sync {
 
     /// Handles the event that waits in the inbox.
     fn attend(self: Arc<Self>);
+
+    /// Returns true if another node handles the events, as far as this one knows.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
 }
 
 /// A place in an inbox, taken and not yet filled. Dropping it gives it back.
@@ -339,6 +344,11 @@ impl Place {
             return Err(why);
         }
         Ok(Place { to: Some(to), bytes })
+    }
+
+    /// Returns true if another node handles the events of the inbox, as far as this one knows.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| to.is_elsewhere())
     }
 
     /// Posts an event with the payload that the place was taken for.

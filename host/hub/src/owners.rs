@@ -131,6 +131,9 @@ pub trait Owners: Debug + Send + Sync {
     /// Leaves a room to the next node that asks for it, with this content, unless the record was changed meanwhile.
     fn give_up(&self, room: &Arc<str>, hold: Hold, content: RoomContent) -> Wait;
 
+    /// Tells all nodes that rooms were given up, so that one of them takes them over with their timers.
+    fn given_up(&self);
+
     /// Deletes the record of a room that this node owns, unless it was changed meanwhile.
     fn release(&self, room: &Arc<str>, hold: Hold) -> Wait;
 

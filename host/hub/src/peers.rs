@@ -106,6 +106,10 @@ pub trait Peers: Debug + Send + Sync {
     /// Returns the number of connections that other nodes have in a group, as far as this one knows.
     fn count(&self, group: Group<'_>) -> usize;
 
+    /// Returns the number of connections that other nodes have in a group, if all that are there have told it a moment
+    /// ago.
+    fn complete_count(&self, group: Group<'_>) -> Option<usize>;
+
     /// Notes that the number of this node's connections in a group has changed.
     fn counted(&self, group: Group<'_>);
 

@@ -277,6 +277,10 @@ impl Addressee for RoomState {
             work.is_running = runner.is_some_and(|runner| runner.run(self.clone()));
         }
     }
+
+    fn is_elsewhere(&self) -> bool {
+        self.elsewhere().is_some()
+    }
 }
 
 /// The states of a channel's rooms. They outlive its generations.

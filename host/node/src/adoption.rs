@@ -55,7 +55,11 @@ async fn look(shared: &Arc<Shared>, channel: &Arc<str>) -> Option<Duration> {
                 rooms = found.rooms.len(),
                 "rooms have lost their host and come to this one"
             );
-            hub.adopt(found.rooms, shared.room_limits().1);
+            let left = hub.adopt(found.rooms, shared.room_limits().1);
+            if left > 0 {
+                shared.no_place_for_rooms(channel, left);
+                again = Some(LONGEST);
+            }
         }
         match found.next {
             Some(room) => after = Some(room),

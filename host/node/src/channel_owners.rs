@@ -59,6 +59,13 @@ impl Owners for ChannelOwners {
         Box::pin(async move { rooms.give_up(&room, hold, content).await })
     }
 
+    fn given_up(&self) {
+        let channel = Cow::Borrowed(&*self.channel);
+        self.shared.publish(&Topic::Nodes, Content::RoomsGivenUp { channel });
+        // The plugin may be back here.
+        self.shared.orphaned.notify_one();
+    }
+
     fn release(&self, room: &Arc<str>, hold: Hold) -> Wait {
         let (rooms, room) = (self.rooms.clone(), room.clone());
         Box::pin(async move { rooms.release(&room, hold).await })
@@ -104,6 +111,7 @@ impl Owners for ChannelOwners {
                     reference: cause.and_then(|it| it.reference.as_deref()).map(Cow::Borrowed),
                     hops: *hops,
                     question: None,
+                    returned: 0,
                     payload,
                 })
             }
@@ -115,6 +123,7 @@ impl Owners for ChannelOwners {
                 reference: None,
                 hops: event.hops,
                 question: Some(self.shared.outcomes.next_question()),
+                returned: 0,
                 payload: &event.payload,
             }),
             Forwarded::Timer(change) => {
@@ -122,7 +131,8 @@ impl Owners for ChannelOwners {
                     TimerChange::Set(timer) => (&timer.name, Some(RoomTimer::of(timer))),
                     TimerChange::Cancel(name) => (name, None),
                 };
-                Content::RoomTimer(RoomTimerFor { channel, room, name: Cow::Borrowed(name), timer })
+                let name = Cow::Borrowed(&**name);
+                Content::RoomTimer(RoomTimerFor { channel, room, name, timer, returned: 0 })
             }
         };
         let question = match &content {

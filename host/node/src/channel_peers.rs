@@ -166,6 +166,12 @@ impl Peers for ChannelPeers {
         self.shared.count_of_others(&self.group(group))
     }
 
+    fn complete_count(&self, group: HubGroup<'_>) -> Option<usize> {
+        // Without a link those who are there are not heard.
+        let is_up = self.shared.engine.status().link == LinkState::Up;
+        is_up.then(|| self.shared.complete_count_of_others(&self.group(group))).flatten()
+    }
+
     fn counted(&self, group: HubGroup<'_>) {
         self.shared.touch(self.group(group), None);
     }

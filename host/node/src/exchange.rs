@@ -137,6 +137,17 @@ impl Exchange {
         }
     }
 
+    /// Returns the number of connections that other nodes have in a group, if all of them have told it.
+    pub fn complete_count_of_others(&self, group: &Group, now: u64) -> Option<u64> {
+        if self.membership.nodes().next().is_none() {
+            return Some(0);
+        }
+        match self.parts.has(group) && !self.parts.is_young(group, now) {
+            true => Some(self.parts.count_of_others(group)),
+            false => self.questions.complete_count(group, now),
+        }
+    }
+
     /// Gives a sign of life if one is due, while this node cannot listen.
     pub fn beat(&mut self, now: u64) {
         if self.membership.beat(now) {
@@ -233,7 +244,8 @@ impl Exchange {
             Content::RoomEvent(_)
             | Content::RoomOutcome { .. }
             | Content::RoomTimer(_)
-            | Content::RoomReset { .. } => {}
+            | Content::RoomReset { .. }
+            | Content::RoomsGivenUp { .. } => {}
         }
         None
     }

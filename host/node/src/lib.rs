@@ -42,6 +42,7 @@ pub mod parts;
 pub mod questions;
 mod receiver;
 pub mod requests;
+mod returned_posts;
 mod room_posts;
 pub mod room_record;
 pub mod session;

@@ -28,6 +28,7 @@ use crate::owners::RoomOwners;
 use crate::parts::Act;
 use crate::receiver::{self, ChannelQueue};
 use crate::requests::Requests;
+use crate::returned_posts::{self, Returned};
 use crate::room_posts::Outcomes;
 use crate::session::Sessions;
 use crate::subscriber::Subscriber;
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     sessions: Arc<Sessions>,
     /// The posters that wait for events which run elsewhere.
     pub(crate) outcomes: Outcomes,
+    /// Events and timers for rooms of channels without a plugin here, on their way back.
+    pub(crate) returned: Returned,
     /// Notified when rooms may have lost their owner.
     pub(crate) orphaned: Notify,
     refused: AtomicU64,
@@ -133,6 +136,7 @@ impl Node {
         };
         let timeout = u64::try_from(settings.timeout.as_millis()).unwrap_or(u64::MAX);
         let sessions = Arc::new(Sessions::new(engine.clone(), own, settings.timeout));
+        let (returned, to_return) = Returned::new();
         let shared = Arc::new(Shared {
             own,
             engine,
@@ -151,6 +155,7 @@ impl Node {
             channels: Mutex::default(),
             sessions,
             outcomes: Outcomes::default(),
+            returned,
             orphaned: Notify::new(),
             refused: AtomicU64::new(0),
             unpublished: AtomicU64::new(0),
@@ -178,7 +183,9 @@ impl Node {
         });
         let adopting = tokio::spawn(adoption::run(shared.clone()));
         let checking = tokio::spawn(histories::check(shared.clone()));
-        let tasks = Mutex::new(vec![subscriptions, receiving, renewing, adopting, checking]);
+        let returning = tokio::spawn(returned_posts::run(shared.clone(), to_return));
+        let tasks = vec![subscriptions, receiving, renewing, adopting, checking, returning];
+        let tasks = Mutex::new(tasks);
         Arc::new(Node { shared, tasks })
     }
 
@@ -229,6 +236,19 @@ impl Shared {
                 reason,
                 count,
                 "an event of another host for a room is dropped"
+            );
+        }
+    }
+
+    /// Tells of rooms without a host that do not come to this one either.
+    pub(crate) fn no_place_for_rooms(&self, channel: &str, rooms: usize) {
+        if self.may_warn() {
+            let max_room_states = self.settings.max_rooms;
+            tracing::warn!(
+                channel,
+                rooms,
+                max_room_states,
+                "rooms have lost their host, and this one has no place for them; their timers stand still until one has"
             );
         }
     }
@@ -500,6 +520,12 @@ impl Shared {
     pub(crate) fn count_of_others(&self, group: &Group) -> usize {
         let count = self.exchange.lock().count_of_others(group, self.now());
         usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the number of connections that others have in a group, if all of them have told it.
+    pub(crate) fn complete_count_of_others(&self, group: &Group) -> Option<usize> {
+        let count = self.exchange.lock().complete_count_of_others(group, self.now());
+        count.map(|count| usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     pub(crate) fn inbox_limits(&self) -> InboxLimits {

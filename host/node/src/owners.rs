@@ -178,12 +178,18 @@ impl RoomOwners {
         }
     }
 
-    /// Leaves a room to the next node that asks for it, unless its record was changed meanwhile.
+    /// Leaves a room to the next node that asks for it, unless its record was changed meanwhile. While the engine does not
+    /// answer it is tried again for half a minute: as long as it is not done, nobody has the room.
     pub async fn give_up(&self, room: &str, hold: Hold, content: RoomContent) {
+        let (name, begun) = (self.name(room), Instant::now());
         let value = self.record(NOBODY, None, content).encode();
         let expected = Expected::Version(hold.version);
-        // If the engine cannot be used the room stays with this node's session, and nobody has it until that ends.
-        let _ = self.engine.put(&self.name(room), value, expected, None).await;
+        while let Err(PutError::Unavailable(_)) =
+            self.engine.put(&name, value.clone(), expected, None).await
+            && begun.elapsed() < PATIENCE
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Deletes the record of a room that this node owns, unless it was changed meanwhile.

@@ -27,11 +27,18 @@ pub const GATHERING: u64 = 100;
 const PATIENCE: u64 = 1000;
 
 /// Time between two comparisons of a part, in milliseconds: a message that an engine has lost without a word is found
-/// by it.
-const COMPARING: u64 = 30_000;
+/// by it. It is longer on a node with more groups than are compared in it.
+pub const COMPARING: u64 = 30_000;
 
 /// Rounds into which the groups are divided for the comparison, so that it is no burst.
 const ROUNDS: u64 = 30;
+
+/// Time between two rounds, in milliseconds.
+pub const ROUND: u64 = COMPARING / ROUNDS;
+
+/// Messages of the comparison in one round, at most. Otherwise the comparisons alone would be more messages than all others,
+/// where nodes have very many groups.
+pub const COMPARED_AT_ONCE: usize = 100;
 
 /// Age of a part up to which those of others may not be known, in milliseconds.
 const YOUNG: u64 = 1000;
@@ -91,6 +98,8 @@ pub struct Parts {
     next_comparison: u64,
     /// Number of the last round of the comparison.
     round: u64,
+    /// Groups that are still to be compared.
+    comparing: VecDeque<Group>,
     /// Groups that are still to be told after a lost link, and the time of the next ones.
     restoring: VecDeque<Group>,
     next_restoring: u64,
@@ -141,8 +150,9 @@ impl Parts {
             groups: HashMap::new(),
             gathering: BTreeSet::new(),
             last_part: now,
-            next_comparison: now + COMPARING / ROUNDS,
+            next_comparison: now + ROUND,
             round: 0,
+            comparing: VecDeque::new(),
             restoring: VecDeque::new(),
             next_restoring: 0,
             acts: Vec::new(),
@@ -297,7 +307,7 @@ impl Parts {
             }
         }
         if now >= self.next_comparison {
-            self.next_comparison = now + COMPARING / ROUNDS;
+            self.next_comparison = now + ROUND;
             self.compare(now, connections);
         }
         if !self.restoring.is_empty() && now >= self.next_restoring {
@@ -323,34 +333,48 @@ impl Parts {
     /// out; and asks where an answer, or such a change of another node, has not come. Each call does so for a part of
     /// the groups.
     fn compare(&mut self, now: u64, connections: &impl Connections) {
-        self.round = (self.round + 1) % ROUNDS;
         // Nodes that have opened a group at the same time may know nothing of each other.
         let is_new = |own: &Own| now < own.since + 2 * COMPARING;
         let is_shared = |known: &Known| {
             known.others.values().any(|other| other.count > 0)
                 || known.own.as_ref().is_some_and(is_new)
         };
-        let round = self.round;
+        // Others with as many groups need as long for them.
+        let lasting = COMPARING.max(self.groups.len() as u64 * ROUND / COMPARED_AT_ONCE as u64);
+        let round = (self.round + 1) % ROUNDS;
         let is_due = |group: &Group| {
             let mut hasher = DefaultHasher::new();
             group.hash(&mut hasher);
             hasher.finish() % ROUNDS == round
         };
-        let shared = self.groups.iter().filter(|(group, known)| is_due(group) && is_shared(known));
-        let mut shared: Vec<Group> = shared.map(|(group, _)| group.clone()).collect();
-        shared.sort();
-        for group in shared {
+        // While some of the round before are left, this one waits for its turn.
+        if self.comparing.is_empty() {
+            self.round = round;
+            let due = self.groups.keys().filter(|group| is_due(group));
+            let mut due: Vec<Group> = due.cloned().collect();
+            due.sort();
+            self.comparing = due.into();
+        }
+        let mut told = 0;
+        while told < COMPARED_AT_ONCE
+            && let Some(group) = self.comparing.pop_front()
+        {
+            if !self.groups.get(&group).is_some_and(is_shared) {
+                continue;
+            }
             self.tell(&group, connections, false);
+            told += 1;
             let Some(known) = self.groups.get_mut(&group) else { continue };
             let mut late = Vec::new();
             for (node, other) in &mut known.others {
                 let is_unanswered = other.asked_at.is_some_and(|at| at + PATIENCE <= now);
-                let is_silent = other.count > 0 && other.told_at + 2 * COMPARING <= now;
+                let is_silent = other.count > 0 && other.told_at + 2 * lasting <= now;
                 if is_unanswered || is_silent {
                     other.asked_at = Some(now);
                     late.push(*node);
                 }
             }
+            told += late.len();
             for node in late {
                 self.ask(node, std::slice::from_ref(&group));
             }

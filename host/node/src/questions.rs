@@ -40,6 +40,8 @@ struct Question {
 #[derive(Debug)]
 struct Answer {
     count: u64,
+    /// True if all nodes have answered that were asked.
+    is_complete: bool,
     until: u64,
 }
 
@@ -58,6 +60,12 @@ impl Questions {
     /// Returns the count of a group, if an answer is good.
     pub fn count(&self, group: &Group, now: u64) -> Option<u64> {
         self.answers.get(group).filter(|answer| now < answer.until).map(|answer| answer.count)
+    }
+
+    /// Returns the count of a group, if an answer is good in which no node is missing.
+    pub fn complete_count(&self, group: &Group, now: u64) -> Option<u64> {
+        let is_good = |answer: &&Answer| answer.is_complete && now < answer.until;
+        self.answers.get(group).filter(is_good).map(|answer| answer.count)
     }
 
     /// Asks for a group. `nodes` are those that will answer.
@@ -122,7 +130,8 @@ impl Questions {
             self.answers.retain(|_, answer| now < answer.until);
         }
         if self.answers.len() < MAX {
-            let answer = Answer { count: question.sum, until: now + GOOD_FOR };
+            let is_complete = question.missing.is_empty();
+            let answer = Answer { count: question.sum, is_complete, until: now + GOOD_FOR };
             self.answers.insert(question.group.clone(), answer);
         }
         Some(question.group)
@@ -152,6 +161,8 @@ mod tests {
         assert_eq!(questions.count(&user(), 1), None);
         assert_eq!(questions.answered(three, 1, 5, 2), Some(user()));
         assert_eq!(questions.count(&user(), 1001), Some(7));
+        assert_eq!(questions.complete_count(&user(), 1001), Some(7));
+        assert_eq!(questions.complete_count(&user(), 1002), None);
         assert_eq!(questions.ask(&user(), nodes.clone(), 1001), Asked::Known);
         assert_eq!(questions.count(&user(), 1002), None, "it is a second old");
         assert_eq!(questions.ask(&user(), nodes, 1002), Asked::New(2));
@@ -170,5 +181,6 @@ mod tests {
         assert_eq!(questions.look(2000 + PATIENCE - 1), []);
         assert_eq!(questions.look(2000 + PATIENCE), [user()]);
         assert_eq!(questions.count(&user(), 2500), Some(0));
+        assert_eq!(questions.complete_count(&user(), 2500), None, "nobody has answered");
     }
 }

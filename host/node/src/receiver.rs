@@ -17,7 +17,7 @@ use crate::histories::hear;
 use crate::node::Shared;
 use crate::taken::{Taken, taken};
 use crate::wire::{Content, DisconnectOf, FrameFor, Message};
-use crate::{notices, requests, room_posts};
+use crate::{notices, requests, returned_posts, room_posts};
 
 /// Messages of a channel that are handled before what they have queued is written.
 const AT_ONCE: usize = 64;
@@ -112,9 +112,14 @@ async fn dispatch(shared: &Arc<Shared>, Taken { topic, message, position }: Take
         Some(channel) => shared.queue(channel),
         None => match Message::read(&message) {
             Ok((from, _)) if from == shared.own => return,
-            Ok((_, content)) if channel_of(&content).is_some() => {
-                channel_of(&content).and_then(|channel| shared.queue(channel))
+            Ok((from, content)) if channel_of(&content).is_some() => {
+                let queue = channel_of(&content).and_then(|channel| shared.queue(channel));
+                if queue.is_none() {
+                    returned_posts::give_back(shared, from, &content);
+                }
+                queue
             }
+            Ok((_, Content::RoomsGivenUp { .. })) => return shared.orphaned.notify_one(),
             Ok((_, Content::RoomOutcome { question, outcome })) => {
                 return shared.outcomes.answered(question, outcome);
             }
@@ -180,8 +185,8 @@ async fn handle(shared: &Arc<Shared>, message: &[u8], writes: &mut PendingWrites
         Ok((_, Content::Frame(frame))) => deliver(shared, &frame, writes).await,
         Ok((_, Content::Disconnect(of))) => disconnect(shared, &of).await,
         Ok((_, Content::Notice(notice))) => notices::post(shared, &notice).await,
-        Ok((from, Content::RoomEvent(event))) => room_posts::take(shared, from, &event),
-        Ok((_, Content::RoomTimer(change))) => room_posts::take_timer(shared, &change),
+        Ok((from, Content::RoomEvent(event))) => room_posts::take(shared, from, event),
+        Ok((from, Content::RoomTimer(change))) => room_posts::take_timer(shared, from, change),
         Ok((_, Content::RoomReset { channel, room })) => shared.reread(&channel, &room),
         Ok((from, content)) => shared.heard(from, content),
         Err(why) => shared.ignore(&why),

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use wharf_hub::connection_id::NodeId;
-use wharf_hub::hub::NotTaken;
+use wharf_hub::hub::{Hub, NotTaken};
 use wharf_hub::inbox::{AwaitedEvent, Cause, Outcome};
 use wharf_hub::owners::{Forwarded, TimerChange};
 
 use crate::addressees::id;
 use crate::node::Shared;
+use crate::returned_posts;
 use crate::topics::Topic;
 use crate::wire::{Content, RoomEventFor, RoomOutcome, RoomTimerFor};
 
@@ -49,14 +50,23 @@ impl Outcomes {
 
     /// Notes an outcome.
     pub(crate) fn answered(&self, question: u64, outcome: RoomOutcome<'_>) {
-        if let Some(waiter) = self.waiting.lock().remove(&question) {
+        if let Some(waiter) = self.take(question) {
             let _ = waiter.send(outcome.read());
         }
     }
+
+    /// Returns the one that waits for an outcome, which nobody else tells it.
+    fn take(&self, question: u64) -> Option<oneshot::Sender<Outcome>> {
+        self.waiting.lock().remove(&question)
+    }
 }
 
-/// Takes an event of a room, which another node thinks to be here. If it is not, it goes on from here.
-pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: &RoomEventFor<'_>) {
+/// Takes an event of a room, which another node thinks to be here. If it is not, it goes on from here. One that this node
+/// has sent itself comes back if the other one has no plugin for it.
+pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: RoomEventFor<'_>) {
+    let Some(hub) = shared.hub(&event.channel) else {
+        return returned_posts::give_back(shared, from, &Content::RoomEvent(event));
+    };
     let payload = Bytes::copy_from_slice(event.payload);
     let Some(question) = event.question else {
         let text = |text: &Cow<'_, str>| Arc::from(&**text);
@@ -68,14 +78,23 @@ pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: &RoomEventFor<'_>)
             })
         });
         let event_of = Forwarded::Event { cause, payload, hops: event.hops };
-        put(shared, &event.channel, &event.room, event_of);
+        put(shared, &hub, &event.channel, &event.room, event_of);
         return;
+    };
+    let poster = match event.returned {
+        0 => Poster::Node(from, question),
+        // The poster is here. It may have given up.
+        _ => match shared.outcomes.take(question) {
+            Some(waiter) => Poster::Waiter(waiter),
+            None => return,
+        },
     };
     let (waiter, outcome) = oneshot::channel();
     let awaited = AwaitedEvent { payload, hops: event.hops, waiter };
     // The receiver is that of the place in the inbox, which stands for the waiter here.
     drop(outcome);
-    let taken = put(shared, &event.channel, &event.room, Forwarded::Awaited(Box::new(awaited)));
+    let awaited = Forwarded::Awaited(Box::new(awaited));
+    let taken = put(shared, &hub, &event.channel, &event.room, awaited);
     let shared = shared.clone();
     tokio::spawn(async move {
         let outcome = match taken {
@@ -84,30 +103,46 @@ pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: &RoomEventFor<'_>)
                 Some(Outcome::Late("the host that has the room has no place for it".to_owned()))
             }
         };
-        if let Some(outcome) = outcome {
-            let outcome = RoomOutcome::of(&outcome);
-            shared.publish(&Topic::Node(from), Content::RoomOutcome { question, outcome });
+        let Some(outcome) = outcome else { return };
+        match poster {
+            Poster::Node(from, question) => {
+                let outcome = RoomOutcome::of(&outcome);
+                shared.publish(&Topic::Node(from), Content::RoomOutcome { question, outcome });
+            }
+            // It may have given up.
+            Poster::Waiter(waiter) => _ = waiter.send(outcome),
         }
     });
 }
 
+/// The one that waits for the outcome of an event.
+enum Poster {
+    /// A node, by the number of its question.
+    Node(NodeId, u64),
+    /// A poster on this node.
+    Waiter(oneshot::Sender<Outcome>),
+}
+
 /// Takes a change of a room's timer.
-pub(crate) fn take_timer(shared: &Shared, change: &RoomTimerFor<'_>) {
+pub(crate) fn take_timer(shared: &Shared, from: NodeId, change: RoomTimerFor<'_>) {
+    let Some(hub) = shared.hub(&change.channel) else {
+        return returned_posts::give_back(shared, from, &Content::RoomTimer(change));
+    };
     let name: Arc<str> = Arc::from(&*change.name);
     let of = match &change.timer {
         Some(timer) => TimerChange::Set(timer.read(name)),
         None => TimerChange::Cancel(name),
     };
-    put(shared, &change.channel, &change.room, Forwarded::Timer(of));
+    put(shared, &hub, &change.channel, &change.room, Forwarded::Timer(of));
 }
 
 fn put(
     shared: &Shared,
+    hub: &Hub,
     channel: &str,
     room: &str,
     event: Forwarded,
 ) -> Option<oneshot::Receiver<Outcome>> {
-    let hub = shared.hub(channel)?;
     let (limits, max_rooms) = shared.room_limits();
     match hub.take_forwarded(&Arc::from(room), event, limits, max_rooms) {
         Ok(taken) => taken,

@@ -118,6 +118,12 @@ pub enum Content<'a> {
         #[serde(borrow)]
         room: Cow<'a, str>,
     },
+    /// The news that a node has left rooms of a channel to the others.
+    RoomsGivenUp {
+        /// The channel.
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+    },
     /// A request, which the receiver answers.
     Request {
         /// Number of the question.
@@ -298,6 +304,9 @@ pub struct RoomEventFor<'a> {
     /// Number of the question, if its outcome is waited for.
     #[serde(default)]
     pub question: Option<u64>,
+    /// Number of the times that it came back, since a node had no plugin for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub returned: u8,
     /// The payload.
     #[serde(borrow, with = "bytes_of")]
     pub payload: &'a [u8],
@@ -372,6 +381,9 @@ pub struct RoomTimerFor<'a> {
     /// The timer that is set; `None` cancels it.
     #[serde(borrow, default)]
     pub timer: Option<RoomTimer<'a>>,
+    /// Number of the times that it came back, as that of an event.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub returned: u8,
 }
 
 /// A timer of a room.
@@ -437,6 +449,10 @@ pub struct To<'a> {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(value: &u8) -> bool {
+    *value == 0
 }
 
 /// Bytes as MessagePack has them, and not as a list of numbers.

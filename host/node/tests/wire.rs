@@ -108,6 +108,7 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
                 reference: None,
                 hops: 2,
                 question: Some(9),
+                returned: 0,
                 payload: b"{}",
             }),
             include_str!("wire/room_event.hex"),
@@ -129,8 +130,13 @@ fn contents() -> Vec<(Content<'static>, &'static str)> {
                     interval_ms: 250,
                     payload: b"1",
                 }),
+                returned: 0,
             }),
             include_str!("wire/room_timer.hex"),
+        ),
+        (
+            Content::RoomsGivenUp { channel: channel.clone() },
+            include_str!("wire/rooms_given_up.hex"),
         ),
         (
             Content::RoomReset { channel, room: Cow::Borrowed("red") },

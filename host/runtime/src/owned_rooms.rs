@@ -16,7 +16,7 @@ use crate::host_calls::{Call, recorded};
 use crate::instance::Detached;
 use crate::room_events::{Ran, data_unavailable, outcome, outcome_of_failure, run_one};
 use wharf_engine::Unavailable;
-use wharf_hub::hub::{Hub, Located, OwnedChanges, RecordedChanges};
+use wharf_hub::hub::{Located, OwnedChanges, RecordedChanges, moved};
 use wharf_hub::inbox::{AwaitedEvent, Firing, Outcome, Posted};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::owners::{Refused, TimerChange};
@@ -128,7 +128,7 @@ async fn run_posted(
             let event =
                 Detached::RoomEvent { room: room.name(), cause: cause.as_ref(), payload: &payload };
             let ran = run_one(channel, room, &event, hops, None).await;
-            match settle(ran, hub, room, None, writes).await {
+            match settle(ran, channel, room, None, writes).await {
                 // A failure is in the log.
                 Ok(_) => Ended::Over,
                 Err(Refused::Lost | Refused::Moved) => {
@@ -144,7 +144,7 @@ async fn run_posted(
             let AwaitedEvent { payload, hops, waiter } = *awaited;
             let event = Detached::RoomEvent { room: room.name(), cause: None, payload: &payload };
             let ran = run_one(channel, room, &event, hops, Some(Box::default())).await;
-            let outcome = match settle(ran, hub, room, None, writes).await {
+            let outcome = match settle(ran, channel, room, None, writes).await {
                 Ok(outcome) => outcome,
                 Err(Refused::Lost | Refused::Moved) => {
                     let awaited = AwaitedEvent { payload, hops, waiter };
@@ -189,7 +189,7 @@ async fn fire(
         room => Detached::RoomTimer { room, name, payload },
     };
     let ran = run_one(channel, room, &event, 0, None).await;
-    if let Err(why) = settle(ran, hub, room, Some((firing, &begun)), writes).await {
+    if let Err(why) = settle(ran, channel, room, Some((firing, &begun)), writes).await {
         if let Refused::Unavailable(why) = &why {
             report(channel, room, why);
             // One that is refused each time must not fire at the pace of the refusals.
@@ -239,11 +239,12 @@ async fn change_timer(channel: &Channel, room: &Arc<RoomState>, change: TimerCha
 /// The event has changed nothing: the room is lost, or the engine cannot be used.
 async fn settle(
     ran: Result<(Ran, Box<Call>, Option<Bytes>), CallError>,
-    hub: &Hub,
+    channel: &Channel,
     room: &Arc<RoomState>,
     fired: Option<(&Firing, &Begun)>,
     writes: &mut PendingWrites,
 ) -> Result<Outcome, Refused> {
+    let hub = &channel.context.hub;
     let (ran, mut call, state) = match ran {
         Ok(ran) => ran,
         Err(failure) => {
@@ -256,15 +257,47 @@ async fn settle(
         }
     };
     let timers = hub.own_timers(room, &mut call.effects);
-    hub.write_owned(room, OwnedChanges { state, timers, fired }).await?;
     let mut changes = RecordedChanges::default();
     changes.history(&mut call.effects, hub);
+    // Asked for before the record: what follows it has no way back.
     if !changes.is_empty()
-        && let Err(why) = recorded(hub, changes, &mut call.effects).await
+        && let Some(why) = hub.log_failure()
     {
-        // The state is in the record, and what follows from it for others is lost.
+        if state.is_some() {
+            room.settle(false);
+        }
         return Err(Refused::Unavailable(why));
     }
+    match hub.write_owned(room, OwnedChanges { state, timers, fired }).await {
+        // A part of its effects has left already.
+        Err(Refused::Lost | Refused::Moved) if call.has_flushed => {
+            return Err(Refused::Unavailable(moved()));
+        }
+        written => written?,
+    }
+    let kept = match changes.is_empty() {
+        true => Ok(()),
+        false => recorded(hub, changes, &mut call.effects).await,
+    };
     call.perform(hub, writes).await;
-    Ok(outcome(ran, call.report.take()))
+    match kept {
+        Ok(()) => Ok(outcome(ran, call.report.take())),
+        Err(why) => {
+            report_unkept(channel, room, &why);
+            Ok(Outcome::Failed(format!(
+                "the event is recorded, but its messages to rooms with a history may be lost: {why}"
+            )))
+        }
+    }
+}
+
+fn report_unkept(channel: &Channel, room: &RoomState, why: &Unavailable) {
+    if channel.context.failure_budget.take() {
+        tracing::warn!(
+            channel = channel.name(),
+            room = channel.context.shown(room.name(), usize::MAX),
+            reason = why.to_string(),
+            "an event is recorded, but its messages to rooms with a history may be lost"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use crate::owners::{
     Claim, Forwarded, KeptTimer, Owners, Refused, RoomContent, TimerChange, Unavailable,
 };
 use crate::recipients::Group;
-use crate::room_state::RoomState;
+use crate::room_state::{RoomState, TooManyRoomStates};
 use crate::time_of_day::{milliseconds, unix_ms};
 use crate::timer::{Begun, NewTimer, TimerFacts};
 use crate::timer_record::is_followed;
@@ -74,6 +74,11 @@ impl OwnedChanges<'_> {
         }
         (after != before).then_some(after)
     }
+}
+
+/// Returns the refusal of what an event does whose room is another node's now.
+pub fn moved() -> Unavailable {
+    Unavailable::new("the room has moved to another host")
 }
 
 /// Returns the scope of the timers of a room; the one without a name is the channel itself.
@@ -149,18 +154,29 @@ impl Hub {
         self.timers.cancel_all(&scope_of(room));
     }
 
-    /// Leaves a room to the next node that asks for it: this one has no code for its events any more.
+    /// Leaves a room to the other nodes: this one has no code for its events any more.
     pub async fn give_up(&self, room: &Arc<RoomState>) {
-        let (Some(owners), Some((hold, timers))) = (&self.owners, room.held()) else { return };
-        let content = RoomContent { state: room.state(), timers };
-        self.disown(room);
-        owners.give_up(room.name(), hold, content).await;
+        self.give_up_all([room.clone()]).await;
     }
 
-    /// Leaves all rooms whose events do not run at present to the next nodes that ask for them.
+    /// Leaves all rooms whose events do not run at present to the other nodes.
     pub async fn give_up_rooms(&self) {
-        for room in self.states.idle_rooms() {
-            self.give_up(&room).await;
+        self.give_up_all(self.states.idle_rooms()).await;
+    }
+
+    async fn give_up_all(&self, rooms: impl IntoIterator<Item = Arc<RoomState>>) {
+        let Some(owners) = &self.owners else { return };
+        let mut is_any = false;
+        for room in rooms {
+            let Some((hold, timers)) = room.held() else { continue };
+            let content = RoomContent { state: room.state(), timers };
+            self.disown(&room);
+            room.note_nowhere();
+            owners.give_up(room.name(), hold, content).await;
+            is_any = true;
+        }
+        if is_any {
+            owners.given_up();
         }
     }
 
@@ -241,6 +257,26 @@ impl Hub {
                 self.disown(room);
                 Err(why)
             }
+        }
+    }
+
+    /// Waits until it is certain that this node owns a room, or the channel itself without one.
+    ///
+    /// # Errors
+    ///
+    /// The room is not this node's any more, or the engine cannot be used.
+    pub async fn confirm_owned(&self, room: Option<&Arc<str>>) -> Result<(), Unavailable> {
+        let room = match room {
+            Some(name) => self.states.find(name),
+            None => Some(self.states.channel().clone()),
+        };
+        let (Some(owners), Some(hold)) = (&self.owners, room.and_then(|room| room.hold())) else {
+            return Err(moved());
+        };
+        match owners.confirm(hold).await {
+            Ok(()) => Ok(()),
+            Err(Refused::Lost | Refused::Moved) => Err(moved()),
+            Err(Refused::Unavailable(why)) => Err(why),
         }
     }
 
@@ -370,7 +406,7 @@ impl Hub {
     }
 
     /// Drops the rooms of this node that have had no events and, on all nodes, no members for `grace`, with their
-    /// records.
+    /// records. A room of which not all nodes say that they have no members stays until the next sweep.
     pub(super) async fn sweep_owned(&self, owners: &dyn Owners, now: Instant, grace: Duration) {
         let has_timers = |name: &Arc<str>| self.timers.has_any(&Scope::Room(name.clone()));
         while let Some(due) = self.states.due(now, grace) {
@@ -380,14 +416,25 @@ impl Hub {
             let (held, rest): (Vec<_>, Vec<_>) = due.into_iter().partition(is_held);
             let held: Vec<_> =
                 held.into_iter().filter(|name| self.rooms.get(name).is_none()).collect();
+            let mut unowned = Vec::with_capacity(rest.len());
+            for name in rest {
+                match self.is_of_nobody_here(owners, &name).await {
+                    true => unowned.push(name),
+                    false => self.states.emptied(&name),
+                }
+            }
             let asking = |name: &Arc<str>| self.peers.as_ref()?.asking(Group::Room(name));
             // All questions are on their way before the first answer is waited for.
             let answers: Vec<_> = held.iter().filter_map(asking).collect();
             for answer in answers {
                 answer.await;
             }
-            for name in held.into_iter().chain(rest) {
-                if self.count_of_others(Group::Room(&name)) > 0 && is_held(&name) {
+            let is_empty_elsewhere = |name: &Arc<str>| {
+                let peers = self.peers.as_ref();
+                peers.is_none_or(|peers| peers.complete_count(Group::Room(name)) == Some(0))
+            };
+            for name in held.into_iter().chain(unowned) {
+                if is_held(&name) && !is_empty_elsewhere(&name) {
                     self.states.emptied(&name);
                     continue;
                 }
@@ -401,6 +448,22 @@ impl Hub {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+impl Hub {
+    /// Returns false for a room whose record may be this node's, although its place is not known: it was reset, or a write
+    /// had no answer. It is asked for again then.
+    async fn is_of_nobody_here(&self, owners: &dyn Owners, name: &Arc<str>) -> bool {
+        if !self.states.find(name).is_some_and(|room| room.is_lost()) {
+            return true;
+        }
+        let found = owners.read(name).await;
+        if let Ok(Some(_)) = found {
+            // In its turn among the room's events.
+            self.adopt([name.clone()], usize::MAX);
+        }
+        matches!(found, Ok(None))
     }
 }
 
@@ -448,18 +511,23 @@ impl Hub {
         }
     }
 
-    /// Has this node ask for rooms that have lost their owner.
-    pub fn adopt(&self, rooms: impl IntoIterator<Item = Arc<str>>, max_rooms: usize) {
+    /// Has this node ask for rooms that have lost their owner. Returns the number of those for which it has no place.
+    pub fn adopt(&self, rooms: impl IntoIterator<Item = Arc<str>>, max_rooms: usize) -> usize {
+        let mut left = 0;
         for name in rooms {
             let room = match &*name {
-                "" => Some(self.states.channel().clone()),
-                _ => self.states.open(&name, max_rooms).ok(),
+                "" => Ok(self.states.channel().clone()),
+                _ => self.states.open(&name, max_rooms),
             };
-            if let Some(room) = room {
-                room.forget_elsewhere();
-                post_orphaned(room);
+            match room {
+                Ok(room) => {
+                    room.forget_elsewhere();
+                    post_orphaned(room);
+                }
+                Err(TooManyRoomStates) => left += 1,
             }
         }
+        left
     }
 }
 

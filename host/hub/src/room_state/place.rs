@@ -22,6 +22,8 @@ pub(super) enum Place {
     Here(Hold, Vec<KeptTimer>),
     /// It is at another node, as was found at this time.
     Elsewhere(NodeId, Instant),
+    /// This node has given it up, and no other is known to have it.
+    Nowhere,
 }
 
 /// The place of a room in a cluster.
@@ -66,6 +68,16 @@ impl RoomState {
     /// Notes that another node owns the room.
     pub(crate) fn note_elsewhere(&self, node: NodeId) {
         *self.place.lock() = Some(Box::new(Place::Elsewhere(node, Instant::now())));
+    }
+
+    /// Notes that this node has given the room up.
+    pub(crate) fn note_nowhere(&self) {
+        *self.place.lock() = Some(Box::new(Place::Nowhere));
+    }
+
+    /// Returns true if nothing is known of the room's place.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.place.lock().is_none()
     }
 
     /// Forgets the place, so that the next event asks for it.

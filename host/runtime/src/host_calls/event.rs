@@ -25,6 +25,14 @@ impl Host for InstanceState {
         if call.phase == Phase::Connecting {
             return Err(CallRefusal::FlushWhileConnecting.into());
         }
+        if call.phase == Phase::Detached && hub.has_owners() {
+            // Effects of an event that another node may run as well must not leave.
+            if let Err(why) = hub.confirm_owned(call.room.as_ref()).await {
+                call.effects.discard();
+                return Err(CallRefusal::DataUnavailable { why: why.to_string() }.into());
+            }
+            call.has_flushed = true;
+        }
         let mut writes = own.as_ref().map(PendingWrites::of).unwrap_or_default();
         let committed = call.commit(&hub, &mut writes).await;
         call.close =

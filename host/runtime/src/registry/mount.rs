@@ -121,7 +121,8 @@ impl Registry {
         };
         self.kept.lock().forget(&name);
         self.ports.hubs.add(&name, &channel.context.hub);
-        if let (None, Some(cluster)) = (&before, &self.ports.cluster) {
+        // Also of a channel that was removed and whose connections are still here: it has given its rooms up.
+        if let (false, Some(cluster)) = (is_swap, &self.ports.cluster) {
             cluster.adopt_orphans();
         }
         channels.insert(name, Mounted { channel: channel.clone(), patterns });

@@ -115,7 +115,7 @@ impl Deploys {
     async fn carry_out(self: &Arc<Deploys>, wish: Wish) -> Result<Deployment, Failed> {
         let own = || self.host.name.clone();
         let _turn = self.turn.clone().try_lock_owned().map_err(|_| Failed::Busy(own()))?;
-        let _lease = self.shelf.lease().await.map_err(|taken| match taken {
+        let lease = self.shelf.lease().await.map_err(|taken| match taken {
             Taken::By(holder) => Failed::Busy(self.name_of(&holder)),
             Taken::Unavailable(why) => Failed::Unavailable(why),
         })?;
@@ -130,7 +130,7 @@ impl Deploys {
                 }
                 let tried = self.tried_by_all(&wish, version).await;
                 if tried.is_err() {
-                    self.shelf.keep_only(&base.files().collect()).await;
+                    self.shelf.keep_only(&base.files().collect(), lease.as_ref()).await;
                 }
                 Some(tried?)
             }
@@ -140,7 +140,7 @@ impl Deploys {
             if let Some((deploy, _)) = tried {
                 self.tell_all(Step::Forget { deploy }, ANSWER).await;
             }
-            self.shelf.keep_only(&base.files().collect()).await;
+            self.shelf.keep_only(&base.files().collect(), lease.as_ref()).await;
             let nodes = tried.map(|(_, nodes)| nodes).unwrap_or_default();
             return Ok(Deployment { number: base.number, version, nodes });
         }
@@ -169,7 +169,7 @@ impl Deploys {
             }
         );
         let reports = self.tell_all(Step::Look { number, channel }, SWAP).await;
-        self.shelf.keep_only(&table.files().collect()).await;
+        self.shelf.keep_only(&table.files().collect(), lease.as_ref()).await;
         let nodes = self.outcomes(reports, number);
         Ok(Deployment { number, version, nodes })
     }

@@ -159,10 +159,15 @@ impl Shelf {
         checked.await.map_err(|panicked| panicked.to_string())
     }
 
-    /// Removes the files that are not wanted any more. What fails is tried with the next deployment.
-    pub(super) async fn keep_only(&self, wanted: &BTreeSet<&str>) {
+    /// Removes the files that are not wanted any more, as long as this node has the turn. What fails is tried with the next
+    /// deployment.
+    pub(super) async fn keep_only(&self, wanted: &BTreeSet<&str>, turn: Option<&Lease>) {
         match self {
-            Shelf::Engine(shelf) => shelf.keep_only(wanted).await,
+            Shelf::Engine(shelf) => match turn {
+                Some(turn) => shelf.keep_only(wanted, turn).await,
+                // Another node may have put files there for its own deployment.
+                None => {}
+            },
             Shelf::Folder(shelf) => shelf.keep_only(wanted).await,
             Shelf::Memory(kept) => {
                 kept.lock().files.retain(|sha256, _| wanted.contains(&**sha256));

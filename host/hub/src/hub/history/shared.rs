@@ -99,6 +99,12 @@ async fn append(
 
 /// Appending.
 impl Hub {
+    /// Returns the reason why messages cannot be appended to logs of the cluster, as far as it is known without a try.
+    pub fn log_failure(&self) -> Option<Unavailable> {
+        let why = self.feeds.as_ref()?.logs.failure()?;
+        Some(Unavailable::new(&why))
+    }
+
     /// Records changes, all or none, and waits until they are recorded; messages for logs of the cluster are appended
     /// first. The messages among the effects get their places in logs.
     ///
@@ -132,8 +138,8 @@ impl Hub {
         effects: &mut Effects,
     ) -> Result<(), Unavailable> {
         // Known without a try, so that an event with several messages is not done in part.
-        if let Some(why) = feeds.logs.failure() {
-            return Err(Unavailable::new(&why));
+        if let Some(why) = self.log_failure() {
+            return Err(why);
         }
         appends.sort_by(|one, other| one.room.cmp(&other.room));
         let is_one = appends.first().map(|one| &one.room) == appends.last().map(|one| &one.room);

@@ -62,6 +62,13 @@ pub(crate) struct Lease {
     renewing: JoinHandle<()>,
 }
 
+impl Lease {
+    /// Returns true if no other node has the turn, for as long as a lease lasts.
+    async fn holds(&self) -> bool {
+        self.engine.renew(LEASE, self.fence, LEASE_TIME).await == Ok(true)
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewing.abort();
@@ -168,13 +175,17 @@ impl EngineShelf {
         Ok(Some(bytes.into()))
     }
 
-    pub(super) async fn keep_only(&self, wanted: &BTreeSet<&str>) {
+    pub(super) async fn keep_only(&self, wanted: &BTreeSet<&str>, turn: &Lease) {
         let mut after: Option<String> = None;
         while let Ok(heads) = self.engine.list(HEADS, after.as_deref(), PAGE).await {
             for (key, entry) in &heads {
                 let Some(sha256) = key.strip_prefix(HEADS) else { continue };
                 if wanted.contains(sha256) {
                     continue;
+                }
+                // A node that stood still for longer than its turn must not remove files of the next one's deployment.
+                if !turn.holds().await {
+                    return;
                 }
                 let parts = std::str::from_utf8(&entry.value).ok();
                 let parts = parts.and_then(|text| text.parse().ok()).unwrap_or(0).min(MAX_PARTS);
@@ -247,11 +258,25 @@ mod tests {
             let found = shelf.file(&name).await.expect("it can be read");
             assert_eq!(found.as_deref(), Some(&*bytes), "{size}");
         }
-        shelf.keep_only(&["1"].into()).await;
+        let turn = shelf.lease().await.unwrap_or_else(|_| panic!("nobody has the turn"));
+        shelf.keep_only(&["1"].into(), &turn).await;
         assert_eq!(shelf.file("1").await.expect("it can be read").as_deref(), Some(&[0][..]));
         assert_eq!(shelf.file("0").await, Ok(None));
         let parts = shelf.engine.list("deployed", None, 1000).await.expect("the engine answers");
         assert_eq!(parts.len(), 2, "a head and a part");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_has_lost_its_turn_removes_nothing() {
+        let shelf = shelf();
+        let turn = shelf.lease().await.unwrap_or_else(|_| panic!("nobody has the turn"));
+        shelf.engine.release(LEASE, turn.fence).await.expect("it is there");
+        let next = shelf.lease().await.unwrap_or_else(|_| panic!("nobody has the turn"));
+        shelf.put("new", &Bytes::from_static(b"1")).await.expect("it is kept");
+        shelf.keep_only(&BTreeSet::new(), &turn).await;
+        assert!(shelf.file("new").await.expect("it can be read").is_some());
+        shelf.keep_only(&BTreeSet::new(), &next).await;
+        assert!(shelf.file("new").await.expect("it can be read").is_none());
     }
 
     #[tokio::test]

@@ -1,0 +1,73 @@
+//! Events and timers of rooms that have reached a node without the room's plugin. They go back to the node that has sent
+//! them, which looks for the room's owner again.
+//!
+//! A node that loses a plugin gives its rooms up, and others may send it events until they know. Those wait for a moment
+//! before they go back, so that the room is given up by then.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use wharf_hub::connection_id::NodeId;
+
+use crate::node::Shared;
+use crate::topics::Topic;
+use crate::wire::Content;
+
+/// Time for which a message waits before it goes back.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Messages that wait at most. Further ones are dropped.
+const WAITING: usize = 1024;
+
+/// Times that one message goes back, at most.
+const TIMES: u8 = 10;
+
+/// A message on its way back.
+#[derive(Debug)]
+pub(crate) struct Post {
+    due: Instant,
+    to: NodeId,
+    message: Bytes,
+}
+
+/// The messages that wait.
+#[derive(Debug)]
+pub(crate) struct Returned(mpsc::Sender<Post>);
+
+impl Returned {
+    pub(crate) fn new() -> (Returned, mpsc::Receiver<Post>) {
+        let (sender, waiting) = mpsc::channel(WAITING);
+        (Returned(sender), waiting)
+    }
+}
+
+/// Gives an event or a timer of a room back to the node that has sent it.
+pub(crate) fn give_back(shared: &Shared, to: NodeId, content: &Content<'_>) {
+    let mut back = content.clone();
+    let (channel, returned) = match &mut back {
+        Content::RoomEvent(event) => (event.channel.clone(), &mut event.returned),
+        Content::RoomTimer(change) => (change.channel.clone(), &mut change.returned),
+        _ => return,
+    };
+    *returned = returned.saturating_add(1);
+    if *returned > TIMES {
+        return shared.refused(&channel, "the host that has the room has no plugin for it");
+    }
+    let channel: Cow<'_, str> = channel;
+    let post = Post { due: Instant::now() + PAUSE, to, message: shared.encoded(back) };
+    if shared.returned.0.try_send(post).is_err() {
+        shared.refused(&channel, "too many events for rooms without a plugin here");
+    }
+}
+
+/// Sends the messages back, in their order.
+pub(crate) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Post>) {
+    while let Some(Post { due, to, message }) = waiting.recv().await {
+        tokio::time::sleep_until(due).await;
+        shared.publish_encoded(&Topic::Node(to), message);
+    }
+}
