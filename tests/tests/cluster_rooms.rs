@@ -251,7 +251,7 @@ async fn a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event(engine: 
     let (mut seen, mut posts) = (BTreeSet::from([1]), 1);
     let goes_on = async || {
         // His host still takes the other one for the owner.
-        step(&mut bob, post("red")).await;
+        bob.send_json(post("red")).await;
         posts += 1;
         see(&mut bob, &mut seen).await;
         (seen.len() > 2).then_some(())

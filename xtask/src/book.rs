@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::{Outcome, capture, cargo, run_logged};
+use crate::process::{Outcome, capture, cargo, patient, run_logged};
 use crate::workspace::{Workspace, entries, remove_folder};
 
 pub const HELP: &str = "\
@@ -89,6 +89,11 @@ pub fn make(workspace: &Workspace) -> Outcome<PathBuf> {
     }
 }
 
+/// Compiles mdBook if it is not there yet, beside other work. A failure shows itself when the book is made.
+pub fn prepare(workspace: &Workspace) {
+    let _ = program(workspace);
+}
+
 /// Returns the program mdBook. Compiles it if it is not there yet.
 fn program(workspace: &Workspace) -> Outcome<PathBuf> {
     if let Some(program) = std::env::var_os("WHARF_MDBOOK").filter(|name| !name.is_empty()) {
@@ -101,8 +106,9 @@ fn program(workspace: &Workspace) -> Outcome<PathBuf> {
         return Ok(program);
     }
     println!("compiling {wanted}, which takes a few minutes");
-    let mut install = cargo(&["install", "mdbook", "--version", VERSION, "--locked", "--debug"]);
+    let mut install = patient(&cargo(&["install", "mdbook", "--version", VERSION]));
     install
+        .args(["--locked", "--debug"])
         .args(["--no-default-features", "--features", "search", "--force"])
         .arg("--root")
         .arg(&folder)

@@ -29,6 +29,19 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Returns a call of the same program that gives way to all others.
+pub fn patient(command: &Command) -> Command {
+    let mut patient = Command::new("nice");
+    patient.arg("-n19").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => patient.env(name, value),
+            None => patient.env_remove(name),
+        };
+    }
+    patient
+}
+
 /// Runs a program to its end. Its output goes to this program's output.
 pub fn run(command: &mut Command) -> Outcome {
     let child = spawn(command)?;

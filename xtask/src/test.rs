@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::autobahn;
@@ -223,8 +224,19 @@ pub fn build_host(workspace: &Workspace) -> Outcome {
     run(&mut in_root(workspace, &["build", "--workspace", "--all-targets"]))
 }
 
-/// Runs the tests of all crates, including those through a real socket.
+/// Runs the tests of all crates, including those through a real socket. They leave a part of the machine idle, in which
+/// mdBook is compiled for a later step.
 fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    if !filters.is_empty() {
+        return all_tests(workspace, filters);
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| book::prepare(workspace));
+        all_tests(workspace, filters)
+    })
+}
+
+fn all_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let has_later_tests = !filters.is_empty()
         && (!browser_tests_named(workspace, filters)?.is_empty()
             || !named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty());

@@ -203,17 +203,17 @@ impl Members {
     ) -> Option<usize> {
         let state = self.state.lock();
         let list = match &*state {
-            State::Quiet(list) if list.len() <= AT_ONCE => Some(list),
+            State::Quiet(list) if list.len() <= AT_ONCE => list,
             State::Quiet(_) | State::Lined(_) => return None,
-            State::Dissolved => None,
+            State::Dissolved => {
+                announce.inspect(|announce| announce());
+                return Some(0);
+            }
         };
         if let Some(announce) = announce {
             announce();
         }
         let mut queued = 0;
-        let Some(list) = list else {
-            return Some(queued);
-        };
         list.for_each(|number, outbound| {
             if except != Some(number) {
                 queued += usize::from(writes.push(outbound, frame));
