@@ -10,7 +10,7 @@
 //! - [`membership`]: the nodes that are there.
 //! - [`owners`]: the owners of rooms. [`session`]: the sign that an owner is alive. [`room_record`]: the content of a
 //!   room on the engine. `adoption`: rooms whose owner has gone. `channel_owners`: the port for the hub of one channel.
-//!   `room_posts`: events that other nodes have sent here.
+//!   `room_posts`: events that other nodes have sent here. `returned_posts`: those of them that go back.
 //! - [`store`]: the store of a channel on the engine. `histories`: the logs of its rooms there, and the task that checks
 //!   this node's places in them. [`entry`]: their entries.
 //! - [`requests`]: requests to other nodes, and their answers.
