@@ -172,14 +172,14 @@ fn the_model_says_what_nodes_do() {
         world.change(at, &group(room), connection, true);
         places.push((room, at, connection));
     }
-    // One of them goes and comes back elsewhere, at a steady pace.
+    // One of them goes and comes back elsewhere, now and then.
     let pause = STAY / (ROOMS * SIZE);
     let mut next = ROOMS * SIZE;
     while world.now < WARM_UP + COUNTED {
         if world.now == WARM_UP {
             (world.received, world.sent) = (0, 0);
         }
-        if world.now.is_multiple_of(pause) {
+        if dice.one_in(pause) {
             let one = dice.below(places.len() as u64) as usize;
             let (room, at, connection) = places[one];
             world.change(at, &group(room), connection, false);
