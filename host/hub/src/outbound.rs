@@ -262,10 +262,11 @@ impl Outbound {
         if state.ended {
             return Pushed::Refused;
         }
-        if state.queued_bytes + charge(frame) > limit {
+        let charge = charge(frame);
+        if state.queued_bytes + charge > limit {
             return state.overrun();
         }
-        state.queue(frame)
+        state.queue(frame, charge)
     }
 
     /// Queues a control frame of the owner's own, which is accepted even while the connection ends.
@@ -273,10 +274,11 @@ impl Outbound {
     pub fn push_control(&self, frame: &Frame) -> Pushed {
         let mut state = self.state.lock();
         let limit = self.limit.saturating_add(self.own).saturating_add(ROOM_FOR_CONTROL);
-        if state.queued_bytes + charge(frame) > limit {
+        let charge = charge(frame);
+        if state.queued_bytes + charge > limit {
             return if state.ended { Pushed::Refused } else { state.overrun() };
         }
-        state.queue(frame)
+        state.queue(frame, charge)
     }
 
     /// Writes the queue, as far as the kernel accepts it. Returns at once if another task is
@@ -482,11 +484,10 @@ impl Outbound {
 }
 
 impl State {
-    fn queue(&mut self, frame: &Frame) -> Pushed {
+    fn queue(&mut self, frame: &Frame, charge: usize) -> Pushed {
         if matches!(self.socket, Socket::Gone) {
             return Pushed::Refused;
         }
-        let charge = charge(frame);
         if self.queued_bytes + charge > FREE_BYTES && !self.is_covered(charge) {
             return if self.ended { Pushed::Refused } else { self.overrun() };
         }
@@ -495,11 +496,11 @@ impl State {
             self.small_bytes += charge;
         }
         let is_appended = match self.queue.back_mut() {
-            Some(last) => last.append(frame),
+            Some(last) => last.append(frame, charge),
             None => false,
         };
         if !is_appended {
-            self.queue.push_back(Chunk::of(frame));
+            self.queue.push_back(Chunk::of(frame, charge));
         }
         let writable = matches!(self.socket, Socket::Idle(_)) && !self.blocked;
         if writable && !self.claimed {

@@ -48,23 +48,23 @@ enum Waiting {
 
 /// Returns the charge of a waiting frame.
 pub(super) fn charge(frame: &Frame) -> usize {
-    kept_charge(frame) as usize
+    frame.len().max(MIN_CHARGE)
 }
 
-/// Returns the same as it is kept.
-fn kept_charge(frame: &Frame) -> u32 {
-    u32::try_from(frame.len().max(MIN_CHARGE)).unwrap_or(u32::MAX)
+/// Returns a charge as it is kept.
+fn kept(charge: usize) -> u32 {
+    u32::try_from(charge).unwrap_or(u32::MAX)
 }
 
 impl Chunk {
-    /// Makes a chunk of one frame.
-    pub(super) fn of(frame: &Frame) -> Chunk {
+    /// Makes a chunk of one frame with this charge.
+    pub(super) fn of(frame: &Frame, charge: usize) -> Chunk {
         let is_small = is_small(frame.len());
-        Chunk { charge: kept_charge(frame), bytes: Waiting::Shared(frame.wire().clone()), is_small }
+        Chunk { charge: kept(charge), bytes: Waiting::Shared(frame.wire().clone()), is_small }
     }
 
     /// Puts a frame behind the waiting ones, if all of them are small. Returns true if it did.
-    pub(super) fn append(&mut self, frame: &Frame) -> bool {
+    pub(super) fn append(&mut self, frame: &Frame, charge: usize) -> bool {
         if frame.len() > MAX_COPIED_BYTES {
             return false;
         }
@@ -89,7 +89,7 @@ impl Chunk {
             bytes.reserve_exact(capacity.unwrap_or(length) - bytes.len());
         }
         bytes.extend_from_slice(frame);
-        self.charge += kept_charge(frame);
+        self.charge += kept(charge);
         true
     }
 
