@@ -76,6 +76,7 @@ const FIGURES: &[Figure] = &[
     Figure::shown("CPU µs/delivery", "cpu_us_per_delivery", 3),
     Figure::shown("alone CPU µs/delivery", "alone_cpu_us_per_delivery", 3),
     Figure::shown("publishes/broadcast", "publishes_per_broadcast", 2),
+    Figure::shown("hosts that get it", "hosts_per_broadcast", 2),
 ];
 
 /// Measures and reports.
@@ -146,6 +147,8 @@ fn measure(options: &Options, host: &Host, core: usize) -> anyhow::Result<Figure
     let round = crowd.run(options.messages, pace, false)?;
     let published = redis.published()?.saturating_sub(published);
     let after = cpu()?;
+    let hosts = redis.subscribers("room:")?;
+    ensure!(hosts.len() == plan.rooms, "{} topics, not {}", hosts.len(), plan.rooms);
     let spent = after.iter().zip(&before).map(|(after, before)| after.since(before).as_secs_f64());
     let elsewhere = options.messages * (u64::from(options.members) - 1);
     let cpu = spent.sum::<f64>() * 1e6 / elsewhere as f64;
@@ -167,5 +170,6 @@ fn measure(options: &Options, host: &Host, core: usize) -> anyhow::Result<Figure
         cpu,
         alone,
         published as f64 / options.messages as f64,
+        hosts.iter().sum::<u64>() as f64 / hosts.len().max(1) as f64,
     ])
 }

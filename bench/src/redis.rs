@@ -73,6 +73,21 @@ impl Redis {
         Ok(info.lines().filter_map(calls).sum())
     }
 
+    /// Returns the number of subscribers of each topic whose name has this part: the engine sends each message to so many.
+    ///
+    /// # Errors
+    ///
+    /// The server does not answer.
+    pub fn subscribers(&self, part: &str) -> anyhow::Result<Vec<u64>> {
+        let mut link = Link::open(self.address)?;
+        let topics = link.ask(&["PUBSUB", "CHANNELS", &format!("*{part}*")])?;
+        let mut question = vec!["PUBSUB", "NUMSUB"];
+        question.extend(topics.lines().filter(|topic| !topic.is_empty()));
+        let counted = link.ask(&question)?;
+        let numbers = counted.lines().skip(1).step_by(2);
+        numbers.map(|number| number.parse().context("a number of subscribers")).collect()
+    }
+
     /// Begins to publish messages of `size` bytes to itself.
     ///
     /// # Errors
@@ -147,7 +162,7 @@ impl Link {
         self.read()
     }
 
-    /// Reads one answer, and returns its texts one after another.
+    /// Reads one answer, and returns its texts, each a line.
     fn read(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         ensure!(self.0.read_line(&mut line)? > 0, "redis-server has hung up");
@@ -160,9 +175,13 @@ impl Link {
                 while text.len() < length + 2 {
                     ensure!(self.0.read_line(&mut text)? > 0, "redis-server has hung up");
                 }
+                text.truncate(length);
                 Ok(text)
             }
-            "*" => (0..rest.parse::<usize>()?).map(|_| self.read()).collect(),
+            "*" => {
+                let parts = (0..rest.parse::<usize>()?).map(|_| self.read());
+                Ok(parts.collect::<anyhow::Result<Vec<_>>>()?.join("\n"))
+            }
             _ => bail!("redis-server answers {line:?}"),
         }
     }
