@@ -69,6 +69,8 @@ async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not(set
     let late = Reader::join(here, "bob", &too_early, "red").await;
     assert_eq!(late.joined["recovered"], false);
     assert_eq!((late.joined["reason"].as_str(), late.offset), (Some("trimmed"), start + 7));
+    // Their ends would be further messages.
+    let mut open = Vec::new();
     for (asked, reason) in [(ahead, "ahead"), (format!("red,{:016x},3", 7), "new-epoch")] {
         let lost = Reader::join(here, "bob", &asked, "red").await;
         assert_eq!(
@@ -76,6 +78,7 @@ async fn who_comes_back_gets_all_that_was_missed_in_order_or_is_told_why_not(set
             (&json!(false), &json!(reason))
         );
         assert_eq!(lost.offsets(), Vec::<u64>::new(), "all or nothing");
+        open.push(lost);
     }
     // The plugin does not see the parameter, and other clients see nothing of all this.
     let mut plain = enter(there, "eve").await;

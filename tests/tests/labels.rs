@@ -3,7 +3,7 @@
 use wharf_tests::{Client, Ended, Hosts, Setup, Value, Wharf, json, on_one_host_and_on_two};
 
 on_one_host_and_on_two! {
-    a_condition_on_labels_is_met_by_whoever_carries_them_all
+    a_condition_on_labels_is_met_by_those_who_carry_them_all
     everybody_in_an_audience_gets_one_copy_and_the_excepted_get_none
     a_broadcast_with_a_condition_keeps_its_place_in_the_rooms_order
 }
@@ -32,7 +32,7 @@ async fn hears(hosts: &Hosts, client: &mut Client, expected: &[&str]) {
     assert_eq!(client.text().await, "ok", "something else has come");
 }
 
-async fn a_condition_on_labels_is_met_by_whoever_carries_them_all(setup: Setup) {
+async fn a_condition_on_labels_is_met_by_those_who_carry_them_all(setup: Setup) {
     let hosts = setup.start(&["labels"], &[]).await;
     let mut moderator = hosts.connect(0, "/labels?join=a&role=moderator&language=da").await;
     let mut other = hosts.connect(1, "/labels?join=a&role=moderator&language=de").await;

@@ -7,7 +7,7 @@ use wharf_tests::{Client, Hosts, Setup, Value, Wharf, eventually, json, on_one_h
 on_one_host_and_on_two! {
     members_of_a_room_hear_each_other_and_nobody_else_does
     all_members_see_all_broadcasts_in_one_order
-    whoever_is_in_several_rooms_hears_a_broadcast_to_them_once
+    a_connection_in_several_rooms_hears_a_broadcast_to_them_once
     a_broadcast_to_all_reaches_the_whole_channel_and_no_other
     a_message_to_one_connection_reaches_only_that_one_while_it_is_open
     counts_and_members_follow_joins_leaves_and_ends
@@ -100,7 +100,7 @@ async fn all_members_see_all_broadcasts_in_one_order(setup: Setup) {
     }
 }
 
-async fn whoever_is_in_several_rooms_hears_a_broadcast_to_them_once(setup: Setup) {
+async fn a_connection_in_several_rooms_hears_a_broadcast_to_them_once(setup: Setup) {
     let hosts = setup.start(&["rooms"], &[]).await;
     let mut both = hosts.connect(0, "/rooms?join=a").await;
     both.ask_json(json!({ "do": "join", "room": "b" })).await;

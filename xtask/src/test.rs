@@ -284,6 +284,7 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
         return Ok(());
     }
     servers::with_servers(workspace, &mut command)?;
+    command.env("RUST_TEST_THREADS", ENGINE_TEST_THREADS);
     run_tests(workspace, command, filters)
 }
 
@@ -322,6 +323,9 @@ const ENGINE_TESTS: [&str; 13] = [
     "--skip",
     "chromium::",
 ];
+
+/// Number of tests of engines that run at a time: they wait for several processes most of the time.
+const ENGINE_TEST_THREADS: &str = "4";
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {
