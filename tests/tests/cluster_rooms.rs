@@ -187,7 +187,7 @@ async fn a_timer_fires_on_another_host_after_the_one_that_had_it_was_killed(engi
     let mut ann = cluster.enter(0, "ann", "blue").await;
     let mut bob = cluster.enter(1, "bob", "red").await;
     // The room has its host without a post of anybody who stays.
-    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 1_000 });
+    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 3_000 });
     assert_eq!(perform(&mut ann, after).await, "ok");
     eventually("the timer to be set", async || {
         let left = perform(&mut ann, json!({ "do": "left_in_room", "room": "red" })).await;
@@ -268,11 +268,11 @@ async fn a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event(engine: 
 async fn the_timers_of_a_room_go_on_when_its_host_loses_the_plugin(engine: &str) {
     let tables = "removal_grace_ms = 100\n";
     let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     let set = json!({ "do": "room_after", "room": "red", "milliseconds": 3000 });
-    assert_eq!(step(&mut ann, set).await, "ok");
+    assert_eq!(perform(&mut ann, set).await, "ok");
     std::fs::remove_file(cluster.nodes[0].wharf.plugin("scripted")).expect("it is there");
     ann.rest().await;
     // Nobody posts to the room.
