@@ -7,6 +7,7 @@ use wharf_test_servers::redis::RedisServer;
 
 use crate::folder::{configured, folder};
 use crate::operator::Operated;
+use crate::script::enter_room;
 use crate::{Client, Value, eventually};
 
 /// Time after which a silent host is gone, in milliseconds.
@@ -60,19 +61,24 @@ pub struct Cluster {
 impl Cluster {
     /// Starts so many hosts with these plugins or fixtures, and waits until each knows the others.
     pub async fn start(engine: &str, plugins: &[&str], count: usize) -> Cluster {
-        let mut cluster = Cluster { engine: Engine::start(engine), nodes: Vec::new() };
-        for _ in 0..count {
-            cluster.add(folder(plugins)).await;
-        }
-        cluster.settled().await;
-        cluster
+        Cluster::start_in(engine, || folder(plugins), &[], count).await
     }
 
     /// Starts so many hosts like [`Cluster::start`], with these tables in their `wharf.toml`.
     pub async fn start_with(engine: &str, plugins: &[&str], tables: &str, count: usize) -> Cluster {
+        Cluster::start_in(engine, || configured(plugins, tables), &[], count).await
+    }
+
+    /// Starts so many hosts like [`Cluster::start`], in folders that are made alike and with these flags.
+    pub async fn start_in(
+        engine: &str,
+        make: impl Fn() -> TempDir,
+        flags: &[&str],
+        count: usize,
+    ) -> Cluster {
         let mut cluster = Cluster { engine: Engine::start(engine), nodes: Vec::new() };
         for _ in 0..count {
-            cluster.add(configured(plugins, tables)).await;
+            cluster.add_with(make(), flags).await;
         }
         cluster.settled().await;
         cluster
@@ -80,9 +86,15 @@ impl Cluster {
 
     /// Starts one more host.
     pub async fn add(&mut self, folder: TempDir) {
+        self.add_with(folder, &[]).await;
+    }
+
+    /// Starts one more host with these flags, which go before those of the cluster.
+    async fn add_with(&mut self, folder: TempDir, flags: &[&str]) {
         let name = format!("node-{}", self.nodes.len());
-        let flags = self.engine.flags(&name);
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let own = self.engine.flags(&name);
+        let flags: Vec<&str> =
+            flags.iter().copied().chain(own.iter().map(String::as_str)).collect();
         self.nodes.push(Operated::start_in(folder, &flags).await);
     }
 
@@ -104,6 +116,11 @@ impl Cluster {
     /// Connects a client to a host, which must accept it.
     pub async fn connect(&self, node: usize, path: &str) -> Client {
         self.nodes[node].wharf.connect(path).await
+    }
+
+    /// Connects a client of the fixture `scripted` to a host, and has it join a room.
+    pub async fn enter(&self, node: usize, name: &str, room: &str) -> Client {
+        enter_room(&self.nodes[node].wharf, name, room).await
     }
 
     /// Waits until a question of a client is answered so.

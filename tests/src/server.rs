@@ -180,6 +180,22 @@ impl Wharf {
         assert!(status.success(), "kill -{name} failed");
     }
 
+    /// Stops the process until it gets the signal `CONT`, and waits until none of its threads runs any more.
+    pub async fn stand_still(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status"));
+            // A thread that has just ended has no status any more.
+            status.map_or(true, |status| status.contains("State:\tT"))
+        };
+        eventually("the process to stand still", async || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("the process is there").flatten();
+            tasks.all(is_stopped).then_some(())
+        })
+        .await;
+    }
+
     /// Ends the process at once, as `kill -9` does, if it has not ended yet. Its folder stays.
     pub fn kill(&mut self) {
         // There is nothing to kill if it has ended already.

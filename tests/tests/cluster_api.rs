@@ -147,7 +147,7 @@ async fn a_host_that_does_not_answer_is_named(engine: &str) {
     let cluster = Cluster::start(engine, &["operated"], 2).await;
     let (_ann, here) = enter(&cluster, 0, "user=ann&join=lobby").await;
     let (_bob, there) = enter(&cluster, 1, "user=bob&join=lobby").await;
-    cluster.nodes[1].wharf.signal("STOP");
+    cluster.nodes[1].wharf.stand_still().await;
     let begun = Instant::now();
     let page = get(&cluster, 0, "/operated/connections").await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());

@@ -199,7 +199,7 @@ async fn status_shows_all_hosts_and_names_those_that_do_not_answer(engine: &str)
         let line = text.lines().find(|line| line.starts_with("counts") && line.contains(name));
         assert!(line.is_some_and(|line| line.ends_with("serving")), "{name}: {text}");
     }
-    cluster.nodes[0].wharf.signal("STOP");
+    cluster.nodes[0].wharf.stand_still().await;
     let begun = Instant::now();
     let (status, found) = cluster.nodes[1].ask("/api/nodes").await;
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::step as perform;
 use wharf_test_servers::redis::command;
 use wharf_tests::cluster::Cluster;
-use wharf_tests::{Client, Ended, Reader, Value, eventually, json};
+use wharf_tests::script::{enter, perform};
+use wharf_tests::{Ended, Reader, Value, eventually, json};
 
 on_each_engine! {
     all_members_on_all_hosts_see_one_order_of_all_senders
@@ -35,15 +35,9 @@ async fn cluster(engine: &str, nodes: usize) -> Cluster {
     Cluster::start_with(engine, &["rooms", "scripted"], RULES, nodes).await
 }
 
-async fn enter(cluster: &Cluster, node: usize, name: &str) -> Client {
-    let mut client = cluster.connect(node, &format!("/scripted/{name}")).await;
-    assert_eq!(client.json().await, json!({ "welcome": name }));
-    client
-}
-
 /// Broadcasts to a room from a host, as a connection of its own.
 async fn broadcast(cluster: &Cluster, node: usize, room: &str, times: usize) {
-    let mut sender = enter(cluster, node, "sender").await;
+    let mut sender = enter(&cluster.nodes[node].wharf, "sender").await;
     for _ in 0..times {
         assert_eq!(perform(&mut sender, json!({ "do": "broadcast", "room": room })).await, "ok");
     }
@@ -171,7 +165,7 @@ async fn a_host_that_never_had_a_member_has_the_history(engine: &str) {
     let (_, before) = cluster.nodes[1].get(&format!("{path}?limit=2&before=4")).await;
     assert_eq!(offsets(&before), [2, 3]);
     for (room, expected) in [("last", vec![3, 4]), ("newest", vec![4]), ("none", vec![])] {
-        let mut ann = enter(&cluster, 1, "ann").await;
+        let mut ann = enter(&cluster.nodes[1].wharf, "ann").await;
         let read = perform(&mut ann, json!({ "do": "history", "room": room, "limit": 2 })).await;
         let read: Vec<u64> =
             read.as_array().expect("a list").iter().filter_map(|entry| entry[0].as_u64()).collect();
@@ -199,7 +193,7 @@ async fn a_host_that_never_had_a_member_has_the_history(engine: &str) {
 
 async fn who_joins_and_speaks_in_one_event_hears_itself_once(engine: &str) {
     let cluster = cluster(engine, 2).await;
-    let mut ann = enter(&cluster, 0, "ann").await;
+    let mut ann = enter(&cluster.nodes[0].wharf, "ann").await;
     for (room, before) in [("red", 0), ("last", 2), ("free", 0)] {
         broadcast(&cluster, 1, room, 4).await;
         for round in 0..10 {
@@ -264,7 +258,7 @@ async fn a_host_that_misses_messages_delivers_them_in_their_order(engine: &str) 
     let cluster = cluster(engine, 2).await;
     let mut ann = Reader::join(&cluster.nodes[1].wharf, "ann", "", "red").await;
     let start = ann.offset;
-    let mut plain = enter(&cluster, 1, "bob").await;
+    let mut plain = enter(&cluster.nodes[1].wharf, "bob").await;
     assert_eq!(perform(&mut plain, json!({ "do": "join", "room": "red" })).await, "ok");
     let mut sent = 0;
     for round in 0..4 {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{enter, skip_to, step};
 use wharf_tests::cluster::Cluster;
+use wharf_tests::script::{perform, skip_to};
 use wharf_tests::{Client, Value, eventually, json};
 
 on_each_engine! {
@@ -25,13 +25,13 @@ fn post(room: &str) -> Value {
 }
 
 async fn number_of(client: &mut Client, room: &str) -> u64 {
-    let read = step(client, json!({ "do": "read_room", "room": room })).await;
+    let read = perform(client, json!({ "do": "read_room", "room": room })).await;
     read.as_u64().unwrap_or_else(|| panic!("a number of events, not {read}"))
 }
 
 /// Posts an event, and returns the number that it has in its room.
 async fn posted(client: &mut Client, room: &str) -> u64 {
-    step(client, post(room)).await;
+    perform(client, post(room)).await;
     skip_to(client, "event").await["event"].as_u64().expect("a number")
 }
 
@@ -52,8 +52,8 @@ async fn see(client: &mut Client, seen: &mut BTreeSet<u64>) {
 async fn events_of_a_room_run_one_after_another_wherever_they_were_posted(engine: &str) {
     const POSTS: u64 = 100;
     let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     for _ in 0..POSTS {
         ann.feed(post("red").to_string()).await;
         bob.feed(post("red").to_string()).await;
@@ -84,9 +84,9 @@ async fn events_of_a_room_run_one_after_another_wherever_they_were_posted(engine
 
 async fn a_room_goes_on_with_its_state_after_its_host_was_killed(engine: &str) {
     let mut cluster = Cluster::start(engine, &["scripted"], 3).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
-    let mut eve = enter(&cluster, 2, "eve", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
+    let mut eve = cluster.enter(2, "eve", "red").await;
     for number in 1..=3 {
         assert_eq!(posted(&mut ann, "red").await, number);
         assert_eq!(skip_to(&mut bob, "event").await["event"], number);
@@ -95,7 +95,7 @@ async fn a_room_goes_on_with_its_state_after_its_host_was_killed(engine: &str) {
     // Events on their way to the killed host are lost. Those that the others see are in order.
     let mut seen = BTreeSet::new();
     let others_see = async || {
-        step(&mut bob, post("red")).await;
+        perform(&mut bob, post("red")).await;
         see(&mut eve, &mut seen).await;
         (seen.len() > 4).then_some(())
     };
@@ -111,8 +111,8 @@ async fn a_room_goes_on_with_its_state_after_its_host_was_killed(engine: &str) {
 
 async fn a_room_goes_on_with_its_state_after_its_host_has_stopped(engine: &str) {
     let mut cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     for number in 1..=3 {
         assert_eq!(posted(&mut ann, "red").await, number);
         assert_eq!(skip_to(&mut bob, "event").await["event"], number);
@@ -126,14 +126,14 @@ async fn a_room_goes_on_with_its_state_after_its_host_has_stopped(engine: &str) 
 
 async fn rooms_are_as_they_were_after_all_hosts_have_stopped(engine: &str) {
     let mut cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "blue").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "blue").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     assert_eq!(posted(&mut bob, "blue").await, 1);
     let after = json!({ "do": "room_after", "room": "green", "milliseconds": 3_600_000 });
-    assert_eq!(step(&mut ann, after).await, "ok");
+    assert_eq!(perform(&mut ann, after).await, "ok");
     let is_set = async || {
-        let left = step(&mut bob, json!({ "do": "left_in_room", "room": "green" })).await;
+        let left = perform(&mut bob, json!({ "do": "left_in_room", "room": "green" })).await;
         left.as_u64().is_some().then_some(())
     };
     eventually("the timer to be set", is_set).await;
@@ -146,17 +146,17 @@ async fn rooms_are_as_they_were_after_all_hosts_have_stopped(engine: &str) {
     let mut eve = cluster.connect(1, "/scripted/eve").await;
     eve.json().await;
     assert_eq!((number_of(&mut eve, "red").await, number_of(&mut eve, "blue").await), (1, 1));
-    let left = step(&mut eve, json!({ "do": "left_in_room", "room": "green" })).await;
+    let left = perform(&mut eve, json!({ "do": "left_in_room", "room": "green" })).await;
     assert!(left.as_u64().is_some_and(|left| left > 3_000_000), "{left}");
-    step(&mut eve, json!({ "do": "join", "room": "red" })).await;
-    step(&mut eve, post("red")).await;
+    perform(&mut eve, json!({ "do": "join", "room": "red" })).await;
+    perform(&mut eve, post("red")).await;
     assert_eq!(skip_to(&mut eve, "event").await["event"], 2);
 }
 
 async fn a_timer_of_a_room_fires_once_for_all_hosts(engine: &str) {
     let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     assert_eq!(posted(&mut bob, "red").await, 1, "the room is at the second host");
     assert_eq!(skip_to(&mut ann, "event").await["event"], 1);
     let after = json!({ "do": "room_after", "room": "red", "milliseconds": 200 });
@@ -170,12 +170,12 @@ async fn a_timer_of_a_room_fires_once_for_all_hosts(engine: &str) {
     }
     // One that is cancelled from another host does not fire.
     let after = json!({ "do": "room_after", "room": "red", "milliseconds": 3_600_000 });
-    assert_eq!(step(&mut bob, after).await, "ok");
+    assert_eq!(perform(&mut bob, after).await, "ok");
     let left = async |client: &mut Client| {
-        step(client, json!({ "do": "left_in_room", "room": "red" })).await
+        perform(client, json!({ "do": "left_in_room", "room": "red" })).await
     };
     eventually("the timer to be set", async || left(&mut ann).await.as_u64().map(drop)).await;
-    assert_eq!(step(&mut ann, json!({ "do": "room_cancel", "room": "red" })).await, "ok");
+    assert_eq!(perform(&mut ann, json!({ "do": "room_cancel", "room": "red" })).await, "ok");
     for client in [&mut ann, &mut bob] {
         let is_gone = async || left(client).await.is_null().then_some(());
         eventually("the timer to be cancelled", is_gone).await;
@@ -184,28 +184,28 @@ async fn a_timer_of_a_room_fires_once_for_all_hosts(engine: &str) {
 
 async fn a_timer_fires_on_another_host_after_the_one_that_had_it_was_killed(engine: &str) {
     let mut cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "blue").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "blue").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     // The room has its host without a post of anybody who stays.
-    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 1_000 });
-    assert_eq!(step(&mut ann, after).await, "ok");
+    let after = json!({ "do": "room_after", "room": "red", "milliseconds": 3_000 });
+    assert_eq!(perform(&mut ann, after).await, "ok");
     eventually("the timer to be set", async || {
-        let left = step(&mut ann, json!({ "do": "left_in_room", "room": "red" })).await;
+        let left = perform(&mut ann, json!({ "do": "left_in_room", "room": "red" })).await;
         left.as_u64().map(drop)
     })
     .await;
     cluster.nodes[0].wharf.kill();
     assert_eq!(skip_to(&mut bob, "room_timer").await["events"], 1);
-    let left = step(&mut bob, json!({ "do": "left_in_room", "room": "red" })).await;
+    let left = perform(&mut bob, json!({ "do": "left_in_room", "room": "red" })).await;
     assert_eq!(left, Value::Null, "it fires once");
 }
 
 async fn any_host_tells_the_operator_of_a_room_and_changes_it(engine: &str) {
     let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     let after = json!({ "do": "room_after", "room": "red", "milliseconds": 3_600_000 });
-    assert_eq!(step(&mut ann, after).await, "ok");
+    assert_eq!(perform(&mut ann, after).await, "ok");
     let [here, there] = [&cluster.nodes[0], &cluster.nodes[1]];
     let state = there.get("/scripted/rooms/red/state").await;
     assert_eq!(state, here.get("/scripted/rooms/red/state").await);
@@ -224,11 +224,11 @@ async fn any_host_tells_the_operator_of_a_room_and_changes_it(engine: &str) {
 
 async fn events_wait_while_the_engine_stands_still_and_none_is_lost_or_runs_twice(engine: &str) {
     let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     cluster.engine.server().pause(true);
     for _ in 0..10 {
-        assert_eq!(step(&mut ann, post("red")).await, "ok");
+        assert_eq!(perform(&mut ann, post("red")).await, "ok");
     }
     cluster.engine.server().pause(false);
     for number in 2..=11 {
@@ -240,8 +240,8 @@ async fn events_wait_while_the_engine_stands_still_and_none_is_lost_or_runs_twic
 async fn a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event(engine: &str) {
     let tables = "removal_grace_ms = 100\n";
     let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     assert_eq!(skip_to(&mut bob, "event").await["event"], 1);
     let wharf = &cluster.nodes[0].wharf;
@@ -268,11 +268,11 @@ async fn a_room_moves_when_its_host_loses_the_plugin_and_loses_no_event(engine: 
 async fn the_timers_of_a_room_go_on_when_its_host_loses_the_plugin(engine: &str) {
     let tables = "removal_grace_ms = 100\n";
     let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "red").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     assert_eq!(posted(&mut ann, "red").await, 1);
     let set = json!({ "do": "room_after", "room": "red", "milliseconds": 3000 });
-    assert_eq!(step(&mut ann, set).await, "ok");
+    assert_eq!(perform(&mut ann, set).await, "ok");
     std::fs::remove_file(cluster.nodes[0].wharf.plugin("scripted")).expect("it is there");
     ann.rest().await;
     // Nobody posts to the room.
@@ -282,10 +282,10 @@ async fn the_timers_of_a_room_go_on_when_its_host_loses_the_plugin(engine: &str)
 async fn a_room_is_kept_while_it_has_members_on_any_host(engine: &str) {
     let tables = "room_state_grace_ms = 1000\n";
     let cluster = Cluster::start_with(engine, &["scripted"], tables, 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "blue").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
+    let mut ann = cluster.enter(0, "ann", "blue").await;
+    let mut bob = cluster.enter(1, "bob", "red").await;
     for room in ["red", "blue", "gone"] {
-        step(&mut ann, post(room)).await;
+        perform(&mut ann, post(room)).await;
     }
     for room in ["red", "blue", "gone"] {
         let has_run = async || (number_of(&mut bob, room).await == 1).then_some(());

@@ -1,11 +1,14 @@
-//! Several hosts that are one: rooms, users, presence and notices across them, with a real engine between.
+//! Several hosts that are one, with a real engine between: what one host alone cannot show, such as hosts and engines
+//! that are killed, and hosts without members. What several hosts do like one is shown by the tests of `front_door`,
+//! which run on both.
 //!
 //! `cargo xtask test` finds or installs the servers that these tests need; the tests are ignored without.
 
 use std::time::{Duration, Instant};
 
 use wharf_tests::cluster::{Cluster, Engine, NODE_TIMEOUT};
-use wharf_tests::{Client, Ended, Line, Raw, Value, Wharf, eventually, folder, json};
+use wharf_tests::script::perform;
+use wharf_tests::{Client, Line, Value, Wharf, eventually, folder, json};
 
 /// Makes a test of each function for each engine.
 macro_rules! on_each_engine {
@@ -33,16 +36,9 @@ mod cluster_history;
 mod cluster_rooms;
 
 on_each_engine! {
-    members_on_different_nodes_hear_each_other_and_nobody_else_does
-    all_members_see_the_broadcasts_of_a_node_in_one_order
-    a_connection_in_several_rooms_hears_a_broadcast_to_them_once
-    a_message_to_one_connection_reaches_it_on_its_node
-    users_are_online_and_reached_on_every_node
-    labels_choose_members_on_every_node
     presence_is_one_list_and_has_no_ghosts_of_a_killed_node
     counts_of_rooms_are_those_of_all_nodes
     members_of_all_nodes_are_listed_in_pages
-    notices_reach_connections_on_every_node
     the_store_is_one_for_all_nodes_and_outlives_them
     local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it
     what_the_engine_has_no_room_for_is_refused_and_reaches_nobody
@@ -60,145 +56,6 @@ async fn id(client: &mut Client) -> String {
 
 fn broadcast(rooms: &[&str], text: &str) -> Value {
     json!({ "do": "broadcast", "rooms": rooms, "text": text, "skip": false })
-}
-
-async fn members_on_different_nodes_hear_each_other_and_nobody_else_does(engine: &str) {
-    let cluster = Cluster::start(engine, &["rooms"], 2).await;
-    let mut ann = cluster.connect(0, "/rooms?join=harbour").await;
-    let mut bob = cluster.connect(1, "/rooms?join=harbour").await;
-    let mut eve = cluster.connect(1, "/rooms?join=Harbour").await;
-    for (from, text) in [(0, "ahoy"), (1, "ahoy, Ann")] {
-        let sender = if from == 0 { &mut ann } else { &mut bob };
-        sender.send_json(broadcast(&["harbour"], text)).await;
-        assert_eq!(ann.text().await, text);
-        assert_eq!(bob.text().await, text);
-    }
-    let all = json!({ "do": "broadcast_to_all", "text": "all hands", "skip": true });
-    ann.send_json(all).await;
-    assert_eq!(bob.text().await, "all hands");
-    assert_eq!(eve.text().await, "all hands", "the first message that she gets");
-}
-
-async fn all_members_see_the_broadcasts_of_a_node_in_one_order(engine: &str) {
-    const MESSAGES: usize = 200;
-    let cluster = Cluster::start(engine, &["rooms"], 2).await;
-    let mut listeners = Vec::new();
-    for node in [0, 1, 1] {
-        listeners.push(cluster.connect(node, "/rooms?join=square").await);
-    }
-    let mut senders = Vec::new();
-    for sender in 0..4 {
-        let mut client = cluster.connect(0, "/rooms").await;
-        for message in 0..MESSAGES {
-            let text = format!("{sender} {message}");
-            client.feed(broadcast(&["square"], &text).to_string()).await;
-        }
-        senders.push(client);
-    }
-    for sender in &mut senders {
-        sender.flush().await;
-    }
-    let mut seen = Vec::new();
-    for listener in &mut listeners {
-        let mut of_listener = Vec::new();
-        while of_listener.len() < 4 * MESSAGES {
-            of_listener.push(listener.text().await);
-        }
-        seen.push(of_listener);
-    }
-    assert!(seen.iter().all(|of_listener| *of_listener == seen[0]), "one order for all");
-}
-
-async fn a_connection_in_several_rooms_hears_a_broadcast_to_them_once(engine: &str) {
-    let cluster = Cluster::start(engine, &["rooms"], 2).await;
-    let mut ann = cluster.connect(0, "/rooms").await;
-    let mut bob = cluster.connect(1, "/rooms?join=red").await;
-    bob.ask_json(json!({ "do": "join", "room": "blue" })).await;
-    ann.send_json(broadcast(&["red", "blue"], "both")).await;
-    assert_eq!(bob.text().await, "both");
-    ann.send_json(broadcast(&["red", "blue"], "both again")).await;
-    assert_eq!(bob.text().await, "both again");
-}
-
-async fn a_message_to_one_connection_reaches_it_on_its_node(engine: &str) {
-    let cluster = Cluster::start(engine, &["rooms"], 2).await;
-    let mut ann = cluster.connect(0, "/rooms").await;
-    let mut bob = cluster.connect(1, "/rooms").await;
-    let bobs = id(&mut bob).await;
-    ann.ask_json(json!({ "do": "send_to", "id": bobs, "text": "psst" })).await;
-    assert_eq!(bob.text().await, "psst");
-    let nobodys = "00000000002a-1";
-    let refused = ann.ask_json(json!({ "do": "send_to", "id": nobodys, "text": "?" })).await;
-    assert_eq!(refused["refused"], "unknown-connection");
-}
-
-async fn users_are_online_and_reached_on_every_node(engine: &str) {
-    let cluster = Cluster::start(engine, &["users"], 2).await;
-    let mut ann = cluster.connect(0, "/users?user=ann").await;
-    assert_eq!(ann.ask("online bob").await, "false");
-    let mut bob = cluster.connect(1, "/users?user=bob").await;
-    // An answer is good for a second.
-    let is_online = async || (ann.ask("online bob").await == "true").then_some(());
-    eventually("bob to be online", is_online).await;
-    assert_eq!(ann.ask("to bob hello").await, "ok");
-    assert_eq!(bob.text().await, "hello");
-    assert_eq!(ann.ask("to-many bob,ann both").await, "both");
-    assert_eq!(ann.text().await, "ok");
-    assert_eq!(bob.text().await, "both");
-    // By the connection's id, and by the user.
-    let bobs = bob.ask("id").await;
-    assert_eq!(ann.ask(&format!("disconnect {bobs} 4007 enough")).await, "ok");
-    assert_eq!(bob.close_code().await, 4007);
-    let mut bob = cluster.connect(1, "/users?user=bob").await;
-    assert_eq!(ann.ask("disconnect-user bob 4008 enough").await, "ok");
-    let (texts, ended) = bob.rest().await;
-    assert_eq!(ended, Ended::Closed(4008, "enough".to_owned()), "{texts:?}");
-    let is_offline = async || (ann.ask("online bob").await == "false").then_some(());
-    eventually("bob to be offline", is_offline).await;
-    assert_eq!(ann.ask("to bob hello").await, "user-offline Gone");
-}
-
-async fn labels_choose_members_on_every_node(engine: &str) {
-    let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "yard").await;
-    let mut bob = enter(&cluster, 1, "bob", "yard").await;
-    let mut eve = enter(&cluster, 1, "eve", "yard").await;
-    step(&mut bob, json!({ "do": "label", "value": "left" })).await;
-    step(&mut eve, json!({ "do": "label", "value": "right" })).await;
-    step(&mut ann, json!({ "do": "to_label", "room": "yard", "value": "left" })).await;
-    step(&mut ann, json!({ "do": "broadcast_to_others", "room": "yard" })).await;
-    // Messages by two ways, which have no order among each other.
-    let mut heard = Vec::new();
-    for _ in 0..2 {
-        heard.push(skip_to(&mut bob, "how").await["how"].take());
-    }
-    heard.sort_by_key(Value::to_string);
-    assert_eq!(heard, [json!("label"), json!("others")]);
-    assert_eq!(skip_to(&mut eve, "how").await["how"], "others", "she is not on the left");
-}
-
-/// Connects a client to `scripted` on a node, and has it join a room.
-async fn enter(cluster: &Cluster, node: usize, name: &str, room: &str) -> Client {
-    let mut client = cluster.connect(node, &format!("/scripted/{name}")).await;
-    assert_eq!(client.json().await, json!({ "welcome": name }));
-    step(&mut client, json!({ "do": "join", "room": room })).await;
-    client
-}
-
-/// Sends a step, and returns its result; messages that others cause meanwhile are skipped.
-async fn step(client: &mut Client, step: Value) -> Value {
-    client.send_json(step).await;
-    skip_to(client, "done").await["result"].take()
-}
-
-/// Reads messages until one that has this key.
-async fn skip_to(client: &mut Client, key: &str) -> Value {
-    loop {
-        let message = client.json().await;
-        if message.get(key).is_some() {
-            return message;
-        }
-    }
 }
 
 /// Reads changes of a presence list until it has exactly these keys.
@@ -224,11 +81,11 @@ async fn list_becomes(client: &mut Client, list: &mut Vec<String>, expected: &[&
 
 async fn presence_is_one_list_and_has_no_ghosts_of_a_killed_node(engine: &str) {
     let mut cluster = Cluster::start(engine, &["scripted"], 3).await;
-    let mut ann = enter(&cluster, 0, "ann", "hall").await;
-    let mut bob = enter(&cluster, 1, "bob", "hall").await;
-    let mut eve = enter(&cluster, 2, "eve", "hall").await;
+    let mut ann = cluster.enter(0, "ann", "hall").await;
+    let mut bob = cluster.enter(1, "bob", "hall").await;
+    let mut eve = cluster.enter(2, "eve", "hall").await;
     for client in [&mut ann, &mut bob, &mut eve] {
-        step(client, json!({ "do": "track", "room": "hall" })).await;
+        perform(client, json!({ "do": "track", "room": "hall" })).await;
     }
     let mut lists = [Vec::new(), Vec::new()];
     for (client, list) in [&mut ann, &mut bob].into_iter().zip(&mut lists) {
@@ -240,10 +97,10 @@ async fn presence_is_one_list_and_has_no_ghosts_of_a_killed_node(engine: &str) {
     for (client, list) in [&mut ann, &mut bob].into_iter().zip(&mut lists) {
         list_becomes(client, list, &["ann", "bob"]).await;
     }
-    let mut eve = enter(&cluster, 1, "eve", "hall").await;
-    step(&mut eve, json!({ "do": "track", "room": "hall" })).await;
+    let mut eve = cluster.enter(1, "eve", "hall").await;
+    perform(&mut eve, json!({ "do": "track", "room": "hall" })).await;
     list_becomes(&mut ann, &mut lists[0], &["ann", "bob", "eve"]).await;
-    step(&mut bob, json!({ "do": "leave", "room": "hall" })).await;
+    perform(&mut bob, json!({ "do": "leave", "room": "hall" })).await;
     list_becomes(&mut ann, &mut lists[0], &["ann", "eve"]).await;
 }
 
@@ -289,32 +146,17 @@ async fn members_of_all_nodes_are_listed_in_pages(engine: &str) {
     eventually("the connections of ann to be listed", listed).await;
 }
 
-async fn notices_reach_connections_on_every_node(engine: &str) {
-    let cluster = Cluster::start(engine, &["scripted"], 2).await;
-    let mut ann = enter(&cluster, 0, "ann", "red").await;
-    let mut bob = enter(&cluster, 1, "bob", "red").await;
-    step(&mut ann, json!({ "do": "notify_room", "room": "red" })).await;
-    assert_eq!(skip_to(&mut bob, "notice").await["notice"], "ann");
-    let told = async || {
-        let told = step(&mut ann, json!({ "do": "notify_user", "user": "bob" })).await;
-        (told != "user-offline").then_some(())
-    };
-    eventually("bob to be known", told).await;
-    assert_eq!(skip_to(&mut bob, "notice").await["notice"], "ann");
-}
-
 async fn the_store_is_one_for_all_nodes_and_outlives_them(engine: &str) {
     const TIMES: u64 = 40;
     let mut cluster = Cluster::start(engine, &["scripted"], 2).await;
     let increment = json!({ "do": "increment", "milliseconds": 3_600_000 });
     let mut counting = Vec::new();
     for node in [0, 1, 1] {
-        let mut client =
-            enter(&cluster, node, &format!("counter-{}", counting.len()), "yard").await;
+        let mut client = cluster.enter(node, &format!("counter-{}", counting.len()), "yard").await;
         let increment = increment.clone();
         counting.push(tokio::spawn(async move {
             for _ in 0..TIMES {
-                assert!(step(&mut client, increment.clone()).await.is_u64());
+                assert!(perform(&mut client, increment.clone()).await.is_u64());
             }
         }));
     }
@@ -326,23 +168,11 @@ async fn the_store_is_one_for_all_nodes_and_outlives_them(engine: &str) {
         node.start_again(&[]).await;
     }
     // They are in no cluster now, and have a store of their own.
-    let mut alone = enter(&cluster, 0, "ann", "yard").await;
-    assert_eq!(step(&mut alone, increment.clone()).await, 1);
+    let mut alone = cluster.enter(0, "ann", "yard").await;
+    assert_eq!(perform(&mut alone, increment.clone()).await, 1);
     cluster.add(folder(&["scripted"])).await;
-    let mut ann = enter(&cluster, 2, "ann", "yard").await;
-    assert_eq!(step(&mut ann, increment).await, 3 * TIMES + 1);
-}
-
-/// Returns the first line of the answer to the question if a host is ready.
-async fn readiness(wharf: &Wharf) -> String {
-    let mut raw: Raw = wharf.raw().await;
-    raw.request("GET /readyz", &[]).await;
-    raw.answer().await.text().lines().next().unwrap_or_default().to_owned()
-}
-
-async fn readiness_becomes(wharf: &Wharf, line: &str) {
-    let is_so = async || (readiness(wharf).await == line).then_some(());
-    eventually(&format!("the host to say {line:?}"), is_so).await;
+    let mut ann = cluster.enter(2, "ann", "yard").await;
+    assert_eq!(perform(&mut ann, increment).await, 3 * TIMES + 1);
 }
 
 async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_with_it(
@@ -356,7 +186,7 @@ async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_
     cluster.engine.server().kill();
     for node in &cluster.nodes {
         let lost = "not ready, other hosts of the cluster are not reached";
-        readiness_becomes(&node.wharf, lost).await;
+        node.wharf.readiness_becomes(503, lost).await;
     }
     ann.send_json(broadcast(&["red"], "meanwhile")).await;
     assert_eq!(ann.text().await, "meanwhile");
@@ -364,7 +194,7 @@ async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_
     let mut eve = cluster.connect(1, "/rooms?join=blue").await;
     cluster.engine.server().restart();
     for node in &cluster.nodes {
-        readiness_becomes(&node.wharf, "ready").await;
+        node.wharf.readiness_becomes(200, "ready").await;
     }
     let mut ann_in_blue = cluster.connect(0, "/rooms").await;
     let arrives = async || {
@@ -391,7 +221,7 @@ async fn what_the_engine_has_no_room_for_is_refused_and_reaches_nobody(engine: &
     let mut eve = cluster.connect(1, "/rooms?join=red").await;
     cluster.engine.server().pause(true);
     let lost = "not ready, other hosts of the cluster are not reached";
-    readiness_becomes(&cluster.nodes[0].wharf, lost).await;
+    cluster.nodes[0].wharf.readiness_becomes(503, lost).await;
     let mut refused = Value::Null;
     for _ in 0..1_000 {
         refused = ann.ask_json(json!({ "do": "effects", "count": 1, "bytes": 400_000 })).await;
@@ -414,7 +244,7 @@ async fn what_the_engine_has_no_room_for_is_refused_and_reaches_nobody(engine: &
     assert_eq!(ann.text().await.len(), 500_000);
     cluster.engine.server().pause(false);
     for node in &cluster.nodes {
-        readiness_becomes(&node.wharf, "ready").await;
+        node.wharf.readiness_becomes(200, "ready").await;
     }
     let heard = eventually("messages to get through", async || {
         ann.send_json(broadcast(&["red"], "after")).await;
@@ -489,7 +319,7 @@ async fn a_name_that_two_hosts_have_is_told_of(engine: &str) {
     for wharf in [&cluster.nodes[0].wharf, &second] {
         let told = |line: &Line| line.begins("another host of the cluster has the name");
         wharf.log.wait_for("the line about the name", told).await;
-        readiness_becomes(wharf, "not ready, other hosts of the cluster are not reached").await;
+        wharf.readiness_becomes(503, "not ready, other hosts of the cluster are not reached").await;
     }
 }
 
@@ -511,5 +341,5 @@ async fn a_start_without_an_engine_waits_for_it_or_fails(engine: &str) {
     let told = |line: &Line| line.says("waiting for the engine of the cluster");
     waiting.log.wait_for("the line about the engine", told).await;
     engine.server().restart();
-    readiness_becomes(&waiting, "ready").await;
+    waiting.readiness_becomes(200, "ready").await;
 }

@@ -6,24 +6,8 @@ use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use wharf_tests::{Client, Value, Wharf, folder, json, run_in};
-
-/// Sends a step, and returns its result; what others cause meanwhile is skipped.
-async fn perform(client: &mut Client, step: Value) -> Value {
-    client.send_json(step).await;
-    loop {
-        let mut message = client.json().await;
-        if message.get("done").is_some() {
-            return message["result"].take();
-        }
-    }
-}
-
-async fn enter(wharf: &Wharf, name: &str) -> Client {
-    let mut client = wharf.connect(&format!("/scripted/{name}")).await;
-    assert_eq!(client.json().await, json!({ "welcome": name }));
-    client
-}
+use wharf_tests::script::{enter, perform};
+use wharf_tests::{Value, Wharf, folder, json, run_in};
 
 fn increment() -> Value {
     json!({ "do": "increment", "milliseconds": 3_600_000 })

@@ -3,32 +3,8 @@
 use std::path::Path;
 
 use wharf_tests::operator::Operated;
-use wharf_tests::{
-    Client, FaultyDisk, Line, Raw, Value, Wharf, configured, eventually, folder, json,
-};
-
-/// Connects a client to `scripted` and has it enter a room that it posts to.
-async fn enter(wharf: &Wharf, name: &str) -> Client {
-    let mut client = wharf.connect(&format!("/scripted/{name}")).await;
-    assert_eq!(client.json().await, json!({ "welcome": name }));
-    perform(&mut client, json!({ "do": "join", "room": "red" })).await;
-    client
-}
-
-/// Sends a step, and returns its result; what others cause meanwhile is skipped.
-async fn perform(client: &mut Client, step: Value) -> Value {
-    client.send_json(step).await;
-    result(client).await
-}
-
-async fn result(client: &mut Client) -> Value {
-    loop {
-        let mut message = client.json().await;
-        if message.get("done").is_some() {
-            return message["result"].take();
-        }
-    }
-}
+use wharf_tests::script::{enter_room, perform, result};
+use wharf_tests::{Client, FaultyDisk, Line, Value, Wharf, configured, folder, json};
 
 /// Returns a step that adds one to a number in the store.
 fn increment() -> Value {
@@ -46,18 +22,6 @@ async fn post(client: &mut Client) -> u64 {
     }
 }
 
-/// Returns the first line of the answer to the question if the host is ready.
-async fn readiness(wharf: &Wharf) -> String {
-    let mut raw: Raw = wharf.raw().await;
-    raw.request("GET /readyz", &[]).await;
-    raw.answer().await.text().lines().next().unwrap_or_default().to_owned()
-}
-
-async fn becomes(wharf: &Wharf, line: &str) {
-    let is_so = async || (readiness(wharf).await == line).then_some(());
-    eventually(&format!("the host to say {line:?}"), is_so).await;
-}
-
 const READY: &str = "ready";
 const FAILING: &str = "not ready, data cannot be written to disk";
 
@@ -73,7 +37,8 @@ async fn a_disk_that_stands_still_holds_up_those_who_wait_for_it_and_nobody_else
     let disk = FaultyDisk::new();
     let flags = ["--data-sync group"];
     let wharf = Wharf::start_under(&disk.wrapper(), folder(&["scripted"]), &flags).await;
-    let (mut ann, mut bob) = (enter(&wharf, "ann").await, enter(&wharf, "bob").await);
+    let (mut ann, mut bob) =
+        (enter_room(&wharf, "ann", "red").await, enter_room(&wharf, "bob", "red").await);
     assert_eq!(perform(&mut ann, increment()).await, 1);
     disk.set("delay=600000");
     ann.send_json(increment()).await;
@@ -81,7 +46,7 @@ async fn a_disk_that_stands_still_holds_up_those_who_wait_for_it_and_nobody_else
     for _ in 0..50 {
         perform(&mut bob, json!({ "do": "broadcast", "room": "red" })).await;
     }
-    assert_eq!(readiness(&wharf).await, READY, "it is slow, and refuses nothing");
+    assert_eq!(wharf.readiness().await.0, 200, "it is slow, and refuses nothing");
     disk.set("");
     assert_eq!(result(&mut ann).await, 2);
     assert_eq!(post(&mut bob).await, 1, "the one of ann was handled");
@@ -99,7 +64,7 @@ async fn a_slow_disk_loses_nothing() {
         disk.set(&format!("delay={milliseconds}"));
         let mut clients = Vec::new();
         for name in 0..8 {
-            clients.push(enter(&wharf, &name.to_string()).await);
+            clients.push(enter_room(&wharf, &name.to_string(), "red").await);
         }
         for client in &mut clients {
             client.send_json(increment()).await;
@@ -113,7 +78,7 @@ async fn a_slow_disk_loses_nothing() {
         assert_eq!(post(&mut clients[0]).await, 1);
         wharf.kill();
         wharf.start_again(&[]).await;
-        let mut ann = enter(&wharf, "ann").await;
+        let mut ann = enter_room(&wharf, "ann", "red").await;
         assert_eq!(perform(&mut ann, increment()).await, 9);
         assert_eq!(post(&mut ann).await, 2);
     }
@@ -126,8 +91,8 @@ async fn every_refusal_of_the_disk_is_named_and_undone_and_passes() {
     let place = configured(&["scripted"], kept);
     let flags = ["--data-sync group"];
     let mut it = Operated::start_under(&disk.wrapper(), place, &flags).await;
-    let mut ann = enter(&it.wharf, "ann").await;
-    let mut bob = enter(&it.wharf, "bob").await;
+    let mut ann = enter_room(&it.wharf, "ann", "red").await;
+    let mut bob = enter_room(&it.wharf, "bob", "red").await;
     // No space, an error of the device, a disk that is read-only; when writing and when syncing.
     let faults = [
         ("write=28", "the disk is full"),
@@ -144,7 +109,7 @@ async fn every_refusal_of_the_disk_is_named_and_undone_and_passes() {
         assert_eq!(perform(&mut ann, increment()).await, "data-unavailable", "{fault}");
         let told = reason(&it.wharf, start).await;
         assert!(told.starts_with(why), "{fault}: {told}");
-        becomes(&it.wharf, FAILING).await;
+        it.wharf.readiness_becomes(503, FAILING).await;
         let post = "/scripted/rooms/red/post?wait=true";
         let (status, answer) = it.post(post, json!({ "event": "eve" })).await;
         assert_eq!((status, &answer["error"]["code"]), (503, &json!("data-unavailable")));
@@ -156,13 +121,13 @@ async fn every_refusal_of_the_disk_is_named_and_undone_and_passes() {
         let mut new = it.wharf.connect("/scripted/new").await;
         assert_eq!(new.json().await, json!({ "welcome": "new" }), "{fault}");
         disk.set("");
-        becomes(&it.wharf, READY).await;
+        it.wharf.readiness_becomes(200, READY).await;
     }
     let rounds = faults.len();
     assert_eq!(perform(&mut ann, increment()).await, rounds + 1);
     it.wharf.kill();
     it.start_again(&[]).await;
-    let mut ann = enter(&it.wharf, "ann").await;
+    let mut ann = enter_room(&it.wharf, "ann", "red").await;
     assert_eq!(perform(&mut ann, increment()).await, rounds + 2);
     assert_eq!(post(&mut ann).await, rounds as u64 + 1);
     let history = it.get("/scripted/rooms/kept/history").await;
@@ -183,24 +148,24 @@ fn replace(folder: &Path, with_another: bool) {
 async fn a_folder_that_is_taken_away_is_noticed_and_nothing_is_written_into_nowhere() {
     for with_another in [false, true] {
         let mut wharf = Wharf::start(&["scripted"], &[]).await;
-        let mut ann = enter(&wharf, "ann").await;
+        let mut ann = enter_room(&wharf, "ann", "red").await;
         assert_eq!(perform(&mut ann, increment()).await, 1);
         let data = wharf.folder().join("wharf-data");
         replace(&data, with_another);
         assert_eq!(perform(&mut ann, increment()).await, "data-unavailable");
         let told = reason(&wharf, 0).await;
         assert!(told.starts_with("wharf.db was moved or deleted; put it back"), "{told}");
-        becomes(&wharf, FAILING).await;
+        wharf.readiness_becomes(503, FAILING).await;
         perform(&mut ann, json!({ "do": "broadcast", "room": "red" })).await;
         if with_another {
             std::fs::remove_dir_all(&data).expect("the other one goes");
         }
         std::fs::rename(data.with_extension("aside"), &data).expect("it is back");
-        becomes(&wharf, READY).await;
+        wharf.readiness_becomes(200, READY).await;
         assert_eq!(perform(&mut ann, increment()).await, 2, "nothing of what was refused");
         wharf.kill();
         wharf.start_again(&[]).await;
-        let mut ann = enter(&wharf, "ann").await;
+        let mut ann = enter_room(&wharf, "ann", "red").await;
         assert_eq!(perform(&mut ann, increment()).await, 3);
     }
 }
@@ -208,14 +173,14 @@ async fn a_folder_that_is_taken_away_is_noticed_and_nothing_is_written_into_nowh
 #[tokio::test]
 async fn a_deleted_folder_is_made_anew_by_a_restart() {
     let mut wharf = Wharf::start(&["scripted"], &[]).await;
-    let mut ann = enter(&wharf, "ann").await;
+    let mut ann = enter_room(&wharf, "ann", "red").await;
     assert_eq!(perform(&mut ann, increment()).await, 1);
     std::fs::remove_dir_all(wharf.folder().join("wharf-data")).expect("it is deleted");
     assert_eq!(perform(&mut ann, increment()).await, "data-unavailable");
     wharf.signal("TERM");
     assert!(wharf.stopped().await.status.success());
     wharf.start_again(&[]).await;
-    let mut ann = enter(&wharf, "ann").await;
+    let mut ann = enter_room(&wharf, "ann", "red").await;
     assert_eq!(perform(&mut ann, increment()).await, 1);
 }
 
@@ -230,7 +195,7 @@ fn damage(database: &Path) {
 #[tokio::test]
 async fn damaged_pages_refuse_the_start_with_the_mend() {
     let mut wharf = Wharf::start(&["scripted", "echo"], &[]).await;
-    let mut ann = enter(&wharf, "ann").await;
+    let mut ann = enter_room(&wharf, "ann", "red").await;
     assert_eq!(perform(&mut ann, increment()).await, 1);
     wharf.signal("TERM");
     assert!(wharf.stopped().await.status.success());
@@ -247,6 +212,6 @@ async fn damaged_pages_refuse_the_start_with_the_mend() {
     assert!(text.contains("the database is damaged; restore a backup"), "{text}");
     std::fs::write(data.join("wharf.db"), whole).expect("the backup is in place");
     wharf.start_again(&[]).await;
-    let mut ann = enter(&wharf, "ann").await;
+    let mut ann = enter_room(&wharf, "ann", "red").await;
     assert_eq!(perform(&mut ann, increment()).await, 2);
 }

@@ -2,6 +2,9 @@
 //! the same libraries.
 //!
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
+//!
+//! The ignored tests need Chromium, and are in modules `chromium`, or a server of Redis or NATS: those are the tests of
+//! what several hosts share, and run on one host as well. `cargo xtask test` has a step for each of the two.
 
 mod adding;
 mod asks;
@@ -9,9 +12,9 @@ mod at_most_n;
 mod auction;
 mod author;
 mod bad_plugins;
-mod browser;
 mod budgets;
 mod cache;
+mod chromium;
 mod cli;
 mod clients;
 mod contracts;
@@ -43,9 +46,6 @@ mod operator_examples;
 mod operator_kept;
 mod operator_outcomes;
 mod origins;
-mod page;
-mod page_rules;
-mod page_swaps;
 mod passing;
 mod presence;
 mod protocol;

@@ -1,6 +1,12 @@
 //! Labels, and broadcasts to some connections: the receivers and the limits.
 
-use wharf_tests::{Client, Ended, Value, Wharf, json};
+use wharf_tests::{Client, Ended, Hosts, Setup, Value, Wharf, json, on_one_host_and_on_two};
+
+on_one_host_and_on_two! {
+    a_condition_on_labels_is_met_by_those_who_carry_them_all
+    everybody_in_an_audience_gets_one_copy_and_the_excepted_get_none
+    a_broadcast_with_a_condition_keeps_its_place_in_the_rooms_order
+}
 
 async fn ask(client: &mut Client, order: Value) -> String {
     client.ask_json_text(order).await
@@ -17,7 +23,8 @@ async fn send(client: &mut Client, mut to: Value) {
 }
 
 /// Asserts that these texts come next, and no others.
-async fn hears(client: &mut Client, expected: &[&str]) {
+async fn hears(hosts: &Hosts, client: &mut Client, expected: &[&str]) {
+    hosts.settle().await;
     client.send_json(json!({ "do": "set", "name": "end", "value": "" })).await;
     for text in expected {
         assert_eq!(client.text().await, *text);
@@ -25,25 +32,24 @@ async fn hears(client: &mut Client, expected: &[&str]) {
     assert_eq!(client.text().await, "ok", "something else has come");
 }
 
-#[tokio::test]
-async fn a_condition_on_labels_is_met_by_whoever_carries_them_all() {
-    let wharf = Wharf::start(&["labels"], &[]).await;
-    let mut moderator = wharf.connect("/labels?join=a&role=moderator&language=da").await;
-    let mut other = wharf.connect("/labels?join=a&role=moderator&language=de").await;
-    let mut guest = wharf.connect("/labels?join=a&role=guest&language=da").await;
-    let mut unlabelled = wharf.connect("/labels?join=a").await;
-    let mut elsewhere = wharf.connect("/labels?join=b&role=moderator").await;
+async fn a_condition_on_labels_is_met_by_those_who_carry_them_all(setup: Setup) {
+    let hosts = setup.start(&["labels"], &[]).await;
+    let mut moderator = hosts.connect(0, "/labels?join=a&role=moderator&language=da").await;
+    let mut other = hosts.connect(1, "/labels?join=a&role=moderator&language=de").await;
+    let mut guest = hosts.connect(0, "/labels?join=a&role=guest&language=da").await;
+    let mut unlabelled = hosts.connect(1, "/labels?join=a").await;
+    let mut elsewhere = hosts.connect(0, "/labels?join=b&role=moderator").await;
     let labelled = |labels: &[(&str, &str)], text: &str| json!({ "rooms": ["a"], "labels": labels, "text": text });
     send(&mut unlabelled, labelled(&[("role", "moderator")], "1")).await;
     send(&mut unlabelled, labelled(&[("role", "moderator"), ("language", "da")], "2")).await;
     send(&mut unlabelled, labelled(&[("role", "Moderator")], "3")).await;
     send(&mut unlabelled, labelled(&[("role", "")], "4")).await;
     send(&mut unlabelled, labelled(&[], "5")).await;
-    hears(&mut unlabelled, &["ok", "ok", "ok", "ok", "5", "ok"]).await;
-    hears(&mut moderator, &["1", "2", "5"]).await;
-    hears(&mut other, &["1", "5"]).await;
-    hears(&mut guest, &["5"]).await;
-    hears(&mut elsewhere, &[]).await;
+    hears(&hosts, &mut unlabelled, &["ok", "ok", "ok", "ok", "5", "ok"]).await;
+    hears(&hosts, &mut moderator, &["1", "2", "5"]).await;
+    hears(&hosts, &mut other, &["1", "5"]).await;
+    hears(&hosts, &mut guest, &["5"]).await;
+    hears(&hosts, &mut elsewhere, &[]).await;
 }
 
 #[tokio::test]
@@ -67,18 +73,18 @@ async fn labels_are_effects_that_the_event_itself_sees() {
     assert_eq!((client.text().await, client.text().await), ("found".into(), "ok".into()));
 }
 
-#[tokio::test]
-async fn everybody_in_an_audience_gets_one_copy_and_the_excepted_get_none() {
-    let wharf = Wharf::start(&["labels"], &[]).await;
+async fn everybody_in_an_audience_gets_one_copy_and_the_excepted_get_none(setup: Setup) {
+    let hosts = setup.start(&["labels"], &[]).await;
     let mut clients = Vec::new();
-    for path in ["?join=a,b&user=ann", "?join=a&user=ann", "?join=b&user=bob", "?user=bob", ""] {
-        clients.push(wharf.connect(&format!("/labels{path}")).await);
+    let paths = ["?join=a,b&user=ann", "?join=a&user=ann", "?join=b&user=bob", "?user=bob", ""];
+    for (number, path) in paths.into_iter().enumerate() {
+        clients.push(hosts.connect(number, &format!("/labels{path}")).await);
     }
     let mut ids = Vec::new();
     for client in &mut clients {
         ids.push(id(client).await);
     }
-    let mut sender = wharf.connect("/labels").await;
+    let mut sender = hosts.connect(1, "/labels").await;
     for (to, receivers) in [
         (json!({ "rooms": ["a", "b", "a", "nowhere"] }), "11100"),
         (json!({ "rooms": ["a"], "users": ["ann", "bob"] }), "11110"),
@@ -101,24 +107,24 @@ async fn everybody_in_an_audience_gets_one_copy_and_the_excepted_get_none() {
         assert_eq!(sender.text().await, "ok");
         for (client, receives) in clients.iter_mut().zip(receivers.chars()) {
             match receives {
-                '1' => hears(client, &["copy"]).await,
-                _ => hears(client, &[]).await,
+                '1' => hears(&hosts, client, &["copy"]).await,
+                _ => hears(&hosts, client, &[]).await,
             }
         }
     }
 }
 
-#[tokio::test]
-async fn a_broadcast_with_a_condition_keeps_its_place_in_the_rooms_order() {
+async fn a_broadcast_with_a_condition_keeps_its_place_in_the_rooms_order(setup: Setup) {
     const MESSAGES: usize = 200;
-    let wharf = Wharf::start(&["labels"], &["--workers 4"]).await;
+    let hosts = setup.start(&["labels"], &["--workers 4"]).await;
     let mut listeners = Vec::new();
-    for _ in 0..4 {
-        listeners.push(wharf.connect("/labels?join=square&seen=all").await);
+    for number in 0..4 {
+        listeners.push(hosts.connect(number, "/labels?join=square&seen=all").await);
     }
     let mut senders = Vec::new();
     for number in 0..2 {
-        let mut sender = wharf.connect("/labels").await;
+        // Hosts have no order among each other.
+        let mut sender = hosts.connect(1, "/labels").await;
         for message in 0..MESSAGES {
             let text = format!("{number} {message}");
             let order = match message % 2 {

@@ -14,15 +14,6 @@ async fn asked(wharf: &Wharf, path: &str) -> (u16, Vec<String>) {
     (answer.status, answer.text().lines().map(str::to_owned).collect())
 }
 
-/// Waits until the host answers that it is ready, or not.
-async fn readiness(wharf: &Wharf, status: u16, line: &str) {
-    eventually(&format!("{status} {line}"), async || {
-        let (its_status, lines) = asked(wharf, "/readyz").await;
-        (its_status == status && lines.iter().any(|its| its == line)).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_host_is_ready_once_each_file_of_the_start_serves() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -32,22 +23,22 @@ async fn a_host_is_ready_once_each_file_of_the_start_serves() {
     fs::write(plugins.join("counts.wasm"), b"rubbish").expect("a bad one");
     let wharf = Wharf::start_in(folder, &[]).await;
     assert_eq!(asked(&wharf, "/healthz").await.0, 200);
-    readiness(&wharf, 503, "not ready").await;
+    wharf.readiness_becomes(503, "not ready").await;
     wharf.swap("counts", &component("counts")).await;
-    readiness(&wharf, 200, "refused 0").await;
+    wharf.readiness_becomes(200, "refused 0").await;
     // The good code goes on, and with it the host.
     wharf.install("counts", b"rubbish");
-    readiness(&wharf, 200, "refused 1").await;
+    wharf.readiness_becomes(200, "refused 1").await;
     wharf.swap("counts", &component("counts-v2")).await;
-    readiness(&wharf, 200, "refused 0").await;
+    wharf.readiness_becomes(200, "refused 0").await;
 }
 
 #[tokio::test]
 async fn a_host_without_plugins_is_not_ready() {
     let wharf = Wharf::start(&[], &[]).await;
-    readiness(&wharf, 503, "not ready, no plugin is loaded").await;
+    wharf.readiness_becomes(503, "not ready, no plugin is loaded").await;
     wharf.swap("echo", &component("echo")).await;
-    readiness(&wharf, 200, "ready").await;
+    wharf.readiness_becomes(200, "ready").await;
 }
 
 #[tokio::test]
@@ -85,7 +76,7 @@ async fn bad_code_that_is_there_at_a_start_does_not_replace_the_last_good_code()
     second.refused_after(0, "counts").await;
     assert_eq!(second.connect("/counts/a").await.ask_for_json("hello").await["count"], 1);
     assert_eq!(second.log.find(|line| line.begins("the last good code serves")).len(), 1);
-    readiness(&second, 200, "refused 1").await;
+    second.readiness_becomes(200, "refused 1").await;
 }
 
 #[tokio::test]
@@ -259,7 +250,7 @@ async fn a_compilation_that_comes_late_is_used() {
     let refused = wharf.log.find(|line| line.begins("plugin refused"));
     let [late] = refused.as_slice() else { panic!("one line says that it is late: {refused:?}") };
     assert!(late.str("reason").contains("compile_timeout_ms"), "{late}");
-    readiness(&wharf, 200, "refused 0").await;
+    wharf.readiness_becomes(200, "refused 0").await;
 }
 
 #[tokio::test]

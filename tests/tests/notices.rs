@@ -1,6 +1,16 @@
 //! Notices: one connection's handler changes the session of another one, in the other's own order.
 
-use wharf_tests::{Client, Value, Wharf, eventually, json};
+use wharf_tests::{Client, Setup, Value, Wharf, eventually, json, on_one_host_and_on_two};
+
+on_one_host_and_on_two! {
+    a_notice_changes_the_session_of_its_target_and_no_other
+    a_notice_can_close_its_target
+    a_trap_in_on_notify_ends_the_target_and_not_who_posted
+    a_room_is_notified_as_a_whole_or_but_for_one
+    a_user_is_notified_on_every_device
+    notices_that_answer_each_other_come_to_an_end
+    notices_come_in_order_between_a_clients_own_messages_and_neither_starves
+}
 
 async fn id(client: &mut Client) -> String {
     let answer = client.ask_json(json!({ "do": "who" })).await;
@@ -11,11 +21,10 @@ fn notify(to: &str, what: Value) -> Value {
     json!({ "do": "notify", "to": to, "what": what })
 }
 
-#[tokio::test]
-async fn a_notice_changes_the_session_of_its_target_and_no_other() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
+async fn a_notice_changes_the_session_of_its_target_and_no_other(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
     let bobs = id(&mut bob).await;
     assert_eq!(ann.ask_json(notify(&bobs, json!({ "role": "captain" }))).await["result"], "ok");
     assert_eq!(ann.ask_json(notify(&bobs, json!({ "say": "ahoy" }))).await["result"], "ok");
@@ -28,15 +37,16 @@ async fn a_notice_changes_the_session_of_its_target_and_no_other() {
     assert_eq!((&ann["role"], &ann["notices"]), (&json!("guest"), &json!(0)));
 }
 
-#[tokio::test]
-async fn a_notice_can_close_its_target() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
+async fn a_notice_can_close_its_target(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
     let bobs = id(&mut bob).await;
     ann.ask_json(notify(&bobs, json!("kick"))).await;
     assert_eq!(bob.close_code().await, 4003);
     drop(bob);
+    // Only its own host knows that a connection has gone.
+    let mut ann = hosts.connect(1, "/posts/a").await;
     let gone = ann.ask_json(notify(&bobs, json!("kick"))).await;
     assert_eq!(gone["result"], "unknown-connection");
     assert_eq!(
@@ -45,12 +55,11 @@ async fn a_notice_can_close_its_target() {
     );
 }
 
-#[tokio::test]
-async fn a_trap_in_on_notify_ends_the_target_and_not_who_posted() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
-    let mut cy = wharf.connect("/posts/a").await;
+async fn a_trap_in_on_notify_ends_the_target_and_not_who_posted(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
+    let mut cy = hosts.connect(0, "/posts/a").await;
     let (bobs, cys) = (id(&mut bob).await, id(&mut cy).await);
     assert_eq!(ann.ask_json(notify(&bobs, json!("panic"))).await["result"], "ok");
     assert_eq!(bob.close_code().await, 1011);
@@ -61,12 +70,11 @@ async fn a_trap_in_on_notify_ends_the_target_and_not_who_posted() {
     assert_eq!(ann.ask_json(json!({ "do": "ask" })).await["messages"], 3);
 }
 
-#[tokio::test]
-async fn a_room_is_notified_as_a_whole_or_but_for_one() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
-    let mut eve = wharf.connect("/posts/elsewhere").await;
+async fn a_room_is_notified_as_a_whole_or_but_for_one(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
+    let mut eve = hosts.connect(0, "/posts/elsewhere").await;
     let all = json!({ "do": "notify_room", "room": "a", "what": { "say": "all" }, "skip": false });
     // Ann's own notice is another event, after the one that posts it.
     assert_eq!(ann.ask_json(all).await["count"], 2);
@@ -86,12 +94,11 @@ async fn a_room_is_notified_as_a_whole_or_but_for_one() {
     assert_eq!(ann.ask_json(bad).await["result"], "room-name-invalid");
 }
 
-#[tokio::test]
-async fn a_user_is_notified_on_every_device() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut phone = wharf.connect("/posts/a?user=ann").await;
-    let mut laptop = wharf.connect("/posts/b?user=ann").await;
-    let mut bob = wharf.connect("/posts/a?user=bob").await;
+async fn a_user_is_notified_on_every_device(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut phone = hosts.connect(0, "/posts/a?user=ann").await;
+    let mut laptop = hosts.connect(1, "/posts/b?user=ann").await;
+    let mut bob = hosts.connect(0, "/posts/a?user=bob").await;
     let to = |user: &str, skip: bool| json!({ "do": "notify_user", "user": user, "what": { "say": "hi" }, "skip": skip });
     assert_eq!(bob.ask_json(to("ann", false)).await["count"], 2);
     assert_eq!(phone.json().await["said"], "hi");
@@ -131,11 +138,10 @@ async fn an_inbox_has_a_bound_and_its_overrun_is_an_error_to_the_sender() {
     assert_eq!(bob.json().await["said"], "y");
 }
 
-#[tokio::test]
-async fn notices_that_answer_each_other_come_to_an_end() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
+async fn notices_that_answer_each_other_come_to_an_end(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
     let bobs = id(&mut bob).await;
     ann.ask_json(notify(&bobs, json!({ "bounce": 1 }))).await;
     // The notices go to and fro until the sixteenth may not post another. Ann has that one.
@@ -143,12 +149,11 @@ async fn notices_that_answer_each_other_come_to_an_end() {
     assert_eq!(refused, json!({ "bounced": 16, "refused": "too-many-hops" }));
 }
 
-#[tokio::test]
-async fn notices_come_in_order_between_a_clients_own_messages_and_neither_starves() {
+async fn notices_come_in_order_between_a_clients_own_messages_and_neither_starves(setup: Setup) {
     const NOTICES: usize = 300;
-    let wharf = Wharf::start(&["posts"], &["--inbox-events 1000"]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/a").await;
+    let hosts = setup.start(&["posts"], &["--inbox-events 1000"]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/a").await;
     let bobs = id(&mut bob).await;
     for number in 0..NOTICES {
         ann.feed(notify(&bobs, json!({ "say": number.to_string() })).to_string()).await;

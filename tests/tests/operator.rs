@@ -1,12 +1,38 @@
 //! The operator's API: its queries and its commands.
 
 use wharf_tests::operator::{answered, authorization, code};
-use wharf_tests::{Client, Ended, Operated, Raw, Value, artefacts, eventually, json};
+use wharf_tests::{
+    Client, Ended, Hosts, Operated, Setup, Value, artefacts, eventually, json,
+    on_one_host_and_on_two,
+};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+on_one_host_and_on_two! {
+    a_connection_is_shown_without_what_may_be_secret
+    lists_come_in_pages_that_join_without_gaps
+    who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves
+    a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label
+    a_message_is_text_json_as_it_was_written_or_bytes
+    all_members_see_messages_from_outside_in_one_order_with_the_channels_own
+    connections_and_users_are_disconnected_with_a_code_and_a_reason
+    a_notice_from_outside_is_handled_by_each_connection_in_its_turn
+    a_room_event_from_outside_is_handled_with_the_rooms_state
+    a_channels_code_answers_messages_from_outside
+    a_room_that_is_reset_begins_anew_with_its_members
+}
 
 async fn started(flags: &[&str]) -> Operated {
     Operated::start(&["operated", "rooms"], flags).await
+}
+
+async fn started_on(setup: Setup, flags: &[&str]) -> Hosts {
+    setup.start(&["operated", "rooms"], flags).await
+}
+
+/// Returns what is listed without the hosts that have not answered, which must be none. One host alone names none.
+fn all_answered(hosts: &Hosts, mut listed: Value) -> Value {
+    let unanswered = listed.as_object_mut().expect("an object").remove("unanswered");
+    assert_eq!(unanswered, hosts.are_several().then(|| json!([])));
+    listed
 }
 
 async fn id(client: &mut Client) -> String {
@@ -65,11 +91,11 @@ async fn a_channel_that_is_removed_is_unknown() {
     assert_eq!(it.get("").await, (200, none));
 }
 
-#[tokio::test]
-async fn a_connection_is_shown_without_what_may_be_secret() {
-    let it = started(&[]).await;
+async fn a_connection_is_shown_without_what_may_be_secret(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
     let path = "/operated/caf%C3%A9?user=ann&join=b,a&role=moderator&token=hush-hush";
-    let mut ann = it.wharf.connect(path).await;
+    let mut ann = hosts.connect(0, path).await;
     let id = id(&mut ann).await;
     // Frames that the client has read may be counted for a moment longer.
     let shown = eventually("nothing to be queued", async || {
@@ -87,6 +113,7 @@ async fn a_connection_is_shown_without_what_may_be_secret() {
     });
     assert_eq!(shown, expected);
     let (_, listed) = it.get("/operated/connections").await;
+    let listed = all_answered(&hosts, listed);
     assert_eq!(listed, json!({ "connections": [expected], "next": null }));
     ann.close(1000, "").await;
     eventually("the connection to be unknown", async || {
@@ -99,27 +126,27 @@ async fn a_connection_is_shown_without_what_may_be_secret() {
         assert_eq!(code(answer), (404, "unknown-connection".to_owned()), "{id}");
     }
     // Connections of another channel are not listed.
-    let mut other = it.wharf.connect("/rooms").await;
+    let mut other = hosts.connect(1, "/rooms").await;
     let others = other.ask_json(json!({ "do": "id" })).await["id"].clone();
     let answer =
         it.get(&format!("/operated/connections/{}", others.as_str().expect("an id"))).await;
     assert_eq!(answer.0, 404);
 }
 
-#[tokio::test]
-async fn lists_come_in_pages_that_join_without_gaps() {
-    let it = started(&[]).await;
+async fn lists_come_in_pages_that_join_without_gaps(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
     let mut ids = Vec::new();
     let mut clients = Vec::new();
     for number in 0..7 {
         let room = format!("room {number}/ü");
-        let mut client = it
-            .wharf
-            .connect(&format!("/operated?user=ann&join=all,{}", room.replace(' ', "%20")))
-            .await;
+        let path = format!("/operated?user=ann&join=all,{}", room.replace(' ', "%20"));
+        let mut client = hosts.connect(number, &path).await;
         ids.push(id(&mut client).await);
         clients.push(client);
     }
+    let first = ids[0].clone();
+    let ids = hosts.listed(ids);
     for (path, list, name) in [
         ("/operated/connections", "connections", "id"),
         ("/operated/rooms/all", "connections", ""),
@@ -153,8 +180,9 @@ async fn lists_come_in_pages_that_join_without_gaps() {
         }
     }
     let (_, room) = it.get("/operated/rooms/room%200%2F%C3%BC").await;
-    assert_eq!(room["connections"], json!([ids[0]]));
+    assert_eq!(room["connections"], json!([first]));
     let (_, last) = it.get(&format!("/operated/connections?after={}", ids[6])).await;
+    let last = all_answered(&hosts, last);
     assert_eq!(last, json!({ "connections": [], "next": null }));
     for (query, field) in [
         ("limit=0", "limit"),
@@ -176,23 +204,26 @@ async fn lists_come_in_pages_that_join_without_gaps() {
     assert_eq!(code(it.get("/operated/users/eve").await), (404, "user-offline".to_owned()));
 }
 
-#[tokio::test]
-async fn who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves() {
-    let it = started(&["--presence-grace-ms 60000"]).await;
+async fn who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves(setup: Setup) {
+    let hosts = started_on(setup, &["--presence-grace-ms 60000"]).await;
+    let it = hosts.host(1);
     let mut clients = Vec::new();
-    for user in ["ann", "bob", "bob", "eve"] {
+    for (number, user) in ["ann", "bob", "bob", "eve"].into_iter().enumerate() {
         let path = format!("/operated?user={user}&join=a%2Fb&present=a%2Fb");
-        let mut client = it.wharf.connect(&path).await;
+        let mut client = hosts.connect(number, &path).await;
         id(&mut client).await;
         clients.push(client);
     }
     let here = json!({ "status": "here" });
     let page = "/operated/rooms/a%2Fb/presence?limit=2";
-    let (status, list) = it.get(page).await;
-    assert_eq!(status, 200);
-    let sequence = list["sequence"].as_u64().expect("a number");
     let present =
         json!([{ "key": "ann", "metas": [here] }, { "key": "bob", "metas": [here, here] }]);
+    hosts.come_to(present.clone(), async || it.get(page).await.1["present"].take()).await;
+    hosts.come_to(json!(3), async || it.get(page).await.1["count"].take()).await;
+    let (status, list) = it.get(page).await;
+    assert_eq!(status, 200);
+    let list = all_answered(&hosts, list);
+    let sequence = list["sequence"].as_u64().expect("a number");
     let expected = json!({
         "room": "a/b", "sequence": sequence, "count": 3, "present": present, "next": "bob"
     });
@@ -212,12 +243,12 @@ async fn who_is_present_in_a_room_is_listed_with_what_they_say_of_themselves() {
     assert_eq!((status, &empty["present"], &empty["count"]), (200, &json!([]), &json!(0)));
 }
 
-#[tokio::test]
-async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label() {
-    let it = started(&[]).await;
-    let mut ann = it.wharf.connect("/operated?user=ann&join=a,b&role=moderator").await;
-    let mut bob = it.wharf.connect("/operated?user=bob&join=b").await;
-    let mut eve = it.wharf.connect("/operated?role=moderator").await;
+async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut ann = hosts.connect(0, "/operated?user=ann&join=a,b&role=moderator").await;
+    let mut bob = hosts.connect(1, "/operated?user=bob&join=b").await;
+    let mut eve = hosts.connect(0, "/operated?role=moderator").await;
     let anns = id(&mut ann).await;
     for (to, receivers) in [
         (json!({ "rooms": ["a"] }), [true, false, false]),
@@ -233,8 +264,11 @@ async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label() {
         let mut body = to.clone();
         body["text"] = json!(to.to_string());
         let (status, answer) = it.post("/operated/broadcast", body).await;
-        let count = receivers.iter().filter(|receives| **receives).count();
-        assert_eq!((status, answer), (200, json!({ "receivers": count })), "{to}");
+        // Receivers of the host that answers are counted.
+        let count = receivers.iter().filter(|receives| **receives).count() as u64;
+        let counted = answer["receivers"].as_u64().expect("a count");
+        assert_eq!(status, 200, "{to}: {answer}");
+        assert!(counted == count || hosts.are_several() && counted < count, "{to}: {answer}");
         for (client, receives) in [&mut ann, &mut bob, &mut eve].into_iter().zip(receivers) {
             if receives {
                 assert_eq!(client.text().await, to.to_string());
@@ -242,14 +276,15 @@ async fn a_broadcast_reaches_rooms_users_or_everybody_less_some_by_label() {
         }
     }
     for client in [&mut ann, &mut bob, &mut eve] {
+        hosts.settle().await;
         has_nothing_more(client).await;
     }
 }
 
-#[tokio::test]
-async fn a_message_is_text_json_as_it_was_written_or_bytes() {
-    let it = started(&[]).await;
-    let mut ann = it.wharf.connect("/operated?user=ann").await;
+async fn a_message_is_text_json_as_it_was_written_or_bytes(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut ann = hosts.connect(0, "/operated?user=ann").await;
     let id = id(&mut ann).await;
     for path in ["/operated/users/ann/send".to_owned(), format!("/operated/connections/{id}/send")]
     {
@@ -270,6 +305,7 @@ async fn a_message_is_text_json_as_it_was_written_or_bytes() {
         assert_eq!(answer.0, 200);
         assert_eq!(&ann.binary().await[..], [0, 255, 62, 255]);
     }
+    hosts.settle().await;
     has_nothing_more(&mut ann).await;
     let hello = json!({ "text": "hello" });
     for user in ["eve", "", "%00", &"x".repeat(256)] {
@@ -280,12 +316,12 @@ async fn a_message_is_text_json_as_it_was_written_or_bytes() {
     assert_eq!(answer, (404, "unknown-connection".to_owned()));
 }
 
-#[tokio::test]
-async fn all_members_see_messages_from_outside_in_one_order_with_the_channels_own() {
-    let it = started(&[]).await;
+async fn all_members_see_messages_from_outside_in_one_order_with_the_channels_own(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
     let mut members = Vec::new();
-    for _ in 0..5 {
-        members.push(it.wharf.connect("/rooms?join=a").await);
+    for number in 1..=5 {
+        members.push(hosts.connect(number, "/rooms?join=a").await);
     }
     const ROUNDS: usize = 20;
     for round in 0..ROUNDS {
@@ -293,7 +329,9 @@ async fn all_members_see_messages_from_outside_in_one_order_with_the_channels_ow
         let order = json!({ "do": "broadcast", "rooms": ["a"], "text": text, "skip": false });
         members[0].send_json(order).await;
         let body = json!({ "rooms": ["a"], "text": format!("outside {round}") });
-        assert_eq!(it.post("/rooms/broadcast", body).await.1, json!({ "receivers": 5 }));
+        let receivers = if hosts.are_several() { 3 } else { 5 };
+        let answer = it.post("/rooms/broadcast", body).await.1;
+        assert_eq!(answer, json!({ "receivers": receivers }), "those on the host that answers");
     }
     let mut orders = Vec::new();
     for member in &mut members {
@@ -309,12 +347,12 @@ async fn all_members_see_messages_from_outside_in_one_order_with_the_channels_ow
     assert_eq!(outside, expected.iter().collect::<Vec<_>>());
 }
 
-#[tokio::test]
-async fn connections_and_users_are_disconnected_with_a_code_and_a_reason() {
-    let it = started(&[]).await;
-    let mut phone = it.wharf.connect("/operated?user=ann").await;
-    let mut laptop = it.wharf.connect("/operated?user=ann").await;
-    let mut bob = it.wharf.connect("/operated?user=bob").await;
+async fn connections_and_users_are_disconnected_with_a_code_and_a_reason(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut phone = hosts.connect(0, "/operated?user=ann").await;
+    let mut laptop = hosts.connect(1, "/operated?user=ann").await;
+    let mut bob = hosts.connect(0, "/operated?user=bob").await;
     let path = format!("/operated/connections/{}/disconnect", id(&mut bob).await);
     let answer = it.post(&path, json!({ "code": 4003, "reason": "gebännt" })).await;
     assert_eq!(answer, (200, json!({ "disconnected": 1 })));
@@ -333,7 +371,7 @@ async fn connections_and_users_are_disconnected_with_a_code_and_a_reason() {
         (answer.0 == 404).then(|| assert_eq!(code(answer).1, "user-offline"))
     })
     .await;
-    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let mut ann = hosts.connect(1, "/operated?user=ann").await;
     for (body, field) in [
         (json!({ "code": 1001 }), "code"),
         (json!({ "code": 70000 }), "code"),
@@ -345,14 +383,15 @@ async fn connections_and_users_are_disconnected_with_a_code_and_a_reason() {
         let (status, answer) = it.post("/operated/users/ann/disconnect", body.clone()).await;
         assert_eq!((status, &answer["error"]["field"]), (400, &json!(field)), "{body}");
     }
+    hosts.settle().await;
     has_nothing_more(&mut ann).await;
 }
 
-#[tokio::test]
-async fn a_notice_from_outside_is_handled_by_each_connection_in_its_turn() {
-    let it = started(&[]).await;
-    let mut phone = it.wharf.connect("/operated?user=ann").await;
-    let mut laptop = it.wharf.connect("/operated?user=ann").await;
+async fn a_notice_from_outside_is_handled_by_each_connection_in_its_turn(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut phone = hosts.connect(0, "/operated?user=ann").await;
+    let mut laptop = hosts.connect(1, "/operated?user=ann").await;
     let answer = it.post("/operated/users/ann/notify", json!({ "event": { "n": 1 } })).await;
     assert_eq!(answer, (202, json!({ "posted": 2 })));
     for device in [&mut phone, &mut laptop] {
@@ -363,6 +402,7 @@ async fn a_notice_from_outside_is_handled_by_each_connection_in_its_turn() {
     assert_eq!(it.post(&path, json!({ "event": null })).await, (202, json!({ "posted": 1 })));
     let expected = json!({ "notice": null, "from": null, "notices": 2 });
     assert_eq!(phone.json().await, expected);
+    hosts.settle().await;
     has_nothing_more(&mut laptop).await;
     for (path, expected) in [
         ("/operated/users/eve/notify", (404, "user-offline")),
@@ -375,10 +415,10 @@ async fn a_notice_from_outside_is_handled_by_each_connection_in_its_turn() {
     }
 }
 
-#[tokio::test]
-async fn a_room_event_from_outside_is_handled_with_the_rooms_state() {
-    let it = started(&[]).await;
-    let mut member = it.wharf.connect("/operated?join=a%2Fb").await;
+async fn a_room_event_from_outside_is_handled_with_the_rooms_state(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut member = hosts.connect(0, "/operated?join=a%2Fb").await;
     for sum in 1..=3 {
         let answer = it.post("/operated/rooms/a%2Fb/post", json!({ "event": { "add": 1 } })).await;
         assert_eq!(answer, (202, json!({ "posted": 1 })));
@@ -387,7 +427,7 @@ async fn a_room_event_from_outside_is_handled_with_the_rooms_state() {
     // The room needs no members.
     let post = "/operated/rooms/empty/post?wait=true";
     assert_eq!(it.post(post, json!({ "event": { "add": 7 } })).await.0, 200);
-    let mut late = it.wharf.connect("/operated?join=empty").await;
+    let mut late = hosts.connect(1, "/operated?join=empty").await;
     it.post("/operated/rooms/empty/post", json!({ "event": { "add": 7 } })).await;
     assert_eq!(late.json().await["sum"], 14);
     let answer = it.refused("/rooms/rooms/a/post", json!({ "event": 1 })).await;
@@ -449,10 +489,10 @@ async fn a_full_inbox_refuses_and_loses_nothing_that_it_has_accepted() {
     assert_eq!(answer, (429, "too-many-room-states".to_owned()));
 }
 
-#[tokio::test]
-async fn a_channels_code_answers_messages_from_outside() {
-    let it = started(&[]).await;
-    let mut ann = it.wharf.connect("/operated?user=ann").await;
+async fn a_channels_code_answers_messages_from_outside(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut ann = hosts.connect(0, "/operated?user=ann").await;
     let value = json!({ "any": [1, "ü", null] });
     let answer = it.post("/operated/messages", json!({ "do": "echo", "value": value })).await;
     assert_eq!(answer, (200, value));
@@ -476,8 +516,8 @@ async fn a_channels_code_answers_messages_from_outside() {
     }
     let failed =
         |l: &wharf_tests::Line| l.says("handler failed") && l.text.contains("told to fail");
-    it.wharf.log.wait_for("the failure", failed).await;
-    let line = it.wharf.log.wait_for("the trap", |line| line.says("guest call failed")).await;
+    hosts.line("the failure", failed).await;
+    let line = hosts.line("the trap", |line| line.says("guest call failed")).await;
     assert_eq!((line.str("event"), line.str("kind")), ("on-outside-message", "trap"));
     let (status, long) =
         it.post("/operated/messages", json!({ "do": "long", "bytes": 3_000_000 })).await;
@@ -488,56 +528,14 @@ async fn a_channels_code_answers_messages_from_outside() {
     assert_eq!(answer, (500, "channel-failed".to_owned()));
     let answer = it.refused("/rooms/messages", json!({})).await;
     assert_eq!(answer, (409, "no-handler".to_owned()));
+    hosts.settle().await;
     has_nothing_more(&mut ann).await;
 }
 
-#[tokio::test]
-async fn a_channel_without_time_or_instances_is_busy() {
-    let flags = [
-        "--cpu-budget-ms 50",
-        "--wall-budget-ms 60000",
-        "--max-instances 0",
-        "--max-instances-per-channel 1",
-        "--reserved-instances-per-channel 1",
-        "--instance-wait-ms 200",
-    ];
-    let it = started(&flags).await;
-    let path = "/api/channels/operated/messages";
-    let headers = [authorization(), JSON];
-    let answer = it.request("POST", path, &headers, br#"{"do": "spin"}"#).await;
-    assert_eq!(answer.header("retry-after"), ["1"]);
-    assert_eq!(code(answered(answer)), (503, "channel-busy".to_owned()));
-    let waits = it.post("/operated/messages", json!({ "do": "wait", "ms": 2000 }));
-    let others = async {
-        eventually("the instance to be in use", async || {
-            let answer = it.post("/operated/messages", json!({ "do": "echo", "value": 1 })).await;
-            (answer.0 == 503).then(|| code(answer))
-        })
-        .await
-    };
-    let (waited, busy) = tokio::join!(waits, others);
-    assert_eq!(waited, (200, json!("waited")));
-    assert_eq!(busy.1, "channel-busy");
-}
-
-#[tokio::test]
-async fn a_message_is_handled_to_its_end_when_its_sender_does_not_wait() {
-    let it = started(&[]).await;
-    let mut ann = it.wharf.connect("/operated?user=ann").await;
-    let mut raw = Raw::open(it.api).await;
-    let body = json!({ "do": "tell", "user": "ann", "text": "after all" }).to_string();
-    let length = body.len().to_string();
-    let headers = [authorization(), JSON, ("Content-Length", &*length)];
-    raw.request("POST /api/channels/operated/messages", &headers).await;
-    raw.write(body).await;
-    drop(raw);
-    assert_eq!(ann.text().await, "after all");
-}
-
-#[tokio::test]
-async fn a_room_that_is_reset_begins_anew_with_its_members() {
-    let it = started(&[]).await;
-    let mut member = it.wharf.connect("/operated?join=a").await;
+async fn a_room_that_is_reset_begins_anew_with_its_members(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut member = hosts.connect(0, "/operated?join=a").await;
     let reset = json!({});
     for (add, sum) in [(5, 5), (1, 6)] {
         it.post("/operated/rooms/a/post", json!({ "event": { "add": add } })).await;

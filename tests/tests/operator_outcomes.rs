@@ -1,28 +1,38 @@
-//! The operator's API: the outcome of an event that is posted and waited for.
+//! The operator's API: the outcome of an event that is posted and waited for, and of messages to a channel's code.
 
-use wharf_tests::operator::code;
-use wharf_tests::{Operated, Value, json};
+use wharf_tests::operator::{answered, authorization, code};
+use wharf_tests::{Hosts, Operated, Raw, Setup, Value, eventually, json, on_one_host_and_on_two};
 
+on_one_host_and_on_two! {
+    an_event_that_is_waited_for_is_answered_when_its_effects_are_there
+    a_mistake_of_the_poster_is_answered_with_its_content_and_undone
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
 const WAIT: &str = "/operated/rooms/lot/post?wait=true";
 
 async fn started(flags: &[&str]) -> Operated {
     Operated::start(&["operated", "rooms"], flags).await
 }
 
+async fn started_on(setup: Setup, flags: &[&str]) -> Hosts {
+    setup.start(&["operated", "rooms"], flags).await
+}
+
 async fn posted(it: &Operated, event: Value) -> (u16, Value) {
     it.post(WAIT, json!({ "event": event })).await
 }
 
-#[tokio::test]
-async fn an_event_that_is_waited_for_is_answered_when_its_effects_are_there() {
-    let it = started(&[]).await;
-    let mut member = it.wharf.connect("/operated?join=lot").await;
+async fn an_event_that_is_waited_for_is_answered_when_its_effects_are_there(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut member = hosts.connect(0, "/operated?join=lot").await;
     let changed = json!({ "posted": 1, "generation": 1, "is_state_changed": true });
-    assert_eq!(posted(&it, json!({ "add": 3 })).await, (200, changed));
+    assert_eq!(posted(it, json!({ "add": 3 })).await, (200, changed));
     assert_eq!(it.get("/operated/rooms/lot/state").await.1["json"], json!({ "sum": 3 }));
     assert_eq!(member.json().await, json!({ "sum": 3, "from": null }));
     let same = json!({ "posted": 1, "generation": 1, "is_state_changed": false });
-    assert_eq!(posted(&it, json!({ "add": 0 })).await, (200, same));
+    assert_eq!(posted(it, json!({ "add": 0 })).await, (200, same));
     // Without the wish to wait the answer comes before the outcome.
     let refused = json!({ "event": { "refuse": "closed" } });
     for path in ["/operated/rooms/lot/post", "/operated/rooms/lot/post?wait=false"] {
@@ -37,15 +47,15 @@ async fn an_event_that_is_waited_for_is_answered_when_its_effects_are_there() {
     assert_eq!(elsewhere, (400, "invalid-field".to_owned()));
 }
 
-#[tokio::test]
-async fn a_mistake_of_the_poster_is_answered_with_its_content_and_undone() {
-    let it = started(&[]).await;
-    let mut member = it.wharf.connect("/operated?join=lot").await;
+async fn a_mistake_of_the_poster_is_answered_with_its_content_and_undone(setup: Setup) {
+    let hosts = started_on(setup, &[]).await;
+    let it = hosts.host(1);
+    let mut member = hosts.connect(0, "/operated?join=lot").await;
     let expected = json!({ "error": {
         "code": "CLOSED", "message": "not today", "fields": { "day": "is a holiday" },
     } });
-    assert_eq!(posted(&it, json!({ "refuse": "not today" })).await, (422, expected));
-    assert_eq!(posted(&it, json!({ "add": 1 })).await.0, 200);
+    assert_eq!(posted(it, json!({ "refuse": "not today" })).await, (422, expected));
+    assert_eq!(posted(it, json!({ "add": 1 })).await.0, 200);
     assert_eq!(member.json().await["sum"], 1, "neither the effects nor the state were kept");
 }
 
@@ -81,4 +91,47 @@ async fn a_wait_ends_in_time_and_the_event_is_handled_all_the_same() {
     let said = answer["error"]["message"].as_str().expect("text");
     assert!(said.contains("2.1s") && said.contains("wall_budget_ms"), "{said}");
     assert_eq!(member.json().await["sum"], 1);
+}
+
+#[tokio::test]
+async fn a_channel_without_time_or_instances_is_busy() {
+    let flags = [
+        "--cpu-budget-ms 50",
+        "--wall-budget-ms 60000",
+        "--max-instances 0",
+        "--max-instances-per-channel 1",
+        "--reserved-instances-per-channel 1",
+        "--instance-wait-ms 200",
+    ];
+    let it = started(&flags).await;
+    let path = "/api/channels/operated/messages";
+    let headers = [authorization(), JSON];
+    let answer = it.request("POST", path, &headers, br#"{"do": "spin"}"#).await;
+    assert_eq!(answer.header("retry-after"), ["1"]);
+    assert_eq!(code(answered(answer)), (503, "channel-busy".to_owned()));
+    let waits = it.post("/operated/messages", json!({ "do": "wait", "ms": 2000 }));
+    let others = async {
+        eventually("the instance to be in use", async || {
+            let answer = it.post("/operated/messages", json!({ "do": "echo", "value": 1 })).await;
+            (answer.0 == 503).then(|| code(answer))
+        })
+        .await
+    };
+    let (waited, busy) = tokio::join!(waits, others);
+    assert_eq!(waited, (200, json!("waited")));
+    assert_eq!(busy.1, "channel-busy");
+}
+
+#[tokio::test]
+async fn a_message_is_handled_to_its_end_when_its_sender_does_not_wait() {
+    let it = started(&[]).await;
+    let mut ann = it.wharf.connect("/operated?user=ann").await;
+    let mut raw = Raw::open(it.api).await;
+    let body = json!({ "do": "tell", "user": "ann", "text": "after all" }).to_string();
+    let length = body.len().to_string();
+    let headers = [authorization(), JSON, ("Content-Length", &*length)];
+    raw.request("POST /api/channels/operated/messages", &headers).await;
+    raw.write(body).await;
+    drop(raw);
+    assert_eq!(ann.text().await, "after all");
 }

@@ -1,7 +1,15 @@
 //! A channel that sends to the rooms of another.
 
 use tempfile::TempDir;
-use wharf_tests::{Client, Value, Wharf, artefacts, eventually, json};
+use wharf_tests::{
+    Client, Setup, Value, Wharf, artefacts, eventually, json, on_one_host_and_on_two,
+};
+
+on_one_host_and_on_two! {
+    members_of_another_channels_room_receive_what_is_published_and_nobody_else
+    all_members_see_what_is_published_in_one_order_with_the_rooms_own_broadcasts
+    a_channel_that_is_not_in_service_is_unknown_until_it_comes
+}
 
 /// Starts a server with the plugins `publishes` and `rooms`, and this `wharf.toml`.
 async fn started(file: &str, flags: &[&str]) -> Wharf {
@@ -30,12 +38,11 @@ async fn tell(client: &mut Client, order: Value) -> Value {
     client.json().await
 }
 
-#[tokio::test]
-async fn members_of_another_channels_room_receive_what_is_published_and_nobody_else() {
-    let wharf = started(GRANTED, &[]).await;
-    let mut publisher = wharf.connect("/publishes").await;
-    let mut member = wharf.connect("/rooms?join=news").await;
-    let mut other = wharf.connect("/rooms?join=sport").await;
+async fn members_of_another_channels_room_receive_what_is_published_and_nobody_else(setup: Setup) {
+    let hosts = setup.start_in(|| folder(GRANTED), &[]).await;
+    let mut publisher = hosts.connect(0, "/publishes").await;
+    let mut member = hosts.connect(1, "/rooms?join=news").await;
+    let mut other = hosts.connect(0, "/rooms?join=sport").await;
     assert_eq!(tell(&mut publisher, text("news", "ships moored")).await, json!("ok"));
     assert_eq!(member.text().await, "ships moored");
     let binary = json!({ "do": "binary", "to": "rooms", "room": "news", "data": [1, 0, 255] });
@@ -50,17 +57,21 @@ async fn members_of_another_channels_room_receive_what_is_published_and_nobody_e
     assert_eq!(tell(&mut publisher, order).await["code"], "INTERNAL_ERROR");
     assert_eq!(tell(&mut publisher, text("news", "last")).await, json!("ok"));
     assert_eq!(member.text().await, "last");
+    hosts.settle().await;
     other.send_json(json!({ "do": "count", "room": "sport" })).await;
     assert_eq!(other.json().await, json!({ "count": 1 }), "nothing came before it");
 }
 
-#[tokio::test]
-async fn all_members_see_what_is_published_in_one_order_with_the_rooms_own_broadcasts() {
-    let wharf = started(GRANTED, &[]).await;
-    let mut publishers = [wharf.connect("/publishes").await, wharf.connect("/publishes").await];
+async fn all_members_see_what_is_published_in_one_order_with_the_rooms_own_broadcasts(
+    setup: Setup,
+) {
+    let hosts = setup.start_in(|| folder(GRANTED), &[]).await;
+    // Broadcasts of one host have one order.
+    let mut publishers =
+        [hosts.connect(0, "/publishes").await, hosts.connect(0, "/publishes").await];
     let mut members = Vec::new();
-    for _ in 0..10 {
-        members.push(wharf.connect("/rooms?join=news").await);
+    for number in 0..10 {
+        members.push(hosts.connect(number, "/rooms?join=news").await);
     }
     const ROUNDS: usize = 30;
     for round in 0..ROUNDS {
@@ -119,10 +130,9 @@ async fn what_is_not_granted_is_refused_with_the_line_that_grants_it() {
     assert_eq!(tell(&mut publisher, text("news", "hello")).await, json!("ok"));
 }
 
-#[tokio::test]
-async fn a_channel_that_is_not_in_service_is_unknown_until_it_comes() {
-    let wharf = started(GRANTED, &["--removal-grace-ms 100"]).await;
-    let mut publisher = wharf.connect("/publishes").await;
+async fn a_channel_that_is_not_in_service_is_unknown_until_it_comes(setup: Setup) {
+    let hosts = setup.start_in(|| folder(GRANTED), &["--removal-grace-ms 100"]).await;
+    let mut publisher = hosts.connect(0, "/publishes").await;
     let nowhere = json!({ "do": "text", "to": "nowhere", "room": "r", "text": "t" });
     let refused = tell(&mut publisher, nowhere).await;
     assert_eq!(
@@ -130,15 +140,17 @@ async fn a_channel_that_is_not_in_service_is_unknown_until_it_comes() {
         (&json!("unknown-channel"), &json!("Gone"))
     );
 
-    std::fs::remove_file(wharf.plugin("rooms")).expect("the plugin is removed");
-    wharf.log.wait_for("the removal", |line| line.says("plugin removed")).await;
+    for host in hosts.all() {
+        std::fs::remove_file(host.wharf.plugin("rooms")).expect("the plugin is removed");
+        host.wharf.log.wait_for("the removal", |line| line.says("plugin removed")).await;
+    }
     eventually("the channel to be unknown", async || {
         let answer = tell(&mut publisher, text("news", "hello")).await;
         (answer["refused"] == "unknown-channel").then_some(())
     })
     .await;
-    wharf.swap("rooms", &artefacts::component("rooms")).await;
-    let mut member = wharf.connect("/rooms?join=news").await;
+    hosts.swap("rooms", &artefacts::component("rooms")).await;
+    let mut member = hosts.connect(1, "/rooms?join=news").await;
     assert_eq!(tell(&mut publisher, text("news", "again")).await, json!("ok"));
     assert_eq!(member.text().await, "again");
     // A reload of either plugin changes nothing.
@@ -146,7 +158,7 @@ async fn a_channel_that_is_not_in_service_is_unknown_until_it_comes() {
         let mut next = artefacts::component(name);
         // A custom section makes it another file.
         next.extend_from_slice(&[0, 3, 2, b'v', b'2']);
-        wharf.swap(name, &next).await;
+        hosts.swap(name, &next).await;
         assert_eq!(tell(&mut publisher, text("news", name)).await, json!("ok"));
         assert_eq!(member.text().await, name);
     }

@@ -4,35 +4,8 @@ use std::path::PathBuf;
 
 use rusqlite::Connection as Database;
 use wharf_tests::operator::Operated;
+use wharf_tests::script::{enter, perform, skip_to};
 use wharf_tests::{Client, Line, Value, Wharf, configured, eventually, folder, json, run_in};
-
-/// Sends a step, and returns its result; what others cause meanwhile is skipped.
-async fn perform(client: &mut Client, step: Value) -> Value {
-    client.send_json(step).await;
-    loop {
-        let mut message = client.json().await;
-        if message.get("done").is_some() {
-            return message["result"].take();
-        }
-    }
-}
-
-/// Connects a client to `scripted`, which knows it by this name.
-async fn enter(wharf: &Wharf, name: &str) -> Client {
-    let mut client = wharf.connect(&format!("/scripted/{name}")).await;
-    assert_eq!(client.json().await, json!({ "welcome": name }));
-    client
-}
-
-/// Reads messages until one that has this key.
-async fn skip_to(client: &mut Client, key: &str) -> Value {
-    loop {
-        let message = client.json().await;
-        if message.get(key).is_some() {
-            return message;
-        }
-    }
-}
 
 async fn events_of(client: &mut Client, room: &str) -> u64 {
     let read = perform(client, json!({ "do": "read_room", "room": room })).await;
@@ -150,14 +123,6 @@ async fn a_second_host_on_the_same_data_is_refused_by_the_number_of_the_first_pr
     other.log.wait_for("the line about memory", in_memory).await;
 }
 
-/// Returns the status of the question if the host is ready, and the first line of the answer.
-async fn readiness(wharf: &Wharf) -> (u16, String) {
-    let mut raw = wharf.raw().await;
-    raw.request("GET /readyz", &[]).await;
-    let answer = raw.answer().await;
-    (answer.status, answer.text().lines().next().unwrap_or_default().to_owned())
-}
-
 fn database(wharf: &Wharf) -> PathBuf {
     wharf.folder().join("wharf-data").join("wharf.db")
 }
@@ -185,16 +150,13 @@ async fn a_disk_that_refuses_is_told_to_those_who_need_it_and_nobody_else() {
     assert_eq!(perform(&mut ann, after.clone()).await, "data-unavailable");
     let told = |line: &Line| line.begins("data cannot be written to disk");
     wharf.log.wait_for("the line about the disk", told).await;
-    let failing = (503, "not ready, data cannot be written to disk".to_owned());
-    let unready = async || (readiness(wharf).await == failing).then_some(());
-    eventually("the host not to be ready", unready).await;
+    wharf.readiness_becomes(503, "not ready, data cannot be written to disk").await;
     // Messages that need no disk go on.
     perform(&mut ann, json!({ "do": "broadcast", "room": "red" })).await;
     assert_eq!(skip_to(&mut bob, "how").await["how"], "room");
 
     drop(holder);
-    let ready = async || (readiness(wharf).await == (200, "ready".to_owned())).then_some(());
-    eventually("the host to be ready", ready).await;
+    wharf.readiness_becomes(200, "ready").await;
     assert_eq!(events_of(&mut ann, "red").await, 1, "nothing of what was refused");
     assert_eq!(perform(&mut ann, increment).await, 1);
     assert_eq!(perform(&mut ann, after).await, "ok");

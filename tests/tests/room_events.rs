@@ -5,7 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Line, Operated, Wharf, eventually, json};
+use wharf_tests::{Line, Operated, Setup, Wharf, eventually, json, on_one_host_and_on_two};
+
+on_one_host_and_on_two! {
+    concurrent_posts_of_a_hundred_connections_lose_nothing_and_all_see_one_order
+    a_failed_room_event_is_undone_and_the_next_goes_on
+    a_handler_that_fails_has_posted_nothing
+    a_rooms_state_survives_reloads_under_load
+    the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before
+}
 
 fn add(room: &str, amount: i64) -> wharf_tests::Value {
     json!({ "do": "post", "room": room, "add": amount })
@@ -25,14 +33,15 @@ async fn sum(client: &mut wharf_tests::Client) -> wharf_tests::Value {
     }
 }
 
-#[tokio::test]
-async fn concurrent_posts_of_a_hundred_connections_lose_nothing_and_all_see_one_order() {
+async fn concurrent_posts_of_a_hundred_connections_lose_nothing_and_all_see_one_order(
+    setup: Setup,
+) {
     const CLIENTS: usize = 100;
     const POSTS: usize = 20;
-    let wharf = Wharf::start(&["posts"], &["--workers 4", "--room-inbox-events 10000"]).await;
+    let hosts = setup.start(&["posts"], &["--workers 4", "--room-inbox-events 10000"]).await;
     let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        clients.push(wharf.connect("/posts/sum").await);
+    for number in 0..CLIENTS {
+        clients.push(hosts.connect(number, "/posts/sum").await);
     }
     for client in &mut clients {
         for _ in 0..POSTS {
@@ -53,21 +62,22 @@ async fn concurrent_posts_of_a_hundred_connections_lose_nothing_and_all_see_one_
     }
 }
 
-#[tokio::test]
-async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut client = wharf.connect("/posts/a").await;
-    client.send_json(add("a", 5)).await;
+async fn a_failed_room_event_is_undone_and_the_next_goes_on(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut other = hosts.connect(1, "/posts/a").await;
+    let mut client = hosts.connect(0, "/posts/a").await;
+    // The room's events run where the first of them was posted.
+    other.send_json(add("a", 5)).await;
     assert_eq!(sum(&mut client).await["sum"], 5);
     for (what, why) in
         [("panic", "told to"), ("fail", "told to fail"), ("grow", "room-state-too-big")]
     {
         assert_eq!(client.ask_json(text("a", what)).await["result"], "ok");
-        let line = wharf.log.wait_for(what, |line| line.text.contains(why)).await;
+        let line = hosts.line(what, |line| line.text.contains(why)).await;
         assert!(line.text.contains("posts"), "{line}");
     }
     let failed = |line: &Line| line.says("guest call failed") || line.says("handler failed");
-    let failures = wharf.log.find(failed);
+    let failures = hosts.lines(failed);
     let rooms: Vec<_> = failures.iter().map(|line| line.str("room")).collect();
     assert_eq!(rooms, ["a"; 3], "each failure names its room");
     client.send_json(add("a", 1)).await;
@@ -75,13 +85,14 @@ async fn a_failed_room_event_is_undone_and_the_next_goes_on() {
     assert_eq!((&seen["sum"], &seen["events"]), (&json!(6), &json!(2)), "and no other broadcast");
 }
 
-#[tokio::test]
-async fn a_handler_that_fails_has_posted_nothing() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut client = wharf.connect("/posts/a").await;
+async fn a_handler_that_fails_has_posted_nothing(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut client = hosts.connect(0, "/posts/a").await;
     let answer = client.ask_json(json!({ "do": "post_then_fail", "room": "a", "add": 7 })).await;
     assert_eq!(answer["code"], "INTERNAL_ERROR");
-    client.send_json(add("a", 1)).await;
+    hosts.settle().await;
+    let mut other = hosts.connect(1, "/posts/a").await;
+    other.send_json(add("a", 1)).await;
     assert_eq!(sum(&mut client).await["events"], 1);
 }
 
@@ -123,10 +134,14 @@ async fn what_waits_for_all_rooms_of_a_channel_is_bounded_together() {
     .await;
 }
 
-#[tokio::test]
-async fn a_rooms_state_survives_reloads_under_load() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut poster = wharf.connect("/posts/a").await;
+async fn a_rooms_state_survives_reloads_under_load(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut other = hosts.connect(0, "/posts/a").await;
+    other.send_json(add("a", 0)).await;
+    assert_eq!(sum(&mut other).await["events"], 1);
+    // The room's events run on the other host from now on, if there is one.
+    hosts.settle().await;
+    let mut poster = hosts.connect(1, "/posts/a").await;
     let is_over = Arc::new(AtomicBool::new(false));
     let posting = tokio::spawn({
         let is_over = is_over.clone();
@@ -146,7 +161,7 @@ async fn a_rooms_state_survives_reloads_under_load() {
         // A custom section at the end makes other bytes of the same code.
         let mut other = bytes.clone();
         other.extend_from_slice(&[0, 3, 1, b'x', reload]);
-        wharf.swap("posts", &other).await;
+        hosts.swap("posts", &other).await;
     }
     is_over.store(true, Ordering::SeqCst);
     let generations = posting.await.expect("posting");
@@ -154,11 +169,10 @@ async fn a_rooms_state_survives_reloads_under_load() {
     assert!(generations.first() < generations.last(), "reloads fell in between: {generations:?}");
 }
 
-#[tokio::test]
-async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before() {
-    let wharf = Wharf::start(&["posts"], &["--room-state-grace-ms 300"]).await;
-    let mut member = wharf.connect("/posts/a").await;
-    let mut other = wharf.connect("/posts/b").await;
+async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before(setup: Setup) {
+    let hosts = setup.start(&["posts"], &["--room-state-grace-ms 300"]).await;
+    let mut member = hosts.connect(0, "/posts/a").await;
+    let mut other = hosts.connect(1, "/posts/b").await;
     member.send_json(add("a", 5)).await;
     assert_eq!(sum(&mut member).await["sum"], 5);
     // The room has a member, so its state is kept for longer than the grace.
@@ -173,7 +187,7 @@ async fn the_state_of_an_empty_room_is_forgotten_after_the_grace_and_not_before(
     // attempt waits.
     eventually("the state to be forgotten", async || {
         tokio::time::sleep(Duration::from_millis(800)).await;
-        let mut member = wharf.connect("/posts/a").await;
+        let mut member = hosts.connect(1, "/posts/a").await;
         member.send_json(add("a", 1)).await;
         let seen = sum(&mut member).await;
         member.close(1000, "").await;

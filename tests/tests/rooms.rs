@@ -1,8 +1,20 @@
 //! Rooms: the receivers of broadcasts, their one order, and the limits.
+//!
+//! The limits are those of a host, and are tested on one.
 
-use std::time::Instant;
+use wharf_tests::{Client, Hosts, Setup, Value, Wharf, eventually, json, on_one_host_and_on_two};
 
-use wharf_tests::{Client, PATIENCE, Value, Wharf, json};
+on_one_host_and_on_two! {
+    members_of_a_room_hear_each_other_and_nobody_else_does
+    all_members_see_all_broadcasts_in_one_order
+    a_connection_in_several_rooms_hears_a_broadcast_to_them_once
+    a_broadcast_to_all_reaches_the_whole_channel_and_no_other
+    a_message_to_one_connection_reaches_only_that_one_while_it_is_open
+    counts_and_members_follow_joins_leaves_and_ends
+    members_come_in_pages
+    a_room_of_more_than_one_page_is_listed_whole
+    rooms_of_two_channels_are_two_rooms
+}
 
 async fn id(client: &mut Client) -> String {
     let answer = client.ask_json(json!({ "do": "id" })).await;
@@ -14,35 +26,40 @@ async fn count(client: &mut Client, room: &str) -> u64 {
     answer["count"].as_u64().expect("a count")
 }
 
+/// Asserts that nothing comes before the count of a room.
+async fn only_counts(hosts: &Hosts, client: &mut Client, room: &str, expected: u64) {
+    hosts.settle().await;
+    hosts.come_to(expected, async || count(client, room).await).await;
+}
+
 fn broadcast(rooms: &[&str], text: &str, skip: bool) -> Value {
     json!({ "do": "broadcast", "rooms": rooms, "text": text, "skip": skip })
 }
 
-#[tokio::test]
-async fn members_of_a_room_hear_each_other_and_nobody_else_does() {
-    let wharf = Wharf::start(&["rooms"], &[]).await;
-    let mut ann = wharf.connect("/rooms?join=harbour").await;
-    let mut bob = wharf.connect("/rooms?join=harbour").await;
-    let mut eve = wharf.connect("/rooms?join=Harbour").await;
+async fn members_of_a_room_hear_each_other_and_nobody_else_does(setup: Setup) {
+    let hosts = setup.start(&["rooms"], &[]).await;
+    let mut ann = hosts.connect(0, "/rooms?join=harbour").await;
+    let mut bob = hosts.connect(1, "/rooms?join=harbour").await;
+    let mut eve = hosts.connect(0, "/rooms?join=Harbour").await;
     ann.send_json(broadcast(&["harbour"], "ahoy", false)).await;
     assert_eq!(ann.text().await, "ahoy");
     assert_eq!(bob.text().await, "ahoy");
     bob.send_json(broadcast(&["harbour"], "ahoy, Ann", true)).await;
     assert_eq!(ann.text().await, "ahoy, Ann");
     // Any other message to Bob or Eve would come before the answers to these.
-    assert_eq!(count(&mut bob, "harbour").await, 2);
-    assert_eq!(count(&mut eve, "harbour").await, 2);
-    assert_eq!(count(&mut eve, "Harbour").await, 1, "names are compared bytewise");
+    only_counts(&hosts, &mut bob, "harbour", 2).await;
+    only_counts(&hosts, &mut eve, "harbour", 2).await;
+    // Names are compared bytewise.
+    only_counts(&hosts, &mut eve, "Harbour", 1).await;
 }
 
-#[tokio::test]
-async fn all_members_see_all_broadcasts_in_one_order() {
+async fn all_members_see_all_broadcasts_in_one_order(setup: Setup) {
     const SENDERS: usize = 8;
     const MESSAGES: usize = 150;
-    let wharf = Wharf::start(&["rooms"], &["--workers 4"]).await;
+    let hosts = setup.start(&["rooms"], &["--workers 4"]).await;
     let mut listening = Vec::new();
     for sender in 0..SENDERS {
-        let mut client = wharf.connect("/rooms?join=square").await;
+        let mut client = hosts.connect(sender, "/rooms?join=square").await;
         for message in 0..MESSAGES {
             client
                 .feed(broadcast(&["square"], &format!("{sender} {message}"), false).to_string())
@@ -65,8 +82,16 @@ async fn all_members_see_all_broadcasts_in_one_order() {
         sequences.push(listener.await.expect("a listener"));
     }
     let first = &sequences[0];
-    for other in &sequences[1..] {
-        assert!(other == first, "two members have seen different orders");
+    for host in 0..hosts.all().len() {
+        // Each host's broadcasts have one order for all. Hosts have none among each other.
+        let of_host = |seen: &[String]| -> Vec<String> {
+            let number = |text: &String| text.split(' ').next().and_then(|n| n.parse().ok());
+            let is_of_host = |number: usize| number % hosts.all().len() == host;
+            seen.iter().filter(|text| number(text).is_some_and(is_of_host)).cloned().collect()
+        };
+        for other in &sequences[1..] {
+            assert!(of_host(other) == of_host(first), "two members have seen different orders");
+        }
     }
     for sender in 0..SENDERS {
         let own = first.iter().filter(|text| text.starts_with(&format!("{sender} ")));
@@ -75,43 +100,40 @@ async fn all_members_see_all_broadcasts_in_one_order() {
     }
 }
 
-#[tokio::test]
-async fn whoever_is_in_several_rooms_hears_a_broadcast_to_them_once() {
-    let wharf = Wharf::start(&["rooms"], &[]).await;
-    let mut both = wharf.connect("/rooms?join=a").await;
+async fn a_connection_in_several_rooms_hears_a_broadcast_to_them_once(setup: Setup) {
+    let hosts = setup.start(&["rooms"], &[]).await;
+    let mut both = hosts.connect(0, "/rooms?join=a").await;
     both.ask_json(json!({ "do": "join", "room": "b" })).await;
-    let mut only_b = wharf.connect("/rooms?join=b").await;
-    let mut neither = wharf.connect("/rooms").await;
+    let mut only_b = hosts.connect(1, "/rooms?join=b").await;
+    let mut neither = hosts.connect(0, "/rooms").await;
     neither.send_json(broadcast(&["b", "a", "nobody", "a"], "to both", false)).await;
     assert_eq!(both.text().await, "to both");
     assert_eq!(only_b.text().await, "to both");
     both.send_json(broadcast(&["a", "b"], "to the other", true)).await;
     assert_eq!(only_b.text().await, "to the other");
     for client in [&mut both, &mut only_b, &mut neither] {
-        assert_eq!(count(client, "b").await, 2, "nothing else has come");
+        only_counts(&hosts, client, "b", 2).await;
     }
 }
 
-#[tokio::test]
-async fn a_broadcast_to_all_reaches_the_whole_channel_and_no_other() {
-    let wharf = Wharf::start(&["rooms", "echo"], &[]).await;
-    let mut ann = wharf.connect("/rooms?join=a").await;
-    let mut bob = wharf.connect("/rooms").await;
-    let mut other_channel = wharf.connect("/echo").await;
+async fn a_broadcast_to_all_reaches_the_whole_channel_and_no_other(setup: Setup) {
+    let hosts = setup.start(&["rooms", "echo"], &[]).await;
+    let mut ann = hosts.connect(0, "/rooms?join=a").await;
+    let mut bob = hosts.connect(1, "/rooms").await;
+    let mut other_channel = hosts.connect(0, "/echo").await;
     ann.send_json(json!({ "do": "broadcast_to_all", "text": "everybody", "skip": false })).await;
     assert_eq!(ann.text().await, "everybody");
     assert_eq!(bob.text().await, "everybody");
     ann.send_json(json!({ "do": "broadcast_to_all", "text": "the others", "skip": true })).await;
     assert_eq!(bob.text().await, "the others");
-    assert_eq!(count(&mut ann, "a").await, 1, "nothing else has come");
+    only_counts(&hosts, &mut ann, "a", 1).await;
     assert_eq!(other_channel.ask("only mine").await, "only mine");
 }
 
-#[tokio::test]
-async fn a_message_to_one_connection_reaches_only_that_one_while_it_is_open() {
-    let wharf = Wharf::start(&["rooms"], &[]).await;
-    let mut ann = wharf.connect("/rooms").await;
-    let mut bob = wharf.connect("/rooms").await;
+async fn a_message_to_one_connection_reaches_only_that_one_while_it_is_open(setup: Setup) {
+    let hosts = setup.start(&["rooms"], &[]).await;
+    let mut ann = hosts.connect(0, "/rooms").await;
+    let mut bob = hosts.connect(1, "/rooms").await;
     let bobs = id(&mut bob).await;
     let to_bob = json!({ "do": "send_to", "id": bobs, "text": "psst" });
     assert_eq!(ann.ask_json(to_bob.clone()).await, "sent");
@@ -120,59 +142,77 @@ async fn a_message_to_one_connection_reaches_only_that_one_while_it_is_open() {
     ann.send_json(json!({ "do": "send_to", "id": own, "text": "me" })).await;
     assert_eq!((ann.text().await.as_str(), ann.json().await), ("me", json!("sent")));
 
-    for unknown in ["", "nobody", "0-0", "ffffffffffff-1", &format!("{bobs}0"), &"x".repeat(1000)] {
+    let nobodys = format!("{bobs}0");
+    let mut unknown = vec!["", "nobody", "0-0", "ffffffffffff-1"];
+    let long = "x".repeat(1000);
+    unknown.push(&long);
+    // Only its own host knows that a connection has gone; what another sends to it is lost.
+    if !hosts.are_several() {
+        unknown.push(&nobodys);
+    }
+    for unknown in unknown {
         let order = json!({ "do": "send_to", "id": unknown, "text": "psst" });
         let answer = ann.ask_json(order).await;
         assert_eq!(answer["refused"], "unknown-connection", "{unknown}");
         assert_eq!(answer["remedy"], "Gone");
     }
     bob.close(1000, "").await;
-    let begun = Instant::now();
-    while ann.ask_json(to_bob.clone()).await["refused"] != "unknown-connection" {
-        assert!(begun.elapsed() < PATIENCE, "a closed connection is still known");
+    if hosts.are_several() {
+        assert_eq!(ann.ask_json(to_bob.clone()).await, "sent");
+        ann = hosts.connect(1, "/rooms").await;
     }
+    let is_unknown = async || {
+        let answer = ann.ask_json(to_bob.clone()).await;
+        (answer["refused"] == "unknown-connection").then_some(())
+    };
+    eventually("the closed connection to be unknown", is_unknown).await;
 }
 
-#[tokio::test]
-async fn counts_and_members_follow_joins_leaves_and_ends() {
-    let wharf = Wharf::start(&["rooms"], &[]).await;
-    let mut ann = wharf.connect("/rooms").await;
+async fn counts_and_members_follow_joins_leaves_and_ends(setup: Setup) {
+    let hosts = setup.start(&["rooms"], &[]).await;
+    let mut ann = hosts.connect(0, "/rooms").await;
     assert_eq!(count(&mut ann, "dock").await, 0);
     let join = json!({ "do": "join", "room": "dock" });
     assert_eq!(ann.ask_json(join.clone()).await, json!({ "count": 1 }), "the event's own join");
     assert_eq!(ann.ask_json(join).await, json!({ "count": 1 }), "joining twice is joining once");
-    let mut bob = wharf.connect("/rooms?join=dock").await;
-    let ids = [id(&mut ann).await, id(&mut bob).await];
+    let mut bob = hosts.connect(1, "/rooms?join=dock").await;
+    let bobs = id(&mut bob).await;
+    let ids = hosts.listed(vec![id(&mut ann).await, bobs.clone()]);
     let members = json!({ "do": "members", "room": "dock" });
-    assert_eq!(bob.ask_json(members.clone()).await, json!({ "members": ids }), "oldest first");
+    let all = async || bob.ask_json(members.clone()).await;
+    hosts.come_to(json!({ "members": ids }), all).await;
+    hosts.come_to(2, async || count(&mut ann, "dock").await).await;
 
     let leave = json!({ "do": "leave", "room": "dock" });
     assert_eq!(ann.ask_json(leave.clone()).await, json!({ "count": 1 }), "the event's own leave");
-    assert_eq!(ann.ask_json(leave).await, json!({ "count": 1 }), "leaving twice is no error");
-    assert_eq!(ann.ask_json(members).await, json!({ "members": [ids[1]] }));
+    // Leaving twice is no error. Her host has no member in the room any more, and asks the other.
+    let again = async || ann.ask_json(leave.clone()).await;
+    hosts.come_to(json!({ "count": 1 }), again).await;
+    let without_ann = async || ann.ask_json(members.clone()).await;
+    hosts.come_to(json!({ "members": [bobs] }), without_ann).await;
     ann.ask_json(json!({ "do": "join", "room": "a" })).await;
     ann.ask_json(json!({ "do": "join", "room": "dock" })).await;
     assert_eq!(ann.ask_json(json!({ "do": "joined" })).await, json!({ "joined": ["a", "dock"] }));
 
     bob.reset();
-    let begun = Instant::now();
-    while count(&mut ann, "dock").await != 1 {
-        assert!(begun.elapsed() < PATIENCE, "whoever has gone is still counted");
-    }
+    let is_gone = async || (count(&mut ann, "dock").await == 1).then_some(());
+    eventually("the one that has gone to be counted no more", is_gone).await;
 }
 
-#[tokio::test]
-async fn members_come_in_pages() {
-    let wharf = Wharf::start(&["raw"], &[]).await;
+async fn members_come_in_pages(setup: Setup) {
+    let hosts = setup.start(&["raw"], &[]).await;
     let mut clients = Vec::new();
     let mut ids = Vec::new();
-    for _ in 0..5 {
-        let mut client = wharf.connect("/raw").await;
+    for number in 0..5 {
+        let mut client = hosts.connect(number, "/raw").await;
         assert_eq!(client.ask("join dock").await, "ok");
         ids.push(client.ask("id").await);
         clients.push(client);
     }
+    let third = ids[2].clone();
+    let ids = hosts.listed(ids);
     let client = &mut clients[0];
+    hosts.come_to(ids.join(" "), async || client.ask("members dock first 10").await).await;
     assert_eq!(client.ask("members dock first 2").await, ids[..2].join(" "));
     assert_eq!(client.ask(&format!("members dock {} 2", ids[1])).await, ids[2..4].join(" "));
     assert_eq!(client.ask(&format!("members dock {} 1000", ids[3])).await, ids[4]);
@@ -184,21 +224,36 @@ async fn members_come_in_pages() {
     // A page after a member who has left begins at that member's place.
     clients.remove(2).close(1000, "").await;
     let client = &mut clients[0];
-    assert_eq!(client.ask(&format!("members dock {} 10", ids[2])).await, ids[3..].join(" "));
+    let place = ids.iter().position(|id| *id == third).expect("it was listed");
+    let after = async || client.ask(&format!("members dock {third} 10")).await;
+    hosts.come_to(ids[place + 1..].join(" "), after).await;
+    let others: Vec<String> = ids.into_iter().filter(|id| *id != third).collect();
+    eventually("the one that has left to be off the list", async || {
+        (client.ask("members dock first 10").await == others.join(" ")).then_some(())
+    })
+    .await;
 }
 
-#[tokio::test]
-async fn a_room_of_more_than_one_page_is_listed_whole() {
+async fn a_room_of_more_than_one_page_is_listed_whole(setup: Setup) {
     const MEMBERS: usize = 1100;
-    let wharf = Wharf::start(&["rooms"], &[]).await;
+    let hosts = setup.start(&["rooms"], &[]).await;
     let mut clients = Vec::new();
-    for _ in 0..MEMBERS {
-        clients.push(wharf.connect("/rooms?join=crowd").await);
+    for number in 0..MEMBERS {
+        clients.push(hosts.connect(number, "/rooms?join=crowd").await);
     }
     let client = &mut clients[0];
-    let answer = client.ask_json(json!({ "do": "members", "room": "crowd" })).await;
-    let mut members: Vec<_> = answer["members"].as_array().expect("members").iter().collect();
-    assert_eq!(members.len(), MEMBERS);
+    let mut list = async || {
+        let answer = client.ask_json(json!({ "do": "members", "room": "crowd" })).await;
+        let members = answer["members"].as_array().expect("members").iter();
+        members.map(|id| id.as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let mut members = Vec::new();
+    let all = async || {
+        members = list().await;
+        members.len()
+    };
+    hosts.come_to(MEMBERS, all).await;
+    members.sort();
     members.dedup();
     assert_eq!(members.len(), MEMBERS, "nobody is listed twice");
 }
@@ -277,11 +332,11 @@ async fn the_effects_of_an_event_are_bounded_in_number_and_bytes() {
     assert!(refused["detail"].as_str().is_some_and(|d| d.contains("max_effect")), "{refused}");
 }
 
-#[tokio::test]
-async fn rooms_of_two_channels_are_two_rooms() {
-    let wharf = Wharf::start(&["rooms", "ends"], &[]).await;
-    let mut ann = wharf.connect("/rooms?join=same").await;
-    let mut bob = wharf.connect("/ends?room=same").await;
+async fn rooms_of_two_channels_are_two_rooms(setup: Setup) {
+    let hosts = setup.start(&["rooms", "ends"], &[]).await;
+    let mut ann = hosts.connect(0, "/rooms?join=same").await;
+    let mut bob = hosts.connect(1, "/ends?room=same").await;
+    hosts.settle().await;
     assert_eq!(count(&mut ann, "same").await, 1);
     ann.send_json(broadcast(&["same"], "hello", false)).await;
     assert_eq!(ann.text().await, "hello");

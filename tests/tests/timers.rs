@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use wharf_tests::artefacts::component;
-use wharf_tests::{Ended, Value, Wharf, json};
+use wharf_tests::{Ended, Setup, Value, Wharf, json, on_one_host_and_on_two};
+
+on_one_host_and_on_two! {
+    timers_of_rooms_and_of_the_channel_reach_whom_they_concern
+    timers_of_the_channel_and_of_connections_survive_a_reload
+}
 
 fn after(of: Value, name: &str, after_ms: u64, payload: &str) -> Value {
     json!({ "do": "timer", "of": of, "name": name, "after_ms": after_ms, "payload": payload })
@@ -83,11 +88,10 @@ async fn firings_that_are_missed_are_left_out() {
     assert!(fired < 15, "{fired} firings in 600 ms of which the handler was busy nearly all");
 }
 
-#[tokio::test]
-async fn timers_of_rooms_and_of_the_channel_reach_whom_they_concern() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut ann = wharf.connect("/posts/a").await;
-    let mut bob = wharf.connect("/posts/b").await;
+async fn timers_of_rooms_and_of_the_channel_reach_whom_they_concern(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut ann = hosts.connect(0, "/posts/a").await;
+    let mut bob = hosts.connect(1, "/posts/b").await;
     ann.ask_json(after(json!({ "room": "b" }), "t", 30, "hi")).await;
     assert_eq!(bob.json().await, json!({ "timer": "t", "payload": "hi", "of": "room", "sum": 0 }));
     ann.ask_json(every(json!("channel"), "t", 50)).await;
@@ -98,15 +102,14 @@ async fn timers_of_rooms_and_of_the_channel_reach_whom_they_concern() {
     }
 }
 
-#[tokio::test]
-async fn timers_of_the_channel_and_of_connections_survive_a_reload() {
-    let wharf = Wharf::start(&["posts"], &[]).await;
-    let mut client = wharf.connect("/posts/a").await;
+async fn timers_of_the_channel_and_of_connections_survive_a_reload(setup: Setup) {
+    let hosts = setup.start(&["posts"], &[]).await;
+    let mut client = hosts.connect(0, "/posts/a").await;
     client.ask_json(every(json!("channel"), "tick", 50)).await;
     client.ask_json(after(json!("me"), "mine", 1500, "survived")).await;
     let mut other = component("posts");
     other.extend_from_slice(&[0, 3, 1, b'x', 1]);
-    wharf.swap("posts", &other).await;
+    hosts.swap("posts", &other).await;
     let (mut ticked_on_new_code, mut fired) = (false, false);
     while !(ticked_on_new_code && fired) {
         let message = client.json().await;

@@ -284,6 +284,7 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
         return Ok(());
     }
     servers::with_servers(workspace, &mut command)?;
+    command.env("RUST_TEST_THREADS", ENGINE_TEST_THREADS);
     run_tests(workspace, command, filters)
 }
 
@@ -291,12 +292,23 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
 const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast", "--"];
 
 /// The whole workspace, as for the other tests: another selection would compile with other
-/// features.
-const BROWSER_TESTS: [&str; 7] =
-    ["test", "--workspace", "--no-fail-fast", "--test", "front_door", "--", "--ignored"];
+/// features. The other ignored tests need engines, and are in modules of these names.
+const BROWSER_TESTS: [&str; 11] = [
+    "test",
+    "--workspace",
+    "--no-fail-fast",
+    "--test",
+    "front_door",
+    "--",
+    "--ignored",
+    "--skip",
+    "::redis::",
+    "--skip",
+    "::nats::",
+];
 
-/// The whole workspace, as for the tests of the browser.
-const ENGINE_TESTS: [&str; 9] = [
+/// The whole workspace, as for the tests of the browser, which are in a module of this name.
+const ENGINE_TESTS: [&str; 13] = [
     "test",
     "--workspace",
     "--no-fail-fast",
@@ -304,9 +316,16 @@ const ENGINE_TESTS: [&str; 9] = [
     "conformance",
     "--test",
     "clusters",
+    "--test",
+    "front_door",
     "--",
     "--ignored",
+    "--skip",
+    "chromium::",
 ];
+
+/// Number of tests of engines that run at a time: they wait for several processes most of the time.
+const ENGINE_TEST_THREADS: &str = "4";
 
 /// Returns the tests that need a browser and that the filters let through.
 fn browser_tests_named(workspace: &Workspace, filters: &[String]) -> Outcome<Vec<String>> {

@@ -53,7 +53,8 @@ fn no_source_file_is_longer_than_600_lines() {
 
 #[test]
 fn every_file_of_tests_is_part_of_a_program() {
-    let programs = ["front_door", "clusters"].map(|name| read(&format!("tests/tests/{name}.rs")));
+    let programs = ["front_door", "clusters", "chromium"];
+    let programs = programs.map(|name| read(&format!("tests/tests/{name}.rs")));
     let manifest = read("tests/Cargo.toml");
     let mut missing = Vec::new();
     for file in files_under(&repository().join("tests/tests")) {

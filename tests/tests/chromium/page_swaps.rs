@@ -2,7 +2,7 @@
 
 use wharf_tests::{Browser, Wharf, artefacts, json};
 
-use crate::page::{host, leave, visit};
+use super::page::{host, leave, visit};
 
 /// Numbers of the first screen, as text.
 const NUMBERS: &str = "Object.fromEntries(['lost', 'breaks'].map((id) => [id, $(id).innerText]))";

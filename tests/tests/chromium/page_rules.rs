@@ -2,7 +2,7 @@
 
 use wharf_tests::{Browser, Wharf, json};
 
-use crate::page::{come, host, visit};
+use super::page::{come, host, visit};
 
 /// The examples, by the part of the address that leads to them.
 const SECTIONS: [&str; 9] =

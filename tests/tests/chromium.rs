@@ -1,0 +1,8 @@
+//! The tests that need a browser. `cargo xtask test` tells them by the name of this module from those that need a
+//! server of Redis or NATS.
+
+mod auction;
+mod browser;
+mod page;
+mod page_rules;
+mod page_swaps;
