@@ -9,6 +9,8 @@
 //! - [`Backend`]: an HTTP server that plugins call;
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`Cluster`]: several servers, and the Redis or NATS between them;
+//! - [`chaos`]: faults of clusters, and what clients see of them;
+//! - [`proxy`]: a link that can be cut and slowed;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
@@ -23,6 +25,7 @@
 pub mod artefacts;
 mod backend;
 mod browser;
+pub mod chaos;
 mod client;
 pub mod cluster;
 mod dev;
@@ -32,6 +35,7 @@ mod foreign;
 pub mod kit;
 mod log;
 pub mod operator;
+pub mod proxy;
 pub mod raw;
 mod reader;
 mod server;

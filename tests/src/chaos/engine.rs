@@ -1,0 +1,159 @@
+//! The engine of a run, which has an end to its room.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use wharf_test_servers::Server;
+use wharf_test_servers::nats::NatsServer;
+use wharf_test_servers::redis::{RedisServer, command, info};
+
+use crate::{Value, json};
+
+/// Room that Redis has left when it begins to be filled, in bytes.
+const LEFT: u64 = 1024 * 1024;
+
+/// Largest store of NATS, in bytes.
+const STORE: usize = 96 * 1024 * 1024;
+
+/// Bytes of one record that fills the engine.
+const RECORD: usize = 512 * 1024;
+
+/// Smaller records that fill what is left by the larger ones.
+const SMALL: usize = 256;
+
+/// Longest time for an answer of NATS.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A Redis that writes each change to its disk, or a NATS with a store of files.
+pub struct Engine {
+    kind: Kind,
+    /// The configuration of NATS.
+    _folder: TempDir,
+}
+
+enum Kind {
+    Redis(RedisServer),
+    Nats(NatsServer),
+}
+
+impl Engine {
+    /// Starts an engine: "redis" or "nats".
+    pub fn start(kind: &str) -> Engine {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kind = match kind {
+            "redis" => Kind::Redis(RedisServer::start(&[])),
+            "nats" => {
+                let file = folder.path().join("nats.conf");
+                let text = format!("jetstream {{ max_file_store: {STORE} }}\n");
+                std::fs::write(&file, text).expect("a configuration");
+                Kind::Nats(NatsServer::start(&["--config", &file.display().to_string()]))
+            }
+            other => panic!("no engine is called {other}"),
+        };
+        Engine { kind, _folder: folder }
+    }
+
+    /// Returns the server's process.
+    pub fn server(&self) -> &Server {
+        match &self.kind {
+            Kind::Redis(redis) => &redis.server,
+            Kind::Nats(nats) => &nats.server,
+        }
+    }
+
+    /// Returns its own address.
+    pub fn target(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.server().port))
+    }
+
+    /// Returns the setting of a host that reaches it at an address.
+    pub fn setting(&self, at: SocketAddr) -> String {
+        match &self.kind {
+            Kind::Redis(_) => format!("redis://{at}"),
+            Kind::Nats(_) => format!("nats://{at}"),
+        }
+    }
+
+    /// Writes until the engine takes no more.
+    pub fn fill(&self) {
+        match &self.kind {
+            Kind::Redis(redis) => fill_redis(redis.port()),
+            Kind::Nats(nats) => fill_nats(nats.port()),
+        }
+    }
+
+    /// Makes room again.
+    pub fn free(&self) {
+        match &self.kind {
+            Kind::Redis(redis) => {
+                assert_eq!(redis.command(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
+                redis.command(&["DEL", "chaos:fill", "chaos:small"]);
+            }
+            Kind::Nats(nats) => {
+                let deleted = nats_request(nats.port(), "$JS.API.STREAM.DELETE.CHAOS", "");
+                assert_eq!(deleted["success"], true, "{deleted}");
+            }
+        }
+    }
+}
+
+fn fill_redis(port: u16) {
+    let memory = info(port, &["INFO", "memory"]);
+    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    let used: u64 = used.and_then(|number| number.trim().parse().ok()).expect("a number");
+    let most = (used + LEFT).to_string();
+    assert_eq!(command(port, &["CONFIG", "SET", "maxmemory", &most]), "+OK");
+    for (key, bytes) in [("chaos:fill", RECORD), ("chaos:small", SMALL)] {
+        let record = "x".repeat(bytes);
+        // A record of the second kind does not fit any more either.
+        let begun = Instant::now();
+        loop {
+            let answer = command(port, &["RPUSH", key, &record]);
+            if answer.starts_with("-OOM") {
+                break;
+            }
+            assert!(answer.starts_with(':') && begun.elapsed() < PATIENCE, "{answer}");
+        }
+    }
+}
+
+fn fill_nats(port: u16) {
+    let settings =
+        json!({ "name": "CHAOS", "subjects": ["chaos.fill"], "storage": "file", "num_replicas": 1 });
+    let made = nats_request(port, "$JS.API.STREAM.CREATE.CHAOS", &settings.to_string());
+    assert_eq!(made["error"], Value::Null, "{made}");
+    for bytes in [RECORD, SMALL] {
+        let record = "x".repeat(bytes);
+        let begun = Instant::now();
+        loop {
+            let answer = nats_request(port, "chaos.fill", &record);
+            if answer["error"] != Value::Null {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "NATS has no end: {answer}");
+        }
+    }
+}
+
+/// Sends a request to NATS, and returns its answer.
+fn nats_request(port: u16, subject: &str, payload: &str) -> Value {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let request = format!(
+        "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB chaos.answer 1\r\n\
+         PUB {subject} chaos.answer {}\r\n{payload}\r\n",
+        payload.len()
+    );
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(Ok(line)) = lines.next() {
+        if line.starts_with("MSG ") {
+            let answer = lines.next().expect("an answer").expect("an answer");
+            return serde_json::from_str(&answer).unwrap_or(Value::Null);
+        }
+        assert!(!line.starts_with("-ERR"), "{line}");
+    }
+    panic!("NATS does not answer to {subject}");
+}
