@@ -88,7 +88,7 @@ impl Plan {
         let durations = self.durations;
         let mut conductor =
             Conductor { board: board.clone(), stage, dice, durations, figures };
-        conductor.begin().await;
+        conductor.begin(2 * HOSTS * (writer::ROOMS.len() + 1)).await;
         let not_run = conductor.figures.not_run.as_ref().map(|(fault, _)| *fault);
         let faults: Vec<Fault> =
             Fault::ALL.into_iter().filter(|fault| Some(*fault) != not_run).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -52,6 +52,9 @@ pub struct Tally {
     pub recovered: AtomicU64,
     /// Messages that they got so.
     pub caught_up: AtomicU64,
+    /// Events of rooms with a state whose effects came after those of later events, from a host that had lost the
+    /// room meanwhile.
+    pub late: AtomicU64,
     /// Messages of rooms without history that did not reach another host during a fault.
     pub missed: AtomicU64,
 }
@@ -66,6 +69,8 @@ pub struct Board {
     /// The list of each host, as a client of it knows it.
     lists: Mutex<[Option<BTreeSet<String>>; HOSTS]>,
     is_toggling: AtomicBool,
+    /// Number of clients that follow a room from its beginning.
+    followers: AtomicUsize,
     /// True while clients send.
     pub is_running: watch::Sender<bool>,
     /// The rooms with a history.
@@ -92,6 +97,7 @@ impl Board {
             tracked: Mutex::default(),
             lists: Mutex::default(),
             is_toggling: AtomicBool::new(true),
+            followers: AtomicUsize::new(0),
             is_running: watch::Sender::new(false),
             histories: Histories::default(),
             counters: Counters::default(),
@@ -165,6 +171,11 @@ impl Board {
         is_whole(self.host(from)) && is_whole(self.host(to))
     }
 
+    /// Returns true if no host has been without the engine for a while.
+    pub fn is_whole(&self) -> bool {
+        (0..HOSTS).all(|host| !self.may_refuse(host))
+    }
+
     /// Judges the end of a client's connection. It may end with its host, or, where it has asked for what needs the
     /// engine, with 1013.
     pub fn ended(&self, who: &str, host: usize, life: u64, ended: &Ended, needs_engine: bool) {
@@ -230,6 +241,16 @@ impl Board {
         let lists = self.lists.lock().expect("no holder panics");
         let wrong = hosts.iter().find(|host| lists[**host].as_ref() != Some(&expected))?;
         Some(format!("host {wrong} has {:?}, and there are {expected:?}", lists[*wrong]))
+    }
+
+    /// Records that one more client follows a room.
+    pub fn follows(&self) {
+        self.followers.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns the number of clients that follow a room.
+    pub fn followers(&self) -> usize {
+        self.followers.load(Ordering::Acquire)
     }
 
     /// Returns true if a name is present.

@@ -1,6 +1,7 @@
 //! The course of a run: one fault after another, and what must be true during each and after it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::board::{Board, HOSTS, RECOVERY};
@@ -32,9 +33,13 @@ pub struct Conductor {
 
 impl Conductor {
     /// Waits until all clients are there and hear each other.
-    pub async fn begin(&mut self) {
+    pub async fn begin(&mut self, followers: usize) {
         let board = self.board.clone();
-        let has_all = || (board.present() < HOSTS).then(|| "too few are present".to_owned());
+        let has_all = || {
+            let are_there = (board.present(), board.followers());
+            let is_missing = are_there.0 < HOSTS || are_there.1 < followers;
+            is_missing.then(|| format!("of those present and those who follow there are {are_there:?}"))
+        };
         self.within("clients to be there", Instant::now(), has_all).await;
         self.board.is_running.send_replace(true);
         self.presence(&[0, 1, 2], Instant::now()).await;
@@ -46,7 +51,7 @@ impl Conductor {
         let mut order = faults.to_vec();
         self.dice.shuffle(&mut order);
         for fault in order {
-            self.figures.of(fault).times += 1;
+            let before = self.board.tally.refused.load(Ordering::Relaxed);
             match fault {
                 Fault::Kill => self.kill().await,
                 Fault::Cut => self.cut().await,
@@ -54,6 +59,9 @@ impl Conductor {
             }
             self.states(fault).await;
             tokio::time::sleep(self.durations.calm).await;
+            let more = self.board.tally.refused.load(Ordering::Relaxed) - before;
+            let of = self.figures.of(fault);
+            (of.times, of.refused) = (of.times + 1, of.refused + more);
         }
         self.quiet().await;
         let is_first = self.figures.rounds == 0;

@@ -14,6 +14,8 @@ pub const GROWTH: usize = 32 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OfFault {
     pub times: u64,
+    /// Refusals that the documents announce.
+    pub refused: u64,
     /// The longest time until presence was right for those who were left.
     pub presence_during: Duration,
     /// The longest time until presence was right after the fault.
@@ -75,6 +77,7 @@ impl Figures {
             ("clients that recovered", read(&tally.recovered)),
             ("messages that they had missed and got", read(&tally.caught_up)),
             ("events of rooms with a state", of_usize(board.counters.events())),
+            ("of which members heard late, after later ones", read(&tally.late)),
             ("promises broken", of_usize(board.failures().len())),
         ];
         self.failures = board.failures();
@@ -86,11 +89,11 @@ impl fmt::Display for Figures {
         let Figures { engine, seed, rounds, .. } = self;
         writeln!(f, "Chaos on {engine}, {rounds} rounds, seed {seed}")?;
         writeln!(f)?;
-        writeln!(f, "| fault | times | presence right for the others | after it | room at a standstill |")?;
-        writeln!(f, "| --- | ---: | ---: | ---: | ---: |")?;
+        writeln!(f, "| fault | times | refused | presence right for the others | after it | room at a standstill |")?;
+        writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
         for (fault, of) in &self.faults {
             if let Some((_, why)) = self.not_run.as_ref().filter(|(not_run, _)| not_run == fault) {
-                writeln!(f, "| {fault} | NOT RUN | {why} | | |")?;
+                writeln!(f, "| {fault} | NOT RUN: {why} | | | | |")?;
                 continue;
             }
             let shown = |time: Duration| match time.is_zero() {
@@ -99,7 +102,8 @@ impl fmt::Display for Figures {
             };
             let (during, after) = (shown(of.presence_during), shown(of.presence_after));
             let standstill = shown(of.standstill);
-            writeln!(f, "| {fault} | {} | {during} | {after} | {standstill} |", of.times)?;
+            let OfFault { times, refused, .. } = of;
+            writeln!(f, "| {fault} | {times} | {refused} | {during} | {after} | {standstill} |")?;
         }
         writeln!(f)?;
         writeln!(f, "Times are the longest of all rounds. The bound is {:.1} s.", RECOVERY.as_secs_f64())?;

@@ -164,6 +164,8 @@ impl Follower {
             self.board.count(&self.board.tally.recovered, 1);
             let messages = note["messages"].as_u64().unwrap_or(0);
             self.board.count(&self.board.tally.caught_up, messages);
+        } else {
+            self.board.follows();
         }
         if let Some(before) = self.board.histories.epoch(self.room, &epoch) {
             self.fail(format!("is told of the epoch {epoch}, and others of {before}"));
