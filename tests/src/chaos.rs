@@ -86,8 +86,7 @@ impl Plan {
         let board = Arc::new(Board::new(stage.addresses()));
         let mut clients = clients(&board, &mut dice);
         let durations = self.durations;
-        let mut conductor =
-            Conductor { board: board.clone(), stage, dice, durations, figures };
+        let mut conductor = Conductor { board: board.clone(), stage, dice, durations, figures };
         conductor.begin(2 * HOSTS * (writer::ROOMS.len() + 1)).await;
         let not_run = conductor.figures.not_run.as_ref().map(|(fault, _)| *fault);
         let faults: Vec<Fault> =
@@ -104,9 +103,7 @@ impl Plan {
         }
         clients.shutdown().await;
         if !conductor.figures.failures.is_empty() {
-            for node in &conductor.stage.nodes {
-                node.wharf.log.print_tail(&format!("the log of {}", node.wharf.address));
-            }
+            conductor.stage.keep_logs(self.seed);
         }
         conductor.figures
     }

@@ -38,7 +38,8 @@ impl Conductor {
         let has_all = || {
             let are_there = (board.present(), board.followers());
             let is_missing = are_there.0 < HOSTS || are_there.1 < followers;
-            is_missing.then(|| format!("of those present and those who follow there are {are_there:?}"))
+            is_missing
+                .then(|| format!("of those present and those who follow there are {are_there:?}"))
         };
         self.within("clients to be there", Instant::now(), has_all).await;
         self.board.is_running.send_replace(true);
@@ -82,7 +83,8 @@ impl Conductor {
     pub fn end(&mut self) {
         for (host, (first, last, _)) in self.figures.memory.iter().enumerate() {
             if *last > first + GROWTH {
-                let what = format!("the memory of host {host} has grown from {first} to {last} bytes");
+                let what =
+                    format!("the memory of host {host} has grown from {first} to {last} bytes");
                 self.board.fail(what);
             }
         }
@@ -99,7 +101,7 @@ impl Conductor {
         self.stage.nodes[victim].wharf.kill();
         let begun = Instant::now();
         self.board.counters.watch();
-        self.left(Fault::Kill, &others, begun).await;
+        self.left(Fault::Kill, &[&others], begun).await;
         self.stage.nodes[victim].start_again().await;
         self.board.up(victim, self.stage.nodes[victim].wharf.address);
         let board = self.board.clone();
@@ -120,17 +122,19 @@ impl Conductor {
         self.stage.nodes[victim].cut(true);
         let begun = Instant::now();
         self.board.counters.watch();
-        self.left(Fault::Cut, &others, begun).await;
-        // It has no ghosts either.
-        self.presence(&[victim], begun).await;
+        // The one that is cut off has no ghosts either.
+        self.left(Fault::Cut, &[&others, &[victim]], begun).await;
         self.stage.nodes[victim].cut(false);
         self.board.trouble(victim, false, false);
         self.healed(Fault::Cut).await;
     }
 
-    /// Checks what those see who are left.
-    async fn left(&mut self, fault: Fault, others: &[usize], begun: Instant) {
-        let took = self.presence(others, begun).await;
+    /// Checks what those see who are left, where hosts of different parts do not reach each other.
+    async fn left(&mut self, fault: Fault, parts: &[&[usize]], begun: Instant) {
+        let mut took = Duration::ZERO;
+        for part in parts {
+            took = took.max(self.presence(part, begun).await);
+        }
         self.rooms(begun).await;
         self.board.toggle(true);
         let standstill = self.board.counters.silence();
@@ -224,7 +228,8 @@ impl Conductor {
                     }
                 };
                 let (_, posted) = self.board.counters.bounds(room);
-                let is_right = result.as_u64().is_some_and(|number| (seen..=posted).contains(&number));
+                let is_right =
+                    result.as_u64().is_some_and(|number| (seen..=posted).contains(&number));
                 if !is_right {
                     self.board.fail(format!(
                         "host {host} says after {fault} that {room} has {result}: {seen} were seen, {posted} posted"
@@ -237,7 +242,8 @@ impl Conductor {
     /// Lets everybody be silent, and checks that nothing is missing.
     async fn quiet(&self) {
         self.board.is_running.send_replace(false);
-        self.within("histories to be whole", Instant::now(), || self.board.histories.missing()).await;
+        self.within("histories to be whole", Instant::now(), || self.board.histories.missing())
+            .await;
         self.board.is_running.send_replace(true);
     }
 

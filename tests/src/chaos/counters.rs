@@ -22,12 +22,7 @@ pub struct Counters(Mutex<BTreeMap<String, Room>>);
 
 impl Default for Room {
     fn default() -> Room {
-        Room {
-            events: BTreeMap::new(),
-            posted: 0,
-            last: Instant::now(),
-            silence: Duration::ZERO,
-        }
+        Room { events: BTreeMap::new(), posted: 0, last: Instant::now(), silence: Duration::ZERO }
     }
 }
 

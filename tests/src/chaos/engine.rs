@@ -17,13 +17,13 @@ const LEFT: u64 = 1024 * 1024;
 /// Largest store of NATS, in bytes.
 const STORE: usize = 96 * 1024 * 1024;
 
-/// Bytes of one record that fills the engine.
-const RECORD: usize = 512 * 1024;
+/// Bytes of the records that fill the engine: smaller ones fill what is left by larger ones.
+const RECORDS: [usize; 4] = [512 * 1024, 32 * 1024, 2 * 1024, 128];
 
-/// Smaller records that fill what is left by the larger ones.
-const SMALL: usize = 256;
+/// The key that fills Redis.
+const KEY: &str = "chaos:fill";
 
-/// Longest time for an answer of NATS.
+/// Longest time for an answer, and for records of one size.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A Redis that writes each change to its disk, or a NATS with a store of files.
@@ -89,7 +89,7 @@ impl Engine {
         match &self.kind {
             Kind::Redis(redis) => {
                 assert_eq!(redis.command(&["CONFIG", "SET", "maxmemory", "0"]), "+OK");
-                redis.command(&["DEL", "chaos:fill", "chaos:small"]);
+                redis.command(&["DEL", KEY]);
             }
             Kind::Nats(nats) => {
                 let deleted = nats_request(nats.port(), "$JS.API.STREAM.DELETE.CHAOS", "");
@@ -105,12 +105,11 @@ fn fill_redis(port: u16) {
     let used: u64 = used.and_then(|number| number.trim().parse().ok()).expect("a number");
     let most = (used + LEFT).to_string();
     assert_eq!(command(port, &["CONFIG", "SET", "maxmemory", &most]), "+OK");
-    for (key, bytes) in [("chaos:fill", RECORD), ("chaos:small", SMALL)] {
+    for bytes in RECORDS {
         let record = "x".repeat(bytes);
-        // A record of the second kind does not fit any more either.
         let begun = Instant::now();
         loop {
-            let answer = command(port, &["RPUSH", key, &record]);
+            let answer = command(port, &["RPUSH", KEY, &record]);
             if answer.starts_with("-OOM") {
                 break;
             }
@@ -120,11 +119,10 @@ fn fill_redis(port: u16) {
 }
 
 fn fill_nats(port: u16) {
-    let settings =
-        json!({ "name": "CHAOS", "subjects": ["chaos.fill"], "storage": "file", "num_replicas": 1 });
+    let settings = json!({ "name": "CHAOS", "subjects": ["chaos.fill"], "storage": "file", "num_replicas": 1 });
     let made = nats_request(port, "$JS.API.STREAM.CREATE.CHAOS", &settings.to_string());
     assert_eq!(made["error"], Value::Null, "{made}");
-    for bytes in [RECORD, SMALL] {
+    for bytes in RECORDS {
         let record = "x".repeat(bytes);
         let begun = Instant::now();
         loop {

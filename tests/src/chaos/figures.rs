@@ -89,7 +89,10 @@ impl fmt::Display for Figures {
         let Figures { engine, seed, rounds, .. } = self;
         writeln!(f, "Chaos on {engine}, {rounds} rounds, seed {seed}")?;
         writeln!(f)?;
-        writeln!(f, "| fault | times | refused | presence right for the others | after it | room at a standstill |")?;
+        writeln!(
+            f,
+            "| fault | times | refused | presence right for the others | after it | room at a standstill |"
+        )?;
         writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
         for (fault, of) in &self.faults {
             if let Some((_, why)) = self.not_run.as_ref().filter(|(not_run, _)| not_run == fault) {
@@ -106,7 +109,11 @@ impl fmt::Display for Figures {
             writeln!(f, "| {fault} | {times} | {refused} | {during} | {after} | {standstill} |")?;
         }
         writeln!(f)?;
-        writeln!(f, "Times are the longest of all rounds. The bound is {:.1} s.", RECOVERY.as_secs_f64())?;
+        writeln!(
+            f,
+            "Times are the longest of all rounds. The bound is {:.1} s.",
+            RECOVERY.as_secs_f64()
+        )?;
         writeln!(f)?;
         writeln!(f, "| | |")?;
         writeln!(f, "| --- | ---: |")?;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A namespace. It and its links end with this value.
 #[derive(Debug)]
@@ -16,12 +17,15 @@ pub struct Namespace {
 impl Namespace {
     /// Makes a namespace. Says why where that is not allowed.
     pub fn create() -> Result<Namespace, String> {
+        /// Namespaces of this process so far.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        // Names of links have 15 characters at most.
-        let short = process % 1_000_000;
-        let links = [format!("wharf-c{short}"), format!("wharf-e{short}")];
-        let net = u8::try_from(2 * (process % 126)).expect("it is below 252");
-        let namespace = Namespace { name: format!("wharf-chaos-{process}"), links, net };
+        // Names of links have 15 characters at most, with the two of their other ends.
+        let short = format!("{}{number}", process % 100_000);
+        let links = [format!("whc-{short}"), format!("whe-{short}")];
+        let net = u8::try_from(2 * ((process + number) % 126)).expect("it is below 252");
+        let namespace = Namespace { name: format!("wharf-chaos-{process}-{number}"), links, net };
         namespace.set_up()?;
         Ok(namespace)
     }

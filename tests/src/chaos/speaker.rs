@@ -72,9 +72,13 @@ impl Heard {
         } else if step > last + 1 {
             let missed = step - last - 1;
             if there == here {
-                board.fail(format!("a client of host {here} missed {missed} messages of {from}, who is there too"));
+                board.fail(format!(
+                    "a client of host {here} missed {missed} messages of {from}, who is there too"
+                ));
             } else if board.is_whole_since(there, here, moment) {
-                board.fail(format!("host {here} missed {missed} messages of {from} without a fault"));
+                board.fail(format!(
+                    "host {here} missed {missed} messages of {from} without a fault"
+                ));
             } else {
                 board.count(&board.tally.missed, missed);
             }

@@ -59,6 +59,19 @@ impl Stage {
         acting.await.expect("the engine obeys");
     }
 
+    /// Writes the logs of the hosts to files, each since its last start, and says where.
+    pub fn keep_logs(&self, seed: u64) {
+        let folder = std::env::temp_dir().join(format!("wharf-chaos-{seed}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (host, node) in self.nodes.iter().enumerate() {
+            let lines: Vec<String> =
+                node.wharf.log.lines().into_iter().map(|line| line.text).collect();
+            let file = folder.join(format!("node-{host}.log"));
+            std::fs::write(file, lines.join("\n")).expect("a file");
+        }
+        println!("chaos: the logs of the hosts are in {}", folder.display());
+    }
+
     /// Slows the engine for all hosts.
     pub fn slow(&self, delay: Duration) {
         for node in &self.nodes {
