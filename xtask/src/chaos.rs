@@ -20,7 +20,7 @@ In each round, in a random order: `kill -9` of a host, a restart of the engine, 
 a host cut off its engine, the engine's memory filled, the engine slower by 200 ms. Meanwhile clients on all hosts
 speak, write to rooms with a history and follow them, post to rooms with a state, and come and go in presence. The
 command fails if a promise of docs/cluster.md is broken, with what was broken and the seed, and prints figures in any
-case. docs/cluster.md says what is checked.
+case. `Tried under faults` in docs/cluster.md says what is checked.
 
 A host is cut off by a network namespace, which takes root and the program `ip` on Linux. Where that is not allowed, the
 command says NOT RUN for this fault, and fails if the variable CI is set. The engine is the one of the variable

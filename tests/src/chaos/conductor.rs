@@ -61,6 +61,10 @@ impl Conductor {
             self.states(fault).await;
             tokio::time::sleep(self.durations.calm).await;
             let more = self.board.tally.refused.load(Ordering::Relaxed) - before;
+            if fault == Fault::Fill && more == 0 {
+                // Then it was not full, and nothing was tried.
+                self.board.fail("the full engine has refused nothing".to_owned());
+            }
             let of = self.figures.of(fault);
             (of.times, of.refused) = (of.times + 1, of.refused + more);
         }

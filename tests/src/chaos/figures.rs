@@ -8,7 +8,7 @@ use super::board::{Board, HOSTS, RECOVERY};
 use super::fault::Fault;
 
 /// Memory that a host may have more after the run than after its first round, in bytes.
-pub const GROWTH: usize = 32 * 1024 * 1024;
+pub const GROWTH: usize = 16 * 1024 * 1024;
 
 /// What one kind of fault did in all rounds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,6 +127,8 @@ impl fmt::Display for Figures {
             writeln!(f, "| MiB of host {host} after the first round{note} | {first:.1} |")?;
             writeln!(f, "| MiB of host {host} after the last round | {last:.1} |")?;
         }
+        writeln!(f)?;
+        writeln!(f, "A host may have {} MiB more after the last round.", GROWTH / 1024 / 1024)?;
         Ok(())
     }
 }

@@ -99,11 +99,15 @@ impl Follower {
         let until = Instant::now() + stay;
         self.next = None;
         let mut has_joined = false;
+        // Its end is a message as well, so that it stays while all are silent.
+        let mut is_running = self.board.is_running.subscribe();
         let join = crate::json!({ "do": "join", "room": self.room });
         visit.socket.send(&join).await;
         loop {
+            let may_go = self.is_wandering && has_joined && *is_running.borrow_and_update();
             tokio::select! {
-                () = sleep_until(until), if self.is_wandering && has_joined => {
+                _ = is_running.changed() => {}
+                () = sleep_until(until), if may_go => {
                     return Err(Gone::Away);
                 }
                 message = visit.socket.next() => {
