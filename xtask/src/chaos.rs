@@ -38,7 +38,7 @@ const ENGINES: [&str; 2] = ["redis", "nats"];
 const TESTS: [&str; 7] =
     ["test", "--workspace", "--no-fail-fast", "--test", "clusters", "--", "--ignored"];
 
-/// What the command line asks for.
+/// The wishes of a command line.
 #[derive(Debug, PartialEq, Eq)]
 struct Wish {
     rounds: u64,

@@ -77,7 +77,7 @@ pub struct Board {
     pub histories: Histories,
     /// The rooms with a state.
     pub counters: Counters,
-    /// What the run prints.
+    /// The numbers that the run prints.
     pub tally: Tally,
 }
 

@@ -10,7 +10,7 @@ use super::fault::Fault;
 /// Memory that a host may have more after the run than after its first round, in bytes.
 pub const GROWTH: usize = 16 * 1024 * 1024;
 
-/// What one kind of fault did in all rounds.
+/// Effects of one kind of fault in all rounds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OfFault {
     pub times: u64,

@@ -52,7 +52,7 @@ impl Namespace {
         set.expect("a link that was made is set");
     }
 
-    /// An address of the range that is meant for tests of networks.
+    /// Returns an address of the range that is meant for tests of networks.
     fn address(&self, link: u8, end: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(198, 18, self.net + link, end))
     }

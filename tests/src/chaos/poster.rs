@@ -19,6 +19,9 @@ pub const TALLIED: &str = "tallied";
 /// Time between two posts of one poster.
 const PACE: Duration = Duration::from_millis(150);
 
+/// The same where each event costs an append to a history as well, and waits for its end.
+const PACE_OF_TALLIED: Duration = Duration::from_millis(600);
+
 /// Posts from a host to a room, and checks what is told in the room.
 pub async fn post(board: Arc<Board>, host: usize, room: &'static str) {
     let mut heard = BTreeSet::new();
@@ -55,7 +58,7 @@ async fn stay(
         }
     };
     visit.join(room, |message| hear(&message)).await?;
-    let mut pace = interval(PACE);
+    let mut pace = interval(if room == TALLIED { PACE_OF_TALLIED } else { PACE });
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let post = json!({ "do": "post", "room": room });
     loop {

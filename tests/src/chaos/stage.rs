@@ -15,8 +15,8 @@ use crate::{Wharf, configured};
 const RULES: &str = r#"
     [channels.scripted]
     history = [
-        { rooms = "kept-*", messages = 5000, bytes = "8MiB" },
-        { rooms = "tallied", messages = 5000, bytes = "8MiB" },
+        { rooms = "kept-*", messages = 1500, bytes = "2MiB" },
+        { rooms = "tallied", messages = 1500, bytes = "2MiB" },
     ]
     "#;
 

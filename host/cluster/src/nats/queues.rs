@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn a_message_that_comes_after_later_ones_is_lost() {
         let (queues, ends) = queues(2);
-        let mut take = |numbers: &[u64]| -> Vec<u64> {
+        let take = |numbers: &[u64]| -> Vec<u64> {
             for number in numbers {
                 let stamp = Stamp { publisher: 1, number: *number };
                 ends[0].try_send((Some(stamp), *number)).expect("room");
