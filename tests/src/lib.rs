@@ -11,6 +11,8 @@
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`Hosts`]: one server, or several of a cluster, which a test says that its clients connect to;
 //! - [`Cluster`]: several servers, and the Redis or NATS between them;
+//! - [`chaos`]: faults of clusters, and what clients see of them;
+//! - [`proxy`]: a link that can be cut and slowed;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
 //! - [`Browser`]: a headless Chromium;
@@ -25,6 +27,7 @@
 pub mod artefacts;
 mod backend;
 mod browser;
+pub mod chaos;
 mod client;
 pub mod cluster;
 mod dev;
@@ -35,6 +38,7 @@ mod hosts;
 pub mod kit;
 mod log;
 pub mod operator;
+pub mod proxy;
 pub mod raw;
 mod reader;
 mod readiness;

@@ -31,6 +31,7 @@ macro_rules! on_each_engine {
 }
 
 mod cluster_api;
+mod cluster_chaos;
 mod cluster_deploys;
 mod cluster_history;
 mod cluster_rooms;

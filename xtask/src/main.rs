@@ -9,6 +9,7 @@
 //! - [`host`]: compiles the host;
 //! - [`serve`]: runs the host with the example plugins;
 //! - [`cluster`]: runs several hosts as one;
+//! - [`chaos`]: runs a cluster under faults;
 //! - [`mod@bench`]: measures the host beside its peers;
 //! - [`autobahn`]: runs the Autobahn testsuite against the host;
 //! - [`fuzz`]: runs fuzz targets for longer than the tests do;
@@ -32,6 +33,8 @@ mod host;
 mod serve;
 
 mod cluster;
+
+mod chaos;
 
 mod bench;
 
@@ -72,6 +75,7 @@ Commands:
   plugins [NAME...]  Compile plugins/*, demo/* and tests/fixtures/* and copy them into target/
   serve [-- ARGS]    Run the host with the example plugins; with --release, an optimised one
   cluster            Run several hosts as one, with the example plugins
+  chaos              Run a cluster under faults, with clients that check what they were promised
   bench [JOB...]     Measure what the host costs, beside other servers
   autobahn           Run the Autobahn testsuite for WebSockets against the host
   fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
@@ -108,6 +112,7 @@ fn main() -> ExitCode {
         "plugins" => plugins::command,
         "serve" => serve::command,
         "cluster" => cluster::command,
+        "chaos" => chaos::command,
         "bench" => bench::command,
         "autobahn" => autobahn::command,
         "fuzz" => fuzz::command,
@@ -144,6 +149,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "plugins" => plugins::HELP,
         "serve" => serve::HELP,
         "cluster" => cluster::HELP,
+        "chaos" => chaos::HELP,
         "bench" => bench::HELP,
         "autobahn" => autobahn::HELP,
         "fuzz" => fuzz::HELP,

@@ -76,6 +76,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut deliveries: Deliveries) {
                     // A channel that is behind must not make others give this node up.
                     loop {
                         tokio::select! {
+                            // In this order: a node that need not wait has listened, and gives up those it has not heard.
+                            biased;
                             () = &mut dispatched => break,
                             () = tokio::time::sleep_until(due) => due = Instant::now() + shared.beat(),
                         }

@@ -9,6 +9,8 @@
 //! 2. It empties them once more. All that came before a message of the first time is here by now.
 //! 3. It gives out what the first time has found, and of the second what has a smaller number than a message of the same
 //!    publisher among it. The rest is the first time of the next round.
+//! 4. What is older than a message that was given out before it has come by a connection that its publisher has given up:
+//!    the system still sends what was in the buffer of its socket, once the network is back. It counts as lost.
 //!
 //! A queue that is empty wakes its bell with the next message, before the client looks at the message after that one.
 //! So the list of bells has each queue with something in it, and queues without cost nothing.
@@ -25,10 +27,15 @@ use tokio::sync::Notify;
 
 use super::frame::Stamp;
 
+/// Publishers of whom the last number is remembered. Each start of a node is one more; beyond it all are forgotten.
+const PUBLISHERS: usize = 1_024;
+
 /// The queues of a connection, by topic.
 #[derive(Debug)]
 pub(super) struct Queues<Q> {
     state: Mutex<State<Q>>,
+    /// The last number of each publisher that was given out.
+    given: Mutex<HashMap<u64, u64>>,
     bells: Arc<Bells>,
     /// Messages that one queue holds at most.
     capacity: usize,
@@ -89,7 +96,12 @@ impl<Q: Stream + Unpin> Queues<Q> {
     /// Makes no queues yet.
     pub(super) fn new(capacity: usize) -> Queues<Q> {
         let state = State { next: 0, numbers: HashMap::new(), queues: HashMap::new() };
-        Queues { state: Mutex::new(state), bells: Arc::default(), capacity }
+        Queues {
+            state: Mutex::new(state),
+            given: Mutex::default(),
+            bells: Arc::default(),
+            capacity,
+        }
     }
 
     /// Adds the queue of a topic.
@@ -137,7 +149,10 @@ impl<Q: Stream + Unpin> Queues<Q> {
         }
         let mut second = Vec::new();
         self.empty(&mut second, &read);
-        ordered(first, second, kept)
+        let mut taken = ordered(first, second, kept);
+        let mut given = self.given.lock();
+        taken.retain(|taken| taken.stamp.is_none_or(|stamp| is_later(&mut given, stamp)));
+        taken
     }
 
     /// Empties all queues that have something.
@@ -176,6 +191,17 @@ impl<Q: Stream + Unpin> Queues<Q> {
             }
         }
     }
+}
+
+/// Returns true for a message that comes after all others of its publisher, and remembers it.
+fn is_later(given: &mut HashMap<u64, u64>, Stamp { publisher, number }: Stamp) -> bool {
+    if given.len() >= PUBLISHERS && !given.contains_key(&publisher) {
+        given.clear();
+    }
+    let last = given.entry(publisher).or_default();
+    let is_later = number > *last;
+    *last = number.max(*last);
+    is_later
 }
 
 /// Gives out the messages of the first time in order, with those of the second that belong among them.
@@ -311,6 +337,24 @@ mod tests {
         let found: Vec<u64> =
             queues.take(&mut kept, Some).into_iter().map(|taken| taken.message).collect();
         assert_eq!((found, kept.len()), (vec![1, 7, 1_000], 0));
+    }
+
+    #[test]
+    fn a_message_that_comes_after_later_ones_is_lost() {
+        let (queues, ends) = queues(2);
+        let take = |numbers: &[u64]| -> Vec<u64> {
+            for number in numbers {
+                let stamp = Stamp { publisher: 1, number: *number };
+                ends[0].try_send((Some(stamp), *number)).expect("room");
+            }
+            queues.take(&mut Vec::new(), Some).into_iter().map(|taken| taken.message).collect()
+        };
+        assert_eq!(take(&[1, 5]), [1, 5]);
+        assert_eq!(take(&[2, 3, 5]), Vec::<u64>::new());
+        assert_eq!(take(&[4, 6]), [6]);
+        let another = Stamp { publisher: 2, number: 1 };
+        ends[1].try_send((Some(another), 9)).expect("room");
+        assert_eq!(queues.take(&mut Vec::new(), Some).len(), 1, "one of another publisher");
     }
 
     #[test]

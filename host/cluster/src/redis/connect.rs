@@ -1,11 +1,13 @@
 //! Opening connections: the way to the server, and the check that it fits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, PushInfo, RedisConnectionInfo, TlsCertificates, TlsMode, Value,
@@ -86,7 +88,8 @@ async fn cluster(
             .connection_timeout(limits.timeout / 2)
             .response_timeout(limits.timeout)
             .overall_response_timeout(Some(limits.timeout))
-            .use_protocol(ProtocolVersion::RESP3);
+            .use_protocol(ProtocolVersion::RESP3)
+            .tcp_settings(sockets());
         if address.tls.is_some() {
             builder = builder.tls(TlsMode::Secure);
         }
@@ -242,7 +245,13 @@ fn info(address: &RedisAddress, server: &(String, u16)) -> Result<ConnectionInfo
         login = login.set_password(password.reveal());
     }
     let info = way.into_connection_info().map_err(|error| unavailable(&error))?;
-    Ok(info.set_redis_settings(login))
+    Ok(info.set_redis_settings(login).set_tcp_settings(sockets()))
+}
+
+/// Returns the settings of sockets. One that is given up sends nothing more: once a network is back, the system would
+/// else send what is left in its buffer, after what the next one has sent.
+fn sockets() -> TcpSettings {
+    TcpSettings::default().set_linger_time(Duration::ZERO)
 }
 
 /// Reads the authorities that the address names.
