@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wharf_hub::connection_id::NodeId;
 use wharf_node::exchange::Exchange;
-use wharf_node::parts::{Act, Connections};
+use wharf_node::parts::{Act, COMPARING, Connections};
 use wharf_node::topics::{Group, Topic};
 use wharf_node::wire::Beat;
 
@@ -23,6 +23,12 @@ const SIZE: u64 = 10;
 
 /// Time for which a connection stays, in milliseconds.
 const STAY: u64 = 60_000;
+
+/// Metadata of a member, as long as in the model. So are all other names and numbers.
+const META: &str = "{\"at\":1795827000}";
+const CONNECTIONS: u64 = 100_000;
+const FIRST: u64 = 1 << 46;
+const BEGUN: u64 = 1 << 40;
 
 /// Time that is counted, in milliseconds, and that before it.
 const COUNTED: u64 = 240_000;
@@ -42,12 +48,12 @@ impl Connections for Members {
 
     fn entry(&self, group: &Group, connection: u64) -> Option<(Arc<str>, Arc<str>)> {
         let is_there = self.0.get(group)?.contains(&connection);
-        is_there.then(|| (format!("user {connection}").into(), "{}".into()))
+        is_there.then(|| (format!("user-{connection:07}").into(), META.into()))
     }
 
     fn entries(&self, group: &Group) -> Vec<(u64, Arc<str>, Arc<str>)> {
         let members = self.0.get(group).into_iter().flatten();
-        members.map(|number| (*number, format!("user {number}").into(), "{}".into())).collect()
+        members.map(|number| (*number, format!("user-{number:07}").into(), META.into())).collect()
     }
 }
 
@@ -64,21 +70,29 @@ struct World {
     topics: BTreeMap<String, BTreeSet<usize>>,
     received: u64,
     sent: u64,
+    bytes: u64,
+    /// Subscriptions that have begun or ended.
+    changes: u64,
 }
 
 impl World {
     fn new() -> World {
         let mut topics: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         let node = |at: usize| {
-            let id = NodeId::numbered(at as u64 + 1).expect("a node");
+            let id = NodeId::numbered(FIRST + at as u64).expect("a node");
             topics.entry(Topic::Nodes.name()).or_default().insert(at);
             topics.entry(Topic::Node(id).name()).or_default().insert(at);
-            let beat = Beat { name: format!("node {at}").into(), started: 1, ..Beat::default() };
-            let exchange = Exchange::new(id, beat, 5_000, 1);
+            let beat = Beat {
+                name: format!("wharf-frankfurt-{at:03}").into(),
+                version: "0.1.0".into(),
+                started: BEGUN,
+                connections: 100_000,
+            };
+            let exchange = Exchange::new(id, beat, 5_000, BEGUN);
             Node { exchange, members: Members::default(), next_look: 0 }
         };
         let nodes = (0..NODES).map(node).collect();
-        World { now: 1, nodes, topics, received: 0, sent: 0 }
+        World { now: BEGUN, nodes, topics, received: 0, sent: 0, bytes: 0, changes: 0 }
     }
 
     fn act(&mut self, at: usize) -> Vec<(String, bytes::Bytes)> {
@@ -92,11 +106,13 @@ impl World {
                 match act {
                     Act::Publish(topic, message) => messages.push((topic.name(), message)),
                     Act::Open(group) => {
+                        self.changes += 1;
                         let topic = Topic::Group(group.clone()).name();
                         self.topics.entry(topic).or_default().insert(at);
                         self.nodes[at].exchange.parts.subscribed(&group);
                     }
                     Act::Close(group) => {
+                        self.changes += 1;
                         let topic = Topic::Group(group).name();
                         if let Some(nodes) = self.topics.get_mut(&topic) {
                             nodes.remove(&at);
@@ -114,10 +130,11 @@ impl World {
             self.received += 1;
             let nodes = self.topics.get(&topic).cloned().unwrap_or_default();
             self.sent += nodes.len() as u64;
+            self.bytes += (nodes.len() * message.len()) as u64;
             for at in nodes {
                 let node = &mut self.nodes[at];
                 if let Ok((from, content)) = wharf_node::wire::Message::read(&message)
-                    && from.number() != at as u64 + 1
+                    && from.number() != FIRST + at as u64
                 {
                     node.exchange.heard(from, content, self.now, &node.members);
                     node.next_look = 0;
@@ -165,19 +182,20 @@ impl World {
 #[test]
 fn the_model_says_what_nodes_do() {
     let (mut world, dice) = (World::new(), Dice::new(7));
-    let group = |room: u64| Group::room(&Arc::from("chat"), &Arc::from(format!("room {room}")));
+    let group =
+        |room: u64| Group::room(&Arc::from("community"), &Arc::from(format!("room-{room:07}")));
     let mut places: Vec<(u64, usize, u64)> = Vec::new();
-    for connection in 0..ROOMS * SIZE {
+    for connection in CONNECTIONS..CONNECTIONS + ROOMS * SIZE {
         let (room, at) = (connection % ROOMS, dice.below(NODES as u64) as usize);
         world.change(at, &group(room), connection, true);
         places.push((room, at, connection));
     }
     // One of them goes and comes back elsewhere, now and then.
     let pause = STAY / (ROOMS * SIZE);
-    let mut next = ROOMS * SIZE;
-    while world.now < WARM_UP + COUNTED {
-        if world.now == WARM_UP {
-            (world.received, world.sent) = (0, 0);
+    let mut next = CONNECTIONS + ROOMS * SIZE;
+    while world.now < BEGUN + WARM_UP + COUNTED {
+        if world.now == BEGUN + WARM_UP {
+            (world.received, world.sent, world.bytes, world.changes) = (0, 0, 0, 0);
         }
         if dice.one_in(pause) {
             let one = dice.below(places.len() as u64) as usize;
@@ -208,11 +226,22 @@ fn the_model_says_what_nodes_do() {
         kinds: vec![rooms],
     });
     let seconds = COUNTED as f64 / 1000.0;
+    let topics: usize = world.topics.values().map(BTreeSet::len).sum();
     for (what, counted, expected) in [
-        ("received", world.received as f64 / seconds, costs.received()),
-        ("sent", world.sent as f64 / seconds, costs.sent()),
+        ("messages in", world.received as f64 / seconds, costs.received()),
+        ("messages out", world.sent as f64 / seconds, costs.sent()),
+        ("bytes out", world.bytes as f64 / seconds, costs.bytes()),
+        ("subscriptions", topics as f64 / NODES as f64, costs.subscriptions),
+        ("changes of them", world.changes as f64 / NODES as f64 / seconds, costs.changes),
+        ("time of a comparison", COMPARING as f64 / 1000.0, costs.comparing),
     ] {
         let ratio = counted / expected;
-        assert!((0.9..1.1).contains(&ratio), "{what}: {counted:.1} a second, not {expected:.1}");
+        let flows = costs.flows.iter();
+        let flows: Vec<_> =
+            flows.map(|it| format!("{}: {:.1}, {:.1}", it.name, it.received, it.sent)).collect();
+        assert!(
+            (0.9..1.1).contains(&ratio),
+            "{what}: {counted:.1}, not {expected:.1}; {flows:?}"
+        );
     }
 }
