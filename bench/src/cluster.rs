@@ -71,8 +71,8 @@ const FIGURES: &[Figure] = &[
     Figure::shown("p99 µs", "p99_us", 0),
     Figure::shown("engine p50 µs", "engine_p50_us", 0),
     Figure::shown("engine p99 µs", "engine_p99_us", 0),
-    Figure::shown("p50 ratio", "p50_ratio", 2),
-    Figure::shown("p99 ratio", "p99_ratio", 2),
+    Figure::shown("alone p50 µs", "alone_p50_us", 0),
+    Figure::shown("alone p99 µs", "alone_p99_us", 0),
     Figure::shown("CPU µs/delivery", "cpu_us_per_delivery", 3),
     Figure::shown("alone CPU µs/delivery", "alone_cpu_us_per_delivery", 3),
     Figure::shown("publishes/broadcast", "publishes_per_broadcast", 2),
@@ -119,8 +119,10 @@ fn measure(options: &Options, host: &Host, core: usize) -> anyhow::Result<Figure
         let before = server.process.cpu_time()?;
         let round = crowd.run(options.messages, pace, false)?;
         let cpu = server.process.cpu_time()?.since(&before).as_secs_f64();
-        cpu * 1e6 / round.latencies.len() as f64
+        let percentiles = [50.0, 99.0].map(|percent| percentile_us(&round.latencies, percent));
+        (cpu * 1e6 / round.latencies.len() as f64, percentiles)
     };
+    let (alone, alone_latencies) = alone;
     let redis = Redis::start(&options.redis)?;
     let start = |node: u32| {
         let mut host = host.clone();
@@ -165,8 +167,8 @@ fn measure(options: &Options, host: &Host, core: usize) -> anyhow::Result<Figure
         ours[1],
         engines[0],
         engines[1],
-        ours[0] / engines[0],
-        ours[1] / engines[1],
+        alone_latencies[0],
+        alone_latencies[1],
         cpu,
         alone,
         published as f64 / options.messages as f64,

@@ -1,12 +1,12 @@
 //! Clusters under faults: hosts that are killed or cut off, engines that stop, forget nothing, are full or slow.
 //!
-//! - [`fault`]: the faults;
-//! - [`stage`]: three hosts and an engine, with [`namespace`] and [`engine`];
-//! - [`visit`] and [`socket`]: one connection; the clients are [`speaker`], [`writer`], [`follower`], [`poster`] and
-//!   [`attendee`];
-//! - [`board`]: what clients tell each other and the conductor, with [`histories`] and [`counters`];
-//! - [`conductor`]: the course of a run, and what must be true;
-//! - [`figures`]: the table at its end.
+//! - `fault`: the faults;
+//! - `stage`: three hosts and an engine, with `namespace` and `engine`;
+//! - `visit` and `socket`: one connection; the clients are `speaker`, `writer`, `follower`, `poster` and
+//!   `attendee`;
+//! - `board`: what clients tell each other and the conductor, with `histories` and `counters`;
+//! - `conductor`: the course of a run, and what must be true;
+//! - `figures`: the table at its end.
 
 mod attendee;
 mod board;

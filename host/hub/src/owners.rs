@@ -128,8 +128,9 @@ pub trait Owners: Debug + Send + Sync {
         content: RoomContent,
     ) -> Wait<Result<Hold, Refused>>;
 
-    /// Leaves a room to the next node that asks for it, with this content, unless the record was changed meanwhile.
-    fn give_up(&self, room: &Arc<str>, hold: Hold, content: RoomContent) -> Wait;
+    /// Leaves a room to the next node that asks for it, with this content. Returns false if the record was changed meanwhile, or
+    /// if the session has ended, so that others get the room anyway.
+    fn give_up(&self, room: &Arc<str>, hold: Hold, content: RoomContent) -> Wait<bool>;
 
     /// Tells all nodes that rooms were given up, so that one of them takes them over with their timers.
     fn given_up(&self);

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::inbox::{Addressee, Inbox, Posted};
 use wharf_contract::limits::event_charge;
 
-use place::Place;
+use place::{Marks, Place};
 
 /// Runs the events of a room until none waits.
 pub trait Runner: Send + Sync {
@@ -40,6 +40,7 @@ pub struct RoomState {
     place: Mutex<Option<Box<Place>>>,
     /// Number of the changes of its timers that wait in the inbox.
     timer_changes: AtomicUsize,
+    marks: Marks,
     shared: Arc<Shared>,
 }
 
@@ -306,8 +307,8 @@ impl Default for RoomStates {
 }
 
 fn new_room(name: Arc<str>, shared: &Arc<Shared>) -> RoomState {
-    let (inbox, work, place, timer_changes) = Default::default();
-    RoomState { name, inbox, work, place, timer_changes, shared: shared.clone() }
+    let (inbox, work, place, timer_changes, marks) = Default::default();
+    RoomState { name, inbox, work, place, timer_changes, marks, shared: shared.clone() }
 }
 
 /// The largest number of rooms have a state already.
@@ -435,6 +436,12 @@ impl RoomStates {
             room.work.lock().is_queued = false;
         }
         (!due.is_empty()).then_some(due)
+    }
+
+    /// Notes if a room has no members on other nodes. Returns true if it had none at the look before either: they have been
+    /// away for as long as there is between two looks.
+    pub(crate) fn is_empty_for_long(&self, name: &str, is_empty: bool) -> bool {
+        self.find(name).is_none_or(|room| room.is_empty_again(is_empty))
     }
 
     /// Drops the data of a room that is due and has no members. Returns it.

@@ -15,6 +15,9 @@ const TURN: Duration = Duration::from_millis(500);
 /// Nodes that wait for their turn. Further ones look together with the last one.
 const TURNS: u32 = 6;
 
+/// Shortest pause between two looks, which read all records of rooms.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Longest pause until a look that is made again.
 const LONGEST: Duration = Duration::from_secs(10);
 
@@ -35,6 +38,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             let pause = look(&shared, &channel).await;
             again = again.max(pause);
         }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -54,7 +54,7 @@ impl Owners for ChannelOwners {
         Box::pin(async move { rooms.write(&room, hold, content).await })
     }
 
-    fn give_up(&self, room: &Arc<str>, hold: Hold, content: RoomContent) -> Wait {
+    fn give_up(&self, room: &Arc<str>, hold: Hold, content: RoomContent) -> Wait<bool> {
         let (rooms, room) = (self.rooms.clone(), room.clone());
         Box::pin(async move { rooms.give_up(&room, hold, content).await })
     }

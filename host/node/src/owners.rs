@@ -178,17 +178,21 @@ impl RoomOwners {
         }
     }
 
-    /// Leaves a room to the next node that asks for it, unless its record was changed meanwhile. While the engine does not
-    /// answer it is tried again for half a minute: as long as it is not done, nobody has the room.
-    pub async fn give_up(&self, room: &str, hold: Hold, content: RoomContent) {
-        let (name, begun) = (self.name(room), Instant::now());
+    /// Leaves a room to the next node that asks for it, unless its record was changed meanwhile. Returns true if it has done so.
+    /// While the engine does not answer it is tried again, until the session has ended: so long nobody has the room.
+    pub async fn give_up(&self, room: &str, hold: Hold, content: RoomContent) -> bool {
+        let name = self.name(room);
         let value = self.record(NOBODY, None, content).encode();
         let expected = Expected::Version(hold.version);
-        while let Err(PutError::Unavailable(_)) =
-            self.engine.put(&name, value.clone(), expected, None).await
-            && begun.elapsed() < PATIENCE
-        {
-            tokio::time::sleep(PAUSE).await;
+        loop {
+            match self.engine.put(&name, value.clone(), expected, None).await {
+                Ok(_) => return true,
+                Err(PutError::Conflict { .. }) => return false,
+                Err(PutError::Unavailable(_)) if !self.sessions.is_last(hold.session) => {
+                    return false;
+                }
+                Err(PutError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+            }
         }
     }
 

@@ -333,32 +333,34 @@ impl Parts {
     /// out; and asks where an answer, or such a change of another node, has not come. Each call does so for a part of
     /// the groups.
     fn compare(&mut self, now: u64, connections: &impl Connections) {
+        // Others with as many groups need as long for them.
+        let lasting = COMPARING.max(self.groups.len() as u64 * ROUND / COMPARED_AT_ONCE as u64);
         // Nodes that have opened a group at the same time may know nothing of each other.
-        let is_new = |own: &Own| now < own.since + 2 * COMPARING;
+        let is_new = |own: &Own| now < own.since + 2 * lasting;
         let is_shared = |known: &Known| {
             known.others.values().any(|other| other.count > 0)
                 || known.own.as_ref().is_some_and(is_new)
         };
-        // Others with as many groups need as long for them.
-        let lasting = COMPARING.max(self.groups.len() as u64 * ROUND / COMPARED_AT_ONCE as u64);
         let round = (self.round + 1) % ROUNDS;
         let is_due = |group: &Group| {
             let mut hasher = DefaultHasher::new();
             group.hash(&mut hasher);
             hasher.finish() % ROUNDS == round
         };
-        // While some of the round before are left, this one waits for its turn.
-        if self.comparing.is_empty() {
-            self.round = round;
-            let due = self.groups.keys().filter(|group| is_due(group));
-            let mut due: Vec<Group> = due.cloned().collect();
-            due.sort();
-            self.comparing = due.into();
-        }
-        let mut told = 0;
-        while told < COMPARED_AT_ONCE
-            && let Some(group) = self.comparing.pop_front()
-        {
+        let (mut told, mut is_begun) = (0, false);
+        while told < COMPARED_AT_ONCE {
+            let Some(group) = self.comparing.pop_front() else {
+                // While some of the round before were left, this one has waited for its turn.
+                if std::mem::replace(&mut is_begun, true) {
+                    break;
+                }
+                self.round = round;
+                let due = self.groups.keys().filter(|group| is_due(group));
+                let mut due: Vec<Group> = due.cloned().collect();
+                due.sort();
+                self.comparing = due.into();
+                continue;
+            };
             if !self.groups.get(&group).is_some_and(is_shared) {
                 continue;
             }

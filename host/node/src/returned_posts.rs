@@ -4,8 +4,8 @@
 //! A node that loses a plugin gives its rooms up, and others may send it events until they know. Those wait for a moment
 //! before they go back, so that the room is given up by then.
 
-use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,15 +15,16 @@ use wharf_hub::connection_id::NodeId;
 
 use crate::node::Shared;
 use crate::topics::Topic;
-use crate::wire::Content;
+use crate::wire::{Content, RoomEventFor, RoomOutcome};
 
 /// Time for which a message waits before it goes back.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Messages that wait at most. Further ones are dropped.
+/// Messages that wait at most, and their bytes. Further ones are dropped.
 const WAITING: usize = 1024;
+const WAITING_BYTES: usize = 16 << 20;
 
-/// Times that one message goes back, at most.
+/// Times that one message goes back, at most, while neither node has the plugin.
 const TIMES: u8 = 10;
 
 /// A message on its way back.
@@ -36,17 +37,41 @@ pub(crate) struct Post {
 
 /// The messages that wait.
 #[derive(Debug)]
-pub(crate) struct Returned(mpsc::Sender<Post>);
+pub(crate) struct Returned {
+    waiting: mpsc::Sender<Post>,
+    bytes: AtomicUsize,
+}
 
 impl Returned {
     pub(crate) fn new() -> (Returned, mpsc::Receiver<Post>) {
         let (sender, waiting) = mpsc::channel(WAITING);
-        (Returned(sender), waiting)
+        (Returned { waiting: sender, bytes: AtomicUsize::new(0) }, waiting)
+    }
+
+    /// Queues a message. Returns false if there is no place for it.
+    fn put(&self, post: Post) -> bool {
+        let length = post.message.len();
+        let bytes = self.bytes.fetch_add(length, Ordering::Relaxed) + length;
+        let is_put = bytes <= WAITING_BYTES && self.waiting.try_send(post).is_ok();
+        if !is_put {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+        }
+        is_put
     }
 }
 
-/// Gives an event or a timer of a room back to the node that has sent it.
+/// Gives an event or a timer of a room back to the node that has sent it. A poster that waits for the outcome is told, and may try
+/// again.
 pub(crate) fn give_back(shared: &Shared, to: NodeId, content: &Content<'_>) {
+    if let Content::RoomEvent(RoomEventFor { channel, room, question: Some(question), .. }) =
+        content
+    {
+        let why = "the host that has the room has lost its plugin; try again".into();
+        let (question, outcome) = (*question, RoomOutcome::Late(why));
+        shared.publish(&Topic::Node(to), Content::RoomOutcome { question, outcome });
+        let (channel, room) = (channel.clone(), room.clone());
+        return shared.publish(&Topic::Node(to), Content::RoomReset { channel, room });
+    }
     let mut back = content.clone();
     let (channel, returned) = match &mut back {
         Content::RoomEvent(event) => (event.channel.clone(), &mut event.returned),
@@ -57,9 +82,8 @@ pub(crate) fn give_back(shared: &Shared, to: NodeId, content: &Content<'_>) {
     if *returned > TIMES {
         return shared.refused(&channel, "the host that has the room has no plugin for it");
     }
-    let channel: Cow<'_, str> = channel;
     let post = Post { due: Instant::now() + PAUSE, to, message: shared.encoded(back) };
-    if shared.returned.0.try_send(post).is_err() {
+    if !shared.returned.put(post) {
         shared.refused(&channel, "too many events for rooms without a plugin here");
     }
 }
@@ -68,6 +92,7 @@ pub(crate) fn give_back(shared: &Shared, to: NodeId, content: &Content<'_>) {
 pub(crate) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Post>) {
     while let Some(Post { due, to, message }) = waiting.recv().await {
         tokio::time::sleep_until(due).await;
+        shared.returned.bytes.fetch_sub(message.len(), Ordering::Relaxed);
         shared.publish_encoded(&Topic::Node(to), message);
     }
 }

@@ -50,14 +50,9 @@ impl Outcomes {
 
     /// Notes an outcome.
     pub(crate) fn answered(&self, question: u64, outcome: RoomOutcome<'_>) {
-        if let Some(waiter) = self.take(question) {
+        if let Some(waiter) = self.waiting.lock().remove(&question) {
             let _ = waiter.send(outcome.read());
         }
-    }
-
-    /// Returns the one that waits for an outcome, which nobody else tells it.
-    fn take(&self, question: u64) -> Option<oneshot::Sender<Outcome>> {
-        self.waiting.lock().remove(&question)
     }
 }
 
@@ -67,6 +62,9 @@ pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: RoomEventFor<'_>) 
     let Some(hub) = shared.hub(&event.channel) else {
         return returned_posts::give_back(shared, from, &Content::RoomEvent(event));
     };
+    if event.returned > 0 {
+        hub.note_returned(&event.room, from);
+    }
     let payload = Bytes::copy_from_slice(event.payload);
     let Some(question) = event.question else {
         let text = |text: &Cow<'_, str>| Arc::from(&**text);
@@ -80,14 +78,6 @@ pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: RoomEventFor<'_>) 
         let event_of = Forwarded::Event { cause, payload, hops: event.hops };
         put(shared, &hub, &event.channel, &event.room, event_of);
         return;
-    };
-    let poster = match event.returned {
-        0 => Poster::Node(from, question),
-        // The poster is here. It may have given up.
-        _ => match shared.outcomes.take(question) {
-            Some(waiter) => Poster::Waiter(waiter),
-            None => return,
-        },
     };
     let (waiter, outcome) = oneshot::channel();
     let awaited = AwaitedEvent { payload, hops: event.hops, waiter };
@@ -103,24 +93,11 @@ pub(crate) fn take(shared: &Arc<Shared>, from: NodeId, event: RoomEventFor<'_>) 
                 Some(Outcome::Late("the host that has the room has no place for it".to_owned()))
             }
         };
-        let Some(outcome) = outcome else { return };
-        match poster {
-            Poster::Node(from, question) => {
-                let outcome = RoomOutcome::of(&outcome);
-                shared.publish(&Topic::Node(from), Content::RoomOutcome { question, outcome });
-            }
-            // It may have given up.
-            Poster::Waiter(waiter) => _ = waiter.send(outcome),
+        if let Some(outcome) = outcome {
+            let outcome = RoomOutcome::of(&outcome);
+            shared.publish(&Topic::Node(from), Content::RoomOutcome { question, outcome });
         }
     });
-}
-
-/// The one that waits for the outcome of an event.
-enum Poster {
-    /// A node, by the number of its question.
-    Node(NodeId, u64),
-    /// A poster on this node.
-    Waiter(oneshot::Sender<Outcome>),
 }
 
 /// Takes a change of a room's timer.
@@ -128,6 +105,9 @@ pub(crate) fn take_timer(shared: &Shared, from: NodeId, change: RoomTimerFor<'_>
     let Some(hub) = shared.hub(&change.channel) else {
         return returned_posts::give_back(shared, from, &Content::RoomTimer(change));
     };
+    if change.returned > 0 {
+        hub.note_returned(&change.room, from);
+    }
     let name: Arc<str> = Arc::from(&*change.name);
     let of = match &change.timer {
         Some(timer) => TimerChange::Set(timer.read(name)),

@@ -97,6 +97,11 @@ impl Sessions {
         number == self.number.load(Ordering::Acquire) && number > 0 && self.now() < until
     }
 
+    /// Returns true if no session of this node has begun after that of this number, and it wants one still.
+    pub fn is_last(&self, number: u64) -> bool {
+        number == self.number.load(Ordering::Acquire) && !self.is_over.load(Ordering::Acquire)
+    }
+
     /// Returns the number of a valid session, which is begun if there is none.
     ///
     /// # Errors

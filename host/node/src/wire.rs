@@ -381,7 +381,7 @@ pub struct RoomTimerFor<'a> {
     /// The timer that is set; `None` cancels it.
     #[serde(borrow, default)]
     pub timer: Option<RoomTimer<'a>>,
-    /// Number of the times that it came back, as that of an event.
+    /// Number of the times that it came back, since a node had no plugin for it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub returned: u8,
 }

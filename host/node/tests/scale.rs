@@ -239,9 +239,6 @@ fn the_model_says_what_nodes_do() {
         let flows = costs.flows.iter();
         let flows: Vec<_> =
             flows.map(|it| format!("{}: {:.1}, {:.1}", it.name, it.received, it.sent)).collect();
-        assert!(
-            (0.9..1.1).contains(&ratio),
-            "{what}: {counted:.1}, not {expected:.1}; {flows:?}"
-        );
+        assert!((0.9..1.1).contains(&ratio), "{what}: {counted:.1}, not {expected:.1}; {flows:?}");
     }
 }

@@ -152,8 +152,8 @@ pub struct Call {
     pub effects: Effects,
     /// Wish to close that a flush has committed already.
     pub close: Option<Close>,
-    /// True once effects of an event of a room have left before its end, where rooms have owners: it must not run again.
-    pub has_flushed: bool,
+    /// True for an event that runs on the owner of its room only.
+    pub is_owned: bool,
     /// Headers for the `101`, while connecting.
     pub response_headers: Vec<(String, Vec<u8>)>,
     /// Number of notices and room events that led to this event, each causing the next.
@@ -197,7 +197,7 @@ impl Call {
             phase,
             effects: Effects::default(),
             close: None,
-            has_flushed: false,
+            is_owned: false,
             response_headers: Vec::new(),
             hops: 0,
             report: None,

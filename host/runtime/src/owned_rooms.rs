@@ -46,7 +46,11 @@ pub(crate) async fn run_all(mut channel: Arc<Channel>, room: &Arc<RoomState>) {
         channel = channel.successor();
         let hub = &channel.context.hub;
         match hub.locate(room).await {
-            Ok(Located::Elsewhere(node)) => hub.forward(node, room, posted),
+            Ok(Located::Elsewhere(node)) => {
+                if !hub.forward(node, room, posted) {
+                    report(&channel, room, Happened::Dropped, &no_code());
+                }
+            }
             Ok(Located::Here) => {
                 is_told = false;
                 // A panic of the host is a bug of the host, and must not be the end of the room.
@@ -59,7 +63,7 @@ pub(crate) async fn run_all(mut channel: Arc<Channel>, room: &Arc<RoomState>) {
             }
             Err(why) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    report(&channel, room, &why);
+                    report(&channel, room, Happened::Waiting, &why);
                 }
                 again = wait(&channel, posted, &why).await;
             }
@@ -83,20 +87,49 @@ fn report_panic(channel: &Channel) {
     }
 }
 
-fn report(channel: &Channel, room: &RoomState, why: &Unavailable) {
+/// The lot of an event that a room's owner cannot run, or cannot record.
+#[derive(Clone, Copy)]
+enum Happened {
+    /// It waits.
+    Waiting,
+    /// It is dropped.
+    Dropped,
+    /// It is a timer's, which fires again.
+    FiringAgain,
+    /// It is recorded, and what it has said to rooms with a history may be lost.
+    Unkept,
+}
+
+fn report(channel: &Channel, room: &RoomState, happened: Happened, why: &Unavailable) {
     if channel.context.failure_budget.take() {
         tracing::warn!(
             channel = channel.name(),
             room = channel.context.shown(room.name(), usize::MAX),
             reason = why.to_string(),
-            "events of a room wait, since it is not known which host has the room"
+            "{}",
+            match happened {
+                Happened::Waiting => {
+                    "events of a room wait, since it is not known which host has the room"
+                }
+                Happened::Dropped => "an event of a room is dropped",
+                Happened::FiringAgain => {
+                    "the firing of a room's timer could not be recorded; it fires again"
+                }
+                Happened::Unkept => {
+                    "an event is recorded, but its messages to rooms with a history may be lost"
+                }
+            }
         );
     }
 }
 
+fn no_code() -> Unavailable {
+    Unavailable::new("the host that has the room has no plugin for it")
+}
+
 /// Has the room looked at again, with its timers, after an event that could not be recorded.
 fn give_back(channel: &Channel, room: &RoomState, why: &Unavailable) {
-    report(channel, room, why);
+    report(channel, room, Happened::Dropped, why);
     channel.context.hub.adopt([room.name().clone()], usize::MAX);
 }
 
@@ -122,7 +155,6 @@ async fn run_posted(
     posted: Posted,
     writes: &mut PendingWrites,
 ) -> Ended {
-    let hub = &channel.context.hub;
     match posted {
         Posted::Event { cause, payload, hops, bytes } => {
             let event =
@@ -162,11 +194,8 @@ async fn run_posted(
         Posted::TimerChange(change) => change_timer(channel, room, *change).await,
         // It is this node's now. Only connections have a session.
         Posted::Orphaned | Posted::SessionWanted(_) => Ended::Over,
-        // A removed channel has no code for it. The record keeps it for those that have.
-        Posted::Timer(_) if channel.is_removed() => {
-            hub.disown(room);
-            Ended::Over
-        }
+        // A removed channel has no code for it. The record keeps it for those that have, and this node gives the room up.
+        Posted::Timer(_) if channel.is_removed() => Ended::Over,
         Posted::Timer(firing) => {
             fire(channel, room, &firing, writes).await;
             Ended::Over
@@ -191,7 +220,7 @@ async fn fire(
     let ran = run_one(channel, room, &event, 0, None).await;
     if let Err(why) = settle(ran, channel, room, Some((firing, &begun)), writes).await {
         if let Refused::Unavailable(why) = &why {
-            report(channel, room, why);
+            report(channel, room, Happened::FiringAgain, why);
             // One that is refused each time must not fire at the pace of the refusals.
             tokio::time::sleep(AGAIN).await;
         }
@@ -248,10 +277,13 @@ async fn settle(
     let (ran, mut call, state) = match ran {
         Ok(ran) => ran,
         Err(failure) => {
-            // The timer whose handler failed has fired as well.
             if fired.is_some() {
+                // The timer whose handler failed has fired as well.
                 let changes = OwnedChanges { fired, ..OwnedChanges::default() };
                 hub.write_owned(room, changes).await?;
+            } else if !room.is_held() && !room.has_flushed() {
+                // A handler may fail because its room has moved, which a flush finds out.
+                return Err(Refused::Lost);
             }
             return Ok(outcome_of_failure(failure));
         }
@@ -263,14 +295,13 @@ async fn settle(
     if !changes.is_empty()
         && let Some(why) = hub.log_failure()
     {
-        if state.is_some() {
-            room.settle(false);
-        }
+        // The record has the state and the timers as they were before.
+        hub.disown(room);
         return Err(Refused::Unavailable(why));
     }
     match hub.write_owned(room, OwnedChanges { state, timers, fired }).await {
         // A part of its effects has left already.
-        Err(Refused::Lost | Refused::Moved) if call.has_flushed => {
+        Err(Refused::Lost | Refused::Moved) if room.has_flushed() => {
             return Err(Refused::Unavailable(moved()));
         }
         written => written?,
@@ -283,21 +314,10 @@ async fn settle(
     match kept {
         Ok(()) => Ok(outcome(ran, call.report.take())),
         Err(why) => {
-            report_unkept(channel, room, &why);
+            report(channel, room, Happened::Unkept, &why);
             Ok(Outcome::Failed(format!(
                 "the event is recorded, but its messages to rooms with a history may be lost: {why}"
             )))
         }
-    }
-}
-
-fn report_unkept(channel: &Channel, room: &RoomState, why: &Unavailable) {
-    if channel.context.failure_budget.take() {
-        tracing::warn!(
-            channel = channel.name(),
-            room = channel.context.shown(room.name(), usize::MAX),
-            reason = why.to_string(),
-            "an event is recorded, but its messages to rooms with a history may be lost"
-        );
     }
 }

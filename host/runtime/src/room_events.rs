@@ -229,6 +229,7 @@ pub(crate) async fn run_one(
     report: Option<Box<Report>>,
 ) -> Result<(Ran, Box<Call>, Option<Bytes>), CallError> {
     let context = &channel.context;
+    room.begin_run();
     let guest_call = GuestCall {
         channel,
         about: About::Room(room.name()),
@@ -240,6 +241,7 @@ pub(crate) async fn run_one(
         .run(async |instance| {
             let mut call = Call::detached();
             (call.hops, call.report) = (hops, report);
+            call.is_owned = context.hub.has_owners();
             if let Detached::RoomEvent { cause, .. } = event {
                 call.cause = cause.cloned();
             }

@@ -249,7 +249,7 @@ fn info(address: &RedisAddress, server: &(String, u16)) -> Result<ConnectionInfo
 }
 
 /// Returns the settings of sockets. One that is given up sends nothing more: once a network is back, the system would
-/// else send what is left in its buffer, after what the next one has sent.
+/// otherwise send what is left in its buffer, after what the next one has sent.
 fn sockets() -> TcpSettings {
     TcpSettings::default().set_linger_time(Duration::ZERO)
 }

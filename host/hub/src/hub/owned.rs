@@ -168,11 +168,19 @@ impl Hub {
         let Some(owners) = &self.owners else { return };
         let mut is_any = false;
         for room in rooms {
+            // It may be this node's by its record.
+            if room.is_lost() && matches!(owners.read(room.name()).await, Ok(Some(_))) {
+                // Without an engine its next event tries again.
+                let _ = self.locate(&room).await;
+            }
             let Some((hold, timers)) = room.held() else { continue };
             let content = RoomContent { state: room.state(), timers };
             self.disown(&room);
-            room.note_nowhere();
-            owners.give_up(room.name(), hold, content).await;
+            match owners.give_up(room.name(), hold, content).await {
+                true => room.note_nowhere(),
+                // An event has changed it meanwhile.
+                false => continue,
+            }
             is_any = true;
         }
         if is_any {
@@ -260,7 +268,8 @@ impl Hub {
         }
     }
 
-    /// Waits until it is certain that this node owns a room, or the channel itself without one.
+    /// Waits until it is certain that this node owns a room, or the channel itself without one, so that effects of the event
+    /// that runs may leave before its end. The event does not run again then.
     ///
     /// # Errors
     ///
@@ -270,19 +279,28 @@ impl Hub {
             Some(name) => self.states.find(name),
             None => Some(self.states.channel().clone()),
         };
-        let (Some(owners), Some(hold)) = (&self.owners, room.and_then(|room| room.hold())) else {
-            return Err(moved());
-        };
+        let (Some(owners), Some(room)) = (&self.owners, room) else { return Err(moved()) };
+        let Some(hold) = room.hold() else { return Err(moved()) };
         match owners.confirm(hold).await {
-            Ok(()) => Ok(()),
-            Err(Refused::Lost | Refused::Moved) => Err(moved()),
+            Ok(()) => {
+                room.note_flushed();
+                Ok(())
+            }
+            Err(Refused::Lost | Refused::Moved) => {
+                self.disown(&room);
+                Err(moved())
+            }
             Err(Refused::Unavailable(why)) => Err(why),
         }
     }
 
-    /// Takes a waiting event of a room to the node that owns the room.
-    pub fn forward(&self, to: NodeId, room: &RoomState, posted: Posted) {
-        let Some(owners) = &self.owners else { return };
+    /// Takes a waiting event of a room to the node that owns the room. Returns false if that has sent such events back for too
+    /// long: the event is dropped.
+    pub fn forward(&self, to: NodeId, room: &RoomState, posted: Posted) -> bool {
+        let Some(owners) = &self.owners else { return true };
+        if room.is_refused_by(to) {
+            return false;
+        }
         let event = match posted {
             Posted::Event { cause, payload, hops, .. } => Forwarded::Event { cause, payload, hops },
             Posted::Awaited(event) => Forwarded::Awaited(event),
@@ -290,12 +308,13 @@ impl Hub {
             // The owner has the timer as well, by the record.
             Posted::Timer(firing) => {
                 self.timers.begin(&firing);
-                return;
+                return true;
             }
             // It has an owner. Only connections have a session.
-            Posted::Orphaned | Posted::SessionWanted(_) => return,
+            Posted::Orphaned | Posted::SessionWanted(_) => return true,
         };
         owners.forward(to, room.name(), event);
+        true
     }
 
     /// Changes a timer of a room or of the channel through the room's inbox.
@@ -417,10 +436,17 @@ impl Hub {
             let held: Vec<_> =
                 held.into_iter().filter(|name| self.rooms.get(name).is_none()).collect();
             let mut unowned = Vec::with_capacity(rest.len());
+            let mut is_down = false;
             for name in rest {
-                match self.is_of_nobody_here(owners, &name).await {
-                    true => unowned.push(name),
-                    false => self.states.emptied(&name),
+                let found = match is_down {
+                    true => None,
+                    false => self.is_of_nobody_here(owners, &name).await.ok(),
+                };
+                // Each further question would wait for the same engine.
+                is_down = found.is_none();
+                match found {
+                    Some(true) => unowned.push(name),
+                    Some(false) | None => self.states.emptied(&name),
                 }
             }
             let asking = |name: &Arc<str>| self.peers.as_ref()?.asking(Group::Room(name));
@@ -434,7 +460,9 @@ impl Hub {
                 peers.is_none_or(|peers| peers.complete_count(Group::Room(name)) == Some(0))
             };
             for name in held.into_iter().chain(unowned) {
-                if is_held(&name) && !is_empty_elsewhere(&name) {
+                // The last one elsewhere may have left at any time since the look before.
+                let is_empty = is_empty_elsewhere(&name);
+                if is_held(&name) && !self.states.is_empty_for_long(&name, is_empty) {
                     self.states.emptied(&name);
                     continue;
                 }
@@ -451,19 +479,28 @@ impl Hub {
     }
 }
 
+/// Rooms whose place is not known.
 impl Hub {
     /// Returns false for a room whose record may be this node's, although its place is not known: it was reset, or a write
     /// had no answer. It is asked for again then.
-    async fn is_of_nobody_here(&self, owners: &dyn Owners, name: &Arc<str>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The engine cannot be used at present.
+    async fn is_of_nobody_here(
+        &self,
+        owners: &dyn Owners,
+        name: &Arc<str>,
+    ) -> Result<bool, Unavailable> {
         if !self.states.find(name).is_some_and(|room| room.is_lost()) {
-            return true;
+            return Ok(true);
         }
-        let found = owners.read(name).await;
-        if let Ok(Some(_)) = found {
+        let is_there = owners.read(name).await?.is_some();
+        if is_there {
             // In its turn among the room's events.
             self.adopt([name.clone()], usize::MAX);
         }
-        matches!(found, Ok(None))
+        Ok(!is_there)
     }
 }
 
@@ -508,6 +545,17 @@ impl Hub {
                 room.post_timer(change);
                 Ok(None)
             }
+        }
+    }
+
+    /// Notes that a node has sent an event of a room back, since it has no code for it.
+    pub fn note_returned(&self, room: &str, from: NodeId) {
+        let room = match room {
+            "" => Some(self.states.channel().clone()),
+            room => self.states.find(room),
+        };
+        if let Some(room) = room {
+            room.note_returned(from);
         }
     }
 

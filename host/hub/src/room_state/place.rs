@@ -1,9 +1,10 @@
 //! The node that owns a room, as this one knows it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::RoomState;
@@ -14,6 +15,20 @@ use crate::owners::{Hold, KeptTimer, TimerChange};
 
 /// Time for which another node is taken for the owner without a look at the room's record.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// Time for which a node may send events of a room back. It gives the room up meanwhile.
+const RETURNING: Duration = Duration::from_secs(30);
+
+/// The runs and members of a room that owners have to know of.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// True once effects of the event that runs have left.
+    has_flushed: AtomicBool,
+    /// True if the last sweep has found members on other nodes, or has not been told of all.
+    had_members_elsewhere: AtomicBool,
+    /// The node that sends events back, and the time of the first one.
+    returned: Mutex<Option<Box<(NodeId, Instant)>>>,
+}
 
 /// The place of a room in the cluster.
 #[derive(Debug)]
@@ -54,6 +69,7 @@ impl RoomState {
 
     /// Notes that this node owns the room.
     pub(crate) fn note_here(&self, hold: Hold, timers: Vec<KeptTimer>) {
+        *self.marks.returned.lock() = None;
         *self.place.lock() = Some(Box::new(Place::Here(hold, timers)));
     }
 
@@ -68,6 +84,48 @@ impl RoomState {
     /// Notes that another node owns the room.
     pub(crate) fn note_elsewhere(&self, node: NodeId) {
         *self.place.lock() = Some(Box::new(Place::Elsewhere(node, Instant::now())));
+    }
+
+    /// Notes that an event of the room begins to run.
+    pub fn begin_run(&self) {
+        self.marks.has_flushed.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that effects of the event that runs leave before its end.
+    pub(crate) fn note_flushed(&self) {
+        self.marks.has_flushed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if effects of the event that runs, or has run last, have left before its end.
+    pub fn has_flushed(&self) -> bool {
+        self.marks.has_flushed.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if this node owns the room, as far as it knows.
+    pub fn is_held(&self) -> bool {
+        self.hold().is_some()
+    }
+
+    /// Notes if the room has no members on other nodes now. Returns true if it had none at the look before either.
+    pub(super) fn is_empty_again(&self, is_empty: bool) -> bool {
+        let had_members = self.marks.had_members_elsewhere.swap(!is_empty, Ordering::Relaxed);
+        is_empty && !had_members
+    }
+
+    /// Notes that a node has sent an event of the room back.
+    pub(crate) fn note_returned(&self, from: NodeId) {
+        let mut returned = self.marks.returned.lock();
+        if returned.as_deref().is_none_or(|(node, _)| *node != from) {
+            *returned = Some(Box::new((from, Instant::now())));
+        }
+    }
+
+    /// Returns true if a node has sent events of the room back for too long.
+    pub(crate) fn is_refused_by(&self, node: NodeId) -> bool {
+        let returned = self.marks.returned.lock();
+        let is_late =
+            |(from, since): &(NodeId, Instant)| *from == node && since.elapsed() > RETURNING;
+        returned.as_deref().is_some_and(is_late)
     }
 
     /// Notes that this node has given the room up.

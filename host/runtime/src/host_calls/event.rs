@@ -25,13 +25,12 @@ impl Host for InstanceState {
         if call.phase == Phase::Connecting {
             return Err(CallRefusal::FlushWhileConnecting.into());
         }
-        if call.phase == Phase::Detached && hub.has_owners() {
+        if call.is_owned
+            && let Err(why) = hub.confirm_owned(call.room.as_ref()).await
+        {
             // Effects of an event that another node may run as well must not leave.
-            if let Err(why) = hub.confirm_owned(call.room.as_ref()).await {
-                call.effects.discard();
-                return Err(CallRefusal::DataUnavailable { why: why.to_string() }.into());
-            }
-            call.has_flushed = true;
+            call.effects.discard();
+            return Err(CallRefusal::DataUnavailable { why: why.to_string() }.into());
         }
         let mut writes = own.as_ref().map(PendingWrites::of).unwrap_or_default();
         let committed = call.commit(&hub, &mut writes).await;

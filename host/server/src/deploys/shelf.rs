@@ -163,11 +163,12 @@ impl Shelf {
     /// deployment.
     pub(super) async fn keep_only(&self, wanted: &BTreeSet<&str>, turn: Option<&Lease>) {
         match self {
-            Shelf::Engine(shelf) => match turn {
-                Some(turn) => shelf.keep_only(wanted, turn).await,
-                // Another node may have put files there for its own deployment.
-                None => {}
-            },
+            Shelf::Engine(shelf) => {
+                // Without it another node may have put files there for its own deployment.
+                if let Some(turn) = turn {
+                    shelf.keep_only(wanted, turn).await;
+                }
+            }
             Shelf::Folder(shelf) => shelf.keep_only(wanted).await,
             Shelf::Memory(kept) => {
                 kept.lock().files.retain(|sha256, _| wanted.contains(&**sha256));
