@@ -6,3 +6,4 @@ mod browser;
 mod page;
 mod page_rules;
 mod page_swaps;
+mod several_hosts;
