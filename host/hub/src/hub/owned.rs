@@ -268,18 +268,24 @@ impl Hub {
         }
     }
 
-    /// Waits until it is certain that this node owns a room, or the channel itself without one, so that effects of the event
+    /// Returns the data of a room, if there is any; the room without a name is the channel itself.
+    fn known_room(&self, name: &str) -> Option<Arc<RoomState>> {
+        match name {
+            "" => Some(self.states.channel().clone()),
+            name => self.states.find(name),
+        }
+    }
+
+    /// Waits until it is certain that this node owns a room, or the channel itself without a name, so that effects of the event
     /// that runs may leave before its end. The event does not run again then.
     ///
     /// # Errors
     ///
     /// The room is not this node's any more, or the engine cannot be used.
-    pub async fn confirm_owned(&self, room: Option<&Arc<str>>) -> Result<(), Unavailable> {
-        let room = match room {
-            Some(name) => self.states.find(name),
-            None => Some(self.states.channel().clone()),
+    pub async fn confirm_owned(&self, room: &str) -> Result<(), Unavailable> {
+        let (Some(owners), Some(room)) = (&self.owners, self.known_room(room)) else {
+            return Err(moved());
         };
-        let (Some(owners), Some(room)) = (&self.owners, room) else { return Err(moved()) };
         let Some(hold) = room.hold() else { return Err(moved()) };
         match owners.confirm(hold).await {
             Ok(()) => {
@@ -414,10 +420,7 @@ impl Hub {
     /// Returns the content of a room's record, if another node has the room; `None` if this one knows it.
     async fn record_elsewhere(&self, room: &str) -> Result<Option<RoomContent>, Unavailable> {
         let Some(owners) = &self.owners else { return Ok(None) };
-        let hold = match room {
-            "" => self.states.channel().hold(),
-            room => self.states.find(room).and_then(|room| room.hold()),
-        };
+        let hold = self.known_room(room).and_then(|room| room.hold());
         if hold.is_some_and(|hold| owners.holds(hold)) {
             return Ok(None);
         }
@@ -550,11 +553,7 @@ impl Hub {
 
     /// Notes that a node has sent an event of a room back, since it has no code for it.
     pub fn note_returned(&self, room: &str, from: NodeId) {
-        let room = match room {
-            "" => Some(self.states.channel().clone()),
-            room => self.states.find(room),
-        };
-        if let Some(room) = room {
+        if let Some(room) = self.known_room(room) {
             room.note_returned(from);
         }
     }

@@ -26,7 +26,7 @@ impl Host for InstanceState {
             return Err(CallRefusal::FlushWhileConnecting.into());
         }
         if call.is_owned
-            && let Err(why) = hub.confirm_owned(call.room.as_ref()).await
+            && let Err(why) = hub.confirm_owned(call.room.as_deref().unwrap_or_default()).await
         {
             // Effects of an event that another node may run as well must not leave.
             call.effects.discard();
