@@ -96,3 +96,50 @@ pub(crate) async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Post>) 
         shared.publish_encoded(&Topic::Node(to), message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wharf_cluster::{Delivery, Limits, Topics, memory};
+    use wharf_hub::inbox::InboxLimits;
+
+    use super::*;
+    use crate::wire::{Message, RoomTimerFor};
+    use crate::{Node, Settings};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_post_for_a_host_without_the_plugin_comes_back_a_bounded_number_of_times() {
+        let server = memory::Server::new(1);
+        let limits = InboxLimits { events: 1, bytes: 1, channel_bytes: 1 };
+        let settings = Settings {
+            name: "here".to_owned(),
+            version: "1".to_owned(),
+            started: 0,
+            timeout: Duration::from_secs(5),
+            inbox: limits,
+            room_inbox: limits,
+            max_rooms: 1,
+        };
+        let (engine, deliveries) = server.node("here", &Limits::default());
+        let node = Node::start(Arc::new(engine), deliveries, Arc::default(), settings);
+        let (poster, mut heard) = server.node("there", &Limits::default());
+        let there = NodeId::numbered(7).expect("a node");
+        poster.subscribe(vec![Topic::Node(there).name()]).await.expect("a subscription");
+        let timer = |returned| {
+            Content::RoomTimer(RoomTimerFor {
+                channel: "chat".into(),
+                room: "red".into(),
+                name: "tick".into(),
+                timer: None,
+                returned,
+            })
+        };
+        give_back(&node.shared, there, &timer(TIMES));
+        give_back(&node.shared, there, &timer(0));
+        let Some(Delivery::Message { message, .. }) = heard.next().await else {
+            panic!("a message")
+        };
+        // The first one has come back too often.
+        assert_eq!(Message::read(&message).map(|(_, content)| content), Ok(timer(1)));
+        assert_eq!(node.shared.returned.bytes.load(Ordering::Relaxed), 0);
+    }
+}
