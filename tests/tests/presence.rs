@@ -553,6 +553,7 @@ fn sorted(lists: &mut Lists) {
 
 /// Waits until the lists of all hosts and those of all listeners agree with the model.
 async fn agree(askers: &mut [Client], model: &Lists, told: &[Arc<Mutex<Told>>]) {
+    let mut before = Vec::new();
     eventually(&format!("everybody to say {model:?}"), async || {
         let mut all = Vec::new();
         for asker in &mut *askers {
@@ -572,7 +573,13 @@ async fn agree(askers: &mut [Client], model: &Lists, told: &[Arc<Mutex<Told>>]) 
             lists.remove("told");
             sorted(lists);
         }
-        all.iter().all(|lists| lists == model).then_some(())
+        let agreed = all.iter().all(|lists| lists == model);
+        if !agreed && all != before {
+            // Hosts, watchers and at last the channel itself, for a test that fails.
+            println!("they say {all:?}");
+            before = all;
+        }
+        agreed.then_some(())
     })
     .await;
 }

@@ -310,6 +310,17 @@ impl<I: Copy + Ord + Hash, T: Copy + Ord + Add<Duration, Output = T>> Roster<I, 
         self.changed.values_mut().for_each(|before| *before = Before::Various);
     }
 
+    /// Returns the present state of those of these keys that have changed since the last diff. It is what somebody
+    /// knows who is told of them now, while the next diff begins with their state before.
+    pub fn known_between(&self, keys: &Changes) -> Changes {
+        let changed = keys.keys().filter(|key| self.changed.contains_key(*key));
+        let known = |key: &Arc<str>| match self.shown(key) {
+            Some(metas) => (key.clone(), Before::Present(metas)),
+            None => (key.clone(), Before::Absent),
+        };
+        changed.map(known).collect()
+    }
+
     /// Returns true if something may have changed since then.
     pub fn has_changes(&self) -> bool {
         !self.changed.is_empty()

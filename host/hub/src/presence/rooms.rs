@@ -345,17 +345,16 @@ impl PresenceRooms {
             state.is_shown = false;
             let changes = state.roster.take_changes();
             let diff = state.roster.diff(&changes);
-            if diff.is_empty() {
-                return;
-            }
-            if room.watchers.count() > 0 {
+            if !diff.is_empty() && room.watchers.count() > 0 {
                 let frame = Frame::encode(FrameKind::Text, diff.message(&room.name).as_bytes());
                 let queued = room.watchers.broadcast_at_once(&frame, None, &mut writes, None);
                 for_many = queued.is_none().then_some(frame);
             }
             if let Some(listener) = self.0.listener.get().filter(|listener| listener.listens()) {
                 state.keep_untold(changes);
-                state.is_telling = state.is_telling || listener.tell(room.clone());
+                if !state.untold.is_empty() {
+                    state.is_telling = state.is_telling || listener.tell(room.clone());
+                }
             }
         });
         if let Some(frame) = for_many {
@@ -405,6 +404,9 @@ impl PresenceRooms {
         let mut diff = None;
         self.change_in(room, |_, state| {
             let mut changes = std::mem::take(&mut state.untold);
+            // A key that changes back before the next diff is no change for the watchers, and yet one
+            // for the listener, which is told of it now.
+            state.untold = state.roster.known_between(&changes);
             state.roster.keep_net(&mut changes);
             diff = Some(state.roster.diff(&changes)).filter(|diff| !diff.is_empty());
             state.is_telling = diff.is_some();

@@ -136,8 +136,8 @@ impl Listener for Arc<Notes> {
     }
 }
 
-/// A listener that is told of changes and asks for none.
-struct Busy;
+/// A listener that is told of changes and asks for none. It counts the times.
+struct Busy(Arc<AtomicUsize>);
 
 impl Listener for Busy {
     fn listens(&self) -> bool {
@@ -145,6 +145,7 @@ impl Listener for Busy {
     }
 
     fn tell(&self, _: Arc<PresenceRoom>) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
         true
     }
 }
@@ -152,7 +153,7 @@ impl Listener for Busy {
 #[tokio::test(start_paused = true)]
 async fn keys_that_come_and_go_while_the_listener_is_busy_are_forgotten() {
     let rooms = PresenceRooms::new(TIMING);
-    rooms.tell_to(Box::new(Busy));
+    rooms.tell_to(Box::new(Busy(Arc::default())));
     let room = text("lobby");
     rooms.track(&room, id(0), &text("stays"), &text("{}"));
     for number in 1..100u64 {
@@ -188,4 +189,40 @@ async fn a_listener_that_is_slow_hears_everything_in_fewer_pieces() {
     let expected: Vec<Arc<str>> = (1..10).map(|number| text(&number.to_string())).collect();
     assert_eq!(present.into_iter().collect::<Vec<_>>(), expected);
     assert!(told.is_sorted_by(|a, b| a.sequence < b.sequence));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_told_between_two_diffs_knows_the_list_afterwards() {
+    for (comes, changes) in [(true, [false, true]), (false, [true, false])] {
+        let rooms = PresenceRooms::new(TIMING);
+        let told = Arc::new(AtomicUsize::new(0));
+        rooms.tell_to(Box::new(Busy(told.clone())));
+        let (room, meta) = (text("lobby"), text("{}"));
+        let is_there = |is_there| match is_there {
+            true => rooms.track(&room, id(1), &text("ann"), &meta),
+            false => rooms.untrack(&room, id(1)),
+        };
+        rooms.track(&room, id(0), &text("stays"), &meta);
+        is_there(!comes);
+        pass(150).await;
+        let list = rooms.get("lobby").expect("a list");
+        let mut known = std::collections::BTreeSet::new();
+        let mut ask = || {
+            assert_eq!(told.swap(0, Ordering::Relaxed), 1);
+            while let Some(diff) = rooms.next_untold(&list) {
+                known.extend(diff.joins.into_iter().map(|(key, _)| key));
+                known.retain(|key| !diff.leaves.contains(key));
+            }
+            known.contains("ann")
+        };
+        assert_eq!(ask(), !comes);
+        // The listener asks late: at that time the next change has come already.
+        is_there(comes);
+        pass(150).await;
+        is_there(changes[0]);
+        assert_eq!(ask(), !comes);
+        is_there(changes[1]);
+        pass(150).await;
+        assert_eq!(ask(), comes);
+    }
 }
