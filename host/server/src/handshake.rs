@@ -9,7 +9,7 @@ mod forwarded;
 mod fuzz;
 
 mod lines;
-mod origin;
+pub(crate) mod origin;
 mod subprotocol;
 mod token;
 mod upgrade;

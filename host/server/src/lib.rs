@@ -14,6 +14,8 @@
 //! - `deploys`: plugins that are deployed, tried by all nodes, and run by all or by none.
 //! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
+//! - `dashboard`: the files of the operator's page. `asset`: files that are compiled into the host.
+//! - [`log_tail`]: the last lines of each channel's log, for the operator.
 //! - `page`: the demo page and the health check.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
 //! - `readiness`: the answer to the question if the host is ready.
@@ -39,8 +41,11 @@ mod tally;
 pub mod operator;
 pub mod operator_client;
 
+mod asset;
+mod dashboard;
 mod demo;
 pub mod handshake;
+pub mod log_tail;
 mod page;
 mod readiness;
 mod reply;
@@ -49,4 +54,4 @@ pub mod connection;
 
 pub mod token;
 
-pub use server::run;
+pub use server::{Observers, run};

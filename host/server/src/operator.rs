@@ -7,10 +7,14 @@
 
 pub(crate) mod audit;
 mod commands;
+mod events;
 mod everywhere;
 mod fields;
 mod here;
 mod kept;
+mod live;
+mod loads;
+mod logs;
 mod merge;
 mod nodes;
 mod plugins;
@@ -18,33 +22,42 @@ mod problem;
 mod queries;
 mod route;
 mod shown;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::dashboard;
 use crate::deploys::Deploys;
+use crate::handshake::origin;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::{Listener, listed};
+use crate::log_tail::LogTail;
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
+use wharf_runtime::ports::LoadObserver;
 use wharf_runtime::registry::Registry;
 
 use audit::{Act, Audit};
+use events::{OperatorBody, Streams};
 use everywhere::Question;
 pub(crate) use here::responder;
+use live::LastFigures;
+use loads::LoadHistory;
+use logs::Wanted;
 use problem::{OperatorAnswer, Problem, bad, json};
 use route::{Command, Plugin, Query, Resource, Route};
 
@@ -80,6 +93,22 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 pub struct Operator {
     listener: Listener,
     token: Secret,
+}
+
+/// The things that the host has seen of itself, for the operator.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The last outcomes of loads.
+    pub(crate) loads: Arc<LoadHistory>,
+    /// The last lines of the log.
+    log: Arc<LogTail>,
+}
+
+impl Seen {
+    /// Makes a history of loads, which passes them on, beside the lines of the log.
+    pub(crate) fn new(loads: Arc<dyn LoadObserver>, log: Option<Arc<LogTail>>) -> Seen {
+        Seen { loads: Arc::new(LoadHistory::new(loads)), log: log.unwrap_or_default() }
+    }
 }
 
 /// Binds the API to its address, if there is a token.
@@ -134,6 +163,7 @@ impl Operator {
         registry: Arc<Registry>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
+        seen: Seen,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
@@ -142,6 +172,10 @@ impl Operator {
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
+            seen,
+            streams: Streams::default(),
+            figures: LastFigures::default(),
+            closing: closing.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
             action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
@@ -193,6 +227,11 @@ struct Api {
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
     audit: Arc<Audit>,
+    seen: Seen,
+    streams: Streams,
+    figures: LastFigures,
+    /// Tells streams that the host is shutting down.
+    closing: watch::Receiver<()>,
     /// The token's hash.
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
@@ -254,16 +293,33 @@ impl Api {
         seat: &Seat,
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<OperatorBody> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let host = origin::host(&request);
+        let is_own = origin::is_own(&self.config, host);
+        if let Some(file) = dashboard::reply(&method, &path, request.headers(), is_own) {
+            return file.map(Either::Left);
+        }
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
-                let _busy = seat.busy();
+                let busy = seat.busy();
                 deadline.renew();
-                match Act::is_one(&method) {
-                    true => self.act(remote, request).await,
-                    false => self.answer(&request).await,
+                let begun = self.check_origin(&request).map(|()| self.streamed(&deadline, &request));
+                match begun.unwrap_or_else(|problem| Some(Err(problem))) {
+                    Some(Ok(stream)) => {
+                        busy.until_the_end();
+                        return events::reply(stream);
+                    }
+                    Some(Err(problem)) => {
+                        let refused = Err(problem);
+                        if Act::is_one(&method) {
+                            Act::begin(&self.audit, remote, &request).end(&refused).await;
+                        }
+                        refused
+                    }
+                    None if Act::is_one(&method) => self.act(remote, request).await,
+                    None => self.answer(&request).await,
                 }
             }
             Err(problem) => {
@@ -282,7 +338,18 @@ impl Api {
             status = reply.status().as_u16(),
             "operator's request"
         );
-        reply
+        reply.map(Either::Left)
+    }
+
+    /// Checks that no page of another origin has sent the request: browsers say which page it is.
+    fn check_origin(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let (host, headers) = (origin::host(request), request.headers());
+        if !headers.contains_key(ORIGIN) || origin::is_own_page(&self.config, host, headers) {
+            return Ok(());
+        }
+        let message = "a page of another origin has sent this; behind a proxy, let it pass the header `Host` on, and \
+                       list the name in allowed_hosts";
+        Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", message.to_owned()))
     }
 
     /// Checks that the request has the token, in the only header that may carry it.
@@ -319,6 +386,15 @@ impl Api {
             }
             (Resource::Query(Query::Plugins), _) => plugins::list(&self.deploys, query).await,
             (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
+            // A question for its head only; see `streamed`.
+            (Resource::Query(Query::Live), _) => Err(Problem::method("GET")),
+            (Resource::Query(Query::Loads), None) => self.seen.loads.all(query),
+            (Resource::Query(Query::Loads), Some(channel)) => {
+                self.seen.loads.of(&self.registry, &channel, query)
+            }
+            (Resource::Query(Query::Logs), Some(channel)) => {
+                logs::last(&self.registry, &self.seen.log, &channel, Wanted::read(query)?)
+            }
             (Resource::Query(about), channel) => {
                 let (path, channel) = (request.uri().path(), channel.as_deref());
                 let asked = Question { path, query, channel, about: &about };

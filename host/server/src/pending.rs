@@ -167,6 +167,13 @@ impl Drop for Seat {
 /// A seat that its socket keeps; afterwards the socket waits from now on.
 pub struct Busy<'a>(&'a Seat);
 
+impl Busy<'_> {
+    /// Keeps the seat until the socket ends.
+    pub(crate) fn until_the_end(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.change(|taken| (taken.is_busy, taken.since) = (false, Instant::now()));

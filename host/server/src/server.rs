@@ -19,7 +19,8 @@ use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
-use crate::operator::{self, audit::Audit};
+use crate::log_tail::LogTail;
+use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
@@ -48,6 +49,21 @@ const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 /// rooms.
 const WORK_PAUSE: Duration = Duration::from_millis(5);
 
+/// The parts of a server that see something of its own: outcomes of loads, and lines of its log.
+#[derive(Debug)]
+pub struct Observers {
+    /// The observer of the outcome of each plugin's file.
+    pub loads: Arc<dyn LoadObserver>,
+    /// The last lines of the log, which the operator may read; `None` if nobody keeps them.
+    pub log: Option<Arc<LogTail>>,
+}
+
+impl Default for Observers {
+    fn default() -> Observers {
+        Observers { loads: Arc::new(Unobserved), log: None }
+    }
+}
+
 /// Serves the plugins of a folder until `shutdown` completes, then ends every connection and waits
 /// for them, at most `drain_timeout_ms`.
 ///
@@ -62,22 +78,9 @@ pub async fn run(
     machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
+    observers: Observers,
 ) -> anyhow::Result<()> {
-    run_observed(config, machine, listener, shutdown, Arc::new(Unobserved)).await
-}
-
-/// Serves like [`run`], and reports the outcome of each plugin's file to `loads`.
-///
-/// # Errors
-///
-/// The errors are those of [`run`].
-pub async fn run_observed(
-    config: Config,
-    machine: Machine,
-    listener: Listener,
-    shutdown: impl Future<Output = ()>,
-    loads: Arc<dyn LoadObserver>,
-) -> anyhow::Result<()> {
+    let Observers { loads, log } = observers;
     let config = Arc::new(config);
     let address = listener.addresses();
     let operator = operator::bind(&config)?;
@@ -85,6 +88,8 @@ pub async fn run_observed(
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
     let loads = demo.clone().map_or(loads, |demo| demo as Arc<dyn LoadObserver>);
+    let seen = operator.is_some().then(|| Seen::new(loads.clone(), log));
+    let loads = seen.as_ref().map_or(loads, |seen| seen.loads.clone() as Arc<dyn LoadObserver>);
     let timing = WatchTiming {
         settle: config.settle,
         reconcile: config.reconcile,
@@ -152,11 +157,12 @@ pub async fn run_observed(
         if let Some(demo) = demo.filter(|_| config.cache.is_some()) {
             tokio::spawn(demo.compile_ahead(registry.clone()));
         }
-        if let Some(operator) = operator {
+        if let Some((operator, seen)) = operator.zip(seen) {
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
             let (config, audit) = (config.clone(), Audit::open(&config));
-            let serving = operator.serve(config, registry.clone(), deploys.clone(), audit, closing);
+            let (registry, deploys) = (registry.clone(), deploys.clone());
+            let serving = operator.serve(config, registry, deploys, audit, seen, closing);
             operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;

@@ -39,6 +39,12 @@ pub enum Query {
     Audit,
     /// The nodes of the cluster.
     Nodes,
+    /// The figures of this host, as a stream.
+    Live,
+    /// The last outcomes of loading plugins: of all of them, or of one channel.
+    Loads,
+    /// The last lines of a channel's log.
+    Logs,
     /// The plugins that are deployed.
     Plugins,
     /// All channels.
@@ -130,6 +136,12 @@ impl Route {
             ["", "api", "nodes"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Nodes) });
             }
+            ["", "api", "live"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Live) });
+            }
+            ["", "api", "loads"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Loads) });
+            }
             ["", "api", "plugins"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Plugins) });
             }
@@ -173,6 +185,8 @@ impl Route {
             ["rooms", name, "timers"] => timers(TimersOf::Room((*name).to_owned())),
             ["rooms", name, "post"] => Resource::Command(Command::Post((*name).to_owned())),
             ["rooms", name, "reset"] => Resource::Command(Command::Reset((*name).to_owned())),
+            ["loads"] => Resource::Query(Query::Loads),
+            ["logs"] => Resource::Query(Query::Logs),
             ["timers"] => timers(TimersOf::Channel),
             ["store"] => Resource::Query(Query::Store),
             ["store", key] => Resource::Query(Query::StoreKey((*key).to_owned())),
