@@ -26,7 +26,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
@@ -34,10 +34,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::deploys::Deploys;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::{Listener, listed};
+use crate::metrics::Metrics;
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
+use wharf_metrics::text::Format;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::registry::Registry;
@@ -50,6 +52,9 @@ use route::{Command, Plugin, Query, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// Path of a scrape, whose answer is no JSON.
+const METRICS: &str = "/metrics";
 
 /// The name of its clients in the log.
 const CLIENTS: &str = "operator";
@@ -134,6 +139,7 @@ impl Operator {
         registry: Arc<Registry>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
+        metrics: Arc<Metrics>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
@@ -142,6 +148,7 @@ impl Operator {
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
+            metrics: metrics.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
             action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
@@ -150,6 +157,7 @@ impl Operator {
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
             () = accept(&self.listener, &pending, api, closing.clone()) => {}
+            () = metrics.measure() => {}
             _ = closing.changed() => {}
         }
         drop(self.listener);
@@ -193,6 +201,7 @@ struct Api {
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
     audit: Arc<Audit>,
+    metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
@@ -256,6 +265,7 @@ impl Api {
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let accepted = accepted_format(request.headers());
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
@@ -272,6 +282,7 @@ impl Api {
             }
         };
         let reply = match answered {
+            Ok((status, body)) if path == METRICS => scraped(status, body, accepted),
             Ok((status, body)) => json(status, body),
             Err(problem) => problem.reply(),
         };
@@ -319,6 +330,15 @@ impl Api {
             }
             (Resource::Query(Query::Plugins), _) => plugins::list(&self.deploys, query).await,
             (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
+            (Resource::Query(Query::Metrics), _) => {
+                queries::check_no_query(query)?;
+                let format = accepted_format(request.headers());
+                Ok((StatusCode::OK, self.metrics.scrape(format).await.into()))
+            }
+            (Resource::Query(Query::Stats), _) => {
+                queries::check_no_query(query)?;
+                Ok((StatusCode::OK, self.metrics.stats().await.to_string().into()))
+            }
             (Resource::Query(about), channel) => {
                 let (path, channel) = (request.uri().path(), channel.as_deref());
                 let asked = Question { path, query, channel, about: &about };
@@ -430,6 +450,19 @@ impl Api {
             )),
         }
     }
+}
+
+/// Returns the format that a client likes best for a scrape.
+fn accepted_format(headers: &HeaderMap) -> Format {
+    Format::accepted(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// Returns the text of a scrape as a response.
+fn scraped(status: StatusCode, text: Bytes, format: Format) -> Response<Full<Bytes>> {
+    let mut reply = json(status, text);
+    let content_type = HeaderValue::from_static(format.content_type());
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
 }
 
 /// Returns the time for which an answer may wait for the turn of a handler.

@@ -19,6 +19,7 @@ use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
+use crate::metrics::Metrics;
 use crate::operator::{self, audit::Audit};
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
@@ -156,7 +157,9 @@ pub async fn run_observed(
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
             let (config, audit) = (config.clone(), Audit::open(&config));
-            let serving = operator.serve(config, registry.clone(), deploys.clone(), audit, closing);
+            let metrics = Metrics::new(front.clone(), deploys.clone());
+            let (registry, deploys) = (registry.clone(), deploys.clone());
+            let serving = operator.serve(config, registry, deploys, audit, metrics, closing);
             operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;

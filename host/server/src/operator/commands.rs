@@ -46,8 +46,9 @@ pub fn begin(
     let work = channel.context.working.begin();
     async move {
         let _work = work;
-        let mut writes = PendingWrites::default();
+        let (mut writes, context) = (PendingWrites::default(), channel.context.clone());
         let answer = run(channel, command, body, is_awaited, &mut writes).await;
+        context.hub.note_sent(&mut writes);
         writes.write().await;
         answer
     }

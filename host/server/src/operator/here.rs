@@ -76,9 +76,8 @@ async fn asked(
     let Route { channel: name, resource } = Route::of(&path)?;
     match (resource, name, body) {
         (Resource::Query(Query::Nodes), ..) => nodes::own(registry, deploys.as_deref()),
-        (Resource::Query(Query::Audit | Query::Plugins), ..) | (Resource::Plugin(_), ..) => {
-            Err(not_for_others())
-        }
+        (Resource::Query(Query::Audit | Query::Metrics | Query::Plugins | Query::Stats), ..)
+        | (Resource::Plugin(_), ..) => Err(not_for_others()),
         (Resource::Query(about), name, None) => {
             answer(registry, name.as_deref(), &about, query).await
         }

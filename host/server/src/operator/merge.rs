@@ -56,6 +56,8 @@ impl Kind {
             Query::Presence(_) => Some(Kind::Presence),
             Query::User(_) => Some(Kind::User),
             Query::Audit
+            | Query::Metrics
+            | Query::Stats
             | Query::Nodes
             | Query::Plugins
             | Query::Connection(_)

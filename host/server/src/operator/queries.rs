@@ -74,7 +74,13 @@ pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAns
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Audit | Query::Nodes | Query::Plugins | Query::Channels | Query::Channel => {
+        Query::Audit
+        | Query::Metrics
+        | Query::Nodes
+        | Query::Plugins
+        | Query::Stats
+        | Query::Channels
+        | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }

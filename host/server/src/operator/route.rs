@@ -39,6 +39,10 @@ pub enum Query {
     Audit,
     /// The nodes of the cluster.
     Nodes,
+    /// The numbers of this host as text, for Prometheus.
+    Metrics,
+    /// The numbers of this host.
+    Stats,
     /// The plugins that are deployed.
     Plugins,
     /// All channels.
@@ -143,6 +147,12 @@ impl Route {
             }
             ["", "api", "audit"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });
+            }
+            ["", "api", "stats"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Stats) });
+            }
+            ["", "metrics"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Metrics) });
             }
             ["", "api", "channels", channel, rest @ ..] => (*channel, rest),
             _ => return Err(unknown()),
