@@ -12,6 +12,7 @@
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - `data`: the folder of the data that outlives the process.
 //! - `deploys`: plugins that are deployed, tried by all nodes, and run by all or by none.
+//! - `metrics`: the numbers of the host, for a scrape and for the dashboard.
 //! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `dashboard`: the files of the operator's page. `asset`: files that are compiled into the host.
@@ -35,6 +36,7 @@ mod data;
 mod deploys;
 mod http;
 pub mod listener;
+mod metrics;
 mod pending;
 mod tally;
 

@@ -22,6 +22,7 @@ mod problem;
 mod queries;
 mod route;
 mod shown;
+mod slow;
 mod stream;
 
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, ORIGIN};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
@@ -42,10 +43,12 @@ use crate::handshake::origin;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::{Listener, listed};
 use crate::log_tail::LogTail;
+use crate::metrics::Metrics;
 use crate::pending::{Pending, Seat};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
+use wharf_metrics::text::Format;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::ports::LoadObserver;
@@ -63,6 +66,9 @@ use route::{Command, Plugin, Query, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// Path of a scrape, whose answer is no JSON.
+const METRICS: &str = "/metrics";
 
 /// The name of its clients in the log.
 const CLIENTS: &str = "operator";
@@ -164,6 +170,7 @@ impl Operator {
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
         seen: Seen,
+        metrics: Arc<Metrics>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
@@ -176,6 +183,7 @@ impl Operator {
             streams: Streams::default(),
             figures: LastFigures::default(),
             closing: closing.clone(),
+            metrics: metrics.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
             action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
@@ -184,6 +192,7 @@ impl Operator {
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
             () = accept(&self.listener, &pending, api, closing.clone()) => {}
+            () = metrics.measure() => {}
             _ = closing.changed() => {}
         }
         drop(self.listener);
@@ -232,6 +241,7 @@ struct Api {
     figures: LastFigures,
     /// Tells streams that the host is shutting down.
     closing: watch::Receiver<()>,
+    metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
@@ -300,12 +310,14 @@ impl Api {
         if let Some(file) = dashboard::reply(&method, &path, request.headers(), is_own) {
             return file.map(Either::Left);
         }
+        let accepted = accepted_format(request.headers());
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let busy = seat.busy();
                 deadline.renew();
-                let begun = self.check_origin(&request).map(|()| self.streamed(&deadline, &request));
+                let begun =
+                    self.check_origin(&request).map(|()| self.streamed(&deadline, &request));
                 match begun.unwrap_or_else(|problem| Some(Err(problem))) {
                     Some(Ok(stream)) => {
                         busy.until_the_end();
@@ -328,6 +340,7 @@ impl Api {
             }
         };
         let reply = match answered {
+            Ok((status, body)) if path == METRICS => scraped(status, body, accepted),
             Ok((status, body)) => json(status, body),
             Err(problem) => problem.reply(),
         };
@@ -388,12 +401,22 @@ impl Api {
             (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
             // A question for its head only; see `streamed`.
             (Resource::Query(Query::Live), _) => Err(Problem::method("GET")),
+            (Resource::Query(Query::Slow), _) => slow::most(&self.registry, query).await,
             (Resource::Query(Query::Loads), None) => self.seen.loads.all(query),
             (Resource::Query(Query::Loads), Some(channel)) => {
                 self.seen.loads.of(&self.registry, &channel, query)
             }
             (Resource::Query(Query::Logs), Some(channel)) => {
                 logs::last(&self.registry, &self.seen.log, &channel, Wanted::read(query)?)
+            }
+            (Resource::Query(Query::Metrics), _) => {
+                queries::check_no_query(query)?;
+                let format = accepted_format(request.headers());
+                Ok((StatusCode::OK, self.metrics.scrape(format).await.into()))
+            }
+            (Resource::Query(Query::Stats), _) => {
+                queries::check_no_query(query)?;
+                Ok((StatusCode::OK, self.metrics.stats().await.to_string().into()))
             }
             (Resource::Query(about), channel) => {
                 let (path, channel) = (request.uri().path(), channel.as_deref());
@@ -428,11 +451,23 @@ impl Api {
         let Prepared { channel, command, body, is_awaited } = prepared;
         let mut line = ActionLine::of(self, remote, &channel, &command);
         let node = self.deploys.node().cloned();
-        let elsewhere = node.zip(everywhere::elsewhere(&self.deploys, &command));
+        let elsewhere = node.clone().zip(everywhere::elsewhere(&self.deploys, &command));
+        let everywhere = node.filter(|_| command == Command::DisconnectAll);
+        let deploys = self.deploys.clone();
         commands::to_its_end(async move {
-            let answered = match elsewhere {
-                Some((node, to)) => everywhere::run(node, to, path, body).await,
-                None => commands::begin(channel, command, body, is_awaited).await,
+            let answered = match (elsewhere, everywhere) {
+                (Some((node, to)), _) => everywhere::run(node, to, path, body).await,
+                (None, Some(node)) => {
+                    let own = commands::begin(channel, command, body.clone(), is_awaited).await;
+                    match own {
+                        Ok(own) => {
+                            let asked = (path, body);
+                            Ok(everywhere::run_on_others(&node, &deploys, asked, own).await)
+                        }
+                        refused => refused,
+                    }
+                }
+                (None, None) => commands::begin(channel, command, body, is_awaited).await,
             };
             line.status = Some(match &answered {
                 Ok((status, _)) => status.as_u16(),
@@ -506,6 +541,19 @@ impl Api {
             )),
         }
     }
+}
+
+/// Returns the format that a client likes best for a scrape.
+fn accepted_format(headers: &HeaderMap) -> Format {
+    Format::accepted(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// Returns the text of a scrape as a response.
+fn scraped(status: StatusCode, text: Bytes, format: Format) -> Response<Full<Bytes>> {
+    let mut reply = json(status, text);
+    let content_type = HeaderValue::from_static(format.content_type());
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
 }
 
 /// Returns the time for which an answer may wait for the turn of a handler.

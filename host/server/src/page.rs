@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 
 use http_body_util::Full;
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 

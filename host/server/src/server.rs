@@ -20,6 +20,7 @@ use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
 use crate::log_tail::LogTail;
+use crate::metrics::Metrics;
 use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
 use crate::token::ChannelTokenRules;
@@ -161,8 +162,9 @@ pub async fn run(
             operator::announce(Some(&operator));
             let closing = server.closing.subscribe();
             let (config, audit) = (config.clone(), Audit::open(&config));
+            let metrics = Metrics::new(front.clone(), deploys.clone());
             let (registry, deploys) = (registry.clone(), deploys.clone());
-            let serving = operator.serve(config, registry, deploys, audit, seen, closing);
+            let serving = operator.serve(config, registry, deploys, audit, seen, metrics, closing);
             operating = Some(tokio::spawn(serving));
         }
         std::future::pending::<()>().await;

@@ -30,6 +30,7 @@ export function channel(scope, name, tab = "") {
   const everybody = actButton("Disconnect all", () => acts.disconnectAll(name, newest()?.channels.get(name)?.connections ?? 0), true);
   const buttons = el("div", { className: "acts" }, actButton("Broadcast", () => acts.broadcast(name)), rollback, everybody);
   const trouble = el("div", {});
+  const summary = el("p", { className: "summary" });
   let answer;
 
   const draw = () => {
@@ -48,6 +49,11 @@ export function channel(scope, name, tab = "") {
       const previous = plugins.find((one) => one.channel === name)?.previous;
       rollback.hidden = !previous;
       rollback.onclick = () => acts.rollback(name, f.short(previous.sha256), again);
+      if (answer && summary.dataset.of !== answer.sha256) {
+        summary.replaceChildren(el("span", {}, `generation ${answer.generation}`), el("code", { title: answer.sha256 }, f.short(answer.sha256)),
+          ...answer.paths.map((path) => el("code", {}, path)));
+        summary.dataset.of = answer.sha256;
+      }
       trouble.replaceChildren(...(refusal ? [refused(refusal)] : []),
         ...(answer || refusal ? [] : [problem(new Error(`No channel ${name} is in service.`))]));
       draw();
@@ -63,7 +69,7 @@ export function channel(scope, name, tab = "") {
   const label = TABS.find(([address]) => address === tab)?.[1];
   return {
     name: tab ? `${label} of ${name}` : name,
-    node: el("div", {}, title(name, [["Channels", "#/"]], badge, buttons), trouble, tabs, view),
+    node: el("div", {}, title(name, [["Channels", "#/"]], badge, buttons), summary, trouble, tabs, view),
   };
 }
 
@@ -76,14 +82,14 @@ function refused({ reason, serving, is_tried_again: again }) {
 function figuresOf(scope, name) {
   const tiles = {
     connections: tile({ label: "Connections", format: f.count, floor: 4, large: true, height: 72 }),
-    messages: tile({ label: "Messages to clients", format: f.rate, lines: ["one", "two"], names: ["to clients", "from clients"], floor: 4, large: true, height: 72 }),
-    time: tile({ label: "Time of a call, p99", format: f.micros, lines: ["one", "two"], names: ["p99", "p50"], large: true, height: 72 }),
+    messages: tile({ label: "Messages", format: f.rate, lines: ["one", "two"], names: ["to clients", "from clients"], floor: 4, large: true, height: 72 }),
+    time: tile({ label: "Time of a call", format: f.micros, lines: ["one", "two"], names: ["p99", "p50"], large: true, height: 72 }),
     cpu: tile({ label: "CPU", format: f.percent, floor: 0.05, large: true, height: 72 }),
     memory: tile({ label: "Memory", format: f.bytes, large: true, height: 72 }),
     queued: tile({ label: "Bytes that wait for clients", format: f.bytes, floor: 1024, large: true, height: 72 }),
   };
   const known = facts([
-    "generation", "SHA-256", "paths", "rooms", "rooms that keep a state", "users", "timers", "instances", "events", "events a second",
+    "rooms", "rooms that keep a state", "users", "timers", "instances", "events", "events a second",
     "bytes in", "bytes out", "guest time", "traps", "missed deadlines", "swaps", "slow consumers closed", "history",
   ]);
   const loads = el("div", {});
@@ -110,7 +116,7 @@ function figuresOf(scope, name) {
     const [answer, last] = results.map(({ value }) => value);
     if (answer) {
       known.set({
-        generation: answer.generation, "SHA-256": el("code", {}, answer.sha256), paths: answer.paths.join("  "), timers: answer.timers,
+        timers: answer.timers,
         "rooms that keep a state": answer.kept_rooms, history: f.text(f.bytes(answer.history_bytes)),
       });
     }

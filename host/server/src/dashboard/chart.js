@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300;
-const SHORTEST_MS = 60_000;
+const SHORTEST_MS = 20_000;
 const LONGEST_MS = 300_000;
 
 function shape(tag, attributes) {

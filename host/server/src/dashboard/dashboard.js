@@ -59,7 +59,7 @@ function linked(state, why) {
 }
 
 function begin() {
-  $("nav").hidden = false;
+  $("nav").hidden = $("leave").hidden = false;
   live.begin(linked);
   show();
 }
@@ -68,7 +68,7 @@ function leave(why) {
   signOut();
   live.end();
   scope?.end();
-  $("nav").hidden = true;
+  $("nav").hidden = $("leave").hidden = true;
   $("link").textContent = "";
   $("link").className = "link";
   $("host").textContent = "";
@@ -114,7 +114,8 @@ $("nav").append(...NAV.map(([address, label]) => {
   const link = el("a", { href: address ? to(address) : "#/" }, label);
   link.dataset.of = address;
   return link;
-}), el("button", { type: "button", className: "quiet", onclick: () => leave() }, "Sign out"));
+}));
+$("leave").addEventListener("click", () => leave());
 live.onFigures(({ host }) => { $("host").textContent = host.host ?? location.host; });
 addEventListener("hashchange", show);
 $("skip").addEventListener("click", (event) => {

@@ -26,6 +26,12 @@ export function rate(value) {
   return [value === 0 ? "0" : value < 100 ? value.toFixed(1) : grouped.format(value), "/s"];
 }
 
+/** Returns a rate where its column says that it is one. */
+export function perSecond(value) {
+  const [shown, unit] = rate(value);
+  return [shown, unit.replace("/s", "")];
+}
+
 export function bytes(value) {
   if (value === null || value === undefined) return ["–", ""];
   let unit = 0;
@@ -44,7 +50,7 @@ export function bytesRate(value) {
 /** Returns a time of microseconds. */
 export function micros(value) {
   if (value === null || value === undefined) return ["–", ""];
-  if (value < 1_000) return [grouped.format(value), "µs"];
+  if (value < 1_000) return [value > 0 && value < 10 ? value.toFixed(1) : grouped.format(value), "µs"];
   if (value < 1_000_000) return [digits(value / 1_000), "ms"];
   return [digits(value / 1_000_000), "s"];
 }

@@ -55,7 +55,7 @@ function channelTable() {
         node: ({ name, paths }) => el("span", {}, link(name, f.to("channels", name)), el("span", { className: "under" }, paths?.join("  ") ?? "")),
       },
       {
-        title: "State", sort: (channel) => state(channel)[0], text: (channel) => state(channel).join(" "), node: (channel) => pill(...state(channel)),
+        title: "State", bare: true, sort: (channel) => state(channel)[0], text: (channel) => state(channel).join(" "), node: (channel) => pill(...state(channel)),
       },
       {
         title: "Code", sort: (channel) => channel.generation, text: (channel) => `${channel.generation} ${channel.sha256}`,
@@ -65,11 +65,12 @@ function channelTable() {
       figure("Rooms", (channel) => channel.rooms, f.count),
       figure("Users", (channel) => channel.users, f.count),
       {
-        title: "Events", number: true, wide: true, sort: (channel) => channel.eventsRate, text: (channel) => f.text(f.rate(channel.eventsRate)),
-        node: (channel) => el("span", { className: "with-spark" }, spark(channel.name).node, el("span", {}, f.text(f.rate(channel.eventsRate)))),
+        title: "Events/s", number: true, wide: true, sort: (channel) => channel.eventsRate, text: (channel) => f.text(f.perSecond(channel.eventsRate)),
+        node: (channel) => el("span", { className: "with-spark" }, spark(channel.name).node, el("span", {}, f.text(f.perSecond(channel.eventsRate)))),
+        hint: "Calls of the plugin for messages, timers and all else",
       },
-      figure("In", (channel) => channel.inRate, f.rate, "Messages from clients"),
-      figure("Out", (channel) => channel.outRate, f.rate, "Messages to clients"),
+      figure("In/s", (channel) => channel.inRate, f.perSecond, "Messages from clients"),
+      figure("Out/s", (channel) => channel.outRate, f.perSecond, "Messages to clients"),
       figure("p50", (channel) => channel.guest_p50_us, f.micros, "Half of the calls of the plugin take no longer"),
       figure("p99", (channel) => channel.guest_p99_us, f.micros, "99 of 100 calls of the plugin take no longer"),
       figure("CPU", (channel) => channel.cpuRate, f.percent, "Share of one core that the plugin takes"),

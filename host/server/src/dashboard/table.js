@@ -4,7 +4,8 @@ import { el } from "./elements.js";
 
 /**
  * Makes a table. A column has a `title`, the `text` of a row's cell, and maybe the `node` that shows it, the value to
- * `sort` by, `number: true` for figures, and `main: true` for the head of a row. `key` tells rows apart.
+ * `sort` by, `number: true` for figures, `main: true` for the head of a row, and `bare: true` for
+ * a cell that needs no name on a card. `key` tells rows apart.
  */
 export function table({ caption, columns, key, sorted, whenEmpty, scroll = false }) {
   const order = { column: sorted?.column ?? null, isDown: sorted?.isDown ?? false };
@@ -45,7 +46,7 @@ export function table({ caption, columns, key, sorted, whenEmpty, scroll = false
   function row(entry) {
     const cells = columns.map((column) => {
       const cell = el(column.main ? "th" : "td", {
-        role: column.main ? "rowheader" : "cell", className: [column.number && "number", column.main && "main", column.wide && "wide"].filter(Boolean).join(" "),
+        role: column.main ? "rowheader" : "cell", className: [column.number && "number", column.main && "main", column.wide && "wide", column.bare && "bare"].filter(Boolean).join(" "),
       });
       if (column.main) cell.scope = "row";
       cell.dataset.title = column.title;

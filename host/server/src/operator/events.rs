@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::header::X_CONTENT_TYPE_OPTIONS;
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -58,7 +58,8 @@ impl Streams {
         closing: &watch::Receiver<()>,
     ) -> Result<(Events, EventBody), Problem> {
         let Ok(place) = self.0.clone().try_acquire_owned() else {
-            let message = format!("{MAX_STREAMS} streams are open already; close one and try again");
+            let message =
+                format!("{MAX_STREAMS} streams are open already; close one and try again");
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-streams", message));
         };
         let (sender, parts) = mpsc::channel(MAX_WAITING);

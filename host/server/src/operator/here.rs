@@ -10,7 +10,7 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::Registry;
 
 use super::problem::{OperatorAnswer, Problem};
-use super::route::{Query, Resource, Route};
+use super::route::{Command, Query, Resource, Route};
 use super::{MAX_SHOWN_BYTES, commands, nodes, queries};
 use crate::deploys::Deploys;
 
@@ -78,7 +78,14 @@ async fn asked(
         (Resource::Query(Query::Nodes), ..) => nodes::own(registry, deploys.as_deref()),
         (
             Resource::Query(
-                Query::Audit | Query::Live | Query::Loads | Query::Logs | Query::Plugins,
+                Query::Audit
+                | Query::Live
+                | Query::Loads
+                | Query::Logs
+                | Query::Metrics
+                | Query::Plugins
+                | Query::Slow
+                | Query::Stats,
             )
             | Resource::Plugin(_),
             ..,
@@ -87,7 +94,9 @@ async fn asked(
             answer(registry, name.as_deref(), &about, query).await
         }
         // Others reach all hosts in another way.
-        (Resource::Command(command), Some(name), Some(body)) if command.connection().is_some() => {
+        (Resource::Command(command), Some(name), Some(body))
+            if command.connection().is_some() || command == Command::DisconnectAll =>
+        {
             let channel = channel(registry, &name)?;
             commands::to_its_end(commands::begin(channel, command, body, false)).await
         }

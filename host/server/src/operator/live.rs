@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::events::{Ended, Events};
 use super::loads::LoadHistory;
+use crate::metrics::Metrics;
 
 /// Time between two figures.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -23,14 +24,14 @@ pub(super) struct LastFigures(Mutex<Option<(Instant, Arc<str>)>>);
 
 impl LastFigures {
     /// Returns figures, which are taken anew if the last ones are old.
-    pub(super) fn get(&self, take: impl FnOnce() -> String) -> Arc<str> {
-        let mut last = self.0.lock();
+    pub(super) async fn get(&self, metrics: &Metrics) -> Arc<str> {
+        let mut last = self.0.lock().await;
         if let Some((at, figures)) = &*last
             && at.elapsed() < FRESH
         {
             return figures.clone();
         }
-        let figures: Arc<str> = take().into();
+        let figures: Arc<str> = metrics.stats().await.to_string().into();
         *last = Some((Instant::now(), figures.clone()));
         figures
     }

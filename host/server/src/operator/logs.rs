@@ -130,7 +130,9 @@ mod tests {
         let wanted = |level, follows| Some(Wanted { level, follows });
         assert_eq!(Wanted::read(None).ok(), wanted(Level::TRACE, false));
         assert_eq!(read("level=warn&follow=true"), wanted(Level::WARN, true));
-        for wrong in ["level=WARN", "level=", "follow=1", "follow", "limit=3", "level=info&level=info"] {
+        for wrong in
+            ["level=WARN", "level=", "follow=1", "follow", "limit=3", "level=info&level=info"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -59,6 +59,9 @@ impl Kind {
             | Query::Live
             | Query::Loads
             | Query::Logs
+            | Query::Metrics
+            | Query::Slow
+            | Query::Stats
             | Query::Nodes
             | Query::Plugins
             | Query::Connection(_)

@@ -45,6 +45,12 @@ pub enum Query {
     Loads,
     /// The last lines of a channel's log.
     Logs,
+    /// The connections for which bytes wait.
+    Slow,
+    /// The numbers of this host as text, for Prometheus.
+    Metrics,
+    /// The numbers of this host.
+    Stats,
     /// The plugins that are deployed.
     Plugins,
     /// All channels.
@@ -97,6 +103,8 @@ pub enum Command {
     Send(To),
     /// Close connections.
     Disconnect(To),
+    /// Close all connections of the channel.
+    DisconnectAll,
     /// Post notices.
     Notify(To),
     /// Post a room event.
@@ -142,6 +150,9 @@ impl Route {
             ["", "api", "loads"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Loads) });
             }
+            ["", "api", "slow"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Slow) });
+            }
             ["", "api", "plugins"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Plugins) });
             }
@@ -155,6 +166,12 @@ impl Route {
             }
             ["", "api", "audit"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });
+            }
+            ["", "api", "stats"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Stats) });
+            }
+            ["", "metrics"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Metrics) });
             }
             ["", "api", "channels", channel, rest @ ..] => (*channel, rest),
             _ => return Err(unknown()),
@@ -190,6 +207,7 @@ impl Route {
             ["timers"] => timers(TimersOf::Channel),
             ["store"] => Resource::Query(Query::Store),
             ["store", key] => Resource::Query(Query::StoreKey((*key).to_owned())),
+            ["disconnect"] => Resource::Command(Command::DisconnectAll),
             ["broadcast"] => Resource::Command(Command::Broadcast),
             ["messages"] => Resource::Command(Command::Messages),
             _ => return Err(unknown()),
@@ -209,7 +227,7 @@ impl Command {
         match self {
             Command::Broadcast => "broadcast",
             Command::Send(_) => "send",
-            Command::Disconnect(_) => "disconnect",
+            Command::Disconnect(_) | Command::DisconnectAll => "disconnect",
             Command::Notify(_) => "notify",
             Command::Post(_) => "post",
             Command::Reset(_) => "reset",
@@ -225,7 +243,7 @@ impl Command {
                 To::User(name) => ("user", name),
             }),
             Command::Post(room) | Command::Reset(room) => Some(("room", room)),
-            Command::Broadcast | Command::Messages => None,
+            Command::Broadcast | Command::DisconnectAll | Command::Messages => None,
         }
     }
 
@@ -239,12 +257,12 @@ impl Command {
 
     /// Returns true for commands that end or remove something. The others only send.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Command::Disconnect(_) | Command::Reset(_))
+        matches!(self, Command::Disconnect(_) | Command::DisconnectAll | Command::Reset(_))
     }
 
     /// Returns true for commands whose body may be left out.
     pub(crate) fn needs_no_body(&self) -> bool {
-        matches!(self, Command::Disconnect(_) | Command::Reset(_))
+        self.is_final()
     }
 }
 

@@ -43,7 +43,7 @@ impl Api {
         let (events, body) = self.streams.open(deadline, &self.closing)?;
         let api = self.clone();
         tokio::spawn(async move {
-            let figures = async || api.figures.get(|| String::from("{}"));
+            let figures = async || api.figures.get(&api.metrics).await;
             live::follow(events, &api.seen.loads, figures).await
         });
         Ok(body)
