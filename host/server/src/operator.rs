@@ -5,6 +5,7 @@
 //! checked like the effects of plugins, and takes the same ways: through the hub to outbounds, into
 //! inboxes, to a guest as an event of its own.
 
+mod access;
 pub(crate) mod audit;
 mod commands;
 mod events;
@@ -30,11 +31,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
 use crate::dashboard;
@@ -54,6 +54,7 @@ use wharf_runtime::log_budget::LogBudget;
 use wharf_runtime::ports::LoadObserver;
 use wharf_runtime::registry::Registry;
 
+use access::digest;
 use audit::{Act, Audit};
 use events::{OperatorBody, Streams};
 use everywhere::Question;
@@ -321,6 +322,7 @@ impl Api {
                 match begun.unwrap_or_else(|problem| Some(Err(problem))) {
                     Some(Ok(stream)) => {
                         busy.until_the_end();
+                        log_request(remote, &method, &path, StatusCode::OK);
                         return events::reply(stream);
                     }
                     Some(Err(problem)) => {
@@ -344,49 +346,8 @@ impl Api {
             Ok((status, body)) => json(status, body),
             Err(problem) => problem.reply(),
         };
-        tracing::debug!(
-            %remote,
-            method = method.as_str(),
-            path = escape(cut(&path, MAX_SHOWN_BYTES)),
-            status = reply.status().as_u16(),
-            "operator's request"
-        );
+        log_request(remote, &method, &path, reply.status());
         reply.map(Either::Left)
-    }
-
-    /// Checks that no page of another origin has sent the request: browsers say which page it is.
-    fn check_origin(&self, request: &Request<Incoming>) -> Result<(), Problem> {
-        let (host, headers) = (origin::host(request), request.headers());
-        if !headers.contains_key(ORIGIN) || origin::is_own_page(&self.config, host, headers) {
-            return Ok(());
-        }
-        let message = "a page of another origin has sent this; behind a proxy, let it pass the header `Host` on, and \
-                       list the name in allowed_hosts";
-        Err(Problem::new(StatusCode::FORBIDDEN, "foreign-origin", message.to_owned()))
-    }
-
-    /// Checks that the request has the token, in the only header that may carry it.
-    fn check_token(&self, remote: Remote, headers: &HeaderMap) -> Result<(), Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (given, further) = (values.next(), values.next());
-        let token = given.filter(|_| further.is_none()).and_then(|value| {
-            let value = value.as_bytes();
-            let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-        });
-        // Hashes are compared in full, so that the time it takes tells nothing of the token.
-        let is_ours = token.is_some_and(|token| {
-            let pairs = digest(token).into_iter().zip(self.token);
-            pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
-        });
-        if is_ours {
-            return Ok(());
-        }
-        if self.log_budget.take() {
-            let what = if token.is_some() { "with a wrong token" } else { "without a token" };
-            tracing::warn!(%remote, "request to the operator's API {what}; 401 sent");
-        }
-        Err(Problem::unauthorized(token.is_some()))
     }
 
     /// Answers a question.
@@ -556,6 +517,16 @@ fn scraped(status: StatusCode, text: Bytes, format: Format) -> Response<Full<Byt
     reply
 }
 
+fn log_request(remote: Remote, method: &Method, path: &str, status: StatusCode) {
+    tracing::debug!(
+        %remote,
+        method = method.as_str(),
+        path = escape(cut(path, MAX_SHOWN_BYTES)),
+        status = status.as_u16(),
+        "operator's request"
+    );
+}
+
 /// Returns the time for which an answer may wait for the turn of a handler.
 fn patience(config: &Config) -> Duration {
     config.instance_wait.saturating_add(config.wall_budget)
@@ -568,8 +539,4 @@ fn is_json(headers: &HeaderMap) -> bool {
         let kind = value.split(';').next().unwrap_or_default().trim();
         kind.eq_ignore_ascii_case("application/json")
     })
-}
-
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
 }

@@ -267,7 +267,8 @@ where
     if let Some(sink) = sink.filter(|_| head.status == StatusCode::OK) {
         let mut body = std::pin::pin!(body);
         while let Some(part) = body.as_mut().frame().await {
-            let part = part.map_err(|error| anyhow::anyhow!("the stream has broken: {}", error.into()))?;
+            let part =
+                part.map_err(|error| anyhow::anyhow!("the stream has broken: {}", error.into()))?;
             if let Some(part) = part.data_ref()
                 && sink(part)?.is_break()
             {

@@ -289,7 +289,10 @@ mod tests {
         assert_eq!(action(&["logs", "chat"]), logs("trace", true));
         let arguments = ["logs", "chat", "--level", "warn", "--no-follow"];
         assert_eq!(action(&arguments), logs("warn", false));
-        assert_eq!(read(&["logs", "chat", "--level", "loud"], &[]).expect_err("no level").exit_code(), 2);
+        assert_eq!(
+            read(&["logs", "chat", "--level", "loud"], &[]).expect_err("no level").exit_code(),
+            2
+        );
         assert_eq!(read(&["logs"], &[]).expect_err("no channel").exit_code(), 2);
         assert_eq!(action(&["top", "--once"]), OperatorAction::Top { once: true });
     }

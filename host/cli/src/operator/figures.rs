@@ -100,7 +100,10 @@ mod tests {
         assert_eq!([0, 999, 1_000, 162 << 20].map(bytes), ["0 B", "999 B", "0.98 KiB", "162 MiB"]);
         let times = [None, Some(42.4), Some(4_800.0), Some(2.64e6)];
         assert_eq!(times.map(micros), ["-", "42 µs", "4.80 ms", "2.64 s"]);
-        assert_eq!([None, Some(0.0), Some(0.05), Some(0.7)].map(percent), ["-", "0 %", "5.0 %", "70 %"]);
+        assert_eq!(
+            [None, Some(0.0), Some(0.05), Some(0.7)].map(percent),
+            ["-", "0 %", "5.0 %", "70 %"]
+        );
         let spans = [0, 59, 3_600, 273_000].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(spans, ["0 s", "59 s", "1 h 0 min", "3 d 3 h"]);
     }

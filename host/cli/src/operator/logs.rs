@@ -45,7 +45,9 @@ pub(super) async fn follow(
     };
     let answer = client.follow(&path(action, true), &mut show).await?;
     match answer.status {
-        200 if is_read => anyhow::bail!("the host has ended the stream: it stops, or this program was too slow"),
+        200 if is_read => {
+            anyhow::bail!("the host has ended the stream: it stops, or this program was too slow")
+        }
         200 => Ok(None),
         _ => Ok(Some(answer)),
     }
@@ -119,6 +121,9 @@ mod tests {
             "timestamp": "2026-11-28T12:00:00Z", "level": "WARN", "message": "two\nlines", "channel": "chat",
             "target": "wharf", "generation": 3, "connection": null, "fields": { "user": "a b" }
         });
-        assert_eq!(text(&line), "2026-11-28T12:00:00Z WARN  two\\nlines generation=3 user=\"a b\"\n");
+        assert_eq!(
+            text(&line),
+            "2026-11-28T12:00:00Z WARN  two\\nlines generation=3 user=\"a b\"\n"
+        );
     }
 }

@@ -49,7 +49,10 @@ mod tests {
     #[test]
     fn figures_end_below_each_other() {
         let rows = [names(["name", "bytes"]), names(["größer", "1"]), names(["a", "1,000,000"])];
-        assert_eq!(of_figures(&rows), ["name        bytes", "größer          1", "a       1,000,000"]);
+        assert_eq!(
+            of_figures(&rows),
+            ["name        bytes", "größer          1", "a       1,000,000"]
+        );
     }
 
     #[test]

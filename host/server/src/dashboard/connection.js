@@ -16,7 +16,7 @@ export async function settled(paths) {
 }
 
 export function connection(scope, channel, id) {
-  const known = facts(["user", "path", "address", "labels", "rooms", "bytes that wait"]);
+  const known = facts(["path", "user", "address", "labels", "rooms", "bytes that wait"]);
   const session = el("div", {});
   const timers = timerTable(empty("It has no timer."));
   const trouble = el("div", {});

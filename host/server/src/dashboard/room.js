@@ -40,7 +40,8 @@ export function room(scope, channel, name) {
   };
   const look = async () => {
     const path = (...names) => of(channel, "rooms", name, ...names);
-    const [facts, here, kept, ticking, said] = await settled([`${path()}?limit=1000`, path("presence"), path("state"), path("timers"), `${path("history")}?limit=${MESSAGES}`]);
+    const [facts, here, ticking, said] = await settled([`${path()}?limit=1000`, path("presence"), path("timers"), `${path("history")}?limit=${MESSAGES}`]);
+    const [kept] = (facts.value?.state_bytes ?? null) !== null ? await settled([path("state")]) : [undefined];
     if (scope.signal.aborted) return;
     if (facts.error) {
       trouble.replaceChildren(facts.error.code === "unknown-room" ? empty("The room is not there at present.", "It begins with its first member or event. ", link(`Rooms of ${channel}`, f.to("channels", channel, "rooms"))) : problem(facts.error));
@@ -55,9 +56,9 @@ export function room(scope, channel, name) {
     members.update(facts.value?.connections ?? []);
     present.update(here.value?.present ?? []);
     timers.update(ticking.value?.timers ?? []);
-    change(0, JSON.stringify(kept.value ?? kept.error.message), state, () => {
-      if (kept.value) return [content(kept.value)];
-      return [kept.error.code === "no-state" ? empty("It has no state.", "Its next event begins without one.") : problem(kept.error)];
+    change(0, JSON.stringify(kept?.value ?? kept?.error.message ?? null), state, () => {
+      if (kept?.value) return [content(kept.value)];
+      return [!kept || kept.error.code === "no-state" ? empty("It has no state.", "Its next event begins without one.") : problem(kept.error)];
     });
     change(1, JSON.stringify(said.value ?? said.error.message), messages, () => {
       if (said.error) return [problem(said.error)];

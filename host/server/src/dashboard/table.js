@@ -72,7 +72,7 @@ export function table({ caption, columns, key, sorted, whenEmpty, scroll = false
         const cell = known.cells[index];
         if (column.node) cell.replaceChildren(column.node(entry));
         else cell.textContent = written;
-        cell.classList.toggle("zero", column.number && /^[0–]$|^0[^.\d]/.test(written));
+        cell.classList.toggle("zero", Boolean(column.number) && /^[0–]$|^0[^.\d]/.test(written));
       });
       if (place === known.node) place = place.nextElementSibling;
       // A row that has not moved keeps the focus of what is in it.

@@ -3,9 +3,7 @@
 use std::io::{self, Read, Write};
 
 use anyhow::Context;
-use rustix::termios::{
-    LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr,
-};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::mpsc;
 
 /// Turns to a screen of its own without a cursor, and back.
