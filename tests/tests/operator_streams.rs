@@ -207,7 +207,9 @@ async fn wharf_top_shows_the_figures_of_each_channel() {
     assert!(shown.contains("connections 1 of 10,000"), "{shown}");
     let row = shown.lines().find(|line| line.starts_with("operated")).expect("the channel");
     let figures: Vec<&str> = row.split_whitespace().collect();
-    assert_eq!(figures.get(1..5), Some(["1", "1", "1", "1"].as_slice()), "{shown}");
+    // Its generation and its connections; the last ones are rooms and users.
+    assert_eq!(figures.get(1..3), Some(["1", "1"].as_slice()), "{shown}");
+    assert!(figures.ends_with(&["1", "1"]), "{shown}");
     let json = it.command(&["top", "--json"], &[]);
     let json: Value = String::from_utf8_lossy(&json.stdout).parse().expect("JSON");
     assert_eq!(of(&json, "operated")["users"], 1);

@@ -7,7 +7,7 @@
 mod channel;
 mod facts;
 mod lag;
-mod process;
+pub(crate) mod process;
 mod recent;
 mod scrape;
 mod stats;

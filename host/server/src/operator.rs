@@ -16,6 +16,7 @@ mod kept;
 mod live;
 mod loads;
 mod logs;
+mod machine;
 mod merge;
 mod nodes;
 mod plugins;
@@ -362,6 +363,7 @@ impl Api {
             (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
             // A question for its head only; see `streamed`.
             (Resource::Query(Query::Live), _) => Err(Problem::method("GET")),
+            (Resource::Query(Query::Machine), _) => machine::facts(&self.config, query).await,
             (Resource::Query(Query::Slow), _) => slow::most(&self.registry, query).await,
             (Resource::Query(Query::Loads), None) => self.seen.loads.all(query),
             (Resource::Query(Query::Loads), Some(channel)) => {

@@ -18,6 +18,8 @@ const TABS = [
   ["", "Figures"], ["connections", "Connections"], ["rooms", "Rooms"], ["timers", "Timers"], ["store", "Store"], ["log", "Log"],
 ];
 
+const many = (number, noun) => `${f.text(f.count(number))} ${noun}${number === 1 ? "" : "s"}`;
+
 export function channel(scope, name, tab = "") {
   const tabs = el("nav", { className: "tabs", ariaLabel: `Parts of ${name}` }, ...TABS.map(([address, label]) => {
     const node = link(label, address ? f.to("channels", name, address) : f.to("channels", name));
@@ -97,11 +99,11 @@ function figuresOf(scope, name) {
     const one = now.channels.get(name);
     if (!one) return;
     const line = (field) => channelSeries(name, field);
-    tiles.connections.draw([line("connections")], `${f.text(f.count(one.users))} users, ${f.text(f.count(one.rooms))} rooms`);
+    tiles.connections.draw([line("connections")], `${many(one.users, "user")}, ${many(one.rooms, "room")}`);
     tiles.messages.draw([line("outRate"), line("inRate")], `${f.text(f.rate(one.inRate))} from clients`, [one.outRate]);
     tiles.time.draw([line("guest_p99_us"), line("guest_p50_us")], `p50 ${f.text(f.micros(one.guest_p50_us))}`, [one.guest_p99_us]);
     tiles.cpu.draw([line("cpuRate")], "of one core");
-    tiles.memory.draw([line("memory_bytes")], `${f.text(f.count(one.instances))} instances`);
+    tiles.memory.draw([line("memory_bytes")], many(one.instances, "instance"));
     tiles.queued.draw([line("queued_bytes")], one.slow === null ? "" : `${f.text(f.count(one.slow))} slow now`);
     known.set({
       rooms: f.text(f.count(one.rooms)), users: f.text(f.count(one.users)), instances: f.text(f.count(one.instances)),

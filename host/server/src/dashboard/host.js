@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { plural } from "./elements.js";
 import * as f from "./figures.js";
 import { onLoad } from "./live.js";
-import { actButton, el, empty, pill, problem, section, title } from "./parts.js";
+import { actButton, el, empty, facts, pill, problem, section, title } from "./parts.js";
 import { table } from "./table.js";
 
 const LOOK_MS = 5_000;
@@ -105,8 +105,16 @@ export function hosts(scope) {
       { title: "State", sort: (one) => one.state, text: (one) => `${one.state} ${one.reason}`, node: (one) => el("span", {}, pill(one.state, one.reason ? "bad" : "good"), one.reason ? el("span", { className: "under" }, one.reason) : false) },
     ],
   });
+  const machine = facts(["processors", "load", "memory free", "disk free", "threads", "open files", "process"]);
+  const part = (free, total) => `${f.text(f.bytes(free))} of ${f.text(f.bytes(total))}`;
   const view = looking(scope, LOOK_MS, async () => {
-    const found = await get("nodes");
+    const [found, here] = await Promise.all([get("nodes"), get("machine")]);
+    machine.set({
+      processors: here.processors, load: here.load?.map((load) => load.toFixed(2)).join("  "), process: here.process.id, threads: here.process.threads,
+      "memory free": here.memory && part(here.memory.available_bytes, here.memory.total_bytes),
+      "disk free": here.data ? part(here.data.free_bytes, here.data.total_bytes) : "no data folder",
+      "open files": `${f.text(f.count(here.process.open_files))} of ${f.text(f.count(here.process.max_files))}`,
+    });
     list.update(found.nodes);
     plugins.update(found.nodes.flatMap((node) => (node.plugins ?? []).map((plugin) => ({ ...plugin, host: node.name }))));
     engine.textContent = found.engine === null ? "a single host" : `${plural(found.nodes.length, "host")} through ${found.engine}`;
@@ -115,7 +123,7 @@ export function hosts(scope) {
     name: "Hosts",
     node: el("div", {}, title("Hosts", [], engine), view.trouble, section("Hosts of the cluster", list.node,
       el("p", { className: "muted below" }, "Each host has a dashboard of its own, on its own operator's address: figures, logs and loads are those of one host.")),
-    section("What each of them runs", plugins.node)),
+    section("The machine of this host", machine.node), section("What each of them runs", plugins.node)),
   };
 }
 

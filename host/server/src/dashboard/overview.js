@@ -52,7 +52,7 @@ function channelTable() {
     columns: [
       {
         title: "Channel", main: true, sort: (channel) => channel.name, text: (channel) => `${channel.name} ${channel.paths?.join(" ")}`,
-        node: ({ name, paths }) => el("span", {}, link(name, f.to("channels", name)), el("span", { className: "under" }, paths?.join("  ") ?? "")),
+        node: ({ name, paths }) => el("span", {}, name === "" ? "all others" : link(name, f.to("channels", name)), el("span", { className: "under" }, paths?.join("  ") ?? "")),
       },
       {
         title: "State", bare: true, sort: (channel) => state(channel)[0], text: (channel) => state(channel).join(" "), node: (channel) => pill(...state(channel)),

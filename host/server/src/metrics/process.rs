@@ -7,20 +7,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The resources in use. What the system does not tell is not there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
+pub(crate) struct Process {
     /// CPU time so far, in seconds.
-    pub(super) cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// Memory in RAM, in bytes.
-    pub(super) resident_bytes: Option<u64>,
+    pub(crate) resident_bytes: Option<u64>,
     /// Open files and sockets.
-    pub(super) open_files: Option<u64>,
+    pub(crate) open_files: Option<u64>,
     /// Files and sockets that may be open.
-    pub(super) max_files: Option<u64>,
+    pub(crate) max_files: Option<u64>,
 }
 
 impl Process {
     /// Asks the system.
-    pub(super) async fn read() -> Process {
+    pub(crate) async fn read() -> Process {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Process {
             cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,

@@ -82,6 +82,7 @@ async fn asked(
                 | Query::Live
                 | Query::Loads
                 | Query::Logs
+                | Query::Machine
                 | Query::Metrics
                 | Query::Plugins
                 | Query::Slow

@@ -59,6 +59,7 @@ impl Kind {
             | Query::Live
             | Query::Loads
             | Query::Logs
+            | Query::Machine
             | Query::Metrics
             | Query::Slow
             | Query::Stats

@@ -78,6 +78,7 @@ pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> Op
         | Query::Live
         | Query::Loads
         | Query::Logs
+        | Query::Machine
         | Query::Metrics
         | Query::Slow
         | Query::Nodes

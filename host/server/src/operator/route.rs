@@ -47,6 +47,8 @@ pub enum Query {
     Logs,
     /// The connections for which bytes wait.
     Slow,
+    /// The machine.
+    Machine,
     /// The numbers of this host as text, for Prometheus.
     Metrics,
     /// The numbers of this host.
@@ -149,6 +151,9 @@ impl Route {
             }
             ["", "api", "loads"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Loads) });
+            }
+            ["", "api", "machine"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Machine) });
             }
             ["", "api", "slow"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Slow) });

@@ -12,7 +12,7 @@ const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// Moves to the upper left corner; erases the rest of a line, and of the screen.
 const HOME: &str = "\x1b[H";
-const END_OF_LINE: &str = "\x1b[K\r\n";
+const END_OF_LINE: &str = "\x1b[K\n";
 const END_OF_SCREEN: &str = "\x1b[J";
 
 /// The size of a terminal that does not tell it.

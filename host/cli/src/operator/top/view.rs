@@ -82,8 +82,8 @@ pub(super) fn lines(before: Option<&Sample>, now: &Sample, order: Order) -> Vec<
         by_figure.then_with(|| one.now["name"].as_str().cmp(&other.now["name"].as_str()))
     });
     let mut rows = vec![names([
-        "channel", "gen", "conns", "rooms", "users", "events/s", "in/s", "out/s", "p50", "p99",
-        "cpu", "memory", "traps", "slow",
+        "channel", "gen", "conns", "events/s", "in/s", "out/s", "p50", "p99", "cpu", "memory",
+        "traps", "slow", "rooms", "users",
     ])];
     rows.extend(channels.iter().map(row));
     let table = match channels.is_empty() {
@@ -99,8 +99,6 @@ fn row(channel: &ChannelRates<'_>) -> Vec<String> {
         text(&channel.now["name"]),
         number("generation"),
         number("connections"),
-        number("rooms"),
-        number("users"),
         rate(channel.rate("events")),
         rate(channel.rate("messages_in")),
         rate(channel.rate("messages_out")),
@@ -110,6 +108,8 @@ fn row(channel: &ChannelRates<'_>) -> Vec<String> {
         bytes(channel.count("memory_bytes")),
         number("traps"),
         number("slow"),
+        number("rooms"),
+        number("users"),
     ]
 }
 
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(shown[0], "one  0.1.0  up 1 min 1 s");
         assert_eq!(shown[1], "connections 705 of 10,000   in 1,500/s   out 3,000/s");
         assert_eq!(shown[2], "cpu 0 %, plugins 0 %   memory 1.00 MiB   lag 400 µs");
-        assert!(shown[5].starts_with("chat       3      5"), "{shown:#?}");
+        assert!(shown[5].starts_with("chat       3      5     1,500"), "{shown:#?}");
         assert!(shown[5].contains("1,500  1,500  3,000  42 µs    -  0 %  1.00 MiB"), "{shown:#?}");
         let by_connections = lines(Some(&before), &now, Order::Connections);
         assert!(by_connections[5].starts_with("echo"), "{by_connections:#?}");
