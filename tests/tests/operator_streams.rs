@@ -1,10 +1,12 @@
 //! The operator's API: figures as they change, outcomes of loads, the log of a channel, and those who are slow.
 
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wharf_tests::operator::code;
+use wharf_tests::operator::{TOKEN, code};
 use wharf_tests::{
-    Hosts, Line, Operated, Raw, Setup, Stream, Value, artefacts, eventually, json,
+    Hosts, Line, Operated, PATIENCE, Raw, Setup, Stream, Value, artefacts, eventually, json,
     on_one_host_and_on_two,
 };
 
@@ -216,6 +218,45 @@ async fn wharf_top_shows_the_figures_of_each_channel() {
     let json = it.command(&["top", "--json"], &[]);
     let json: Value = String::from_utf8_lossy(&json.stdout).parse().expect("JSON");
     assert_eq!(of(&json, "operated")["users"], 1);
+}
+
+#[tokio::test]
+async fn wharf_top_takes_a_terminal_and_gives_it_back() {
+    const TAKEN: &str = "\u{1b}[?1049h";
+    const GIVEN_BACK: &str = "\u{1b}[?1049l";
+    let it = started(&[]).await;
+    let top = format!("{} top --url http://{}", artefacts::binary().display(), it.api);
+    // It gives the program a terminal of its own.
+    let mut script = Command::new("script");
+    script.args(["-qec", &top, "/dev/null"]).env("WHARF_OPERATOR_TOKEN", TOKEN);
+    let mut child =
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+    let (mut keys, mut out) =
+        (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let watching = tokio::task::spawn_blocking(move || {
+        let mut shown = Vec::new();
+        let mut part = [0; 4096];
+        let mut has_asked = false;
+        loop {
+            let count = out.read(&mut part).expect("output");
+            shown.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&shown).into_owned();
+            // Twice drawn, so that there are rates.
+            if !has_asked && text.matches("operated").count() > 1 {
+                keys.write_all(b"q").and_then(|()| keys.flush()).expect("a key");
+                has_asked = true;
+            }
+            if count == 0 {
+                let status = child.wait().expect("it ends");
+                return (text, status);
+            }
+        }
+    });
+    let (text, status) =
+        tokio::time::timeout(PATIENCE, watching).await.expect("it ends").expect("no panic");
+    assert!(status.success(), "{status:?}: {text}");
+    assert!(text.starts_with(TAKEN) && text.trim_end().ends_with(GIVEN_BACK), "{text:?}");
+    assert!(text.contains("in 0/s"), "{text:?}");
 }
 
 #[tokio::test]
