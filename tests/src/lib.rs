@@ -46,6 +46,7 @@ pub mod script;
 mod server;
 pub mod system_calls;
 pub mod tokens;
+pub mod tunnel;
 
 use std::future::Future;
 use std::time::Duration;

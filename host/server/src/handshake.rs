@@ -4,7 +4,7 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
-mod forwarded;
+pub(crate) mod forwarded;
 #[cfg(test)]
 mod fuzz;
 
@@ -219,7 +219,9 @@ impl Visit {
 /// Answers a request. A client that gets a `101` has a connection task from then on.
 pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
-    let remote = forwarded::client(&front.config.trusted_proxies, visit.remote, request.headers());
+    let (config, headers) = (&front.config, request.headers());
+    let remote =
+        forwarded::client(&config.trusted_proxies, config.forwarded_header, visit.remote, headers);
     let mut reply = match handle(front.clone(), visit, remote, request).await {
         Ok(reply) => reply,
         Err(Ended::Refused(reply)) => *reply,

@@ -16,6 +16,7 @@
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `page`: the demo page and the health check.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
+//! - `tls`: certificates, read again when their files change.
 //! - `readiness`: the answer to the question if the host is ready.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
@@ -35,6 +36,7 @@ mod http;
 pub mod listener;
 mod pending;
 mod tally;
+mod tls;
 
 pub mod operator;
 pub mod operator_client;

@@ -33,8 +33,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::deploys::Deploys;
 use crate::http::{self, HttpLimits, SocketDeadline};
+use crate::listener::entrance::Entrance;
 use crate::listener::{Listener, listed};
 use crate::pending::{Pending, Seat};
+use crate::tls::{Tls, TlsFiles};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
@@ -79,6 +81,8 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 #[derive(Debug)]
 pub struct Operator {
     listener: Listener,
+    entrance: Entrance,
+    is_encrypted: bool,
     token: Secret,
 }
 
@@ -99,23 +103,30 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
             listed(wanted)
         )
     })?;
-    Ok(Some(Operator { listener, token }))
+    let tls = Tls::open(TlsFiles {
+        setting: "operator_tls",
+        certificates: config.operator_tls.clone(),
+        authorities: config.operator_tls_client_authorities.clone(),
+    })?;
+    let is_encrypted = tls.is_some();
+    let entrance = Entrance::of_operator(config, tls);
+    Ok(Some(Operator { listener, entrance, is_encrypted, token }))
 }
 
 /// Logs whether there is an API, and its address.
 pub fn announce(operator: Option<&Operator>) {
-    let Some(Operator { listener, token }) = operator else {
+    let Some(Operator { listener, is_encrypted, token, .. }) = operator else {
         tracing::info!(
             "the operator's API is off; set operator_token (WHARF_OPERATOR_TOKEN) to turn it on"
         );
         return;
     };
     let address = listener.addresses();
-    if !listener.is_local() {
+    if !listener.is_local() && !is_encrypted {
         tracing::warn!(
             %address,
-            "the operator's API can be reached from other machines, and is not encrypted: let only a \
-             proxy that speaks TLS reach it, or choose a loopback address as operator_listen"
+            "the operator's API can be reached from other machines, and is not encrypted: set \
+             operator_tls, or choose a loopback address as operator_listen"
         );
     }
     if token.expose().len() < MIN_GOOD_TOKEN_BYTES {
@@ -149,7 +160,7 @@ impl Operator {
         });
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
-            () = accept(&self.listener, &pending, api, closing.clone()) => {}
+            () = accept(&self.listener, Arc::new(self.entrance), &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
         }
         drop(self.listener);
@@ -161,6 +172,7 @@ impl Operator {
 
 async fn accept(
     listener: &Listener,
+    entrance: Arc<Entrance>,
     pending: &Arc<Pending>,
     api: Arc<Api>,
     closing: watch::Receiver<()>,
@@ -168,8 +180,11 @@ async fn accept(
     loop {
         let (transport, remote) = listener.accept().await;
         let seat = pending.take().await;
-        let (api, closing) = (api.clone(), closing.clone());
+        let (api, closing, entrance) = (api.clone(), closing.clone(), entrance.clone());
         tokio::spawn(async move {
+            let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await else {
+                return;
+            };
             let limits = HttpLimits::of_operator(&api.config);
             let (api, seat) = (&api, &seat);
             let answer =

@@ -19,8 +19,10 @@ use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
+use crate::listener::entrance::Entrance;
 use crate::operator::{self, audit::Audit};
 use crate::pending::Pending;
+use crate::tls::{Tls, TlsFiles};
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
@@ -81,6 +83,11 @@ pub async fn run_observed(
     let config = Arc::new(config);
     let address = listener.addresses();
     let operator = operator::bind(&config)?;
+    let tls = Tls::open(TlsFiles {
+        setting: "tls",
+        certificates: config.tls.clone(),
+        authorities: config.tls_client_authorities.clone(),
+    })?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
@@ -137,6 +144,7 @@ pub async fn run_observed(
     let server = Server {
         config: config.clone(),
         front: front.clone(),
+        entrance: Arc::new(Entrance::of_clients(&config, tls)),
         pending: Pending::new(MAX_PENDING, PENDING_PATIENCE, CLIENTS),
         closing: watch::channel(()).0,
     };
@@ -233,6 +241,7 @@ fn announce(address: &str, folder: &std::path::Path, registry: &Registry) {
 struct Server {
     config: Arc<Config>,
     front: Arc<Front>,
+    entrance: Arc<Entrance>,
     /// Seats of the sockets that are not upgraded yet.
     pending: Arc<Pending>,
     /// Tells HTTP connections between two requests that the host is shutting down.
@@ -243,9 +252,15 @@ impl Server {
     async fn accept(&self, listener: &Listener) {
         loop {
             let (transport, remote) = listener.accept().await;
-            let visit = Visit::accepted(remote, self.pending.take().await);
+            let seat = self.pending.take().await;
             let (front, closing) = (self.front.clone(), self.closing.subscribe());
-            tokio::spawn(visit_host(front, transport, visit, closing));
+            let entrance = self.entrance.clone();
+            tokio::spawn(async move {
+                if let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await {
+                    let visit = Visit::accepted(remote, seat);
+                    visit_host(front, transport, visit, closing).await;
+                }
+            });
         }
     }
 
