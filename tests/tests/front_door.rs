@@ -30,6 +30,7 @@ mod fetches;
 mod fetches_by;
 mod game;
 mod handshake;
+mod health;
 mod history;
 mod keepalive;
 mod labels;

@@ -5,6 +5,7 @@
 #[cfg(feature = "author")]
 mod author;
 mod data;
+mod health;
 mod operator;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 pub use data::DataCommand;
+pub use health::HealthCommand;
 pub use operator::{OperatorAction, OperatorCommand};
 
 use crate::output;
@@ -41,6 +43,8 @@ pub enum Command {
     Data(DataCommand, Config, Sources),
     /// Ask a running host, whose address and token are those of this configuration if the command has none.
     Operator(OperatorCommand, Config, Sources),
+    /// Ask a running host for its health. Its address is that of this configuration if the command has none.
+    Health(HealthCommand, Config),
     /// Print the completions of this command line for a shell.
     Completions(Shell),
     /// Help an author of plugins.
@@ -95,6 +99,14 @@ impl Command {
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
         }
+        let health = health::read(name, matches);
+        // As below: what has an address needs no configuration, except one that is named.
+        if let Some(command) = &health
+            && command.url.is_some()
+            && !matches.contains_id("config")
+        {
+            return Ok(Command::Health(command.clone(), Config::default()));
+        }
         let operator = operator::read(name, matches);
         // The configuration may be that of another machine, or of another user.
         if let Some(command) = &operator
@@ -119,6 +131,9 @@ impl Command {
         #[cfg(feature = "author")]
         if let Some(command) = author::with_config(name, matches, (&config, &sources)) {
             return Ok(Command::Author(command));
+        }
+        if let Some(command) = health {
+            return Ok(Command::Health(command, config));
         }
         if let Some(command) = operator {
             return Ok(Command::Operator(command, config, sources));
@@ -205,6 +220,7 @@ fn parser() -> clap::Command {
         .subcommand(with_settings(config))
         .subcommands(data::subcommands())
         .subcommands(operator::subcommands())
+        .subcommand(health::subcommand())
         .subcommand(completions());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());

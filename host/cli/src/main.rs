@@ -5,6 +5,7 @@
 //! - [`mod@author`]: the commands for authors of plugins.
 //! - [`mod@data`]: the commands for the data folder.
 //! - [`mod@operator`]: the commands for a running host.
+//! - [`mod@health`]: the check of a running host.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`inherited`]: the sockets of a service manager.
 //! - [`log`]: the lines to standard error, from a thread of their own.
@@ -22,6 +23,7 @@ mod arguments;
 mod author;
 
 mod data;
+mod health;
 mod inherited;
 mod log;
 mod machine;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             sources.ignored().into_iter().for_each(output::complain);
             outcome(operator::run(&command, &config))
         }
+        Ok(Command::Health(command, config)) => outcome(health::run(&command, &config)),
         Ok(Command::Completions(shell)) => {
             outcome(output::print(&arguments::completions_for(shell)))
         }

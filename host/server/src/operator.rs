@@ -32,6 +32,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
 use crate::deploys::Deploys;
+use crate::handshake::Front;
+use crate::health;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::{Listener, listed};
 use crate::pending::{Pending, Seat};
@@ -127,18 +129,21 @@ pub fn announce(operator: Option<&Operator>) {
 }
 
 impl Operator {
-    /// Serves until `closing` completes, and then until the requests under way are answered.
+    /// Serves until `closing` completes, and then until the requests under way are answered. Other requests than
+    /// checks wait for `started`.
     pub(crate) async fn serve(
-        self,
-        config: Arc<Config>,
-        registry: Arc<Registry>,
+        self: Arc<Self>,
+        front: Arc<Front>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
+        started: watch::Receiver<bool>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
-            config,
-            registry,
+            config: front.config.clone(),
+            registry: front.registry.clone(),
+            front,
+            started,
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
@@ -152,7 +157,7 @@ impl Operator {
             () = accept(&self.listener, &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
         }
-        drop(self.listener);
+        drop(self);
         pending.all_free().await;
         // It waits for the disk. It fails only by a panic, which the log has.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
@@ -189,6 +194,10 @@ async fn accept(
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
+    /// The clients' side of the host, whose state the checks ask for.
+    front: Arc<Front>,
+    /// True once each plugin of the start has been looked at.
+    started: watch::Receiver<bool>,
     deploys: Arc<Deploys>,
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
@@ -255,6 +264,11 @@ impl Api {
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
+        if let Some(reply) = health::reply(&self.front, &request) {
+            return reply;
+        }
+        // It fails if the host stops first. The request is answered all the same.
+        let _ = self.started.clone().wait_for(|started| *started).await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {
