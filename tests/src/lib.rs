@@ -12,6 +12,7 @@
 //! - [`Hosts`]: one server, or several of a cluster, which a test says that its clients connect to;
 //! - [`Cluster`]: several servers, and the Redis or NATS between them;
 //! - [`chaos`]: faults of clusters, and what clients see of them;
+//! - [`balancer`]: nginx, Caddy and HAProxy with the samples of `deploy/`;
 //! - [`proxy`]: a link that can be cut and slowed;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
@@ -26,6 +27,7 @@
 
 pub mod artefacts;
 mod backend;
+pub mod balancer;
 mod browser;
 pub mod chaos;
 mod client;

@@ -18,6 +18,7 @@
 //! - [`book`]: makes the documents a book with a search;
 //! - [`chromium`]: finds or installs the browser that tests drive;
 //! - [`servers`]: finds or installs the servers of Redis and NATS that tests start;
+//! - [`proxies`]: finds or installs the proxies that tests put in front of hosts;
 //! - [`lint`]: runs clippy and rustdoc;
 //! - [`mod@test`]: runs all checks that must pass before a change lands;
 //! - [`workspace`] and [`process`]: the folders, and running other programs.
@@ -51,6 +52,8 @@ mod book;
 mod chromium;
 
 mod servers;
+
+mod proxies;
 
 mod lint;
 
