@@ -11,6 +11,7 @@
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`Hosts`]: one server, or several of a cluster, which a test says that its clients connect to;
 //! - [`Cluster`]: several servers, and the Redis or NATS between them;
+//! - [`config_map`]: a folder as orchestrators mount it;
 //! - [`chaos`]: faults of clusters, and what clients see of them;
 //! - [`balancer`]: nginx, Caddy and HAProxy with the samples of `deploy/`;
 //! - [`proxy`]: a link that can be cut and slowed;
@@ -32,6 +33,7 @@ mod browser;
 pub mod chaos;
 mod client;
 pub mod cluster;
+pub mod config_map;
 mod dev;
 mod disk;
 mod folder;

@@ -39,6 +39,7 @@ mod listen;
 mod loading;
 mod logs;
 mod messages;
+mod mounts;
 mod notices;
 mod operator;
 mod operator_access;
