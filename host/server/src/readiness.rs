@@ -8,13 +8,19 @@ use crate::handshake::Front;
 use wharf_runtime::registry::Readiness;
 
 /// Returns the answer to the question if the host is ready: 200 if it is, else 503. The text has counts and no names,
-/// since anybody may ask.
-pub(crate) fn state(front: &Front) -> (StatusCode, String) {
+/// since anybody may ask. A query `exclude=engine` is for balancers of hosts that serve on without each other.
+pub(crate) fn state(front: &Front, query: Option<&str>) -> (StatusCode, String) {
     let is_stopping = is_stopping(front);
-    let readiness = front.registry.readiness();
+    let mut readiness = front.registry.readiness();
+    readiness.is_cluster_failing &= !excludes_engine(query);
     let is_ready = !is_stopping && readiness.is_ready();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text(&readiness, is_stopping))
+}
+
+/// Returns true if a query says that the host may be ready without the engine of its cluster.
+fn excludes_engine(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|part| part == "exclude=engine"))
 }
 
 /// Returns true if the host stops, or was asked to and still serves.
@@ -55,6 +61,16 @@ mod tests {
         is_data_failing: false,
         is_cluster_failing: false,
     };
+
+    #[test]
+    fn only_a_query_that_says_so_leaves_the_engine_out() {
+        for query in ["exclude=engine", "a=b&exclude=engine", "exclude=engine&exclude=other"] {
+            assert!(excludes_engine(Some(query)), "{query}");
+        }
+        for query in [None, Some(""), Some("exclude="), Some("exclude=engines"), Some("engine")] {
+            assert!(!excludes_engine(query), "{query:?}");
+        }
+    }
 
     #[test]
     fn the_first_line_is_the_state() {
