@@ -530,8 +530,8 @@ settings! {
 
     "Shutdown" {
         /// Time for load balancers to notice that the host is about to stop. After it was asked to
-        /// stop, `/readyz` and `/healthz` are answered with status 503, and clients are served as
-        /// before, also new ones. When the time is over, the host accepts no more connections.
+        /// stop, `/readyz` is answered with status 503, and clients are served as before, also new
+        /// ones. When the time is over, the host accepts no more connections.
         shutdown_delay => "shutdown_delay_ms": Duration = ms(0), Millis(0..=DAY);
 
         /// Connections that are closed in a second, with code 1012, after the host has stopped accepting:

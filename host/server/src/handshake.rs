@@ -25,9 +25,9 @@ use tokio::sync::oneshot;
 use crate::admission::{Admissions, Permit};
 use crate::connection::{self, HandshakeAnswer, Opening, heartbeat, positions};
 use crate::demo::{self, Demo};
+use crate::health;
 use crate::page;
 use crate::pending::Seat;
-use crate::readiness;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
 use crate::tally::Tally;
 use wharf_config::Config;
@@ -46,6 +46,7 @@ use lines::RefusalLines;
 use subprotocol::{Agreed, Subprotocols};
 use token::BroughtToken;
 pub use upgrade::check_upgrade;
+pub(crate) use upgrade::is_wanted as is_upgrade_wanted;
 
 /// The end of a request that is not upgraded.
 enum Ended {
@@ -256,9 +257,8 @@ async fn handle(
         return Err(TurnedAway::TargetTooLong.into());
     }
     let host = origin::host(&request);
-    let is_health = path == page::HEALTH && readiness::is_stopping(&front);
-    if (path == readiness::READY || is_health) && !upgrade::is_wanted(request.headers()) {
-        return Ok(readiness::reply(&front, request.method()));
+    if let Some(reply) = health::reply(&front, &request) {
+        return Ok(reply);
     }
     if let Some(demo) = &front.demo
         && request.method() == Method::POST
@@ -276,12 +276,17 @@ async fn handle(
         && let Some(reply) =
             page::reply(&front.config, &request, front.demo.as_deref(), || mounted(&front))
     {
-        // The health check has no secrets, and is asked for under any name.
-        let is_known = path == page::HEALTH || origin::is_own(&front.config, host);
+        let is_known = origin::is_own(&front.config, host);
         return if is_known { Ok(reply) } else { Err(TurnedAway::UnknownHost.into()) };
     }
     let routes = front.registry.routes();
-    let (channel, params) = match routes.at(path) {
+    let found = routes.at(path);
+    if matches!(found, Match::NotFound)
+        && let Some(reply) = health::root_reply(&front, &request)
+    {
+        return Ok(reply);
+    }
+    let (channel, params) = match found {
         Match::Found { value, params } => (Arc::clone(value), params),
         // One of the plugins that are not loaded yet may have this path.
         Match::NotFound if front.registry.is_starting() => return Err(TurnedAway::Starting.into()),

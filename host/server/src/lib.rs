@@ -14,10 +14,11 @@
 //! - `deploys`: plugins that are deployed, tried by all nodes, and run by all or by none.
 //! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
-//! - `page`: the demo page and the health check.
+//! - `health`: the checks of balancers and orchestrators.
+//! - `page`: the demo page.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
 //! - `tls`: certificates, read again when their files change.
-//! - `readiness`: the answer to the question if the host is ready.
+//! - `readiness`: the host's readiness for clients.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.
@@ -43,6 +44,7 @@ pub mod operator_client;
 
 mod demo;
 pub mod handshake;
+mod health;
 mod page;
 mod readiness;
 mod reply;

@@ -32,6 +32,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
 use crate::deploys::Deploys;
+use crate::handshake::Front;
+use crate::health;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::entrance::Entrance;
 use crate::listener::{Listener, listed};
@@ -81,7 +83,7 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 #[derive(Debug)]
 pub struct Operator {
     listener: Listener,
-    entrance: Entrance,
+    entrance: Arc<Entrance>,
     is_encrypted: bool,
     token: Secret,
 }
@@ -109,7 +111,7 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
         authorities: config.operator_tls_client_authorities.clone(),
     })?;
     let is_encrypted = tls.is_some();
-    let entrance = Entrance::of_operator(config, tls);
+    let entrance = Arc::new(Entrance::of_operator(config, tls));
     Ok(Some(Operator { listener, entrance, is_encrypted, token }))
 }
 
@@ -138,18 +140,21 @@ pub fn announce(operator: Option<&Operator>) {
 }
 
 impl Operator {
-    /// Serves until `closing` completes, and then until the requests under way are answered.
+    /// Serves until `closing` completes, and then until the requests under way are answered. Other requests than
+    /// checks wait for `started`.
     pub(crate) async fn serve(
-        self,
-        config: Arc<Config>,
-        registry: Arc<Registry>,
+        self: Arc<Self>,
+        front: Arc<Front>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
+        started: watch::Receiver<bool>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
-            config,
-            registry,
+            config: front.config.clone(),
+            registry: front.registry.clone(),
+            front,
+            started,
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
@@ -160,10 +165,10 @@ impl Operator {
         });
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
-            () = accept(&self.listener, Arc::new(self.entrance), &pending, api, closing.clone()) => {}
+            () = accept(&self.listener, self.entrance.clone(), &pending, api, closing.clone()) => {}
             _ = closing.changed() => {}
         }
-        drop(self.listener);
+        drop(self);
         pending.all_free().await;
         // It waits for the disk. It fails only by a panic, which the log has.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
@@ -204,6 +209,10 @@ async fn accept(
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
+    /// The clients' side of the host, whose state the checks ask for.
+    front: Arc<Front>,
+    /// True once each plugin of the start has been looked at.
+    started: watch::Receiver<bool>,
     deploys: Arc<Deploys>,
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
@@ -270,6 +279,11 @@ impl Api {
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
     ) -> Response<Full<Bytes>> {
+        if let Some(reply) = health::reply(&self.front, &request) {
+            return reply;
+        }
+        // It fails if the host stops first. The request is answered all the same.
+        let _ = self.started.clone().wait_for(|started| *started).await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {

@@ -82,7 +82,7 @@ pub async fn run_observed(
 ) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let address = listener.addresses();
-    let operator = operator::bind(&config)?;
+    let operator = operator::bind(&config)?.map(Arc::new);
     let tls = Tls::open(TlsFiles {
         setting: "tls",
         certificates: config.tls.clone(),
@@ -148,24 +148,27 @@ pub async fn run_observed(
         pending: Pending::new(MAX_PENDING, PENDING_PATIENCE, CLIENTS),
         closing: watch::channel(()).0,
     };
-    let mut operating = None;
-    let announced = async {
+    let (started, is_started) = watch::channel(false);
+    let operating = operator.clone().map(|operator| {
+        let (closing, audit) = (server.closing.subscribe(), Audit::open(&config));
+        let serving = operator.serve(front.clone(), deploys.clone(), audit, is_started, closing);
+        tokio::spawn(serving)
+    });
+    let (loading, has_cache) = (registry.clone(), config.cache.is_some());
+    let announced = async move {
         // The sender is gone only if loading has panicked, which the log has.
         let _ = first_scan.await;
         // The first line with an address is that of the clients, and the last of all without the API.
         if operator.is_none() {
             operator::announce(None);
         }
-        announce(&address, &folder, &registry);
-        if let Some(demo) = demo.filter(|_| config.cache.is_some()) {
-            tokio::spawn(demo.compile_ahead(registry.clone()));
+        announce(&address, &folder, &loading);
+        if let Some(demo) = demo.filter(|_| has_cache) {
+            tokio::spawn(demo.compile_ahead(loading));
         }
         if let Some(operator) = operator {
             operator::announce(Some(&operator));
-            let closing = server.closing.subscribe();
-            let (config, audit) = (config.clone(), Audit::open(&config));
-            let serving = operator.serve(config, registry.clone(), deploys.clone(), audit, closing);
-            operating = Some(tokio::spawn(serving));
+            started.send_replace(true);
         }
         std::future::pending::<()>().await;
     };
