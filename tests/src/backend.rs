@@ -170,7 +170,8 @@ pub fn authority() -> PathBuf {
     certificates().join("authority.pem")
 }
 
-fn certificates() -> PathBuf {
+/// Returns the folder with the tests' certificates.
+pub(crate) fn certificates() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("certificates")
 }
 

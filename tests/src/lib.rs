@@ -11,7 +11,9 @@
 //! - [`ForeignClient`]: WebSocket clients of other ecosystems;
 //! - [`Hosts`]: one server, or several of a cluster, which a test says that its clients connect to;
 //! - [`Cluster`]: several servers, and the Redis or NATS between them;
+//! - [`config_map`]: a folder as orchestrators mount it;
 //! - [`chaos`]: faults of clusters, and what clients see of them;
+//! - [`balancer`]: nginx, Caddy and HAProxy with the samples of `deploy/`;
 //! - [`proxy`]: a link that can be cut and slowed;
 //! - [`tokens`]: JSON Web Tokens, good and bad;
 //! - [`Operated`]: a server with its operator's API, and a client of that;
@@ -26,10 +28,12 @@
 
 pub mod artefacts;
 mod backend;
+pub mod balancer;
 mod browser;
 pub mod chaos;
 mod client;
 pub mod cluster;
+pub mod config_map;
 mod dev;
 mod disk;
 mod folder;
@@ -46,6 +50,7 @@ pub mod script;
 mod server;
 pub mod system_calls;
 pub mod tokens;
+pub mod tunnel;
 
 use std::future::Future;
 use std::time::Duration;

@@ -5,12 +5,12 @@
 const FILTERS: &str = "
 import ctypes, fcntl, os, platform, struct, sys
 numbers = {
-    'x86_64': dict(clone=56, clone3=435, accept4=288, seccomp=317),
-    'aarch64': dict(clone=220, clone3=435, accept4=242, seccomp=277),
+    'x86_64': dict(clone=56, clone3=435, accept4=288, seccomp=317, mprotect=10),
+    'aarch64': dict(clone=220, clone3=435, accept4=242, seccomp=277, mprotect=226),
 }[platform.machine()]
 LOAD, EQUALS, HAS, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, ERROR, ASK = 0x7fff0000, 0x00050000, 0x7fc00000
-NUMBER, FLAGS = 0, 16
+NUMBER, FLAGS, PROTECTION = 0, 16, 32
 libc = ctypes.CDLL(None, use_errno=True)
 
 def install(steps, asks=0):
@@ -45,6 +45,27 @@ install([
 become()
 ";
     [FILTERS, rest].concat()
+}
+
+/// Returns a program that becomes the one of its arguments, which cannot make memory executable: the kernel answers
+/// with this error, as SELinux (13) and filters of containers (1) do. Files are mapped as before.
+pub fn without_executable_memory(error: u32) -> String {
+    // The third argument of both calls has the protection, of which 4 is for execution. The linker maps libraries
+    // by `mmap`, and changes no protection to that.
+    let rest = format!(
+        "
+install([
+    (LOAD, 0, 0, NUMBER),
+    (EQUALS, 0, 3, numbers['mprotect']),
+    (LOAD, 0, 0, PROTECTION),
+    (HAS, 0, 1, 4),
+    (RETURN, 0, 0, ERROR | {error}),
+    (RETURN, 0, 0, ALLOW),
+])
+become()
+"
+    );
+    [FILTERS, &rest].concat()
 }
 
 /// Returns a program that becomes the one of its arguments, whose first sockets are reset before it

@@ -63,6 +63,34 @@ fn each_shell_gets_its_completions() {
 }
 
 #[test]
+fn each_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().to_string_lossy().into_owned();
+    let output = run(&["man", &place], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", complained(&output));
+    for (page, words) in [
+        ("wharf", ["wharf\\-serve(1)", "WASM\\-scriptable"]),
+        ("wharf-serve", ["max\\-message\\-bytes", "Examples:"]),
+        ("wharf-data-export", ["skip\\-damaged", "export"]),
+        ("wharf-health", ["\\-\\-ready", "exit code"]),
+    ] {
+        let file = folder.path().join(format!("{page}.1"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".TH "), "{page} is no manual page: {text}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in the page {page}: {text}");
+        }
+    }
+    let output = run(&["man", &format!("{place}/nowhere")], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        complained(&output).contains("no manual pages can be written to"),
+        "{}",
+        complained(&output)
+    );
+}
+
+#[test]
 fn without_a_command_there_is_help_and_exit_code_2() {
     let output = run(&[], &[]);
     assert_eq!(output.status.code(), Some(2));

@@ -188,6 +188,9 @@ async fn local_traffic_goes_on_while_the_engine_is_gone_and_the_rest_comes_back_
     for node in &cluster.nodes {
         let lost = "not ready, other hosts of the cluster are not reached";
         node.wharf.readiness_becomes(503, lost).await;
+        let mut raw = node.wharf.raw().await;
+        raw.request("GET /readyz?exclude=engine", &[]).await;
+        assert_eq!(raw.answer().await.status, 200, "clients of the host are served");
     }
     ann.send_json(broadcast(&["red"], "meanwhile")).await;
     assert_eq!(ann.text().await, "meanwhile");

@@ -261,11 +261,17 @@ async fn the_demo_page_is_off_where_other_machines_reach_the_host_unless_the_ope
     ] {
         let wharf = Wharf::start_in(configured(&["echo"], ""), flags).await;
         let address = (std::net::Ipv4Addr::LOCALHOST, wharf.address.port()).into();
-        for target in ["/", "/_wharf/channels.json", "/_wharf/wharf.js"] {
+        for target in ["/_wharf/channels.json", "/_wharf/wharf.js"] {
             let mut raw = Raw::open(address).await;
             raw.request(&format!("GET {target}"), &[]).await;
             assert_eq!(raw.answer().await.status, status, "{flags:?} {target}");
         }
+        // The root is for balancers where the page is not there.
+        let mut raw = Raw::open(address).await;
+        raw.request("GET /", &[]).await;
+        let root = raw.answer().await;
+        let is_page = root.header("content-type").iter().any(|kind| kind.starts_with("text/html"));
+        assert_eq!((root.status, is_page), (200, status == 200), "{flags:?}");
         assert_eq!(wharf.log.find(is_off).len(), told, "{flags:?}");
         let mut raw = Raw::open(address).await;
         raw.request("GET /healthz", &[]).await;

@@ -65,7 +65,7 @@ async fn a_load_balancer_can_notice_the_end_before_it_comes() {
     assert_eq!((status("/healthz").await, status("/readyz").await), (200, 200));
     wharf.signal("TERM");
     wharf.log.wait_for("the beginning", |line| line.begins("not ready any more")).await;
-    assert_eq!((status("/healthz").await, status("/readyz").await), (503, 503));
+    assert_eq!((status("/healthz").await, status("/readyz").await), (200, 503));
     // Nobody notices anything else.
     assert_eq!(early.ask("still here").await, "still here");
     let mut late = wharf.connect("/echo").await;

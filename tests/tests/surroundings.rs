@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use wharf_tests::artefacts::{binary, component};
-use wharf_tests::system_calls::without_threads;
+use wharf_tests::system_calls::{without_executable_memory, without_threads};
 use wharf_tests::{Line, Wharf, eventually, folder, mounts};
 
 #[tokio::test]
@@ -59,6 +59,12 @@ fn a_machine_that_makes_no_memory_executable_is_told_by_name_with_the_remedy() {
                   os.execv(sys.argv[1], sys.argv[1:])";
     let said = refusal_to_start_under(script);
     assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
+    // As SELinux without `execmem` (EACCES) and filters of containers (EPERM) do.
+    for error in [13, 1] {
+        let said = refusal_to_start_under(&without_executable_memory(error));
+        assert!(said.contains("MemoryDenyWriteExecute=no"), "{said}");
+        assert!(said.contains("execmem") && said.contains("seccomp"), "{said}");
+    }
 }
 
 #[test]

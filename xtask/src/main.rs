@@ -15,9 +15,11 @@
 //! - [`fuzz`]: runs fuzz targets for longer than the tests do;
 //! - [`leaks`]: looks for leaks of the host;
 //! - [`instructions`]: counts the instructions of single steps, and compares;
+//! - [`image`]: builds the container image, and tries it;
 //! - [`book`]: makes the documents a book with a search;
 //! - [`chromium`]: finds or installs the browser that tests drive;
 //! - [`servers`]: finds or installs the servers of Redis and NATS that tests start;
+//! - [`proxies`]: finds or installs the proxies that tests put in front of hosts;
 //! - [`lint`]: runs clippy and rustdoc;
 //! - [`mod@test`]: runs all checks that must pass before a change lands;
 //! - [`workspace`] and [`process`]: the folders, and running other programs.
@@ -46,11 +48,15 @@ mod leaks;
 
 mod instructions;
 
+mod image;
+
 mod book;
 
 mod chromium;
 
 mod servers;
+
+mod proxies;
 
 mod lint;
 
@@ -81,6 +87,7 @@ Commands:
   fuzz [TARGET...]   Feed hostile bytes to the code that reads what strangers send
   leaks              Drive the host with many connections, swaps and channels, and watch it
   instructions       Count what single steps cost, and compare with the last count
+  image              Build the container image from the program compiled here, and try it
   book               Make the documents a book with a search
   test [FILTER...]   Check formatting, lints, documentation and run every test
   help [COMMAND]     Explain a command
@@ -118,6 +125,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::command,
         "leaks" => leaks::command,
         "instructions" => instructions::command,
+        "image" => image::command,
         "book" => book::command,
         "test" => test::command,
         other => {
@@ -155,6 +163,7 @@ fn asked_for_help(command: &str, rest: &[String]) -> Option<&'static str> {
         "fuzz" => fuzz::HELP,
         "leaks" => leaks::HELP,
         "instructions" => instructions::HELP,
+        "image" => image::HELP,
         "book" => book::HELP,
         "test" => test::HELP,
         _ => HELP,

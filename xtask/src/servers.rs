@@ -141,7 +141,8 @@ fn is_new(text: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (2, 11)
 }
 
-fn chosen(variable: &str) -> Option<PathBuf> {
+/// Returns the program that a variable names, if it names one.
+pub fn chosen(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
@@ -150,7 +151,7 @@ fn redis_on_path() -> Option<PathBuf> {
 }
 
 /// Returns true if the user may install packages of Debian.
-fn can_install() -> bool {
+pub fn can_install() -> bool {
     is_installed("apt-get")
         && capture(Command::new("id").arg("-u")).is_ok_and(|number| number.trim() == "0")
 }

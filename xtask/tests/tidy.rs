@@ -19,6 +19,8 @@ mod logs;
 mod pages;
 #[path = "tidy/reliability.rs"]
 mod reliability;
+#[path = "tidy/samples.rs"]
+mod samples;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -5,10 +5,11 @@
 #[cfg(feature = "author")]
 mod author;
 mod data;
+mod health;
 mod operator;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -22,6 +23,7 @@ use wharf_config::{self as config, Config, Given, SETTINGS, Setting, Sources};
 #[cfg(feature = "author")]
 pub use author::AuthorCommand;
 pub use data::DataCommand;
+pub use health::HealthCommand;
 pub use operator::{OperatorAction, OperatorCommand};
 
 use crate::output;
@@ -41,8 +43,12 @@ pub enum Command {
     Data(DataCommand, Config, Sources),
     /// Ask a running host, whose address and token are those of this configuration if the command has none.
     Operator(OperatorCommand, Config, Sources),
+    /// Ask a running host for its health. Its address is that of this configuration if the command has none.
+    Health(HealthCommand, Config),
     /// Print the completions of this command line for a shell.
     Completions(Shell),
+    /// Write the manual pages into a folder.
+    Man(PathBuf),
     /// Help an author of plugins.
     #[cfg(feature = "author")]
     Author(AuthorCommand),
@@ -91,9 +97,22 @@ impl Command {
         if let Some(shell) = (name == "completions").then(|| matches.get_one("shell")).flatten() {
             return Ok(Command::Completions(*shell));
         }
+        if let Some(folder) =
+            (name == "man").then(|| matches.get_one::<PathBuf>("folder")).flatten()
+        {
+            return Ok(Command::Man(folder.clone()));
+        }
         #[cfg(feature = "author")]
         if let Some(command) = author::without_settings(name, matches, &environment) {
             return Ok(Command::Author(command));
+        }
+        let health = health::read(name, matches);
+        // As below: what has an address needs no configuration, except one that is named.
+        if let Some(command) = &health
+            && command.url.is_some()
+            && !matches.contains_id("config")
+        {
+            return Ok(Command::Health(command.clone(), Config::default()));
         }
         let operator = operator::read(name, matches);
         // The configuration may be that of another machine, or of another user.
@@ -119,6 +138,9 @@ impl Command {
         #[cfg(feature = "author")]
         if let Some(command) = author::with_config(name, matches, (&config, &sources)) {
             return Ok(Command::Author(command));
+        }
+        if let Some(command) = health {
+            return Ok(Command::Health(command, config));
         }
         if let Some(command) = operator {
             return Ok(Command::Operator(command, config, sources));
@@ -209,7 +231,9 @@ fn parser() -> clap::Command {
         .subcommand(with_settings(config))
         .subcommands(data::subcommands())
         .subcommands(operator::subcommands())
-        .subcommand(completions());
+        .subcommand(health::subcommand())
+        .subcommand(completions())
+        .subcommand(man());
     #[cfg(feature = "author")]
     let wharf = wharf.subcommands(author::subcommands());
     wharf
@@ -227,6 +251,28 @@ fn completions() -> clap::Command {
         .arg(
             Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
         )
+}
+
+fn man() -> clap::Command {
+    clap::Command::new("man")
+        .about("Write the manual pages of `wharf` and its commands into a folder")
+        .after_help("Example:\n  wharf man /usr/local/share/man/man1")
+        .arg(
+            Arg::new("folder")
+                .value_name("FOLDER")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The folder, which must exist; pages of the same name are replaced"),
+        )
+}
+
+/// Writes a manual page for the program and for each command, from what `--help` says.
+///
+/// # Errors
+///
+/// The folder does not exist, or cannot be written to.
+pub fn write_pages(folder: &Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(parser(), folder)
 }
 
 /// Returns the script with which a shell completes this command line.

@@ -5,6 +5,7 @@
 //! - [`mod@author`]: the commands for authors of plugins.
 //! - [`mod@data`]: the commands for the data folder.
 //! - [`mod@operator`]: the commands for a running host.
+//! - [`mod@health`]: the check of a running host.
 //! - [`mod@serve`]: the surroundings of a server: its runtime, its open files, its listener.
 //! - [`inherited`]: the sockets of a service manager.
 //! - [`log`]: the lines to standard error, from a thread of their own.
@@ -22,6 +23,7 @@ mod arguments;
 mod author;
 
 mod data;
+mod health;
 mod inherited;
 mod log;
 mod machine;
@@ -33,6 +35,7 @@ mod signals;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use arguments::Command;
 use wharf_server::Observers;
 
@@ -63,9 +66,14 @@ fn main() -> ExitCode {
             sources.ignored().into_iter().for_each(output::complain);
             outcome(operator::run(&command, &config))
         }
+        Ok(Command::Health(command, config)) => outcome(health::run(&command, &config)),
         Ok(Command::Completions(shell)) => {
             outcome(output::print(&arguments::completions_for(shell)))
         }
+        Ok(Command::Man(folder)) => outcome(
+            arguments::write_pages(&folder)
+                .with_context(|| format!("no manual pages can be written to {}", folder.display())),
+        ),
         #[cfg(feature = "author")]
         Ok(Command::Author(command)) => author::run(command, inherited),
     }

@@ -14,8 +14,10 @@ use wharf_contract::limits::{Limit, Unit};
 
 use super::{Secret, SecretOrigin};
 
+mod certificates;
 mod list;
 
+pub(super) use certificates::Certificates;
 pub(super) use list::{Addresses, HostPatterns, Networks, Origins};
 
 /// Milliseconds, for defaults.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod certificate;
 mod channel;
 mod choice;
 mod error;
@@ -30,6 +31,7 @@ mod mistake;
 mod network;
 mod order;
 mod origin;
+mod reference;
 mod secret;
 mod setting;
 mod sources;
@@ -38,10 +40,11 @@ mod tables;
 mod tests;
 mod token;
 
+pub use certificate::CertificateFiles;
 pub use channel::{
     AllowedHost, ChannelConfig, ChannelLimits, Grants, how_to_set, key as table_key,
 };
-pub use choice::{DataSync, LogFormat, StartWithoutEngine};
+pub use choice::{DataSync, ForwardedHeader, LogFormat, StartWithoutEngine};
 pub use error::ConfigError;
 pub use listen::Listen;
 pub use load::{Given, cache_of, load};
@@ -49,6 +52,7 @@ pub use material::Material;
 pub use network::Network;
 pub use order::Stated;
 pub use origin::{AllowedOrigin, HostPattern, Origin, Port};
+pub use reference::reference;
 pub use secret::{Secret, SecretOrigin, Secrets};
 pub use setting::Setting;
 pub use sources::{Source, Sources};
@@ -57,8 +61,8 @@ pub use token::{
 };
 
 use kind::{
-    Addresses, Bytes, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis, Name, Networks,
-    OneOf, OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
+    Addresses, Bytes, Certificates, Count, Directives, Folder, HostPatterns, LocalSwitch, Millis,
+    Name, Networks, OneOf, OperatorToken, OptionalFile, OptionalFolder, Origins, Switch, ms,
 };
 use setting::settings;
 use wharf_contract::limits::{KIB, LIMITS, MIB};
@@ -97,6 +101,21 @@ settings! {
     }
 
     "HTTP, before the upgrade" {
+        /// Certificates with which the host speaks TLS to clients on its TCP addresses; without any it speaks none.
+        /// Those for other names are further ones: a client gets the first that fits the name it asks for
+        /// (SNI), or the first of all. The files are read again when they change, and connections stay.
+        /// A relative path in a file is relative to that file.
+        tls: Vec<CertificateFiles> = Vec::new(), Certificates;
+
+        /// File with certificates (PEM) of authorities, of one of which each client must show a certificate
+        /// of its own (mutual TLS). `""` asks clients for none. Needs `tls`.
+        tls_client_authorities: Option<PathBuf> = None, OptionalFile;
+
+        /// True if the proxies of `trusted_proxies` begin each connection with the address of its client
+        /// (PROXY protocol, version 1 or 2), before TLS if there is any. One of theirs that begins
+        /// otherwise is closed. Others are not asked for it, and not believed.
+        proxy_protocol: bool = false, Switch;
+
         /// Connections open at once, from their handshake with a channel to their end. Further ones
         /// are answered with status 503. Sockets before that have 1,024 seats of their own; when all
         /// are taken, a new socket takes the seat of the one that has waited longest.
@@ -122,10 +141,18 @@ settings! {
         max_header_bytes: usize = 16 * KIB, Bytes(8 * KIB..=MIB);
 
         /// Proxies in front of the host, by address or network. The address of a client that comes
-        /// through one is the last one in its `X-Forwarded-For` that is not another's of these: in
+        /// through one is the last one in its `forwarded_header` that is not another's of these: in
         /// `remote_address`, in the operator's API and in the log. It has port 0 if the proxy names none.
         /// Nobody else's header is believed. `unix` stands for those that come through a `unix:` socket.
         trusted_proxies: Vec<Network> = Vec::new(), Networks;
+
+        /// Header that the proxies of `trusted_proxies` write: `x-forwarded-for`, or `forwarded` (RFC 7239). The
+        /// other one is not read, since a proxy that does not know it passes on what a client claims in it.
+        forwarded_header: ForwardedHeader = ForwardedHeader::XForwardedFor,
+            OneOf(&[
+                ("x-forwarded-for", ForwardedHeader::XForwardedFor),
+                ("forwarded", ForwardedHeader::Forwarded),
+            ]);
 
         /// Names by which clients reach the host, such as `example.com`, or `*.example.com` for all
         /// subdomains; `*` means any. IP addresses, `localhost` and the hosts of `allowed_origins` need
@@ -165,14 +192,21 @@ settings! {
 
     "Operator's API" {
         /// Addresses of the operator's API, written like `listen`, if there is an `operator_token`.
-        /// The API is not encrypted: use others than loopback addresses and sockets only for a proxy
-        /// that speaks TLS.
+        /// Without `operator_tls` the API is not encrypted: use others than loopback addresses and sockets
+        /// only for a proxy that speaks TLS.
         operator_listen: Vec<Listen> = vec![Listen::Localhost(4001)], Addresses;
 
         /// Secret that requests to the operator's API carry (`Authorization: Bearer …`). In a file
         /// also `{ env = "VARIABLE" }` or `{ file = "PATH" }`, as for a channel's secrets. Without
         /// one there is no API.
         operator_token: Option<Secret> = None, OperatorToken;
+
+        /// Certificates with which the operator's API speaks TLS, like `tls`.
+        operator_tls: Vec<CertificateFiles> = Vec::new(), Certificates;
+
+        /// File with certificates (PEM) of authorities, of one of which each client of the operator's API must
+        /// show a certificate of its own, besides the token. `""` asks for none. Needs `operator_tls`.
+        operator_tls_client_authorities: Option<PathBuf> = None, OptionalFile;
 
         /// Size of the body of one request to the operator's API. A larger one is answered with
         /// status 413.
@@ -496,8 +530,8 @@ settings! {
 
     "Shutdown" {
         /// Time for load balancers to notice that the host is about to stop. After it was asked to
-        /// stop, `/readyz` and `/healthz` are answered with status 503, and clients are served as
-        /// before, also new ones. When the time is over, the host accepts no more connections.
+        /// stop, `/readyz` is answered with status 503, and clients are served as before, also new
+        /// ones. When the time is over, the host accepts no more connections.
         shutdown_delay => "shutdown_delay_ms": Duration = ms(0), Millis(0..=DAY);
 
         /// Connections that are closed in a second, with code 1012, after the host has stopped accepting:
@@ -538,51 +572,4 @@ impl Config {
     pub fn is_table_of(&self, table: &str, channel: &str) -> bool {
         channel::is_same(table, channel)
     }
-
-    /// Returns the whole configuration as a `wharf.toml`, with the source of each value as a
-    /// comment. Saved as `wharf.toml` in the working directory it makes the same configuration,
-    /// except for hidden secrets: they are shown as `***`, which is refused.
-    pub fn effective(&self, sources: &Sources) -> String {
-        let mut text = String::new();
-        let mut group = "";
-        for setting in SETTINGS {
-            if setting.group != group {
-                group = setting.group;
-                let gap = if text.is_empty() { "" } else { "\n" };
-                text.push_str(&format!("{gap}# {group}\n"));
-            }
-            let line = format!("{} = {}", setting.key, setting.show(self));
-            text.push_str(&format!("{line:<44} # {}\n", sources.of(setting.key)));
-        }
-        if let Some(token) = &self.token {
-            text.push_str(&token.effective("token", sources));
-        }
-        for (name, channel) in &self.channels {
-            text.push_str(&channel.effective(name, sources));
-        }
-        text
-    }
-}
-
-/// Returns all settings as Markdown, one table a group, as `docs/configuration.md` has them.
-pub fn reference() -> String {
-    let mut text = String::new();
-    let mut group = "";
-    for setting in SETTINGS {
-        if setting.group != group {
-            group = setting.group;
-            let gap = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!(
-                "{gap}### {group}\n\n| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
-            ));
-        }
-        text.push_str(&format!(
-            "| `{}` | `{}` | {} | {} |\n",
-            setting.key,
-            setting.default(),
-            setting.allowed(),
-            setting.doc()
-        ));
-    }
-    text
 }

@@ -141,6 +141,20 @@ pub fn load(given: &Given) -> Result<(Config, Sources), ConfigError> {
     if let Some(roots) = &mut config.http_extra_roots {
         beside("http_extra_roots", roots);
     }
+    for (key, certificates) in
+        [("tls", &mut config.tls), ("operator_tls", &mut config.operator_tls)]
+    {
+        for files in certificates {
+            beside(key, &mut files.certificate);
+            beside(key, &mut files.key);
+        }
+    }
+    for (key, authorities) in [
+        ("tls_client_authorities", &mut config.tls_client_authorities),
+        ("operator_tls_client_authorities", &mut config.operator_tls_client_authorities),
+    ] {
+        authorities.iter_mut().for_each(|path| beside(key, path));
+    }
     if *sources.of("cache") == Source::Default {
         config.cache = user_cache(&given.environment);
     }

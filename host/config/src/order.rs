@@ -76,8 +76,16 @@ pub(super) const ORDERED: &[(&str, &str, &str)] = &[
     ("settle_ms", "reconcile_ms", "the folder would be listed before a file can have settled"),
 ];
 
+/// Settings that have no effect without another one, and the consequence of leaving that one out.
+const DEPENDENT: &[(&str, &str, &str)] = &[
+    ("tls_client_authorities", "tls", "clients show certificates in TLS only"),
+    ("operator_tls_client_authorities", "operator_tls", "clients show certificates in TLS only"),
+    ("proxy_protocol", "trusted_proxies", "no proxy would be asked for the client's address"),
+];
+
 impl Config {
-    /// Checks the rules between values: a limit that contains another must not be smaller.
+    /// Checks the rules between values: a limit that contains another must not be smaller, and a setting that needs
+    /// another must have it.
     pub(super) fn check(&self, sources: &Sources) -> Result<(), ConfigError> {
         let pair = |small, large| Some((Setting::find(small)?, Setting::find(large)?));
         let stated = |setting: &Setting| {
@@ -91,6 +99,16 @@ impl Config {
             if (small.show)(self).as_integer() > (large.show)(self).as_integer() {
                 let (small, large) = (stated(small), stated(large));
                 return Err(ConfigError::Contradiction { small, large, reason });
+            }
+        }
+        let none = Config::default();
+        let is_set = |setting: &Setting| setting.show(self) != setting.show(&none);
+        for &(dependent, needed, reason) in DEPENDENT {
+            let Some((dependent, needed)) = pair(dependent, needed) else { continue };
+            if is_set(dependent) && !is_set(needed) {
+                let (key, given) = (dependent.key.to_owned(), sources.of(dependent.key).clone());
+                let reason = format!("it needs `{}`: {reason}", needed.key);
+                return Err(ConfigError::Refused { key, given, reason });
             }
         }
         Ok(())

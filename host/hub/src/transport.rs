@@ -1,16 +1,14 @@
-//! The byte stream of a connection: a TCP or Unix socket, or a pair of queues within this process.
+//! The byte stream of a connection: a TCP or Unix socket, with TLS or without, or a pair of queues within this
+//! process.
 //!
 //! A transport is split into a [`Reader`], which belongs to the connection's task, and a
 //! [`Writer`], which belongs to the [`Outbound`](crate::outbound::Outbound). Every task that
 //! flushes an outbound may write: writing takes `&self` and never waits.
 //!
 //! The variants are an enum, so that a socket is read and written without a virtual call.
-//!
-//! A TLS stream will be a further variant. Its writer needs the state of its encryption exclusively,
-//! and that state belongs to the task that also reads. An outbound whose writer is such a stream is
-//! therefore flushed by its owner only.
 
 pub mod memory;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +25,8 @@ use tokio::net::{TcpStream, UnixStream, tcp, unix};
 pub enum Transport {
     /// A TCP socket.
     Tcp(TcpStream),
+    /// A TCP socket that speaks TLS.
+    Tls(Box<tls::Stream>),
     /// A Unix socket.
     Unix(UnixStream),
     /// An end of a connection within this process.
@@ -49,6 +49,10 @@ impl Transport {
                 let (reader, writer) = socket.into_split();
                 (Reader::Tcp(reader), Writer::Tcp(writer))
             }
+            Transport::Tls(stream) => {
+                let (reader, writer) = stream.into_split();
+                (Reader::Tls(Box::new(reader)), Writer::Tls(Box::new(writer)))
+            }
             Transport::Unix(socket) => {
                 let (reader, writer) = socket.into_split();
                 (Reader::Unix(reader), Writer::Unix(Box::new(writer)))
@@ -58,6 +62,12 @@ impl Transport {
                 (Reader::Memory(reader), Writer::Memory(writer))
             }
         }
+    }
+}
+
+impl From<tls::Stream> for Transport {
+    fn from(stream: tls::Stream) -> Transport {
+        Transport::Tls(Box::new(stream))
     }
 }
 
@@ -81,6 +91,7 @@ impl AsyncRead for Transport {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
             Transport::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
             Transport::Memory(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
@@ -96,6 +107,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Transport::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
             Transport::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
             Transport::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
@@ -108,6 +120,7 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Transport::Tls(stream) => stream.poll_write(cx, slices),
             Transport::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
             Transport::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
@@ -116,6 +129,7 @@ impl AsyncWrite for Transport {
     fn is_write_vectored(&self) -> bool {
         match self {
             Transport::Tcp(socket) => socket.is_write_vectored(),
+            Transport::Tls(_) => true,
             Transport::Unix(socket) => socket.is_write_vectored(),
             Transport::Memory(stream) => stream.is_write_vectored(),
         }
@@ -124,6 +138,7 @@ impl AsyncWrite for Transport {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_flush(cx),
+            Transport::Tls(stream) => stream.poll_flush(cx),
             Transport::Unix(socket) => Pin::new(socket).poll_flush(cx),
             Transport::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
@@ -132,6 +147,7 @@ impl AsyncWrite for Transport {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Transport::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Transport::Tls(stream) => stream.poll_shutdown(cx),
             Transport::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
             Transport::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
@@ -143,6 +159,8 @@ impl AsyncWrite for Transport {
 pub enum Reader {
     /// The half of a TCP socket.
     Tcp(tcp::OwnedReadHalf),
+    /// The half of a TLS stream.
+    Tls(Box<tls::ReadHalf>),
     /// The half of a Unix socket.
     Unix(unix::OwnedReadHalf),
     /// The half of a connection within this process.
@@ -157,6 +175,7 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Reader::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
+            Reader::Tls(half) => Pin::new(&mut **half).poll_read(cx, buffer),
             Reader::Unix(half) => Pin::new(half).poll_read(cx, buffer),
             Reader::Memory(half) => Pin::new(half).poll_read(cx, buffer),
         }
@@ -169,6 +188,8 @@ impl AsyncRead for Reader {
 pub enum Writer {
     /// The half of a TCP socket.
     Tcp(tcp::OwnedWriteHalf),
+    /// The half of a TLS stream.
+    Tls(Box<tls::WriteHalf>),
     /// The half of a Unix socket. Boxed, so that the writer of a TCP socket takes no more room than its
     /// half.
     Unix(Box<unix::OwnedWriteHalf>),
@@ -185,6 +206,7 @@ impl Writer {
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write(bytes),
+            Writer::Tls(half) => half.try_write(bytes),
             Writer::Unix(half) => half.try_write(bytes),
             Writer::Memory(half) => half.try_write(bytes),
         }
@@ -198,6 +220,7 @@ impl Writer {
     pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Writer::Tcp(half) => half.try_write_vectored(slices),
+            Writer::Tls(half) => half.try_write_vectored(slices),
             Writer::Unix(half) => half.try_write_vectored(slices),
             Writer::Memory(half) => half.try_write_vectored(slices),
         }
@@ -211,6 +234,7 @@ impl Writer {
     pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(half) => half.as_ref().poll_write_ready(cx),
+            Writer::Tls(half) => half.poll_write_ready(cx),
             Writer::Unix(half) => (**half).as_ref().poll_write_ready(cx),
             Writer::Memory(half) => half.poll_write_ready(cx),
         }
@@ -220,6 +244,7 @@ impl Writer {
     pub fn forget(self) {
         match self {
             Writer::Tcp(half) => half.forget(),
+            Writer::Tls(half) => half.forget(),
             Writer::Unix(half) => half.forget(),
             Writer::Memory(half) => half.forget(),
         }

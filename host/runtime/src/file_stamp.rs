@@ -64,7 +64,11 @@ impl FileStamp {
 
 /// Opens a file to read it, without waiting: if a pipe has taken its place, waiting for the pipe's writer
 /// could take for ever.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+///
+/// The errors are those of opening a file.
+pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 

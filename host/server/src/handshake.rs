@@ -4,7 +4,7 @@
 //! hyper parses requests and answers malformed ones (400) and oversized heads (431) itself. The
 //! checks here follow RFC 6455, 4.2.
 
-mod forwarded;
+pub(crate) mod forwarded;
 #[cfg(test)]
 mod fuzz;
 
@@ -26,9 +26,9 @@ use tokio::sync::oneshot;
 use crate::admission::{Admissions, Permit};
 use crate::connection::{self, HandshakeAnswer, Opening, heartbeat, positions};
 use crate::demo::{self, Demo};
+use crate::health;
 use crate::page;
 use crate::pending::Seat;
-use crate::readiness;
 use crate::reply::{self, MAX_SHOWN_BYTES, Reply, turned_away};
 use crate::tally::Tally;
 use wharf_config::Config;
@@ -49,6 +49,7 @@ pub(crate) use results::HandshakeResults;
 use subprotocol::{Agreed, Subprotocols};
 use token::BroughtToken;
 pub use upgrade::check_upgrade;
+pub(crate) use upgrade::is_wanted as is_upgrade_wanted;
 
 /// The end of a request that is not upgraded.
 enum Ended {
@@ -227,7 +228,9 @@ impl Visit {
 /// Answers a request. A client that gets a `101` has a connection task from then on.
 pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
-    let remote = forwarded::client(&front.config.trusted_proxies, visit.remote, request.headers());
+    let (config, headers) = (&front.config, request.headers());
+    let remote =
+        forwarded::client(&config.trusted_proxies, config.forwarded_header, visit.remote, headers);
     let mut reply = match handle(front.clone(), visit, remote, request).await {
         Ok(reply) => {
             if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -274,9 +277,8 @@ async fn handle(
         return Err(TurnedAway::TargetTooLong.into());
     }
     let host = origin::host(&request);
-    let is_health = path == page::HEALTH && readiness::is_stopping(&front);
-    if (path == readiness::READY || is_health) && !upgrade::is_wanted(request.headers()) {
-        return Ok(readiness::reply(&front, request.method()));
+    if let Some(reply) = health::reply(&front, &request) {
+        return Ok(reply);
     }
     if let Some(demo) = &front.demo
         && request.method() == Method::POST
@@ -294,12 +296,17 @@ async fn handle(
         && let Some(reply) =
             page::reply(&front.config, &request, front.demo.as_deref(), || mounted(&front))
     {
-        // The health check has no secrets, and is asked for under any name.
-        let is_known = path == page::HEALTH || origin::is_own(&front.config, host);
+        let is_known = origin::is_own(&front.config, host);
         return if is_known { Ok(reply) } else { Err(TurnedAway::UnknownHost.into()) };
     }
     let routes = front.registry.routes();
-    let (channel, params) = match routes.at(path) {
+    let found = routes.at(path);
+    if matches!(found, Match::NotFound)
+        && let Some(reply) = health::root_reply(&front, &request)
+    {
+        return Ok(reply);
+    }
+    let (channel, params) = match found {
         Match::Found { value, params } => (Arc::clone(value), params),
         // One of the plugins that are not loaded yet may have this path.
         Match::NotFound if front.registry.is_starting() => return Err(TurnedAway::Starting.into()),

@@ -17,9 +17,11 @@
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `dashboard`: the files of the operator's page. `asset`: files that are compiled into the host.
 //! - [`log_tail`]: the last lines of each channel's log, for the operator.
-//! - `page`: the demo page and the health check.
+//! - `health`: the checks of balancers and orchestrators.
+//! - `page`: the demo page.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
-//! - `readiness`: the answer to the question if the host is ready.
+//! - `tls`: certificates, read again when their files change.
+//! - `readiness`: the host's readiness for clients.
 //! - `reply`: responses over plain HTTP.
 //! - [`connection`]: the one task that runs a connection: read, call, commit, end.
 //! - [`token`]: checks a client's token.
@@ -39,6 +41,7 @@ pub mod listener;
 mod metrics;
 mod pending;
 mod tally;
+mod tls;
 
 pub mod operator;
 pub mod operator_client;
@@ -47,6 +50,7 @@ mod asset;
 mod dashboard;
 mod demo;
 pub mod handshake;
+mod health;
 pub mod log_tail;
 mod page;
 mod readiness;

@@ -1,5 +1,7 @@
 //! The sockets that listen for clients.
 
+pub(crate) mod entrance;
+mod proxy_protocol;
 mod unix;
 
 use std::future::poll_fn;

@@ -40,12 +40,15 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::dashboard;
 use crate::deploys::Deploys;
-use crate::handshake::origin;
+use crate::handshake::{Front, origin};
+use crate::health;
 use crate::http::{self, HttpLimits, SocketDeadline};
+use crate::listener::entrance::Entrance;
 use crate::listener::{Listener, listed};
 use crate::log_tail::LogTail;
 use crate::metrics::Metrics;
 use crate::pending::{Pending, Seat};
+use crate::tls::{Tls, TlsFiles};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
@@ -100,6 +103,8 @@ pub async fn ask(channel: Arc<Channel>, message: Bytes) -> (StatusCode, Bytes) {
 #[derive(Debug)]
 pub struct Operator {
     listener: Listener,
+    entrance: Arc<Entrance>,
+    is_encrypted: bool,
     token: Secret,
 }
 
@@ -136,23 +141,30 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
             listed(wanted)
         )
     })?;
-    Ok(Some(Operator { listener, token }))
+    let tls = Tls::open(TlsFiles {
+        setting: "operator_tls",
+        certificates: config.operator_tls.clone(),
+        authorities: config.operator_tls_client_authorities.clone(),
+    })?;
+    let is_encrypted = tls.is_some();
+    let entrance = Arc::new(Entrance::of_operator(config, tls));
+    Ok(Some(Operator { listener, entrance, is_encrypted, token }))
 }
 
 /// Logs whether there is an API, and its address.
 pub fn announce(operator: Option<&Operator>) {
-    let Some(Operator { listener, token }) = operator else {
+    let Some(Operator { listener, is_encrypted, token, .. }) = operator else {
         tracing::info!(
             "the operator's API is off; set operator_token (WHARF_OPERATOR_TOKEN) to turn it on"
         );
         return;
     };
     let address = listener.addresses();
-    if !listener.is_local() {
+    if !listener.is_local() && !is_encrypted {
         tracing::warn!(
             %address,
-            "the operator's API can be reached from other machines, and is not encrypted: let only a \
-             proxy that speaks TLS reach it, or choose a loopback address as operator_listen"
+            "the operator's API can be reached from other machines, and is not encrypted: set \
+             operator_tls, or choose a loopback address as operator_listen"
         );
     }
     if token.expose().len() < MIN_GOOD_TOKEN_BYTES {
@@ -164,20 +176,23 @@ pub fn announce(operator: Option<&Operator>) {
 }
 
 impl Operator {
-    /// Serves until `closing` completes, and then until the requests under way are answered.
+    /// Serves until `closing` completes, and then until the requests under way are answered. Other requests than
+    /// checks wait for `started`.
     pub(crate) async fn serve(
-        self,
-        config: Arc<Config>,
-        registry: Arc<Registry>,
+        self: Arc<Self>,
+        front: Arc<Front>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
         seen: Seen,
-        metrics: Arc<Metrics>,
+        started: watch::Receiver<bool>,
         mut closing: watch::Receiver<()>,
     ) {
+        let metrics = Metrics::new(front.clone(), deploys.clone());
         let api = Arc::new(Api {
-            config,
-            registry,
+            config: front.config.clone(),
+            registry: front.registry.clone(),
+            front,
+            started,
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
@@ -193,11 +208,11 @@ impl Operator {
         });
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
-            () = accept(&self.listener, &pending, api, closing.clone()) => {}
+            () = accept(&self.listener, self.entrance.clone(), &pending, api, closing.clone()) => {}
             () = metrics.measure() => {}
             _ = closing.changed() => {}
         }
-        drop(self.listener);
+        drop(self);
         pending.all_free().await;
         // It waits for the disk. It fails only by a panic, which the log has.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
@@ -206,6 +221,7 @@ impl Operator {
 
 async fn accept(
     listener: &Listener,
+    entrance: Arc<Entrance>,
     pending: &Arc<Pending>,
     api: Arc<Api>,
     closing: watch::Receiver<()>,
@@ -213,8 +229,11 @@ async fn accept(
     loop {
         let (transport, remote) = listener.accept().await;
         let seat = pending.take().await;
-        let (api, closing) = (api.clone(), closing.clone());
+        let (api, closing, entrance) = (api.clone(), closing.clone(), entrance.clone());
         tokio::spawn(async move {
+            let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await else {
+                return;
+            };
             let limits = HttpLimits::of_operator(&api.config);
             let (api, seat) = (&api, &seat);
             let answer =
@@ -234,6 +253,10 @@ async fn accept(
 struct Api {
     config: Arc<Config>,
     registry: Arc<Registry>,
+    /// The clients' side of the host, whose state the checks ask for.
+    front: Arc<Front>,
+    /// True once each plugin of the start has been looked at.
+    started: watch::Receiver<bool>,
     deploys: Arc<Deploys>,
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
@@ -306,6 +329,11 @@ impl Api {
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
     ) -> Response<OperatorBody> {
+        if let Some(reply) = health::reply(&self.front, &request) {
+            return reply.map(Either::Left);
+        }
+        // It fails if the host stops first. The request is answered all the same.
+        let _ = self.started.clone().wait_for(|started| *started).await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let host = origin::host(&request);
         let is_own = origin::is_own(&self.config, host);

@@ -63,14 +63,26 @@ impl Place {
 
     /// Returns the address at which a host with this configuration has its API, as this machine reaches it.
     pub fn of(config: &Config) -> Place {
-        match config.operator_listen.first() {
-            Some(Listen::Unix(path)) => Place::Unix(path.clone()),
-            Some(Listen::Address(address)) if !address.ip().is_unspecified() => {
+        config.operator_listen.first().map_or_else(|| Place::local(0), Place::at)
+    }
+
+    /// Returns the place of an address that a host listens on, as its own machine reaches it.
+    pub fn at(listen: &Listen) -> Place {
+        match listen {
+            Listen::Unix(path) => Place::Unix(path.clone()),
+            Listen::Address(address) if !address.ip().is_unspecified() => {
                 Place::Url(format!("http://{address}"))
             }
-            Some(Listen::Address(address)) => Place::local(address.port()),
-            Some(Listen::Localhost(port)) => Place::local(*port),
-            None => Place::local(0),
+            Listen::Address(address) => Place::local(address.port()),
+            Listen::Localhost(port) => Place::local(*port),
+        }
+    }
+
+    /// Returns true for a URL that has the path of a resource.
+    pub fn has_path(&self) -> bool {
+        match self {
+            Place::Url(url) => url.parse::<Uri>().is_ok_and(|url| url.path().len() > 1),
+            Place::Unix(_) => false,
         }
     }
 
@@ -128,7 +140,8 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct OperatorClient {
     place: Place,
-    authorization: HeaderValue,
+    /// The token as a header; none for what needs no token.
+    authorization: Option<HeaderValue>,
     network: Arc<NetworkClient>,
 }
 
@@ -144,8 +157,19 @@ impl OperatorClient {
             anyhow::anyhow!("the operator's token has characters that no header can have")
         })?;
         authorization.set_sensitive(true);
+        let authorization = Some(authorization);
         let network = Arc::new(NetworkClient::new(config)?);
         Ok(OperatorClient { place, authorization, network })
+    }
+
+    /// Makes a client for checks, which need no token.
+    ///
+    /// # Errors
+    ///
+    /// The file of certificates cannot be used.
+    pub fn without_token(config: &Config, place: Place) -> anyhow::Result<OperatorClient> {
+        let network = Arc::new(NetworkClient::new(config)?);
+        Ok(OperatorClient { place, authorization: None, network })
     }
 
     /// Sends a request and returns the answer, whatever its status. `path` begins with a slash and may have a query.
@@ -164,7 +188,10 @@ impl OperatorClient {
         let exchange = self.exchange(verb.method(), path, body, None);
         let sent = tokio::time::timeout(limit, exchange).await;
         sent.with_context(|| format!("{place} has not answered within {} s", limit.as_secs()))?
-            .with_context(|| format!("no operator's API answers at {place}"))
+            .with_context(|| match &self.authorization {
+                Some(_) => format!("no operator's API answers at {place}"),
+                None => format!("nothing answers at {place}"),
+            })
     }
 
     /// Asks for a stream, and gives each of its parts to `sink` as it comes, until one of the two has ended. An answer with
@@ -199,8 +226,10 @@ impl OperatorClient {
             .method(method)
             .uri(target)
             .header(HOST, host)
-            .header(AUTHORIZATION, self.authorization.clone())
             .header(USER_AGENT, concat!("wharf/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
         if has_body {
             request = request.header(CONTENT_TYPE, "application/wasm");
         }

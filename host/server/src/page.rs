@@ -1,5 +1,5 @@
 //! The pages that the host serves over plain HTTP: the demo page for the example plugins, the
-//! client that it is written with, and a health check.
+//! client that it is written with.
 
 use std::borrow::Cow;
 
@@ -22,9 +22,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// Longest name of a host with its port that the policy repeats, in bytes (RFC 1035, 2.3.4).
 const MAX_HOST_BYTES: usize = 253 + 6;
 
-/// Path of the health check.
-pub(crate) const HEALTH: &str = "/healthz";
-
 /// The client for browsers, which pages of other origins may import as well.
 const CLIENT: [&str; 3] = ["/_wharf/wharf.js", "/_wharf/positions.js", "/_wharf/presence.js"];
 
@@ -39,7 +36,7 @@ pub struct MountedChannel {
     pub generation: u64,
 }
 
-/// Returns the answer to a request for the page or the health check; `None` for anything else.
+/// Returns the answer to a request for the page; `None` for anything else.
 /// `mounted` gives the channels in service.
 pub fn reply<B>(
     config: &Config,
@@ -49,7 +46,6 @@ pub fn reply<B>(
 ) -> Option<Reply> {
     let path = request.uri().path();
     let (kind, content) = match path {
-        HEALTH => ("text/plain; charset=utf-8", Cow::Borrowed("ok\n")),
         _ if !config.page => return None,
         "/_wharf/channels.json" => ("application/json", Cow::Owned(list(&mounted()))),
         demo::LIST => ("application/json", Cow::Owned(format!("{}\n", Demo::list(demo)))),

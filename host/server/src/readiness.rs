@@ -1,40 +1,30 @@
-//! The answer to the question if the host is ready for clients.
+//! The host's readiness for clients, as a status and a text.
 
 use std::sync::atomic::Ordering;
 
-use hyper::header::{ALLOW, CACHE_CONTROL, HeaderValue, RETRY_AFTER};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 
 use crate::handshake::Front;
-use crate::reply::{self, Reply};
 use wharf_runtime::registry::Readiness;
 
-/// Path of the question.
-pub(crate) const READY: &str = "/readyz";
-
-/// Answers the question: 200 if the host is ready, else 503. The text has counts and no names, since
-/// anybody may ask.
-pub(crate) fn reply(front: &Front, method: &Method) -> Reply {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut reply = reply::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return reply;
-    }
+/// Returns the answer to the question if the host is ready: 200 if it is, else 503. The text has counts and no names,
+/// since anybody may ask. A query `exclude=engine` is for balancers of hosts that serve on without each other.
+pub(crate) fn state(front: &Front, query: Option<&str>) -> (StatusCode, String) {
     let is_stopping = is_stopping(front);
-    let readiness = front.registry.readiness();
+    let mut readiness = front.registry.readiness();
+    readiness.is_cluster_failing &= !excludes_engine(query);
     let is_ready = !is_stopping && readiness.is_ready();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut reply = reply::text(status, &text(&readiness, is_stopping));
-    let headers = reply.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if !is_ready {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    reply
+    (status, text(&readiness, is_stopping))
+}
+
+/// Returns true if a query says that the host may be ready without the engine of its cluster.
+fn excludes_engine(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|part| part == "exclude=engine"))
 }
 
 /// Returns true if the host stops, or was asked to and still serves.
-pub(crate) fn is_stopping(front: &Front) -> bool {
+fn is_stopping(front: &Front) -> bool {
     front.is_closing.load(Ordering::SeqCst) || front.is_leaving.load(Ordering::SeqCst)
 }
 
@@ -71,6 +61,16 @@ mod tests {
         is_data_failing: false,
         is_cluster_failing: false,
     };
+
+    #[test]
+    fn only_a_query_that_says_so_leaves_the_engine_out() {
+        for query in ["exclude=engine", "a=b&exclude=engine", "exclude=engine&exclude=other"] {
+            assert!(excludes_engine(Some(query)), "{query}");
+        }
+        for query in [None, Some(""), Some("exclude="), Some("exclude=engines"), Some("engine")] {
+            assert!(!excludes_engine(query), "{query:?}");
+        }
+    }
 
     #[test]
     fn the_first_line_is_the_state() {

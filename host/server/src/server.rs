@@ -19,10 +19,11 @@ use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
+use crate::listener::entrance::Entrance;
 use crate::log_tail::LogTail;
-use crate::metrics::Metrics;
 use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
+use crate::tls::{Tls, TlsFiles};
 use crate::token::ChannelTokenRules;
 use wharf_config::Config;
 use wharf_contract::close::Reason;
@@ -84,7 +85,12 @@ pub async fn run(
     let Observers { loads, log } = observers;
     let config = Arc::new(config);
     let address = listener.addresses();
-    let operator = operator::bind(&config)?;
+    let operator = operator::bind(&config)?.map(Arc::new);
+    let tls = Tls::open(TlsFiles {
+        setting: "tls",
+        certificates: config.tls.clone(),
+        authorities: config.tls_client_authorities.clone(),
+    })?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
@@ -143,29 +149,32 @@ pub async fn run(
     let server = Server {
         config: config.clone(),
         front: front.clone(),
+        entrance: Arc::new(Entrance::of_clients(&config, tls)),
         pending: Pending::new(MAX_PENDING, PENDING_PATIENCE, CLIENTS),
         closing: watch::channel(()).0,
     };
-    let mut operating = None;
-    let announced = async {
+    let (started, is_started) = watch::channel(false);
+    let operating = operator.clone().zip(seen).map(|(operator, seen)| {
+        let (closing, audit) = (server.closing.subscribe(), Audit::open(&config));
+        let (front, deploys) = (front.clone(), deploys.clone());
+        let serving = operator.serve(front, deploys, audit, seen, is_started, closing);
+        tokio::spawn(serving)
+    });
+    let (loading, has_cache) = (registry.clone(), config.cache.is_some());
+    let announced = async move {
         // The sender is gone only if loading has panicked, which the log has.
         let _ = first_scan.await;
         // The first line with an address is that of the clients, and the last of all without the API.
         if operator.is_none() {
             operator::announce(None);
         }
-        announce(&address, &folder, &registry);
-        if let Some(demo) = demo.filter(|_| config.cache.is_some()) {
-            tokio::spawn(demo.compile_ahead(registry.clone()));
+        announce(&address, &folder, &loading);
+        if let Some(demo) = demo.filter(|_| has_cache) {
+            tokio::spawn(demo.compile_ahead(loading));
         }
-        if let Some((operator, seen)) = operator.zip(seen) {
+        if let Some(operator) = operator {
             operator::announce(Some(&operator));
-            let closing = server.closing.subscribe();
-            let (config, audit) = (config.clone(), Audit::open(&config));
-            let metrics = Metrics::new(front.clone(), deploys.clone());
-            let (registry, deploys) = (registry.clone(), deploys.clone());
-            let serving = operator.serve(config, registry, deploys, audit, seen, metrics, closing);
-            operating = Some(tokio::spawn(serving));
+            started.send_replace(true);
         }
         std::future::pending::<()>().await;
     };
@@ -241,6 +250,7 @@ fn announce(address: &str, folder: &std::path::Path, registry: &Registry) {
 struct Server {
     config: Arc<Config>,
     front: Arc<Front>,
+    entrance: Arc<Entrance>,
     /// Seats of the sockets that are not upgraded yet.
     pending: Arc<Pending>,
     /// Tells HTTP connections between two requests that the host is shutting down.
@@ -251,9 +261,15 @@ impl Server {
     async fn accept(&self, listener: &Listener) {
         loop {
             let (transport, remote) = listener.accept().await;
-            let visit = Visit::accepted(remote, self.pending.take().await);
+            let seat = self.pending.take().await;
             let (front, closing) = (self.front.clone(), self.closing.subscribe());
-            tokio::spawn(visit_host(front, transport, visit, closing));
+            let entrance = self.entrance.clone();
+            tokio::spawn(async move {
+                if let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await {
+                    let visit = Visit::accepted(remote, seat);
+                    visit_host(front, transport, visit, closing).await;
+                }
+            });
         }
     }
 

@@ -141,7 +141,7 @@ fn arrived(transport: &Transport, cx: &mut Context<'_>) -> Poll<()> {
     match transport {
         Transport::Tcp(socket) => socket.poll_read_ready(cx).map(|_| ()),
         Transport::Unix(socket) => socket.poll_read_ready(cx).map(|_| ()),
-        Transport::Memory(_) => Poll::Ready(()),
+        Transport::Tls(_) | Transport::Memory(_) => Poll::Ready(()),
     }
 }
 

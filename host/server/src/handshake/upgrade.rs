@@ -50,7 +50,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// Returns true if a request asks for a WebSocket.
-pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket")
 }
 
