@@ -142,7 +142,9 @@ impl Operator {
         metrics: Arc<Metrics>,
         mut closing: watch::Receiver<()>,
     ) {
+        let metrics_token = config.metrics_token.as_ref();
         let api = Arc::new(Api {
+            metrics_token: metrics_token.map(|token| digest(token.expose().as_bytes())),
             config,
             registry,
             deploys,
@@ -204,6 +206,8 @@ struct Api {
     metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
+    /// The hash of the token that is for scrapes only, if there is one.
+    metrics_token: Option<[u8; 32]>,
     /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
     /// Budget of the log lines about commands that end or remove something.
@@ -266,7 +270,7 @@ impl Api {
     ) -> Response<Full<Bytes>> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let accepted = accepted_format(request.headers());
-        let answered = match self.check_token(remote, request.headers()) {
+        let answered = match self.check_token(remote, &request) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let _busy = seat.busy();
@@ -297,8 +301,8 @@ impl Api {
     }
 
     /// Checks that the request has the token, in the only header that may carry it.
-    fn check_token(&self, remote: Remote, headers: &HeaderMap) -> Result<(), Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
+    fn check_token(&self, remote: Remote, request: &Request<Incoming>) -> Result<(), Problem> {
+        let mut values = request.headers().get_all(AUTHORIZATION).iter();
         let (given, further) = (values.next(), values.next());
         let token = given.filter(|_| further.is_none()).and_then(|value| {
             let value = value.as_bytes();
@@ -306,11 +310,14 @@ impl Api {
             scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
         });
         // Hashes are compared in full, so that the time it takes tells nothing of the token.
-        let is_ours = token.is_some_and(|token| {
-            let pairs = digest(token).into_iter().zip(self.token);
-            pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
-        });
-        if is_ours {
+        let is = |known: &[u8; 32]| {
+            token.is_some_and(|token| {
+                let pairs = digest(token).into_iter().zip(known);
+                pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+            })
+        };
+        let is_scrape = request.uri().path() == METRICS && !Act::is_one(request.method());
+        if is(&self.token) || (is_scrape && self.metrics_token.as_ref().is_some_and(is)) {
             return Ok(());
         }
         if self.log_budget.take() {
