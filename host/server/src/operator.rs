@@ -188,7 +188,9 @@ impl Operator {
         mut closing: watch::Receiver<()>,
     ) {
         let metrics = Metrics::new(front.clone(), deploys.clone());
+        let metrics_token = front.config.metrics_token.as_ref();
         let api = Arc::new(Api {
+            metrics_token: metrics_token.map(|token| digest(token.expose().as_bytes())),
             config: front.config.clone(),
             registry: front.registry.clone(),
             front,
@@ -269,6 +271,8 @@ struct Api {
     metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
+    /// The hash of the token that is for scrapes only, if there is one.
+    metrics_token: Option<[u8; 32]>,
     /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
     /// Budget of the log lines about commands that end or remove something.
@@ -341,7 +345,7 @@ impl Api {
             return file.map(Either::Left);
         }
         let accepted = accepted_format(request.headers());
-        let answered = match self.check_token(remote, request.headers()) {
+        let answered = match self.check_token(remote, &request) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let busy = seat.busy();
