@@ -6,6 +6,7 @@
 //! inboxes, to a guest as an event of its own.
 
 mod access;
+mod action_line;
 pub(crate) mod audit;
 mod commands;
 mod events;
@@ -59,6 +60,7 @@ use wharf_runtime::ports::LoadObserver;
 use wharf_runtime::registry::Registry;
 
 use access::digest;
+use action_line::ActionLine;
 use audit::{Act, Audit};
 use events::{OperatorBody, Streams};
 use everywhere::Question;
@@ -279,42 +281,6 @@ struct Api {
     action_lines: LogBudget,
     /// Budget of the log lines about the other commands, of which a backend may send many.
     message_lines: LogBudget,
-}
-
-/// The line of the log about a command, so that its cause can be found later. It is written when this
-/// is dropped: also if the host has panicked while it ran the command.
-struct ActionLine {
-    api: Arc<Api>,
-    is_final: bool,
-    remote: Remote,
-    channel: Arc<str>,
-    action: &'static str,
-    /// Connection, user or room.
-    subject: Option<String>,
-    /// Status of the answer, if there is one.
-    status: Option<u16>,
-}
-
-impl ActionLine {
-    fn of(api: &Arc<Api>, remote: Remote, channel: &Channel, command: &Command) -> ActionLine {
-        let subject = command.subject();
-        let subject =
-            subject.map(|(kind, name)| format!("{kind} {}", escape(cut(name, MAX_SHOWN_BYTES))));
-        let (channel, action) = (channel.context.name.clone(), command.name());
-        let (api, is_final) = (api.clone(), command.is_final());
-        ActionLine { api, is_final, remote, channel, action, subject, status: None }
-    }
-}
-
-impl Drop for ActionLine {
-    fn drop(&mut self) {
-        let ActionLine { api, is_final, remote, channel, action, subject, status } = self;
-        let budget = if *is_final { &api.action_lines } else { &api.message_lines };
-        if budget.take() {
-            let channel: &str = channel;
-            tracing::info!(%remote, channel, action, subject, status, "operator's action");
-        }
-    }
 }
 
 /// A command that may be run.
