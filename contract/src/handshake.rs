@@ -77,6 +77,72 @@ sentences! {
 }
 
 impl TurnedAway {
+    /// Every reason, for tables and tests.
+    pub const ALL: [TurnedAway; 28] = [
+        TurnedAway::TargetTooLong,
+        TurnedAway::BadEncoding,
+        TurnedAway::NotFound,
+        TurnedAway::Method,
+        TurnedAway::Body,
+        TurnedAway::HttpVersion,
+        TurnedAway::Host,
+        TurnedAway::NoUpgrade,
+        TurnedAway::WebSocketVersion,
+        TurnedAway::Key,
+        TurnedAway::SeveralOrigins,
+        TurnedAway::OriginRequired,
+        TurnedAway::OriginNotAscii,
+        TurnedAway::NullOrigin,
+        TurnedAway::Origin,
+        TurnedAway::UnknownHost,
+        TurnedAway::Subprotocol,
+        TurnedAway::TokenRequired,
+        TurnedAway::TokenExpired,
+        TurnedAway::TokenInvalid,
+        TurnedAway::TokenUnchecked,
+        TurnedAway::ChannelFailed,
+        TurnedAway::ChannelBusy,
+        TurnedAway::Full,
+        TurnedAway::ChannelFull,
+        TurnedAway::AddressFull,
+        TurnedAway::Starting,
+        TurnedAway::Stopping,
+    ];
+
+    /// Returns the token, for metrics.
+    pub const fn token(&self) -> &'static str {
+        match self {
+            TurnedAway::TargetTooLong => "target-too-long",
+            TurnedAway::BadEncoding => "bad-encoding",
+            TurnedAway::NotFound => "not-found",
+            TurnedAway::Method => "method",
+            TurnedAway::Body => "body",
+            TurnedAway::HttpVersion => "http-version",
+            TurnedAway::Host => "host",
+            TurnedAway::NoUpgrade => "no-upgrade",
+            TurnedAway::WebSocketVersion => "websocket-version",
+            TurnedAway::Key => "key",
+            TurnedAway::SeveralOrigins => "several-origins",
+            TurnedAway::OriginRequired => "origin-required",
+            TurnedAway::OriginNotAscii => "origin-not-ascii",
+            TurnedAway::NullOrigin => "null-origin",
+            TurnedAway::Origin => "origin",
+            TurnedAway::UnknownHost => "unknown-host",
+            TurnedAway::Subprotocol => "subprotocol",
+            TurnedAway::TokenRequired => "token-required",
+            TurnedAway::TokenExpired => "token-expired",
+            TurnedAway::TokenInvalid => "token-invalid",
+            TurnedAway::TokenUnchecked => "token-unchecked",
+            TurnedAway::ChannelFailed => "channel-failed",
+            TurnedAway::ChannelBusy => "channel-busy",
+            TurnedAway::Full => "full",
+            TurnedAway::ChannelFull => "channel-full",
+            TurnedAway::AddressFull => "address-full",
+            TurnedAway::Starting => "starting",
+            TurnedAway::Stopping => "stopping",
+        }
+    }
+
     /// Returns the HTTP status.
     pub const fn status(&self) -> u16 {
         match self {

@@ -65,7 +65,7 @@ pub use folder::{configured, folder};
 pub use foreign::ForeignClient;
 pub use hosts::{Hosts, Setup};
 pub use log::{Line, Log};
-pub use operator::Operated;
+pub use operator::{Operated, Stream};
 pub use raw::{Frame, HttpAnswer, Raw};
 pub use reader::Reader;
 pub use server::{Stopped, Wharf, mounts, run, run_in};

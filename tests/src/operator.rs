@@ -95,6 +95,16 @@ impl Operated {
         self.command(&["deploy", &file], &[(&file, bytes)])
     }
 
+    /// Asks for a stream of events.
+    pub async fn stream(&self, path: &str) -> Stream {
+        let mut raw = Raw::open(self.api).await;
+        let (name, value) = authorization();
+        // In this version of HTTP a body is not in chunks.
+        raw.write(format!("GET {path} HTTP/1.0\r\n{name}: {value}\r\n\r\n")).await;
+        let answer = raw.answer().await;
+        Stream { answer, raw }
+    }
+
     /// Returns the answer to `GET` of a path: status and JSON.
     pub async fn ask(&self, path: &str) -> (u16, Value) {
         answered(self.request("GET", path, &[authorization()], b"").await)
@@ -129,12 +139,45 @@ impl Operated {
     }
 }
 
+/// A stream of events, or the refusal of one.
+#[derive(Debug)]
+pub struct Stream {
+    /// The answer. That of a stream has no body.
+    pub answer: HttpAnswer,
+    raw: Raw,
+}
+
+impl Stream {
+    /// Returns the next event, with its name; `None` at the end of the stream.
+    pub async fn event(&mut self) -> Option<(String, Value)> {
+        loop {
+            let block = String::from_utf8(self.raw.until(b"\n\n").await?).expect("UTF-8");
+            let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+            // Others are comments.
+            if let Some(name) = line("event: ") {
+                let data = line("data: ").expect("data").parse().expect("JSON");
+                return Some((name.to_owned(), data));
+            }
+        }
+    }
+
+    /// Waits for an event of this name that is the wanted one.
+    pub async fn wait_for(&mut self, name: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let (its, data) = self.event().await.expect("the stream goes on");
+            if its == name && is_wanted(&data) {
+                return data;
+            }
+        }
+    }
+}
+
 fn command(api: SocketAddr, arguments: &[&str], files: &[(&str, &[u8])]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, bytes) in files {
         std::fs::write(folder.path().join(name), bytes).expect("a file");
     }
-    let flag = if arguments.first() == Some(&"status") { "--url" } else { "--to" };
+    let flag = if arguments.first() == Some(&"deploy") { "--to" } else { "--url" };
     let place = format!("http://{}", api);
     let arguments: Vec<&str> = arguments.iter().copied().chain([flag, &place]).collect();
     let environment = [("WHARF_OPERATOR_TOKEN", TOKEN), ("USER", "ann")];

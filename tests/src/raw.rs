@@ -134,6 +134,18 @@ impl Raw {
         Some(answer)
     }
 
+    /// Returns the next bytes up to the end of this mark; `None` at the end of the stream.
+    pub async fn until(&mut self, mark: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(mark.len()).position(|bytes| bytes == mark) {
+                return Some(self.buffer.drain(..at + mark.len()).collect());
+            }
+            if !self.fill().await {
+                return None;
+            }
+        }
+    }
+
     /// Asks for an upgrade as a client should, and checks the answer.
     pub async fn upgrade(&mut self, path: &str) {
         self.request(&format!("GET {path}"), &upgrade_headers()).await;

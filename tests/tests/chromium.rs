@@ -3,6 +3,7 @@
 
 mod auction;
 mod browser;
+mod dashboard;
 mod page;
 mod page_rules;
 mod page_swaps;

@@ -28,7 +28,8 @@ use watcher::SourceWatcher;
 use wharf_config::{Config, Source, Sources};
 use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
-use wharf_server::server;
+use wharf_server::log_tail::LogTail;
+use wharf_server::server::{self, Observers};
 
 /// Default log directives: all lines but those about the loading of plugins, which has lines of its
 /// own.
@@ -46,7 +47,7 @@ pub fn prepared(mut config: Config, sources: &Sources) -> Config {
 }
 
 /// Builds the plugins in these folders (the working directory if there are none), serves, and
-/// builds again after changes, until `shutdown` completes.
+/// builds again after changes, until `shutdown` completes. The operator may read the last lines of `log`.
 ///
 /// # Errors
 ///
@@ -58,6 +59,7 @@ pub async fn dev(
     machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
+    log: Option<Arc<LogTail>>,
 ) -> anyhow::Result<()> {
     tokio::pin!(shutdown);
     let progress = Arc::new(Progress::default());
@@ -89,8 +91,8 @@ pub async fn dev(
     let building = tokio::task::spawn_blocking(move || builder.run());
     // Each session of work begins anew, and leaves nothing beside the crate.
     config.data = None;
-    let served =
-        server::run_observed(config, machine, listener, shutdown, Arc::new(outcomes)).await;
+    let observers = Observers { loads: Arc::new(outcomes), log };
+    let served = server::run(config, machine, listener, shutdown, observers).await;
     cargo.stop();
     telling.abort();
     let _ = building.await;

@@ -190,6 +190,10 @@ Examples:
       Copy the data folder, also while the server runs
   wharf status
       Show the hosts of a cluster, and the plugins that they run
+  wharf top
+      Show the figures of a running host and of its channels, each second
+  wharf logs chat
+      Show the log of a channel, and follow it
   wharf deploy chat.wasm --to http://127.0.0.1:4001
       Send a plugin to all hosts of a cluster
   WHARF_MAX_MESSAGE_BYTES=64KiB wharf config

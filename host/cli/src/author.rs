@@ -31,8 +31,8 @@ pub fn run(command: AuthorCommand, inherited: Option<Vec<OwnedFd>>) -> ExitCode 
             Err(error) => outcome(Err(error)),
         },
         AuthorCommand::Dev(crates, config, sources) => {
-            let dev = |config, machine, listener, shutdown| {
-                dev::dev(config, crates, machine, listener, shutdown)
+            let dev = |config, machine, listener, shutdown, log| {
+                dev::dev(config, crates, machine, listener, shutdown, log)
             };
             outcome(serve(dev::prepared(config, &sources), &sources, inherited, dev))
         }

@@ -1,6 +1,7 @@
 //! The log: lines to standard error, from a thread of its own.
 
 mod json;
+mod tail;
 
 use std::io::{self, IsTerminal, Stderr, Write};
 use std::sync::Arc;
@@ -10,10 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use wharf_config::{Config, LogFormat};
+use wharf_server::log_tail::LogTail;
 
 use json::JsonLines;
+use tail::TailLayer;
 
 /// Lines that may wait to be written while the reader of the log is slow. Further ones are dropped.
 const BUFFERED_LINES: usize = 4096;
@@ -30,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Log {
     writing: Option<WorkerGuard>,
     is_stuck: Arc<AtomicBool>,
+    tail: Option<Arc<LogTail>>,
 }
 
 impl Log {
@@ -56,12 +62,21 @@ impl Log {
             .lossy(true)
             .thread_name("log")
             .finish(Watched { out: io::stderr(), is_writing: is_stuck.clone() });
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-        match config.log_format {
-            LogFormat::Human => lines.with_ansi(wants_colours()).with_target(false).init(),
-            LogFormat::Json => lines.event_format(JsonLines).init(),
-        }
-        Ok(Log { writing: Some(guard), is_stuck })
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+        let lines = match config.log_format {
+            LogFormat::Human => lines.with_ansi(wants_colours()).with_target(false).boxed(),
+            LogFormat::Json => lines.event_format(JsonLines).boxed(),
+        };
+        // Nobody could read them without an operator.
+        let tail = config.operator_token.is_some().then(|| Arc::new(LogTail::default()));
+        let kept = tail.clone().map(TailLayer);
+        tracing_subscriber::registry().with(filter).with(lines).with(kept).init();
+        Ok(Log { writing: Some(guard), is_stuck, tail })
+    }
+
+    /// Returns the last lines of channels, which are kept for the operator.
+    pub fn tail(&self) -> Option<Arc<LogTail>> {
+        self.tail.clone()
     }
 }
 

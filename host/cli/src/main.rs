@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use arguments::Command;
+use wharf_server::Observers;
 
 fn main() -> ExitCode {
     memory::give_back_large_blocks();
@@ -51,7 +52,11 @@ fn main() -> ExitCode {
             outcome(output::print(&config.effective(&sources)))
         }
         Ok(Command::Serve(config, sources)) => {
-            outcome(serve::serve(config, &sources, inherited, wharf_server::run))
+            let server = |config, machine, listener, shutdown, log| {
+                let observers = Observers { log, ..Observers::default() };
+                wharf_server::run(config, machine, listener, shutdown, observers)
+            };
+            outcome(serve::serve(config, &sources, inherited, server))
         }
         Ok(Command::Data(command, config, sources)) => {
             sources.ignored().into_iter().for_each(output::complain);

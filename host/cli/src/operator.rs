@@ -1,12 +1,17 @@
-//! The commands for a running host: `wharf status` and `wharf deploy`. They ask the operator's API.
+//! The commands for a running host: `wharf status`, `top`, `logs` and `deploy`. They ask the operator's API.
 //!
 //! - [`status`]: the hosts of a cluster, in words.
+//! - [`top`]: the figures of a host, again and again. [`figures`]: figures for people.
+//! - [`logs`]: the log of a channel.
 //! - [`deploy`]: deployments, in words.
 //! - [`table`]: columns of equal width.
 
 mod deploy;
+mod figures;
+mod logs;
 mod status;
 mod table;
+mod top;
 
 use std::path::Path;
 use std::time::Duration;
@@ -45,12 +50,20 @@ pub fn run(command: &OperatorCommand, config: &Config) -> anyhow::Result<()> {
     let client = OperatorClient::new(config, place.clone(), token)?;
     // The answer of one question needs no more.
     let runtime = runtime(&Config { workers: 1, ..Config::default() })?;
-    let answered = runtime.block_on(asked(&client, &command.action));
+    let answered = match &command.action {
+        OperatorAction::Top { once } => runtime.block_on(top::run(&client, *once, command.json)),
+        OperatorAction::Logs { follows: true, .. } => {
+            runtime.block_on(logs::follow(&client, &command.action, command.json))
+        }
+        action => runtime.block_on(asked(&client, action)).map(Some),
+    };
     end(runtime);
     let answer = answered.with_context(|| {
         "is the host running, with an `operator_token`? The log of a host has its address in the line \"listening for the \
          operator\""
     })?;
+    // It has shown everything already.
+    let Some(answer) = answer else { return Ok(()) };
     let body = read(&place, &answer)?;
     if command.json {
         print(&format!("{body:#}\n"))?;
@@ -58,6 +71,7 @@ pub fn run(command: &OperatorCommand, config: &Config) -> anyhow::Result<()> {
     match (&command.action, answer.status) {
         (_, 200) if command.json => Ok(()),
         (OperatorAction::Status, 200) => print(&status::shown(&body)),
+        (OperatorAction::Logs { .. }, 200) => print(&logs::shown(&body)),
         (OperatorAction::List, 200) => print(&deploy::list(&body)),
         (action, 200) => print(&deploy::done(action, &body)),
         (_, 401) => bail!(
@@ -78,6 +92,8 @@ async fn asked(client: &OperatorClient, action: &OperatorAction) -> anyhow::Resu
     let (verb, path, body, limit) = match action {
         OperatorAction::Status => (Verb::Get, "/api/nodes".to_owned(), nothing, QUESTION),
         OperatorAction::List => (Verb::Get, "/api/plugins".to_owned(), nothing, QUESTION),
+        OperatorAction::Logs { .. } => (Verb::Get, logs::path(action, false), nothing, QUESTION),
+        OperatorAction::Top { .. } => (Verb::Get, top::PATH.to_owned(), nothing, QUESTION),
         OperatorAction::Deploy { file, channel, is_dry_run } => {
             let (channel, bytes) = plugin(file, channel.as_deref())?;
             let path = format!("/api/plugins/{channel}?{}", dry_run(*is_dry_run));

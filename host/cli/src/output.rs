@@ -16,6 +16,19 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     finished(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
+/// Writes a part of an answer that goes on. Returns false if the reader has gone.
+///
+/// # Errors
+///
+/// The text cannot be written, as on a full disk.
+pub fn print_part(text: &str) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => finished(written).map(|()| true),
+    }
+}
+
 /// Returns the outcome of writing to standard output.
 ///
 /// # Errors

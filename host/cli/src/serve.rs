@@ -1,6 +1,7 @@
 //! The surroundings of a server: its runtime, its open files, its listener.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use tokio::runtime::Runtime;
 use wharf_config::{Config, Source, Sources};
 use wharf_runtime::plugin::Machine;
 use wharf_server::listener::Listener;
+use wharf_server::log_tail::LogTail;
 use wharf_server::operator::MAX_CONNECTIONS;
 use wharf_server::server::{CLIENTS, MAX_PENDING};
 
@@ -25,7 +27,7 @@ const MAPPINGS_PER_INSTANCE: usize = 8;
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// Runs `server` until it ends, with the sockets that this process has inherited or else with those
-/// of the configuration.
+/// of the configuration, and with the last lines of its log, if an operator may read them.
 pub fn serve<S, F>(
     mut config: Config,
     sources: &Sources,
@@ -33,11 +35,12 @@ pub fn serve<S, F>(
     server: S,
 ) -> anyhow::Result<()>
 where
-    S: FnOnce(Config, Machine, Listener, Shutdown) -> F,
+    S: FnOnce(Config, Machine, Listener, Shutdown, Option<Arc<LogTail>>) -> F,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let examined = machine::examine();
-    let _log = Log::open(&config)?;
+    let log = Log::open(&config)?;
+    let tail = log.tail();
     if let Some(ignored) = sources.ignored() {
         tracing::warn!("{ignored}");
     }
@@ -61,9 +64,10 @@ where
         }
         // The server runs on a worker, like all tasks that it starts: accepting a connection should
         // not have to wake another thread for it.
-        tokio::spawn(server(config, machine, listener, shutdown)).await?
+        tokio::spawn(server(config, machine, listener, shutdown, tail)).await?
     });
     end(runtime);
+    drop(log);
     served
 }
 

@@ -1,5 +1,7 @@
 //! An engine: the four interfaces together, and the state of its link.
 
+use std::time::Duration;
+
 use crate::answer::Answer;
 use crate::error::Unavailable;
 use crate::keys::Keys;
@@ -40,6 +42,8 @@ pub struct Status {
     pub overrun: u64,
     /// Topics that are subscribed to.
     pub topics: usize,
+    /// Time that the server took for its last sign of life; `None` where it is not asked for one.
+    pub round_trip: Option<Duration>,
 }
 
 /// State of the link to the server.

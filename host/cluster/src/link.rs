@@ -84,6 +84,8 @@ pub(crate) struct Link<C: Client> {
     sending: watch::Sender<Result<C::Connection, Unavailable>>,
     server: Mutex<String>,
     interruptions: AtomicU64,
+    /// Time of the last sign of life.
+    round_trip: Mutex<Option<Duration>>,
     /// Number of the connection that was begun last. An older one may still tell of its end.
     generation: AtomicU64,
     /// The reason for which the link must be made again.
@@ -128,6 +130,7 @@ impl<C: Client> Link<C> {
             sending: watch::Sender::new(Err(Unavailable::link_lost())),
             server: Mutex::default(),
             interruptions: AtomicU64::new(0),
+            round_trip: Mutex::default(),
             generation: AtomicU64::new(0),
             doubt: Mutex::default(),
             doubted: Notify::new(),
@@ -169,6 +172,7 @@ impl<C: Client> Link<C> {
             received,
             overrun,
             topics: self.subscriptions.count(),
+            round_trip: *self.round_trip.lock(),
         }
     }
 
@@ -308,13 +312,18 @@ async fn change<C: Client>(link: &Link<C>, opened: &mut Opened<C>) -> Result<(),
 
 /// Asks the server for a sign of life.
 async fn ask<C: Client>(link: &Arc<Link<C>>, opened: &mut Opened<C>) -> Result<(), Unavailable> {
+    let begun = Instant::now();
     let asking = C::ask(link, &opened.connection, &mut opened.receiver);
-    tokio::select! {
+    let answered = tokio::select! {
         why = link.doubted() => Err(why),
         answered = tokio::time::timeout(link.limits.timeout, asking) => {
             answered.unwrap_or_else(|_| Err(Unavailable::timed_out()))
         }
+    };
+    if answered.is_ok() {
+        *link.round_trip.lock() = Some(begun.elapsed());
     }
+    answered
 }
 
 /// Makes the link again; `None` when the engine is closed.

@@ -67,7 +67,7 @@ impl ConnectionId {
 
     /// Returns a function that returns true for the ids of this node until now, and false for those of
     /// connections that come later.
-    pub(crate) fn all_until_now() -> impl Fn(ConnectionId) -> bool {
+    pub fn all_until_now() -> impl Fn(ConnectionId) -> bool {
         let last = LAST.load(Ordering::Relaxed);
         move |id| id.number <= last
     }

@@ -556,13 +556,17 @@ impl Effects {
                 Effect::SetTimer(timer) => hub.set_timer(*timer),
                 Effect::CancelTimer(of) => hub.cancel_timer(&of.0, &of.1),
                 Effect::Publish(to, frame) => {
+                    // Each channel counts what its own clients get.
+                    hub.note_sent(writes);
                     to.0.publish(&to.1, &frame, writes).await;
+                    to.0.note_sent(writes);
                 }
             }
             if writes.is_urgent() {
                 writes.write().await;
             }
         }
+        hub.note_sent(writes);
         close
     }
 }

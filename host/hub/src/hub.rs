@@ -7,6 +7,7 @@ mod channels;
 mod delivery;
 mod history;
 mod kept;
+mod load;
 mod membership;
 mod owned;
 mod recorded;
@@ -34,6 +35,7 @@ use crate::presence::{PresenceRooms, PresenceTiming};
 use crate::rate_limits::RateLimits;
 use crate::room::{Members, Rooms};
 use crate::room_state::RoomStates;
+use crate::sent::SentCounters;
 use crate::time_of_day::unix_ms;
 use crate::timer::Timers;
 use crate::timer_record::TimerRecord;
@@ -44,6 +46,7 @@ pub use channels::Channels;
 pub use delivery::{EndPace, Posting};
 pub use history::KeptIn;
 pub use kept::RoomFacts;
+pub use load::QueueLoad;
 pub use owned::{Located, NotTaken, OwnedChanges, moved};
 pub use recorded::RecordedChanges;
 pub use reserved::{GroupKind, ReservedPlace};
@@ -60,6 +63,8 @@ pub struct Hub {
     everyone: Members,
     /// The presence lists of its rooms.
     presence: PresenceRooms,
+    /// The messages that were queued for its connections.
+    sent: Arc<SentCounters>,
     /// The records of all connections, for effects on one of them.
     connections: Records,
     /// The states of rooms, and their waiting events.
@@ -115,11 +120,13 @@ impl Hub {
 
     /// Makes a hub without connections, whose publications have an observer.
     pub fn observed(timing: PresenceTiming, publications: Box<dyn PublicationObserver>) -> Hub {
+        let sent = Arc::<SentCounters>::default();
         Hub {
             rooms: Rooms::default(),
             users: Rooms::default(),
             everyone: Members::default(),
-            presence: PresenceRooms::new(timing),
+            presence: PresenceRooms::counting(timing, sent.clone()),
+            sent,
             connections: Records::default(),
             states: RoomStates::default(),
             timers: Timers::default(),

@@ -21,6 +21,7 @@
 //! - [`client_bytes`]: the bytes that clients make the host hold, in sum.
 //! - [`inbox`]: posted events, until they are handled.
 //! - [`outbound`]: the byte-bounded queue and its batched writes.
+//! - [`sent`]: counters of the messages for clients.
 //! - [`transport`]: a connection's byte stream: a socket, or queues within this process.
 //! - [`peers`]: the other nodes of a cluster.
 //! - [`remote`]: the address of its other side.
@@ -58,6 +59,7 @@ pub mod inbox;
 pub mod frame;
 pub mod outbound;
 pub mod remote;
+pub mod sent;
 pub mod transport;
 
 pub mod token;

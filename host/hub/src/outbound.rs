@@ -477,6 +477,12 @@ impl Outbound {
         self.shut();
     }
 
+    /// Returns the size of the queue, and true if more than half of the bound waits.
+    pub(crate) fn load(&self) -> (usize, bool) {
+        let bytes = self.state.lock().queued_bytes;
+        (bytes, bytes > self.limit / 2)
+    }
+
     /// Returns the size of the queue in bytes; each frame counts for at least 64.
     pub fn queued_bytes(&self) -> usize {
         self.state.lock().queued_bytes

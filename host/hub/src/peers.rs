@@ -48,6 +48,9 @@ pub trait Cluster: Debug + Send + Sync {
     /// Returns the engine and its version, without secrets.
     fn engine(&self) -> String;
 
+    /// Returns the numbers of the link to the engine.
+    fn link(&self) -> LinkFacts;
+
     /// Returns the store of a channel, of at most `max_bytes`, which is the same one on all nodes.
     fn store(&self, channel: &str, max_bytes: usize) -> Arc<dyn Store>;
 }
@@ -67,6 +70,27 @@ pub struct NodeFacts {
     pub connections: u64,
     /// Time since it was heard last; `None` for this node.
     pub silent_for: Option<Duration>,
+}
+
+/// The numbers of a node's link to the engine, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkFacts {
+    /// Messages that were queued for sending.
+    pub published: u64,
+    /// Messages that were received.
+    pub received: u64,
+    /// Messages that were not sent.
+    pub lost: u64,
+    /// Messages that were received but not taken in time.
+    pub overrun: u64,
+    /// Bytes that wait to be sent now.
+    pub waiting_bytes: usize,
+    /// Topics that are subscribed to now.
+    pub topics: usize,
+    /// Number of times that the link was lost.
+    pub interruptions: u64,
+    /// Time of the last sign of life, if there was one.
+    pub round_trip: Option<Duration>,
 }
 
 /// The other nodes of a cluster. An implementation must not block, and must not call the hub.

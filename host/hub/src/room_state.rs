@@ -340,6 +340,11 @@ impl RoomStates {
         self.shared.rooms.load(Ordering::Relaxed)
     }
 
+    /// Returns the size of what waits in all inboxes together, in bytes.
+    pub(crate) fn inbox_bytes(&self) -> usize {
+        self.shared.inbox_bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns the size of all states together, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)

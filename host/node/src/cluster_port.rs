@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use wharf_cluster::LinkState;
 use wharf_hub::logs::Logs;
 use wharf_hub::owners::Owners;
-use wharf_hub::peers::{Cluster, NodeFacts, Peers};
+use wharf_hub::peers::{Cluster, LinkFacts, NodeFacts, Peers};
 use wharf_hub::store::Store;
 
 use crate::channel_owners::ChannelOwners;
@@ -73,6 +73,20 @@ impl Cluster for Node {
 
     fn engine(&self) -> String {
         self.shared.engine.status().server
+    }
+
+    fn link(&self) -> LinkFacts {
+        let status = self.shared.engine.status();
+        LinkFacts {
+            published: status.published,
+            received: status.received,
+            lost: status.dropped,
+            overrun: status.overrun,
+            waiting_bytes: status.waiting_bytes,
+            topics: status.topics,
+            interruptions: status.interruptions,
+            round_trip: status.round_trip,
+        }
     }
 
     fn logs(&self, channel: &str, max_bytes: usize) -> Arc<dyn Logs> {

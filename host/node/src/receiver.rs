@@ -205,7 +205,7 @@ async fn deliver(shared: &Shared, message: &FrameFor<'_>, writes: &mut PendingWr
     let frame = Frame::encode(kind, message.payload);
     if let Some(number) = message.to.connection {
         hub.send_to(ConnectionId::local(number), &frame, writes);
-        return;
+        return hub.note_sent(writes);
     }
     let (to, except) = message.to.read();
     match message.once {
@@ -216,6 +216,7 @@ async fn deliver(shared: &Shared, message: &FrameFor<'_>, writes: &mut PendingWr
                 other => other,
             };
             hub.deliver_once_here(&rooms, &frame, except, once, writes).await;
+            hub.note_sent(writes);
         }
         None => _ = hub.deliver_here(&to, &frame, except, writes).await,
     }

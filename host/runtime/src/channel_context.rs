@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::channel::Channel;
+use crate::channel_counters::ChannelCounters;
 use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
@@ -19,6 +20,7 @@ use wharf_contract::text::escape;
 use wharf_hub::hub::{Channels, Hub};
 use wharf_hub::inbox::InboxLimits;
 use wharf_hub::store::Store;
+use wharf_metrics::limits::Limit;
 
 /// The data that all generations and instances of a channel share.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct ChannelContext {
     pub lookups: Arc<Semaphore>,
     /// Memory of its instances together.
     pub memory: ChannelMemory,
+    /// Counters, for metrics.
+    pub counters: ChannelCounters,
     /// Turns of the calls that compute for long.
     pub long_calls: Arc<LongCalls>,
     /// Number of the last generation that has read claims of tokens though none are checked.
@@ -99,8 +103,12 @@ impl ChannelContext {
     /// Writes a guest's line, if its level is enabled and the channel may still write one.
     pub fn log(&self, line: &GuestLine<'_>) {
         // Lines of a disabled level must not use up the budget of the others.
-        if self.ports.log.is_enabled(line.level) && self.log_budget.take() {
-            self.ports.log.write(line);
+        if !self.ports.log.is_enabled(line.level) {
+            return;
+        }
+        match self.log_budget.take() {
+            true => self.ports.log.write(line),
+            false => Limit::LogLines.reached(),
         }
     }
 

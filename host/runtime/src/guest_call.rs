@@ -9,10 +9,12 @@ use tokio::time::Instant;
 
 use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
+use crate::event_kind::EventKind;
 use crate::instance::{Failure, Instance, bounded};
 use crate::slots::Slot;
 use wharf_contract::fault::Fault;
 use wharf_hub::connection::ConnectionRecord;
+use wharf_metrics::limits::Limit;
 
 /// Further attempts of a [persistent](Patience::Persistent) event whose instance cannot be started.
 const RETRIES: u32 = 6;
@@ -27,8 +29,8 @@ pub struct GuestCall<'a> {
     pub channel: &'a Channel,
     /// The subject of the event, for the log.
     pub about: About<'a>,
-    /// The name of the event's export, for the log.
-    pub event: &'static str,
+    /// The kind of the event.
+    pub event: EventKind,
     /// The time that the event may wait.
     pub patience: Patience,
 }
@@ -117,6 +119,7 @@ impl GuestCall<'_> {
     ) -> Result<R, CallError> {
         let result = match self.lease().await {
             Ok(mut lease) => {
+                self.channel.context.counters.event(self.event);
                 let result = call(&mut lease.instance).await;
                 let generation = lease.instance.generation();
                 self.channel.note_outcome(generation, result.is_ok());
@@ -125,7 +128,10 @@ impl GuestCall<'_> {
             }
             Err(error) => Err(error),
         };
-        result.inspect_err(|error| self.log(error))
+        result.inspect_err(|error| {
+            self.count(error);
+            self.log(error);
+        })
     }
 
     async fn lease(&self) -> Result<Lease<'_>, CallError> {
@@ -145,18 +151,10 @@ impl GuestCall<'_> {
     }
 
     async fn lease_once(&self) -> Result<Lease<'_>, CallError> {
-        let slot = {
-            let mut slot = pin!(self.channel.slots.take());
-            loop {
-                let wait = self.channel.context.config.instance_wait;
-                match bounded(wait, slot.as_mut()).await {
-                    Some(slot) => break slot,
-                    None if self.patience == Patience::Bounded => {
-                        return Err(CallError::Exhausted(Shortage::Slots));
-                    }
-                    None => self.log(&CallError::Exhausted(Shortage::Slots)),
-                }
-            }
+        let slot = match self.channel.slots.take_now() {
+            Some(slot) => slot,
+            // Boxed: it is rare, and other calls need not carry the room for it.
+            None => Box::pin(self.wait_for_slot()).await?,
         };
         let warm = self.channel.current().pool.take_warm();
         let instance = match warm {
@@ -165,6 +163,27 @@ impl GuestCall<'_> {
             None => Box::pin(self.start()).await?,
         };
         Ok(Lease { instance, _slot: slot })
+    }
+
+    async fn wait_for_slot(&self) -> Result<Slot<'_>, CallError> {
+        let ChannelContext { config, counters, .. } = &*self.channel.context;
+        let begun = std::time::Instant::now();
+        let mut slot = pin!(self.channel.slots.take());
+        let waited = loop {
+            match bounded(config.instance_wait, slot.as_mut()).await {
+                Some(slot) => break Ok(slot),
+                None if self.patience == Patience::Bounded => {
+                    break Err(CallError::Exhausted(Shortage::Slots));
+                }
+                None => {
+                    let exhausted = CallError::Exhausted(Shortage::Slots);
+                    self.count(&exhausted);
+                    self.log(&exhausted);
+                }
+            }
+        };
+        counters.waited_for_slot(begun.elapsed());
+        waited
     }
 
     /// Starts an instance. If others have the memory for it, or the machine is too busy, the event waits
@@ -190,6 +209,7 @@ impl GuestCall<'_> {
                         if self.patience == Patience::Bounded {
                             return Err(exhausted);
                         }
+                        self.count(&exhausted);
                         self.log(&exhausted);
                         until = Instant::now() + config.instance_wait;
                     }
@@ -208,9 +228,20 @@ impl GuestCall<'_> {
         started.map_err(|failure| CallError::NotStarted { generation, failure })
     }
 
+    fn count(&self, error: &CallError) {
+        match error {
+            CallError::Exhausted(_) => Limit::InstanceWait.reached(),
+            CallError::NotStarted { generation, failure }
+            | CallError::Failed { generation, failure } => {
+                self.channel.context.counters.failed(*generation, failure.kind);
+            }
+        }
+    }
+
     /// Tells the operator, within the channel's budget of such lines.
     fn log(&self, error: &CallError) {
         let GuestCall { channel, about, event, .. } = *self;
+        let event = event.name();
         if let CallError::Failed { generation, failure } = error
             && failure.kind == Fault::SessionUnreadable
         {
@@ -269,6 +300,7 @@ impl GuestCall<'_> {
     /// Tells the operator of sessions that a generation cannot read: one line for many of them.
     fn log_unreadable(&self, generation: u64, failure: &Failure) {
         let GuestCall { channel, about, event, .. } = *self;
+        let event = event.name();
         let Some(connections) = channel.note_unreadable_session(generation) else { return };
         if channel.context.failure_budget.take() {
             tracing::error!(

@@ -20,6 +20,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::channel_context::ChannelContext;
 use crate::epoch::EpochClock;
+use crate::event_kind::EventKind;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle;
 use crate::host_calls::{
     Call, ConnectionHandle, DescriptionHandle, GuestOutput, HandshakeHandle, Http, OutputName,
@@ -186,7 +187,8 @@ impl Instance {
         is_trial: bool,
     ) -> Result<Instance, Failure> {
         let config = &channel.config;
-        let meter = Arc::new(Meter::new(channel.long_calls.clone()));
+        let begun = std::time::Instant::now();
+        let meter = Arc::new(Meter::new(channel.clone()));
         let printing = Arc::new(Printing::default());
         let state = InstanceState {
             channel: channel.clone(),
@@ -233,6 +235,7 @@ impl Instance {
             poisoned,
         };
         instance.run_start_hook().await?;
+        channel.counters.started(begun.elapsed());
         Ok(instance)
     }
 
@@ -253,7 +256,7 @@ impl Instance {
         &mut self,
         call: Box<Call>,
     ) -> Result<Finished<Result<Vec<u8>, GuestRefusal>>, Failure> {
-        let budget = self.begin(call, "on-connect");
+        let budget = self.begin(call, EventKind::Connect.name());
         let (connection, handshake) = (borrowed_connection(), borrowed_handshake());
         let lifecycle = &self.exports.lifecycle;
         let call = lifecycle.call_on_connect(&mut self.store, connection, handshake);
@@ -273,7 +276,7 @@ impl Instance {
         event: &Event<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         self.log_unhandled(event.unhandled(&self.exports));
-        let budget = self.begin(call, event.name());
+        let budget = self.begin(call, event.kind().name());
         let call = event::dispatch(&self.exports, &mut self.store, session, event);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
@@ -292,7 +295,7 @@ impl Instance {
         event: &Detached<'_>,
     ) -> Result<Finished<Option<Vec<u8>>>, Failure> {
         self.log_unhandled(event.unhandled(&self.exports));
-        let budget = self.begin(call, event.name());
+        let budget = self.begin(call, event.kind().name());
         let call = event::dispatch_detached(&self.exports, &mut self.store, state, event);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;
@@ -305,7 +308,7 @@ impl Instance {
         call: Box<Call>,
         payload: &[u8],
     ) -> Result<Finished<Option<OutsideAnswer>>, Failure> {
-        let budget = self.begin(call, "on-outside-message");
+        let budget = self.begin(call, EventKind::Outside.name());
         let call = event::dispatch_outside(&self.exports, &mut self.store, payload);
         let result = metered(&self.clock, &self.meter, budget, call).await;
         let returned = self.check(result, budget)?;

@@ -12,6 +12,7 @@
 //! - [`guest_call`]: a guest call from the wait for a slot to its failure.
 //! - [`channel`]: a channel and its current generation; the swap.
 //! - [`channel_context`]: the part of a channel that outlives its generations.
+//! - [`channel_counters`]: the counters of a channel. [`event_kind`]: the kinds of its events.
 //! - [`channel_memory`]: the memory of a channel's instances, and the events that wait for some.
 //! - [`long_calls`]: the turns of calls that compute for long.
 //! - [`saved_samples`]: samples of sessions and states, which new code is asked to read.
@@ -44,10 +45,12 @@ mod presence_events;
 
 pub mod working;
 
+pub mod event_kind;
 pub mod guest_call;
 
 pub mod channel;
 pub mod channel_context;
+pub mod channel_counters;
 pub mod channel_memory;
 
 pub mod plugin;

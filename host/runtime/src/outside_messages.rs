@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::Channel;
+use crate::event_kind::EventKind;
 use crate::guest_call::{About, CallError, GuestCall, Patience};
 use crate::host_calls::Call;
 use crate::instance::{Finished, OutsideAnswer, OutsideRefusal};
@@ -25,7 +26,7 @@ pub async fn ask(
     let guest_call = GuestCall {
         channel: &channel,
         about: About::Channel,
-        event: "on-outside-message",
+        event: EventKind::Outside,
         patience: Patience::Bounded,
     };
     let finished = guest_call

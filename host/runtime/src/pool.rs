@@ -53,7 +53,7 @@ impl Pool {
     }
 
     /// Returns the number of warm instances.
-    pub(crate) fn idle_count(&self) -> usize {
+    pub fn idle_count(&self) -> usize {
         self.idle.count()
     }
 

@@ -67,7 +67,7 @@ async fn tell_one(channel: &Channel, room: &PresenceRoom, diff: &Diff) {
     let guest_call = GuestCall {
         channel,
         about: About::Room(room.name()),
-        event: event.name(),
+        event: event.kind(),
         // Changes must not be lost because there is no instance for them.
         patience: Patience::Persistent,
     };

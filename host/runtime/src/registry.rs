@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::channel::Channel;
 use crate::channel_context::ChannelContext;
+use crate::channel_counters::ChannelCounters;
 use crate::channel_memory::ChannelMemory;
 use crate::live_instances::LiveInstances;
 use crate::log_budget::LogBudget;
@@ -242,6 +243,7 @@ impl Registry {
             http_requests: Arc::new(Semaphore::new(self.config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS_PER_CHANNEL)),
             memory: ChannelMemory::default(),
+            counters: ChannelCounters::default(),
             long_calls: Arc::new(LongCalls::new(self.config.workers)),
             unchecked_tokens: AtomicU64::new(0),
             session_sample: SessionSample::default(),

@@ -233,7 +233,7 @@ pub(crate) async fn run_one(
     let guest_call = GuestCall {
         channel,
         about: About::Room(room.name()),
-        event: event.name(),
+        event: event.kind(),
         // An event must not be lost because there is no instance for it.
         patience: Patience::Persistent,
     };

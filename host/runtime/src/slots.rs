@@ -119,7 +119,7 @@ impl ChannelSlots {
     }
 
     /// Takes a slot that is free, unless a task waits for one.
-    fn take_now(&self) -> Option<Slot<'_>> {
+    pub(crate) fn take_now(&self) -> Option<Slot<'_>> {
         let Credits { free, is_wanted, .. } = &*self.credits;
         // While a task waits, there are none.
         let is_taken = !is_wanted.load(SeqCst)

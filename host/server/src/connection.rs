@@ -39,6 +39,7 @@ use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::inbox::Posted;
 use wharf_hub::outbound::PendingWrites;
 use wharf_runtime::channel::Channel;
+use wharf_runtime::event_kind::EventKind;
 use wharf_runtime::guest_call::{About, CallError, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase, unavailable};
 use wharf_runtime::instance::{Event, Finished, GuestRefusal};
@@ -216,7 +217,7 @@ async fn connect(
 ) -> Result<Accepted, NotAccepted> {
     let about = About::Connection(client);
     let patience = Patience::Bounded;
-    let guest_call = GuestCall { channel, about, event: "on-connect", patience };
+    let guest_call = GuestCall { channel, about, event: EventKind::Connect, patience };
     let connected = guest_call
         .run(async |instance| instance.connect(Call::new(client.clone(), Phase::Connecting)).await)
         .await;
@@ -348,13 +349,19 @@ impl Connection {
         loop {
             let ending = match arrival {
                 Arrival::Text(data) => match std::str::from_utf8(&data) {
-                    Ok(text) => self.handle(arrivals, Event::Text(text)).await,
+                    Ok(text) => {
+                        self.channel.context.counters.received(text.len());
+                        self.handle(arrivals, Event::Text(text)).await
+                    }
                     Err(_) => Some(Ending::of_violation(
                         Reason::InvalidUtf8,
                         "a text message that is not UTF-8".to_owned(),
                     )),
                 },
-                Arrival::Binary(data) => self.handle(arrivals, Event::Binary(&data)).await,
+                Arrival::Binary(data) => {
+                    self.channel.context.counters.received(data.len());
+                    self.handle(arrivals, Event::Binary(&data)).await
+                }
                 Arrival::Ping(data) => self.control(arrivals, Event::Ping(&data)).await,
                 Arrival::Pong(data) => self.control(arrivals, Event::Pong(&data)).await,
                 Arrival::Closed { code, reason } => Some(Ending {
@@ -480,6 +487,7 @@ impl Connection {
             }
         }
         self.client.set_ending(ending.reason);
+        self.channel.context.counters.closed(ending.reason);
         self.log_ending(&ending);
         if let Some((code, detail)) = ending.fault.take() {
             self.fault(code, &detail).await;

@@ -9,7 +9,8 @@ pub(crate) mod forwarded;
 mod fuzz;
 
 mod lines;
-mod origin;
+pub(crate) mod origin;
+mod results;
 mod subprotocol;
 mod token;
 mod upgrade;
@@ -39,10 +40,12 @@ use wharf_hub::connection::{ConnectionRecord, RequestHeaders, UpgradeRequest};
 use wharf_hub::outbound::{EventBounds, Outbound};
 use wharf_hub::remote::Remote;
 use wharf_hub::token::Token;
+use wharf_metrics::limits::Limit;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::Registry;
 
 use lines::RefusalLines;
+pub(crate) use results::HandshakeResults;
 use subprotocol::{Agreed, Subprotocols};
 use token::BroughtToken;
 pub use upgrade::check_upgrade;
@@ -79,6 +82,8 @@ pub struct Front {
     pub admissions: Admissions,
     /// Prepared versions that visitors of the page may swap.
     demo: Option<Arc<Demo>>,
+    /// Results of handshakes so far.
+    pub(crate) results: HandshakeResults,
     /// Budgets of the log lines about clients that are not served, or are cut.
     lines: RefusalLines,
     /// Sockets that have sent no request.
@@ -100,6 +105,7 @@ impl Front {
             is_closing,
             admissions,
             demo: None,
+            results: HandshakeResults::default(),
             lines,
             silent: Tally::default(),
         }
@@ -119,6 +125,7 @@ impl Front {
     /// answered the former.
     pub(crate) fn log_unreadable(&self, remote: Remote, error: &hyper::Error) {
         if error.is_parse_too_large() {
+            Limit::MaxHeaderBytes.reached();
             if self.lines.requests.take() {
                 let max_header_bytes = self.config.max_header_bytes;
                 tracing::info!(%remote, max_header_bytes, "request refused: its head is too large");
@@ -135,6 +142,7 @@ impl Front {
 
     /// Logs the end of a socket that has sent no request.
     pub(crate) fn log_silent(&self) {
+        Limit::HandshakeTimeout.reached();
         if let Some(sockets) = self.silent.take() {
             let handshake_timeout_ms = self.config.handshake_timeout.as_millis() as u64;
             tracing::info!(
@@ -224,10 +232,22 @@ pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>
     let remote =
         forwarded::client(&config.trusted_proxies, config.forwarded_header, visit.remote, headers);
     let mut reply = match handle(front.clone(), visit, remote, request).await {
-        Ok(reply) => reply,
-        Err(Ended::Refused(reply)) => *reply,
-        Err(Ended::Logged(why)) => turned_away(&why),
+        Ok(reply) => {
+            if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+                front.results.accepted.count();
+            }
+            reply
+        }
+        Err(Ended::Refused(reply)) => {
+            front.results.refused.count();
+            *reply
+        }
+        Err(Ended::Logged(why)) => {
+            front.results.turned_away(&why);
+            turned_away(&why)
+        }
         Err(Ended::TurnedAway(why)) => {
+            front.results.turned_away(&why);
             if front.lines.about(&why).take() {
                 let (status, path) = (why.status(), escape(cut(&path, MAX_SHOWN_BYTES)));
                 let why = why.to_string();

@@ -5,16 +5,18 @@
 //! for a request's head only.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -23,7 +25,6 @@ use wharf_config::Config;
 use wharf_hub::transport::Transport;
 
 use crate::pending::Seat;
-use crate::reply::Reply;
 
 /// The limits of one socket.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +77,8 @@ pub enum SocketEnd {
 }
 
 impl SocketDeadline {
-    /// Gives the socket as much time as a new one has. The sender of the request has shown who it is.
+    /// Gives the socket as much time as a new one has. The sender of the request has shown who it is, or has taken a
+    /// part of an answer.
     pub fn renew(&self) {
         *self.until.lock() = Instant::now() + self.limits.requests;
     }
@@ -104,6 +106,11 @@ impl SocketDeadline {
         }
     }
 
+    /// Returns the longest pause between two parts of an answer.
+    pub(crate) fn pause(&self) -> Duration {
+        self.limits.requests / 4
+    }
+
     /// Returns true if an answer should be the socket's last: half of its time is over.
     fn is_nearly_over(&self) -> bool {
         *self.until.lock() < Instant::now() + self.limits.requests / 2
@@ -116,7 +123,7 @@ impl SocketDeadline {
 /// # Errors
 ///
 /// The client has broken the protocol, or the socket has failed.
-pub async fn serve<A, F>(
+pub async fn serve<A, F, B>(
     transport: Transport,
     limits: HttpLimits,
     seat: Option<&Seat>,
@@ -125,7 +132,9 @@ pub async fn serve<A, F>(
 ) -> hyper::Result<SocketEnd>
 where
     A: Fn(Request<Incoming>, Arc<SocketDeadline>) -> F,
-    F: Future<Output = Reply>,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let deadline = Arc::new(SocketDeadline {
         until: Mutex::new(Instant::now() + limits.requests),

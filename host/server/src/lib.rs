@@ -12,9 +12,12 @@
 //! - `http`: HTTP/1.1 on one socket, within limits.
 //! - `data`: the folder of the data that outlives the process.
 //! - `deploys`: plugins that are deployed, tried by all nodes, and run by all or by none.
+//! - `metrics`: the numbers of the host, for a scrape and for the dashboard.
 //! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
 //! - `health`: the checks of balancers and orchestrators.
+//! - `dashboard`: the files of the operator's page. `asset`: files that are compiled into the host.
+//! - [`log_tail`]: the last lines of each channel's log, for the operator.
 //! - `page`: the demo page.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
 //! - `tls`: certificates, read again when their files change.
@@ -35,6 +38,7 @@ mod data;
 mod deploys;
 mod http;
 pub mod listener;
+mod metrics;
 mod pending;
 mod tally;
 mod tls;
@@ -42,9 +46,12 @@ mod tls;
 pub mod operator;
 pub mod operator_client;
 
+mod asset;
+mod dashboard;
 mod demo;
 pub mod handshake;
 mod health;
+pub mod log_tail;
 mod page;
 mod readiness;
 mod reply;
@@ -53,4 +60,4 @@ pub mod connection;
 
 pub mod token;
 
-pub use server::run;
+pub use server::{Observers, run};

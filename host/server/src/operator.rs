@@ -5,12 +5,18 @@
 //! checked like the effects of plugins, and takes the same ways: through the hub to outbounds, into
 //! inboxes, to a guest as an event of its own.
 
+mod access;
 pub(crate) mod audit;
 mod commands;
+mod events;
 mod everywhere;
 mod fields;
 mod here;
 mod kept;
+mod live;
+mod loads;
+mod logs;
+mod machine;
 mod merge;
 mod nodes;
 mod plugins;
@@ -18,42 +24,56 @@ mod problem;
 mod queries;
 mod route;
 mod shown;
+mod slow;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
+use crate::dashboard;
 use crate::deploys::Deploys;
-use crate::handshake::Front;
+use crate::handshake::{Front, origin};
 use crate::health;
 use crate::http::{self, HttpLimits, SocketDeadline};
 use crate::listener::entrance::Entrance;
 use crate::listener::{Listener, listed};
+use crate::log_tail::LogTail;
+use crate::metrics::Metrics;
 use crate::pending::{Pending, Seat};
 use crate::tls::{Tls, TlsFiles};
 use wharf_config::{Config, Secret};
 use wharf_contract::text::{cut, escape};
 use wharf_hub::remote::Remote;
+use wharf_metrics::text::Format;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::log_budget::LogBudget;
+use wharf_runtime::ports::LoadObserver;
 use wharf_runtime::registry::Registry;
 
+use access::digest;
 use audit::{Act, Audit};
+use events::{OperatorBody, Streams};
 use everywhere::Question;
 pub(crate) use here::responder;
+use live::LastFigures;
+use loads::LoadHistory;
+use logs::Wanted;
 use problem::{OperatorAnswer, Problem, bad, json};
 use route::{Command, Plugin, Query, Resource, Route};
 
 /// Largest number of connections at a time; see `Pending`.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// Path of a scrape, whose answer is no JSON.
+const METRICS: &str = "/metrics";
 
 /// The name of its clients in the log.
 const CLIENTS: &str = "operator";
@@ -86,6 +106,22 @@ pub struct Operator {
     entrance: Arc<Entrance>,
     is_encrypted: bool,
     token: Secret,
+}
+
+/// The things that the host has seen of itself, for the operator.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The last outcomes of loads.
+    pub(crate) loads: Arc<LoadHistory>,
+    /// The last lines of the log.
+    log: Arc<LogTail>,
+}
+
+impl Seen {
+    /// Makes a history of loads, which passes them on, beside the lines of the log.
+    pub(crate) fn new(loads: Arc<dyn LoadObserver>, log: Option<Arc<LogTail>>) -> Seen {
+        Seen { loads: Arc::new(LoadHistory::new(loads)), log: log.unwrap_or_default() }
+    }
 }
 
 /// Binds the API to its address, if there is a token.
@@ -148,6 +184,8 @@ impl Operator {
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
         started: watch::Receiver<bool>,
+        seen: Seen,
+        metrics: Arc<Metrics>,
         mut closing: watch::Receiver<()>,
     ) {
         let api = Arc::new(Api {
@@ -158,6 +196,11 @@ impl Operator {
             deploys,
             uploading: Semaphore::new(1),
             audit: audit.clone(),
+            seen,
+            streams: Streams::default(),
+            figures: LastFigures::default(),
+            closing: closing.clone(),
+            metrics: metrics.clone(),
             token: digest(self.token.expose().as_bytes()),
             log_budget: LogBudget::of_clients("operator", MAX_LINES_PER_SECOND),
             action_lines: LogBudget::of_clients("operator's actions", MAX_LINES_PER_SECOND),
@@ -166,6 +209,7 @@ impl Operator {
         let pending = Pending::new(MAX_CONNECTIONS, PATIENCE, CLIENTS);
         tokio::select! {
             () = accept(&self.listener, self.entrance.clone(), &pending, api, closing.clone()) => {}
+            () = metrics.measure() => {}
             _ = closing.changed() => {}
         }
         drop(self);
@@ -217,6 +261,12 @@ struct Api {
     /// The turn of the one request with a plugin's file, which may be large.
     uploading: Semaphore,
     audit: Arc<Audit>,
+    seen: Seen,
+    streams: Streams,
+    figures: LastFigures,
+    /// Tells streams that the host is shutting down.
+    closing: watch::Receiver<()>,
+    metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
     /// Budget of the log lines about requests without the token.
@@ -278,21 +328,41 @@ impl Api {
         seat: &Seat,
         deadline: Arc<SocketDeadline>,
         request: Request<Incoming>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<OperatorBody> {
         if let Some(reply) = health::reply(&self.front, &request) {
-            return reply;
+            return reply.map(Either::Left);
         }
         // It fails if the host stops first. The request is answered all the same.
         let _ = self.started.clone().wait_for(|started| *started).await;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let host = origin::host(&request);
+        let is_own = origin::is_own(&self.config, host);
+        if let Some(file) = dashboard::reply(&method, &path, request.headers(), is_own) {
+            return file.map(Either::Left);
+        }
+        let accepted = accepted_format(request.headers());
         let answered = match self.check_token(remote, request.headers()) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
-                let _busy = seat.busy();
+                let busy = seat.busy();
                 deadline.renew();
-                match Act::is_one(&method) {
-                    true => self.act(remote, request).await,
-                    false => self.answer(&request).await,
+                let begun =
+                    self.check_origin(&request).map(|()| self.streamed(&deadline, &request));
+                match begun.unwrap_or_else(|problem| Some(Err(problem))) {
+                    Some(Ok(stream)) => {
+                        busy.until_the_end();
+                        log_request(remote, &method, &path, StatusCode::OK);
+                        return events::reply(stream);
+                    }
+                    Some(Err(problem)) => {
+                        let refused = Err(problem);
+                        if Act::is_one(&method) {
+                            Act::begin(&self.audit, remote, &request).end(&refused).await;
+                        }
+                        refused
+                    }
+                    None if Act::is_one(&method) => self.act(remote, request).await,
+                    None => self.answer(&request).await,
                 }
             }
             Err(problem) => {
@@ -301,41 +371,12 @@ impl Api {
             }
         };
         let reply = match answered {
+            Ok((status, body)) if path == METRICS => scraped(status, body, accepted),
             Ok((status, body)) => json(status, body),
             Err(problem) => problem.reply(),
         };
-        tracing::debug!(
-            %remote,
-            method = method.as_str(),
-            path = escape(cut(&path, MAX_SHOWN_BYTES)),
-            status = reply.status().as_u16(),
-            "operator's request"
-        );
-        reply
-    }
-
-    /// Checks that the request has the token, in the only header that may carry it.
-    fn check_token(&self, remote: Remote, headers: &HeaderMap) -> Result<(), Problem> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (given, further) = (values.next(), values.next());
-        let token = given.filter(|_| further.is_none()).and_then(|value| {
-            let value = value.as_bytes();
-            let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-        });
-        // Hashes are compared in full, so that the time it takes tells nothing of the token.
-        let is_ours = token.is_some_and(|token| {
-            let pairs = digest(token).into_iter().zip(self.token);
-            pairs.fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
-        });
-        if is_ours {
-            return Ok(());
-        }
-        if self.log_budget.take() {
-            let what = if token.is_some() { "with a wrong token" } else { "without a token" };
-            tracing::warn!(%remote, "request to the operator's API {what}; 401 sent");
-        }
-        Err(Problem::unauthorized(token.is_some()))
+        log_request(remote, &method, &path, reply.status());
+        reply.map(Either::Left)
     }
 
     /// Answers a question.
@@ -348,6 +389,26 @@ impl Api {
             }
             (Resource::Query(Query::Plugins), _) => plugins::list(&self.deploys, query).await,
             (Resource::Query(Query::Audit), _) => queries::acts(&self.audit, query).await,
+            // A question for its head only; see `streamed`.
+            (Resource::Query(Query::Live), _) => Err(Problem::method("GET")),
+            (Resource::Query(Query::Machine), _) => machine::facts(&self.config, query).await,
+            (Resource::Query(Query::Slow), _) => slow::most(&self.registry, query).await,
+            (Resource::Query(Query::Loads), None) => self.seen.loads.all(query),
+            (Resource::Query(Query::Loads), Some(channel)) => {
+                self.seen.loads.of(&self.registry, &channel, query)
+            }
+            (Resource::Query(Query::Logs), Some(channel)) => {
+                logs::last(&self.registry, &self.seen.log, &channel, Wanted::read(query)?)
+            }
+            (Resource::Query(Query::Metrics), _) => {
+                queries::check_no_query(query)?;
+                let format = accepted_format(request.headers());
+                Ok((StatusCode::OK, self.metrics.scrape(format).await.into()))
+            }
+            (Resource::Query(Query::Stats), _) => {
+                queries::check_no_query(query)?;
+                Ok((StatusCode::OK, self.metrics.stats().await.to_string().into()))
+            }
             (Resource::Query(about), channel) => {
                 let (path, channel) = (request.uri().path(), channel.as_deref());
                 let asked = Question { path, query, channel, about: &about };
@@ -381,11 +442,23 @@ impl Api {
         let Prepared { channel, command, body, is_awaited } = prepared;
         let mut line = ActionLine::of(self, remote, &channel, &command);
         let node = self.deploys.node().cloned();
-        let elsewhere = node.zip(everywhere::elsewhere(&self.deploys, &command));
+        let elsewhere = node.clone().zip(everywhere::elsewhere(&self.deploys, &command));
+        let everywhere = node.filter(|_| command == Command::DisconnectAll);
+        let deploys = self.deploys.clone();
         commands::to_its_end(async move {
-            let answered = match elsewhere {
-                Some((node, to)) => everywhere::run(node, to, path, body).await,
-                None => commands::begin(channel, command, body, is_awaited).await,
+            let answered = match (elsewhere, everywhere) {
+                (Some((node, to)), _) => everywhere::run(node, to, path, body).await,
+                (None, Some(node)) => {
+                    let own = commands::begin(channel, command, body.clone(), is_awaited).await;
+                    match own {
+                        Ok(own) => {
+                            let asked = (path, body);
+                            Ok(everywhere::run_on_others(&node, &deploys, asked, own).await)
+                        }
+                        refused => refused,
+                    }
+                }
+                (None, None) => commands::begin(channel, command, body, is_awaited).await,
             };
             line.status = Some(match &answered {
                 Ok((status, _)) => status.as_u16(),
@@ -461,6 +534,29 @@ impl Api {
     }
 }
 
+/// Returns the format that a client likes best for a scrape.
+fn accepted_format(headers: &HeaderMap) -> Format {
+    Format::accepted(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// Returns the text of a scrape as a response.
+fn scraped(status: StatusCode, text: Bytes, format: Format) -> Response<Full<Bytes>> {
+    let mut reply = json(status, text);
+    let content_type = HeaderValue::from_static(format.content_type());
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+fn log_request(remote: Remote, method: &Method, path: &str, status: StatusCode) {
+    tracing::debug!(
+        %remote,
+        method = method.as_str(),
+        path = escape(cut(path, MAX_SHOWN_BYTES)),
+        status = status.as_u16(),
+        "operator's request"
+    );
+}
+
 /// Returns the time for which an answer may wait for the turn of a handler.
 fn patience(config: &Config) -> Duration {
     config.instance_wait.saturating_add(config.wall_budget)
@@ -473,8 +569,4 @@ fn is_json(headers: &HeaderMap) -> bool {
         let kind = value.split(';').next().unwrap_or_default().trim();
         kind.eq_ignore_ascii_case("application/json")
     })
-}
-
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
 }

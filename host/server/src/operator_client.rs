@@ -1,5 +1,6 @@
 //! A client of the operator's API, for the commands of the program: by TCP, TLS or a Unix socket.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::UnixStream;
@@ -99,6 +100,9 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A taker of the parts of a stream, which says when it has enough.
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> anyhow::Result<ControlFlow<()>>;
+
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -181,7 +185,8 @@ impl OperatorClient {
         limit: Duration,
     ) -> anyhow::Result<Answer> {
         let place = &self.place;
-        let sent = tokio::time::timeout(limit, self.exchange(verb.method(), path, body)).await;
+        let exchange = self.exchange(verb.method(), path, body, None);
+        let sent = tokio::time::timeout(limit, exchange).await;
         sent.with_context(|| format!("{place} has not answered within {} s", limit.as_secs()))?
             .with_context(|| match &self.authorization {
                 Some(_) => format!("no operator's API answers at {place}"),
@@ -189,7 +194,25 @@ impl OperatorClient {
             })
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+    /// Asks for a stream, and gives each of its parts to `sink` as it comes, until one of the two has ended. An answer with
+    /// another status than 200 is returned whole.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers there, the connection is lost, or the error of `sink`.
+    pub async fn follow(&self, path: &str, sink: Sink<'_>) -> anyhow::Result<Answer> {
+        let place = &self.place;
+        let followed = self.exchange(Method::GET, path, Bytes::new(), Some(sink)).await;
+        followed.with_context(|| format!("the operator's API at {place}"))
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        sink: Option<Sink<'_>>,
+    ) -> anyhow::Result<Answer> {
         let (target, host) = match &self.place {
             Place::Url(url) => {
                 let target: Uri = format!("{url}{path}").parse().context("the path")?;
@@ -213,12 +236,16 @@ impl OperatorClient {
         let body: HttpBody = Full::new(body).map_err(|never| match never {}).boxed_unsync();
         let request = request.body(body)?;
         match &self.place {
-            Place::Url(_) => self.by_network(request).await,
-            Place::Unix(path) => by_socket(path, request).await,
+            Place::Url(_) => self.by_network(request, sink).await,
+            Place::Unix(path) => by_socket(path, request, sink).await,
         }
     }
 
-    async fn by_network(&self, request: Request<HttpBody>) -> anyhow::Result<Answer> {
+    async fn by_network(
+        &self,
+        request: Request<HttpBody>,
+        sink: Option<Sink<'_>>,
+    ) -> anyhow::Result<Answer> {
         let options = RequestOptions {
             connect_timeout: Some(CONNECT),
             first_byte_timeout: None,
@@ -227,7 +254,7 @@ impl OperatorClient {
         let lookups = Arc::new(Semaphore::new(1));
         let sending = Box::into_pin(self.network.clone().send(request, options, lookups));
         let (response, io) = sending.await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        let mut reading = std::pin::pin!(read(response.into_parts()));
+        let mut reading = std::pin::pin!(read(response.into_parts(), sink));
         // The body comes as long as the connection is polled.
         tokio::select! {
             answer = &mut reading => answer,
@@ -236,13 +263,17 @@ impl OperatorClient {
     }
 }
 
-async fn by_socket(path: &Path, request: Request<HttpBody>) -> anyhow::Result<Answer> {
+async fn by_socket(
+    path: &Path,
+    request: Request<HttpBody>,
+    sink: Option<Sink<'_>>,
+) -> anyhow::Result<Answer> {
     let stream = UnixStream::connect(path).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut connection = std::pin::pin!(connection);
     let answering = async {
         let response = sender.send_request(request).await?;
-        read(response.into_parts()).await
+        read(response.into_parts(), sink).await
     };
     let mut answering = std::pin::pin!(answering);
     tokio::select! {
@@ -254,11 +285,27 @@ async fn by_socket(path: &Path, request: Request<HttpBody>) -> anyhow::Result<An
     }
 }
 
-async fn read<B>((head, body): (hyper::http::response::Parts, B)) -> anyhow::Result<Answer>
+async fn read<B>(
+    (head, body): (hyper::http::response::Parts, B),
+    sink: Option<Sink<'_>>,
+) -> anyhow::Result<Answer>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    if let Some(sink) = sink.filter(|_| head.status == StatusCode::OK) {
+        let mut body = std::pin::pin!(body);
+        while let Some(part) = body.as_mut().frame().await {
+            let part =
+                part.map_err(|error| anyhow::anyhow!("the stream has broken: {}", error.into()))?;
+            if let Some(part) = part.data_ref()
+                && sink(part)?.is_break()
+            {
+                break;
+            }
+        }
+        return Ok(Answer { status: head.status.as_u16(), body: Bytes::new() });
+    }
     let read = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
     let body = read.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?;
     Ok(Answer { status: head.status.as_u16(), body: body.to_bytes() })

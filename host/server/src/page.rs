@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 
 use http_body_util::Full;
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use hyper::header::{CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY};
-use hyper::header::{HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::asset::{self, PAGE, SCRIPT, STYLE};
 use crate::demo::{self, Demo};
 use crate::reply::{self, Reply};
 use wharf_config::Config;
@@ -21,10 +21,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// Longest name of a host with its port that the policy repeats, in bytes (RFC 1035, 2.3.4).
 const MAX_HOST_BYTES: usize = 253 + 6;
-
-const PAGE: &str = "text/html; charset=utf-8";
-const STYLE: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The client for browsers, which pages of other origins may import as well.
 const CLIENT: [&str; 3] = ["/_wharf/wharf.js", "/_wharf/positions.js", "/_wharf/presence.js"];
@@ -64,35 +60,10 @@ pub fn reply<B>(
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(reply);
     }
-    let tag = tag(&content);
-    let is_known = is_named(request.headers(), &tag);
-    let mut reply = Response::new(match content {
-        _ if is_known => Full::default(),
-        Cow::Borrowed(text) => Full::from(text),
-        Cow::Owned(text) => Full::from(text),
-    });
-    if is_known {
-        *reply.status_mut() = StatusCode::NOT_MODIFIED;
-    }
-    let headers = reply.headers_mut();
-    for (name, value) in [
-        (CONTENT_TYPE, kind),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        // Browsers keep the file and ask each time whether it has changed: the host may have been
-        // replaced.
-        (CACHE_CONTROL, "no-cache"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    let policy = policy(request.headers());
-    for (name, value) in [(CONTENT_SECURITY_POLICY, policy), (ETAG, tag)] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    }
+    let mut reply = asset::reply(request.headers(), kind, content, &policy(request.headers()));
     if CLIENT.contains(&path) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let every = HeaderValue::from_static("*");
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, every);
     }
     Some(reply)
 }
@@ -175,18 +146,4 @@ fn list(mounted: &[MountedChannel]) -> String {
         })
         .collect();
     format!("{}\n", json!({ "channels": channels }))
-}
-
-/// Returns a tag that names this version of a content.
-fn tag(content: &str) -> String {
-    let hash = Sha256::digest(content.as_bytes());
-    let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
-}
-
-/// Returns true if a client has this version already (RFC 9110, 13.1.2).
-fn is_named(headers: &HeaderMap, tag: &str) -> bool {
-    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
-    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::tally::Tally;
+use wharf_metrics::limits::Limit;
 
 /// The sockets before their handshake has ended, in the order of their arrival.
 #[derive(Debug)]
@@ -102,6 +103,9 @@ impl Pending {
         let since = Instant::now();
         seats.taken.push_back(Taken { number, since, is_busy: false, evicted: evicted.clone() });
         drop(seats);
+        if has_evicted {
+            Limit::PendingSockets.reached();
+        }
         if has_evicted && let Some(evicted) = self.evictions.take() {
             let (clients, seats) = (self.clients, self.limit);
             tracing::warn!(
@@ -166,6 +170,13 @@ impl Drop for Seat {
 
 /// A seat that its socket keeps; afterwards the socket waits from now on.
 pub struct Busy<'a>(&'a Seat);
+
+impl Busy<'_> {
+    /// Keeps the seat until the socket ends.
+    pub(crate) fn until_the_end(self) {
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {

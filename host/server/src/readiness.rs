@@ -24,7 +24,7 @@ fn excludes_engine(query: Option<&str>) -> bool {
 }
 
 /// Returns true if the host stops, or was asked to and still serves.
-fn is_stopping(front: &Front) -> bool {
+pub(crate) fn is_stopping(front: &Front) -> bool {
     front.is_closing.load(Ordering::SeqCst) || front.is_leaving.load(Ordering::SeqCst)
 }
 

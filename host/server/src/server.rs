@@ -20,7 +20,9 @@ use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
 use crate::listener::entrance::Entrance;
-use crate::operator::{self, audit::Audit};
+use crate::log_tail::LogTail;
+use crate::metrics::Metrics;
+use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
 use crate::tls::{Tls, TlsFiles};
 use crate::token::ChannelTokenRules;
@@ -50,6 +52,21 @@ const PENDING_PATIENCE: Duration = Duration::from_secs(1);
 /// rooms.
 const WORK_PAUSE: Duration = Duration::from_millis(5);
 
+/// The parts of a server that see something of its own: outcomes of loads, and lines of its log.
+#[derive(Debug)]
+pub struct Observers {
+    /// The observer of the outcome of each plugin's file.
+    pub loads: Arc<dyn LoadObserver>,
+    /// The last lines of the log, which the operator may read; `None` if nobody keeps them.
+    pub log: Option<Arc<LogTail>>,
+}
+
+impl Default for Observers {
+    fn default() -> Observers {
+        Observers { loads: Arc::new(Unobserved), log: None }
+    }
+}
+
 /// Serves the plugins of a folder until `shutdown` completes, then ends every connection and waits
 /// for them, at most `drain_timeout_ms`.
 ///
@@ -64,22 +81,9 @@ pub async fn run(
     machine: Machine,
     listener: Listener,
     shutdown: impl Future<Output = ()>,
+    observers: Observers,
 ) -> anyhow::Result<()> {
-    run_observed(config, machine, listener, shutdown, Arc::new(Unobserved)).await
-}
-
-/// Serves like [`run`], and reports the outcome of each plugin's file to `loads`.
-///
-/// # Errors
-///
-/// The errors are those of [`run`].
-pub async fn run_observed(
-    config: Config,
-    machine: Machine,
-    listener: Listener,
-    shutdown: impl Future<Output = ()>,
-    loads: Arc<dyn LoadObserver>,
-) -> anyhow::Result<()> {
+    let Observers { loads, log } = observers;
     let config = Arc::new(config);
     let address = listener.addresses();
     let operator = operator::bind(&config)?.map(Arc::new);
@@ -92,6 +96,8 @@ pub async fn run_observed(
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;
     let loads = demo.clone().map_or(loads, |demo| demo as Arc<dyn LoadObserver>);
+    let seen = operator.is_some().then(|| Seen::new(loads.clone(), log));
+    let loads = seen.as_ref().map_or(loads, |seen| seen.loads.clone() as Arc<dyn LoadObserver>);
     let timing = WatchTiming {
         settle: config.settle,
         reconcile: config.reconcile,
@@ -149,9 +155,11 @@ pub async fn run_observed(
         closing: watch::channel(()).0,
     };
     let (started, is_started) = watch::channel(false);
-    let operating = operator.clone().map(|operator| {
+    let operating = operator.clone().zip(seen).map(|(operator, seen)| {
         let (closing, audit) = (server.closing.subscribe(), Audit::open(&config));
-        let serving = operator.serve(front.clone(), deploys.clone(), audit, is_started, closing);
+        let metrics = Metrics::new(front.clone(), deploys.clone());
+        let (front, deploys) = (front.clone(), deploys.clone());
+        let serving = operator.serve(front, deploys, audit, is_started, seen, metrics, closing);
         tokio::spawn(serving)
     });
     let (loading, has_cache) = (registry.clone(), config.cache.is_some());

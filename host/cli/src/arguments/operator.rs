@@ -1,4 +1,4 @@
-//! The arguments of the commands that ask a running host: `wharf status` and `wharf deploy`.
+//! The arguments of the commands that ask a running host: `wharf status`, `top`, `logs` and `deploy`.
 
 use std::path::PathBuf;
 
@@ -36,6 +36,20 @@ impl std::fmt::Debug for OperatorCommand {
 pub enum OperatorAction {
     /// Show the hosts of the cluster.
     Status,
+    /// Show the figures of one host, again and again.
+    Top {
+        /// Show them once, as plain text.
+        once: bool,
+    },
+    /// Show the log of a channel.
+    Logs {
+        /// The channel.
+        channel: String,
+        /// The least severe level.
+        level: String,
+        /// Show later lines as well, as they come.
+        follows: bool,
+    },
     /// Send a plugin to all of them.
     Deploy {
         /// The file.
@@ -67,6 +81,12 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<OperatorCommand> 
     let is_set = |name: &str| matches.try_get_one::<bool>(name).ok().flatten() == Some(&true);
     let action = match name {
         "status" => OperatorAction::Status,
+        "top" => OperatorAction::Top { once: is_set("once") },
+        "logs" => OperatorAction::Logs {
+            channel: text("channel").unwrap_or_default(),
+            level: text("level").unwrap_or_default(),
+            follows: !is_set("no_follow"),
+        },
         "deploy" => {
             let is_dry_run = is_set("dry_run");
             match (text("rollback"), text("withdraw"), is_set("list")) {
@@ -86,8 +106,8 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<OperatorCommand> 
 }
 
 /// Returns the parsers of these commands.
-pub(super) fn subcommands() -> [clap::Command; 2] {
-    [status(), deploy()]
+pub(super) fn subcommands() -> [clap::Command; 4] {
+    [status(), top(), logs(), deploy()]
 }
 
 fn status() -> clap::Command {
@@ -103,6 +123,55 @@ fn status() -> clap::Command {
              wharf status --url https://ops.example.com --json",
         );
     with_place(status, "url")
+}
+
+fn top() -> clap::Command {
+    let top = clap::Command::new("top")
+        .about("Show the figures of a host and of its channels, each second")
+        .long_about(
+            "Show the figures of a running host and of its channels, each second: connections, messages, time and memory \
+             of plugins, traps and slow clients. `q` ends it; `n`, `c`, `e`, `p` and `m` sort by name, connections, \
+             events, CPU (processor time) and memory. The dashboard on the operator's address shows the same.",
+        )
+        .after_help(
+            "Examples:\n  WHARF_OPERATOR_TOKEN=… wharf top\n  wharf top --once\n  \
+             wharf top --url unix:/run/wharf/operator.sock",
+        )
+        .arg(
+            Arg::new("once")
+                .long("once")
+                .action(ArgAction::SetTrue)
+                .help("Show the figures of one second as a table, and end; so it is where the output is no terminal"),
+        );
+    with_place(top, "url")
+}
+
+fn logs() -> clap::Command {
+    let logs = clap::Command::new("logs")
+        .about("Show the last lines of a channel's log, and those that follow")
+        .long_about(
+            "Show the last lines of a channel's log that a running host has, at most 200, and those that follow: lines of \
+             the plugin, and of the host about it. The host has those that its setting `log` lets pass.",
+        )
+        .after_help(
+            "Examples:\n  wharf logs chat\n  wharf logs chat --level warn --no-follow\n  wharf logs chat --json | jq .message",
+        )
+        .arg(Arg::new("channel").value_name("CHANNEL").required(true).help("The channel"))
+        .arg(
+            Arg::new("level")
+                .long("level")
+                .value_name("LEVEL")
+                .value_parser(["error", "warn", "info", "debug", "trace"])
+                .default_value("trace")
+                .help("Only lines that are as severe as this"),
+        )
+        .arg(
+            Arg::new("no_follow")
+                .long("no-follow")
+                .action(ArgAction::SetTrue)
+                .help("End after the last line that there is"),
+        );
+    with_place(logs, "url")
 }
 
 fn deploy() -> clap::Command {
@@ -208,6 +277,24 @@ mod tests {
         assert!(!format!("{status:?}").contains("\"t\""), "{status:?}");
         assert_eq!((status.url.as_deref(), status.token.as_deref()), (Some("unix:/s"), Some("t")));
         assert!(status.json);
+    }
+
+    #[test]
+    fn a_log_is_followed_from_any_level_unless_it_is_not() {
+        let action = |arguments: &[&str]| command(arguments).0.action;
+        let logs = |level: &str, follows| {
+            let (channel, level) = ("chat".to_owned(), level.to_owned());
+            OperatorAction::Logs { channel, level, follows }
+        };
+        assert_eq!(action(&["logs", "chat"]), logs("trace", true));
+        let arguments = ["logs", "chat", "--level", "warn", "--no-follow"];
+        assert_eq!(action(&arguments), logs("warn", false));
+        assert_eq!(
+            read(&["logs", "chat", "--level", "loud"], &[]).expect_err("no level").exit_code(),
+            2
+        );
+        assert_eq!(read(&["logs"], &[]).expect_err("no channel").exit_code(), 2);
+        assert_eq!(action(&["top", "--once"]), OperatorAction::Top { once: true });
     }
 
     #[test]

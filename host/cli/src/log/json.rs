@@ -34,22 +34,28 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let metadata = event.metadata();
-        let mut timestamp = String::new();
-        // A clock that is out of range leaves the timestamp empty.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        let mut line = Line {
-            members: String::from("{"),
-            target: metadata.target().to_owned(),
-            is_guests: metadata.target() == GUEST_TARGET,
-        };
-        line.put("timestamp", timestamp);
-        line.put("level", metadata.level().as_str());
-        event.record(&mut line);
-        let target = std::mem::take(&mut line.target);
-        line.put("target", target);
-        writeln!(writer, "{}}}", line.members)
+        writeln!(writer, "{}", object(event))
     }
+}
+
+/// Returns a line as a JSON object.
+pub(super) fn object(event: &Event<'_>) -> String {
+    let metadata = event.metadata();
+    let mut timestamp = String::new();
+    // A clock that is out of range leaves the timestamp empty.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let mut line = Line {
+        members: String::from("{"),
+        target: metadata.target().to_owned(),
+        is_guests: metadata.target() == GUEST_TARGET,
+    };
+    line.put("timestamp", timestamp);
+    line.put("level", metadata.level().as_str());
+    event.record(&mut line);
+    let target = std::mem::take(&mut line.target);
+    line.put("target", target);
+    line.members.push('}');
+    line.members
 }
 
 /// A line while its fields are visited.

@@ -15,7 +15,10 @@ pub(super) fn done(action: &OperatorAction, answer: &Value) -> String {
             ("withdrawn; each host serves what its plugin folder has", false)
         }
         OperatorAction::Deploy { is_dry_run, .. } => ("deployed", *is_dry_run),
-        OperatorAction::Status | OperatorAction::List => ("", false),
+        OperatorAction::Status
+        | OperatorAction::List
+        | OperatorAction::Logs { .. }
+        | OperatorAction::Top { .. } => ("", false),
     };
     let mut shown = match (is_trial, action) {
         (true, _) => format!("{channel} {sha256} is fit on all hosts; nothing has changed\n"),

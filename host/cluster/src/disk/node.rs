@@ -152,6 +152,7 @@ impl Engine for Disk {
             received,
             overrun,
             topics: state.topics.len(),
+            round_trip: None,
         }
     }
 

@@ -44,6 +44,7 @@ impl Engine for Node {
                 received,
                 overrun,
                 topics: 0,
+                round_trip: None,
             }
         })
     }

@@ -251,6 +251,7 @@ impl Shared {
             received,
             overrun,
             topics: node.topics.len(),
+            round_trip: None,
         })
     }
 

@@ -89,7 +89,9 @@ impl Hub {
         except: Option<ConnectionId>,
         writes: &mut PendingWrites,
     ) -> usize {
-        self.deliver_announced(None, to, frame, except, writes, None).await
+        let queued = self.deliver_announced(None, to, frame, except, writes, None).await;
+        self.note_sent(writes);
+        queued
     }
 
     async fn deliver_announced(
@@ -129,11 +131,13 @@ impl Hub {
             }
             Recipients::Rooms(_) | Recipients::Users(_) | Recipients::Audience(_) => None,
         };
-        match queued {
+        let queued = match queued {
             Some(queued) => queued,
             // Boxed, so that the future of every commit is not as large as this one.
             None => Box::pin(self.deliver_in_turn(to, frame, except, writes, announce)).await,
-        }
+        };
+        self.sent.broadcast(queued);
+        queued
     }
 
     async fn deliver_in_turn(

@@ -251,6 +251,7 @@ impl Hub {
         if let Some(feeds) = &self.feeds {
             return self.deliver_shared(feeds, kept, to, frame, except, writes).await;
         }
+        let before = writes.queued();
         for (log, offset) in &kept.logs {
             self.deliver_waiting(log, *offset, writes).await;
         }
@@ -265,6 +266,7 @@ impl Hub {
             })
             .await;
         }
+        self.sent.broadcast(writes.queued().saturating_sub(before) as usize);
     }
 
     /// Delivers the messages of a log up to an offset that nobody has delivered yet, in their order.

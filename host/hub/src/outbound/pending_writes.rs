@@ -39,6 +39,8 @@ pub struct PendingWrites {
     /// Frames and bytes pushed since everything was last written.
     frames: usize,
     bytes: usize,
+    /// Frames and bytes queued since they were last counted for their channel.
+    queued: (u64, u64),
     /// Tasks that write parts of the list.
     writers: Option<Box<Writers>>,
 }
@@ -61,7 +63,22 @@ impl PendingWrites {
         if pushed.wants_flush() {
             self.list.push(to.clone());
         }
-        matches!(pushed, Pushed::Flush | Pushed::Queued)
+        let is_queued = matches!(pushed, Pushed::Flush | Pushed::Queued);
+        if is_queued {
+            self.queued.0 += 1;
+            self.queued.1 += frame.len() as u64;
+        }
+        is_queued
+    }
+
+    /// Returns the frames and bytes that were queued since this was last asked.
+    pub(crate) fn take_queued(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.queued)
+    }
+
+    /// Returns the number of frames that were queued and are not counted yet.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.0
     }
 
     /// Returns true if so much waits that it should be written before anything else.
@@ -80,6 +97,8 @@ impl PendingWrites {
         PendingWrites {
             list: std::mem::take(&mut self.list),
             own: None,
+            // They are counted where they were queued.
+            queued: (0, 0),
             frames: std::mem::take(&mut self.frames),
             bytes: std::mem::take(&mut self.bytes),
             // The tasks that write the parts of this list are waited for by this one.

@@ -14,6 +14,7 @@ use crate::connection_id::ConnectionId;
 use crate::frame::{Frame, FrameKind};
 use crate::outbound::{Outbound, PendingWrites};
 use crate::room::{Members, broadcast};
+use crate::sent::SentCounters;
 use wharf_contract::presence::{Changes, DEFAULT_GRACE, DEFAULT_INTERVAL};
 
 /// The waiting times of presence.
@@ -50,6 +51,7 @@ pub struct PresenceRooms(Arc<Table>);
 struct Table {
     by_name: RwLock<HashMap<Arc<str>, Arc<PresenceRoom>>>,
     timing: PresenceTiming,
+    sent: Arc<SentCounters>,
     listener: OnceLock<Box<dyn Listener>>,
     /// Size of all lists together, in bytes.
     bytes: AtomicUsize,
@@ -102,9 +104,15 @@ struct State {
 impl PresenceRooms {
     /// Makes the lists of a channel without rooms.
     pub fn new(timing: PresenceTiming) -> PresenceRooms {
+        PresenceRooms::counting(timing, Arc::default())
+    }
+
+    /// Makes such lists, whose messages are counted here.
+    pub(crate) fn counting(timing: PresenceTiming, sent: Arc<SentCounters>) -> PresenceRooms {
         PresenceRooms(Arc::new(Table {
             by_name: RwLock::default(),
             timing,
+            sent,
             listener: OnceLock::new(),
             bytes: AtomicUsize::new(0),
             sequence: Mutex::new(0),
@@ -366,6 +374,7 @@ impl PresenceRooms {
             writes.write().await;
             tokio::task::yield_now().await;
         }
+        self.0.sent.note(&mut writes);
         writes.write().await;
     }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::{Future, ready};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, Scheme};
 use http::{Method, Request};
@@ -16,12 +16,14 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::channel_context::ChannelContext;
+use crate::channel_counters::HttpResult;
 use crate::instance::InstanceState;
 use crate::ports::{
     HttpBody, HttpError, HttpIo, RequestOptions, Sending, http_refused, without_brackets,
 };
 use wharf_config::AllowedHost;
 use wharf_contract::CallRefusal;
+use wharf_metrics::limits::Limit;
 
 /// Longest part of a host's name that an error repeats, in bytes.
 const MAX_SHOWN_HOST_BYTES: usize = 255;
@@ -80,15 +82,25 @@ impl WasiHttpHooks for Hooks {
     ) -> Sending {
         let (target, permit) = match self.admit(&request) {
             Ok(admitted) => admitted,
-            Err(error) => return Box::new(ready(Err(error))),
+            Err(error) => {
+                self.channel.counters.requested(HttpResult::Refused, None);
+                return Box::new(ready(Err(error)));
+            }
         };
         let wall = self.channel.config.wall_budget;
         let options = bounded(options.unwrap_or_default(), wall);
         let (event, lookups) = (self.event.subscribe(), self.channel.lookups.clone());
         let sending =
             Box::into_pin(self.channel.ports.http.clone().send(request, options, lookups));
+        let (channel, begun) = (self.channel.clone(), Instant::now());
         Box::new(async move {
-            let (response, io) = match during(event.clone(), sending).await {
+            let sent = during(event.clone(), sending).await;
+            let result = match sent {
+                Some(Ok(_)) => HttpResult::Answered,
+                _ => HttpResult::Failed,
+            };
+            channel.counters.requested(result, Some(begun.elapsed()));
+            let (response, io) = match sent {
                 Some(Ok(sent)) => sent,
                 Some(Err(error)) => return Err(described(error, &target)),
                 None => return Err(http_refused(&CallRefusal::HttpEventOver)),
@@ -128,6 +140,7 @@ impl Hooks {
         }
         let permit = self.channel.http_requests.clone().try_acquire_owned().map_err(|_| {
             let limit = self.channel.config.max_http_requests_per_channel;
+            Limit::MaxHttpRequests.reached();
             http_refused(&CallRefusal::HttpTooManyRequests { limit })
         })?;
         Ok((authority.to_string(), permit))

@@ -10,6 +10,7 @@ use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::{check_rate_limit, check_user};
 use wharf_contract::rate_limits::{Rate, Subject};
+use wharf_metrics::limits::Limit;
 
 impl Host for InstanceState {
     fn take(
@@ -57,6 +58,10 @@ impl InstanceState {
         check_rate_limit(name)?;
         let rate = Rate::read(count, per_ms)?;
         let max_bytes = self.channel.config.max_channel_state_bytes;
-        self.channel.hub.take_from_rate_limit(subject, name, rate, max_bytes)
+        let taken = self.channel.hub.take_from_rate_limit(subject, name, rate, max_bytes);
+        if let Ok(Some(_)) = taken {
+            Limit::RateLimit.reached();
+        }
+        taken
     }
 }

@@ -3,6 +3,7 @@
 use super::bindings::wharf::channel::store::{Entry, Host};
 use super::bindings::wharf::channel::types::Error;
 
+use crate::channel_counters::StoreOperation;
 use crate::instance::InstanceState;
 use wharf_contract::CallRefusal;
 use wharf_contract::names::{check_key, check_prefix};
@@ -13,8 +14,7 @@ impl Host for InstanceState {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, Error> {
         let store = self.store_for(&key)?;
         let found = store.get(&key).await;
-        self.note_seen()?;
-        let found = found?;
+        let found = self.noted(StoreOperation::Get, found)?;
         Ok(found.map(|entry| Entry { value: entry.value.into(), version: entry.version }))
     }
 
@@ -23,27 +23,23 @@ impl Host for InstanceState {
         let store = self.store_for(&key)?;
         check_value(&value, limit)?;
         let version = store.set(&key, value.into(), time_to_live(ttl)?).await;
-        self.note_seen()?;
-        Ok(version?)
+        Ok(self.noted(StoreOperation::Set, version)?)
     }
 
     async fn delete(&mut self, key: String) -> Result<bool, Error> {
         let had_value = self.store_for(&key)?.delete(&key).await;
-        self.note_seen()?;
-        Ok(had_value?)
+        Ok(self.noted(StoreOperation::Delete, had_value)?)
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Result<i64, Error> {
         let sum = self.store_for(&key)?.increment(&key, by, None).await;
-        self.note_seen()?;
-        Ok(sum?)
+        Ok(self.noted(StoreOperation::Increment, sum)?)
     }
 
     async fn increment_for(&mut self, key: String, by: i64, ttl: u64) -> Result<i64, Error> {
         let store = self.store_for(&key)?;
         let sum = store.increment(&key, by, time_to_live(Some(ttl))?).await;
-        self.note_seen()?;
-        Ok(sum?)
+        Ok(self.noted(StoreOperation::Increment, sum)?)
     }
 
     async fn compare_and_swap(
@@ -58,8 +54,7 @@ impl Host for InstanceState {
         check_value(&value, limit)?;
         let ttl = time_to_live(ttl)?;
         let version = store.compare_and_swap(&key, expected, value.into(), ttl).await;
-        self.note_seen()?;
-        Ok(version?)
+        Ok(self.noted(StoreOperation::CompareAndSwap, version)?)
     }
 
     async fn list(
@@ -72,18 +67,22 @@ impl Host for InstanceState {
         check_prefix(&prefix)?;
         let limit = usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let keys = self.channel.store.list(&prefix, after.as_deref(), limit).await;
-        self.note_seen()?;
-        Ok(keys?)
+        Ok(self.noted(StoreOperation::List, keys)?)
     }
 }
 
 impl InstanceState {
-    /// Notes that the event may have seen writes that are not on disk yet.
-    fn note_seen(&mut self) -> Result<(), CallRefusal> {
+    /// Counts a call, and notes that the event may have seen writes that are not on disk yet.
+    fn noted<T>(
+        &mut self,
+        operation: StoreOperation,
+        result: Result<T, CallRefusal>,
+    ) -> Result<T, CallRefusal> {
+        self.channel.counters.stored(operation, result.is_ok());
         if let Some(unwritten) = self.channel.store.unwritten() {
             self.call()?.seen = Some(unwritten);
         }
-        Ok(())
+        result
     }
 
     /// Returns the store, for an event that names this key.

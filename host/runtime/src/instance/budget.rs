@@ -3,7 +3,7 @@
 //! The epoch preempts a guest once in a tick, so that no other task waits for it, and at the same
 //! time checks its consumption. It counts the thread's CPU time and not ticks: one instruction may
 //! fill a whole memory, and one host call may work for many ticks. Most calls are over at their
-//! first poll; those are never measured and cost no clock.
+//! first poll; for those the elapsed time is measured, for the channel's counters only.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,11 +11,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
 use super::InstanceState;
+use crate::channel_context::ChannelContext;
 use crate::epoch::{EPOCH_TICK, EpochClock};
 use crate::long_calls::{LongCall, LongCalls};
 use wharf_config::Config;
@@ -67,8 +68,8 @@ impl Budget {
 /// Counts the CPU time of a call, and knows its turns.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// The turns of the channel's long calls.
-    long_calls: Arc<LongCalls>,
+    /// The channel, with the turns of its long calls.
+    channel: Arc<ChannelContext>,
     /// The call's part in them.
     long_call: LongCall,
     /// CPU time of earlier polls of the call, in nanoseconds.
@@ -81,18 +82,22 @@ thread_local! {
 }
 
 impl Meter {
-    pub(super) fn new(long_calls: Arc<LongCalls>) -> Meter {
-        Meter { long_calls, long_call: LongCall::default(), spent: AtomicU64::new(0) }
+    pub(super) fn new(channel: Arc<ChannelContext>) -> Meter {
+        Meter { channel, long_call: LongCall::default(), spent: AtomicU64::new(0) }
+    }
+
+    fn long_calls(&self) -> &LongCalls {
+        &self.channel.long_calls
     }
 
     /// Waits for the call's turn.
     async fn turn(&self) {
-        self.long_calls.turn(&self.long_call).await;
+        self.long_calls().turn(&self.long_call).await;
     }
 
     /// Ends the call's turn, if it has one.
     fn pause(&self) {
-        self.long_calls.pause(&self.long_call);
+        self.long_calls().pause(&self.long_call);
     }
 
     pub(super) fn reset(&self) {
@@ -155,7 +160,7 @@ pub(super) fn on_epoch(
         // It is over soon, and has little time.
         return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
     }
-    let next_turn = async move { meter.long_calls.next_turn(&meter.long_call).await };
+    let next_turn = async move { meter.long_calls().next_turn(&meter.long_call).await };
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_turn)))
 }
 
@@ -182,12 +187,17 @@ pub(super) async fn metered<F: Future>(
     let mut call = pin!(call);
     let mut is_first = true;
     // Boxed: it is rare, and other calls need not carry the room for it.
-    let waits = !is_start && meter.long_calls.is_crowded();
+    let waits = !is_start && meter.long_calls().is_crowded();
     let mut turn = waits.then(|| Box::pin(meter.turn()));
+    let begun = Instant::now();
+    // The beginning of the first poll, and its time if it was not the last.
+    let mut entered = (!waits).then_some(begun);
+    let mut first_poll = None;
     let measured = std::future::poll_fn(|cx| {
         if let Some(waiting) = &mut turn {
             std::task::ready!(waiting.as_mut().poll(cx));
             turn = None;
+            entered = Some(Instant::now());
         }
         let _turn = clock.turn();
         if is_first {
@@ -195,6 +205,7 @@ pub(super) async fn metered<F: Future>(
             let polled = call.as_mut().poll(cx);
             if polled.is_pending() {
                 is_first = false;
+                first_poll = entered.map(|entered| entered.elapsed());
                 meter.add(EPOCH_TICK);
                 meter.pause();
             }
@@ -207,7 +218,21 @@ pub(super) async fn metered<F: Future>(
         meter.pause();
         polled
     });
-    bounded(wall, measured).await
+    let output = bounded(wall, measured).await;
+    if !is_start {
+        let (counters, wall) = (&meter.channel.counters, begun.elapsed());
+        match (entered, first_poll) {
+            (Some(_), None) if !waits => counters.ran_at_once(wall),
+            (None, _) => counters.ran_in_turns(Duration::ZERO, wall),
+            (Some(entered), None) => counters.ran_in_turns(entered.elapsed(), wall),
+            (_, Some(first)) => {
+                // The budget counts a whole tick for the first poll.
+                let others = meter.spent().saturating_sub(EPOCH_TICK);
+                counters.ran_in_turns(first.saturating_add(others), wall);
+            }
+        }
+    }
+    output
 }
 
 /// Ends the turns of a call, also of one that is given up.
@@ -215,7 +240,7 @@ struct End<'a>(&'a Meter);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.long_calls.end(&self.0.long_call);
+        self.0.long_calls().end(&self.0.long_call);
     }
 }
 

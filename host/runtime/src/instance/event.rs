@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 
 use super::{InstanceState, borrowed_connection};
+use crate::event_kind::EventKind;
 use crate::host_calls::bindings::exports::wharf::channel::lifecycle::Message;
 use crate::host_calls::bindings::wharf::channel::presence::Entry;
 use crate::host_calls::optional::outside_events::exports::wharf::channel::outside_events;
@@ -56,16 +57,16 @@ pub enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// Returns the export's name, for logs.
-    pub fn name(&self) -> &'static str {
+    /// Returns the kind, which names the export.
+    pub fn kind(&self) -> EventKind {
         match self {
-            Event::Text(_) | Event::Binary(_) => "on-message",
-            Event::Ping(_) => "on-ping",
-            Event::Pong(_) => "on-pong",
-            Event::Notice { .. } => "on-notify",
-            Event::Timer { .. } => "on-timer",
-            Event::Fault { .. } => "on-fault",
-            Event::Close { .. } => "on-close",
+            Event::Text(_) | Event::Binary(_) => EventKind::Message,
+            Event::Ping(_) => EventKind::Ping,
+            Event::Pong(_) => EventKind::Pong,
+            Event::Notice { .. } => EventKind::Notice,
+            Event::Timer { .. } => EventKind::Timer,
+            Event::Fault { .. } => EventKind::Fault,
+            Event::Close { .. } => EventKind::Close,
         }
     }
 
@@ -134,13 +135,13 @@ pub enum Detached<'a> {
 }
 
 impl Detached<'_> {
-    /// Returns the export's name, for logs.
-    pub fn name(&self) -> &'static str {
+    /// Returns the kind, which names the export.
+    pub fn kind(&self) -> EventKind {
         match self {
-            Detached::RoomEvent { .. } => "on-room-event",
-            Detached::RoomTimer { .. } => "on-room-timer",
-            Detached::Presence { .. } => "on-presence",
-            Detached::ChannelTimer { .. } => "on-channel-timer",
+            Detached::RoomEvent { .. } => EventKind::Room,
+            Detached::RoomTimer { .. } => EventKind::RoomTimer,
+            Detached::Presence { .. } => EventKind::Presence,
+            Detached::ChannelTimer { .. } => EventKind::ChannelTimer,
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) enum Denied {
 
 impl InstanceLimits {
     pub(super) fn new(channel: &Arc<ChannelContext>, meter: Arc<Meter>) -> InstanceLimits {
+        channel.counters.instance_begins();
         InstanceLimits {
             channel: channel.clone(),
             memory_bytes: 0,
@@ -103,6 +104,7 @@ impl InstanceLimits {
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
         self.channel.memory.give_back(self.memory_bytes);
+        self.channel.counters.instance_ends();
     }
 }
 

@@ -104,6 +104,9 @@ impl Registry {
         let (channel, is_swap, before) = match channels.get(&name) {
             Some(Mounted { channel, .. }) => {
                 let is_swap = !channel.is_removed();
+                if is_swap {
+                    channel.context.counters.swapped();
+                }
                 (channel.clone(), is_swap, Some(channel.swap(next)))
             }
             None => {

@@ -18,6 +18,7 @@ use wharf_hub::outbound::{EventBounds, Outbound, PendingWrites};
 use wharf_hub::store::Memory;
 use wharf_runtime::channel::{Channel, Generation};
 use wharf_runtime::channel_context::ChannelContext;
+use wharf_runtime::event_kind::EventKind;
 use wharf_runtime::guest_call::{About, GuestCall, Patience};
 use wharf_runtime::host_calls::{Call, Phase};
 use wharf_runtime::instance::{Event, Instance};
@@ -77,6 +78,7 @@ impl Guest {
             http_requests: Arc::new(Semaphore::new(config.max_http_requests_per_channel)),
             lookups: Arc::new(Semaphore::new(1)),
             memory: Default::default(),
+            counters: Default::default(),
             long_calls: Arc::new(LongCalls::new(1)),
             unchecked_tokens: AtomicU64::new(0),
             session_sample: SessionSample::default(),
@@ -222,7 +224,7 @@ pub fn pool() -> anyhow::Result<Box<dyn Job>> {
 impl Job for TakeGive {
     fn run(&mut self) {
         let (channel, about, patience) = (&self.0, About::Channel, Patience::Bounded);
-        let guest_call = GuestCall { channel, about, event: "none", patience };
+        let guest_call = GuestCall { channel, about, event: EventKind::Outside, patience };
         if let Err(error) = finish(guest_call.run(async |_| Ok(()))) {
             panic!("there is no instance: {error:?}");
         }

@@ -28,6 +28,7 @@ use wharf_hub::client_bytes::Share;
 use wharf_hub::connection::ConnectionRecord;
 use wharf_hub::frame::{Frame, FrameKind};
 use wharf_hub::transport::{Reader, Transport};
+use wharf_metrics::limits::Limit;
 
 /// A close frame's code and reason.
 type CloseFrame = Option<(u16, String)>;
@@ -233,6 +234,7 @@ impl Arrivals {
         }
         let arrival = ready!(self.poll_read(cx));
         if arrival.is_message() && self.poll_pace(cx).is_pending() {
+            Limit::MaxMessagesPerSecond.reached();
             self.keep_ahead(arrival);
             self.read_ahead(cx);
             return Poll::Pending;
@@ -393,6 +395,7 @@ impl Arrivals {
 
     fn too_much(&mut self) -> Arrival {
         let limit = self.config.max_client_bytes;
+        Limit::MaxClientBytes.reached();
         let detail = format!("clients make the host hold max_client_bytes ({limit}) together");
         self.input.give_up();
         self.share.cover(self.ahead_bytes + self.in_hand);

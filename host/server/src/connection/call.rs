@@ -32,7 +32,7 @@ pub(super) async fn start(
         _ => Phase::Open,
     };
     let about = About::Connection(client);
-    let guest_call = GuestCall { channel, about, event: event.name(), patience };
+    let guest_call = GuestCall { channel, about, event: event.kind(), patience };
     let finished = guest_call.run(async |instance| {
         let mut call = Call::new(client.clone(), phase);
         call.hops = event.hops();

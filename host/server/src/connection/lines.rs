@@ -2,12 +2,14 @@
 
 use wharf_hub::client_bytes;
 use wharf_hub::connection::ConnectionRecord;
+use wharf_metrics::limits::Limit;
 use wharf_runtime::channel::Channel;
 use wharf_runtime::channel_context::ChannelContext;
 
 /// Logs that a session is refused because of what all clients make the host hold.
 pub(super) fn log_exhausted(channel: &Channel, client: &ConnectionRecord) {
     let ChannelContext { config, failure_budget, .. } = &*channel.context;
+    Limit::MaxClientBytes.reached();
     if failure_budget.take() {
         tracing::warn!(
             channel = channel.name(),

@@ -16,14 +16,14 @@ use crate::reply::MAX_SHOWN_BYTES;
 
 /// Returns the host and port that a request is for: those of its target, which wins (RFC 9112,
 /// 3.2.2), or of its `Host`; empty if there is none.
-pub(super) fn host<B>(request: &Request<B>) -> &str {
+pub(crate) fn host<B>(request: &Request<B>) -> &str {
     let header = || only(request.headers(), &HOST).and_then(|host| str::from_utf8(host).ok());
     let target = request.uri().authority().map(|authority| authority.as_str());
     target.or_else(header).unwrap_or_default()
 }
 
 /// Returns true if a request is for the host under a name of its own. No name is none of another's.
-pub(super) fn is_own(config: &Config, host: &str) -> bool {
+pub(crate) fn is_own(config: &Config, host: &str) -> bool {
     host.is_empty() || Origin::of_host("http", host).is_some_and(|named| is_known(config, &named))
 }
 
@@ -58,7 +58,7 @@ pub(super) fn check(config: &Config, host: &str, headers: &HeaderMap) -> Result<
 }
 
 /// Returns true if a request comes from a page of the host itself, by its one `Origin`.
-pub(super) fn is_own_page(config: &Config, host: &str, headers: &HeaderMap) -> bool {
+pub(crate) fn is_own_page(config: &Config, host: &str, headers: &HeaderMap) -> bool {
     let origin = only(headers, &ORIGIN).and_then(|origin| str::from_utf8(origin).ok());
     origin.and_then(Origin::parse).is_some_and(|origin| is_of_host(config, host, &origin))
 }

@@ -22,7 +22,7 @@ use wharf_contract::fault::Fault;
 use wharf_contract::names::{check_room, check_user};
 use wharf_contract::outside_messages::{OutsideProblem, is_refusal_status};
 use wharf_hub::connection_id::ConnectionId;
-use wharf_hub::hub::Posting;
+use wharf_hub::hub::{Hub, Posting};
 use wharf_hub::inbox::{NoPlace, Outcome, Place};
 use wharf_hub::outbound::PendingWrites;
 use wharf_hub::peers::NoticeFor;
@@ -35,6 +35,9 @@ use wharf_runtime::outside_messages;
 /// Hops of an event that is posted from outside, which is the first of a chain.
 const HOPS: u8 = 1;
 
+/// Connections that are closed before other tasks get their turn.
+const CLOSES_PER_TURN: usize = 100;
+
 /// Begins a command. `is_awaited` if an event's outcome is wanted. From now on the host waits for it when it
 /// stops.
 pub fn begin(
@@ -46,8 +49,9 @@ pub fn begin(
     let work = channel.context.working.begin();
     async move {
         let _work = work;
-        let mut writes = PendingWrites::default();
+        let (mut writes, context) = (PendingWrites::default(), channel.context.clone());
         let answer = run(channel, command, body, is_awaited, &mut writes).await;
+        context.hub.note_sent(&mut writes);
         writes.write().await;
         answer
     }
@@ -126,6 +130,12 @@ async fn run(
             };
             done(StatusCode::OK, "disconnected", disconnected)
         }
+        Command::DisconnectAll => {
+            let mut fields = Fields::read(&body)?;
+            let close = close(&mut fields)?;
+            fields.end()?;
+            done(StatusCode::OK, "disconnected", disconnect_all(hub, &close).await)
+        }
         Command::Notify(to) => {
             let payload = event(&body, config)?;
             check_handled(&channel, "on_notify")?;
@@ -180,6 +190,23 @@ async fn run(
             let is_forgotten = reset.map_err(|why| data_unavailable(&why))?;
             done(StatusCode::OK, "reset", usize::from(is_forgotten))
         }
+    }
+}
+
+/// Closes all connections of this host that are there now. Other tasks get their turn in between. Returns their number.
+async fn disconnect_all(hub: &Hub, close: &Close) -> usize {
+    let was_there = ConnectionId::all_until_now();
+    let (mut after, mut disconnected) = (None, 0);
+    loop {
+        let page = hub.connections(after, CLOSES_PER_TURN);
+        for client in page.iter().filter(|client| was_there(client.id)) {
+            disconnected += usize::from(hub.disconnect(client.id, close));
+        }
+        after = page.last().map(|client| client.id).filter(|last| was_there(*last));
+        if after.is_none() {
+            return disconnected;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -114,6 +114,37 @@ pub(super) async fn run(
     forward(&node, to, &name, request(&path, None, Some(body)), PATIENCE).await
 }
 
+/// Has all other hosts run a command that closes connections, and adds theirs to an answer, with the names of the hosts
+/// that have not answered.
+pub(super) async fn run_on_others(
+    node: &Node,
+    deploys: &Deploys,
+    (path, body): (String, Bytes),
+    (status, own): (StatusCode, Bytes),
+) -> (StatusCode, Bytes) {
+    let others: Vec<(NodeId, String)> =
+        deploys.nodes().into_iter().skip(1).map(|node| (node.id, node.name)).collect();
+    let to = others.iter().map(|(id, _)| *id).collect();
+    let asked = Request::Operator(request(&path, None, Some(body)));
+    let mut replies = node.ask(to, &asked, PATIENCE).await;
+    let count = |body: &Bytes| {
+        let body: Option<Value> = serde_json::from_slice(body).ok();
+        body.and_then(|body| body.get("disconnected")?.as_u64()).unwrap_or_default()
+    };
+    let mut disconnected = count(&own);
+    let mut unanswered = Vec::new();
+    for (id, name) in others {
+        match replies.remove(&id) {
+            Some(Reply::Operator { status: 200, body }) => disconnected += count(&body),
+            // It has no such channel.
+            Some(Reply::Operator { status: 404, .. }) => {}
+            _ => unanswered.push(name),
+        }
+    }
+    let answer = json!({ "disconnected": disconnected, "unanswered": unanswered });
+    (status, answer.to_string().into())
+}
+
 /// Returns the other host that has a connection, if it is there.
 fn host_of(deploys: &Deploys, id: &str) -> Option<(NodeId, String)> {
     let id = ConnectionId::parse(id).filter(|id| id.local_number().is_none())?;

@@ -10,7 +10,7 @@ use wharf_runtime::channel::Channel;
 use wharf_runtime::registry::Registry;
 
 use super::problem::{OperatorAnswer, Problem};
-use super::route::{Query, Resource, Route};
+use super::route::{Command, Query, Resource, Route};
 use super::{MAX_SHOWN_BYTES, commands, nodes, queries};
 use crate::deploys::Deploys;
 
@@ -76,14 +76,28 @@ async fn asked(
     let Route { channel: name, resource } = Route::of(&path)?;
     match (resource, name, body) {
         (Resource::Query(Query::Nodes), ..) => nodes::own(registry, deploys.as_deref()),
-        (Resource::Query(Query::Audit | Query::Plugins), ..) | (Resource::Plugin(_), ..) => {
-            Err(not_for_others())
-        }
+        (
+            Resource::Query(
+                Query::Audit
+                | Query::Live
+                | Query::Loads
+                | Query::Logs
+                | Query::Machine
+                | Query::Metrics
+                | Query::Plugins
+                | Query::Slow
+                | Query::Stats,
+            )
+            | Resource::Plugin(_),
+            ..,
+        ) => Err(not_for_others()),
         (Resource::Query(about), name, None) => {
             answer(registry, name.as_deref(), &about, query).await
         }
         // Others reach all hosts in another way.
-        (Resource::Command(command), Some(name), Some(body)) if command.connection().is_some() => {
+        (Resource::Command(command), Some(name), Some(body))
+            if command.connection().is_some() || command == Command::DisconnectAll =>
+        {
             let channel = channel(registry, &name)?;
             commands::to_its_end(commands::begin(channel, command, body, false)).await
         }

@@ -56,6 +56,13 @@ impl Kind {
             Query::Presence(_) => Some(Kind::Presence),
             Query::User(_) => Some(Kind::User),
             Query::Audit
+            | Query::Live
+            | Query::Loads
+            | Query::Logs
+            | Query::Machine
+            | Query::Metrics
+            | Query::Slow
+            | Query::Stats
             | Query::Nodes
             | Query::Plugins
             | Query::Connection(_)

@@ -74,7 +74,18 @@ pub(super) async fn acts(audit: &Arc<Audit>, query: Option<&str>) -> OperatorAns
 /// Answers a question about a channel.
 pub async fn answer(channel: &Channel, about: &Query, query: Option<&str>) -> OperatorAnswer {
     let found = match about {
-        Query::Audit | Query::Nodes | Query::Plugins | Query::Channels | Query::Channel => {
+        Query::Audit
+        | Query::Live
+        | Query::Loads
+        | Query::Logs
+        | Query::Machine
+        | Query::Metrics
+        | Query::Slow
+        | Query::Nodes
+        | Query::Plugins
+        | Query::Stats
+        | Query::Channels
+        | Query::Channel => {
             check_no_query(query)?;
             overview(channel)
         }
@@ -167,7 +178,7 @@ fn overview(channel: &Channel) -> Value {
 }
 
 /// Describes a connection, without its query and its headers, which may contain tokens.
-fn connection(client: &ConnectionRecord) -> Value {
+pub(super) fn connection(client: &ConnectionRecord) -> Value {
     let rooms = client.rooms();
     let labels = client.outbound.labels();
     let labels = labels.iter().map(|(name, value)| (name.to_owned(), Value::from(value)));
@@ -273,6 +284,11 @@ fn after_connection(id: &str) -> Result<ConnectionId, Problem> {
 pub(super) fn page(query: Option<&str>) -> Result<(Option<String>, usize), Problem> {
     let Parameters { after, limit, .. } = parameters(query, &["after", "limit"])?;
     Ok((after, limit.unwrap_or(PAGE)))
+}
+
+/// Returns the length of the list that the query asks for, which has no further pages.
+pub(super) fn length(query: Option<&str>) -> Result<usize, Problem> {
+    Ok(parameters(query, &["limit"])?.limit.unwrap_or(PAGE))
 }
 
 /// Returns the page that the query asks for, with the beginning of its names before it.

@@ -39,6 +39,20 @@ pub enum Query {
     Audit,
     /// The nodes of the cluster.
     Nodes,
+    /// The figures of this host, as a stream.
+    Live,
+    /// The last outcomes of loading plugins: of all of them, or of one channel.
+    Loads,
+    /// The last lines of a channel's log.
+    Logs,
+    /// The connections for which bytes wait.
+    Slow,
+    /// The machine.
+    Machine,
+    /// The numbers of this host as text, for Prometheus.
+    Metrics,
+    /// The numbers of this host.
+    Stats,
     /// The plugins that are deployed.
     Plugins,
     /// All channels.
@@ -91,6 +105,8 @@ pub enum Command {
     Send(To),
     /// Close connections.
     Disconnect(To),
+    /// Close all connections of the channel.
+    DisconnectAll,
     /// Post notices.
     Notify(To),
     /// Post a room event.
@@ -130,6 +146,18 @@ impl Route {
             ["", "api", "nodes"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Nodes) });
             }
+            ["", "api", "live"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Live) });
+            }
+            ["", "api", "loads"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Loads) });
+            }
+            ["", "api", "machine"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Machine) });
+            }
+            ["", "api", "slow"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Slow) });
+            }
             ["", "api", "plugins"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Plugins) });
             }
@@ -143,6 +171,12 @@ impl Route {
             }
             ["", "api", "audit"] => {
                 return Ok(Route { channel: None, resource: Resource::Query(Query::Audit) });
+            }
+            ["", "api", "stats"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Stats) });
+            }
+            ["", "metrics"] => {
+                return Ok(Route { channel: None, resource: Resource::Query(Query::Metrics) });
             }
             ["", "api", "channels", channel, rest @ ..] => (*channel, rest),
             _ => return Err(unknown()),
@@ -173,9 +207,12 @@ impl Route {
             ["rooms", name, "timers"] => timers(TimersOf::Room((*name).to_owned())),
             ["rooms", name, "post"] => Resource::Command(Command::Post((*name).to_owned())),
             ["rooms", name, "reset"] => Resource::Command(Command::Reset((*name).to_owned())),
+            ["loads"] => Resource::Query(Query::Loads),
+            ["logs"] => Resource::Query(Query::Logs),
             ["timers"] => timers(TimersOf::Channel),
             ["store"] => Resource::Query(Query::Store),
             ["store", key] => Resource::Query(Query::StoreKey((*key).to_owned())),
+            ["disconnect"] => Resource::Command(Command::DisconnectAll),
             ["broadcast"] => Resource::Command(Command::Broadcast),
             ["messages"] => Resource::Command(Command::Messages),
             _ => return Err(unknown()),
@@ -195,7 +232,7 @@ impl Command {
         match self {
             Command::Broadcast => "broadcast",
             Command::Send(_) => "send",
-            Command::Disconnect(_) => "disconnect",
+            Command::Disconnect(_) | Command::DisconnectAll => "disconnect",
             Command::Notify(_) => "notify",
             Command::Post(_) => "post",
             Command::Reset(_) => "reset",
@@ -211,7 +248,7 @@ impl Command {
                 To::User(name) => ("user", name),
             }),
             Command::Post(room) | Command::Reset(room) => Some(("room", room)),
-            Command::Broadcast | Command::Messages => None,
+            Command::Broadcast | Command::DisconnectAll | Command::Messages => None,
         }
     }
 
@@ -225,12 +262,12 @@ impl Command {
 
     /// Returns true for commands that end or remove something. The others only send.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Command::Disconnect(_) | Command::Reset(_))
+        matches!(self, Command::Disconnect(_) | Command::DisconnectAll | Command::Reset(_))
     }
 
     /// Returns true for commands whose body may be left out.
     pub(crate) fn needs_no_body(&self) -> bool {
-        matches!(self, Command::Disconnect(_) | Command::Reset(_))
+        self.is_final()
     }
 }
 

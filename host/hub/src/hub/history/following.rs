@@ -29,6 +29,7 @@ impl Hub {
         let Some(feed) = feeds.get(room) else { return false };
         feed.lock().hear(at, message, true);
         self.deliver_ready(feeds, &feed, writes).await;
+        self.note_sent(writes);
         feed.lock().wants_read()
     }
 
@@ -38,6 +39,7 @@ impl Hub {
         let Some(feed) = feeds.get(room) else { return };
         let mut writes = PendingWrites::default();
         self.catch_up(feeds, &feed, &mut writes).await;
+        self.note_sent(&mut writes);
         writes.write().await;
     }
 

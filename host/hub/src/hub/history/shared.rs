@@ -287,6 +287,10 @@ impl Hub {
     ) {
         loop {
             let (room, form);
+            let before = writes.queued();
+            let count = |queued: u64| {
+                self.sent.broadcast(queued.saturating_sub(before) as usize);
+            };
             let turn = {
                 // Held until it is queued, or has its place in the room's line.
                 let mut state = feed.lock();
@@ -296,12 +300,14 @@ impl Hub {
                 form = shaped(feeds, feed, step);
                 let chosen = |number: u64, outbound: &Outbound| form.frame(number, outbound);
                 if room.members.broadcast_chosen_at_once(writes, chosen) {
+                    count(writes.queued());
                     continue;
                 }
                 room.members.stand_in_line()
             };
             let chosen = |number: u64, outbound: &Outbound| form.frame(number, outbound);
             Box::pin(broadcast_in_turn(&room.members, turn, writes, chosen)).await;
+            count(writes.queued());
         }
         feed.moved.notify_waiters();
     }
