@@ -3,7 +3,7 @@
 //!
 //! Only the tests of the kit are apart, since they change the environment, which all threads share.
 //!
-//! The ignored tests need Chromium, and are in modules `chromium`, or a server of Redis or NATS: those are the tests of
+//! The ignored tests need Chromium, and are in modules `chromium`, or Prometheus, or a server of Redis or NATS: those are the tests of
 //! what several hosts share, and run on one host as well. `cargo xtask test` has a step for each of the two.
 
 mod adding;
@@ -40,6 +40,7 @@ mod listen;
 mod loading;
 mod logs;
 mod messages;
+mod metrics;
 mod mounts;
 mod notices;
 mod operator;

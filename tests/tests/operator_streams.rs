@@ -1,10 +1,12 @@
 //! The operator's API: figures as they change, outcomes of loads, the log of a channel, and those who are slow.
 
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use wharf_tests::operator::code;
+use wharf_tests::operator::{TOKEN, code};
 use wharf_tests::{
-    Hosts, Line, Operated, Raw, Setup, Stream, Value, artefacts, eventually, json,
+    Hosts, Line, Operated, PATIENCE, Raw, Setup, Stream, Value, artefacts, eventually, json,
     on_one_host_and_on_two,
 };
 
@@ -82,7 +84,10 @@ async fn the_last_lines_of_a_channel_are_read_and_followed_by_their_level() {
     let it = Operated::start(&["robust", "echo"], &[]).await;
     let mut shop = it.wharf.connect("/robust?credit=100").await;
     let mut buy = async |cups: u32| {
-        shop.send_json(json!({ "type": "buy", "ref": cups, "tea": "green", "cups": cups })).await;
+        shop.send_json(
+            json!({ "type": "buy", "ref": cups, "payload": { "tea": "green", "cups": cups } }),
+        )
+        .await;
         while shop.json().await["ref"] != cups {}
     };
     buy(1).await;
@@ -146,7 +151,7 @@ async fn streams_are_bounded_and_end_with_the_host() {
 
 #[tokio::test]
 async fn connections_for_which_the_most_bytes_wait_come_first() {
-    let it = started(&["--outbound-queue-bytes 4MiB"]).await;
+    let it = started(&["--outbound-queue-bytes 16MiB"]).await;
     assert_eq!(it.ask("/api/slow").await, (200, json!({ "connections": [] })));
     let mut readers = Vec::new();
     for (user, join) in [("ann", "few"), ("bob", "few,many")] {
@@ -155,9 +160,9 @@ async fn connections_for_which_the_most_bytes_wait_come_first() {
         readers.push(raw);
     }
     let long = "x".repeat(500_000);
-    // Neither of them reads.
-    for rooms in [["few"], ["few"], ["many"]] {
-        let body = json!({ "rooms": rooms, "text": long });
+    // Neither of them reads, and the system holds a few of them.
+    for room in std::iter::repeat_n("few", 16).chain(["many", "many"]) {
+        let body = json!({ "rooms": [room], "text": long });
         assert_eq!(it.post("/operated/broadcast", body).await.0, 200);
     }
     let (_, slow) = it.ask("/api/slow").await;
@@ -216,12 +221,51 @@ async fn wharf_top_shows_the_figures_of_each_channel() {
 }
 
 #[tokio::test]
+async fn wharf_top_takes_a_terminal_and_gives_it_back() {
+    const TAKEN: &str = "\u{1b}[?1049h";
+    const GIVEN_BACK: &str = "\u{1b}[?1049l";
+    let it = started(&[]).await;
+    let top = format!("{} top --url http://{}", artefacts::binary().display(), it.api);
+    // It gives the program a terminal of its own.
+    let mut script = Command::new("script");
+    script.args(["-qec", &top, "/dev/null"]).env("WHARF_OPERATOR_TOKEN", TOKEN);
+    let mut child =
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+    let (mut keys, mut out) =
+        (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let watching = tokio::task::spawn_blocking(move || {
+        let mut shown = Vec::new();
+        let mut part = [0; 4096];
+        let mut has_asked = false;
+        loop {
+            let count = out.read(&mut part).expect("output");
+            shown.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&shown).into_owned();
+            // Twice drawn, so that there are rates.
+            if !has_asked && text.matches("operated").count() > 1 {
+                keys.write_all(b"q").and_then(|()| keys.flush()).expect("a key");
+                has_asked = true;
+            }
+            if count == 0 {
+                let status = child.wait().expect("it ends");
+                return (text, status);
+            }
+        }
+    });
+    let (text, status) =
+        tokio::time::timeout(PATIENCE, watching).await.expect("it ends").expect("no panic");
+    assert!(status.success(), "{status:?}: {text}");
+    assert!(text.starts_with(TAKEN) && text.trim_end().ends_with(GIVEN_BACK), "{text:?}");
+    assert!(text.contains("in 0/s"), "{text:?}");
+}
+
+#[tokio::test]
 async fn wharf_logs_shows_the_lines_and_follows_them_until_the_host_ends() {
     let it = Operated::start(&["operated"], &["--log debug"]).await;
     let output = it.command(&["logs", "operated", "--no-follow"], &[]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(shown.contains("INFO  plugin loaded generation=1"), "{shown}");
+    assert!(shown.contains("INFO  plugin loaded ") && shown.contains(" generation=1 "), "{shown}");
     let unknown = it.command(&["logs", "nobody"], &[]);
     let complaint = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert!(!unknown.status.success() && complaint.contains("nobody"), "{complaint}");

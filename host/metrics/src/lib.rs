@@ -7,9 +7,9 @@
 //! - [`table`]: every metric, with its name, its labels and its sentence.
 //! - [`counter`]: a number that only grows.
 //! - [`blocks`]: counters of each thread, made when the thread first counts something.
-//! - [`histogram`]: how long things took, and quantiles of it.
-//! - [`fan_out`]: how many receivers broadcasts have.
-//! - [`limits`]: how often each limit of the host was reached.
+//! - [`histogram`]: times that things took, and quantiles of them.
+//! - [`fan_out`]: the numbers of receivers of broadcasts.
+//! - [`limits`]: the limits of the host, and a counter of each.
 //! - [`text`]: the two formats of a scrape.
 
 #![deny(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]

@@ -1,14 +1,14 @@
-//! How often each limit of the host was reached.
+//! The limits of the host, and a counter of each.
 
 use crate::counter::Counter;
 
-/// Makes [`Limit`] from a list of `Variant = "name";`.
+/// Makes [`Limit`] from a list of `Variant = "name", "what happens";`.
 macro_rules! limits {
-    ($($(#[$doc:meta])+ $variant:ident = $name:literal;)+) => {
+    ($($variant:ident = $name:literal, $about:literal;)+) => {
         /// A limit that makes the host refuse, delay or end something.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Limit {
-            $($(#[$doc])+ $variant,)+
+            $(#[doc = $about] $variant,)+
         }
 
         impl Limit {
@@ -21,6 +21,13 @@ macro_rules! limits {
                     $(Limit::$variant => $name,)+
                 }
             }
+
+            /// Returns the thing that is limited, and what happens at the limit.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Limit::$variant => $about,)+
+                }
+            }
         }
 
         /// The counters, in the order of the limits.
@@ -29,48 +36,27 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections of the host: a client was turned away.
-    MaxConnections = "max_connections";
-    /// Connections of a channel: a client was turned away.
-    MaxConnectionsPerChannel = "max_connections_per_channel";
-    /// Connections of one address: a client was turned away.
-    MaxConnectionsPerAddress = "max_connections_per_address";
-    /// Seats of sockets before their upgrade: the oldest one lost its seat.
-    PendingSockets = "pending_sockets";
-    /// Time for a whole request: the socket was closed.
-    HandshakeTimeout = "handshake_timeout_ms";
-    /// Size of a request's head: it was refused.
-    MaxHeaderBytes = "max_header_bytes";
-    /// Size of a client's message or frame: the connection was closed.
-    MaxMessageBytes = "max_message_bytes";
-    /// Time for a whole message: the connection was closed.
-    MessageTimeout = "message_timeout_ms";
-    /// Answer to a keep-alive ping: the connection was dropped.
-    KeepAliveTimeout = "keep_alive_timeout_ms";
-    /// Messages of a client in a second: reading paused.
-    MaxMessagesPerSecond = "max_messages_per_second";
-    /// Bytes that wait for a slow client: the connection was closed.
-    OutboundQueueBytes = "outbound_queue_bytes";
-    /// Bytes that all clients together make the host hold: a connection was closed or refused.
-    MaxClientBytes = "max_client_bytes";
-    /// Notices that wait for a connection: the connection was closed, or the notice refused.
-    Inbox = "inbox_events";
-    /// Events that wait for a room: the event was refused.
-    RoomInbox = "room_inbox_events";
-    /// Bytes that wait for all rooms of a channel: the event was refused.
-    MaxChannelInboxBytes = "max_channel_inbox_bytes";
-    /// Wait for an instance: the event was given up, or goes on waiting.
-    InstanceWait = "instance_wait_ms";
-    /// CPU time or elapsed time of an event: it was ended.
-    Budget = "cpu_budget_ms";
-    /// Memory of an instance, or of all instances of a channel: the event was ended.
-    Memory = "max_memory_bytes";
-    /// Lines of the log in a second: a line was dropped.
-    LogLines = "log_lines_per_second";
-    /// Outgoing HTTP requests of a channel at a time: the request was refused.
-    MaxHttpRequests = "max_http_requests_per_channel";
-    /// Rate limits that plugins set for their clients: the handler was told to wait.
-    RateLimit = "rate_limit";
+    MaxConnections = "max_connections", "Connections of the host: a client was turned away.";
+    MaxConnectionsPerChannel = "max_connections_per_channel", "Connections of a channel: a client was turned away.";
+    MaxConnectionsPerAddress = "max_connections_per_address", "Connections of one address: a client was turned away.";
+    PendingSockets = "pending_sockets", "Seats of sockets before their upgrade: the oldest one lost its seat.";
+    HandshakeTimeout = "handshake_timeout_ms", "Time for a whole request: the socket was closed.";
+    MaxHeaderBytes = "max_header_bytes", "Size of a request's head: it was refused.";
+    MaxMessageBytes = "max_message_bytes", "Size of a client's message or frame: the connection was closed.";
+    MessageTimeout = "message_timeout_ms", "Time for a whole message: the connection was closed.";
+    KeepAliveTimeout = "keep_alive_timeout_ms", "Answer to a keep-alive ping: the connection was dropped.";
+    MaxMessagesPerSecond = "max_messages_per_second", "Messages of a client in a second: reading paused.";
+    OutboundQueueBytes = "outbound_queue_bytes", "Bytes that wait for a slow client: the connection was closed.";
+    MaxClientBytes = "max_client_bytes", "Bytes that all clients together make the host hold: a connection was closed or refused.";
+    Inbox = "inbox_events", "Notices that wait for a connection: the connection was closed, or the notice refused.";
+    RoomInbox = "room_inbox_events", "Events that wait for a room: the event was refused.";
+    MaxChannelInboxBytes = "max_channel_inbox_bytes", "Bytes that wait for all rooms of a channel: the event was refused.";
+    InstanceWait = "instance_wait_ms", "Wait for an instance: the event was given up, or goes on waiting.";
+    Budget = "cpu_budget_ms", "CPU time or elapsed time of an event: it was ended.";
+    Memory = "max_memory_bytes", "Memory of an instance, or of all instances of a channel: the event was ended.";
+    LogLines = "log_lines_per_second", "Lines of the log in a second: a line was dropped.";
+    MaxHttpRequests = "max_http_requests_per_channel", "Outgoing HTTP requests of a channel at a time: the request was refused.";
+    RateLimit = "rate_limit", "Rate limits that plugins set for their clients: the handler was told to wait.";
 }
 
 impl Limit {

@@ -1,6 +1,6 @@
 //! Counters of one channel, over all of its generations.
 //!
-//! What happens with each event is counted in a block of the thread; the rest in counters that all threads share.
+//! Each event is counted in a block of its thread, and the rest in counters that all threads share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -15,9 +15,9 @@
 //! - `metrics`: the numbers of the host, for a scrape and for the dashboard.
 //! - [`operator`]: the operator's API. [`operator_client`]: a client of it.
 //! - [`handshake`]: an HTTP request → route, origin, limits, `on-connect` → `101` or a status.
-//! - `health`: the checks of balancers and orchestrators.
 //! - `dashboard`: the files of the operator's page. `asset`: files that are compiled into the host.
 //! - [`log_tail`]: the last lines of each channel's log, for the operator.
+//! - `health`: the checks of balancers and orchestrators.
 //! - `page`: the demo page.
 //! - `demo`: prepared versions of plugins, which visitors of the page may swap.
 //! - `tls`: certificates, read again when their files change.

@@ -6,6 +6,7 @@
 //! inboxes, to a guest as an event of its own.
 
 mod access;
+mod action_line;
 pub(crate) mod audit;
 mod commands;
 mod events;
@@ -59,6 +60,7 @@ use wharf_runtime::ports::LoadObserver;
 use wharf_runtime::registry::Registry;
 
 use access::digest;
+use action_line::ActionLine;
 use audit::{Act, Audit};
 use events::{OperatorBody, Streams};
 use everywhere::Question;
@@ -183,12 +185,14 @@ impl Operator {
         front: Arc<Front>,
         deploys: Arc<Deploys>,
         audit: Arc<Audit>,
-        started: watch::Receiver<bool>,
         seen: Seen,
-        metrics: Arc<Metrics>,
+        started: watch::Receiver<bool>,
         mut closing: watch::Receiver<()>,
     ) {
+        let metrics = Metrics::new(front.clone(), deploys.clone());
+        let metrics_token = front.config.metrics_token.as_ref();
         let api = Arc::new(Api {
+            metrics_token: metrics_token.map(|token| digest(token.expose().as_bytes())),
             config: front.config.clone(),
             registry: front.registry.clone(),
             front,
@@ -269,48 +273,14 @@ struct Api {
     metrics: Arc<Metrics>,
     /// The token's hash.
     token: [u8; 32],
+    /// The hash of the token that is for scrapes only, if there is one.
+    metrics_token: Option<[u8; 32]>,
     /// Budget of the log lines about requests without the token.
     log_budget: LogBudget,
     /// Budget of the log lines about commands that end or remove something.
     action_lines: LogBudget,
     /// Budget of the log lines about the other commands, of which a backend may send many.
     message_lines: LogBudget,
-}
-
-/// The line of the log about a command, so that its cause can be found later. It is written when this
-/// is dropped: also if the host has panicked while it ran the command.
-struct ActionLine {
-    api: Arc<Api>,
-    is_final: bool,
-    remote: Remote,
-    channel: Arc<str>,
-    action: &'static str,
-    /// Connection, user or room.
-    subject: Option<String>,
-    /// Status of the answer, if there is one.
-    status: Option<u16>,
-}
-
-impl ActionLine {
-    fn of(api: &Arc<Api>, remote: Remote, channel: &Channel, command: &Command) -> ActionLine {
-        let subject = command.subject();
-        let subject =
-            subject.map(|(kind, name)| format!("{kind} {}", escape(cut(name, MAX_SHOWN_BYTES))));
-        let (channel, action) = (channel.context.name.clone(), command.name());
-        let (api, is_final) = (api.clone(), command.is_final());
-        ActionLine { api, is_final, remote, channel, action, subject, status: None }
-    }
-}
-
-impl Drop for ActionLine {
-    fn drop(&mut self) {
-        let ActionLine { api, is_final, remote, channel, action, subject, status } = self;
-        let budget = if *is_final { &api.action_lines } else { &api.message_lines };
-        if budget.take() {
-            let channel: &str = channel;
-            tracing::info!(%remote, channel, action, subject, status, "operator's action");
-        }
-    }
 }
 
 /// A command that may be run.
@@ -341,7 +311,7 @@ impl Api {
             return file.map(Either::Left);
         }
         let accepted = accepted_format(request.headers());
-        let answered = match self.check_token(remote, request.headers()) {
+        let answered = match self.check_token(remote, &request) {
             Ok(()) => {
                 // Only clients with the token keep others waiting, and only while they are served.
                 let busy = seat.busy();

@@ -21,7 +21,6 @@ use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
 use crate::listener::entrance::Entrance;
 use crate::log_tail::LogTail;
-use crate::metrics::Metrics;
 use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
 use crate::tls::{Tls, TlsFiles};
@@ -157,9 +156,8 @@ pub async fn run(
     let (started, is_started) = watch::channel(false);
     let operating = operator.clone().zip(seen).map(|(operator, seen)| {
         let (closing, audit) = (server.closing.subscribe(), Audit::open(&config));
-        let metrics = Metrics::new(front.clone(), deploys.clone());
         let (front, deploys) = (front.clone(), deploys.clone());
-        let serving = operator.serve(front, deploys, audit, is_started, seen, metrics, closing);
+        let serving = operator.serve(front, deploys, audit, seen, is_started, closing);
         tokio::spawn(serving)
     });
     let (loading, has_cache) = (registry.clone(), config.cache.is_some());

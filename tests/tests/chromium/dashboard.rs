@@ -59,6 +59,15 @@ async fn signed_in(it: &Operated) -> Browser {
     page
 }
 
+/// Asserts that the browser has complained of nothing but of what was looked for after it had gone.
+async fn has_no_complaints(page: &mut Browser) {
+    let complaints = page.complaints().await;
+    let complaints = complaints.as_array().expect("a list").iter();
+    let complaints: Vec<_> =
+        complaints.filter(|it| !it.to_string().contains("status of 404")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
 /// Leaves pictures of a view, and checks that nothing is cut off or without a name.
 async fn pictures(page: &mut Browser, name: &str) {
     page.evaluate("scrollTo(0, 0)").await;
@@ -100,7 +109,7 @@ async fn the_dashboard_shows_an_idle_host_to_the_one_who_has_the_token() {
     page.wait_for("/Nothing is deployed/.test(page())").await;
     page.evaluate("press('Sign out')").await;
     page.wait_for("field(\"Operator's token\") !== undefined && sessionStorage.length === 0").await;
-    assert_eq!(page.complaints().await, json!([]));
+    has_no_complaints(&mut page).await;
 }
 
 /// Starts a host with busy and idle channels, and one whose newer file is refused; with its clients.
@@ -160,7 +169,7 @@ async fn figures_change_while_a_client_talks_and_the_loads_tell_the_reason() {
         page.evaluate("go('game')").await;
         page.wait_for("/A newer file is refused; generation 1 serves/.test(page())").await;
         page.wait_for("/refused; generation 1 keeps serving/.test(page())").await;
-        assert_eq!(page.complaints().await, json!([]));
+        has_no_complaints(&mut page).await;
     };
     tokio::select! {
         () = speak => {}
@@ -176,12 +185,13 @@ async fn a_log_is_followed_line_by_line() {
     page.evaluate("location.hash = '#/channels/robust/log'").await;
     page.wait_for("/following/.test(page()) && /plugin loaded/.test(page())").await;
     let mut shop = it.wharf.connect("/robust?credit=100").await;
-    shop.send_json(json!({ "type": "buy", "ref": 1, "tea": "green", "cups": 2 })).await;
+    shop.send_json(json!({ "type": "buy", "ref": 1, "payload": { "tea": "green", "cups": 2 } }))
+        .await;
     page.wait_for("/INFO\\s+sold.*tea=green cups=2/.test(page())").await;
     pictures(&mut page, "log").await;
     page.evaluate("fill('Level', 'error')").await;
     page.wait_for("/following/.test(page()) && !/sold/.test(page())").await;
-    assert_eq!(page.complaints().await, json!([]));
+    has_no_complaints(&mut page).await;
 }
 
 #[tokio::test]
@@ -197,7 +207,7 @@ async fn a_connection_is_sent_to_and_disconnected_and_a_room_is_broadcast_to() {
     page.evaluate("fill('Find an id, user, path, address or room', '')").await;
     page.wait_for("document.querySelectorAll('tbody tr').length === 3").await;
     page.evaluate("document.querySelector('tbody a').click()").await;
-    page.wait_for("/harbour/.test(page()) && /\"name\"/.test(page())").await;
+    page.wait_for("/\"room\": \"harbour\"/.test(page())").await;
     pictures(&mut page, "connection").await;
     // A dialog has the focus, and gives it back.
     page.evaluate("named('button', 'Send').focus()").await;
@@ -244,7 +254,7 @@ async fn a_connection_is_sent_to_and_disconnected_and_a_room_is_broadcast_to() {
     page.evaluate("location.hash = '#/audit'").await;
     page.wait_for("document.querySelectorAll('tbody tr').length === 3").await;
     pictures(&mut page, "audit").await;
-    assert_eq!(page.complaints().await, json!([]));
+    has_no_complaints(&mut page).await;
 }
 
 #[tokio::test]
@@ -276,7 +286,7 @@ async fn a_deployed_plugin_is_rolled_back_by_a_button() {
     page.evaluate("location.hash = '#/hosts'").await;
     page.wait_for("/a single host/.test(page()) && /deployed/.test(page())").await;
     pictures(&mut page, "hosts").await;
-    assert_eq!(page.complaints().await, json!([]));
+    has_no_complaints(&mut page).await;
 }
 
 #[tokio::test]

@@ -13,13 +13,14 @@ use super::source::{Source, read, repository};
 const MAY_DEPEND_ON: &[(&str, &str)] = &[
     ("cli", "author config engine runtime server"),
     ("author", "config hub runtime server"),
-    ("server", "cluster config engine hub node runtime"),
-    ("runtime", "config engine hub"),
+    ("server", "cluster config engine hub metrics node runtime"),
+    ("runtime", "config engine hub metrics"),
     ("node", "cluster hub"),
-    ("hub", "engine"),
+    ("hub", "engine metrics"),
     ("cluster", "engine"),
     ("engine", ""),
     ("config", ""),
+    ("metrics", ""),
 ];
 
 /// Libraries that only these crates may name as their own dependencies.
@@ -49,6 +50,7 @@ const ABSENT_BELOW: &[(&str, &[&str])] = &[
     ("wharf-hub", &["wasmtime", "hyper", "tokio-tungstenite"]),
     ("wharf-node", &["wasmtime", "hyper", "tokio-tungstenite"]),
     ("wharf-cluster", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
+    ("wharf-metrics", &["wasmtime", "hyper", "tokio", "wharf-contract"]),
     ("wharf-engine", &["wasmtime", "hyper", "tokio-tungstenite", "wharf-contract"]),
 ];
 

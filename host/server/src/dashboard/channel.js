@@ -153,7 +153,7 @@ function pages(scope, { path, field, view, search, looks, hint, onAnswer }) {
     try {
       const all = [];
       let after = null;
-      // What is shown is read again, so that rows that are gone vanish.
+      // Rows that are shown are read again, so that those that are gone vanish.
       for (let page = 0; page < pagesShown; page++) {
         const answer = await get(`${path}?limit=${PAGE}${after === null ? "" : `&after=${encodeURIComponent(after)}`}`);
         if (scope.signal.aborted) return;

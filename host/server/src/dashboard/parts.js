@@ -22,11 +22,15 @@ export class Scope {
   /** Does something now and again and again, each time after it was done. A page that nobody sees rests. */
   repeat(pause, task) {
     let timer;
+    let turns = 0;
     const turn = async () => {
       clearTimeout(timer);
+      turns += 1;
+      const own = turns;
       if (this.signal.aborted) return;
       if (!document.hidden) await task();
-      if (!this.signal.aborted) timer = setTimeout(turn, pause);
+      // Another turn may have begun meanwhile, and goes on in place of this one.
+      if (!this.signal.aborted && own === turns) timer = setTimeout(turn, pause);
     };
     const shown = () => document.hidden || turn();
     document.addEventListener("visibilitychange", shown);
@@ -105,8 +109,8 @@ export function tile({ label, format, floor, lines, names, height = 44, large = 
   const drawing = chart({ label: `${label}, the last minutes`, height, floor, lines });
   const legend = names && el("p", { className: "legend" },
     ...names.map((name, index) => el("span", { className: lines[index] }, name)));
-  const node = el("div", { className: large ? "tile large" : "tile" },
-    el("h3", {}, label), el("p", { className: "figure" }, value, unit), note, legend ?? false, drawing.node);
+  const node = el("div", { className: large ? "tile large" : "tile", role: "group", ariaLabel: label },
+    el("p", { className: "label" }, label), el("p", { className: "figure" }, value, unit), note, legend ?? false, drawing.node);
   let now = [];
   let said = "";
   let isPointed = false;

@@ -30,9 +30,11 @@ export function room(scope, channel, name) {
       { title: "Says", text: (one) => JSON.stringify(one.metas), node: (one) => el("code", {}, JSON.stringify(one.metas.length === 1 ? one.metas[0] : one.metas).slice(0, 300)) },
     ],
   });
+  const forget = actButton("Forget the state", () => acts.reset(channel, name, () => again()), true);
+  forget.hidden = true;
   const buttons = el("div", { className: "acts" },
     actButton("Broadcast", () => acts.broadcast(channel, name)), actButton("Post an event", () => acts.post(channel, name)),
-    actButton("Forget the state", () => acts.reset(channel, name, () => again()), true));
+    forget);
   let shown = ["", ""];
   const change = (index, key, place, make) => {
     if (shown[index] !== key) place.replaceChildren(...make());
@@ -48,6 +50,7 @@ export function room(scope, channel, name) {
     } else {
       trouble.replaceChildren();
       const one = facts.value;
+      forget.hidden = one.state_bytes === null;
       known.set({
         members: f.text(f.count(one.members)), state: one.state_bytes === null ? "none" : f.text(f.bytes(one.state_bytes)), "events that wait": one.waiting_events,
         timers: one.timers, "messages kept": `${one.history_messages} (${f.text(f.bytes(one.history_bytes))})`,

@@ -9,7 +9,7 @@ use super::Metrics;
 use super::channel::{ChannelFacts, MEMORY};
 use super::facts::{ClusterFacts, HostFacts};
 
-/// Adds the samples of one channel to those of a metric.
+/// A function that adds the samples of one channel to those of a metric.
 type OfChannel = fn(&mut Text, &str, &ChannelFacts);
 
 /// The metrics of channels.

@@ -152,3 +152,42 @@ pub(super) fn reply(body: EventBody) -> Response<OperatorBody> {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> (Events, mpsc::Receiver<Bytes>, watch::Sender<()>) {
+        let (sender, parts) = mpsc::channel(MAX_WAITING);
+        let (closer, closing) = watch::channel(());
+        let pause = interval(Duration::from_secs(1));
+        (Events { parts: sender, pause, closing }, parts, closer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_reader_is_too_slow_ends() {
+        let (events, mut parts, _closer) = stream();
+        let sent = (0..).take_while(|number| events.send("line", &number.to_string()).is_ok());
+        assert_eq!(sent.count(), MAX_WAITING);
+        let first = parts.recv().await.expect("a part");
+        assert_eq!(first, "event: line\ndata: 0\n\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_has_comments_until_the_host_stops_or_nobody_reads_it() {
+        let (mut events, mut parts, closer) = stream();
+        let silence = std::future::pending::<()>;
+        assert_eq!(events.wait(async { 7 }).await.expect("the news"), 7);
+        let close = async {
+            for _ in 0..3 {
+                assert_eq!(parts.recv().await.expect("a comment"), ":\n\n");
+            }
+            closer.send_replace(());
+        };
+        let (ended, ()) = tokio::join!(events.wait(silence()), close);
+        assert!(ended.is_err());
+        let (mut events, parts, _closer) = stream();
+        drop(parts);
+        assert!(events.wait(silence()).await.is_err());
+    }
+}
