@@ -91,7 +91,7 @@ export function hosts(scope) {
       { title: "Up", number: true, sort: (one) => one.started_at, text: (one) => f.span(Date.now() - one.started_at) },
       { title: "Connections", number: true, sort: (one) => one.connections, text: (one) => f.text(f.count(one.connections)) },
       { title: "Heard", number: true, sort: (one) => one.silent_for_ms, text: (one) => (one.silent_for_ms === null ? "this host" : `${f.span(one.silent_for_ms)} ago`) },
-      { title: "Engine", wide: true, text: (one) => one.failure ?? one.engine ?? "–" },
+      { title: "Engine", text: (one) => one.failure ?? one.engine ?? "–" },
     ],
   });
   const plugins = table({
