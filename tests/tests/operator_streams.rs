@@ -228,7 +228,10 @@ async fn wharf_top_takes_a_terminal_and_gives_it_back() {
     let top = format!("{} top --url http://{}", artefacts::binary().display(), it.api);
     // It gives the program a terminal of its own.
     let mut script = Command::new("script");
-    script.args(["-qec", &top, "/dev/null"]).env("WHARF_OPERATOR_TOKEN", TOKEN);
+    script.args(["-qec", &top, "/dev/null"]);
+    // Variables of the tests are no settings, and the program would say so.
+    script.env_clear().env("WHARF_OPERATOR_TOKEN", TOKEN);
+    script.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let mut child =
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
     let (mut keys, mut out) =
