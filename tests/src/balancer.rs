@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::artefacts::existing;
-use crate::backend::{authority, certificates};
+pub use crate::backend::authority;
+use crate::backend::certificates;
 use crate::{Log, eventually, soon};
 
 /// Socket in its folder by which HAProxy tells of its servers.
@@ -202,6 +203,13 @@ pub struct SecureClient {
 }
 
 impl SecureClient {
+    /// Sends text.
+    pub async fn send(&mut self, text: &str) {
+        soon("a message to be sent", self.stream.send(Message::text(text)))
+            .await
+            .expect("it is open");
+    }
+
     /// Sends text and returns the text that comes next; `None` if the connection ends.
     pub async fn ask(&mut self, text: &str) -> Option<String> {
         soon("a message to be sent", self.stream.send(Message::text(text))).await.ok()?;

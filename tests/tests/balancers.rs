@@ -10,6 +10,8 @@ use std::time::Duration;
 use wharf_tests::balancer::{Balancer, Program, connect};
 use wharf_tests::{Value, Wharf, configured, eventually, folder};
 
+mod walk;
+
 /// Makes a test of each function for each program.
 macro_rules! behind_each_proxy {
     ($($test:ident)*) => {

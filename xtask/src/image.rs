@@ -49,7 +49,7 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Outcome {
     if let Some(obstacle) = obstacle() {
         return Err(obstacle);
     }
-    plugins::build(workspace, Selection::Examples)?;
+    plugins::build(workspace, Selection::Named(&[PLUGIN.to_owned()]))?;
     host::compile(workspace, build)?;
     check(workspace, build)
 }

@@ -34,7 +34,7 @@ pub(super) fn subcommand() -> clap::Command {
             "Examples:\n  wharf health\n  wharf health --ready --config /etc/wharf/wharf.toml\n  \
              wharf health http://127.0.0.1:4001/readyz\n  wharf health unix:/run/wharf.sock",
         )
-        .arg(Arg::new("url").value_name("URL").help(
+        .arg(Arg::new("url").value_name("URL").help_heading("The host").help(
             "The address of the host: http://HOST:PORT, https://HOST or unix:PATH; a URL may have a path of its own \
              [default: the first one of `listen` of the configuration]",
         ))
@@ -44,7 +44,7 @@ pub(super) fn subcommand() -> clap::Command {
                 .action(ArgAction::SetTrue)
                 .help("Ask if it is ready: all plugins serve, and it does not stop"),
         )
-        .arg(configuration_file())
+        .arg(configuration_file().help_heading("The host"))
 }
 
 #[cfg(test)]
