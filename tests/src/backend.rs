@@ -171,7 +171,7 @@ pub fn authority() -> PathBuf {
 }
 
 /// Returns the folder with the tests' certificates.
-pub(crate) fn certificates() -> PathBuf {
+pub fn certificates() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("certificates")
 }
 

@@ -21,8 +21,7 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::artefacts::existing;
-pub use crate::backend::authority;
-use crate::backend::certificates;
+pub use crate::backend::{authority, certificates};
 use crate::{Log, eventually, soon};
 
 /// Socket in its folder by which HAProxy tells of its servers.
@@ -37,6 +36,8 @@ pub enum Program {
     Caddy,
     /// HAProxy.
     Haproxy,
+    /// HAProxy that passes TLS on, behind the PROXY protocol.
+    HaproxyTls,
 }
 
 impl Program {
@@ -46,6 +47,7 @@ impl Program {
             Program::Nginx => ("nginx", "WHARF_NGINX", "nginx.conf"),
             Program::Caddy => ("caddy", "WHARF_CADDY", "Caddyfile"),
             Program::Haproxy => ("haproxy", "WHARF_HAPROXY", "haproxy.cfg"),
+            Program::HaproxyTls => ("haproxy", "WHARF_HAPROXY", "haproxy-tls.cfg"),
         }
     }
 
@@ -91,7 +93,7 @@ impl Balancer {
             Program::Caddy => {
                 command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file)
             }
-            Program::Haproxy => command.args(["-db", "-f"]).arg(&file),
+            Program::Haproxy | Program::HaproxyTls => command.args(["-db", "-f"]).arg(&file),
         };
         // Caddy keeps files in its home.
         command.current_dir(folder.path()).env("HOME", folder.path());
@@ -275,29 +277,40 @@ fn configuration(
             );
             format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{text}")
         }
+        Program::HaproxyTls => {
+            let text = replaced(sample, &[("bind :443", &format!("bind {address}"))]);
+            of_haproxy(&text, hosts, folder)
+        }
         Program::Haproxy => {
             let both = folder.join("both.pem");
             let text =
                 [&certificate, &key].map(|file| std::fs::read_to_string(file).expect("a file"));
             std::fs::write(&both, text.concat()).expect("a file");
-            let server = |number: usize| hosts[number % hosts.len()].replace("unix:", "unix@");
-            let statistics = folder.join(STATISTICS);
-            replaced(
+            let text = replaced(
                 sample,
                 &[
-                    // As few as there may be files here.
-                    (
-                        "maxconn 20000",
-                        &format!("maxconn 200\nstats socket {}", statistics.display()),
-                    ),
                     ("bind :443 ssl", &format!("bind {address} ssl")),
                     ("/etc/haproxy/example.com.pem", &both.display().to_string()),
-                    ("10.0.0.11:4000", &server(0)),
-                    ("10.0.0.12:4000", &server(1)),
                 ],
-            )
+            );
+            of_haproxy(&text, hosts, folder)
         }
     }
+}
+
+/// Returns a sample for HAProxy with two servers, which may be one host.
+fn of_haproxy(sample: &str, hosts: &[String], folder: &Path) -> String {
+    let server = |number: usize| hosts[number % hosts.len()].replace("unix:", "unix@");
+    let statistics = folder.join(STATISTICS);
+    replaced(
+        sample,
+        &[
+            // As few as there may be files here.
+            ("maxconn 20000", &format!("maxconn 200\nstats socket {}", statistics.display())),
+            ("10.0.0.11:4000", &server(0)),
+            ("10.0.0.12:4000", &server(1)),
+        ],
+    )
 }
 
 /// Replaces each text by another one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wharf_tests::balancer::{Balancer, Program, connect};
+use wharf_tests::balancer::{Balancer, Program, certificates, connect};
 use wharf_tests::{Value, Wharf, configured, eventually, folder};
 
 mod walk;
@@ -183,6 +183,40 @@ async fn a_rolling_restart_of_two_hosts_loses_no_handshake(program: Program) {
         count.load(Ordering::SeqCst),
         lost.first()
     );
+}
+
+#[tokio::test]
+#[ignore = "needs HAProxy"]
+async fn a_client_keeps_its_address_where_the_host_ends_tls_behind_the_proxy_protocol() {
+    let [certificate, key] =
+        ["server.pem", "server.key"].map(|name| certificates().join(name).display().to_string());
+    let file = format!(
+        "tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\nproxy_protocol = true\n\
+         trusted_proxies = [\"127.0.0.1\"]\nallowed_hosts = [\"localhost\"]\n"
+    );
+    let wharf =
+        Wharf::start_in(configured(&["echo", "inspects"], &file), &["--shutdown-delay-ms 60000"])
+            .await;
+    let changes = [("inter 2s", "inter 100ms")];
+    let proxy = Balancer::start(Program::HaproxyTls, &[wharf.address.to_string()], &changes).await;
+    let turn = async |state: &str, outcome: &str| {
+        eventually(&format!("the servers to be {state}"), async || {
+            let servers = proxy.servers().await;
+            servers.iter().all(|its| its.0 == state && its.1 == outcome).then_some(())
+        })
+        .await;
+    };
+    turn("UP", "L7OK").await;
+    let mut client = proxy.connect(CLIENT, "/echo", &[]).await.expect("it is let in");
+    assert_eq!(client.ask("to the host's own TLS").await.as_deref(), Some("to the host's own TLS"));
+    let mut inspecting =
+        proxy.connect(CLIENT, "/inspects", &[CLAIMED]).await.expect("it is let in");
+    let request: Value = inspecting.ask("request").await.expect("an answer").parse().expect("JSON");
+    let address = request["remote_address"].as_str().expect("an address").to_owned();
+    assert!(address.starts_with(&format!("{CLIENT}:")), "{address}");
+    wharf.signal("TERM");
+    turn("DOWN", "L7STS").await;
+    assert_eq!(client.ask("still here").await.as_deref(), Some("still here"));
 }
 
 #[tokio::test]

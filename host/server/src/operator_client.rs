@@ -78,6 +78,14 @@ impl Place {
         }
     }
 
+    /// Returns false for a URL whose port can be none: a host has it for any free one.
+    pub fn has_port(&self) -> bool {
+        match self {
+            Place::Url(url) => !url.parse::<Uri>().is_ok_and(|url| url.port_u16() == Some(0)),
+            Place::Unix(_) => true,
+        }
+    }
+
     /// Returns true for a URL that has the path of a resource.
     pub fn has_path(&self) -> bool {
         match self {

@@ -9,7 +9,7 @@ const SHOWN: [(&str, &[&str]); 2] = [
         "docs/production.md",
         &["systemd/wharf.toml", "systemd/wharf.socket", "systemd/wharf.service"],
     ),
-    ("docs/proxy.md", &["nginx.conf", "Caddyfile", "haproxy.cfg"]),
+    ("docs/proxy.md", &["nginx.conf", "Caddyfile", "haproxy.cfg", "haproxy-tls.cfg"]),
 ];
 
 #[test]

@@ -36,7 +36,7 @@ pub(super) fn subcommand() -> clap::Command {
         )
         .arg(Arg::new("url").value_name("URL").help_heading("The host").help(
             "The address of the host: http://HOST:PORT, https://HOST or unix:PATH; a URL may have a path of its own \
-             [default: the first one of `listen` of the configuration]",
+             [default: one of `listen` or `operator_listen` of the configuration that answers in plain HTTP]",
         ))
         .arg(
             Arg::new("ready")
