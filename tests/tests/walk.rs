@@ -34,6 +34,7 @@ while True:
 ";
 
 const OPERATOR_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const METRICS_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 /// A running service. Its processes end with this value.
 struct Service {
@@ -95,6 +96,7 @@ fn configure(folder: &Path) -> String {
         ("/var/lib/wharf/plugins", "plugins"),
         ("/var/lib/wharf-data", "data"),
         ("/run/credentials/wharf.service/operator-token", "operator-token"),
+        ("/run/credentials/wharf.service/metrics-token", "metrics-token"),
         ("example.com", "localhost"),
     ] {
         assert!(text.contains(from), "the sample has no {from:?} any more");
@@ -107,7 +109,9 @@ fn configure(folder: &Path) -> String {
         authority().display()
     );
     std::fs::write(folder.join("wharf.toml"), text).expect("a file");
-    std::fs::write(folder.join("operator-token"), format!("{OPERATOR_TOKEN}\n")).expect("a file");
+    for (file, token) in [("operator-token", OPERATOR_TOKEN), ("metrics-token", METRICS_TOKEN)] {
+        std::fs::write(folder.join(file), format!("{token}\n")).expect("a file");
+    }
     format!("http://{operator}")
 }
 
@@ -159,7 +163,7 @@ async fn an_empty_folder_becomes_a_service_that_is_swapped_backed_up_and_restart
     assert_eq!(wharf(folder, &["health", "--ready", &operator]).await, "ready\n");
     let api = operator.trim_start_matches("http://").parse().expect("an address");
     let mut raw = Raw::open(api).await;
-    raw.request("GET /metrics", &[("Authorization", &format!("Bearer {OPERATOR_TOKEN}"))]).await;
+    raw.request("GET /metrics", &[("Authorization", &format!("Bearer {METRICS_TOKEN}"))]).await;
     let metrics = raw.answer().await;
     assert_eq!(metrics.status, 200, "{}", metrics.text());
     assert!(metrics.text().contains("channel=\"chat\""), "{}", metrics.text());
