@@ -85,7 +85,7 @@ async fn a_check_by_another_method_is_told_which_ones_there_are() {
 
 #[tokio::test]
 async fn a_balancer_that_is_told_no_path_asks_at_the_root() {
-    // Where other machines reach the host there is no page.
+    // The page is off, since other machines reach this host.
     let wharf = Wharf::start_in(wharf_tests::configured(&["echo"], ""), &["--listen [::]:0"]).await;
     let address = SocketAddr::from(([127, 0, 0, 1], wharf.address.port()));
     let form = "GET / HTTP/1.1\r\nHost: 172.31.5.9\r\nUser-Agent: ELB-HealthChecker/2.0\r\n";

@@ -27,14 +27,15 @@ fn of_config_map() -> String {
 /// Returns what `wharf config` says of a configuration, with files in the place of its secrets.
 fn effective(text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
-    let secret = folder.path().join("secret");
     let mut text = text.to_owned();
     for (file, content) in [
         ("/run/credentials/wharf.service/operator-token", "correct-horse-battery-staple"),
+        ("/run/credentials/wharf.service/metrics-token", "another-horse-battery-staple"),
         ("/run/secrets/wharf/operator-token", "correct-horse-battery-staple"),
+        ("/run/secrets/wharf/metrics-token", "another-horse-battery-staple"),
         ("/run/secrets/wharf/engine", "redis://redis:6379"),
     ] {
-        let path = secret.with_extension(content.len().to_string());
+        let path = folder.path().join(file.rsplit('/').next().unwrap_or_default());
         std::fs::write(&path, content).expect("a file");
         text = text.replace(file, &path.display().to_string());
     }

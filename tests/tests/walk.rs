@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use wharf_tests::artefacts::{binary, compiled_plugins, component, component_file, padded};
 use wharf_tests::balancer::{Balancer, Program, SecureClient, authority, connect};
-use wharf_tests::{PATIENCE, eventually, run_in};
+use wharf_tests::{PATIENCE, Raw, eventually, run_in};
 
 use super::CLIENT;
 
@@ -32,6 +32,9 @@ while True:
     print(host, flush=True)
     os.waitpid(host, 0)
 ";
+
+const OPERATOR_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const METRICS_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 /// A running service. Its processes end with this value.
 struct Service {
@@ -93,6 +96,7 @@ fn configure(folder: &Path) -> String {
         ("/var/lib/wharf/plugins", "plugins"),
         ("/var/lib/wharf-data", "data"),
         ("/run/credentials/wharf.service/operator-token", "operator-token"),
+        ("/run/credentials/wharf.service/metrics-token", "metrics-token"),
         ("example.com", "localhost"),
     ] {
         assert!(text.contains(from), "the sample has no {from:?} any more");
@@ -105,8 +109,9 @@ fn configure(folder: &Path) -> String {
         authority().display()
     );
     std::fs::write(folder.join("wharf.toml"), text).expect("a file");
-    std::fs::write(folder.join("operator-token"), "0123456789abcdef0123456789abcdef\n")
-        .expect("a file");
+    for (file, token) in [("operator-token", OPERATOR_TOKEN), ("metrics-token", METRICS_TOKEN)] {
+        std::fs::write(folder.join(file), format!("{token}\n")).expect("a file");
+    }
     format!("http://{operator}")
 }
 
@@ -156,6 +161,12 @@ async fn an_empty_folder_becomes_a_service_that_is_swapped_backed_up_and_restart
     let status = wharf(folder, &["status", "--config", "wharf.toml"]).await;
     assert!(status.contains("chat") && status.contains("echo"), "{status}");
     assert_eq!(wharf(folder, &["health", "--ready", &operator]).await, "ready\n");
+    let api = operator.trim_start_matches("http://").parse().expect("an address");
+    let mut raw = Raw::open(api).await;
+    raw.request("GET /metrics", &[("Authorization", &format!("Bearer {METRICS_TOKEN}"))]).await;
+    let metrics = raw.answer().await;
+    assert_eq!(metrics.status, 200, "{}", metrics.text());
+    assert!(metrics.text().contains("channel=\"chat\""), "{}", metrics.text());
 
     // A new version under open connections.
     let next = folder.join("echo.wasm");

@@ -55,7 +55,7 @@ fn no_source_file_is_longer_than_600_lines() {
 
 #[test]
 fn every_file_of_tests_is_part_of_a_program() {
-    let programs = ["front_door", "clusters", "chromium"];
+    let programs = ["front_door", "clusters", "chromium", "balancers"];
     let programs = programs.map(|name| read(&format!("tests/tests/{name}.rs")));
     let manifest = read("tests/Cargo.toml");
     let mut missing = Vec::new();

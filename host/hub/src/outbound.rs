@@ -16,6 +16,7 @@ mod batch;
 mod chunk;
 mod labels;
 mod pending_writes;
+mod pushed;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use chunk::{Chunk, charge};
 
 pub use labels::{Label, Labels};
 pub use pending_writes::PendingWrites;
+pub use pushed::Pushed;
 
 /// Bytes that may wait beyond the configured bytes of messages and the charges of one event's
 /// smallest frames, so that messages that fit do so with their frames' headers.
@@ -51,27 +53,6 @@ const ROOM_FOR_CONTROL: usize = 4 * 1024;
 /// Writes that one flush makes at most before it leaves the rest to the owner, so that one
 /// receiver, which reads as fast as others fill its queue, does not keep a sender busy.
 const WRITES_PER_DRAIN: usize = 16;
-
-/// The result of a push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// Queued. The caller must call [`Outbound::flush`] soon: no other task will.
-    Flush,
-    /// Queued. Another task is responsible for writing it.
-    Queued,
-    /// Not queued: the connection has ended.
-    Refused,
-    /// Not queued: it would overrun the bound, or that of all clients together, and the connection
-    /// ends for that reason. The caller must call [`Outbound::flush`] soon, which tells the owner.
-    Overrun,
-}
-
-impl Pushed {
-    /// Returns true if the caller must call [`Outbound::flush`] soon.
-    pub fn wants_flush(self) -> bool {
-        matches!(self, Pushed::Flush | Pushed::Overrun)
-    }
-}
 
 /// The most that one event may send.
 #[derive(Clone, Copy, Debug, Default)]
