@@ -359,11 +359,11 @@ async fn measured(hosts: &Hosts) {
 }
 
 mod prometheus {
+    use std::io::Write;
     use std::path::Path;
-    use std::process::Stdio;
+    use std::process::{Child, Command, Stdio};
 
-    use tokio::process::Command;
-    use wharf_tests::{PATIENCE, Raw};
+    use wharf_tests::PATIENCE;
 
     use super::*;
 
@@ -377,8 +377,7 @@ mod prometheus {
     }
 
     /// Runs promtool with these arguments and this input.
-    async fn promtool(arguments: &[&str], input: Vec<u8>) {
-        use tokio::io::AsyncWriteExt;
+    fn promtool(arguments: &[&str], input: &[u8]) {
         let mut tool = Command::new(program("promtool"))
             .args(arguments)
             .stdin(Stdio::piped())
@@ -387,9 +386,9 @@ mod prometheus {
             .spawn()
             .expect("promtool");
         let mut stdin = tool.stdin.take().expect("its input");
-        stdin.write_all(&input).await.expect("it reads");
+        stdin.write_all(input).expect("it reads");
         drop(stdin);
-        let output = soon("promtool", tool.wait_with_output()).await.expect("its output");
+        let output = tool.wait_with_output().expect("its output");
         let (said, complained) = (output.stdout, output.stderr);
         let said =
             String::from_utf8_lossy(&said).into_owned() + &String::from_utf8_lossy(&complained);
@@ -401,9 +400,9 @@ mod prometheus {
     async fn promtool_has_nothing_to_say_about_a_scrape_and_the_rules() {
         let it = busy().await;
         let answer = it.host.request("GET", METRICS, &[authorization()], b"").await;
-        promtool(&["check", "metrics"], answer.body).await;
+        promtool(&["check", "metrics"], &answer.body);
         let rules = deployed("prometheus/wharf.rules.yml");
-        promtool(&["check", "rules", rules.to_str().expect("a path")], Vec::new()).await;
+        promtool(&["check", "rules", rules.to_str().expect("a path")], b"");
     }
 
     /// A host with something to show.
@@ -437,8 +436,16 @@ mod prometheus {
     /// A running Prometheus.
     struct Prometheus {
         address: std::net::SocketAddr,
-        _process: tokio::process::Child,
+        process: Child,
         _folder: tempfile::TempDir,
+    }
+
+    impl Drop for Prometheus {
+        fn drop(&mut self) {
+            // It has ended if it cannot be killed.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
     }
 
     impl Prometheus {
@@ -473,10 +480,9 @@ mod prometheus {
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(std::fs::File::create(place("log")).expect("a file"))
-                .kill_on_drop(true)
                 .spawn()
                 .expect("prometheus");
-            let started = Prometheus { address, _process: process, _folder: folder };
+            let started = Prometheus { address, process, _folder: folder };
             eventually("Prometheus to listen", async || {
                 tokio::net::TcpStream::connect(address).await.ok()
             })
