@@ -161,16 +161,8 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     // The commit has made the connection visible: from here on only `finish` ends it.
     let (session, share) = (accepted.session, accepted.share);
     let place = InHub::of(&channel.context.hub, &client);
-    let connection = Connection {
-        channel,
-        client,
-        session,
-        share,
-        writes,
-        log_lines,
-        place,
-        _permit: permit,
-    };
+    let connection =
+        Connection { channel, client, session, share, writes, log_lines, place, _permit: permit };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
