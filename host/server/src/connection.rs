@@ -161,17 +161,8 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     // The commit has made the connection visible: from here on only `finish` ends it.
     let (session, share) = (accepted.session, accepted.share);
     let place = InHub::of(&channel.context.hub, &client);
-    let connection = Connection {
-        config,
-        channel,
-        client,
-        session,
-        share,
-        writes,
-        log_lines,
-        place,
-        _permit: permit,
-    };
+    let connection =
+        Connection { channel, client, session, share, writes, log_lines, place, _permit: permit };
     if is_closing() {
         connection.client.outbound.end(Reason::Shutdown);
     } else if connection.channel.is_removed() {
@@ -179,9 +170,9 @@ async fn open(opening: Box<Opening>) -> Option<(Connection, Arrivals, Option<Box
     }
     let arrivals = match answer.send(HandshakeAnswer::Accept(accepted.headers)) {
         Ok(()) => {
-            let Connection { client, config, channel, .. } = &connection;
-            let pace = Pace::of(channel.context.own.max_messages_per_second(config));
-            Arrivals::upgraded(upgrade, client, config, pace, heartbeats).await
+            let Connection { client, channel, .. } = &connection;
+            let pace = Pace::of(channel.context.own.max_messages_per_second(&config));
+            Arrivals::upgraded(upgrade, client, &config, pace, heartbeats).await
         }
         // The handshake was given up: there is no client behind the socket.
         Err(_) => None,
@@ -315,7 +306,6 @@ async fn refuse(
 
 /// An accepted connection.
 struct Connection {
-    config: Arc<Config>,
     channel: Arc<Channel>,
     client: Arc<ConnectionRecord>,
     /// State of the author, as last committed.
@@ -545,6 +535,7 @@ impl Connection {
 
     fn log_ending(&self, ending: &Ending) {
         let (channel, id) = (self.channel.name(), self.client.id);
+        let config = &self.channel.context.config;
         // The texts are made in the lines, which are mostly not wanted.
         match ending.reason {
             Reason::SlowConsumer => {
@@ -552,9 +543,9 @@ impl Connection {
                     tracing::warn!(
                         channel,
                         connection = id.to_string(),
-                        outbound_queue_bytes = self.config.outbound_queue_bytes,
+                        outbound_queue_bytes = config.outbound_queue_bytes,
                         client_bytes = client_bytes::counted(),
-                        max_client_bytes = self.config.max_client_bytes,
+                        max_client_bytes = config.max_client_bytes,
                         "slow consumer closed"
                     );
                 }

@@ -25,7 +25,7 @@ const WRITES_PER_PART: usize = if cfg!(test) { 64 } else { 1024 };
 const WRITTEN_ALONE: usize = if cfg!(test) { 256 } else { 4096 };
 
 /// Frames that may be pushed before they are written, even if more follow soon.
-const FRAMES_PER_TURN: usize = 8 * 1024;
+const FRAMES_PER_TURN: u32 = 8 * 1024;
 
 /// The same limit in bytes, for each receiver that waits to be written to.
 const BYTES_PER_RECEIVER: usize = 64 * 1024;
@@ -36,9 +36,10 @@ pub struct PendingWrites {
     list: Vec<Arc<Outbound>>,
     /// Outbound of the connection whose events push the frames, if it is one.
     own: Option<Arc<Outbound>>,
-    /// Frames and bytes pushed since everything was last written.
-    frames: usize,
-    bytes: usize,
+    /// Frames and bytes pushed since everything was last written. They stay at the largest number: by then they are
+    /// urgent. A connection holds the room for them all the time.
+    frames: u32,
+    bytes: u32,
     /// Frames and bytes queued since they were last counted for their channel.
     queued: (u64, u64),
     /// Tasks that write parts of the list.
@@ -56,8 +57,8 @@ impl PendingWrites {
 
     /// Pushes a frame and takes the responsibility for writing it. Returns true if it was queued.
     pub fn push(&mut self, to: &Arc<Outbound>, frame: &Frame) -> bool {
-        self.frames += 1;
-        self.bytes += frame.len();
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(u32::try_from(frame.len()).unwrap_or(u32::MAX));
         let is_own = self.own.as_ref().is_some_and(|own| Arc::ptr_eq(own, to));
         let pushed = if is_own { to.push_own(frame) } else { to.push(frame) };
         if pushed.wants_flush() {
@@ -84,7 +85,7 @@ impl PendingWrites {
     /// Returns true if so much waits that it should be written before anything else.
     pub fn is_urgent(&self) -> bool {
         self.frames > FRAMES_PER_TURN
-            || self.bytes > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
+            || self.bytes as usize > BYTES_PER_RECEIVER.saturating_mul(self.list.len().max(1))
     }
 
     /// Returns true if more than one connection waits to be written to.
@@ -113,8 +114,8 @@ impl PendingWrites {
         } else {
             self.list.append(&mut other.list);
         }
-        self.frames += std::mem::take(&mut other.frames);
-        self.bytes += std::mem::take(&mut other.bytes);
+        self.frames = self.frames.saturating_add(std::mem::take(&mut other.frames));
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
     }
 
     /// Writes everything that is not passed on, without letting other tasks run.
