@@ -140,7 +140,7 @@ impl Balancer {
         let column = |name: &str| names.iter().position(|its| *its == name).expect("a column");
         let (server, status, check) = (column("svname"), column("status"), column("check_status"));
         let rows = lines.map(|line| line.split(',').collect::<Vec<_>>());
-        let servers = rows.filter(|row| row.len() > check && row[check] != "");
+        let servers = rows.filter(|row| row.len() > check && !row[check].is_empty());
         let servers = servers.filter(|row| !["FRONTEND", "BACKEND"].contains(&row[server]));
         servers.map(|row| (row[status].to_owned(), row[check].to_owned())).collect()
     }

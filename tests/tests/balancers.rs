@@ -135,7 +135,7 @@ async fn a_rolling_restart_of_two_hosts_loses_no_handshake(program: Program) {
     let changes: &[(&str, &str)] = match program {
         Program::Nginx => &[],
         Program::Caddy => &[("health_interval 2s", "health_interval 200ms")],
-        Program::Haproxy => &[("inter 2s", "inter 200ms")],
+        Program::Haproxy | Program::HaproxyTls => &[("inter 2s", "inter 200ms")],
     };
     let proxy = Balancer::start(program, &addresses, changes).await;
     let (count, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
