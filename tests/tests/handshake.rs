@@ -330,7 +330,10 @@ async fn the_page_may_open_sockets_to_the_host_that_it_was_asked_for_by_name() {
 #[tokio::test]
 async fn the_page_can_be_switched_off() {
     let wharf = Wharf::start(&[], &["--page=false"]).await;
-    for path in ["/", "/_wharf/page.js", "/_wharf/wharf.js", "/_wharf/channels.json"] {
+    let root = answer(&wharf, "GET /", &[]).await;
+    // Balancers that are told no path ask there.
+    assert!(root.status == 503 && root.text().contains("no plugin is loaded"), "{root:?}");
+    for path in ["/_wharf/page.js", "/_wharf/wharf.js", "/_wharf/channels.json"] {
         assert_eq!(answer(&wharf, &format!("GET {path}"), &[]).await.status, 404, "{path}");
     }
     assert_eq!(answer(&wharf, "GET /healthz", &[]).await.status, 200);

@@ -314,3 +314,27 @@ fn what_is_wrong_with_a_certificate_is_said_at_the_start() {
         assert!(!output.status.success() && said.contains(reason), "{flags:?}: {said}");
     }
 }
+
+#[test]
+fn a_file_of_settings_is_checked_before_it_is_used() {
+    let authority = Authority::new();
+    let folder = secured(&[], &authority);
+    let check = |content: &str| {
+        std::fs::write(folder.path().join("next.toml"), content).expect("a file");
+        let output = run_in(folder.path(), &["config", "--check", "next.toml"], &[]);
+        let texts = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&texts).into_owned())
+    };
+    let good = "tls = { certificate = \"host.pem\", key = \"host.key\" }\n";
+    assert_eq!(check(good), (Some(0), "next.toml can be used\n".to_owned()));
+    for (bad, code, reason) in [
+        ("max_conections = 5\n", 2, "max_connections"),
+        ("max_connections = 0\n", 2, "must be 1 to 10000000"),
+        ("not toml", 2, "not valid TOML at line 1"),
+        ("operator_token = { file = \"nowhere\" }\n", 2, "nowhere"),
+        (&good.replace("host.key", "host.pem"), 1, "has no private key in PEM"),
+    ] {
+        let (found, said) = check(bad);
+        assert!(found == Some(code) && said.contains(reason), "{bad}: {found:?} {said}");
+    }
+}

@@ -39,6 +39,8 @@ pub enum Command {
     /// Print the configuration that `serve` would have, with the source of each value:
     /// [`Config::effective`].
     Config(Config, Sources),
+    /// Say that this file can be used, or why not.
+    CheckConfig(PathBuf, Config, Sources),
     /// Copy, show or change the data folder of a server with this configuration.
     Data(DataCommand, Config, Sources),
     /// Ask a running host, whose address and token are those of this configuration if the command has none.
@@ -125,9 +127,14 @@ impl Command {
         }
         // Those of a command within a command have the flags that are before it as well.
         let innermost = matches.subcommand().map_or(matches, |(_, matches)| matches);
+        let checked = match matches.try_get_one::<PathBuf>(CHECK) {
+            Ok(checked) => checked.cloned(),
+            // Another command than `config`.
+            Err(_) => None,
+        };
         let given = Given {
             working_folder,
-            file: innermost.get_one::<PathBuf>("config").cloned(),
+            file: checked.clone().or_else(|| innermost.get_one::<PathBuf>("config").cloned()),
             environment,
             flags: flags(innermost),
         };
@@ -148,8 +155,9 @@ impl Command {
         if let Some(command) = data::read(name, matches) {
             return Ok(Command::Data(command, config, sources));
         }
-        Ok(match name {
-            "config" => Command::Config(config, sources),
+        Ok(match (name, checked) {
+            (_, Some(file)) => Command::CheckConfig(file, config, sources),
+            ("config", None) => Command::Config(config, sources),
             _ => Command::Serve(config, sources),
         })
     }
@@ -158,6 +166,9 @@ impl Command {
 /// The names of all flags, which clap borrows for as long as the process lives.
 static FLAGS: LazyLock<Vec<String>> =
     LazyLock::new(|| SETTINGS.iter().map(Setting::flag).collect());
+
+/// Flag of `wharf config` with a file to be checked.
+const CHECK: &str = "check";
 
 const ABOUT: &str = "Wharf, a WASM-scriptable channel host: it owns the sockets, and what a \
     channel does lives in plugins that can be replaced under open connections.";
@@ -218,7 +229,17 @@ fn parser() -> clap::Command {
         .about("Print the configuration that `serve` would have")
         .long_about(
             "Print the configuration that `serve` would have with the same flags, as a wharf.toml. \
-             A comment after each value says where it comes from.",
+             A comment after each value says where it comes from.\n\
+             With --check it prints no configuration, and says whether a host could use that file: its \
+             keys and values, secrets that are kept elsewhere, and the certificates for TLS.",
+        )
+        .arg(
+            Arg::new(CHECK)
+                .long(CHECK)
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("config")
+                .help("Only check this file; the exit code is 0 if it can be used"),
         );
     let wharf = clap::Command::new("wharf")
         .version(env!("CARGO_PKG_VERSION"))

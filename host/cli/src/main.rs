@@ -51,6 +51,13 @@ fn main() -> ExitCode {
             sources.ignored().into_iter().for_each(output::complain);
             outcome(output::print(&config.effective(&sources)))
         }
+        Ok(Command::CheckConfig(file, config, sources)) => {
+            sources.ignored().into_iter().for_each(output::complain);
+            let checked = wharf_server::check_certificates(&config);
+            outcome(
+                checked.and_then(|()| output::print(&format!("{} can be used\n", file.display()))),
+            )
+        }
         Ok(Command::Serve(config, sources)) => {
             let server = |config, machine, listener, shutdown, log| {
                 let observers = Observers { log, ..Observers::default() };

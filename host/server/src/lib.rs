@@ -61,3 +61,4 @@ pub mod connection;
 pub mod token;
 
 pub use server::{Observers, run};
+pub use tls::check_certificates;

@@ -143,11 +143,7 @@ pub fn bind(config: &Config) -> anyhow::Result<Option<Operator>> {
             listed(wanted)
         )
     })?;
-    let tls = Tls::open(TlsFiles {
-        setting: "operator_tls",
-        certificates: config.operator_tls.clone(),
-        authorities: config.operator_tls_client_authorities.clone(),
-    })?;
+    let tls = Tls::open(TlsFiles::of_operator(config))?;
     let is_encrypted = tls.is_some();
     let entrance = Arc::new(Entrance::of_operator(config, tls));
     Ok(Some(Operator { listener, entrance, is_encrypted, token }))

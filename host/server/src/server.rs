@@ -86,11 +86,7 @@ pub async fn run(
     let config = Arc::new(config);
     let address = listener.addresses();
     let operator = operator::bind(&config)?.map(Arc::new);
-    let tls = Tls::open(TlsFiles {
-        setting: "tls",
-        certificates: config.tls.clone(),
-        authorities: config.tls_client_authorities.clone(),
-    })?;
+    let tls = Tls::open(TlsFiles::of_clients(&config))?;
     let cache = config.cache.clone().map(|folder| Cache::new(folder, config.max_cache_bytes));
     let tokens = Arc::new(ChannelTokenRules::new(config.clone()));
     let demo = Demo::open(&config, &loads)?;

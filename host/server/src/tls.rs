@@ -20,7 +20,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
-use wharf_config::{CertificateFiles, Material};
+use wharf_config::{CertificateFiles, Config, Material};
 
 /// Time between two looks at the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +45,49 @@ pub(crate) struct TlsFiles {
     pub authorities: Option<PathBuf>,
 }
 
+impl TlsFiles {
+    /// Returns the files of the clients' addresses.
+    pub(crate) fn of_clients(config: &Config) -> TlsFiles {
+        TlsFiles {
+            setting: "tls",
+            certificates: config.tls.clone(),
+            authorities: config.tls_client_authorities.clone(),
+        }
+    }
+
+    /// Returns the files of the operator's addresses.
+    pub(crate) fn of_operator(config: &Config) -> TlsFiles {
+        TlsFiles {
+            setting: "operator_tls",
+            certificates: config.operator_tls.clone(),
+            authorities: config.operator_tls_client_authorities.clone(),
+        }
+    }
+
+    /// Reads the files, and makes a configuration of them.
+    fn read(&self) -> anyhow::Result<(ServerConfig, [u8; 32])> {
+        let contents = Contents::read(self);
+        let config = contents
+            .config(self)
+            .map_err(|reason| anyhow!("`{}` cannot be used: {reason}", self.setting))?;
+        Ok((config, contents.hash))
+    }
+}
+
+/// Checks the certificates and keys that a configuration names.
+///
+/// # Errors
+///
+/// A file cannot be read or used, or a key does not belong to its certificate.
+pub fn check_certificates(config: &Config) -> anyhow::Result<()> {
+    for files in [TlsFiles::of_clients(config), TlsFiles::of_operator(config)] {
+        if !files.certificates.is_empty() {
+            files.read()?;
+        }
+    }
+    Ok(())
+}
+
 /// TLS of some addresses.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -64,14 +107,11 @@ impl Tls {
         if files.certificates.is_empty() {
             return Ok(None);
         }
-        let contents = Contents::read(&files);
-        let config = contents
-            .config(&files)
-            .map_err(|reason| anyhow!("`{}` cannot be used: {reason}", files.setting))?;
+        let (config, hash) = files.read()?;
         let tls = Arc::new(Tls {
             current: ArcSwap::from_pointee(config),
             files: Mutex::new(files),
-            used: Mutex::new(contents.hash),
+            used: Mutex::new(hash),
         });
         tokio::spawn(follow(Arc::downgrade(&tls)));
         Ok(Some(tls))
