@@ -129,6 +129,13 @@ impl Prometheus {
             tokio::net::TcpStream::connect(address).await.ok()
         })
         .await;
+        // It answers before it is ready, and has no data then.
+        eventually("Prometheus to be ready", async || {
+            let mut raw = Raw::open(address).await;
+            raw.request("GET /-/ready", &[]).await;
+            (raw.answer().await.status == 200).then_some(())
+        })
+        .await;
         started
     }
 
