@@ -53,6 +53,7 @@ mod operator_streams;
 mod origins;
 mod passing;
 mod presence;
+mod prometheus;
 mod protocol;
 mod proxies;
 mod proxy_protocol;

@@ -1,7 +1,5 @@
 //! Metrics: what a scrape shows of the things that happen.
 
-mod prometheus;
-
 use std::collections::BTreeMap;
 
 use tokio::io::AsyncReadExt;

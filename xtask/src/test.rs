@@ -317,7 +317,7 @@ fn engine_tests(workspace: &Workspace, filters: &[String]) -> Outcome {
         None => servers::with_prometheus(workspace, &mut command)?,
         Some(obstacle) => {
             println!("NOT RUN: what Prometheus says about metrics, since {obstacle}");
-            command.args(["--skip", "metrics::prometheus::"]);
+            command.args(["--skip", "prometheus::"]);
         }
     }
     command.env("RUST_TEST_THREADS", ENGINE_TEST_THREADS);
@@ -352,7 +352,7 @@ const BROWSER_TESTS: [&str; 13] = [
     "--skip",
     "::nats::",
     "--skip",
-    "metrics::prometheus::",
+    "prometheus::",
 ];
 
 /// The whole workspace, as for the tests of the browser, which are in a module of this name.

@@ -1,4 +1,4 @@
-//! What Prometheus and promtool say about scrapes, the alert rules and the dashboard.
+//! Metrics in Prometheus: scrapes, the alert rules and the dashboard, read by the real programs.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,7 +8,8 @@ use tokio::io::AsyncReadExt;
 use wharf_tests::operator::{TOKEN, authorization};
 use wharf_tests::{Client, Operated, PATIENCE, Raw, Value, eventually, json, soon};
 
-use super::METRICS;
+/// The path of a scrape.
+const METRICS: &str = "/metrics";
 
 fn program(name: &str) -> std::ffi::OsString {
     let variable = format!("WHARF_{}", name.to_uppercase());
