@@ -242,18 +242,19 @@ async fn wharf_top_takes_a_terminal_and_gives_it_back() {
         let mut has_asked = false;
         loop {
             let count = out.read(&mut part).expect("output");
+            if count == 0 {
+                break;
+            }
             shown.extend_from_slice(&part[..count]);
-            let text = String::from_utf8_lossy(&shown).into_owned();
             // Twice drawn, so that there are rates.
+            let text = String::from_utf8_lossy(&shown);
             if !has_asked && text.matches("operated").count() > 1 {
                 keys.write_all(b"q").and_then(|()| keys.flush()).expect("a key");
                 has_asked = true;
             }
-            if count == 0 {
-                let status = child.wait().expect("it ends");
-                return (text, status);
-            }
         }
+        let status = child.wait().expect("it ends");
+        (String::from_utf8_lossy(&shown).into_owned(), status)
     });
     let (text, status) =
         tokio::time::timeout(PATIENCE, watching).await.expect("it ends").expect("no panic");

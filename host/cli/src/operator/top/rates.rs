@@ -36,7 +36,7 @@ impl Sample {
     }
 
     fn seconds_since(&self, before: Option<&Sample>) -> Option<f64> {
-        let uptime = |sample: &Sample| sample.answer["uptime_ms"].as_f64();
+        let uptime = |sample: &Sample| sample.answer.get("uptime_ms")?.as_f64();
         let seconds = (uptime(self)? - uptime(before?)?) / 1e3;
         (seconds > 0.0).then_some(seconds)
     }

@@ -48,11 +48,7 @@ pub(super) fn lines(before: Option<&Sample>, now: &Sample, order: Order) -> Vec<
     let number = |name: &str| answer[name].as_u64().unwrap_or_default();
     let mut channels = now.channels(before);
     let sum = |name: &str| {
-        let rates: Option<Vec<f64>> = match before {
-            Some(_) => Some(channels.iter().filter_map(|channel| channel.rate(name)).collect()),
-            None => None,
-        };
-        rates.map(|rates| rates.iter().sum::<f64>())
+        before.map(|_| channels.iter().filter_map(|channel| channel.rate(name)).sum::<f64>())
     };
     let name = match answer["host"].as_str() {
         Some(_) => text(&answer["host"]),
