@@ -208,9 +208,9 @@ async fn the_store_and_outgoing_requests_are_counted_by_their_results() {
 async fn clients_that_are_turned_away_are_counted_with_the_limit() {
     let it = Operated::start(&["echo"], &["--max-connections 1"]).await;
     let _first = it.wharf.connect("/echo").await;
-    let refused = it.wharf.try_connect("/echo", &[]).await.err().expect("it is full");
+    let refused = it.wharf.try_connect("/echo", &[]).await.expect_err("it is full");
     assert_eq!(refused.status, 503);
-    let refused = it.wharf.try_connect("/nowhere", &[]).await.err().expect("no channel");
+    let refused = it.wharf.try_connect("/nowhere", &[]).await.expect_err("no channel");
     assert_eq!(refused.status, 404);
     let scrape = Scrape::of(&it).await;
     let result = |name: &str| scrape.get(&format!("wharf_handshakes_total{{result=\"{name}\"}}"));

@@ -146,7 +146,7 @@ async fn an_empty_folder_becomes_a_service_that_is_swapped_backed_up_and_restart
     })
     .await;
 
-    let proxy = Balancer::start(Program::Nginx, &[socket.clone()], &[]).await;
+    let proxy = Balancer::start(Program::Nginx, std::slice::from_ref(&socket), &[]).await;
     let public = format!("https://localhost:{}/readyz", proxy.address.port());
     assert_eq!(wharf(folder, &["health", "--config", "wharf.toml", &public]).await, "ready\n");
     let [mut ann, mut bob] = [

@@ -287,7 +287,7 @@ mod tests {
         let mut characters = text.char_indices();
         while let Some((at, character)) = characters.next() {
             match character {
-                '"' => return Some((value, &text[at + 1..])),
+                '"' => return Some((value, text.get(at + 1..)?)),
                 '\n' => return None,
                 '\\' => match characters.next()?.1 {
                     'n' => value.push('\n'),
