@@ -187,7 +187,9 @@ async fn all_connections_of_a_channel_are_disconnected_together(setup: Setup) {
         clients.push(hosts.connect(number, "/operated").await);
     }
     let mut other = hosts.connect(1, "/rooms").await;
-    let body = json!({ "code": 4001, "reason": "moved" });
+    let unclear = it.refused("/operated/disconnect", json!({ "code": 4001 })).await;
+    assert_eq!(unclear, (400, "audience-empty".to_owned()));
+    let body = json!({ "code": 4001, "reason": "moved", "all": true });
     let (status, answer) = it.post("/operated/disconnect", body).await;
     assert_eq!((status, &answer["disconnected"]), (200, &json!(6)), "{answer}");
     assert_eq!(answer.get("unanswered"), hosts.are_several().then(|| json!([])).as_ref());

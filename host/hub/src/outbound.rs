@@ -298,6 +298,7 @@ impl Outbound {
             };
             drop(state);
             let result = batch.write(&socket);
+            let owes_a_byte = socket.owes_a_byte();
             state = self.state.lock();
             if matches!(state.socket, Socket::Gone) {
                 // The socket was shut during the write.
@@ -308,9 +309,11 @@ impl Outbound {
                 Ok(written) => {
                     state.written_bytes += written as u64;
                     state.put_back(batch, written);
+                    state.head_is_rest |= owes_a_byte;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     state.put_back(batch, 0);
+                    state.head_is_rest |= owes_a_byte;
                     state.blocked = true;
                     return state.owner(true);
                 }

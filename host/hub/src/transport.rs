@@ -226,6 +226,14 @@ impl Writer {
         }
     }
 
+    /// Returns true if the next byte to be written is on its way already, so that it must not be replaced by another.
+    pub(crate) fn owes_a_byte(&self) -> bool {
+        match self {
+            Writer::Tls(half) => half.owes_a_byte(),
+            Writer::Tcp(_) | Writer::Unix(_) | Writer::Memory(_) => false,
+        }
+    }
+
     /// Waits until a write may succeed. One task at a time is woken for it: the last to ask.
     ///
     /// # Errors

@@ -187,6 +187,8 @@ impl Front {
 pub struct Visit {
     /// Address of the other side.
     pub remote: Remote,
+    /// True if no header of a request is believed about that address.
+    is_told: bool,
     /// Seat, unless the socket did not come from a listener.
     pub seat: Option<Seat>,
     /// The client's token, if it was checked before the handshake; `None` inside if it has none.
@@ -197,12 +199,17 @@ pub struct Visit {
 impl Visit {
     /// Makes the visit of a socket that a listener has accepted.
     pub fn accepted(remote: Remote, seat: Seat) -> Visit {
-        Visit { remote, seat: Some(seat), checked: None, permit: OnceLock::new() }
+        Visit { remote, is_told: false, seat: Some(seat), checked: None, permit: OnceLock::new() }
+    }
+
+    /// Notes if a proxy has told the address before the request.
+    pub(crate) fn told(self, is_told: bool) -> Visit {
+        Visit { is_told, ..self }
     }
 
     /// Makes the visit of a client whose token has been checked.
     pub fn checked(remote: Remote, token: Option<Token>) -> Visit {
-        Visit { remote, seat: None, checked: Some(token), permit: OnceLock::new() }
+        Visit { remote, is_told: false, seat: None, checked: Some(token), permit: OnceLock::new() }
     }
 
     /// Takes a connection's permit in place of the seat.
@@ -229,8 +236,15 @@ impl Visit {
 pub async fn answer(front: Arc<Front>, visit: &Visit, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
     let (config, headers) = (&front.config, request.headers());
-    let remote =
-        forwarded::client(&config.trusted_proxies, config.forwarded_header, visit.remote, headers);
+    let remote = match visit.is_told {
+        true => visit.remote,
+        false => forwarded::client(
+            &config.trusted_proxies,
+            config.forwarded_header,
+            visit.remote,
+            headers,
+        ),
+    };
     let mut reply = match handle(front.clone(), visit, remote, request).await {
         Ok(reply) => {
             if reply.status() == StatusCode::SWITCHING_PROTOCOLS {

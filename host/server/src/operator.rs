@@ -44,7 +44,7 @@ use crate::deploys::Deploys;
 use crate::handshake::{Front, origin};
 use crate::health;
 use crate::http::{self, HttpLimits, SocketDeadline};
-use crate::listener::entrance::Entrance;
+use crate::listener::entrance::{Admitted, Entrance};
 use crate::listener::{Listener, listed};
 use crate::log_tail::LogTail;
 use crate::metrics::Metrics;
@@ -229,11 +229,10 @@ async fn accept(
     loop {
         let (transport, remote) = listener.accept().await;
         let seat = pending.take().await;
-        let (api, closing, entrance) = (api.clone(), closing.clone(), entrance.clone());
+        let (api, mut closing, entrance) = (api.clone(), closing.clone(), entrance.clone());
         tokio::spawn(async move {
-            let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await else {
-                return;
-            };
+            let admitted = entrance.admit(transport, remote, &seat, &mut closing).await;
+            let Some(Admitted { transport, remote, .. }) = admitted else { return };
             let limits = HttpLimits::of_operator(&api.config);
             let (api, seat) = (&api, &seat);
             let answer =

@@ -19,7 +19,7 @@ use crate::deploys::Deploys;
 use crate::handshake::{self, Front, Visit};
 use crate::http::{self, HttpLimits, SocketDeadline, SocketEnd};
 use crate::listener::Listener;
-use crate::listener::entrance::Entrance;
+use crate::listener::entrance::{Admitted, Entrance};
 use crate::log_tail::LogTail;
 use crate::operator::{self, Seen, audit::Audit};
 use crate::pending::Pending;
@@ -258,11 +258,12 @@ impl Server {
         loop {
             let (transport, remote) = listener.accept().await;
             let seat = self.pending.take().await;
-            let (front, closing) = (self.front.clone(), self.closing.subscribe());
+            let (front, mut closing) = (self.front.clone(), self.closing.subscribe());
             let entrance = self.entrance.clone();
             tokio::spawn(async move {
-                if let Some((transport, remote)) = entrance.admit(transport, remote, &seat).await {
-                    let visit = Visit::accepted(remote, seat);
+                let admitted = entrance.admit(transport, remote, &seat, &mut closing).await;
+                if let Some(Admitted { transport, remote, is_told }) = admitted {
+                    let visit = Visit::accepted(remote, seat).told(is_told);
                     visit_host(front, transport, visit, closing).await;
                 }
             });

@@ -146,9 +146,9 @@ async fn follow(tls: Weak<Tls>) {
             let config = (contents.hash != used).then(|| contents.config(&files));
             (config, contents.hash, files.setting)
         });
-        let (Ok((config, hash, setting)), Some(tls)) = (looked.await, tls.upgrade()) else {
-            return;
-        };
+        // It fails by a panic only, which the log has; the next look may do better.
+        let Ok((config, hash, setting)) = looked.await else { continue };
+        let Some(tls) = tls.upgrade() else { return };
         match config {
             None => (doubted, reported) = (None, None),
             Some(Ok(config)) => {

@@ -17,6 +17,9 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpStream, tcp};
 
+/// Bytes that may be encrypted and not sent: they wait here, beside the queue of the outbound and its bound.
+const MAX_UNSENT_BYTES: usize = 16 * 1024;
+
 /// The answer to a client that speaks HTTP without encryption.
 const PLAIN_ANSWER: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 77\r\nConnection: close\r\n\r\n\
@@ -36,7 +39,8 @@ impl Stream {
     ///
     /// The configuration cannot be used.
     pub fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Stream, rustls::Error> {
-        let connection = ServerConnection::new(config)?;
+        let mut connection = ServerConnection::new(config)?;
+        connection.set_buffer_limit(Some(MAX_UNSENT_BYTES));
         let session =
             Arc::new(Mutex::new(Session { connection, owes_one: false, is_plain: false }));
         let (reader, writer) = socket.into_split();
@@ -139,8 +143,9 @@ impl Session {
         first: &mut Option<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        // The handshake's own messages, and what a flush of an outbound has left.
-        while !self.flush((*socket).as_ref())? {
+        // The handshake's own messages, and what a flush of an outbound has left. A direction that has failed or ended
+        // does not keep the other one from being read to its end.
+        while let Ok(false) = self.flush((*socket).as_ref()) {
             match (*socket).as_ref().poll_write_ready(cx) {
                 Poll::Ready(ready) => ready?,
                 // The client is read even so: it may be waiting for that before it reads.
@@ -262,6 +267,11 @@ impl WriteHalf {
             0 => Err(ErrorKind::WouldBlock.into()),
             all_but_one => Ok(all_but_one),
         }
+    }
+
+    /// Returns true if the next byte to be written was sent in part already, so that it must not be replaced.
+    pub(crate) fn owes_a_byte(&self) -> bool {
+        self.session.lock().owes_one
     }
 
     /// Waits until a write may succeed. One task at a time is woken for it: the last to ask.

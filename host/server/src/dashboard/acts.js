@@ -62,7 +62,7 @@ export function disconnectAll(channel, connections) {
     heading: `Disconnect everybody from ${channel}?`, danger: true, action: "Disconnect all", fields: CLOSE,
     explanation: `${plural(connections, "connection")} will be closed. Clients may come back at once, all of them together.`,
     async act(given) {
-      const { disconnected } = await act(of(channel, "disconnect"), close(given));
+      const { disconnected } = await act(of(channel, "disconnect"), { ...close(given), all: true });
       return `Disconnected ${plural(disconnected, "connection")}.`;
     },
   });

@@ -70,19 +70,39 @@ export function act(path, body, { method = "POST", limit } = {}) {
 
 /** Returns the path of something of a channel. */
 export function of(channel, ...names) {
-  return ["channels", channel, ...names].map(encodeURIComponent).join("/");
+  const parts = ["channels", channel, ...names];
+  // A browser takes these for steps in the path, however they are written: the request would be about something else.
+  if (parts.some((part) => /^(\.|%2e){1,2}$/i.test(part))) throw new Refused(400, { error: { message: "a name of dots only cannot be reached from a browser" } });
+  return parts.map(encodeURIComponent).join("/");
 }
+
+/** Longest time without a byte of a stream, in milliseconds: the host sends at least a comment every five seconds. */
+const MAX_SILENCE = 15_000;
 
 /** Reads a stream of events until it ends or `signal` is given. Completes when it has ended. */
 export async function stream(path, signal, { onOpen, onEvent }) {
-  const response = await checked(await fetch(`api/${path}`, { headers: header(), cache: "no-store", signal }));
-  onOpen?.();
-  const read = eventReader(onEvent);
-  const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (;;) {
-    const { done, value } = await pieces.read();
-    if (done) return;
-    read(value);
+  // A network that is gone does not end a stream that only receives. The host sends something every few seconds.
+  const silence = new AbortController();
+  let timer;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(new Error("nothing was heard")), MAX_SILENCE);
+  };
+  heard();
+  try {
+    const ends = AbortSignal.any([signal, silence.signal]);
+    const response = await checked(await fetch(`api/${path}`, { headers: header(), cache: "no-store", signal: ends }));
+    onOpen?.();
+    const read = eventReader(onEvent);
+    const pieces = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await pieces.read();
+      if (done) return;
+      heard();
+      read(value);
+    }
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -101,11 +121,14 @@ export async function keepStream(path, signal, { onOpen, onEvent, onLost }) {
     }
     if (signal.aborted) return;
     onLost?.(why, pause);
+    const waited = new AbortController();
     await new Promise((wake) => {
       const timer = setTimeout(wake, pause);
-      signal.addEventListener("abort", () => { clearTimeout(timer); wake(); }, { once: true });
-      addEventListener("online", wake, { once: true });
+      const options = { once: true, signal: waited.signal };
+      signal.addEventListener("abort", () => { clearTimeout(timer); wake(); }, options);
+      addEventListener("online", wake, options);
     });
+    waited.abort();
     pause = Math.min(pause * 2, 10_000);
   }
 }

@@ -96,7 +96,10 @@ export function facts(names) {
       if (shown instanceof Node) {
         if (place.dataset.of !== shown.textContent) place.replaceChildren(shown);
         place.dataset.of = shown.textContent;
-      } else if (place.textContent !== String(shown)) place.replaceChildren(String(shown));
+      } else {
+        delete place.dataset.of;
+        if (place.textContent !== String(shown)) place.replaceChildren(String(shown));
+      }
     }
   };
   return { node, set };

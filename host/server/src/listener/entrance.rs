@@ -2,12 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use wharf_config::{Config, Network};
 use wharf_hub::remote::Remote;
 use wharf_hub::transport::{Transport, tls};
+use wharf_metrics::limits::Limit;
 use wharf_runtime::log_budget::LogBudget;
 
 use super::proxy_protocol;
@@ -26,6 +29,18 @@ pub(crate) struct Entrance {
     proxies: Vec<Network>,
     patience: Duration,
     lines: LogBudget,
+}
+
+/// A socket that was let in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    /// Its stream, from the first request on.
+    pub transport: Transport,
+    /// Address of the client, as far as it is known without a request.
+    pub remote: Remote,
+    /// True if a proxy has told the address, or that it has none to tell. Then no header of a request is believed: such a
+    /// proxy passes on what the client has written.
+    pub is_told: bool,
 }
 
 impl Entrance {
@@ -48,23 +63,31 @@ impl Entrance {
         transport: Transport,
         remote: Remote,
         seat: &Seat,
-    ) -> Option<(Transport, Remote)> {
+        closing: &mut watch::Receiver<()>,
+    ) -> Option<Admitted> {
         let is_plain = self.tls.is_none() || !matches!(transport, Transport::Tcp(_));
         if is_plain && !is_trusted(&self.proxies, &remote) {
-            return Some((transport, remote));
+            return Some(Admitted { transport, remote, is_told: false });
         }
+        let has_begun_tls = AtomicBool::new(false);
         // The tasks of sockets that go on would have room for this as well.
         Box::pin(async {
             tokio::select! {
-                admitted = self.begin(transport, remote) => admitted,
+                admitted = self.begin(transport, remote, &has_begun_tls) => admitted,
                 () = tokio::time::sleep(self.patience) => {
+                    Limit::HandshakeTimeout.reached();
                     if self.lines.take() {
                         let handshake_timeout_ms = self.patience.as_millis() as u64;
-                        tracing::info!(%remote, handshake_timeout_ms, "socket closed: TLS has not begun in time");
+                        let awaited = match has_begun_tls.load(Ordering::Relaxed) {
+                            true => "the handshake of TLS",
+                            false => "the header of the PROXY protocol",
+                        };
+                        tracing::info!(%remote, handshake_timeout_ms, awaited, "socket closed: it has not begun in time");
                     }
                     None
                 }
                 () = seat.evicted() => None,
+                _ = closing.changed() => None,
             }
         })
         .await
@@ -74,8 +97,10 @@ impl Entrance {
         &self,
         mut transport: Transport,
         mut remote: Remote,
-    ) -> Option<(Transport, Remote)> {
-        if is_trusted(&self.proxies, &remote) {
+        has_begun_tls: &AtomicBool,
+    ) -> Option<Admitted> {
+        let is_told = is_trusted(&self.proxies, &remote);
+        if is_told {
             match proxy_protocol::read(&mut transport).await {
                 Ok(client) => remote = client.unwrap_or(remote),
                 Err(error) => {
@@ -91,12 +116,13 @@ impl Entrance {
                 }
             }
         }
+        has_begun_tls.store(true, Ordering::Relaxed);
         let encrypted = match (transport, &self.tls) {
             (Transport::Tcp(socket), Some(tls)) => encrypted(socket, tls).await,
             (plain, _) => Ok(plain),
         };
         match encrypted {
-            Ok(transport) => Some((transport, remote)),
+            Ok(transport) => Some(Admitted { transport, remote, is_told }),
             Err(reason) => {
                 if self.lines.take() {
                     tracing::info!(%remote, reason = reason.to_string(), "TLS handshake failed");

@@ -133,7 +133,13 @@ async fn run(
         Command::DisconnectAll => {
             let mut fields = Fields::read(&body)?;
             let close = close(&mut fields)?;
+            let everyone = fields.take("all", "`true`")?.unwrap_or(false);
             fields.end()?;
+            // A path in which a browser or a proxy has folded `users/..` away must not mean everybody.
+            if !everyone {
+                let message = "say that all connections of the channel are meant: `\"all\": true`";
+                return Err(bad("audience-empty", message));
+            }
             done(StatusCode::OK, "disconnected", disconnect_all(hub, &close).await)
         }
         Command::Notify(to) => {

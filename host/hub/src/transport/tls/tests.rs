@@ -7,7 +7,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio_rustls::{TlsConnector, client};
 
 use super::*;
@@ -40,7 +40,11 @@ fn connector() -> TlsConnector {
 
 /// Makes the two ends of a socket whose buffers are small.
 async fn sockets() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpSocket::new_v4().unwrap();
+    // Accepted sockets have it from here.
+    listener.set_send_buffer_size(4_096).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(1).unwrap();
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
@@ -225,4 +229,48 @@ async fn what_is_no_tls_at_all_fails() {
         let (result, ()) = soon(async { tokio::join!(server.read(&mut buffer), sending) }).await;
         assert!(matches!(result, Err(_) | Ok(0)), "{result:?}");
     }
+}
+
+#[tokio::test]
+async fn a_frame_that_has_begun_is_sent_whole_whatever_is_dropped() {
+    let (server, mut client) = pair().await;
+    let (_reader, writer) = Transport::from(server).into_split();
+    let outbound = Outbound::new(1 << 20, Default::default());
+    outbound.attach(writer);
+    // One byte of the second frame is encrypted with the first, and the socket takes neither whole.
+    let payload = MAX_UNSENT_BYTES - 1 - 4;
+    let mut writes = PendingWrites::default();
+    for fill in *b"abc" {
+        let frame = Frame::encode(FrameKind::Binary, &vec![fill; payload]);
+        assert!(writes.push(&outbound, &frame));
+    }
+    writes.write_now();
+    outbound.refuse_messages(true);
+    let close = Frame::encode(FrameKind::Close, &1013_u16.to_be_bytes());
+    assert_ne!(outbound.push_control(&close), crate::outbound::Pushed::Refused);
+    let flushing = tokio::spawn(async move {
+        std::future::poll_fn(|cx| outbound.poll_flushed(cx)).await;
+        outbound.shut();
+    });
+    let mut all = Vec::new();
+    let reading = async {
+        let mut bytes = [0; 2_000];
+        loop {
+            match client.read(&mut bytes).await.unwrap() {
+                0 => break,
+                count => all.extend_from_slice(&bytes[..count]),
+            }
+        }
+    };
+    soon(reading).await;
+    flushing.await.unwrap();
+    let frame =
+        |fill| [&[0x82, 126][..], &(payload as u16).to_be_bytes(), &vec![fill; payload]].concat();
+    let expected = [frame(b'a'), frame(b'b'), vec![0x88, 2, 0x03, 0xf5]].concat();
+    assert!(
+        all == expected,
+        "{} bytes, which end with {:?}",
+        all.len(),
+        &all[all.len().saturating_sub(8)..]
+    );
 }
