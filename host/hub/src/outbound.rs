@@ -298,7 +298,6 @@ impl Outbound {
             };
             drop(state);
             let result = batch.write(&socket);
-            let owes_a_byte = socket.owes_a_byte();
             state = self.state.lock();
             if matches!(state.socket, Socket::Gone) {
                 // The socket was shut during the write.
@@ -309,11 +308,11 @@ impl Outbound {
                 Ok(written) => {
                     state.written_bytes += written as u64;
                     state.put_back(batch, written);
-                    state.head_is_rest |= owes_a_byte;
+                    state.keep_owed();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     state.put_back(batch, 0);
-                    state.head_is_rest |= owes_a_byte;
+                    state.keep_owed();
                     state.blocked = true;
                     return state.owner(true);
                 }
@@ -557,6 +556,16 @@ impl State {
         if self.queue.is_empty() && self.queue.capacity() > CHUNKS_PER_WRITE {
             // An idle connection must not keep the memory of a burst.
             self.queue = VecDeque::new();
+        }
+    }
+
+    /// Keeps the head of the queue if its first byte is on its way already.
+    fn keep_owed(&mut self) {
+        // Mostly everything was written, and no transport need be asked.
+        if !self.queue.is_empty()
+            && let Socket::Idle(socket) = &self.socket
+        {
+            self.head_is_rest |= socket.owes_a_byte();
         }
     }
 
